@@ -114,6 +114,9 @@ OUTSIDE = {
     ): "the error of a tag of AES-GCM that does not fit",
     ("adapters.codecs.json_tree", "orjson"): "a tree in, bytes out, in a sixtieth of the time that Python takes",
 }
+# How long a function of the product may be, from ``def`` to its end, and a module: lines.
+LONGEST_FUNCTION = 70
+LONGEST_MODULE = 500
 # How a library draws a key by itself.
 DRAWING_CALLS = names("generate generate_key generate_private_key generate_parameters")
 IMPURE_CALLS = names("open print input eval exec breakpoint __import__")
@@ -314,8 +317,12 @@ def listed(kind: str) -> set[tuple[str, str]]:
 
 def pairs_of(found: Callable[[Path], frozenset[str]]) -> set[tuple[str, str]]:
     """Every module of the engine and of the adapters, with each module of a feature that it imports."""
-    product = {name: path for name, path in {**ENGINE, **ADAPTERS}.items() if not name.startswith("workbench")}
-    return {(name, other) for name, path in product.items() for other in found(path) if feature(other)}
+    return {(name, other) for name, path in product().items() for other in found(path) if feature(other)}
+
+
+def product() -> dict[str, Path]:
+    """The modules of the engine and of the adapters."""
+    return {name: path for name, path in {**ENGINE, **ADAPTERS}.items() if not name.startswith("workbench")}
 
 
 def test_the_core_names_no_feature() -> None:
@@ -492,6 +499,21 @@ def test_data_folders_hold_data() -> None:
 def test_every_module_says_what_it_is() -> None:
     silent = [name for name, path in {**ENGINE, **ADAPTERS}.items() if not ast.get_docstring(tree(path))]
     assert silent == []
+
+
+def test_no_function_is_long() -> None:
+    lengths = {
+        f"{name}:{node.lineno}: {node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for name, path in product().items()
+        for node in nodes(path)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    }
+    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FUNCTION} == {}
+
+
+def test_no_module_is_long() -> None:
+    lengths = {name: path.read_bytes().count(b"\n") for name, path in product().items()}
+    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_MODULE} == {}
 
 
 def test_no_module_is_named_for_nothing() -> None:

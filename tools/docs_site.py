@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from engine.views.help import library
-from engine.views.help.links import anchor_in, linked
+from engine.views.help.library import anchor_in, linked
 
 VERSION = version("labrelay")
 SITE = Path(__file__).resolve().parents[1] / ".site"

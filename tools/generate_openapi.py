@@ -19,10 +19,11 @@ from engine.actions.declaring import Act
 from engine.actions.selection import Selection
 from engine.features.abdm.lists import CONSENT, CONTEXT, FACILITY, PAGE, STEP, TRANSFER, VERSION
 from engine.features.orders.lists.orders import CHANGE, ORDER
-from engine.features.rework.lists import LETTER_GROUP, OPERATION
-from engine.views.acts import ACT
+from engine.features.rework.lists.dead_letters import LETTER_GROUP
+from engine.features.rework.lists.operations import OPERATION
 from engine.views.message_in_full import TRACE
 from engine.views.messages import DELIVERY
+from engine.views.trail import ACT
 from engine.views.view import InstantOf, OrNone, View
 from engine.web.api import parameters, reads
 from engine.web.api.acts import KEY_HEADER, LONGEST_KEY

@@ -32,10 +32,10 @@ from typing import Any, Protocol
 import orjson
 from yarl import URL
 
-from adapters.clients.http.answer import Answer
 from adapters.clients.http.auth import log_in_of
 from adapters.clients.http.exchange import MAX_CONFLICTS, MAX_KEPT_ANSWER_BYTES, HttpClient, HttpConfig, HttpExchange
 from adapters.clients.http.log_in import Config
+from adapters.clients.http.posts import Answer
 from adapters.codecs.fhir.outcome import reasons
 from adapters.codecs.fhir.server_ids import SYSTEM, TAGGED, for_server_ids
 from adapters.codecs.fhir.versions import addresses_of, expected, given, links, renewed, resources_of, says_the_same

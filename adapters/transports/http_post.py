@@ -10,32 +10,21 @@ acknowledgement, if there is one, and then ACK. Only that ACK makes the answer o
     ACK after AR, CR             422   kept, and nothing that can be read: sending it again is of no use
     NAK                          422   no whole message in the body
     nothing                      503   not stored: the sender must send it again
-
-Answers to orders that came as JSON or FHIR over HTTP. Pure.
-
-    json     {"orders": [{"placer": "P1", "test": "GLU", "action": "new", "done": true, "orders": ["W1"]},
-                         {"placer": "P2", "test": "X", "action": "new", "done": false, "reason": "UNKNOWN_TEST"}]}
-    fhir     a Task for each order, or a Bundle of several: accepted, cancelled; rejected with statusReason
-    refused  a problem of RFC 9457 (json), an OperationOutcome (fhir)
-
-Source: HL7 FHIR R4, Task, OperationOutcome.
 """
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any
 
 from aiohttp import web
 
-from adapters.codecs import json_tree
+from adapters.codecs import json_orders, json_tree
 from adapters.codecs.hl7v2.acknowledgement import read_ack
 from adapters.codecs.text.whole_link import ACK, NAK
 from adapters.transports.errors import RequestError
 from adapters.transports.tcp_stream import TcpStream
 from engine.model.errors import ContentError
-from engine.model.orders import LineAnswer, item_id
 
 RETRY_AFTER_S = 10
 HL7_TYPES = ("x-application/hl7-v2+er7", "application/hl7-v2+er7", "application/hl7-v2", "text/hl7", "text/plain")
@@ -182,7 +171,7 @@ def _accepts_hl7(headers: Mapping[str, str]) -> bool:
 
 
 def _status_of_orders(text: bytes) -> HTTPStatus:
-    return HTTPStatus.UNPROCESSABLE_ENTITY if text and is_refusal(text) else HTTPStatus.OK
+    return HTTPStatus.UNPROCESSABLE_ENTITY if text and json_orders.is_refusal(text) else HTTPStatus.OK
 
 
 def _status(text: bytes) -> HTTPStatus:
@@ -192,68 +181,3 @@ def _status(text: bytes) -> HTTPStatus:
     except ContentError:
         return HTTPStatus.OK
     return {"E": HTTPStatus.SERVICE_UNAVAILABLE, "R": HTTPStatus.UNPROCESSABLE_ENTITY}.get(code[1], HTTPStatus.OK)
-
-
-SYSTEM = "urn:labrelay:order"  # of the numbers of orders here
-_UNPROCESSABLE = 422
-
-
-def said(told: Sequence[LineAnswer]) -> bytes:
-    """What became of each order, as JSON."""
-    return json.dumps({"orders": [_line(one) for one in told]}, ensure_ascii=False).encode()
-
-
-def _line(one: LineAnswer) -> dict[str, Any]:
-    found = {
-        "placer": one.placer,
-        "filler": one.filler,
-        "test": one.test,
-        "action": one.action,
-        "done": one.done,
-        "orders": [item_id(number) for number in one.items],
-        "reason": one.reason.value,
-        "text": one.text,
-    }
-    return {name: value for name, value in found.items() if value not in ("", [])}
-
-
-def refused(text: str) -> bytes:
-    body = {"title": "Unprocessable Entity", "status": _UNPROCESSABLE, "detail": text}
-    return json.dumps(body).encode()
-
-
-def fhir_said(told: Sequence[LineAnswer]) -> bytes:
-    """What became of each order, as a Task or a Bundle of them."""
-    tasks = [_task(one) for one in told]
-    if len(tasks) == 1:
-        return json.dumps(tasks[0], ensure_ascii=False).encode()
-    bundle = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": task} for task in tasks]}
-    return json.dumps(bundle, ensure_ascii=False).encode()
-
-
-def _task(one: LineAnswer) -> dict[str, Any]:
-    task: dict[str, Any] = {"resourceType": "Task", "status": _order_status(one), "intent": "order"}
-    if one.items:
-        task["identifier"] = [{"system": SYSTEM, "value": item_id(number)} for number in one.items]
-    if one.placer:
-        task["focus"] = {"type": "ServiceRequest", "identifier": {"value": one.placer}}
-    if not one.done:
-        task["statusReason"] = {"coding": [{"system": f"{SYSTEM}-reason", "code": one.reason.value}], "text": one.text}
-    return task
-
-
-def _order_status(one: LineAnswer) -> str:
-    if not one.done:
-        return "rejected"
-    return {"cancel": "cancelled", "hold": "on-hold"}.get(one.action, "accepted")
-
-
-def fhir_refused(text: str) -> bytes:
-    issue = {"severity": "error", "code": "processing", "diagnostics": text}
-    return json.dumps({"resourceType": "OperationOutcome", "issue": [issue]}).encode()
-
-
-def is_refusal(body: bytes) -> bool:
-    """Whether an answer of this module says that a message brought no orders."""
-    found = json.loads(body)
-    return bool(found.get("resourceType") == "OperationOutcome" or found.get("status") == _UNPROCESSABLE)

@@ -24,8 +24,7 @@ from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.contents import stored_document
 from engine.store.queries.messages import each_message, trace_of
 from engine.views import trail
-from engine.views.acts import ACT
-from engine.views.trail import Entry
+from engine.views.trail import ACT, Entry
 
 if TYPE_CHECKING:
     from engine.store.queries.reader import Reader

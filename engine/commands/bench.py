@@ -20,6 +20,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -286,6 +287,14 @@ def command(
         shutil.rmtree(folder, ignore_errors=True)
     if json_file is not None:
         json_file.write_text(json.dumps(report, indent=1) + "\n")
+    _show(report, scenario, form, against=bare is not None)
+    if wrong := [f"{case[fault]} {fault}" for case in report["cases"] for fault in FAULTY if case.get(fault)]:
+        say(f"messages that should not be: {', '.join(wrong)}")
+        raise click.exceptions.Exit(ExitCode.INTEGRITY)
+
+
+def _show(report: dict[str, Any], scenario: str, form: Form, *, against: bool) -> None:
+    """``against``: a prototype ran in turn."""
     box = report["box"]
     say(
         f"{box['cpus']} CPUs, Python {box['python']}, sync p50/p99 {box['fsync_p50_ms']}/{box['fsync_p99_ms']} ms, "
@@ -297,11 +306,8 @@ def command(
         show_rows(form, TABLES.get(scenario, CASES), report["cases"], "nothing was measured")
         for case in report["cases"] if scenario == "page" else ():
             show_rows(form, READS, case["reads"], "nothing was read")
-        if bare is not None:
+        if against:
             show_rows(form, AGAINST, report["cases"], "nothing was measured")
-    if wrong := [f"{case[fault]} {fault}" for case in report["cases"] for fault in FAULTY if case.get(fault)]:
-        say(f"messages that should not be: {', '.join(wrong)}")
-        raise click.exceptions.Exit(ExitCode.INTEGRITY)
 
 
 def _case(case: Row) -> str:

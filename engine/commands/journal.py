@@ -19,8 +19,9 @@ from engine.model.clock import SystemClock, from_us
 from engine.model.errors import ConfigError, LossError, RefusedError, StoreError, UnreachableError
 from engine.model.units import size_words
 from engine.store.lifecycle import retention
-from engine.store.queries.extent import free_bytes, growth_of, kept_of, survey, table_sizes
+from engine.store.queries.extent import free_bytes, growth_of, kept_of, table_sizes
 from engine.store.queries.lanes import list_channels, list_lanes
+from engine.store.queries.prunable import survey
 from engine.views.text import cell, local, plural
 
 if TYPE_CHECKING:

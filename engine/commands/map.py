@@ -92,11 +92,9 @@ def command(
     rows: list[dict[str, Any]] = []
     failed = others = made = False
     wanting: tuple[ContentError, Program] | None = None
-    count = 0
     if facts:
         return _show_facts(files, mapper, form)
     for one in mapping_options.inputs(files, mapper):
-        count += 1
         row: dict[str, Any] = {"message": one.where}
         rows.append(row)
         program: Program | None = None
@@ -148,11 +146,7 @@ def command(
     if form == "table":
         show_rows(Form.TABLE, MESSAGES, rows, "no message")
     if form == "json":
-        # One message gives its document; several give one array, so that the output is one JSON document.
-        if count == 1 and len(bodies) == 1:
-            click.echo(indented(bodies[0]))
-        elif bodies or (count > 1 and not others):
-            click.echo(indented(f"[{','.join(bodies)}]"))
+        _show_json(bodies, len(rows), others=others)
     return ExitCode.FAILED if failed else ExitCode.OK
 
 
@@ -160,7 +154,9 @@ def _show_facts(files: tuple[str, ...], mapper: mapping_options.ChannelMapper, f
     """The facts of each message; of several one array."""
     found: list[str] = []
     failed = False
+    messages = 0
     for one in mapping_options.inputs(files, mapper):
+        messages += 1
         try:
             read = mapper.facts_of(mapper.read(one.found), one.found.payload)
         except ContentError as error:
@@ -174,9 +170,21 @@ def _show_facts(files: tuple[str, ...], mapper: mapping_options.ChannelMapper, f
     if form == "ndjson":
         for line in found:
             click.echo(line)
-    elif found:
-        click.echo(indented(found[0] if len(found) == 1 else f"[{','.join(found)}]"))
+    else:
+        _show_json(found, messages, others=False)
     return ExitCode.FAILED if failed else ExitCode.OK
+
+
+def _show_json(bodies: list[str], messages: int, *, others: bool) -> None:
+    """One message gives its document; several give one array, so that the output is one JSON document.
+
+    Args:
+        others: documents that no array can hold were shown.
+    """
+    if messages == 1 and len(bodies) == 1:
+        click.echo(indented(bodies[0]))
+    elif bodies or (messages > 1 and not others):
+        click.echo(indented(f"[{','.join(bodies)}]"))
 
 
 LEFT_OUT = {"qc": "of controls filtered", "dropped": "dropped"}  # `Mapped.counts` -> what became of these results

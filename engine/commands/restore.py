@@ -52,7 +52,7 @@ def command(
 ) -> ExitCode:
     from engine.model.actor import of_this_process
     from engine.model.clock import SystemClock
-    from engine.store.core.durable import RESTORING, publish, raise_if_in_use
+    from engine.store.core.new_folder import RESTORING, publish, raise_if_in_use
     from engine.store.recovery.backups import restoring
 
     data = _data(session)

@@ -180,14 +180,9 @@ def command(
     manner = PlaySettings(faults=faults, seed=chosen, rate=rate)
     kinds: Counter[str] = Counter()
     questions: Counter[str] = Counter()
-    work: Work
     if ask:
-        from workbench.simulator.asking import AskingAnalyzer, made_up
-
-        asking = AskingAnalyzer(
-            model, wire, dialogue, manner, start=start, kinds=kinds, counts=questions, orders=orders, refuses=refuses
-        )
-        work = partial(asking.work, tubes or made_up(manner.seed, specimens))
+        more = {"kinds": kinds, "counts": questions, "orders": orders, "refuses": refuses}
+        work = _asking(model, tubes, specimens, wire, dialogue, manner, start, **more)
     else:
         work = _sending(model, specimens, wire, dialogue, manner, start, kinds, qc=qc)
     facts: dict[str, Any] = {}
@@ -213,6 +208,23 @@ def _asker(name: str, site: "Path | None") -> "Model":
     from workbench.simulator.asking import find_asker
 
     return find_asker(name, site)
+
+
+def _asking(
+    model: "Model",
+    tubes: tuple[str, ...],
+    specimens: int,
+    wire: "Wire",
+    dialogue: "Dialogue",
+    manner: "PlaySettings",
+    start: datetime,
+    **more: Any,
+) -> "Work":
+    """Questions for tubes, and what was ordered measured; ``more``: of the `AskingAnalyzer`."""
+    from workbench.simulator.asking import AskingAnalyzer, made_up
+
+    asking = AskingAnalyzer(model, wire, dialogue, manner, start=start, **more)
+    return partial(asking.work, tubes or made_up(manner.seed, specimens))
 
 
 def _sending(

@@ -1,4 +1,4 @@
-"""What keys of a site say against each other, where they stand in several files."""
+"""Keys of a site that contradict each other, where they are written in several files."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

@@ -40,7 +40,7 @@ def _in_order(core: type[Model], parts: Iterable[type[Model]]) -> list[str]:
         for name, field in part.model_fields.items():
             behind = next(mark.key for mark in field.metadata if isinstance(mark, Behind))
             if behind not in core.model_fields:
-                raise ValueError(f"{name} stands behind {behind}, which is no key of {core.__name__}")
+                raise ValueError(f"{name} is written behind {behind}, which is no key of {core.__name__}")
             placed.setdefault(behind, []).append(name)
     return [name for own in core.model_fields for name in (own, *placed.get(own, ()))]
 

@@ -59,8 +59,8 @@ DIALOGUES = {
 }
 ORDER_ANSWERS = {
     "hl7v2": "adapters.codecs.hl7v2.order_answers",
-    "json": "adapters.transports.http_post",
-    "fhir": "adapters.transports.http_post",
+    "json": "adapters.codecs.json_orders",
+    "fhir": "adapters.codecs.json_orders",
 }
 ORDER_STATUS = {
     "hl7v2": "adapters.codecs.hl7v2.order_status",

@@ -1,7 +1,6 @@
 """The values that several folders share. Plain data, no behaviour beyond reading it; nothing here does I/O.
 
-From the wire inwards: a *link* turns bytes into link events (`engine.model.link_events`), a *format* reads a payload
-into a
+From the wire inwards: a *link* turns bytes into events (`engine.model.link_events`), a *format* reads a payload into a
 `Parsed` tree of groups and segments, a *mapping* makes `Document`s of it, the outbox hands `Delivery`s to destinations.
 """
 
@@ -210,8 +209,7 @@ class Report(NamedTuple):
     Attributes:
         key: 16 bytes, keyed hash over (channel, order or specimen number, local day).
         patient: 16 bytes, keyed hash of the patient's identifier; empty where the message names none.
-        person: 16 bytes, keyed hash of all that the message says of the person (`Bearer.whole`); empty where it says
-            nothing.
+        person: 16 bytes, keyed hash of all that the message says of the person (`Bearer.whole`); empty: nothing.
     """
 
     key: bytes
@@ -262,14 +260,11 @@ class Document:
     Attributes:
         body: the serialised document.
         packed: ``body`` is compressed already (`engine.model.packing`); the store keeps it as it is.
-        media_type: ``application/fhir+json`` ...
         conditional: 16-byte keyed hashes of the conditional-create keys in it (shared Patient, Organization ...).
-        reports: the reports it carries.
         bearers: the persons behind its patient numbers; for the journal's guard, not kept with the document.
         used: its unique numbers; for the journal, too, and not kept.
         entries: how many entries the Bundle has; 0 if not counted.
-        facts: the input of the route's rules for holding results back (`engine.mapping.hold_rules.rules`); empty
-        without any.
+        facts: the input of the route's hold rules (`engine.mapping.hold_rules.rules`); empty without any.
     """
 
     body: bytes
@@ -298,8 +293,7 @@ class MapContext:
         specimen_ids: ``restart``, ``day`` or ``unique``.
         reuse_days: of unique numbers: after so many days without a use, the number may belong to another specimen.
         results_of: ``channel``: results of one order from two channels are separate resources; or ``site``.
-        apart: distinguishes a message from an earlier one with the same bytes, where it may be another result; else
-            empty.
+        apart: differs from that of an earlier one with the same bytes, where it may be another result; else empty.
         others: `Bearer.number` and `Bearer.whole` -> which person of the number it is, where a user has decided that
             the number has several. Shared by all channels, and filled while the site runs.
         patient_numbers: ``lasting``, or ``counter`` where they may restart: then they name a person in one order only.
@@ -462,8 +456,7 @@ class Delivery:
         packed: ``body`` is compressed (`engine.model.packing`); a destination never sees it so.
         key: stable over a sender's resend, retries, replays and restarts; the destination may spot a repeat by it.
         attempt: how many attempts have failed so far.
-        joins: its reports list results of other messages of the same orders, too
-        (`engine.features.results.rows.report_lists`).
+        joins: its reports list results of other messages, too (`engine.features.results.rows.report_lists`).
         known_order: there were such messages when it was queued.
         earlier: how many were made before a restart: a person retried a dead letter, or replayed the message.
         maybe_delivered: an earlier process may have sent it; sent again with the same key.

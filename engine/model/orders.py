@@ -215,8 +215,7 @@ def is_specimen_number(text: str) -> bool:
 
 def counters(since: str, until: str) -> Iterator[str] | None:
     """The numbers from one to another; None: they are no range. Both are equally long, and what differs is a counter at
-    their end, which goes up: ``T0098`` to ``T0102``.
-    """
+    their end, which goes up: ``T0098`` to ``T0102``."""
     if since and since == until:
         return iter((since,))
     head = since.rstrip(digits)

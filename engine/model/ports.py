@@ -249,7 +249,7 @@ class Dialogue(Protocol):
     An HL7 dialogue writes whole messages; an ASTM dialogue writes records from H through L. A dialogue may also have
     ``dilutions``, as `engine.model.worklist.AskSettings` (else any); ``cancels``, whether `download` can take orders
     back (else it cannot); ``sending``, what its link has to know to send; ``fetch``
-    (`engine.features.orders.exchange.fetching`); and
+    (`engine.features.orders.exchange.taking`); and
     ``ordered_as(parsed)``: by `Segment.position`, the analyzer's code of the order that a result is of, where the code
     of the result itself is another one; ``test_alone(code)``: a code without what the maker writes behind it, where
     results of one test have several; and ``self_made(parsed)``: by `Segment.position`, the results of orders that the

@@ -1,4 +1,5 @@
-"""From a stored message to its outcome: parse, route and map (`process`), in journal order (`intake`).
+"""From a stored message to its outcome: parse, route and map (`process`), in journal order (`intake`), until it is
+durable (`committing`).
 
 Messages wait in memory up to 2,048 or 8 MiB; beyond that only their rows exist, and intake reads them back in order. A
 start is the same: intake reads the messages without a state. After an end that was not in order it takes the first 513

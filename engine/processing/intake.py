@@ -13,29 +13,26 @@ is processed as it becomes durable, unless an older one of its channel waits. Wh
 
 import asyncio
 import logging
-import sqlite3
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from engine.delivery.lane import Lane
 from engine.delivery.worker import DestinationWorker
 from engine.model.clock import Clock
-from engine.model.errors import IntegrityError, StoreError
+from engine.model.errors import StoreError
 from engine.model.message import Stored
-from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
-from engine.model.records import Recorded, Routed
-from engine.model.routes import ChannelRoutes, Processed, routed_by
-from engine.model.values import value
+from engine.model.records import Recorded
+from engine.model.routes import ChannelRoutes, Processed
+from engine.processing import committing
+from engine.processing.committing import Commits
 from engine.processing.names import names_of
 from engine.processing.process import LocalProcessor, Processor, process
 from engine.processing.turns import MESSAGE_COSTS, UNKNOWN, Named, Turns, Waiting
 from engine.receiving.outcomes import Outcomes
 from engine.store.journal.starting import unprocessed
-from engine.store.operations import poison_message, record_outcome
+from engine.store.operations import poison_message
 
 if TYPE_CHECKING:
     from engine.store.journal import Journal
@@ -48,22 +45,8 @@ READ_AT_ONCE = 64
 NAMES_BYTES = 128 * 1024  # of messages whose names are read in one turn of the loop: some milliseconds
 TURNS_AT_ONCE = 4  # are added before one is taken: the more of one channel wait, the sooner others are among them
 LATE_US = 1_000_000  # an older message that waits makes the channels take turns
-COMMITTING = 512  # outcomes handed to the journal and not durable yet ...
-COMMITTING_BYTES = 16 * 1024 * 1024  # ... and their documents together, before no further message is taken
 ASIDE_BYTES = 8 * 1024 * 1024  # of large messages that are processed aside, before no further message is taken
 STORE_RETRY_S = 1.0
-# Errors of the statement itself, however often it is tried; other errors are those of a disk or a lock.
-_OF_A_STATEMENT = (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.ProgrammingError)
-
-
-@dataclass(slots=True)
-class IntakeCounts:
-    """Since start, by channel: outcomes, dead letters by reason, results without a row in their code table."""
-
-    ended: Counter[tuple[str, str]] = field(default_factory=Counter)
-    dead: Counter[tuple[str, str]] = field(default_factory=Counter)
-    unmapped: Counter[str] = field(default_factory=Counter)
-    reagents: Counter[str] = field(default_factory=Counter)
 
 
 class LargeMessageProcessor(Protocol):
@@ -72,20 +55,6 @@ class LargeMessageProcessor(Protocol):
     def takes(self, stored: Stored) -> bool: ...
     def ask(self, stored: Stored, channel: ChannelRoutes, answer: Callable[[Processed], None]) -> None: ...
     def forget(self) -> None: ...
-
-
-@value()
-class _Place:
-    """The destination of one delivery of a message, and whether it has a place in memory there."""
-
-    worker: DestinationWorker
-    lane: Lane
-    size: int
-    reserved: bool
-
-    def give_back(self) -> None:
-        if self.reserved:
-            self.worker.give_back(self.lane, self.size)
 
 
 class Intake:
@@ -116,9 +85,7 @@ class Intake:
         self._journal = journal
         self._warily = warily
         self._is_careful = False
-        self._outcomes = outcomes
         self._asked_for = asked
-        self._mapped = mapped
         self._clock = clock
         self._processor: Processor = processor or LocalProcessor()
         self._aside = aside
@@ -129,11 +96,9 @@ class Intake:
         self._turns = Turns()  # taken out of the queue
         self._queue: deque[Stored] = deque()
         self._asked: deque[Stored] = deque()  # taken out of the queue, not processed yet, beside those in the turns
-        self._committing = 0
-        self._committing_bytes = 0
-        self._all_committed = asyncio.Event()
-        self._all_committed.set()
-        self._before: dict[str, int] = {}  # channel -> the last of its messages whose outcome is being committed
+        self._commits = Commits(
+            journal, outcomes=outcomes, mapped=mapped, ended=self._outcome_ended, again=self._start_over
+        )
         # Of channels that bring orders: the last message that waits for its turn; the store may have others while this
         # is not in order.
         self._in_turn: dict[str, int] = {}
@@ -148,8 +113,7 @@ class Intake:
         self._newest = 0  # the last message put into it
         self._wake = asyncio.Event()
         self._channels: Mapping[str, ChannelRoutes] = {}
-        self._workers: Mapping[str, DestinationWorker] = {}
-        self.counts = IntakeCounts()
+        self.counts = self._commits.counts
 
     def configure(self, channels: Mapping[str, ChannelRoutes], workers: Mapping[str, DestinationWorker]) -> None:
         """Take over channels and destinations, at start and at a reload; between two messages, never within one.
@@ -159,7 +123,7 @@ class Intake:
         """
         self._recall()
         self._channels = channels
-        self._workers = workers
+        self._commits.workers = workers
         self._note_turns(self._queue)
         back = [self._left.pop(channel) for channel in list(self._left) if channel in channels]
         if back:
@@ -172,7 +136,7 @@ class Intake:
         self._held += 1
         try:
             self._recall()
-            await self._all_committed.wait()
+            await self._commits.all_durable.wait()
             yield
         finally:
             self._held -= 1
@@ -268,7 +232,7 @@ class Intake:
             heartbeat()
             if not self._queue and not self._caught_up and self._may_read_back() and self._read_back():
                 continue
-            if self._held or not self._processor.has_room() or self._is_busy() or not self._step():
+            if self._held or not self._processor.has_room() or self._commits.is_busy or not self._step():
                 self._wake.clear()
                 try:
                     async with asyncio.timeout(5.0):
@@ -289,7 +253,7 @@ class Intake:
         further.
         """
         noted, asked = False, 0
-        while asked < COMMITTING + 2:
+        while asked < committing.COMMITTING + 2:
             if self._held or self._resting or not (self._queue or self._read_back()):
                 return
             first = self._queue[0]
@@ -307,15 +271,12 @@ class Intake:
                 self._begin(self._put_in_turns(UNKNOWN))
             else:
                 self._take(self._queue.popleft())
-            while self._committing or self._asked or self._turns:
+            while self._commits.under_way or self._asked or self._turns:
                 heartbeat()
                 self._wake.clear()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(5.0):
-                        await (self._all_committed.wait() if self._committing else self._wake.wait())
-
-    def _is_busy(self) -> bool:
-        return self._committing >= COMMITTING or self._committing_bytes >= COMMITTING_BYTES
+                        await (self._commits.all_durable.wait() if self._commits.under_way else self._wake.wait())
 
     def _may_read_back(self) -> bool:
         return not self._resting and not self._held and not self._turns.is_full
@@ -449,7 +410,7 @@ class Intake:
         """Store the outcome of a message. If that fails it is processed again, in order."""
         self._wake.set()
         try:
-            self._commit(stored, outcome)
+            self._commits.commit(stored, outcome)
         except StoreError as error:
             if not error.fatal:  # else the process is about to stop
                 logger.error("cannot store an outcome, will try again", extra={"journal_id": stored.id})
@@ -457,6 +418,13 @@ class Intake:
         except BaseException:
             self._start_over(stored.id)
             raise
+
+    def _outcome_ended(self, stored: Stored, busy: bool) -> None:
+        """An outcome is durable, or could not be stored. ``busy``: there were too many until then."""
+        if busy:
+            self._wake.set()
+        if self._in_turn.get(stored.channel) == stored.id:
+            del self._in_turn[stored.channel]
 
     def _read_back(self) -> bool:
         """Refill the queue from the store; False when nothing is left there."""
@@ -475,104 +443,6 @@ class Intake:
         self._newest = batch[-1].id
         self._bytes += sum(len(stored.payload) for stored in batch)
         return True
-
-    def _commit(self, stored: Stored, outcome: Processed, *, in_turn: bool = True) -> None:
-        """Hand an outcome to the store.
-
-        Args:
-            in_turn: only after the channel's message before it. Not needed where nothing is to be sent.
-        """
-        routed: list[Routed] = []
-        places: list[_Place] = []
-        try:
-            for document, route in outcome.documents:
-                claimed = []
-                for name in route.to:
-                    worker = self._workers[name]
-                    lane = worker.lane(stored.channel)
-                    place = _Place(worker, lane, len(document.body), worker.reserve(lane, len(document.body)))
-                    places.append(place)
-                    claimed.append(place.reserved)
-                routed.append(routed_by(route, document, claimed=tuple(claimed)))
-            future = self._journal.run(
-                record_outcome.record,
-                stored.id,
-                outcome,
-                routed,
-                after=self._before.get(stored.channel, 0) if in_turn else 0,
-                rejected_before=stored.rejected_before,
-            )
-        except BaseException:
-            self._give_back(places)
-            raise
-        self._before[stored.channel] = max(stored.id, self._before.get(stored.channel, 0))
-        size = sum(len(document.body) for document, _ in outcome.documents)
-        self._committing += 1
-        self._committing_bytes += size
-        self._all_committed.clear()
-        future.add_done_callback(lambda done: self._committed(stored, outcome, places, size, done))
-
-    def _committed(
-        self,
-        stored: Stored,
-        outcome: Processed,
-        places: "list[_Place]",
-        size: int,
-        done: "asyncio.Future[Recorded]",
-    ) -> None:
-        busy = self._is_busy()
-        self._committing -= 1
-        self._committing_bytes -= size
-        if busy:
-            self._wake.set()
-        if not self._committing:
-            self._all_committed.set()
-        if self._before.get(stored.channel) == stored.id:
-            del self._before[stored.channel]
-        if self._in_turn.get(stored.channel) == stored.id:
-            del self._in_turn[stored.channel]
-        error = done.exception()
-        if error is not None:
-            self._give_back(places)
-            self._not_committed(stored, outcome, error)
-            return
-        recorded = done.result()
-        if not recorded.already:
-            self._count(stored.channel, recorded, len(outcome.unmapped))
-            self.counts.reagents[stored.channel] += len(outcome.reagents)
-            if self._outcomes is not None:
-                deliveries = len(recorded.deliveries) + recorded.waiting
-                self._outcomes.processed(stored.id, deliveries, dead=recorded.state == "dead")
-            if self._mapped is not None:
-                self._mapped(stored, outcome, recorded)
-        if recorded.already or recorded.state != "mapped":
-            self._give_back(places)
-            return
-        claimed = iter(recorded.deliveries)
-        for number, place in enumerate(places):
-            if number in recorded.held:
-                place.give_back()
-            elif place.reserved:
-                place.worker.committed(place.lane, next(claimed), place.size)
-            else:
-                place.worker.left_in_store(place.lane)
-
-    def _not_committed(self, stored: Stored, outcome: Processed, error: BaseException) -> None:
-        if isinstance(error, StoreError) and not _is_lasting(error):
-            if not error.fatal:
-                # The row still has no outcome, and the store lets no newer message of its channel have one before it:
-                # read again from there.
-                self._start_over(stored.id)
-            return
-        logger.error(
-            "an outcome cannot be written", extra={"channel": stored.channel, "journal_id": stored.id}, exc_info=error
-        )
-        if outcome.reason is ReasonCode.MAPPING_FAULT:
-            return  # that fails, too: it waits, stored, for the next start
-        try:  # P2 and P7: an error of ours makes a dead letter, and the next message is not affected
-            self._commit(stored, Outcome("dead", ReasonCode.MAPPING_FAULT, type(error).__name__), in_turn=False)
-        except StoreError:
-            self._start_over(stored.id)
 
     def _start_over(self, stored_id: int) -> None:
         """Read from the store again, from this message on, a little later and once all others are through."""
@@ -601,29 +471,8 @@ class Intake:
         self._last_id = self._newest = min(self._last_id, oldest - 1)
 
     def _go_on(self) -> None:
-        if self._committing:  # one of these may fail, too, and must not be overtaken
+        if self._commits.under_way:  # one of these may fail, too, and must not be overtaken
             asyncio.get_running_loop().call_later(STORE_RETRY_S, self._go_on)
             return
         self._resting = False
         self._wake.set()
-
-    @staticmethod
-    def _give_back(places: "list[_Place]") -> None:
-        for place in places:
-            place.give_back()
-
-    def _count(self, channel: str, recorded: Recorded, unmapped: int) -> None:
-        counts = self.counts
-        repeat = recorded.reason is ReasonCode.REPEAT
-        counts.ended[channel, "repeat" if repeat else recorded.state] += 1
-        if recorded.state == "dead" and recorded.reason is not None:
-            counts.dead[channel, recorded.reason.value] += 1
-        if unmapped:
-            counts.unmapped[channel] += unmapped
-
-
-def _is_lasting(error: StoreError) -> bool:
-    """Whether a message would fail the same way again: because of damage in a row that it needs, or of its own
-    content.
-    """
-    return isinstance(error, IntegrityError) or isinstance(error.__cause__, _OF_A_STATEMENT)

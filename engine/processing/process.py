@@ -24,20 +24,21 @@ from engine.model.message import (
     Document,
     Issue,
     MapContext,
+    Mapped,
     Parsed,
     Reagent,
     Stored,
     Unmapped,
 )
-from engine.model.order_results import has_results, question_in, tubes_in
+from engine.model.order_results import TubeResults, has_results, question_in, tubes_in
 from engine.model.orders import OrderLine
 from engine.model.outcome import Outcome
 from engine.model.ports import Dialogue
 from engine.model.quality_controls import controls_in
 from engine.model.reagents import reagents_in
 from engine.model.reasons import ReasonCode
-from engine.model.result_times import result_groups
-from engine.model.routes import ChannelRoutes, Processed, Route, context_of
+from engine.model.result_times import ResultGroup, result_groups
+from engine.model.routes import ChannelRoutes, Holding, Processed, Route, context_of
 from engine.model.search_keys import NOT_ALL, Number, numbers_in, own_number
 from engine.model.values import changed
 from engine.model.worklist import Ordered
@@ -153,14 +154,8 @@ def _route(
             continue
         if mapped.controls and not controls and channel.notes_controls:
             controls = controls_in(parsed, mapped.controls)
-        if route.hold is None:
-            documents += [(document, route) for document in mapped.documents]
-        else:
-            warned = [issue.code for issue in mapped.issues if issue.severity == "warning"]
-            documents += [
-                (replace(document, facts=route.hold.facts(parsed, document.body, warned)), route)
-                for document in mapped.documents
-            ]
+        made = mapped.documents if route.hold is None else _with_facts(mapped, route.hold, parsed)
+        documents += [(document, route) for document in made]
     if not taken:
         return Outcome("dead", *refusal(parsed), issues=tuple(issues), reagents=reagents, numbers=numbers)
     return Outcome(
@@ -174,29 +169,41 @@ def _route(
         controls=controls,
         numbers=numbers,
         ordered=Ordered(lines=tuple(lines), settings=channel.takes) if lines is not None and channel.takes else None,
-        tubes=tubes_in(
-            parsed,
-            channel.tests,
-            channel.groups,
-            set_apart,
-            redundant=channel.redundant,
-            measured=measured_times(parsed, channel.context.timezone),
-            counts=channel.counts,
-            dialogue=channel.dialogue,
-        )
-        if documents and channel.dialogue is not None
-        else (),
-        results=_extracted(
-            stored,
-            parsed,
-            "reading times of results failed inside LabRelay",
-            lambda one: result_groups(
-                one, exact_times(one, channel.context.timezone), set_apart, without_row, counts=channel.counts
-            ),
-            (),
-        )
-        if documents
-        else (),
+        tubes=_tubes(parsed, channel, set_apart) if documents and channel.dialogue is not None else (),
+        results=_results(stored, parsed, channel, set_apart, without_row) if documents else (),
+    )
+
+
+def _with_facts(mapped: Mapped, hold: Holding, parsed: Parsed) -> list[Document]:
+    """The documents of a route that has hold rules."""
+    warned = [issue.code for issue in mapped.issues if issue.severity == "warning"]
+    return [replace(document, facts=hold.facts(parsed, document.body, warned)) for document in mapped.documents]
+
+
+def _tubes(parsed: Parsed, channel: ChannelRoutes, set_apart: set[int]) -> tuple[TubeResults, ...]:
+    return tubes_in(
+        parsed,
+        channel.tests,
+        channel.groups,
+        set_apart,
+        redundant=channel.redundant,
+        measured=measured_times(parsed, channel.context.timezone),
+        counts=channel.counts,
+        dialogue=channel.dialogue,
+    )
+
+
+def _results(
+    stored: Stored, parsed: Parsed, channel: ChannelRoutes, set_apart: set[int], without_row: set[int]
+) -> tuple[ResultGroup, ...]:
+    return _extracted(
+        stored,
+        parsed,
+        "reading times of results failed inside LabRelay",
+        lambda one: result_groups(
+            one, exact_times(one, channel.context.timezone), set_apart, without_row, counts=channel.counts
+        ),
+        (),
     )
 
 

@@ -24,6 +24,7 @@ from engine.model.message import Received, Stored
 from engine.model.ports import EndedStream, Format, Link, Stream, TracedLink
 from engine.model.reasons import ReasonCode
 from engine.model.receive_memory import SMALL_BYTES, ReceiveMemory
+from engine.receiving.admission import cut, first_bytes, make_room
 from engine.receiving.append_result import append_result
 from engine.receiving.backlog import Backlog
 from engine.receiving.channel_parts import (
@@ -33,10 +34,9 @@ from engine.receiving.channel_parts import (
     Connection,
     OrderAnswers,
     QuestionDesk,
-    quietest_of,
     raise_if,
 )
-from engine.receiving.door import HOLD_S, Door
+from engine.receiving.door import Door
 from engine.receiving.link_monitor import LinkMonitor
 from engine.receiving.outcomes import Outcomes, all_delivered
 from engine.receiving.preparing import prepared
@@ -109,7 +109,7 @@ class Channel:
     async def handle(self, stream: Stream, *, own: bool = False) -> None:
         """Serve one connection until either side ends it; never raises. ``own``: it is ours, for orders."""
         now = self._clock.monotonic()
-        self._admit()
+        make_room(self.connections, self.settings.max_connections, self.monitor)
         connection = Connection(stream, self._new_link(), opened=now, last_byte=now, own=own)
         if (opening := self.settings.opening) is not None and not own:
             connection.door = Door(opening)
@@ -167,7 +167,9 @@ class Channel:
                 data = await (
                     stream.read(self._patience(connection))
                     if connection.door is None
-                    else self._first_bytes(connection, connection.door)
+                    else first_bytes(
+                        connection, connection.door, partial(self._patience, connection), self.monitor, self._clock
+                    )
                 )
             except TimeoutError:
                 now = self._clock.monotonic()
@@ -186,7 +188,7 @@ class Channel:
                     trace.heard(data, self._clock.now_us())
                 events = link.receive(data, now)
                 if (held := link.held) >= SMALL_BYTES or connection.held:
-                    self._memory.note(connection, held, partial(self._cut, connection))
+                    self._memory.note(connection, held, partial(cut, connection, self.monitor))
             has_waited = False
             while True:
                 for event in events:
@@ -214,30 +216,6 @@ class Channel:
                 events = link.receive(b"", self._clock.monotonic())
             if trace is not None and cast(TracedLink, link).resting:
                 self._keep_line(connection, trace)
-
-    async def _first_bytes(self, connection: Connection, door: Door) -> bytes:
-        """As ``stream.read``, until ``door`` has judged them; nothing where it turns the connection away."""
-        while True:
-            patience = self._patience(connection)
-            if door.holds:
-                patience = HOLD_S if patience is None else min(HOLD_S, patience)
-            try:
-                data = await connection.stream.read(patience)
-            except OSError:  # TimeoutError is one
-                if door.holds:
-                    return door.release()
-                raise
-            if data and (fault := door.hear(data)) is not None:
-                connection.turned_away = True
-                if connection.trace is not None and fault.kind == "early-frame":  # an analyzer's, as a refused frame is
-                    connection.trace.heard(data, self._clock.now_us())
-                    connection.trace.about(f"{fault.kind}: {fault.detail}", self._clock.now_us())
-                self.monitor.turned_away(fault, connection.peer, is_check=door.is_check)
-                return b""
-            if door.open or not data:
-                connection.door = None
-            if not (data and door.holds):
-                return door.release()
 
     async def _was_answered(self, connection: Connection) -> None:
         """Record that all answers are written; a sender that may not have received them will send again."""
@@ -406,17 +384,10 @@ class Channel:
     def _received(self, connection: Connection, payload: bytes, notes: tuple[str, ...] = ()) -> Received:
         header = self._format.header(payload)
         return Received(
-            channel=self.settings.name,
-            payload=payload,
-            received_us=self._clock.now_us(),
-            peer=connection.stream.peer,
-            control_id=header.control_id,
-            message_type=header.message_type,
-            notes=notes,
-            sent=header.sent,
-            measured=header.measured,
-            line=connection.line,
-        )
+            channel=self.settings.name, payload=payload, received_us=self._clock.now_us(), peer=connection.stream.peer,
+            control_id=header.control_id, message_type=header.message_type, notes=notes, sent=header.sent,
+            measured=header.measured, line=connection.line,
+        )  # fmt: skip
 
     # -- frames (ASTM) -----------------------------------------------------------------------------------------
 
@@ -519,25 +490,6 @@ class Channel:
         """Count a durable message, and have it processed."""
         self.monitor.message(stored.received_us)
         self._stored(stored)
-
-    # -- limits ------------------------------------------------------------------------------------------------
-
-    def _admit(self) -> None:
-        """Make room for one more connection: the one that has been quiet longest is closed."""
-        theirs = [c for c in self.connections.values() if not c.own]
-        if len(theirs) < self.settings.max_connections:
-            return
-        quietest = quietest_of(theirs)
-        self.monitor.fault(LinkFault("evicted"), quietest.peer)
-        quietest.evicted = True
-        del self.connections[id(quietest)]  # its place is free now, however long it takes to end
-        quietest.stream.end()
-
-    def _cut(self, connection: Connection) -> None:
-        """The memory for unfinished messages is used up, and this connection holds most of it."""
-        self.monitor.fault(LinkFault("memory", f"{connection.held} bytes of an unfinished message"), connection.peer)
-        connection.evicted = True
-        connection.stream.end()
 
 
 def _completes(event: LinkEvent) -> bool:

@@ -149,16 +149,6 @@ class Connection:
         return self.stream.peer
 
 
-def quietest_of(connections: Sequence[Connection]) -> Connection:
-    """The connection that gives way to a new one.
-
-    Connections without a message so far come first, by the time when they were opened: so a crowd of silent ones
-    replaces itself, and cannot keep an analyzer out or take the place of one that sends.
-    """
-    useless = [one for one in connections if one.last_message is None] or connections
-    return min(useless, key=lambda one: one.opened if one.last_message is None else one.last_byte)
-
-
 def raise_if(error: BaseException | None) -> None:
     if error is not None:
         raise error

@@ -40,10 +40,10 @@ from engine.runtime.api import sources
 from engine.runtime.backup_scheduler import BackupScheduler
 from engine.runtime.build import BuiltSite, build_site
 from engine.runtime.certificate_watch import CertificateWatch
-from engine.runtime.clock_watch import ClockWatch
 from engine.runtime.compiled_code import CompiledCode
 from engine.runtime.control_handlers import admission, followers, running_site
 from engine.runtime.ends import SeenEnds
+from engine.runtime.notices import ClockWatch
 from engine.runtime.observe import Observer
 from engine.runtime.other_history import OtherPlaces
 from engine.runtime.parts import STOP_SOURCES_S, STOP_WORKERS_S, Parts, log_lost_data
@@ -247,10 +247,14 @@ class App:
             self.set_up_link += await service.greeting(site)
             for name, loop in service.loops().items():
                 supervisor.supervise(name, loop)
+        self._supervise(supervisor, killed=recovery.killed)
+
+    def _supervise(self, supervisor: Supervisor, *, killed: bool) -> None:
+        """What runs beside messages for as long as the site."""
         supervisor.supervise("second anchor", self.second_anchor.run)
         supervisor.supervise("backup", self.backup.run)
         supervisor.supervise("backup rows", self.backup.run_rows)
-        scrub = Scrub(self.journal, lambda: parts.built.site, self.clock, killed=recovery.killed)
+        scrub = Scrub(self.journal, lambda: self.parts.built.site, self.clock, killed=killed)
         supervisor.supervise("daily look", scrub.run)
         supervisor.supervise("snapshots", self.observer.keep_fresh)
         supervisor.supervise("certificates", self.certificates.run)

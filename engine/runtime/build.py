@@ -247,15 +247,18 @@ def build_channel(
             groups=talk.groups,
             takes=talk.takes,
             redundant=talk.redundant,
-            has_other_numbers=any(
-                not are_read(program.format, program.report_numbers, program.identity)
-                for route in config.routes
-                if route.mapping is not None
-                and (program := programs.get(route.mapping, site.tables_of(config))) is not None
-            ),
+            has_other_numbers=_has_other_numbers(site, config, programs),
         ),
         asking=talk.asking,
         answering=talk.answering,
+    )
+
+
+def _has_other_numbers(site: Site, config: ChannelConfig, programs: Programs) -> bool:
+    return any(
+        not are_read(program.format, program.report_numbers, program.identity)
+        for route in config.routes
+        if route.mapping is not None and (program := programs.get(route.mapping, site.tables_of(config))) is not None
     )
 
 

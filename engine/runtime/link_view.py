@@ -12,8 +12,15 @@ from engine.model.clock import from_us
 from engine.model.link_events import Answered, Direction
 from engine.model.phrases import Phrase
 from engine.model.ports import TracedLink
-from engine.monitoring.line_steps import STEPS, line_steps
-from engine.monitoring.snapshot.links import LineStep, LinkFaults, LinkSnapshot, LinkState, TeeSnapshot
+from engine.monitoring.snapshot.links import (
+    STEPS,
+    LineStep,
+    LinkFaults,
+    LinkSnapshot,
+    LinkState,
+    TeeSnapshot,
+    line_steps,
+)
 from engine.receiving.channel import Channel
 from engine.receiving.channel_parts import Connection
 from engine.receiving.tee import PassedMessage, TeeChannel

@@ -8,6 +8,7 @@ import asyncio
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterable
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -17,12 +18,14 @@ from engine.model.journal_views import Count
 from engine.model.message import Delivery
 from engine.model.phrases import Said
 from engine.model.reasons import ReasonCode
+from engine.model.records import ChannelView, LaneView
 from engine.monitoring import metrics
 from engine.monitoring.snapshot.notice import About, Notice
 from engine.monitoring.snapshot.notice import notices as about
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.runtime import not_taken, notices
 from engine.runtime.journal_view import JournalView
+from engine.runtime.service import Today
 from engine.runtime.sources import ChannelSource
 from engine.runtime.traffic_view import Reading, TrafficViews
 from engine.store.core.vault import KEY_NAME
@@ -191,53 +194,9 @@ class Observer:
         site, retention = parts.built.site.config, parts.built.site.config.retention
         now, now_us, now_s = app.clock.now(), app.clock.now_us(), app.clock.monotonic()
         workers = parts.delivery_workers.values()
-        alarms = [
-            *about(About.DISK, notices.no_room(app.journal)),
-            *about(About.DELIVERIES, notices.standstill(parts.pauses)),
-            *about(About.JOURNAL, app.journal.alarms),
-            *about(About.CONFIGURATION, notices.lost_corrections(app.lost_corrections)),
-            *about(About.BACKUP, app.backup.alarms()),
-            *about(About.ANCHOR, app.second_anchor.alarms()),
-            *about(About.KEY, self._key.alarms()),
-            *about(About.CERTIFICATE, app.certificates.alarms()),
-        ]
-        notes = [
-            *about(About.PAGE, [self.page_fault]),
-            *about(About.WORKER, [parts.worker_process.notice if parts.worker_process else ""]),
-            *about(About.PAGE, app.page.notices() if app.page is not None else ()),
-            *about(About.BACKUP, app.backup.notes()),
-            *about(About.KEY, self._key.notes(practice=site.site.practice)),
-            *about(About.CERTIFICATE, app.certificates.notes()),
-            *about(About.CLOCK, notices.clock_moved(app.clock_watch, now_us)),
-            *about(About.REFUSED, not_taken.refusals(workers)),
-            *about(About.REFUSED, not_taken.in_words(workers)),
-        ]
+        alarms, notes = self._alarms(), self._notes(now_us)
         zone = site.site.timezone or "UTC"
-        try:
-            today = _by_lane(counters_of(app.journal, now.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d")))
-            yield
-            channels = {view.name: view for view in list_channels(app.journal)}
-            yield
-            lanes = {(view.channel, view.destination): view for view in list_lanes(app.journal)}
-            yield
-            unmapped = sum(one.unmapped() for one in parts.services)
-            notes += [note for one in parts.services for note in one.notes(parts.built.site, today)]
-            still = parts.pauses or any(view.held_by for view in lanes.values())
-            waiting = open_lanes(app.journal) if still else ()
-            self._oldest = {(lane.channel, lane.destination): lane.oldest_us for lane in waiting}
-            yield
-            self._traffic.read_arrivals(channels, now, self._started_at)
-            self._traffic.read_reagents()
-            if any(view.dead for view in lanes.values()):
-                alarms += about(About.REFUSED, not_taken.set_aside(app.journal))
-            if is_compact_due(app.journal):
-                notes.append(Notice(COMPACT_DUE, About.ERASURE))
-            self._unreadable = ""
-        except StoreError as error:
-            # The page stays up with the values in memory, and names those that are missing.
-            today, channels, lanes, unmapped = {}, {}, {}, 0
-            self._unreadable = Said("the journal cannot be read: {why}", why=str(error))
-            alarms.append(Notice(self._unreadable, About.JOURNAL))
+        today, channels, lanes, unmapped = yield from self._read_journal(now, zone, alarms, notes)
         if not app.journal.full:  # else an alarm has reported it
             alarms += about(About.JOURNAL, self._store_faults())
         notes += about(About.CLOCK, notices.newer_than_the_clock(channels.values(), now_us))
@@ -281,6 +240,70 @@ class Observer:
             notes=tuple(notes),
             of_features={name: part for one in parts.services for name, part in one.shown(parts.built.site).items()},
         )
+
+    def _alarms(self) -> list[Notice]:
+        app = self._app
+        return [
+            *about(About.DISK, notices.no_room(app.journal)),
+            *about(About.DELIVERIES, notices.standstill(self._parts.pauses)),
+            *about(About.JOURNAL, app.journal.alarms),
+            *about(About.CONFIGURATION, notices.lost_corrections(app.lost_corrections)),
+            *about(About.BACKUP, app.backup.alarms()),
+            *about(About.ANCHOR, app.second_anchor.alarms()),
+            *about(About.KEY, self._key.alarms()),
+            *about(About.CERTIFICATE, app.certificates.alarms()),
+        ]
+
+    def _notes(self, now_us: int) -> list[Notice]:
+        app, parts = self._app, self._parts
+        practice, workers = parts.built.site.config.site.practice, parts.delivery_workers.values()
+        return [
+            *about(About.PAGE, [self.page_fault]),
+            *about(About.WORKER, [parts.worker_process.notice if parts.worker_process else ""]),
+            *about(About.PAGE, app.page.notices() if app.page is not None else ()),
+            *about(About.BACKUP, app.backup.notes()),
+            *about(About.KEY, self._key.notes(practice=practice)),
+            *about(About.CERTIFICATE, app.certificates.notes()),
+            *about(About.CLOCK, notices.clock_moved(app.clock_watch, now_us)),
+            *about(About.REFUSED, not_taken.refusals(workers)),
+            *about(About.REFUSED, not_taken.in_words(workers)),
+        ]
+
+    def _read_journal(
+        self, now: datetime, zone: str, alarms: list[Notice], notes: list[Notice]
+    ) -> Generator[None, None, tuple[Today, dict[str, ChannelView], dict[tuple[str, str], LaneView], int]]:
+        """The counts of the day, the channels, the lanes, and how many codes are not mapped.
+
+        Args:
+            alarms, notes: get what the journal says.
+        """
+        app, parts = self._app, self._parts
+        try:
+            today = _by_lane(counters_of(app.journal, now.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d")))
+            yield
+            channels = {view.name: view for view in list_channels(app.journal)}
+            yield
+            lanes = {(view.channel, view.destination): view for view in list_lanes(app.journal)}
+            yield
+            unmapped = sum(one.unmapped() for one in parts.services)
+            notes += [note for one in parts.services for note in one.notes(parts.built.site, today)]
+            still = parts.pauses or any(view.held_by for view in lanes.values())
+            waiting = open_lanes(app.journal) if still else ()
+            self._oldest = {(lane.channel, lane.destination): lane.oldest_us for lane in waiting}
+            yield
+            self._traffic.read_arrivals(channels, now, self._started_at)
+            self._traffic.read_reagents()
+            if any(view.dead for view in lanes.values()):
+                alarms += about(About.REFUSED, not_taken.set_aside(app.journal))
+            if is_compact_due(app.journal):
+                notes.append(Notice(COMPACT_DUE, About.ERASURE))
+            self._unreadable = ""
+            return today, channels, lanes, unmapped
+        except StoreError as error:
+            # The page stays up with the values in memory, and names those that are missing.
+            self._unreadable = Said("the journal cannot be read: {why}", why=str(error))
+            alarms.append(Notice(self._unreadable, About.JOURNAL))
+            return {}, {}, {}, 0
 
     # -- metrics -----------------------------------------------------------------------------------------------
 

@@ -10,11 +10,10 @@ from engine.model.journal_views import Act, Trace
 from engine.store.queries.acts import acts_page
 from engine.store.queries.contents import stored_document, stored_payload
 from engine.views import wire
-from engine.views.acts import ACT, reason
 from engine.views.decided import counted, decided
 from engine.views.messages import DELIVERY, DOCUMENT, MESSAGE, answer, as_text, attempt_words, attempts, issue_words
 from engine.views.text import Head, cell, printable
-from engine.views.trail import entries, names_message
+from engine.views.trail import ACT, entries, names_message, reason
 from engine.views.view import Field, View, at, or_none
 
 if TYPE_CHECKING:

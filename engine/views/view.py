@@ -62,7 +62,7 @@ class View(Generic[T]):
         }
 
     def of_rows(self, names: str, **told: Callable[[Any], str]) -> "View[Row]":
-        """The columns of rows that come as JSON: these fields, in this order. ``told``: makes the cell of a value."""
+        """The columns of rows that come as JSON: these fields, in this order. A callable makes a cell."""
         found = {field.name: field for field in self.fields}
 
         def shown(name: str) -> Callable[[Row], str] | None:

@@ -15,11 +15,10 @@ from engine.model.permissions import ACTING, ADMINISTERING, CHANGING, LOOKING, S
 from engine.model.phrases import Phrase, Said, Span
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.web import identity
-from engine.web.accounts import Accounts
 from engine.web.forms import MAX_FORM, Answers, Form, form_token, local, read_form
 from engine.web.guard import RETRY_S
+from engine.web.identity import Accounts, Person, address_of
 from engine.web.languages import catalogue
-from engine.web.person import Person, address_of
 from engine.web.render import Renderer
 from engine.web.routes import PRINCIPAL
 

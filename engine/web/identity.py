@@ -3,19 +3,72 @@
 Over TLS cookies have the prefix ``__Host-`` (RFC 6265bis, 4.1.3.2): no other host, and no page without TLS, can set
 them. Without TLS, on loopback, browsers do not keep such cookies; there they have no prefix. None is readable for a
 script, and none is sent with a request that another site causes.
+
+What the frame of the pages asks about accounts: who a secret belongs to.
+
+The person a page is drawn for, as the top of each page shows them.
 """
 
 import ipaddress
 import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import urlencode
 
 from aiohttp import hdrs, web
 
 from engine.model.actor import Actor
 from engine.model.permissions import ROLES, WATCHING, Principal
-from engine.web.accounts import Accounts, Session
+from engine.web.forms import PAGE, local
 from engine.web.languages import choose
-from engine.web.person import BY_ITSELF
 from engine.web.sender import sender_of
+
+
+class User(Protocol):
+    """A person who may log in.
+
+    Attributes:
+        language: of the pages, as `engine.web.languages` has it; empty: as the browser asks.
+    """
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def role(self) -> str: ...
+    @property
+    def language(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """Who asks in a session.
+
+    Attributes:
+        ends_us: when it ends if no person asks again.
+        latest_us: when it ends in any case.
+    """
+
+    principal: Principal
+    user: User
+    ends_us: int
+    latest_us: int
+
+
+class Users(Protocol):
+    async def list(self) -> Sequence[User]: ...
+
+
+class Accounts(Protocol):
+    """Who a secret belongs to."""
+
+    @property
+    def users(self) -> Users: ...
+    async def principal_of_token(self, secret: str, *, address: str) -> Principal | None: ...
+    async def principal_of_session(self, secret: str, *, address: str, by_person: bool) -> Session | None: ...
+
 
 SIGNED_IN = web.RequestKey("signed in", Session)
 
@@ -127,3 +180,56 @@ def is_loopback(address: str) -> bool:
         return ipaddress.ip_address(address.partition("%")[0]).is_loopback
     except ValueError:
         return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """What the top of a page says, and leads to.
+
+    Attributes:
+    name, role: empty: no person has logged in.
+    looks, acts, changes, administers: what the top of the page leads to.
+    sees_patients: a number of a patient is looked for, too.
+    reads_notes: as of `Principal`.
+    form: the hidden field of the forms that each page has (`engine.web.forms`).
+    until: the time of the day when the log-in ends, ``16:05``.
+    left_s: seconds until then, at least.
+    is_last: it ends then in any case.
+    address: of the page without its language (`address_of`).
+    """
+
+    name: str = ""
+    role: str = ""
+    looks: bool = False
+    acts: bool = False
+    changes: bool = False
+    administers: bool = False
+    sees_patients: bool = False
+    reads_notes: bool = False
+    form: str = ""
+    until: str = ""
+    left_s: int = 0
+    is_last: bool = False
+    address: str = ""
+
+    @property
+    def path(self) -> str:
+        """Of the page, to mark it in the menu."""
+        return self.address.partition("?")[0]
+
+
+BY_ITSELF = "auto"  # in the query of a request that a page sends without its reader
+NOT_OF_THE_PAGE = {"lang", BY_ITSELF}
+PERSON = web.RequestKey("person", Person)
+
+
+def person_of(request: web.Request) -> Person:
+    return request[PERSON] if PERSON in request else Person()
+
+
+def address_of(request: web.Request) -> str:
+    """The address that shows the page of a request again, without a language; of an answer, the page with its form."""
+    if PAGE in request:
+        return local(request[PAGE])
+    query = urlencode([pair for pair in request.query.items() if pair[0] not in NOT_OF_THE_PAGE])
+    return f"{request.rel_url.raw_path}?{query}" if query else request.rel_url.raw_path

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from engine.feature import Hook, joined
 from engine.model.phrases import N_, PageText
-from engine.web.person import Person
+from engine.web.identity import Person
 
 
 class Entry(NamedTuple):

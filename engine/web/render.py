@@ -22,10 +22,10 @@ from engine.model.todo import Since
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.web.cells import Cells, Row
 from engine.web.forms import new_number
+from engine.web.identity import Person
 from engine.web.languages import LANGUAGES, catalogue
 from engine.web.menu import menu_of
 from engine.web.pages.words import Words
-from engine.web.person import Person
 from engine.web.rows import Rows, worst_first
 
 if TYPE_CHECKING:

@@ -37,18 +37,28 @@ from engine.monitoring.ends import Ends
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries.reader import Reader
 from engine.web import bodies, sender
-from engine.web.accounts import Accounts
 from engine.web.api import problems
 from engine.web.bodies import Body, KeptBodies, html, prepared
 from engine.web.desk import ACCOUNT, LOG_IN, Desk
 from engine.web.feed import Feed, everything
 from engine.web.guard import MESSAGES, add_headers, from_another_site, host_allowed, wall
-from engine.web.identity import SIGNED_IN, Identity, keep_wall_screen, language_of, log_in_of
+from engine.web.identity import (
+    BY_ITSELF,
+    PERSON,
+    SIGNED_IN,
+    Accounts,
+    Identity,
+    Person,
+    address_of,
+    keep_wall_screen,
+    language_of,
+    log_in_of,
+    person_of,
+)
 from engine.web.languages import LANGUAGES
 from engine.web.listener import Listener
 from engine.web.pages.all_pages import pages_of
 from engine.web.pages.frame import Changes, Channels, Frame, Suggestions, Trial, no_changes
-from engine.web.person import BY_ITSELF, PERSON, Person, address_of, person_of
 from engine.web.render import STATIC, Renderer, TodoSource
 from engine.web.routes import IN_USE, OPEN_TO_ALL, PRINCIPAL, InUse, Route, add_routes, gate
 

@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 import yaml
 
-from engine.features.events.rows import reading as events
+from engine.features.events import rows as events
 from engine.features.events.rules import position_of, wanted
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.queries.reader import Reader

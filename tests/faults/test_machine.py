@@ -13,7 +13,7 @@ import pytest
 
 from engine.commands.shared.output import ExitCode
 from engine.model.clock import SystemClock, from_us
-from engine.runtime import clock_watch
+from engine.runtime import notices
 from engine.runtime.app import App
 from engine.store.queries.acts import acts_page
 from engine.store.queries.lanes import list_channels, list_lanes
@@ -87,7 +87,7 @@ MOVES_S = (0.5, -0.5, 1.0, HOUR_S, -HOUR_S, -2 * HOUR_S, 365 * DAY_S, None, 0.0)
 async def test_a_clock_that_is_moved_neither_stalls_nor_storms(
     tmp_path: Path, trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clock_watch, "POLL_S", 0.02)
+    monkeypatch.setattr(notices, "POLL_S", 0.02)
     ledger, clock = Ledger(), MovedClock()
     async with serving(ledger) as server:
         folder = make_running_site(
@@ -112,7 +112,7 @@ async def test_a_clock_that_is_moved_neither_stalls_nor_storms(
                     assert tries < 400, "a storm of attempts"
                     server.mood = Mood.WELL
                     await until(all_arrived(server, analyzers), 240.0)  # no stall: what waited goes out
-                    if abs(clock.off_s - was_s) > clock_watch.NOTICED_S:
+                    if abs(clock.off_s - was_s) > notices.NOTICED_S:
                         await until(lambda: app.clock_watch.moved is not None)
                         assert any("was moved" in note for note in app.observer.take().notes)
                 await until(all_arrived(server, analyzers), 240.0)

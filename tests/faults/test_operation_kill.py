@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from engine.actions.control import SOCKET_NAME, call
-from engine.features.codes.rows.reading import list_corrections
+from engine.features.codes.rows import list_corrections
 from engine.model.errors import LabRelayError
 from engine.store.integrity.verify import run as verify
 from engine.store.journal import Journal

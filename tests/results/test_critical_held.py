@@ -69,6 +69,7 @@ async def test_without_alerts_a_critical_value_is_on_the_list_until_a_person_tak
         assert site.app.service(Alerting).config is None
         await send(site, "hl7", "F1", "F", "7.9", "HH")
         await site.settled()
+    async with running_site(tmp_path, {"hl7": hl7_channel()}) as site:  # a start takes none
 
         async def listed() -> list[str]:
             return [entry["key"] for entry in (await site.labrelay("todo", "list", "-o", "json")).json["todo"]]

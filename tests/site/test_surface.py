@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from engine.commands.topics.commands import JSON_NOTES, RECORDED, commands, verbs_with_json
-from engine.features.codes.rows import changes as corrections
+from engine.features.codes import rows as corrections
 from engine.features.orders import rows as worklist
 from engine.features.orders.exchange import taking
 from engine.model.clock import SystemClock

@@ -54,7 +54,7 @@ async def abdm_lives(
         callbacks, analyzer = quiet_ports(2)
         sandbox.state.bridge_url = f"http://127.0.0.1:{callbacks}/abdm"
         if sms:
-            entry["sms"] = {"url": f"{sandbox.url}/sms", "body": sms, "timeout": "5s"}
+            entry["sms"] = {"url": f"{sandbox.url}/sms", "body": sms}
         site = write_site(folder / "site", sandbox.url, callbacks, **entry)
         file = site / "channels" / "chem.yaml"
         channel = yaml.safe_load(file.read_text(encoding="utf-8"))

@@ -8,7 +8,7 @@ from engine.features.abdm.todo import of_callbacks, of_fault, of_undecided
 from engine.features.alerts.rows.reading import CriticalValue, FailingSink
 from engine.features.alerts.todo import of_critical_value, of_sink
 from engine.features.codes.todo import of_gaps
-from engine.features.events.rows.changes import FailingWebhook
+from engine.features.events.rows import FailingWebhook
 from engine.features.events.todo import of_webhook
 from engine.features.orders.rows.order_tabs import OrderTrouble
 from engine.features.orders.todo import of_trouble

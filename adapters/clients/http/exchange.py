@@ -16,6 +16,8 @@ request goes out once more within the same attempt.
 Sessions keep connections alive, trust the configured authorities only, take neither proxies nor credentials from
 the environment, keep no cookies, and read no more of an answer than a limit. Error texts name statuses and
 causes, never the content of a request or an answer.
+
+A large body of a request, sent piece by piece. aiohttp copies a `io.BytesIO` when it asks for its size.
 """
 
 import asyncio
@@ -29,12 +31,12 @@ from types import MappingProxyType
 from typing import Protocol
 
 import aiohttp
+from aiohttp import Payload
+from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
-from adapters.clients.http.answer import Answer
 from adapters.clients.http.log_in import LogIn
-from adapters.clients.http.pieces import Pieces
-from adapters.clients.http.posts import BROKEN, ENDED, NOT_HTTP, Posts
+from adapters.clients.http.posts import BROKEN, ENDED, NOT_HTTP, Answer, Posts
 from adapters.clients.http.server_time import http_date
 from adapters.clients.http.settings import Tls
 from adapters.clients.reach import reach
@@ -320,3 +322,30 @@ class HttpClient:
 
     async def close(self) -> None:
         await self._http.close()
+
+
+PIECE_BYTES = 64 * 1024
+
+
+class Pieces(Payload):
+    """Attributes:
+    begun: so many bytes were handed to the connection; it takes a piece once it has passed on those before.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body)
+        self._size = len(body)
+        self.begun = 0
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        text: bytes = self._value
+        return text.decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        self.begun = 0
+        for at in range(0, len(self._value), PIECE_BYTES):
+            if at:
+                await asyncio.sleep(0)  # other connections get their turn
+            piece = self._value[at : at + PIECE_BYTES]
+            self.begun += len(piece)
+            await writer.write(piece)

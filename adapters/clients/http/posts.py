@@ -8,6 +8,8 @@ A connection has one request at a time. It is used again only after a whole answ
 that, and while all that was sent was taken; bytes between two requests close it. A request is sent once: where the
 connection ends before a whole answer came, the receiver may have taken the document. A 2xx that comes early counts once
 the whole request was taken: to close the connection before that would cut the document.
+
+The answer to an HTTP request.
 """
 
 import asyncio
@@ -16,16 +18,42 @@ import socket
 import ssl
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import field
 from typing import cast
 
 import aiohappyeyeballs
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from yarl import URL
 
-from adapters.clients.http.answer import Answer
 from adapters.clients.tls import cause_of
 from engine.model.errors import TransientDeliveryError
 from engine.model.reasons import ReasonCode
+from engine.model.values import value
+
+
+@value()
+class Answer:
+    """An answer as it came.
+
+    Attributes:
+        body: without its content coding; at most `adapters.clients.http.exchange.MAX_ANSWER_BYTES`.
+        whole: False where the answer was longer.
+        headers: by their names in lower case.
+    """
+
+    status: int
+    body: bytes
+    whole: bool = True
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def retry_after(self) -> str:
+        return self.headers.get("retry-after", "")
+
+    @property
+    def date(self) -> str:
+        return self.headers.get("date", "")
+
 
 MAX_HEAD_BYTES = 64 * 1024  # of an answer: in a row, without a byte of its body
 CODINGS = frozenset({"gzip", "deflate", "br", "zstd"})  # of bodies that must not be taken as they came

@@ -172,10 +172,6 @@ def main() -> None:
     answers.flush()
 
 
-if __name__ == "__main__":
-    main()
-
-
 MODULE = "engine.commands.shared.trying"
 WITHIN_S = 10.0
 MAX_ANSWER_BYTES = 128 * 1024 * 1024
@@ -230,3 +226,7 @@ async def _answer(request: bytes) -> Mapping[str, Any]:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+
+
+if __name__ == "__main__":
+    main()

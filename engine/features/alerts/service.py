@@ -176,7 +176,7 @@ class Alerting(Service):
             return _Unusable(str(error))
 
     async def _without(self) -> None:
-        """No alerts are configured: nothing is open any more."""
+        """No alerts are configured: none is open any more. Critical values stay until a person takes them."""
         with suppress(errors.StoreError):
             kept = await self._read(rows.anything_kept)
             if kept:

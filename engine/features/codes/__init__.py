@@ -4,9 +4,9 @@ from engine.feature import Feature
 
 FEATURE = Feature(
     tables="rows:TABLES",
-    checks="rows.reading:CHECKS",
-    redone="rows.changes:REDONE",
-    corrections="rows.reading:list_corrections",
+    checks="rows:CHECKS",
+    redone="rows:REDONE",
+    corrections="rows:list_corrections",
     todo="todo:entries",
     service="service.missing_codes:CodeService",
     pages="pages:routes",

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 from aiohttp import hdrs, web
 
-from engine.features.events.rows import reading as events
+from engine.features.events import rows as events
 from engine.features.events.rules import Event, Position, Wanted, position_of, readable, wanted
 from engine.model.errors import ProblemError, StoreError
 from engine.web.api import requests

@@ -4,7 +4,7 @@
     message.dead  delivery.delivered  alert.started  channel.state  ...      noted beside what they tell of
     gap                                                         events that a reader cannot get any more
 
-`engine.features.events.rows.reading` reads them in their order; `docs/events.md` says what each one has.
+`engine.features.events.rows` reads them in their order; `docs/events.md` says what each one has.
 """
 
 import re

@@ -1,6 +1,6 @@
 """What of webhooks waits for a person."""
 
-from engine.features.events.rows.changes import FailingWebhook
+from engine.features.events.rows import FailingWebhook
 from engine.features.events.service import EventService
 from engine.model.clock import from_us
 from engine.model.phrases import Phrase

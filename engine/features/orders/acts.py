@@ -10,7 +10,7 @@ from engine.actions.declaring import Declared, NoArguments, Purpose, RowNumber, 
 from engine.actions.running_site import Result, RunningSite, known
 from engine.features.orders import rows as worklist
 from engine.features.orders.config.orders import orders_of
-from engine.features.orders.exchange import fetching, taking
+from engine.features.orders.exchange import taking
 from engine.features.orders.exchange.desk import Desk
 from engine.features.orders.exchange.service import OrderService
 from engine.features.orders.exchange.taking import take_settings
@@ -135,7 +135,7 @@ async def fetch(site: RunningSite, request: Request, asked: OrderFetch) -> Resul
         raise LabRelayError(f"the analyzer of channel {asked.channel} is not connected")
     what = {"channel": asked.channel, "by": "specimen" if asked.specimen else "time"}
     act = await site.journal.run(audit.note, request.actor, "order-fetch", what)
-    await fetching.fetch(outlet, source.built.asking, service.clock, specimen=asked.specimen, since_us=asked.since_us)
+    await taking.fetch(outlet, source.built.asking, service.clock, specimen=asked.specimen, since_us=asked.since_us)
     return {"act": act, "channel": asked.channel}
 
 

@@ -4,7 +4,7 @@ from engine.feature import Feature
 
 FEATURE = Feature(
     tables="rows:TABLES",
-    keeps="rows.changes:keeps",
+    keeps="rows:keeps",
     service="service:todo_list",
     pages="pages:routes",
     strip="pages:STRIP",

@@ -18,9 +18,9 @@ from zoneinfo import ZoneInfo
 
 from engine.config.web import WebConfig
 from engine.features.reports.lists.shift import ends
-from engine.features.todo.rows import changes as todo
-from engine.features.todo.rows import changes as todo_looks
-from engine.features.todo.rows.reading import looks, todo_states
+from engine.features.todo import rows as todo
+from engine.features.todo import rows as todo_looks
+from engine.features.todo.rows import looks, todo_states
 from engine.features.todo.rules import changes, entries, listed
 from engine.model.clock import Clock, from_us
 from engine.model.errors import RefusedError, StoreError

@@ -5,7 +5,7 @@ from typing import Any
 from engine.mapping.functions.code_maps import CODE_MAPS
 from engine.mapping.functions.coding import coding_concept
 from engine.mapping.functions.registry import function
-from engine.mapping.functions.segments import field_of
+from engine.mapping.functions.specimens import field_of
 from engine.mapping.message_context import MessageContext
 from engine.model.message import Segment
 

@@ -1,4 +1,7 @@
-"""Specimens: their origin, their containers (SAC segments), their dilution."""
+"""Specimens: their origin, their containers (SAC segments), their dilution.
+
+Fields of segments for functions that are given whole segments.
+"""
 
 import re
 from typing import Any
@@ -7,7 +10,6 @@ from engine.mapping.functions.coding import coding_concept, cwe, inner_cwe
 from engine.mapping.functions.identifiers import ei
 from engine.mapping.functions.numbers import quantity_of
 from engine.mapping.functions.registry import function
-from engine.mapping.functions.segments import field_of
 from engine.mapping.functions.systems import names_a_system
 from engine.mapping.message_context import MessageContext
 from engine.model.message import Segment
@@ -94,3 +96,12 @@ def dilution_note(run: MessageContext, kind: str, factor: str) -> str | None:
         run.warn("DILUTION", "a dilution factor (TCD-2, TCD-3, TCD-4) that is neither a ratio nor a number; left out")
         return None
     return None if factor in ("1:0", "1:1", "1", "0") else f"{kind} {factor}"
+
+
+def field_of(run: MessageContext, segment: Segment, number: int) -> str:
+    """The first repetition of a field, raw and noted as read; empty where there is none."""
+    if not (raw := segment.get(number)):
+        return ""
+    if run.trace is not None:
+        run.trace.read(segment, number, 0)
+    return raw.split(run.R)[0]

@@ -3,7 +3,7 @@
 Events that are noted in the transaction of the change that they tell of: table ``event``.
 
 Messages received and acts of people have rows of the journal, and need none here. An event names the newest row of the
-journal then: so both have one order (`engine.features.events.rows.reading`). Numbers rise by one and are never used
+journal then: so both have one order (`engine.features.events.rows`). Numbers rise by one and are never used
 again: the first one of a table is the time in microseconds. A journal that was restored or salvaged begins with an
 empty table.
 """

@@ -17,7 +17,6 @@ upkeep       what the writer does beside batches
 import asyncio
 import itertools
 import logging
-import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, tzinfo
@@ -25,23 +24,17 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from engine.model.clock import Clock
-from engine.model.errors import ConfigError, LossError, StoreError
-from engine.store.core import anchor as anchor_file
-from engine.store.core import key_encryption_key, migrate, unanswered
+from engine.model.errors import StoreError
 from engine.store.core import notes as event_notes
+from engine.store.core import unanswered
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.batch import Batch, Tail
 from engine.store.core.connecting import DAMAGE, JOURNAL_NAME
-from engine.store.core.lock import SiteLock
-from engine.store.core.loss import find_loss, find_loss_in, find_total_loss
 from engine.store.core.operation import Priority, operation, traits_of
-from engine.store.core.ownership import raise_if_foreign
-from engine.store.core.reserve import Reserve
-from engine.store.core.vault import Vault
 from engine.store.core.writer import Job, Writer
-from engine.store.integrity import before_upgrade, looks, rollback, verify
+from engine.store.integrity import looks, rollback, verify
 from engine.store.integrity.rollback import Witness
-from engine.store.journal.opening import connect, count_boot, note_loss, unlock, unopened, wal_of
+from engine.store.journal.opening import OpenFiles, count_boot, lock_folder, note_loss, open_files, unopened, wal_of
 from engine.store.journal.upkeep import StoreUpkeep
 from engine.store.operations import poison_message
 from engine.store.operations.line_trace import LineLog, LineRecord
@@ -55,7 +48,6 @@ logger = logging.getLogger("labrelay.journal")
 T = TypeVar("T")
 P = ParamSpec("P")
 
-COMPACTED_NAME = "journal.db.new"  # while `engine.store.recovery.compact` makes it
 STOP_S = 5.0
 # Session numbers: the boot number above this bit, a counter below; unique without asking the file.
 _SESSION_BITS = 32
@@ -78,18 +70,17 @@ class Journal(Reader):
     def __init__(
         self,
         path: Path,
-        vault: Vault,
-        journal_id: bytes,
-        connection: sqlite3.Connection,
+        files: OpenFiles,
         *,
         clock: Clock,
         zone: tzinfo,
         on_fatal: Callable[[StoreError], None],
-        reserve: Reserve | None,
-        disputed: bool,
+        reserve: bool,
     ) -> None:
+        connection, vault = files.connection, files.vault
         super().__init__(path, vault)
-        self.journal_id = journal_id
+        self.notes = files.notes
+        self.journal_id = files.journal_id
         event_notes.begin(connection, clock.now_us())
         self.tail = tail = Tail(connection)
         tail.answers.begin(clock.now_us())
@@ -103,12 +94,17 @@ class Journal(Reader):
             tail=tail,
             vault=vault,
             anchor=Anchor(
-                path.with_name(ANCHOR_NAME), journal_id, tail.last_id, tail.chain, vault.anchor_seal, disputed=disputed
+                path.with_name(ANCHOR_NAME),
+                self.journal_id,
+                tail.last_id,
+                tail.chain,
+                vault.anchor_seal,
+                disputed=files.loss is not None,
             ),
             clock=clock,
             zone=zone,
             boot=boot,
-            reserve=reserve,
+            reserve=files.reserve if reserve else None,
         )
         self._connection = connection
         self.writer = Writer(connection, self.upkeep, on_fatal=on_fatal)
@@ -157,58 +153,18 @@ class Journal(Reader):
             IntegrityError: rows are missing, or the key is another one.
             StoreError: the file cannot be opened, or its schema is newer or another's; DamagedError: it is damaged.
         """
-        try:
-            data.mkdir(mode=0o700, parents=True, exist_ok=True)
-            raise_if_foreign(data)
-            lock = SiteLock.acquire(data)
-        except OSError as error:
-            raise StoreError(f"{data}: cannot be used for the journal: {error.strerror}") from error
+        lock = lock_folder(data)
         path = data / JOURNAL_NAME
         with ExitStack() as undo:
             undo.callback(lock.release)
             try:
-                with suppress(OSError):  # a compaction that was killed left it
-                    path.resolve().with_name(COMPACTED_NAME).unlink()
-                kept = Reserve(data)
-                kept.open()
-                reading = anchor_file.read(data / ANCHOR_NAME)
-                if not accept_loss and path.exists() and (hidden := find_loss_in(path, reading)):
-                    raise hidden
-                connection = connect(path)
-                undo.callback(connection.close)
-                loss = find_total_loss(connection, reading)
-                if loss is not None and not accept_loss:
-                    raise loss
-                copied = before_upgrade.keep(connection, data, clock)
-                migrate.upgrade(connection)
-                try:
-                    notes, vault, journal_id = unlock(connection, data, clock, key)
-                except PermissionError as error:
-                    raise ConfigError(key_encryption_key.not_readable(str(error.filename))) from error
-                loss = loss or find_loss(connection, reading, journal_id, vault)
-                if loss is not None and not accept_loss:
-                    raise loss
-                back = rollback.find(connection.execute, elsewhere(journal_id), journal_id, vault.anchor_seal)
-                if loss is not None and back is not None and back.last:  # a person accepts all missing rows at once
-                    loss = LossError(back.text, back.first, back.last) if back.last > loss.last else loss
-                    back = None
-                journal = cls(
-                    path,
-                    vault,
-                    journal_id,
-                    connection,
-                    clock=clock,
-                    zone=zone,
-                    on_fatal=on_fatal,
-                    reserve=kept if reserve else None,
-                    disputed=loss is not None,
-                )
-                journal.notes = [copied, *notes] if copied else notes
-                if loss is not None:  # the anchor is the only witness until this is durable
-                    journal.run_alone(note_loss, loss, actor, reason)
+                files = open_files(data, path, undo, clock=clock, accept_loss=accept_loss, key=key, elsewhere=elsewhere)
+                journal = cls(path, files, clock=clock, zone=zone, on_fatal=on_fatal, reserve=reserve)
+                if files.loss is not None:  # the anchor is the only witness until this is durable
+                    journal.run_alone(note_loss, files.loss, actor, reason)
                     journal.upkeep.renew_anchor()
-                    journal.notes.append(f"Started although rows are missing: {loss}")
-                if back is not None:
+                    journal.notes.append(f"Started although rows are missing: {files.loss}")
+                if (back := files.back) is not None:
                     journal.run_alone(rollback.note, back)
                     to_do = f"; {rollback.WHAT_TO_DO}" if back.later is None else ""
                     journal.notes.append(f"Nothing is delivered: {back.text}{to_do}")

@@ -1,23 +1,112 @@
-"""Open the files of a journal, step by step: the writer's connection, the key, a new journal's first rows."""
+"""Open the files of a journal, step by step: the lock, the writer's connection, the key, a new journal's first rows.
+
+What is missing of it is found on the way: by its anchor, and by witnesses elsewhere.
+"""
 
 import os
 import sqlite3
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from engine.model.clock import Clock
-from engine.model.errors import LossError, StoreError
-from engine.store.core import damage, key_encryption_key
+from engine.model.errors import ConfigError, LossError, StoreError
+from engine.store.core import anchor as anchor_file
+from engine.store.core import damage, key_encryption_key, migrate
+from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.batch import Batch
 from engine.store.core.connecting import data_keys
 from engine.store.core.durable import sync_folder, sync_way_to
+from engine.store.core.lock import SiteLock
+from engine.store.core.loss import find_loss, find_loss_in, find_total_loss
+from engine.store.core.ownership import raise_if_foreign
+from engine.store.core.reserve import Reserve
 from engine.store.core.vault import IDENTITY, TOKEN, Vault, check_value, make_kek
-from engine.store.integrity import rollback
+from engine.store.integrity import before_upgrade, rollback
+from engine.store.integrity.rollback import Witness
 from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.lifecycle import key_rotation
 from engine.store.operations import audit
 
+COMPACTED_NAME = "journal.db.new"  # while `engine.store.recovery.compact` makes it
 _PRIMARY = 0xFF
 _RIGHTS_OR_ROOM = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_FULL}
+
+
+class OpenFiles(NamedTuple):
+    """The files of a journal, open.
+
+    Attributes:
+        notes: as `engine.store.journal.Journal` has them.
+        loss: a loss of rows that is accepted. back: later rows are known elsewhere.
+    """
+
+    connection: sqlite3.Connection
+    vault: Vault
+    journal_id: bytes
+    notes: list[str]
+    reserve: Reserve
+    loss: LossError | None
+    back: rollback.Rollback | None
+
+
+def lock_folder(data: Path) -> SiteLock:
+    """Make the data folder where there is none, and lock it.
+
+    Raises:
+        LockedError: another process writes there.
+        StoreError: it cannot be used.
+    """
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        raise_if_foreign(data)
+        return SiteLock.acquire(data)
+    except OSError as error:
+        raise StoreError(f"{data}: cannot be used for the journal: {error.strerror}") from error
+
+
+def open_files(
+    data: Path,
+    path: Path,
+    undo: ExitStack,
+    *,
+    clock: Clock,
+    accept_loss: bool,
+    key: bytes | None,
+    elsewhere: Callable[[bytes], Iterable[Witness]],
+) -> OpenFiles:
+    """Open the files in a locked folder; the arguments are those of `engine.store.journal.Journal.open`.
+
+    Args:
+        undo: gets what closes them.
+    """
+    with suppress(OSError):  # a compaction that was killed left it
+        path.resolve().with_name(COMPACTED_NAME).unlink()
+    kept = Reserve(data)
+    kept.open()
+    reading = anchor_file.read(data / ANCHOR_NAME)
+    if not accept_loss and path.exists() and (hidden := find_loss_in(path, reading)):
+        raise hidden
+    connection = connect(path)
+    undo.callback(connection.close)
+    loss = find_total_loss(connection, reading)
+    if loss is not None and not accept_loss:
+        raise loss
+    copied = before_upgrade.keep(connection, data, clock)
+    migrate.upgrade(connection)
+    try:
+        notes, vault, journal_id = unlock(connection, data, clock, key)
+    except PermissionError as error:
+        raise ConfigError(key_encryption_key.not_readable(str(error.filename))) from error
+    loss = loss or find_loss(connection, reading, journal_id, vault)
+    if loss is not None and not accept_loss:
+        raise loss
+    back = rollback.find(connection.execute, elsewhere(journal_id), journal_id, vault.anchor_seal)
+    if loss is not None and back is not None and back.last:  # a person accepts all missing rows at once
+        loss = LossError(back.text, back.first, back.last) if back.last > loss.last else loss
+        back = None
+    return OpenFiles(connection, vault, journal_id, [copied, *notes] if copied else notes, kept, loss, back)
 
 
 def connect(path: Path) -> sqlite3.Connection:

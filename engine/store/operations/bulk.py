@@ -8,6 +8,8 @@
 So each member is dealt with once, whatever ends the process between two steps: a step names the position that it
 continues, and does nothing where the operation is elsewhere or has ended. What is done to the members of a step is a
 function of the caller's (``work``), which counts an outcome for each of them.
+
+The members of an operation as they are now: it leaves alone what is no longer as a person saw it.
 """
 
 import struct
@@ -21,6 +23,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import orjson
 
 from engine.model.errors import RefusedError
+from engine.store.core import erased_rows
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Execute
@@ -286,3 +289,18 @@ def _counted(outcomes: Mapping[str, int]) -> dict[str, int]:
 
 def _json(outcomes: Mapping[str, int]) -> str:
     return orjson.dumps(_counted(outcomes)).decode()
+
+
+def why_left(batch: Batch, member: Member) -> str:
+    """The outcome of a letter that is not as it was counted."""
+    return "erased" if erased_rows.act_of(batch.execute, erased_rows.JOURNAL, member.message_id) else "skipped"
+
+
+def as_counted(batch: Batch, delivery_id: int, state: str, counted_us: int) -> tuple[str, str, str] | None:
+    """Cause, channel and destination of a delivery; None where it is not as it was counted."""
+    row: tuple[str, str, str] | None = batch.execute(
+        "SELECT d.cause, l.channel, l.destination FROM delivery d JOIN lane l ON l.id = d.lane"
+        " WHERE d.id = ? AND d.state = ? AND d.settled_us <= ?",
+        (delivery_id, state, counted_us),
+    ).fetchone()
+    return row

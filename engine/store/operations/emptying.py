@@ -5,7 +5,7 @@
 incomplete messages exceed their limit. Numbers, chain and anchor stay valid, and the journal can be copied at any
 moment.
 
-What features are told of a message that is erased, while its documents are still there.
+`ErasedMessage`: a message that is erased, as features see it while its documents are still there.
 """
 
 from collections.abc import Callable, Mapping, Sequence, Set

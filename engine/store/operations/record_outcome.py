@@ -54,8 +54,7 @@ def record(
         rejected_before: the message with the same bytes that a person has rejected or dismissed: the documents of this
             one are held. 0: none; where the message is processed again it is read from the row itself.
         decision: a person's, where one is the reason of this processing.
-        config: the first 12 digits of the configuration's hash that it was mapped with; None: it cannot have changed
-            since.
+        config: the first 12 digits of the hash of its configuration; None: that cannot have changed since.
 
     Raises:
         ReconfiguredError: another configuration is in force.
@@ -93,10 +92,9 @@ def record(
         now.routes = ()
     for step in steps:
         step.hold()
-    message = queueing.QueuedMessage(message_id, channel, received_us, message_type, token)
     deliveries, waiting, places = queueing.put(
-        batch, message, now.routes, now.held, revision=revision, manual=decision.again or now.late,
-        known_order=now.known_order, ordered=bool(outcome.tubes),
+        batch, queueing.QueuedMessage(message_id, channel, received_us, message_type, token), now.routes, now.held,
+        revision=revision, manual=decision.again or now.late, known_order=now.known_order, ordered=bool(outcome.tubes),
     )  # fmt: skip
     for step in steps:
         step.queued()

@@ -17,7 +17,7 @@ from engine.store.core.durable import write_atomically
 from engine.store.core.erased_rows import COMPACT_DUE
 from engine.store.core.lock import SiteLock
 from engine.store.core.loss import find_loss_in, last_number
-from engine.store.journal import COMPACTED_NAME
+from engine.store.journal.opening import COMPACTED_NAME
 
 SPARE_BYTES = 64 * 1024 * 1024  # that must be free beside the new file
 

@@ -136,7 +136,7 @@ class Resource:
         verb: of the command line that shows the list.
         in_memory: it is made once for each snapshot; else it is read in a thread.
         of_post: asked by POST, so that its arguments are in the body, and in no address.
-        place: where it stands in documents, the lowest first; 0: behind the one that is declared before it.
+        place: its place in documents, the lowest first; 0: behind the one that is declared before it.
     """
 
     path: str

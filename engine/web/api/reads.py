@@ -20,8 +20,7 @@ from engine.store.queries.messages import ends_of, messages_page, trace_of, with
 from engine.store.queries.reader import Reader
 from engine.store.recovery.backups.catalog import Copy, copies
 from engine.views import message_in_full
-from engine.views.acts import ACT
-from engine.views.trail import Entry, names_message, page_of
+from engine.views.trail import ACT, Entry, names_message, page_of
 from engine.views.wire import wire_of
 from engine.web.api import parameters, requests
 from engine.web.api.lists import Asked, Document, Resource

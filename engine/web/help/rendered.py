@@ -9,8 +9,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from engine.views.help import library
-from engine.views.help.library import LANGUAGE, Shown
-from engine.views.help.links import anchor_in, linked
+from engine.views.help.library import LANGUAGE, Shown, anchor_in, linked
 from engine.views.help.markdown import Anchors, plain, sections
 
 FEW = 3  # parts of a page, of which no list is needed

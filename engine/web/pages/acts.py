@@ -11,8 +11,7 @@ from engine.model.permissions import ADMINISTERING
 from engine.model.phrases import N_
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.reader import Reader
-from engine.views.acts import about, reason
-from engine.views.trail import Entry, names_message
+from engine.views.trail import Entry, about, names_message, reason
 from engine.views.trail import page_of as page_of_trail
 from engine.web.asked import PAGE, Asked, number
 from engine.web.cells import Badge

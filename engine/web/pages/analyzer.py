@@ -20,9 +20,8 @@ from engine.model.journal_views import Filter, MessageView
 from engine.model.permissions import LOOKING
 from engine.model.phrases import Phrase
 from engine.model.records import DELIVERIES, Target
-from engine.monitoring.line_steps import STEPS, line_steps
 from engine.monitoring.snapshot.channels import ChannelSnapshot
-from engine.monitoring.snapshot.links import LineStep
+from engine.monitoring.snapshot.links import STEPS, LineStep, line_steps
 from engine.monitoring.snapshot.states import ChannelState
 from engine.store.queries.lanes import list_pauses
 from engine.store.queries.line import line_of

@@ -28,10 +28,9 @@ from engine.web.bodies import Body, answer, html, prepared
 from engine.web.cells import Cells
 from engine.web.desk import Desk, sentence
 from engine.web.guard import UNREADABLE
-from engine.web.identity import language_of
+from engine.web.identity import language_of, person_of
 from engine.web.languages import catalogue
 from engine.web.pages.words import Words
-from engine.web.person import person_of
 from engine.web.render import Renderer, TodoSource
 from engine.web.routes import PRINCIPAL, Route
 

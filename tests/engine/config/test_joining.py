@@ -51,5 +51,5 @@ def test_a_key_of_the_core_may_have_another_type_and_keeps_its_default() -> None
 
 
 def test_a_key_behind_one_that_there_is_not_is_refused() -> None:
-    with pytest.raises(ValueError, match="lost stands behind nothing, which is no key of File"):
+    with pytest.raises(ValueError, match="lost is written behind nothing, which is no key of File"):
         joined_model(File, (Lost,))

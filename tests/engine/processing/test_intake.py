@@ -19,6 +19,7 @@ from engine.model.journal_views import Filter
 from engine.model.message import FormatOptions, MapContext, Parsed, Reagent, Stored
 from engine.model.reasons import ReasonCode
 from engine.model.routes import ChannelRoutes, Route
+from engine.processing import committing
 from engine.processing import intake as intake_module
 from engine.processing.process import process
 from engine.store.journal import Journal
@@ -123,7 +124,7 @@ async def test_messages_of_several_channels_go_on_in_the_order_they_came(made: P
 async def test_what_memory_does_not_hold_is_read_back_in_order(
     made: Plant, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    monkeypatch.setattr(intake_module, limit, 10)
+    monkeypatch.setattr(committing if limit.startswith("COMMITTING") else intake_module, limit, 10)
     monkeypatch.setattr(intake_module, "READ_AT_ONCE", 7)
     for channel in "ab":
         made.channel(channel, "server")

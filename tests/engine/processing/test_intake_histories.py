@@ -18,6 +18,7 @@ from engine.model.message import FormatOptions, MapContext, Stored
 from engine.model.outcome import Outcome
 from engine.model.records import Recorded
 from engine.model.routes import ChannelRoutes, Processed
+from engine.processing import committing
 from engine.processing import intake as intake_module
 from engine.processing.intake import Intake
 from engine.processing.turns import Named
@@ -230,7 +231,7 @@ async def test_a_reload_shortly_after_another_loses_no_message(monkeypatch: pyte
 
 async def test_after_a_kill_messages_go_one_by_one_and_a_large_one_aside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Messages of a channel that was removed do not count."""
-    monkeypatch.setattr(intake_module, "COMMITTING", 2)
+    monkeypatch.setattr(committing, "COMMITTING", 2)
     one = History(0)
     monkeypatch.setattr(intake_module, "unprocessed", one.store.unprocessed)
     one.intake._warily = True

@@ -700,7 +700,7 @@ async def awaiting(tmp_path: Path) -> AsyncIterator[tuple[Plant, ScriptedDestina
             settled=lambda delivery, reason: outcomes.ended(delivery.message_id, delivery.id, dead=reason is not None)
         )
         server, other = [await made.destination(name, events=events) for name in ("server", "other")]
-        made.intake._outcomes = outcomes
+        made.intake._commits._outcomes = outcomes
         made.channel("chemistry", "server", "other", raw=True)
         stream = MemoryStream()
         one = channel(made.journal, stored=made.intake.accept, clock=made.clock, outcomes=outcomes, ack_timeout_s=60.0)

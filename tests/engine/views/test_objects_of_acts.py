@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from engine.views.acts import LONGEST, about
-from engine.views.trail import Entry
+from engine.views.trail import LONGEST, Entry, about
 
 # What the audit trail has of an act -> how a list shows it.
 LINES: dict[str, tuple[dict[str, Any], str]] = {

@@ -7,7 +7,7 @@ import pytest
 
 from engine.features.reagents import lists as reagents
 from engine.features.results import lists
-from engine.features.rework import lists as dead_letters
+from engine.features.rework.lists import dead_letters
 from engine.model.journal_views import (
     AttemptView,
     DeadLetter,
@@ -25,13 +25,13 @@ from engine.model.records import (
 )
 from engine.store.operations.dead_letters import Group
 from engine.store.recovery.backups.catalog import Copy
-from engine.views import acts, copies, message_in_full, messages, site
+from engine.views import copies, message_in_full, messages, site, trail
 from engine.views.text import ZONE, Head, table
 from engine.views.trail import Entry
 from engine.views.view import View
 
 SHOWN: list[tuple[View[Any], type]] = [
-    *((acts.ACT, Entry), (copies.COPY, Copy), (reagents.LOT, ReagentView)),
+    *((trail.ACT, Entry), (copies.COPY, Copy), (reagents.LOT, ReagentView)),
     *((dead_letters.LETTER, DeadLetter), (dead_letters.LETTER_GROUP, Group), (lists.HELD, DeadLetter)),
     *((lists.PERSON, PossibleOtherPerson), (messages.MESSAGE, MessageView), (messages.DELIVERY, DeliveryView)),
     *((messages.ATTEMPT, AttemptView), (messages.DOCUMENT, DocumentView), (message_in_full.TRACE, Trace)),

@@ -15,7 +15,7 @@ from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState
 from engine.web import server as server_module
 from engine.web.feed import changes
-from engine.web.person import Person
+from engine.web.identity import Person
 from engine.web.render import Live, Renderer
 from engine.web.server import MAX_EVENT_READERS
 from tests.support.status_server import Page, read_html, running

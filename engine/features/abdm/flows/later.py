@@ -100,14 +100,7 @@ def link(
         raise RefusedError(R_("this patient has left the network: link with readmit only if the patient asks for it"))
     if not reason.strip():
         raise RefusedError(R_("say why"))
-    before = known.person if known is not None else None
-    said = held(context.content)
-    typed = replace(
-        typed,
-        mobile=typed.mobile or (before.mobile if before else "") or said.mobile,
-        patient=typed.patient or (before.patient if before else "") or min(said.own, default=""),
-        number=typed.number or (before.number if before else ""),
-    )
+    typed = _completed(typed, known.person if known is not None else None, context)
     if known is not None and not confirmed and linking.mistaken(batch, known.number, typed):
         raise RefusedError(
             R_(
@@ -251,6 +244,17 @@ def _words(name: str) -> list[str]:
     """The words of a name in no order, without titles and dots: as two programs write one name."""
     found = sorted(_WORD.findall(name.casefold()))
     return [one for one in found if one not in _TITLES] or found
+
+
+def _completed(typed: Person, before: Person | None, context: Context) -> Person:
+    """A person as typed, with what is known already where nothing was typed."""
+    said = held(context.content)
+    return replace(
+        typed,
+        mobile=typed.mobile or (before.mobile if before else "") or said.mobile,
+        patient=typed.patient or (before.patient if before else "") or min(said.own, default=""),
+        number=typed.number or (before.number if before else ""),
+    )
 
 
 def _remember(batch: Batch, context: Context, typed: Person) -> None:

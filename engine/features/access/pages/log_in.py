@@ -15,7 +15,7 @@ from engine.model.phrases import R_
 from engine.web import identity
 from engine.web.desk import ACCOUNT, LOG_IN, Desk, local_path, say
 from engine.web.forms import Form
-from engine.web.person import person_of
+from engine.web.identity import person_of
 from engine.web.routes import OPEN_TO_ALL, Route
 from engine.web.sender import sender_of
 

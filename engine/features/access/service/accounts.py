@@ -26,7 +26,7 @@ from engine.model.errors import LogInError
 from engine.model.permissions import Principal
 from engine.model.phrases import N_, R_
 from engine.store.journal import Journal
-from engine.web.accounts import Session
+from engine.web.identity import Session
 
 IDLE_S = 30 * 60.0
 LONGEST_S = 12 * 3600.0

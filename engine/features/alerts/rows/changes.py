@@ -246,12 +246,11 @@ def tidy(batch: Batch) -> None:
 
 @operation(priority=Priority.SETTLE)
 def forget(batch: Batch) -> None:
-    """Alerts are no longer configured: nothing is open, and nothing waits."""
+    """Alerts are no longer configured: none is open. A critical value stays until a person takes it."""
     for alert in kept_alerts(batch.execute).values():
         _tell(batch, alert, None)
     batch.execute("DELETE FROM alert")
     batch.execute("UPDATE alert_line SET ended_us = ? WHERE ended_us = 0", (batch.now_us,))
-    close_critical(batch)
 
 
 # -- people ----------------------------------------------------------------------------------------------------------

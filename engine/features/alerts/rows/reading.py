@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from engine.features.alerts.rows import changes
-from engine.features.todo.rows.reading import mark_of
+from engine.features.todo.rows import mark_of
 from engine.model.alerts import MOST_CRITICAL, Alert, Line, Silence
 from engine.model.phrases import Phrase
 from engine.model.todo import Mark
@@ -69,11 +69,10 @@ def kept(reader: Reader, now_us: int) -> tuple[dict[str, Alert], list[Silence]]:
 
 
 def anything_kept(reader: Reader) -> bool:
-    """Whether an alert is kept, a line waits, or a critical value is open."""
+    """Whether an alert is kept, or a line waits."""
     return bool(
         reader.rows(
             "SELECT 1 WHERE EXISTS (SELECT 1 FROM alert) OR EXISTS (SELECT 1 FROM alert_line WHERE ended_us = 0)"
-            " OR EXISTS (SELECT 1 FROM critical_value WHERE taken_us = 0)"
         )
     )
 

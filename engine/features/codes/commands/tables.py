@@ -199,7 +199,7 @@ def diff(session: Session, form: Form) -> ExitCode:
 
 
 def _made(session: Session) -> list[Correction]:
-    from engine.features.codes.rows.reading import list_corrections
+    from engine.features.codes.rows import list_corrections
 
     with session.reader() as journal:
         return list_corrections(journal)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from engine.features.codes.lists import CORRECTION, GAP, SUGGESTION, counted, missing_now
-from engine.features.codes.rows.reading import list_corrections
+from engine.features.codes.rows import list_corrections
 from engine.mapping.gaps import MissingCode
 from engine.mapping.suggestions import Suggestion
 from engine.model.corrections import Correction, without_notes

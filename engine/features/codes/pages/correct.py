@@ -15,7 +15,7 @@ from aiohttp import hdrs, web
 from engine.actions.control import Request
 from engine.features.codes.lists import in_words, tables_of
 from engine.features.codes.pages import suggested
-from engine.features.codes.rows.reading import list_corrections
+from engine.features.codes.rows import list_corrections
 from engine.features.rework.pages.affected import PATH as AFFECTED
 from engine.features.rework.pages.affected import VERB as RESEND
 from engine.mapping.corrected import FREE, LONGEST, MEANT, columns_of, named

@@ -15,8 +15,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.config.load import Site, changed_files
-from engine.features.codes.rows import changes as corrections
-from engine.features.codes.rows.reading import list_corrections
+from engine.features.codes import rows as corrections
+from engine.features.codes.rows import list_corrections
 from engine.features.codes.service.corrections import Examined, Preview, examined, preview, with_change
 from engine.model.clock import SystemClock
 from engine.model.corrections import Correction, RowChange

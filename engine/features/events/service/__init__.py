@@ -12,9 +12,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from engine.config.load import Site
+from engine.features.events import rows as state_events
 from engine.features.events.config import webhooks_of
-from engine.features.events.rows import changes as state_events
-from engine.features.events.rows.changes import StateChange
+from engine.features.events.rows import StateChange
 from engine.features.events.service.webhooks import Webhooks
 from engine.model.errors import StoreError
 from engine.monitoring.snapshot.site import SiteSnapshot

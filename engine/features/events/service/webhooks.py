@@ -15,11 +15,11 @@ from datetime import datetime
 
 from engine.config.renewal import hash_of
 from engine.delivery.retry import RetryPolicy
+from engine.features.events import rows as events
+from engine.features.events import rows as webhooks
 from engine.features.events.config import WebhookConfig
 from engine.features.events.config import webhooks_of as webhooks_of
-from engine.features.events.rows import changes as webhooks
-from engine.features.events.rows import reading as events
-from engine.features.events.rows.changes import FailingWebhook, StoredWebhook, stored_webhooks
+from engine.features.events.rows import FailingWebhook, StoredWebhook, stored_webhooks
 from engine.features.events.rules import Event, Position, Wanted, position_of, wanted
 from engine.model import errors
 from engine.model.clock import Clock

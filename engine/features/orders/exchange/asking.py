@@ -1,5 +1,6 @@
 """How the analyzer of a channel asks, and which orders it may get; made of the configuration."""
 
+import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
@@ -14,6 +15,10 @@ from engine.model.worklist import AskSettings
 ACCEPT = frozenset({"AL", "SU"})  # table 0155: of MSH-15, a commit accept is asked for
 ACCEPT_AT = 15
 SECOND_US = 1_000_000
+QUESTION_BYTES = 64 * 1024  # a longer message is no question
+# At the begin of a record or segment; ORC-1 RF asks, too (Mindray BC).
+_ASKS = re.compile(rb"(?:^|[\r\n])(?:Q|QPD|QRD|QRF|QID|ORC.RF)[^A-Za-z0-9]")
+_RESULT = re.compile(rb"(?:^|[\r\n])(?:R|OBX)[^A-Za-z0-9]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,3 +99,13 @@ class Asking:
         if not self.commits or parsed.format != "hl7v2":
             return False
         return parsed.segments[0].get(ACCEPT_AT).strip().upper() in ACCEPT
+
+
+def may_ask(payload: bytes) -> bool:
+    """Whether bytes that could not be read may be a question: they have a record or segment of one, and no result."""
+    return len(payload) <= QUESTION_BYTES and bool(_ASKS.search(payload)) and not _RESULT.search(payload)
+
+
+def is_answer(parsed: Parsed) -> bool:
+    """Whether an HL7 v2 message answers one of ours: such a message is never acknowledged as a message is."""
+    return any(segment.name == "MSA" for segment in parsed.segments)

@@ -13,14 +13,13 @@ next start. Logs hold item ids only.
 
 import asyncio
 import logging
-import re
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from engine.features.orders import rows as worklist
-from engine.features.orders.exchange.asking import Asking
+from engine.features.orders.exchange.asking import QUESTION_BYTES, Asking, is_answer, may_ask
 from engine.features.orders.exchange.download import PUT_OFF, Downloads, Outlet
 from engine.features.orders.exchange.line import Answering, Line, Sending, Unconfirmed, keep_line
 from engine.features.orders.exchange.noting import Notes, about
@@ -29,7 +28,7 @@ from engine.features.orders.exchange.taking_back import TakingBack
 from engine.model.clock import Clock
 from engine.model.errors import ContentError
 from engine.model.link_events import NotSent, SendEnd, Sent
-from engine.model.message import Parsed, Stored
+from engine.model.message import Stored
 from engine.model.order_results import has_results, question_in
 from engine.model.orders import Confirmation, Reply, Tube
 from engine.model.values import changed
@@ -41,24 +40,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("labrelay.orders")
 
-QUESTION_BYTES = 64 * 1024  # a longer message is no question
-# At the begin of a record or segment; ORC-1 RF asks, too (Mindray BC).
-_ASKS = re.compile(rb"(?:^|[\r\n])(?:Q|QPD|QRD|QRF|QID|ORC.RF)[^A-Za-z0-9]")
-_RESULT = re.compile(rb"(?:^|[\r\n])(?:R|OBX)[^A-Za-z0-9]")
 # A fault of ours that stays would have an analyzer ask without end: so many within so long end the line at once. After
 # them a question that cannot be read is acknowledged as any message is, and a line without its answer ends later.
 FAULTS, FAULTS_WITHIN_S, LATER_S = 3, 60.0, 10.0
 NOT_READY = frozenset({"late", "fault", "silent"})  # the analyzer has to ask again
-
-
-def may_ask(payload: bytes) -> bool:
-    """Whether bytes that could not be read may be a question: they have a record or segment of one, and no result."""
-    return len(payload) <= QUESTION_BYTES and bool(_ASKS.search(payload)) and not _RESULT.search(payload)
-
-
-def is_answer(parsed: Parsed) -> bool:
-    """Whether an HL7 v2 message answers one of ours: such a message is never acknowledged as a message is."""
-    return any(segment.name == "MSA" for segment in parsed.segments)
 
 
 class Desk:

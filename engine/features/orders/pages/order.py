@@ -26,7 +26,7 @@ from engine.model.orders import WorkItem, item_id, item_number
 from engine.model.permissions import LOOKING
 from engine.model.phrases import N_
 from engine.model.signs import text
-from engine.monitoring.line_steps import line_step
+from engine.monitoring.snapshot.links import line_step
 from engine.store.queries.acts import acts_page
 from engine.store.queries.messages import ends_of, messages_page, trace_of
 from engine.store.queries.reader import Reader
@@ -35,10 +35,10 @@ from engine.views.wire import exchange_of
 from engine.web.asked import number
 from engine.web.cells import Badge
 from engine.web.desk import Desk
+from engine.web.identity import PERSON
 from engine.web.pages import states
 from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
 from engine.web.pages.words import Words, grouped, iso, shown
-from engine.web.person import PERSON
 from engine.web.routes import PRINCIPAL, Route
 
 SHOWN = "order_shown"  # the verb before tube and patient are shown

@@ -18,8 +18,11 @@ in the same transaction.
 
 Acts of a person on single orders. Each writes its row of the audit trail in the same transaction; the row has
 numbers of orders alone, and names no patient.
+
+The tables of the worklist in the journal, and how each comes back with a backup.
 """
 
+from engine.feature import Table
 from engine.features.orders.rows import holding, items
 from engine.features.orders.rows.announcing import note_answer
 from engine.features.orders.rows.answering import answer, confirmed, explain, not_offered, offered, recover, told
@@ -148,3 +151,34 @@ def _raise_if_ordered_again(batch: Batch, one: Kept) -> None:
             one_source or order_rules.same_patient(one.line.patient, other.line.patient)
         ):
             raise RefusedError(f"order {item_id(other.number)} has the same order number and test: cancel it first")
+
+
+TABLES = (
+    Table(
+        name="order_item",
+        copied="SELECT * FROM main.order_item WHERE written_us >= :since",
+        newest="written_us",
+        sealed="SELECT 'order_item', number, '', content FROM order_item",
+    ),
+    Table(
+        name="order_event",
+        copied="SELECT e.* FROM state.order_item i JOIN main.order_event e ON e.item = i.number",
+        sealed="SELECT 'order_event ' || n, item, '', detail FROM order_event WHERE detail <> x''",
+    ),
+    Table(
+        name="order_query",  # an answer that went out a day ago is settled
+        copied="SELECT * FROM main.order_query WHERE number > coalesce((SELECT number FROM main.order_query"
+        " WHERE at_us < :since - :day ORDER BY number DESC LIMIT 1), 0)",
+    ),
+    Table(
+        name="order_asked",
+        copied="SELECT a.* FROM state.order_query q JOIN main.order_asked a ON a.query = q.number",
+    ),
+    Table(
+        name="order_without",
+        copied="SELECT w.* FROM state.touched t JOIN main.order_without w ON w.message_id = t.id",
+        pruned="message_id",
+    ),
+    Table(name="order_notice"),
+    Table(name="order_usual"),
+)

@@ -104,9 +104,7 @@ def note(
     for one in under_way.values():
         items.leave_query(batch, one, "asked again")
         one.query = query
-        if (
-            one.state is not orders.ItemState.CANCEL_PENDING
-        ):  # what is taken back keeps the code under which it was sent
+        if one.state is not orders.ItemState.CANCEL_PENDING:  # that keeps the code under which it was sent
             one.channel, one.code = settings.channel, settings.codes[one.line.test]
         items.store(batch, one)
     batch.execute(
@@ -346,11 +344,9 @@ def _why_none(mine: Sequence[Kept]) -> orders.NoOrder:
     if any(one.reason is orders.ItemReason.SPECIMEN_CONFLICT for one in mine if one.is_open):
         return orders.NoOrder.CONFLICT
     if any(
-        one.is_open and (one.state is orders.ItemState.HELD or one.reason is orders.ItemReason.RESULT_HELD)
+        one.is_open and (one.state is orders.ItemState.HELD or one.reason is orders.ItemReason.RESULT_HELD or one.after)
         for one in mine
     ):
-        return orders.NoOrder.HELD
-    if any(one.is_open and one.after for one in mine):
         return orders.NoOrder.HELD
     states = {one.state for one in mine} - {orders.ItemState.REJECTED}
     if not states:
@@ -485,9 +481,7 @@ def _was_sent_twice(rows: Rows, number: int, channel: str) -> bool:
 
 @operation(priority=Priority.SETTLE)
 def recover(batch: Batch) -> int:
-    """At a start: the answers that were under way when LabRelay ended may have arrived. Return how many items that
-    concerns.
-    """
+    """At a start: answers that were under way when LabRelay ended may have arrived. Return of how many items."""
     numbers = [row[0] for row in batch.execute("SELECT number FROM order_item WHERE query > 0").fetchall()]
     for one in _rows(batch, numbers):
         query = one.query

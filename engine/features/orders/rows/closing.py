@@ -105,12 +105,8 @@ def result(
         for one in meant:
             if _takes_back(each, one):
                 found.setdefault(one.number, False)
-                if each.repeats or not (one.state is ItemState.RESULTED or one.reason is ItemReason.RESULT_HELD):
-                    continue
-                if held:
-                    holding.hold(batch, one, message_id=message_id, channel=channel, cause=holding.WITHDRAWAL)
-                else:
-                    holding.withdraw(batch, one, message_id=message_id, channel=channel)
+                if not each.repeats and (one.state is ItemState.RESULTED or one.reason is ItemReason.RESULT_HELD):
+                    _take_back(batch, one, message_id, channel, held=held)
                 continue
             if one.state is ItemState.RESULTED:
                 results.note_time(one, each.own_us)
@@ -363,6 +359,13 @@ def _was_changed(other: Kept, one: Kept) -> bool:
 def _takes_back(each: ResultOf, one: Kept) -> bool:
     """Whether a result without a value is about an earlier one: it says so, or the order has one."""
     return each.withdrawn and (each.corrects or one.state is ItemState.RESULTED)
+
+
+def _take_back(batch: Batch, one: Kept, message_id: int, channel: str, *, held: bool) -> None:
+    if held:
+        holding.hold(batch, one, message_id=message_id, channel=channel, cause=holding.WITHDRAWAL)
+    else:
+        holding.withdraw(batch, one, message_id=message_id, channel=channel)
 
 
 def _may_be_of(batch: Batch, each: ResultOf, one: Kept) -> bool:

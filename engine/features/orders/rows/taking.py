@@ -494,10 +494,6 @@ def _outcome(
     place: int, one: Kept, *, repeat: bool = False, replaced: int = 0, reason: ItemReason | None = None
 ) -> LineOutcome:
     return LineOutcome(
-        line_index=place,
-        number=one.number,
-        state=one.state,
-        reason=one.reason if reason is None else reason,
-        repeat=repeat,
-        replaced=replaced,
-    )
+        line_index=place, number=one.number, state=one.state, reason=one.reason if reason is None else reason,
+        repeat=repeat, replaced=replaced,
+    )  # fmt: skip

@@ -15,6 +15,8 @@ Each result is counted once, as its message brought it first:
 A message that is processed again, sent again, or edited changes nothing that was counted. An edited message was
 received when its original was. ``delivered`` is when the last destination has got it for the first time. It has no such
 time where no destination gets it, or where a delivery is still open after 31 days.
+
+Counts of results in a salvage.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,6 +31,7 @@ from engine.model.result_times import CORRECTION, FINAL_RESULT, ResultGroup
 from engine.store.core.batch import Batch
 from engine.store.core.sweeping import Step, sweep
 from engine.store.operations.emptying import ErasedMessage
+from engine.store.recovery.salvage.tables import Part, Tables
 
 COUNTED_AT_ONCE = 32  # messages in one step, and pending ones: six milliseconds, in which no message is committed
 BYTES_AT_ONCE = 32_768  # of their results; a message may have a thousand
@@ -280,3 +283,22 @@ _OF_DAY = "SELECT counts FROM result_day WHERE day = ? AND channel = ? AND code 
 def _codes(batch: Batch, day: str, channel: str) -> set[str]:
     rows = batch.execute("SELECT code FROM result_day WHERE day = ? AND channel = ?", (day, channel)).fetchall()
     return {code for (code,) in rows}
+
+
+def keep_counted(tables: Tables) -> None:
+    """Count no results twice, for the reports.
+
+    They are neither those of a message that is processed again, nor all where it is lost how far they were counted.
+    """
+    execute = tables.new.execute
+    if "result_position" in tables.damaged:
+        execute("INSERT OR IGNORE INTO result_position (id, counted_to) SELECT 1, coalesce(max(id), 0) FROM journal")
+    execute(
+        "INSERT OR IGNORE INTO result_pending (message_id, waits) SELECT j.id, ? FROM journal j"
+        " WHERE j.kind = 1 AND j.id <= (SELECT counted_to FROM result_position)"
+        " AND NOT EXISTS (SELECT 1 FROM message_state WHERE id = j.id)",
+        (COUNTED,),
+    )
+
+
+SALVAGE = Part(again=keep_counted)

@@ -9,6 +9,7 @@ back, change a final result or correct one under another id. So the transaction 
                                orders are opened and compared, resource by resource
       whole_reports            pure: which isolate is which, and what is gone from a report that is sent as a whole
       corrections              pure: which accepted result a new one is about, where their ids differ
+      new_statuses             pure: the status with which a changed result, and each report that lists it, goes out
       engine.succession        pure: what may follow what: echo, plain, amended, held
 
 A message is not mapped a second time for it: the Bundle is changed (resources left out, statuses, ids), so one place

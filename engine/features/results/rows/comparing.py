@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from engine.features.results.rows import accepted, whole_reports
+from engine.features.results.rows import accepted, new_statuses, whole_reports
 from engine.features.results.rows.accepted import (
     AcceptedDocument,
     AcceptedHistory,
@@ -181,32 +181,31 @@ def _compare(
         return document, None, NOTHING
     if not before.all:
         raise NotComparedError(f"there are more than {accepted.MOST_MESSAGES} messages of the same order")
-    mine = found.resources
+    return _compare_opened(batch, routed, body, found, before, own, received, taken_back)
+
+
+def _compare_opened(
+    batch: Batch,
+    routed: Routed,
+    body: bytes,
+    found: OpenedDocument,
+    before: OlderMessages,
+    own: Sequence[KnownOrder],
+    received: datetime,
+    taken_back: list[int],
+) -> tuple[Document | None, HoldReason | None, DocumentFacts]:
+    """As `_compare`; ``body``: the own one of the document, unpacked."""
+    document, mine = routed.document, found.resources
     past = AcceptedHistory(batch, before.messages, routed, names_in(mine))
     delivered = AcceptedHistory(batch, own, routed, None, ("delivered",))
     wholes = whole_reports.find_cultures(mine, past) if found.by_id else whole_reports.CultureReports()
-    if (
-        wholes.ids
-        and (renamed := opened(rename(loads(body), wholes.ids), document.media_type, routed.form)) is not None
-    ):
+    renamed = opened(rename(loads(body), wholes.ids), document.media_type, routed.form) if wholes.ids else None
+    if renamed is not None:
         found, mine = renamed, renamed.resources
         past.take(names_in(mine))
     corrects, problems = find_meant(mine, past, wholes.results | wholes.echoes) if found.by_id else ({}, [])
     past.take(f"Observation/{identity}" for identity in corrects.values())
-    steps: dict[str, Step] = {}
-    finished: dict[str, str] = {}
-    has_results = any(one.kind == "Observation" for one in mine)
-    for one in mine:
-        if one.name in wholes.echoes:
-            steps[one.name] = Step("echo", one.said)
-        elif one.name in wholes.results:
-            steps[one.name] = follow_in_unit(version_of(one, False), past.versions(one.name), received)
-        elif one.status_only:
-            steps[one.name] = step = _finished(one, under(one.name, corrects), past)
-            if step.kind == "echo" and step.status != one.said:
-                finished[under(one.name, corrects)] = one.said
-        elif one.kind in ("Observation", "Composition") or (one.kind == "DiagnosticReport" and not has_results):
-            steps[one.name] = follow(version_of(one, False), past.versions(under(one.name, corrects)), received)
+    steps, finished = _steps(mine, wholes, corrects, past, received)
     if not (problems or wholes.ids or finished) and _is_echo(found, steps, corrects, past, joins=routed.joins):
         return None, None, DocumentFacts(not_sent=True)
     for one in mine:
@@ -227,9 +226,8 @@ def _compare(
         taken_back += _taken_back(batch, routed, meant, past)
     withdrawn = dict.fromkeys([*wholes.gone, *(one.name for one in gone)], WITHDRAWN)
     past.take(withdrawn)
-    statuses = _statuses(
-        mine, steps, corrects, delivered, whole_reports.shortened(meant, past, whole) | _rewritten(mine, echoes, past)
-    )
+    rewritten = whole_reports.shortened(meant, past, whole) | new_statuses.rewritten(mine, echoes, past)
+    statuses = new_statuses.find(mine, steps, corrects, delivered, rewritten)
     held = [*problems, *_why(mine, steps), *_unsaid(mine, steps, statuses)]
     held += [(ReasonCode.RESULTS_GONE, f"the report has it no longer ({one.called})") for one in gone]
     if found.whole:
@@ -244,7 +242,7 @@ def _compare(
     )
     facts = replace(
         facts,
-        reports=_other_reports(mine, facts, past, withdrawn, wholes.closed),
+        reports=new_statuses.find_of_others(mine, facts, past, withdrawn, wholes.closed),
         finished=past.written_anew(finished, by_sender=True),
         withdrawn=past.written_anew(withdrawn),
     )
@@ -255,6 +253,35 @@ def _compare(
     entries = entries_in(body) if document.entries else 0
     facts = replace(facts, corrects={**wholes.ids, **facts.corrects})
     return replace(document, body=body, packed=False, entries=entries), _all(held), facts
+
+
+def _steps(
+    mine: Sequence[Resource],
+    wholes: whole_reports.CultureReports,
+    corrects: Mapping[str, str],
+    past: AcceptedHistory,
+    received: datetime,
+) -> tuple[dict[str, Step], dict[str, str]]:
+    """Name of a resource -> its step; and name of an earlier result that becomes final without its value -> its status.
+
+    Raises:
+        _NoValueError: no value is known.
+    """
+    steps: dict[str, Step] = {}
+    finished: dict[str, str] = {}
+    has_results = any(one.kind == "Observation" for one in mine)
+    for one in mine:
+        if one.name in wholes.echoes:
+            steps[one.name] = Step("echo", one.said)
+        elif one.name in wholes.results:
+            steps[one.name] = follow_in_unit(version_of(one, False), past.versions(one.name), received)
+        elif one.status_only:
+            steps[one.name] = step = _finished(one, under(one.name, corrects), past)
+            if step.kind == "echo" and step.status != one.said:
+                finished[under(one.name, corrects)] = one.said
+        elif one.kind in ("Observation", "Composition") or (one.kind == "DiagnosticReport" and not has_results):
+            steps[one.name] = follow(version_of(one, False), past.versions(under(one.name, corrects)), received)
+    return steps, finished
 
 
 def _taken_back(batch: Batch, routed: Routed, mine: Sequence[Resource], past: AcceptedHistory) -> list[int]:
@@ -354,20 +381,6 @@ def _unsaid(mine: Sequence[Resource], steps: Mapping[str, Step], statuses: dict[
     ]
 
 
-def _rewritten(mine: Sequence[Resource], echoes: frozenset[str], past: AcceptedHistory) -> set[str]:
-    """Names of final reports whose results are all echoes, and whose comment or document has changed."""
-    return {
-        one.name
-        for one in mine
-        if one.texts
-        and one.lists
-        and echoes.issuperset(f"Observation/{result}" for result in one.lists)
-        and (before := past.last_of(one.name)) is not None
-        and RANK.get(before.status, 0) >= RANK["final"]
-        and before.own != one.own
-    }
-
-
 def _reports_back(
     mine: Sequence[Resource],
     steps: Mapping[str, Step],
@@ -422,94 +435,6 @@ def _is_echo(
         steps[one.name].kind in ("echo", "again") if one.name in steps else past.has_said(one, listed=not joins)
         for one in mine
     )
-
-
-def _statuses(
-    mine: Sequence[Resource],
-    steps: Mapping[str, Step],
-    corrects: Mapping[str, str],
-    own: AcceptedHistory,
-    rewritten: set[str],
-) -> dict[str, str]:
-    """The statuses that replace the sender's: of results that change a final one, and of their reports.
-
-    Args:
-        rewritten: names of reports that dropped a result from their list, or whose own content changed.
-    """
-    changed = {name: step.status for name, step in steps.items() if step.kind in ("amended", "held") and step.status}
-    changed |= _repaired(mine, corrects, own)
-    out = {one.identity: changed.get(one.name, one.status) for one in mine if one.kind == "Observation"}
-    for one in mine:
-        if one.kind == "DiagnosticReport" and (one.said == "final" or one.said in CHANGES):
-            listed = {out.get(result) for result in one.lists}
-            if listed == {WITHDRAWN}:
-                changed[one.name] = WITHDRAWN
-            if one.said != "final" or listed == {WITHDRAWN}:
-                continue
-            listed = {"corrected" if status == WITHDRAWN else status for status in listed}
-            status = next((status for status in ("corrected", "amended") if status in listed), "")
-            if status or one.name in rewritten:
-                changed[one.name] = status or "amended"
-        if one.kind == "Composition" and one.said == "final" and changed:
-            changed[one.name] = "amended"
-    return changed
-
-
-def _repaired(mine: Sequence[Resource], corrects: Mapping[str, str], own: AcceptedHistory) -> dict[str, str]:
-    """The statuses of results that the message has delivered before with another meaning: its mapping was wrong."""
-    before = {one.name: one for document in own.documents for one in document.resources}
-    changed: dict[str, str] = {}
-    for one in mine:
-        old = before.get(under(one.name, corrects))
-        if one.kind != "Observation" or old is None or one.said != "final" or RANK.get(old.status, 2) < RANK["final"]:
-            continue
-        if old.status in CHANGES:
-            changed[one.name] = old.status
-        elif one.meaning != old.meaning or not old.codes <= one.codes:
-            changed[one.name] = "corrected"
-    return changed
-
-
-def _other_reports(
-    mine: Sequence[Resource],
-    facts: DocumentFacts,
-    past: AcceptedHistory,
-    withdrawn: Iterable[str],
-    closed: Iterable[str],
-) -> tuple[str, ...]:
-    """The reports of other messages that list a result which changes here, with their present status.
-
-    Args:
-        withdrawn: names of results, closed: of reports, that are no longer valid.
-    """
-    changed = {name.partition("/")[2]: WITHDRAWN for name in withdrawn}
-    for one in mine:
-        if one.kind == "Observation" and one.name not in facts.echoes:
-            status = facts.statuses.get(one.name, one.status)
-            if status in CHANGES:
-                changed[facts.corrects.get(one.identity, one.identity)] = status
-    written = {under(one.name, facts.corrects) for one in mine}
-    found: dict[str, str] = dict.fromkeys(closed, WITHDRAWN)
-    for document in past.documents:
-        for one in document.resources:
-            if one.kind != "DiagnosticReport" or document.waits or one.name in written or one.status not in RANK:
-                continue
-            listed = {changed[result] for result in one.lists if result in changed}
-            if not listed or one.name in closed:
-                continue
-            if all(_is_withdrawn(result, changed, past) for result in one.lists):
-                found[one.name] = WITHDRAWN
-            elif RANK[one.status] >= RANK["final"]:
-                found[one.name] = "amended" if listed == {"amended"} and one.status != "corrected" else "corrected"
-    return past.written_anew(found)
-
-
-def _is_withdrawn(result: str, changed: Mapping[str, str], past: AcceptedHistory) -> bool:
-    """Whether a result is withdrawn once the changes are written: its id, and id -> status of the changes."""
-    if result in changed:
-        return changed[result] == WITHDRAWN
-    last = past.last_of(f"Observation/{result}")
-    return last is not None and last.status == WITHDRAWN
 
 
 def _under_corrected_names(facts: DocumentFacts) -> DocumentFacts:

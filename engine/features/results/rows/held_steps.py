@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 from engine.features.results.rows import hold_queue
 from engine.store.core.batch import Batch
-from engine.store.operations.bulk import Done, Member
-from engine.store.operations.members import as_counted, why_left
+from engine.store.operations.bulk import Done, Member, as_counted, why_left
 
 
 def release(batch: Batch, members: Sequence[Member], *, counted_us: int, actor: str, reason: str) -> Done:

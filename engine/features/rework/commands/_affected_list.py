@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.commands.shared.output import SCHEMA_VERSION, Form, to_json
-from engine.features.rework.lists import HEADING, RESULTS, csv_line, row_of
+from engine.features.rework.lists.affected import HEADING, RESULTS, csv_line, row_of
 from engine.views.text import cell
 
 if TYPE_CHECKING:

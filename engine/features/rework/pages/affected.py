@@ -18,7 +18,7 @@ from engine.actions.control import Request
 from engine.actions.selection import Selection
 from engine.actions.underway import DEFAULT_RATE
 from engine.features.rework.acts.affected_look import MOST_MESSAGES, MOST_SHOWN, Look, rows, step
-from engine.features.rework.lists import HEADING, csv_line, row_of
+from engine.features.rework.lists.affected import HEADING, csv_line, row_of
 from engine.model.errors import AbsentError, LabRelayError, RefusedError, StoreError
 from engine.model.phrases import N_, PageText, Said
 from engine.views.text import cell

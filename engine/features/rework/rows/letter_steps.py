@@ -12,8 +12,7 @@ from engine.model.reasons import ReasonCode
 from engine.model.records import Recorded
 from engine.store.core.batch import Batch
 from engine.store.operations import record_outcome
-from engine.store.operations.bulk import Done, Member
-from engine.store.operations.members import as_counted, why_left
+from engine.store.operations.bulk import Done, Member, as_counted, why_left
 from engine.store.operations.outbox import attempts, decisions, queueing
 
 Work = Callable[[Batch], Done]

@@ -80,26 +80,15 @@ def put(
                 continue
             claimed.append(
                 Delivery(
-                    id=row_id,
-                    message_id=message.id,
-                    channel=message.channel,
-                    destination=destination,
-                    seq=lane.last_seq,
-                    key=key.hex(),
-                    body=routed.document.body,
-                    packed=routed.document.packed,
-                    media_type=routed.document.media_type,
-                    received_us=message.received_us,
-                    manual=manual,
+                    id=row_id, message_id=message.id, channel=message.channel, destination=destination,
+                    seq=lane.last_seq, key=key.hex(), body=routed.document.body, packed=routed.document.packed,
+                    media_type=routed.document.media_type, received_us=message.received_us, manual=manual,
                     conditional=routed.document.conditional,
-                    reports=tuple(report.key for report in routed.document.reports),
-                    entries=routed.document.entries,
-                    message_type=message.message_type,
-                    maybe_delivered=message.id <= batch.tail.restored_to,
-                    joins=routed.joins,
-                    known_order=known_order,
+                    reports=tuple(report.key for report in routed.document.reports), entries=routed.document.entries,
+                    message_type=message.message_type, maybe_delivered=message.id <= batch.tail.restored_to,
+                    joins=routed.joins, known_order=known_order,
                 )
-            )
+            )  # fmt: skip
     return tuple(claimed), waiting, frozenset(kept)
 
 

@@ -42,8 +42,9 @@ from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.batch import Batch
 from engine.store.core.chain import PUT_ROW, JournalRow
 from engine.store.core.connecting import JOURNAL_NAME, data_keys
-from engine.store.core.durable import RESTORING, publish, raise_if_in_use, sync_file
+from engine.store.core.durable import sync_file
 from engine.store.core.feature_tables import of_features
+from engine.store.core.new_folder import RESTORING, publish, raise_if_in_use
 from engine.store.core.ownership import open_below
 from engine.store.core.vault import KEY_NAME, Vault, WrappedKey, write_kek
 from engine.store.integrity import looks, rollback, verify
@@ -78,8 +79,7 @@ class RestoreResult:
         again: messages that are processed again.
         maybe: deliveries that were open then, and may have been made since.
         decided: later messages that a person had dismissed, rejected or edited: they stay closed.
-        paused: the active pauses.
-        stands_still: deliveries are paused until a person resumes them, for rows are missing.
+        paused: the active pauses; ``stands_still``: of deliveries, until a person resumes them, for rows are missing.
         check_seconds: the duration of the check of the new journal.
         wrong: pieces that could not be used, and why.
         findings: the findings of `labrelay verify` in the new journal; empty without a problem.
@@ -278,10 +278,8 @@ class _Restoration:
                 "can be read: name its folder with --keys, or type it in from its recovery sheet (labrelay key init "
                 "--from-sheet)"
             ) from trouble
-        if self._leave_key and found.source not in (
-            key_encryption_key.Source.CREDENTIAL,
-            key_encryption_key.Source.ENVIRONMENT,
-        ):
+        source = key_encryption_key.Source
+        if self._leave_key and found.source not in (source.CREDENTIAL, source.ENVIRONMENT):
             write_kek(self._data / KEY_NAME, found.kek)
         self._kek = found.kek
 
@@ -425,14 +423,9 @@ class _Restoration:
         last_id = self._restored.last_id
         skipped = self._restored.lost if known else (last_id + 1, last_id + RESERVED)
         what = {
-            "copy": self._copy.name,
-            "rows": self._restored.rows,
-            "last": last_id,
-            "stands_to": self._restored.stands_to,
-            "missing": skipped,
-            "known": known,
-            "reason": reason,
-        }
+            "copy": self._copy.name, "rows": self._restored.rows, "last": last_id,
+            "stands_to": self._restored.stands_to, "missing": skipped, "known": known, "reason": reason,
+        }  # fmt: skip
         if skipped is not None:
             self._restored.stands_still = True
             what["paused"] = "a copy was restored, and rows that were acknowledged after it are missing"

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from engine.features.events import pages as event_stream
-from engine.features.events.rows import reading as events
+from engine.features.events import rows as events
 from engine.features.events.rules import KINDS
 from engine.model.reasons import ReasonCode
 from engine.store.journal import Journal

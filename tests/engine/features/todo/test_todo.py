@@ -13,7 +13,7 @@ from engine.__main__ import labrelay as root
 from engine.features.abdm.rows.reading import RefusedCallbacks, Undecided
 from engine.features.abdm.rules.account import AbdmFault, AbdmSnapshot
 from engine.features.alerts.rows.reading import CriticalValue, FailingSink
-from engine.features.events.rows.changes import FailingWebhook
+from engine.features.events.rows import FailingWebhook
 from engine.features.orders.rows.order_tabs import OrderTrouble
 from engine.features.todo.pages import STEPS
 from engine.features.todo.rules import FORGET_AFTER_US, SET_UP_BACKUP, changes, listed

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from engine.features.access.service.accounts import Accounts
+from engine.features.todo import rows as todo
 from engine.features.todo import service as todo_looks
-from engine.features.todo.rows import changes as todo
-from engine.features.todo.rows.changes import MOST_KEYS, looked
-from engine.features.todo.rows.reading import looks
+from engine.features.todo.rows import MOST_KEYS, looked, looks
 from engine.features.todo.service import TodoLooks
 from engine.model.clock import ManualClock
 from engine.model.errors import StoreError

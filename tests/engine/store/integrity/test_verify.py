@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.features.codes.rows import changes as corrections
+from engine.features.codes import rows as corrections
 from engine.features.results.rows import delta_history
 from engine.model.corrections import RowChange
 from engine.model.errors import IntegrityError, StoreError

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from engine.features.todo.rows import changes as todo
+from engine.features.todo import rows as todo
 from engine.model.clock import Clock, ManualClock, SystemClock
 from engine.model.errors import IntegrityError, LossError, StoreError
 from engine.model.message import Report
@@ -758,9 +758,8 @@ def test_what_goes_while_the_journal_is_checked_is_no_loss(site: Site, monkeypat
             if number == 1:
                 let_go()
 
-    monkeypatch.setattr(verify, "CHUNK_ROWS", 2)
-    for module in (verify, row_check):  # documents, rows of the journal
-        monkeypatch.setattr(module, "read_rows", slowly)
+    monkeypatch.setattr(row_check, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(row_check, "read_rows", slowly)
     assert site.findings() == []
     assert len(site.rows()) < 9
 
@@ -779,8 +778,7 @@ def test_a_month_that_begins_while_the_journal_is_checked_has_a_key(
                 site.message("delivered")
             yield row
 
-    for module in (verify, row_check):  # documents, rows of the journal
-        monkeypatch.setattr(module, "read_rows", amid)
+    monkeypatch.setattr(row_check, "read_rows", amid)
     assert verify.run(site.folder, deep=True) == []
     assert begun
 
@@ -805,8 +803,7 @@ def test_what_is_erased_while_the_journal_is_checked_is_no_damage(
             erase(left.pop())
         yield from read(connection, *arguments)
 
-    for module in (verify, row_check):  # documents, rows of the journal
-        monkeypatch.setattr(module, "read_rows", amid)
+    monkeypatch.setattr(row_check, "read_rows", amid)
     assert [str(found) for found in verify.run(site.folder, deep=True)] == []
     assert not left
 
@@ -839,7 +836,6 @@ def test_what_goes_between_being_read_and_being_checked_is_no_damage(
                 let_go()
             yield row
 
-    for module in (verify, row_check):  # documents, rows of the journal
-        monkeypatch.setattr(module, "read_rows", slowly)
+    monkeypatch.setattr(row_check, "read_rows", slowly)
     assert site.findings() == []
     assert 1 < there[0][0] < there[1][0]

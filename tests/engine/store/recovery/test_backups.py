@@ -13,9 +13,9 @@ import orjson
 import pytest
 
 from engine.feature import Table
-from engine.features.events.rows import changes as webhooks
-from engine.features.events.rows import reading as events
-from engine.features.events.rows.changes import stored_webhooks
+from engine.features.events import rows as events
+from engine.features.events import rows as webhooks
+from engine.features.events.rows import stored_webhooks
 from engine.features.events.rules import Position, position_of, readable
 from engine.features.results.rows import hold_queue, number_bearers
 from engine.features.rework.rows import dismissal

@@ -2,7 +2,7 @@
 
 from engine.commands.shared.markdown_lines import lines
 from engine.views.help import library
-from engine.views.help.links import anchor_in, linked
+from engine.views.help.library import anchor_in, linked
 from engine.views.help.markdown import deeper, narrowed, sections
 
 TEXT = """\

@@ -13,9 +13,9 @@ from engine.commands.shared.output import to_json
 from engine.config.pack import find_pack
 from engine.diagnostics.suggested import suggestions_of
 from engine.features.abdm.rules.account import AbdmFault, AbdmSnapshot
-from engine.features.codes.rows import changes as corrections
+from engine.features.codes import rows as corrections
 from engine.features.orders import rows as worklist
-from engine.features.rework.lists import LETTER
+from engine.features.rework.lists.dead_letters import LETTER
 from engine.mapping.suggestions import Suggestion
 from engine.model.corrections import RowChange
 from engine.model.errors import ConfigError

@@ -17,7 +17,7 @@ from engine.actions.pause_resume import Switches
 from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
 from engine.commands.shared.acting import LEFT
-from engine.features.rework.lists import OPERATION
+from engine.features.rework.lists.operations import OPERATION
 from engine.model.journal_views import Filter
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation

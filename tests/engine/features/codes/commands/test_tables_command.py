@@ -11,7 +11,7 @@ import pytest
 from engine.commands.shared.output import ExitCode
 from engine.config.load import changed_files
 from engine.features.codes.lists import missing_now
-from engine.features.codes.rows.reading import list_corrections
+from engine.features.codes.rows import list_corrections
 from engine.features.codes.service import missing_codes
 from engine.store.core.connecting import JOURNAL_NAME, read_vault
 from engine.store.queries.reader import Reader

@@ -18,7 +18,7 @@ from engine.actions.underway import Acts
 from engine.config.load import Site as Configuration
 from engine.config.load import load_site
 from engine.diagnostics.suggested import suggested
-from engine.features.codes.rows.reading import list_corrections
+from engine.features.codes.rows import list_corrections
 from engine.features.codes.service.correcting import MOST_WAITING
 from engine.mapping.suggestions import Suggestion
 from engine.model.clock import SystemClock

@@ -25,8 +25,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from engine.commands.shared.output import ExitCode
 from engine.config.load import Site, load_site
-from engine.features.codes.rows import changes as corrections
-from engine.features.codes.rows.reading import list_corrections
+from engine.features.codes import rows as corrections
+from engine.features.codes.rows import list_corrections
 from engine.features.codes.service import corrections as acting
 from engine.features.codes.service.correcting import MOST_WAITING, Correcting, Previews
 from engine.mapping.loading import load, load_tables

@@ -15,7 +15,7 @@ import pytest
 from engine.config.load import load_site
 from engine.features.access.service.service import AccessService
 from engine.features.events.config import webhooks_of
-from engine.features.events.rows.changes import stored_webhooks
+from engine.features.events.rows import stored_webhooks
 from engine.model.actor import Actor
 from engine.model.errors import ConfigError
 from engine.model.permissions import LOOKING

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.features.events import rows as events
 from engine.features.events import service
-from engine.features.events.rows import reading as events
 from engine.features.events.rules import wanted
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState

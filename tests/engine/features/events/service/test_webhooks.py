@@ -17,7 +17,7 @@ import pytest
 
 from engine.delivery.retry import RetryPolicy
 from engine.features.events.config import WebhookConfig
-from engine.features.events.rows.changes import FailingWebhook, stored_webhooks
+from engine.features.events.rows import FailingWebhook, stored_webhooks
 from engine.features.events.service import webhooks
 from engine.features.events.service.webhooks import Webhooks
 from engine.model.clock import ManualClock

@@ -11,7 +11,7 @@ from engine.commands.shared.output import ExitCode
 from engine.features.codes import todo as codes
 from engine.features.rework import todo as letters
 from engine.features.todo import service
-from engine.features.todo.rows.reading import todo_states
+from engine.features.todo.rows import todo_states
 from engine.features.todo.rules import FORGET_AFTER_US
 from engine.features.todo.service import TodoList
 from engine.model.actor import of_this_process

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.features.codes.rows import changes as corrections
-from engine.features.codes.rows.reading import list_corrections
+from engine.features.codes import rows as corrections
+from engine.features.codes.rows import list_corrections
 from engine.model.corrections import RowChange
 from engine.model.errors import IntegrityError, RefusedError
 from engine.store.core.batch import Batch

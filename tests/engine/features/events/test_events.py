@@ -13,10 +13,9 @@ import orjson
 import pytest
 
 from engine.features.alerts.rows import changes as alerts
-from engine.features.events.rows import changes
-from engine.features.events.rows import reading as events
-from engine.features.events.rows.changes import StateChange
-from engine.features.events.rows.reading import newest, page
+from engine.features.events import rows
+from engine.features.events import rows as events
+from engine.features.events.rows import StateChange, newest, page
 from engine.features.events.rules import GAP, KINDS, TYPES, Event, Position, position_of, readable, wanted
 from engine.features.rework.rows import dismissal
 from engine.model.alerts import Alert, Changes
@@ -120,7 +119,7 @@ async def _alerts(journal: Journal) -> None:
 
 async def _states(journal: Journal) -> None:
     changed = [StateChange("channel", "chem", "silent", "receiving"), StateChange("destination", "fhir", "ok", "")]
-    await journal.run(changes.note, changed)
+    await journal.run(rows.note, changed)
 
 
 def _message(number: int = 1, seq: int = 1, size: int = 5) -> tuple[str, dict[str, Any]]:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.features.todo.rows import changes as todo
-from engine.features.todo.rows.reading import todo_states
+from engine.features.todo import rows as todo
+from engine.features.todo.rows import todo_states
 from engine.model.actor import Actor
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME
