@@ -112,6 +112,7 @@ def _message(journal: Any, view: Any) -> Json:
         "state": view.state,
         "reason": view.reason,
         "detail": trace.detail,
+        "issues": [str(issue.get("code", "")) for issue in trace.issues],
         "payload": base64.b64encode(stored_payload(journal, view.id)).decode(),
         "documents": {one.id: stored_document(journal, one.id).decode() for one in trace.documents},
         "deliveries": [
