@@ -10,17 +10,20 @@ from tests.histories.samples.facts import OUTPUTS, Decision, History, Message, O
 
 MOST_ORDINARY = 2
 PLAIN_SHARE = 0.3
+CHANNELS = 2
+SPOKEN = {"hl7": "astm", "abdm": "hl7"}  # outputs that are made of one protocol alone
+ORGANISMS = ("Gram positive cocci", "Escherichia coli", "Candida albicans", "Staphylococcus aureus")
 
 
 class Day:
     """A history that is being made up."""
 
-    def __init__(self, rng: random.Random, output: str) -> None:
-        self.rng = rng
-        self.output = output
-        spoken = {"hl7": ("astm",), "abdm": ("hl7",)}.get(output, ("hl7", "hl7", "astm"))
-        self.protocol = rng.choice(spoken)
-        self.channels = 2
+    def __init__(self, rng: random.Random, output: str, protocol: str) -> None:
+        self.rng, self.output, self.protocol = rng, output, protocol
+        self.joined = rng.random() < 0.3
+        self.can_withdraw = protocol == "hl7" and output != "abdm"  # there it is a trap
+        self._counts = rng.random() < 0.7  # control ids; else each message has the same
+        self._organisms = rng.sample(ORGANISMS, len(ORGANISMS))
         self.steps: list[Step] = []
         self.minutes = 0
         self._samples = self._people = self._values = 0
@@ -38,6 +41,13 @@ class Day:
     def test(self) -> str:
         return self.rng.choice(("CRE", "GLU", "UREA", "K"))
 
+    def organism(self) -> str:
+        """That no other culture of the history has."""
+        return self._organisms.pop()
+
+    def control(self, number: int) -> str:
+        return str(100 + number) if self._counts else "1"
+
     def say(self, sample: Sample, about: str, status: str, *, value: str = "", at: int | None = None, flag: str = "",
             refused: bool = False, **shown: Any) -> Message:  # fmt: skip
         """Measured now, if not ``at`` another time; with a value of its own, unless it is said."""
@@ -45,7 +55,7 @@ class Day:
         self.minutes += self.rng.randrange(1, 9)
         number = len(self.steps)
         message = Message(
-            id=number, of=number, sample=sample, about=about, status=status, flag=flag, refused=refused,
+            id=number, of=number, control=self.control(number), sample=sample, about=about, status=status, flag=flag, refused=refused,
             value=value or f"{10 + self._values}.{self.rng.randrange(1, 10)}",
             at=self.minutes if at is None else at, sent=self.minutes, shown=Shown(**{"code": about, **shown}),
         )  # fmt: skip
@@ -55,7 +65,9 @@ class Day:
     def again(self, message: Message) -> None:
         """The analyzer sends its memory: another control id and another time of the message."""
         self.minutes += 30
-        self.steps.append(replace(message, id=len(self.steps), sent=self.minutes, refused=False))
+        number = len(self.steps)
+        again = replace(message, id=number, control=self.control(number), sent=self.minutes, refused=False)
+        self.steps.append(again)
 
     def decide(self, act: str, message: Message) -> None:
         self.steps.append(Decision(act=act, of=message.id))
@@ -71,23 +83,17 @@ def history(seed: int) -> History:
     from tests.histories.samples.lives import ORDINARY, TRAPS  # noqa: PLC0415 - they are drawn with what is above
 
     rng = random.Random(f"samples/{seed}")
-    day = Day(rng, rng.choice(OUTPUTS))
-    possible = [trap for trap in TRAPS if day.output in trap.outputs and (not trap.protocol or _speaks(day, trap.protocol))]
-    trap = rng.choice(possible) if rng.random() >= PLAIN_SHARE else None
-    if trap is not None and trap.protocol:
-        day.protocol = trap.protocol
-    lives = [rng.choice(ORDINARY)(day) for _ in range(rng.randrange(0 if trap else 1, MOST_ORDINARY + 1))]
-    if trap is not None:
-        lives.append(trap.life(day))
+    trap = rng.choice(TRAPS) if rng.random() >= PLAIN_SHARE else None
+    output = rng.choice(("fhir", *(trap.outputs if trap else OUTPUTS)))  # of all of them the most has to hold there
+    protocol = SPOKEN.get(output) or (trap and trap.protocol) or rng.choice(("hl7", "astm"))
+    day = Day(rng, output, protocol)
+    lives = [trap.life(day)] if trap else []
+    lives += [rng.choice(ORDINARY)(day) for _ in range(rng.randrange(0, MOST_ORDINARY) if trap else MOST_ORDINARY)]
     in_turns(rng, lives)
     return History(
-        seed=seed, name=trap.life.__name__ if trap else "plain", fault=trap.fault if trap else 0, output=day.output,
-        protocols=(day.protocol,) * day.channels, steps=tuple(day.steps), holds=bool(trap and trap.holds),
+        seed=seed, name=trap.life.__name__ if trap else "plain", fault=trap.fault if trap else 0, output=output,
+        protocols=(protocol,) * CHANNELS, steps=tuple(day.steps), holds=bool(trap and trap.holds), joined=day.joined,
     )  # fmt: skip
-
-
-def _speaks(day: Day, protocol: str) -> bool:
-    return protocol == "hl7" if day.output == "abdm" else protocol == "astm" if day.output == "hl7" else True
 
 
 def in_turns(rng: random.Random, lives: list[Iterator[None]]) -> None:

@@ -24,7 +24,6 @@ class Sample:
     tube: str = ""
     placer: str = ""
     role: str = PATIENTS
-    culture: bool = False
 
     @property
     def numbers(self) -> frozenset[str]:
@@ -61,6 +60,7 @@ class Message:
         about: what was measured: a later statement about it takes the place of this one.
         status: ``P``, ``F``, ``C``, or ``D``: what was said is not true.
         value: no other statement of the history has it.
+        control: MSH-10 or H-3.
         at, sent: minutes of the measurement and of the message.
         flag: OBX-8.
         of: of what the analyzer sends once more from its memory, the first message that said it; else its own id.
@@ -68,6 +68,7 @@ class Message:
     """
 
     id: int
+    control: str
     sample: Sample
     about: str
     value: str
@@ -110,6 +111,7 @@ class History:
     fault: number of the fault that the trap is for; 0: of none.
     protocols: of the analyzers, by channel.
     holds: results are held after a control that failed.
+    joined: two channels that send one test of an order mean one result.
     """
 
     seed: int
@@ -119,6 +121,7 @@ class History:
     protocols: tuple[str, ...]
     steps: tuple[Step, ...] = field(default=())
     holds: bool = False
+    joined: bool = False
 
     @property
     def messages(self) -> tuple[Message, ...]:

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tests.histories.samples.draw import Day
+from tests.histories.samples.draw import CHANNELS, Day
 from tests.histories.samples.facts import CONTROL, OUTPUTS, POOL, Sample
 
 Life = Iterator[None]
-LISTS = ("hl7", "csv", "json")
+OF_HL7 = ("fhir", "csv", "json", "abdm")
 SPELLED = {"CRE": "CREA", "GLU": "GLUC", "UREA": "BUN", "K": "KALI"}
-GROWTH, NO_GROWTH = "Gram positive cocci", "No growth"
+NO_GROWTH = "No growth"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,7 @@ class Trap:
 def finished(day: Day) -> Life:
     sample, test = day.sample(), day.test()
     for status in day.rng.choice(("F", "PF", "FC", "PFC")):
+        day.later(day.rng.choice((5, 900)) if status == "C" else 5)
         day.say(sample, test, status)
         yield
 
@@ -37,7 +38,7 @@ def withdrawn(day: Day) -> Life:
     sample, test = day.sample(), day.test()
     first = day.say(sample, test, "F")
     yield
-    if day.protocol == "hl7" and day.output != "abdm":
+    if day.can_withdraw:
         day.say(sample, test, "D", value=first.value, at=first.at)
         yield
 
@@ -53,15 +54,15 @@ def two_samples(day: Day) -> Life:
     """Of one person, each with its own order, on either analyzer."""
     person, test = day.person(), day.test()
     for _ in range(2):
-        day.say(day.sample(person), test, "F", channel=day.rng.randrange(day.channels))
+        day.say(day.sample(person), test, "F", channel=day.rng.randrange(CHANNELS))
         yield
         day.later(60)
 
 
 def panel(day: Day) -> Life:
-    """Test by test, under one order and of one tube."""
+    """Test by test, under one order and of one tube. A document of ABDM has all of an order, so there it is one test."""
     sample = day.sample()
-    for test in ("GLU", "UREA", "K"):
+    for test in ("GLU", "UREA", "K")[: 1 if day.output == "abdm" else 3]:
         day.say(sample, test, "F")
         yield
 
@@ -73,9 +74,9 @@ def corrects_what_is_not_known(day: Day) -> Life:
 
 
 def grows(day: Day) -> Life:
-    sample = day.sample(culture=True)
+    sample, organism = day.sample(), day.organism()
     for status in "PF":
-        day.say(sample, "CULT", status, value=GROWTH, code="ORG", panel="CULT")
+        day.say(sample, "CULT", status, value=organism, code="ORG", panel="CULT")
         yield
 
 
@@ -169,8 +170,8 @@ def withdrawn_whole(day: Day) -> Life:
 
 
 def growth_then_none(day: Day) -> Life:
-    sample = day.sample(culture=True)
-    day.say(sample, "CULT", "P", value=GROWTH, code="ORG", panel="CULT")
+    sample = day.sample()
+    day.say(sample, "CULT", "P", value=day.organism(), code="ORG", panel="CULT")
     yield
     day.later(600)
     day.say(sample, "CULT", "F", value=NO_GROWTH, code="NOGR", panel="CULT")
@@ -193,7 +194,7 @@ def critical_no_more(day: Day) -> Life:
     sample: Sample = day.sample()
     first = day.say(sample, "K", "F", flag="HH")
     yield
-    if day.protocol == "hl7" and day.output != "abdm" and day.rng.random() < 0.4:
+    if day.can_withdraw and day.rng.random() < 0.4:
         day.say(sample, "K", "D", value=first.value, at=first.at)
     else:
         day.say(sample, "K", "C", flag="N", at=first.at)
@@ -217,17 +218,17 @@ def wrong_clock(day: Day) -> Life:
 
 
 TRAPS: tuple[Trap, ...] = (
-    Trap(fault=1, life=withdrawn_elsewhere, outputs=("fhir", *LISTS[1:], "raw"), protocol="hl7"),
+    Trap(fault=1, life=withdrawn_elsewhere, outputs=("fhir", "csv", "json", "raw"), protocol="hl7"),
     Trap(fault=2, life=corrected_elsewhere),
     Trap(fault=3, life=series),
     Trap(fault=4, life=rejected_and_sent_again, outputs=("fhir",), protocol="hl7", holds=True),
     Trap(fault=4, life=dismissed_and_sent_again, outputs=("fhir",)),
-    Trap(fault=5, life=pool, protocol="hl7"),
-    Trap(fault=5, life=control, protocol="hl7"),
+    Trap(fault=5, life=pool, outputs=OF_HL7, protocol="hl7"),
+    Trap(fault=5, life=control, outputs=OF_HL7, protocol="hl7"),
     Trap(fault=6, life=withdrawn_whole, outputs=("fhir", "abdm"), protocol="hl7"),
-    Trap(fault=7, life=growth_then_none, protocol="hl7"),
+    Trap(fault=7, life=growth_then_none, outputs=OF_HL7, protocol="hl7"),
     Trap(fault=8, life=tube_of_two, outputs=("fhir", "hl7"), protocol="astm"),
-    Trap(fault=9, life=critical_no_more),
-    Trap(fault=9, life=critical),
+    Trap(fault=9, life=critical_no_more, outputs=("fhir", "hl7", "abdm")),
     Trap(fault=10, life=wrong_clock),
+    Trap(fault=13, life=critical),
 )

@@ -94,7 +94,7 @@ async def play(histories: tuple[History, ...], checkout: Path, work: Path) -> li
 class _Player:
     def __init__(self, histories: tuple[History, ...], site: Site, sandbox: Sandbox, ward: Ward, work: Path) -> None:
         self._histories, self._site, self._sandbox, self._ward, self._work = histories, site, sandbox, ward, work
-        morning = datetime.now(ZONE).replace(hour=8, minute=0, second=0, microsecond=0) - timedelta(days=1)
+        morning = datetime.now(ZONE).replace(hour=8, minute=0, second=0, microsecond=0) - timedelta(days=2)
         self._clock = Clock(morning)
         self._senders: dict[str, Sender | Lis] = {}
 
@@ -155,7 +155,7 @@ class _Player:
     async def _marker(self) -> None:
         """Once the alert of a last critical value has come, so have all before it."""
         last = Message(
-            id=0, of=0, sample=Sample(id=0, person=0, order="LAST", at=0), about="K", value="9.9", status="F", at=1,
+            id=0, of=0, control="1", sample=Sample(id=0, person=0, order="LAST", at=0), about="K", value="9.9", status="F", at=1,
             sent=1, flag="HH", shown=Shown(code="K"),
         )  # fmt: skip
         await self._senders[MARKER].send(0, payload(last, "hl7", self._clock, len(self._histories)))

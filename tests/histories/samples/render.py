@@ -56,7 +56,7 @@ def _hl7(message: Message, clock: Clock) -> list[str]:
     collected, measured, sent = _times(message, clock)
     report = "C" if message.status in "CD" else message.status
     kind, unit = ("NM", "mmol/L") if is_number(message.value) else ("ST", "")
-    records = [f"MSH|^~\\&|AN{shown.channel}|LAB|LIS|H|{sent}||ORU^R01|{message.id + 100}|P|2.5.1"]
+    records = [f"MSH|^~\\&|AN{shown.channel}|LAB|LIS|H|{sent}||ORU^R01|{message.control}|P|2.5.1"]
     if shown.named:
         records.append(f"PID|1||{_person(message)}")
     records += [
@@ -75,7 +75,7 @@ def _astm(message: Message, clock: Clock) -> list[str]:
     unit = "mmol/L" if is_number(message.value) else ""
     role = PATIENTS if sample.role == PATIENTS else "Q"
     return [
-        f"H|\\^&|{message.id + 100}||AN{shown.channel}^1||||||||LIS2-A2|{sent}",
+        f"H|\\^&|{message.control}||AN{shown.channel}^1||||||||LIS2-A2|{sent}",
         f"P|1|{person}".rstrip("|"),
         f"O|1|{sample.order}||^^^{shown.code}|R||{collected}||||{'Q' if role == 'Q' else ''}{'|' * 14}{message.status}",
         f"R|1|^^^{shown.code}|{message.value}|{unit}||{message.flag}||{message.status}||||{measured}",

@@ -76,6 +76,8 @@ class Site(Product):
         if protocol == "astm":
             settings["patient_system_lab"] = PEOPLE
         content: Json = {"routes": [route], "settings": settings | (ABDM if history.output == "abdm" else {})}
+        if history.joined:
+            content["results_of"] = "site"
         if history.has_orders:
             content["orders"] = {"answer": "query", "codes": {ordered_as(test): test for test in TESTS}}
         return content
