@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tests.histories.samples.draw import CHANNELS, Day
-from tests.histories.samples.facts import CONTROL, OUTPUTS, POOL, Sample
+from tests.histories.samples.facts import CONTROL, OUTPUTS, POOL, Message
 
 Life = Iterator[None]
 OF_HL7 = ("fhir", "csv", "json", "abdm")
@@ -28,7 +28,8 @@ class Trap:
 
 def finished(day: Day) -> Life:
     sample, test = day.sample(), day.test()
-    for status in day.rng.choice(("F", "PF", "FC", "PFC")):
+    # A receiver of raw copies cannot know that a second F is another run.
+    for status in day.rng.choice(("F", "PF", "FC", "PFC", "F" if day.output == "raw" else "FF")):
         day.later(day.rng.choice((5, 900)) if status == "C" else 5)
         day.say(sample, test, status)
         yield
@@ -59,6 +60,15 @@ def two_samples(day: Day) -> Life:
         day.later(60)
 
 
+def tubes_of_one_order(day: Day) -> Life:
+    """Each sample has a number of its own, and it is shown. A document of ABDM has all of an order."""
+    first, test = day.sample(), day.test()
+    for number in "AB"[: 2 if day.protocol == "hl7" and day.output != "abdm" else 1]:
+        day.say(day.sample(first.person, order=first.order, tube=f"{first.order}{number}"), test, "F", tube=True)
+        yield
+        day.later(60)
+
+
 def panel(day: Day) -> Life:
     """Test by test, under one order and of one tube. A document of ABDM has all of an order, so there it is one test."""
     sample = day.sample()
@@ -81,7 +91,7 @@ def grows(day: Day) -> Life:
 
 
 ORDINARY: tuple[Callable[[Day], Life], ...] = (
-    finished, withdrawn, sent_again, two_samples, panel, corrects_what_is_not_known, grows
+    finished, withdrawn, sent_again, two_samples, tubes_of_one_order, panel, corrects_what_is_not_known, grows
 )  # fmt: skip
 
 
@@ -127,15 +137,26 @@ def series(day: Day) -> Life:
         day.later(60)
 
 
-def rejected_and_sent_again(day: Day) -> Life:
-    sample, test = day.sample(), day.test()
-    control = day.sample(order="QC1", tube="QC1", role=CONTROL)
-    day.say(control, test, "F", flag="A", tube=True, named=False)
-    yield
-    wrong = day.say(sample, test, "F")
-    yield
+def _rejected(day: Day, test: str, flag: str = "") -> Message:
+    """A result after a control that failed, which a person rejects."""
+    material = day.sample(order="QC1", tube="QC1", role=CONTROL)
+    day.say(material, test, "F", flag="A", tube=True, named=False)
+    wrong = day.say(day.sample(), test, "F", flag=flag)
     day.decide("reject", wrong)
+    return wrong
+
+
+def critical_rejected(day: Day) -> Life:
+    _rejected(day, "K", "HH")
+    yield
+
+
+def rejected_and_sent_again(day: Day) -> Life:
+    test = day.test()
+    wrong = _rejected(day, test)
+    yield
     day.later(30)
+    control = day.sample(order="QC1", tube="QC1", role=CONTROL)
     day.say(control, test, "F", flag="N", tube=True, named=False)
     yield
     day.again(wrong)
@@ -191,7 +212,7 @@ def tube_of_two(day: Day) -> Life:
 
 
 def critical_no_more(day: Day) -> Life:
-    sample: Sample = day.sample()
+    sample = day.sample()
     first = day.say(sample, "K", "F", flag="HH")
     yield
     if day.can_withdraw and day.rng.random() < 0.4:
@@ -213,7 +234,8 @@ def wrong_clock(day: Day) -> Life:
     sample, test = day.sample(), day.test()
     day.say(sample, test, "F")
     yield
-    day.say(sample, test, "F", clock=day.rng.choice((-365, 500)))
+    late = day.rng.choice((sample, day.sample()))
+    day.say(late, test, "F", clock=day.rng.choice((-365, 500)))
     yield
 
 
@@ -229,6 +251,7 @@ TRAPS: tuple[Trap, ...] = (
     Trap(fault=7, life=growth_then_none, outputs=OF_HL7, protocol="hl7"),
     Trap(fault=8, life=tube_of_two, outputs=("fhir", "hl7"), protocol="astm"),
     Trap(fault=9, life=critical_no_more, outputs=("fhir", "hl7", "abdm")),
+    Trap(fault=9, life=critical_rejected, outputs=("fhir",), protocol="hl7", holds=True),
     Trap(fault=10, life=wrong_clock),
     Trap(fault=13, life=critical),
 )

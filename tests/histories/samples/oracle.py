@@ -28,13 +28,12 @@ class Row:
     """What became of a message.
 
     Attributes:
-        shown: a person finds it: it waits, is held or dead, or the program says that its time is wrong.
-        lets: it is not held back from all receivers.
+        shown: a person finds it: it waits, is held or dead, or is said to have a wrong time.
+        state: in words.
         told: alerts with its key: (state, text), in order.
     """
 
     shown: bool = False
-    doubted: bool = False
     state: str = ""
     told: tuple[tuple[str, str], ...] = ()
 
@@ -106,7 +105,7 @@ def _false(world: _World) -> Iterator[Finding]:
     for held, said in world.live:
         if not world.is_true(said) and not (world.last(said) is not said and world.is_shown(world.last(said))):
             yield Finding(question="a", words=f"{_words(held)} is live and false: {_truth(world, said)}")
-        elif said.shown.clock and world.is_true(said) and not any(row.doubted for row in world.rows(said)):
+        elif said.shown.clock and world.is_true(said) and not world.is_shown(said):
             measured = datetime.strptime(world.ended.clock.at(said.at), "%Y%m%d%H%M%S")
             if held.at and abs(datetime.strptime(held.at, "%Y%m%d%H%M%S") - measured) > FAR:
                 yield Finding(question="a", words=f"{_words(held)} is dated {held.at[:8]}, and was measured {measured:%Y%m%d}")
@@ -164,7 +163,7 @@ def _alerted(world: _World) -> Iterator[Finding]:
 def _held(world: _World) -> Iterator[Finding]:
     for message in world.messages.values():
         rows = world.ended.rows.get(message.id, ())
-        if not rows or any(row.shown or row.doubted for row in rows):
+        if not rows or any(row.shown for row in rows):
             yield Finding(question="plain", words=f"{message.about} {message.status} {message.value}: {_became(world, message)}")
 
 

@@ -94,8 +94,8 @@ async def play(histories: tuple[History, ...], checkout: Path, work: Path) -> li
 class _Player:
     def __init__(self, histories: tuple[History, ...], site: Site, sandbox: Sandbox, ward: Ward, work: Path) -> None:
         self._histories, self._site, self._sandbox, self._ward, self._work = histories, site, sandbox, ward, work
-        morning = datetime.now(ZONE).replace(hour=8, minute=0, second=0, microsecond=0) - timedelta(days=2)
-        self._clock = Clock(morning)
+        self._morning = datetime.now(ZONE).replace(hour=8, minute=0, second=0, microsecond=0) - timedelta(days=2)
+        self._clocks: dict[int, Clock] = {}
         self._senders: dict[str, Sender | Lis] = {}
 
     async def play(self) -> list[Played]:
@@ -141,11 +141,18 @@ class _Player:
     async def _order(self, place: int, step: Ordered) -> None:
         system = self._senders[orders_channel(place)]
         assert isinstance(system, Lis)
-        await system.order(place, ordering(ordered(step, place), place))
+        await system.order(step.sample.id, ordering(ordered(step), place))
 
     def _bytes(self, place: int, message: Step) -> bytes:
         assert isinstance(message, Message)
-        return payload(message, self._histories[place].protocols[message.shown.channel], self._clock, place)
+        return payload(message, self._histories[place].protocols[message.shown.channel], self._clock(place), place)
+
+    def _clock(self, place: int) -> Clock:
+        """It begins with the first message about a result."""
+        if place not in self._clocks:
+            quick = place < len(self._histories) and self._histories[place].has_orders
+            self._clocks[place] = Clock(datetime.now(ZONE) if quick else self._morning, quick=quick)
+        return self._clocks[place]
 
     async def _rest(self) -> None:
         async with asyncio.timeout(QUIET_WITHIN_S):
@@ -158,7 +165,8 @@ class _Player:
             id=0, of=0, control="1", sample=Sample(id=0, person=0, order="LAST", at=0), about="K", value="9.9", status="F", at=1,
             sent=1, flag="HH", shown=Shown(code="K"),
         )  # fmt: skip
-        await self._senders[MARKER].send(0, payload(last, "hl7", self._clock, len(self._histories)))
+        place = len(self._histories)
+        await self._senders[MARKER].send(0, payload(last, "hl7", self._clock(place), place))
         await self._rest()
         newest = await self._site.newest()
         async with asyncio.timeout(QUIET_WITHIN_S):
@@ -173,16 +181,16 @@ class _Player:
         for message in history.messages:
             data = self._bytes(place, message)
             rows[message.id] = tuple(self._row(one) for one in own if _is(one, data))
-        ended = Ended(place=place, clock=self._clock, believed=self._believed(place, history, own), rows=rows)
+        ended = Ended(place=place, clock=self._clock(place), believed=self._believed(place, history, own), rows=rows)
         return Played(history=history, findings=tuple(judge(history, ended)))
 
     def _row(self, message: Json) -> Row:
         states = [one["state"] for one in message["deliveries"]]
         causes = [one["cause"] for one in message["deliveries"] if one["cause"]]
         shown = message["state"] in ("dead", "held", "stored", "incomplete") or not OPEN.isdisjoint(states)
-        doubted = shown or any(word in code for code in message["issues"] for word in CLOCKS)
+        shown |= any(word in code for code in message["issues"] for word in CLOCKS)
         state = " ".join([message["reason"] or message["state"], *states, *causes])
-        return Row(shown=shown, doubted=doubted, state=state, told=tuple(self._ward.told[f"critical/{message['id']}"]))
+        return Row(shown=shown, state=state, told=tuple(self._ward.told[f"critical/{message['id']}"]))
 
     def _believed(self, place: int, history: History, messages: list[Json]) -> Believed:
         if history.output != "fhir":

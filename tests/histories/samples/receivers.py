@@ -178,7 +178,12 @@ def _resources(rows: list[Named], last: Json | None = None) -> Believed:
     kinds = {name: body["resourceType"] for name, body in now.items()}
 
     def identifiers(references: Iterable[Json]) -> set[str]:
-        return {one["value"] for each in references for one in now.get(each["reference"], {}).get("identifier", ())}
+        """Of what is referred to, or is named in place of a reference."""
+        found = set()
+        for each in references:
+            named = [each["identifier"]] if "identifier" in each else now.get(each["reference"], {}).get("identifier", ())
+            found |= {one["value"] for one in named}
+        return found
 
     def held(name: str) -> Held:
         body = now[name]

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from tests.histories.history import Line, Ordering
+from tests.histories.history import Line, Ordering, ordered_as
 from tests.histories.render import HERE, here, is_number
 from tests.histories.samples.facts import PATIENTS, Message, Ordered
 
@@ -15,13 +15,17 @@ def patient(person: int) -> str:
 
 
 class Clock:
-    """Writes minutes of a history as times of messages. ``morning``: its first one, in the time of the site."""
+    """Writes minutes of a history as times of messages; ``began``: its first, in the time of the site.
 
-    def __init__(self, morning: datetime) -> None:
-        self.morning = morning
+    A minute of a history with orders is a second: what is measured in it is measured now, for the program compares
+    that with the time of the order.
+    """
+
+    def __init__(self, began: datetime, *, quick: bool = False) -> None:
+        self._began, self._minute = began, timedelta(seconds=1) if quick else timedelta(minutes=1)
 
     def at(self, minutes: int, days: int = 0) -> str:
-        return (self.morning + timedelta(minutes=minutes, days=days)).strftime("%Y%m%d%H%M%S")
+        return (self._began + minutes * self._minute + timedelta(days=days)).strftime("%Y%m%d%H%M%S")
 
 
 def payload(message: Message, protocol: str, clock: Clock, place: int) -> bytes:
@@ -29,11 +33,12 @@ def payload(message: Message, protocol: str, clock: Clock, place: int) -> bytes:
     return b"".join(here(record, place).encode() + b"\r" for record in records)
 
 
-def ordered(one: Ordered, place: int) -> Ordering:
+def ordered(one: Ordered) -> Ordering:
     """As the histories of orders have it."""
-    line = Line(control="NW", placer=here(one.sample.placer, place), test=one.test)
-    number = here(patient(one.sample.person), place)
-    return Ordering(id=place, channel=ORDERS, tube=here(one.sample.order, place), person=0, number=number, lines=(line,))
+    sample = one.sample
+    line = Line(control="NW", placer=sample.placer, test=ordered_as(one.test))
+    number = patient(sample.person)
+    return Ordering(id=sample.id, channel=ORDERS, tube=sample.order, person=0, number=number, lines=(line,))
 
 
 def _times(message: Message, clock: Clock) -> tuple[str, str, str]:
