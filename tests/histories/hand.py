@@ -4,6 +4,7 @@
     {"do": "read", "site": FOLDER, "channels": [...]}      -> {"messages": [...]}, oldest first; all where none is named
     {"do": "settled", "site": FOLDER}                      -> {"settled": true, "messages": number of the newest}
     {"do": "processed", "site": FOLDER, "channels": [...]} -> {"processed": true}: none of theirs waits to be mapped
+    {"do": "alerts", "site": FOLDER}                       -> {"waiting": true}: a sink has not taken one yet
     {"do": "orders", "site": FOLDER}                       -> {"items", "questions"}, oldest first, and "busy": whether
                                                               there is news of one to tell
 
@@ -58,6 +59,13 @@ def settled(site: str) -> Json:
 def processed(site: str, channels: list[str]) -> Json:
     with _journal(site) as journal:
         return {"processed": not any(view.stored for view in list_channels(journal) if view.name in channels)}
+
+
+def alerts(site: str) -> Json:
+    from engine.features.alerts.rows.reading import unsent_since
+
+    with _journal(site) as journal:
+        return {"waiting": bool(unsent_since(journal, ()))}
 
 
 def orders(site: str) -> Json:
@@ -132,6 +140,8 @@ def main() -> None:
                 answer = read(asked["site"], asked["channels"])
             case "processed":
                 answer = processed(asked["site"], asked["channels"])
+            case "alerts":
+                answer = alerts(asked["site"])
             case "orders":
                 answer = orders(asked["site"])
             case _:

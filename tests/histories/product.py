@@ -229,6 +229,9 @@ class Product:
         """The worklist, and the log of questions."""
         return await self._ask(do="orders")
 
+    async def has_alerts_to_send(self) -> bool:
+        return bool((await self._ask(do="alerts"))["waiting"])
+
     async def is_processed(self, channels: Iterable[str]) -> bool:
         return bool((await self._ask(do="processed", channels=list(channels)))["processed"])
 

@@ -97,6 +97,7 @@ class _Player:
         self._morning = datetime.now(ZONE).replace(hour=8, minute=0, second=0, microsecond=0) - timedelta(days=2)
         self._clocks: dict[int, Clock] = {}
         self._senders: dict[str, Sender | Lis] = {}
+        self._markers = 0
 
     async def play(self) -> list[Played]:
         for place, history in enumerate(self._histories):
@@ -108,7 +109,7 @@ class _Player:
         await self._site.start()
         for steps in zip_longest(*(history.steps for history in self._histories)):
             await self._column(steps)
-        await self._marker()
+        await self._alerted()
         for sender in self._senders.values():
             await sender.close()
         messages = await self._site.messages()
@@ -128,6 +129,8 @@ class _Player:
                 elif isinstance(step, Ordered):
                     group.create_task(self._order(place, step))
         await self._rest()
+        if any(isinstance(one, Message) and one.critical for one in steps):
+            await self._alerted()  # it is true now, and need not be so after the next step
         decisions = [(place, step) for place, step in enumerate(steps) if isinstance(step, Decision)]
         messages = await self._site.messages() if decisions else []
         for place, step in decisions:
@@ -159,19 +162,21 @@ class _Player:
             while not await self._site.is_settled():  # noqa: ASYNC110 - it is another process
                 await asyncio.sleep(LOOK_EVERY_S)
 
-    async def _marker(self) -> None:
-        """Once the alert of a last critical value has come, so have all before it."""
-        last = Message(
-            id=0, of=0, control="1", sample=Sample(id=0, person=0, order="LAST", at=0), about="K", value="9.9", status="F", at=1,
-            sent=1, flag="HH", shown=Shown(code="K"),
-        )  # fmt: skip
+    async def _alerted(self) -> None:
+        """Wait until a last critical value has its alert: then no other has one to come."""
         place = len(self._histories)
+        self._markers += 1
+        sample = Sample(id=0, person=0, order=f"LAST{self._markers}", at=0)
+        last = Message(
+            id=0, of=0, control=str(self._markers), sample=sample, about="K", value="9.9", status="F", at=1, sent=1,
+            flag="HH", shown=Shown(code="K"),
+        )  # fmt: skip
         await self._senders[MARKER].send(0, payload(last, "hl7", self._clock(place), place))
         await self._rest()
         newest = await self._site.newest()
         async with asyncio.timeout(QUIET_WITHIN_S):
-            while f"critical/{newest}" not in self._ward.told:  # noqa: ASYNC110 - it is another process
-                await asyncio.sleep(LOOK_EVERY_S)
+            while f"critical/{newest}" not in self._ward.told or await self._site.has_alerts_to_send():
+                await self._site.look_for_alerts()
 
     # -- the end -------------------------------------------------------------------------------------------------------
 

@@ -1,9 +1,11 @@
 """The program under test: for each history its analyzers, and where its results go; for all of them the alerts."""
 
+import json
+
 import yaml
 
 from tests.histories.history import Json, ordered_as
-from tests.histories.product import FIRST_PORT, Product
+from tests.histories.product import FIRST_PORT, REASON, Product
 from tests.histories.samples.facts import History
 
 PEOPLE = "urn:test:people"
@@ -59,6 +61,12 @@ class Site(Product):
             if history.has_orders:
                 self._add(orders_channel(place), "hl7", _laboratory(place))
         self._add(MARKER, "hl7", {"routes": [{"mapping": "hl7-results", "to": "server"}]})
+
+    async def look_for_alerts(self) -> None:
+        """Now, and not in its own time: it looks once a silence is over."""
+        silence = ("alert", "silence", "none/*", "--for", "1h", "--reason", REASON, "-o", "json")
+        number = json.loads((await self.command(*silence))["out"])["silence"]
+        await self.command("alert", "unsilence", str(number))
 
     def _add(self, name: str, protocol: str, rest: Json) -> None:
         self.ports[name] = FIRST_PORT + len(self.ports)
