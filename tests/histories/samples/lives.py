@@ -253,5 +253,5 @@ TRAPS: tuple[Trap, ...] = (
     Trap(fault=9, life=critical_no_more, outputs=("fhir", "hl7", "abdm")),
     Trap(fault=9, life=critical_rejected, outputs=("fhir",), protocol="hl7", holds=True),
     Trap(fault=10, life=wrong_clock),
-    Trap(fault=13, life=critical),
+    Trap(fault=11, life=critical),
 )
