@@ -90,9 +90,10 @@ def history(seed: int) -> History:
     lives = [trap.life(day)] if trap else []
     lives += [rng.choice(ORDINARY)(day) for _ in range(rng.randrange(0, MOST_ORDINARY) if trap else MOST_ORDINARY)]
     in_turns(rng, lives)
+    used = 1 + max(step.shown.channel for step in day.steps if isinstance(step, Message))
     return History(
         seed=seed, name=trap.life.__name__ if trap else "plain", fault=trap.fault if trap else 0, output=output,
-        protocols=(protocol,) * CHANNELS, steps=tuple(day.steps), holds=bool(trap and trap.holds), joined=day.joined,
+        protocols=(protocol,) * used, steps=tuple(day.steps), holds=bool(trap and trap.holds), joined=day.joined,
     )  # fmt: skip
 
 
