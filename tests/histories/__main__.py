@@ -1,12 +1,13 @@
 """`make histories`: random histories through the real daemon, and a model that says what must hold at the end.
 
     python -m tests.histories [--count 200] [--seed 1] [--keep] [--against CHECKOUT [--results]] [--only SEED]
-                              [--replay FILE] [--write]
+                              [--replay FILE] [--write] [--samples COUNT] [--sample SEED ...]
 
 What breaks an invariant is printed by invariant, with the seed of each history: `--only 1/0/17` plays that one alone.
 `--keep` shrinks the first of each kind into ``tests/histories/found``, which the tests replay. `--against` asks the
 program of another checkout, which has a ``.venv`` of its own. `--write` keeps the figures in
-docs/figures-histories.md. Exit code 1 where something was broken.
+docs/figures-histories.md. A quarter as many histories are of samples (`tests.histories.samples`), whose faults of today
+are known; `--sample 23` plays that one alone. Exit code 1 where something was broken, or something that is not known.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -27,6 +29,7 @@ from tests.histories.model import Fault
 from tests.histories.orders_model import EVERY
 from tests.histories.play import Ending, play_alone
 from tests.histories.product import ROOT
+from tests.histories.samples.run import play_all, seeds_of
 from tests.histories.shrink import breaks, shrink, told
 from tools import figures
 
@@ -37,6 +40,8 @@ _Broken = tuple[str, Batch, Ending, Fault]  # seed of the history
 
 def main() -> int:
     asked = _arguments()
+    if asked.sample:
+        return _samples(asked, asked.sample)
     began, began_on = time.monotonic(), figures.measured()
     counts: Counter[str] = Counter()
     broken: dict[str, list[_Broken]] = defaultdict(list)
@@ -68,7 +73,16 @@ def main() -> int:
         row = (played_of, asked.seed, counts["histories"], messages, found, f"{seconds:.0f} s", began_on)
         figures.write("histories", "Histories", ("played", "seed", "number", "messages", "broken", "time"), [row])
     _say(f"seed {asked.only or asked.seed}: {counted}; broken: {found}; {seconds:.0f} s")
-    return int(bool(broken))
+    new = 0 if asked.only or asked.replay else _samples(asked, seeds_of(asked.seed, asked.samples))
+    return int(bool(broken) or bool(new))
+
+
+def _samples(asked: argparse.Namespace, seeds: Sequence[int]) -> int:
+    with (
+        tempfile.TemporaryDirectory(prefix="labrelay-samples-") as folder,
+        ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn")) as pool,
+    ):
+        return int(play_all(seeds, asked.against, Path(folder), pool, _say))
 
 
 def _arguments() -> argparse.Namespace:
@@ -86,7 +100,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="SEED", help="one history, as 1/0/17")
     parser.add_argument("--replay", type=Path, nargs="+", default=[], metavar="FILE", help="kept histories")
     parser.add_argument("--write", action="store_true", help="keep the figures in docs/figures-histories.md")
+    parser.add_argument("--samples", type=int, default=None, help="how many of samples (a quarter of --count)")
+    parser.add_argument("--sample", type=int, nargs="+", default=[], metavar="SEED", help="these of samples alone")
     asked = parser.parse_args()
+    if asked.samples is None:
+        asked.samples = asked.count // 4
     if asked.seed is None:
         asked.seed = int(time.time())
     asked.against = asked.against.resolve()

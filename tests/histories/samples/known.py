@@ -1,4 +1,4 @@
-"""Faults that are known: each history here still breaks these questions, and no other. What is mended leaves the table."""
+"""Faults that are known: each history here still breaks these questions and no other. What is mended leaves."""
 
 FAULTS = {
     1: "a withdrawal that finds nothing leaves the wrong result final",

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tests.histories.samples.draw import CHANNELS, Day
+from tests.histories.samples.day import CHANNELS, Day
 from tests.histories.samples.facts import CONTROL, OUTPUTS, POOL, Message
 
 Life = Iterator[None]
@@ -70,7 +70,7 @@ def tubes_of_one_order(day: Day) -> Life:
 
 
 def panel(day: Day) -> Life:
-    """Test by test, under one order and of one tube. A document of ABDM has all of an order, so there it is one test."""
+    """Test by test, under one order, of one tube. A document of ABDM has all of an order: there it is one test."""
     sample = day.sample()
     for test in ("GLU", "UREA", "K")[: 1 if day.output == "abdm" else 3]:
         day.say(sample, test, "F")

@@ -1,11 +1,11 @@
 """Five questions of the end, which ask what is true of samples and never how the program knows them.
 
-    a  is a live result false, or a report live that has none left, and no person is shown it
-    b  is a true final statement absent, and no person is shown it
-    c  does one place hold two samples, or one sample two live values of one test
-    d  does a named patient, order or tube belong to another sample; or does a pool or a control have a patient
-    e  has a critical statement not one alert, or one that is false by now no second word
-    plain  was something held of a history of which nothing may be
+a  is a live result false, or a report live that has none left, and no person is shown it
+b  is a true final statement absent, and no person is shown it
+c  does one place hold two samples, or one sample two live values of one test
+d  does a named patient, order or tube belong to another sample; or does a pool or a control have a patient
+e  has a critical statement not one alert, or one that is false by now no second word
+plain  was something held of a history of which nothing may be
 """
 
 from collections import defaultdict
@@ -108,7 +108,9 @@ def _false(world: _World) -> Iterator[Finding]:
         elif said.shown.clock and world.is_true(said) and not world.is_shown(said):
             measured = datetime.strptime(world.ended.clock.at(said.at), "%Y%m%d%H%M%S")
             if held.at and abs(datetime.strptime(held.at, "%Y%m%d%H%M%S") - measured) > FAR:
-                yield Finding(question="a", words=f"{_words(held)} is dated {held.at[:8]}, and was measured {measured:%Y%m%d}")
+                yield Finding(
+                    question="a", words=f"{_words(held)} is dated {held.at[:8]}, and was measured {measured:%Y%m%d}"
+                )
     for paper in world.ended.believed.papers:
         if paper.live and paper.results and not any(one.live for one in paper.results):
             yield Finding(question="a", words=f"a report is {paper.status}, and all of its results are withdrawn")
@@ -157,14 +159,18 @@ def _alerted(world: _World) -> Iterator[Finding]:
         if len(starts) != 1:
             yield Finding(question="e", words=f"critical {said.value} has {len(starts)} alerts")
         elif not world.is_true(said) and not any(text != starts[0] for _, text in told):
-            yield Finding(question="e", words=f"critical {said.value} is false by now, and who was told has no second word")
+            yield Finding(
+                question="e", words=f"critical {said.value} is false by now, and who was told has no second word"
+            )
 
 
 def _held(world: _World) -> Iterator[Finding]:
     for message in world.messages.values():
         rows = world.ended.rows.get(message.id, ())
         if not rows or any(row.shown for row in rows):
-            yield Finding(question="plain", words=f"{message.about} {message.status} {message.value}: {_became(world, message)}")
+            yield Finding(
+                question="plain", words=f"{message.about} {message.status} {message.value}: {_became(world, message)}"
+            )
 
 
 def _words(held: Held) -> str:

@@ -120,7 +120,9 @@ class _Player:
 
     async def _column(self, steps: tuple[Step | None, ...]) -> None:
         """The next step of each history; then all comes to rest."""
-        refused = {here(one.sample.order, at) for at, one in enumerate(steps) if isinstance(one, Message) and one.refused}
+        refused = {
+            here(one.sample.order, at) for at, one in enumerate(steps) if isinstance(one, Message) and one.refused
+        }
         self._sandbox.faults.change(Faults(refuse=frozenset(refused)))
         async with asyncio.TaskGroup() as group:
             for place, step in enumerate(steps):
@@ -211,5 +213,3 @@ def _is(message: Json, data: bytes) -> bool:
 
 def _ident(entry: Json) -> str:
     return str(entry["resource"].get("id") or entry["request"]["url"].rpartition("/")[2])
-
-

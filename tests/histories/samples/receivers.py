@@ -181,7 +181,9 @@ def _resources(rows: list[Named], last: Json | None = None) -> Believed:
         """Of what is referred to, or is named in place of a reference."""
         found = set()
         for each in references:
-            named = [each["identifier"]] if "identifier" in each else now.get(each["reference"], {}).get("identifier", ())
+            named = (
+                [each["identifier"]] if "identifier" in each else now.get(each["reference"], {}).get("identifier", ())
+            )
             found |= {one["value"] for one in named}
         return found
 

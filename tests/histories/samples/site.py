@@ -16,7 +16,13 @@ MAPPINGS = {
     ("json", "hl7"): "hl7-to-json", ("json", "astm"): "astm-to-json",
     ("hl7", "astm"): "astm-to-hl7", ("abdm", "hl7"): "abdm-report",
 }  # fmt: skip
-ABDM = {"lab": "Test Lab", "hfr_id": "IN1", "hfr_system": "urn:test:hfr", "abha_system": "urn:test:abha", "abha": "later"}
+ABDM = {
+    "lab": "Test Lab",
+    "hfr_id": "IN1",
+    "hfr_system": "urn:test:hfr",
+    "abha_system": "urn:test:abha",
+    "abha": "later",
+}
 HOLD = "=qc_failed('24h')"
 TESTS = ("GLU", "UREA")
 

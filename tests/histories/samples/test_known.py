@@ -1,7 +1,6 @@
 """Histories of samples through the real daemon: what is known to be broken still is, and nothing else is."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 

@@ -1,0 +1,41 @@
+"""Histories of samples as `make histories` plays them: what is broken, by fault and question, with the seed of each."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+
+from tests.histories.samples.draw import history
+from tests.histories.samples.known import FAULTS, is_known
+from tests.histories.samples.play import Played, play_alone
+
+BATCH = 100
+STRIDE = 1_000_000  # between the seeds of two runs
+EXAMPLES = 3
+
+
+def play_all(seeds: Sequence[int], against: Path, folder: Path, pool: Executor, say: Callable[[str], None]) -> bool:
+    """Whether something was broken that is not known."""
+    batches = [tuple(map(history, seeds[at : at + BATCH])) for at in range(0, len(seeds), BATCH)]
+    folders = [folder / f"samples{number}" for number in range(len(batches))]
+    broken: dict[tuple[int, str], list[tuple[Played, str]]] = defaultdict(list)
+    count = 0
+    for batch in pool.map(play_alone, batches, [against] * len(batches), folders):
+        count += len(batch)
+        for one in batch:
+            for finding in {finding.question: finding for finding in one.findings}.values():
+                broken[one.history.fault, finding.question].append((one, finding.words))
+    for (fault, question), some in sorted(broken.items()):
+        said = f"known: {FAULTS[fault]}" if is_known(fault, question) else "NOT KNOWN"
+        say(f"\n{question} of {fault}: {len(some)} histories; {said}")
+        for one, words in some[:EXAMPLES]:
+            say(f"  {one.history.seed:10} {one.history.name}, {one.history.output}: {words}")
+    new = [place for place in broken if not is_known(*place)]
+    say(
+        f"samples from {seeds[0] if seeds else 0}: {count} histories, {len(new)} ways in which they broke are not known"
+    )
+    return bool(new)
+
+
+def seeds_of(seed: int, count: int) -> range:
+    return range(seed * STRIDE, seed * STRIDE + count)
