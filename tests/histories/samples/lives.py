@@ -104,7 +104,7 @@ def _taken_back(day: Day, status: str) -> Life:
     sample = day.sample()
     first = day.say(sample, test, "F")
     yield
-    other: dict[str, object] = {"channel": 1, "code": SPELLED[test], "typed": -2}
+    other: dict[str, object] = {"channel": 1, "code": SPELLED[test], "named": False, "typed": -2}
     if status == "D":
         del other["typed"]
     kept = rng.sample(sorted(other), rng.randrange(1, len(other)))

@@ -1,8 +1,8 @@
 """What a receiver believes at the end: of a server its current state, of a stream what its last words leave.
 
-A stream (HL7 v2, CSV, JSON, raw copies) is read as a laboratory system reads it: a result of the same patient, number
-and test takes the place of one before it, if it says that it corrects, if that one was not finished, or if both were
-measured at the same time; else it stands beside it.
+A stream (HL7 v2, CSV, JSON, raw copies) is read as a laboratory system reads it: a result of the same number and test,
+and of no other patient, takes the place of one before it, if it says that it corrects, if that one was not finished, or
+if both were measured at the same time; else it stands beside it.
 """
 
 import csv
@@ -76,16 +76,23 @@ def in_folder(output: str, folder: Path) -> Believed:
 
 
 def standing(rows: Iterable[Held]) -> Iterator[Held]:
-    by_place: dict[tuple[str, frozenset[str], str], list[Held]] = defaultdict(list)
+    by_place: dict[tuple[frozenset[str], str], list[Held]] = defaultdict(list)
     for row in rows:
-        place = by_place[row.patient, row.numbers, row.code]
-        over = [
-            one for one in place if row.status in REPLACES or one.status in OPEN or one.at == row.at
-        ]  # fmt: skip
+        place = by_place[row.numbers, row.code]
+        over = [one for one in place if _may_be_one(one, row) and _is_over(one, row)]
         past = tuple(value for one in over for value in (*one.past, one.value))
         place[:] = [one for one in place if one not in over] + [replace(row, past=past)]
     for place in by_place.values():
         yield from place
+
+
+def _may_be_one(before: Held, after: Held) -> bool:
+    """Whether both are of one patient, as far as they name one."""
+    return before.patient == after.patient or not (before.patient and after.patient)
+
+
+def _is_over(before: Held, after: Held) -> bool:
+    return after.status in REPLACES or before.status in OPEN or before.at == after.at
 
 
 def _csv(text: str) -> Iterator[Held]:
@@ -108,10 +115,8 @@ def _json(text: str) -> Iterator[Held]:
 
 
 def _records(text: str) -> Iterator[Held]:
-    """HL7 v2 or ASTM. Of a specimen that is no patient's a reader takes nothing."""
+    """HL7 v2 or ASTM."""
     rows = [[*row.split("|"), *[""] * 30] for row in text.replace("\n", "\r").split("\r") if row]
-    if any((row[0] == "SPM" and row[11] not in ("", "P")) or (row[0] == "O" and row[11] == "Q") for row in rows):
-        return
     patient, numbers = "", frozenset[str]()
     for row in rows:
         match row[0]:

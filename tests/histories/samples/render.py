@@ -78,11 +78,10 @@ def _astm(message: Message, clock: Clock) -> list[str]:
     collected, measured, sent = _times(message, clock)
     person = f"|{_person(message)}" if shown.named else ""
     unit = "mmol/L" if is_number(message.value) else ""
-    role = PATIENTS if sample.role == PATIENTS else "Q"
     return [
         f"H|\\^&|{message.control}||AN{shown.channel}^1||||||||LIS2-A2|{sent}",
         f"P|1|{person}".rstrip("|"),
-        f"O|1|{sample.order}||^^^{shown.code}|R||{collected}||||{'Q' if role == 'Q' else ''}{'|' * 14}{message.status}",
+        f"O|1|{sample.order}||^^^{shown.code}|R||{collected}{'|' * 18}{message.status}",
         f"R|1|^^^{shown.code}|{message.value}|{unit}||{message.flag}||{message.status}||||{measured}",
         "L|1|N",
     ]
