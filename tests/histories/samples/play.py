@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import shutil
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -68,8 +69,11 @@ class Ward:
 
 
 def play_alone(histories: tuple[History, ...], checkout: Path, work: Path) -> list[Played]:
-    """For a process of its own."""
-    return asyncio.run(play(histories, checkout, work))
+    """The same for a process of its own. Nothing is left of ``work``."""
+    try:
+        return asyncio.run(play(histories, checkout, work))
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 async def play(histories: tuple[History, ...], checkout: Path, work: Path) -> list[Played]:

@@ -22,6 +22,8 @@ def play_all(seeds: Sequence[int], against: Path, folder: Path, pool: Executor, 
     count = 0
     for batch in pool.map(play_alone, batches, [against] * len(batches), folders):
         count += len(batch)
+        wrong = sum(bool(one.findings) for one in batch)
+        say(f"samples from {batch[0].history.seed}: {len(batch)} histories, {wrong} broken")
         for one in batch:
             for finding in {finding.question: finding for finding in one.findings}.values():
                 broken[one.history.fault, finding.question].append((one, finding.words))
@@ -31,9 +33,7 @@ def play_all(seeds: Sequence[int], against: Path, folder: Path, pool: Executor, 
         for one, words in some[:EXAMPLES]:
             say(f"  {one.history.seed:10} {one.history.name}, {one.history.output}: {words}")
     new = [place for place in broken if not is_known(*place)]
-    say(
-        f"samples from {seeds[0] if seeds else 0}: {count} histories, {len(new)} ways in which they broke are not known"
-    )
+    say(f"samples: {count} histories; {len(new)} ways in which they broke are not known")
     return bool(new)
 
 
