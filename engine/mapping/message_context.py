@@ -161,8 +161,9 @@ class MessageContext:
         self.issues: list[Issue] = []
         self.unmapped: list[Unmapped] = []
         self.without_row: list[int] = []  # positions of results whose code no code table had
-        # Position of a result -> reference to the Observation that it became, None where a rule took it otherwise.
-        self.accounted: dict[int, dict[str, Any] | None] = {}
+        # Position of a result -> reference to the Observation that it became, or its segment, row or record; None where
+        # a rule took it otherwise.
+        self.accounted: dict[int, Any] = {}
         self.declared_drops = 0
         self.attached = 0  # results that are documents and went into a report
         self.filtered: dict[str, int] = {}  # name of the filter -> results behind it

@@ -22,6 +22,7 @@ from engine.mapping.identity_fields import IdentityFields
 from engine.mapping.message_context import GENERATED, RESULT_SEGMENT, MessageContext
 from engine.mapping.outputs.collected import MessageParts
 from engine.mapping.outputs.documents import body_of
+from engine.mapping.outputs.facts import FactsParts
 from engine.mapping.outputs.tracing import PartTracer
 from engine.mapping.outputs.views import View
 from engine.mapping.read_cache import ReadCaches
@@ -36,6 +37,7 @@ from engine.model.reasons import ReasonCode
 
 _NOT_PRODUCTION = frozenset("DT")  # MSH-11, H-12: debugging, training
 _REPORTS = ("ORU", "OUL")  # types of messages that HL7 v2 has for results; each has an OBR (chapter 7)
+_LEAVES_OUT = frozenset({"on_missing", "on_missing_unit"})  # settings by which results are dropped, or messages dead
 _CONTROL = "Q"  # H-12, and analyzers that say it in MSH-11 too
 
 
@@ -130,6 +132,9 @@ class Program:
         return found
 
     def _apply(self, parsed: Parsed, context: MapContext, generated: Generated, tracer: Tracer | None) -> Mapped:
+        if self.target.kind == "results" and not _LEAVES_OUT.isdisjoint(context.settings):
+            kept = {name: value for name, value in context.settings.items() if name not in _LEAVES_OUT}
+            context = replace(context, settings=kept)  # a code that no table has is a fact
         run = MessageContext(
             parsed,
             context,
@@ -145,12 +150,7 @@ class Program:
             run.times.warn_no_more()
 
     def _mapped(self, parsed: Parsed, run: MessageContext, generated: Generated, tracer: Tracer | None) -> Mapped:
-        fhir = self.target.kind == "fhir"
-        making = (
-            BundleBuilder(run, transaction=self.bundle == "transaction")
-            if fhir
-            else MessageParts(run, self.target.results)
-        )
+        making = self._making(run)
         results = self._refuse_what_is_no_report(run, generated)
         if results is None:
             controls = sum(segment.name == RESULT_SEGMENT[self.format] for segment in parsed.segments)
@@ -171,9 +171,18 @@ class Program:
             raise run.dead(ReasonCode.UNMAPPED_CODE, "a code that is not in its table is outside the results") from None
         except Exception as error:
             raise _fault(run, generated, error) from error
-        if parsed.repeats:
+        if parsed.repeats and self.target.kind != "results":
             self._unread_repetitions(run, generated)
         return self._finish(run, making, results)
+
+    def _making(self, run: MessageContext) -> BundleBuilder:
+        match self.target.kind:
+            case "fhir":
+                return BundleBuilder(run, transaction=self.bundle == "transaction")
+            case "results":
+                return FactsParts(run)
+            case _:
+                return MessageParts(run, self.target.results)
 
     def _unread_repetitions(self, run: MessageContext, generated: Generated) -> None:
         """Warn about repeating fields of which rules read only the first repetition, or the first few."""
@@ -201,7 +210,7 @@ class Program:
         ]
         processing = run.text(run.field("MSH", 11) if run.hl7 else run.field("H", 12)) or ""
         processing = processing.upper()[:1]
-        if processing == _CONTROL:
+        if processing == _CONTROL and self.target.kind != "results":  # facts say it
             return None
         if processing in _NOT_PRODUCTION:
             allowed = run.settings.get("processing_ids") or ()
@@ -239,7 +248,7 @@ class Program:
                 ReasonCode.COUNT_MISMATCH,
                 f"{results} results came in, and for {missing} of them no rule says what to do",
             )
-        elif results > 1:
+        elif results > 1 and self.target.kind != "results":
             warn_of_same_codes(run)
         controls = tuple(run.controls)
         if run.filtered and filtered == results and not making.observations:
@@ -265,6 +274,7 @@ class Program:
             without_row=tuple(dict.fromkeys(run.without_row)),
             counts=counts,
             controls=controls,
+            places=run.accounted,
         )
 
     def _document(self, run: MessageContext, making: BundleBuilder) -> Document:

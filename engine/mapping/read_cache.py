@@ -17,6 +17,7 @@ from engine.model.message import MapContext, Parsed
 
 WAYS_OF_READING = 64  # kept apart from each other; a site has a few
 RESULTS_KEPT = 4096  # keys of one mapping, all together: code x unit x flag x status of analyzers; up to 2 kB each
+MEASURES_KEPT = 4096  # of one loop that makes facts, in one way of reading
 CODES_KEPT = 1024  # test ids of ASTM in one way of reading
 LONGEST_RESULT = 1000  # characters of the fields that values are kept under
 RANGES_KEPT = 16  # reference ranges beside one key: of sexes and ages
@@ -174,6 +175,7 @@ class ReadCache:
         concepts: coded fields as they were sent -> the concepts made of them.
         codes: test ids of ASTM as they were sent -> their codes.
         room: shared by all ways of reading of a mapping.
+        measured: number of a record of facts -> its measures (`engine.mapping.compiler.facts`).
         results: number of a loop over results in its mapping -> its cache, which the loop itself creates.
     """
 
@@ -183,6 +185,7 @@ class ReadCache:
     concepts: dict[str, dict[str, Any]] = field(default_factory=dict)
     codes: dict[str, str | None] = field(default_factory=dict)
     results: dict[int, Loop] = field(default_factory=dict)
+    measured: dict[int, dict[Any, Any]] = field(default_factory=dict)
 
     def loop(self, number: int) -> Loop:
         """The cache of a loop over results."""
@@ -190,6 +193,10 @@ class ReadCache:
         if found is None:
             found = self.results[number] = Loop(self.room, number)
         return found
+
+    def measures(self, number: int) -> dict[Any, Any]:
+        """The measures of a record of facts, by what they are made of."""
+        return self.measured.setdefault(number, {})
 
 
 class ReadCaches:

@@ -41,8 +41,9 @@ def read_mapping(node: Node, problems: rules.Problems) -> rules.MappingFile:
     reader.format(node)
     _read_source(node, made, reader)
     made.target = read_target(node, problems)
-    if made.format == JSON and made.target.kind not in ("json", "csv", "orders"):
-        problems.error(node.get("to") or node, "a mapping that reads JSON writes json, csv or orders; write to: json")
+    if made.format == JSON and made.target.kind not in ("json", "csv", "orders", "results"):
+        text = "a mapping that reads JSON writes json, csv, orders or results/1; write to: json"
+        problems.error(node.get("to") or node, text)
     if (bundle := node.get("bundle")) is not None:
         made.bundle = reader.choice(bundle, rules.BUNDLES, "a bundle") or "transaction"
     for name, value in reader.map_of(node.get("profiles"), "profiles"):

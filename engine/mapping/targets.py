@@ -5,6 +5,7 @@ to: hl7v2/ORU_R01       an HL7 v2 message of this structure (`segment:`)
 to: json                one object with lists of records (`document:`, `record:`)
 to: csv                 lines of columns (`row:`), with ``csv: {delimiter: ';', header: no, ...}``
 to: orders              lines of orders for the worklist (`line:`), see `engine.model.orders`
+to: results/1           facts of the results, for who judges them (`document:`, `record:`), see `engine.model.facts`
 """
 
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ HL7_STRUCTURES = (
     *("ADT_A01", "ADT_A02", "ADT_A03", "ADT_A04", "ADT_A05", "ADT_A06", "ADT_A07", "ADT_A08"),
     *("ADT_A11", "ADT_A13", "ADT_A28", "ADT_A31", "ADT_A40"),
 )
-TARGETS = ("fhir/R4", *(f"hl7v2/{name}" for name in HL7_STRUCTURES), "json", "csv", "orders")
+TARGETS = ("fhir/R4", *(f"hl7v2/{name}" for name in HL7_STRUCTURES), "json", "csv", "orders", "results/1")
 
 # The steps that make the output, by what is written; every other step is the same for all.
 MAKING_STEPS = {
@@ -33,6 +34,7 @@ MAKING_STEPS = {
     "json": ("record", "document"),
     "csv": ("row",),
     "orders": ("line",),
+    "results": ("record", "document"),
 }
 MEDIA_TYPES = {
     "fhir": "application/fhir+json",
@@ -40,7 +42,9 @@ MEDIA_TYPES = {
     "json": "application/json",
     "csv": "text/csv; charset=utf-8",
     "orders": "application/json",
+    "results": "application/json",
 }
+_WHOLE = {"fhir": "fhir/R4", "results": "results/1"}
 
 RESULT_KEYS = ("patient", "order", "test", "sub", "value", "with", "status", "time")
 _NEEDED = ("order", "test", "value")
@@ -68,7 +72,7 @@ class Target:
     """The output format of a mapping.
 
     Attributes:
-        kind: ``fhir``, ``hl7v2``, ``json``, ``csv`` or ``orders``.
+        kind: ``fhir``, ``hl7v2``, ``json``, ``csv``, ``orders`` or ``results``.
         event: of HL7 v2, as in ``to:``: ``ORU_R01``, ``ADT_A08``.
         results: of CSV and JSON, the columns or members by which results are compared with those before
             (`engine.succession.list_statements`), by `RESULT_KEYS`; empty: they are not, by ``results: none``. None:
@@ -85,7 +89,7 @@ class Target:
         return MEDIA_TYPES[self.kind]
 
     def __str__(self) -> str:
-        return "fhir/R4" if self.kind == "fhir" else f"hl7v2/{self.event}" if self.event else self.kind
+        return _WHOLE.get(self.kind) or (f"hl7v2/{self.event}" if self.event else self.kind)
 
 
 FHIR = Target()
@@ -101,7 +105,8 @@ def read_target(mapping: Node, problems: "Problems | _Problems") -> Target:
     text = "fhir/R4" if to is None else to.value
     if text not in TARGETS:
         assert to is not None
-        near = suggestion(text, TARGETS) or "; write fhir/R4, hl7v2/ORU_R01 (or another structure), json, csv or orders"
+        others = "fhir/R4, hl7v2/ORU_R01 (or another structure), json, csv, orders or results/1"
+        near = suggestion(text, TARGETS) or f"; write {others}"
         problems.error(to, f"'{text}' is not written{near}")
         return FHIR
     kind, _, event = text.partition("/")

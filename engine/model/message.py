@@ -326,6 +326,8 @@ class Mapped:
         counts: results in, observations out, declared drops ... (``results_in``, ``observations``, ``dropped``).
         without_row: positions of the result segments whose code no code table had.
         controls: positions of the result segments that are a control's, not a patient's.
+        places: position of each result segment -> the reference to its Observation, or its segment, row or record;
+            None where a rule took it otherwise.
     """
 
     documents: tuple[Document, ...] = ()
@@ -335,6 +337,7 @@ class Mapped:
     without_row: tuple[int, ...] = ()
     counts: dict[str, int] = field(default_factory=dict)
     controls: tuple[int, ...] = ()
+    places: Mapping[int, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 # -- journal and outbox ------------------------------------------------------------------------------------------

@@ -70,6 +70,11 @@ class Recorder:
         return self.mapped
 
 
+def reader_of(message_format: str) -> str:
+    """The shipped reader of facts."""
+    return "results-hl7" if message_format == "hl7v2" else "results-astm"
+
+
 @cache
 def _layout(name: str) -> Any:
     return load_layout(layout_files(None)[name], name)

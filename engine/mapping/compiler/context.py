@@ -87,7 +87,8 @@ class Compilation:
             reads, each with its key in `values` and a place behind that.
         function_start: place at the start of the function.
         members: ``list.member`` of all records so far.
-        records: id of a scope -> variable of the record that its steps are inside of.
+        records: id of a scope -> variable of the record that its steps are inside of. ``record_names``: of facts, which
+            record such a variable is.
     """
 
     setting: Setting
@@ -116,6 +117,7 @@ class Compilation:
     lists_results: bool = False
     members: set[str] = field(default_factory=set)
     records: dict[int, str] = field(default_factory=dict)
+    record_names: dict[str, str] = field(default_factory=dict)
 
     # -- upwards -------------------------------------------------------------------------------------------------------
 

@@ -84,7 +84,7 @@ def _loop(
             inner = Scope(scope, code.slot(), code.loop, group=group, variable=item)
             inner.place, inner.positions = place
             count_round(c, inner)
-            if has_results and not c.traced:
+            if has_results and not c.traced and c.target.kind != "results":  # facts keep measures
                 inner.recurring = _recurring_results(c, inner, result)
             place_problems(c, inner)
         else:

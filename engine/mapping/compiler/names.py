@@ -44,7 +44,7 @@ def _variable(c: Compilation, variable: Variable, part: nodes.Name, want: str) -
         test_of(c, variable, variable.value.tree)
     if id(variable) in c.taken:
         return _taken_branch(c, variable, c.taken[id(variable)][1], want)
-    way = "text" if want == "text" and _is_field_like(variable) else ""
+    way = "text" if want == "text" and is_field_like(variable) else ""
     lazy = variable.lazies.get(way)
     if lazy is None:
         formula = variable.value
@@ -84,7 +84,7 @@ def _taken_branch(c: Compilation, variable: Variable, branch: nodes.Expression, 
         variable.active = False
 
 
-def _is_field_like(variable: Variable) -> bool:
+def is_field_like(variable: Variable) -> bool:
     """Whether a variable is fields only, so that it can be read as text or as it was sent, as one wants it."""
     formula = variable.value
     if not isinstance(formula, Formula) or variable.active:
@@ -100,7 +100,7 @@ def _is_field_like(variable: Variable) -> bool:
                     pass
                 case nodes.Name(name=name):
                     inner = variable.scope.find(name)
-                    if not isinstance(inner, Variable) or not _is_field_like(inner):
+                    if not isinstance(inner, Variable) or not is_field_like(inner):
                         return False
                 case _:
                     return False

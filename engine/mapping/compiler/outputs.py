@@ -3,7 +3,7 @@
 d7 = {}; n8 = False
 ...                                                 the body
 v9 = making.add(K'OBX', d7, n8, True)               None where all its expressions were absent
-if v9 is not None: accounted[s3[0].position] = None
+if v9 is not None: accounted[s3[0].position] = v9
 
 `line:` steps: the fields of order lines (`engine.model.orders.OrderLine`).
 
@@ -23,6 +23,7 @@ from engine.mapping.compiler import contents, steps
 from engine.mapping.compiler.code import TEXT, Slot, Val
 from engine.mapping.compiler.contents import fill, new_content
 from engine.mapping.compiler.context import Compilation
+from engine.mapping.compiler.facts import make_facts
 from engine.mapping.compiler.fields import check_fields, check_segment, nested_numbers, put_field
 from engine.mapping.compiler.made_names import called
 from engine.mapping.compiler.members import one_text, put_cell, put_member
@@ -65,6 +66,8 @@ def act(c: Compilation, step: Step, scope: Scope, outer: Scope, before: Slot) ->
 
 def _make(c: Compilation, make: Make, scope: Scope) -> str:
     """Write a part; returns its variable."""
+    if c.target.kind == "results":
+        return make_facts(c, make, scope)
     code = c.code
     if make.kind == "segment" and not check_segment(c, make):
         return ""
@@ -105,7 +108,7 @@ def _make(c: Compilation, make: Make, scope: Scope) -> str:
     if c.traced:
         code.emit(f"T.part({part})")
     if result:
-        code.emit(f"if {said} and {result}: accounted[{result}] = None")
+        code.emit(f"if {said} and {result}: accounted[{result}] = {part}")
     if result and make.kind in ("row", "record"):
         c.lists_results = True
         if c.target.results:

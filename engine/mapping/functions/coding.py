@@ -227,6 +227,19 @@ def concepts(*values: Json | None) -> Json | None:
     return made or None
 
 
+@function("codes_in(concepts: CodeableConcept[], form: literal?) -> text[]", pure=True)
+def codes_in(concepts: list[Json], form: str | None = None) -> list[str] | None:
+    """The codes of concepts, each behind its system (`http://loinc.org|718-7`), of the form `plain` without; of one
+    that has none its text."""
+    found: list[str] = []
+    for one in concepts:
+        codings = [each for each in one.get("coding", ()) if each.get("code")]
+        found += [each["code"] if form == "plain" else f"{each.get('system', '')}|{each['code']}" for each in codings]
+        if not codings and (words := one.get("text")):
+            found.append(words if form == "plain" else f"|{words}")
+    return list(dict.fromkeys(found)) or None
+
+
 @function("table_code(row: row) -> CodeableConcept", steady=True)
 def table_code(run: MessageContext, row: Row) -> Json | None:
     """The code of a table row alone."""

@@ -248,11 +248,30 @@ def amount(
     It is written at once, because there are three of them in every result.
     """
     if row is not None and row.converts:
-        sent, value = value, decimals.convert(value, row.factor, row.offset, row.digits)
-        if comparator and not value.strip("0.") and sent.strip("-0."):
-            # Less than 0.4 is not less than 0: a limit is not rounded away.
-            value = decimals.convert(sent, row.factor, row.offset, None)
+        value = _converted(value, row, compared=bool(comparator))
     return Fragment(f'{{"value":{value}{comparator}{unit_of(run, row, unit, units)}}}')
+
+
+@function("converted(number: measured, row: row?) -> decimal", steady=True)
+def converted(run: MessageContext, measured: Measured, row: Row | None = None) -> str | None:
+    """The number as the row of the code table converts it, as in `quantity`; without a row as it was sent."""
+    if measured.value is None or row is None or not row.converts:
+        return measured.value
+    return _converted(measured.value, row, compared=measured.comparator is not None)
+
+
+def _converted(sent: str, row: Row, *, compared: bool) -> str:
+    value = decimals.convert(sent, row.factor, row.offset, row.digits)
+    if compared and not value.strip("0.") and sent.strip("-0."):
+        # Less than 0.4 is not less than 0: a limit is not rounded away.
+        return decimals.convert(sent, row.factor, row.offset, None)
+    return value
+
+
+@function("unit_code(unit: field?, row: row?, units: row?) -> text", steady=True)
+def unit_code(run: MessageContext, unit: str | None, row: Row | None = None, units: Row | None = None) -> str | None:
+    """The UCUM code of a number's unit, as `quantity` names it: of the row, of the sender, of a table of units."""
+    return _named_unit(run, row, unit, units)[1]
 
 
 def unit_of(run: MessageContext, row: Row | None, unit: str | None, units: Row | None) -> str:
@@ -272,6 +291,13 @@ def unit_of(run: MessageContext, row: Row | None, unit: str | None, units: Row |
 
 
 def _find_unit(run: MessageContext, row: Row | None, unit: str | None, units: Row | None) -> str:
+    return quantity_unit(*_named_unit(run, row, unit, units))
+
+
+def _named_unit(
+    run: MessageContext, row: Row | None, unit: str | None, units: Row | None
+) -> tuple[str | None, str | None]:
+    """A unit in words, and its UCUM code."""
     words = code = None
     if unit is not None:
         words, code = _sent_unit(run, unit)
@@ -282,7 +308,7 @@ def _find_unit(run: MessageContext, row: Row | None, unit: str | None, units: Ro
             code = units.ucum
     elif code is None and units is not None:
         code = units.ucum
-    return quantity_unit(words, code)
+    return words, code
 
 
 def _sent_unit(run: MessageContext, raw: str) -> tuple[str | None, str | None]:

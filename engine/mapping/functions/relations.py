@@ -111,6 +111,11 @@ def parent_result(run: MessageContext, order: Segment) -> Json | None:
     """The Observation that an OBR names as the result which its own results belong to: by the order's number (OBR-29,
     OBR-50), code and sub-id (OBR-26). Absent without OBR-26; where the message does not hold exactly one such result,
     absent as well, with the warning `PARENT`."""
+    found = _parent(run, order)
+    return None if found is None else run.accounted.get(found.position)
+
+
+def _parent(run: MessageContext, order: Segment) -> Segment | None:
     if not (named := order.get(26).partition(run.R)[0].strip()):
         return None
     if run.trace is not None:
@@ -125,7 +130,7 @@ def parent_result(run: MessageContext, order: Segment) -> Json | None:
         what = "no result" if not found else "several results"
         run.warn("PARENT", f"OBR-26 and OBR-29 name a result of another order, and {what} of the message is it")
         return None
-    return run.accounted.get(found[0].position)
+    return found[0]
 
 
 def _parents(run: MessageContext, own: _Order, known: _Results) -> list[_Order]:
@@ -218,6 +223,11 @@ def _head_codes(run: MessageContext) -> frozenset[str]:
 def head_result(run: MessageContext, result: Segment) -> Json | None:
     """The Observation that a result belongs to: of its order the one with the same OBX-4 whose code is one of the
     channel's `head_codes`. Absent where that is not exactly one, and for the head itself."""
+    found = _head(run, result)
+    return None if found is None else run.accounted.get(found.position)
+
+
+def _head(run: MessageContext, result: Segment) -> Segment | None:
     codes = _head_codes(run)
     group = _group(run, result)
     known = _results(run)
@@ -240,7 +250,20 @@ def head_result(run: MessageContext, result: Segment) -> Json | None:
         known.settled.add(result.position)
     if len(found) > 1:
         run.warn("PARENT", "several results with the same OBX-4 are heads of it (setting head_codes)")
-    return run.accounted.get(found[0].position) if len(found) == 1 else None
+    return found[0] if len(found) == 1 else None
+
+
+@function("head_of(result: segment, order: segment?) -> any", settings=("head_codes",))
+def head_of(run: MessageContext, result: Segment, order: Segment | None = None) -> int | None:
+    """The number, among its like, of the OBX or R that a result belongs to: as `head_result` and `head_before` find it,
+    else as the `order` names it (`parent_result`)."""
+    if result.name == "R":
+        before = head_before_at(run, result)
+        return None if before is None else run.parsed.segments[before - 1].ordinal
+    found = _head(run, result) if _head_codes(run) else None
+    if found is None and order is not None:
+        found = _parent(run, order)
+    return None if found is None else found.ordinal
 
 
 @function("is_head(result: segment) -> flag!", settings=("head_codes",))
@@ -256,10 +279,15 @@ def is_head(run: MessageContext, result: Segment) -> bool:
 def head_before(run: MessageContext, result: Segment) -> Json | None:
     """The Observation that a result of E1394 belongs to: of the results before it in its order the last whose code is
     one of the channel's `head_codes`. Absent where there is none, and for a head itself."""
+    head = head_before_at(run, result)
+    return None if head is None else run.accounted.get(head)
+
+
+def head_before_at(run: MessageContext, result: Segment) -> int | None:
+    """The position of that result."""
     if not isinstance(run.results, _Before):
         run.results = _Before(_heads_before(run))
-    head = run.results.heads.get(result.position)
-    return None if head is None else run.accounted.get(head)
+    return run.results.heads.get(result.position)
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from engine.mapping.message_context import MessageContext
-from engine.mapping.outputs import csv_lines, hl7_message, orders
+from engine.mapping.outputs import csv_lines, facts, hl7_message, orders
 from engine.mapping.outputs.collected import MessageParts, Part
 from engine.mapping.targets import DELIMITERS, FLAGS, CsvForm, Target
 from engine.model.list_form import Form
@@ -20,6 +20,7 @@ SETTINGS = {
     "json": frozenset[str](),
     "csv": frozenset({"csv_delimiter", "csv_header", "csv_guard"}),
     "orders": frozenset[str](),
+    "results": frozenset[str](),
 }
 
 
@@ -36,6 +37,9 @@ def body_of(run: MessageContext, making: MessageParts, target: Target, columns: 
             return assemble(making)
         case "orders":
             return orders.assemble(run, making)
+        case "results":
+            assert isinstance(making, facts.FactsParts)
+            return facts.assemble(run, making)
         case _:
             return csv_lines.lines(columns, (part.content for part in making.parts), _form(run.settings, target.csv))
 

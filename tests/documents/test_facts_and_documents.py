@@ -1,0 +1,116 @@
+"""What facts say, documents say: place by place, of each sample, each test of a mapping and each captured message.
+
+Facts are read by rules of their own, so that a mistake in either shows here.
+"""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from engine.commands.shared.mapping_options import BARE_OPTIONS
+from engine.mapping.facts_compared import differing
+from engine.mapping.inputs import FoundMessage, Mapper, messages_in, own_time
+from engine.mapping.testing import read_tests
+from engine.model.errors import ContentError
+from engine.model.facts import unpacked
+from engine.model.message import MapContext, Parsed
+from tests.documents.test_samples import MESSAGES, SAMPLES, run
+from tests.support.corpus import CorpusFile, corpus_files, payloads
+from tests.support.shipped import KEY, MAPPINGS, Recorder, program, reader_of
+
+SETTINGS = {"processing_ids": ["T", "D"], "local_system": "urn:labrelay:codes:analyzer"}
+RESULTS = (
+    *("hl7-results", "hl7-oul-results", "hl7-to-csv", "hl7-to-json", "abdm-report"),
+    *("astm-results", "astm-to-csv", "astm-to-json", "astm-to-hl7"),
+)
+CAPTURED = corpus_files()
+TESTS = sorted((MAPPINGS / "tests").glob("*.yaml"))
+
+
+def differences(parsed: Parsed, context: MapContext) -> list[str]:
+    """Of each shipped mapping that takes the message."""
+    tables = tuple(sorted(context.settings.get("tables", {}).items()))
+    try:
+        read = program(reader_of(parsed.format), tables).apply(parsed, context)
+    except ContentError:
+        return []
+    if not read.documents:
+        return []
+    facts = unpacked(read.documents[0].body)
+    found = []
+    for name in RESULTS:
+        each = program(name, tables)
+        if each.format != parsed.format or parsed.structure not in each.structures:
+            continue
+        try:
+            mapped = each.apply(parsed, context)
+        except ContentError:  # it is dead, and nothing is delivered
+            continue
+        found += [f"{name}: {one.place}: {one.text}" for one in differing(facts, mapped, parsed, each.target)]
+    return found
+
+
+@pytest.mark.parametrize("name", [str(path.relative_to(SAMPLES)) for path in MESSAGES])
+def test_samples(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    apply = Recorder.apply
+
+    def compared(self: Recorder, parsed: Parsed, context: MapContext) -> object:
+        seen.extend(differences(parsed, context))
+        return apply(self, parsed, context)
+
+    monkeypatch.setattr(Recorder, "apply", compared)
+    run.__wrapped__(name)
+    assert seen == []
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_messages_of_the_tests_of_mappings(path: Path) -> None:
+    found: list[str] = []
+    for test in read_tests(path):
+        (message,) = messages_in(test.given)
+        given = {name: value for name, value in test.settings.items() if name not in ("fix", "spm_obx", "charset")}
+        known = ("channel", "timezone", "namespaces", "specimen_ids", "patient_numbers")
+        kept = {name: given.pop(name) for name in known if name in given}
+        context = MapContext(**{"channel": "test", "patient_numbers": "lasting", **kept}, settings=given)
+        try:
+            parsed = Mapper((), options=BARE_OPTIONS).read(message)
+        except ContentError:
+            continue
+        if message.format in ("hl7v2", "astm"):
+            found += [f"{test.name}: {one}" for one in _of(parsed, message, context)]
+    assert found == []
+
+
+@pytest.mark.corpus
+@pytest.mark.parametrize("file", CAPTURED, ids=lambda file: file.name)
+def test_captured_messages(file: CorpusFile) -> None:
+    found: list[str] = []
+    for payload in payloads(file):
+        try:
+            parsed = Mapper((), options=BARE_OPTIONS).read(FoundMessage(payload, file.format))
+        except ContentError:
+            continue
+        context = MapContext(channel="analyzer", timezone="Asia/Kolkata", settings=SETTINGS)
+        found += _of(parsed, FoundMessage(payload, file.format), context)
+    assert found == []
+
+
+def _of(parsed: Parsed, message: FoundMessage, context: MapContext) -> list[str]:
+    if parsed.structure not in program(reader_of(parsed.format)).structures:
+        return []
+    return differences(
+        parsed,
+        MapContext(
+            channel=context.channel,
+            key=KEY,
+            timezone=context.timezone,
+            settings=context.settings,
+            namespaces=context.namespaces,
+            specimen_ids=context.specimen_ids,
+            patient_numbers=context.patient_numbers,
+            received_at=own_time(parsed, context.timezone),
+            payload_hash=hashlib.sha256(message.payload).hexdigest(),
+        ),
+    )

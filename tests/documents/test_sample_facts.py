@@ -1,0 +1,68 @@
+"""The facts of each sample, as `NN-name.facts` beside it says them; a sample without such a file has none.
+
+After a change that is meant run them with LABRELAY_UPDATE_SAMPLES=1, then look at the difference.
+"""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from engine.config.pack import find_pack
+from engine.model.facts import Facts, unpacked
+from engine.model.reasons import ReasonCode
+from engine.model.routes import Processed
+from tests.documents.test_samples import FORMATS, MESSAGES, SAMPLES
+from tests.support.expected import UPDATE
+from tests.support.facts_text import facts_text
+from tests.support.shipped import reader_of, verdict_of
+
+NAMES = [str(path.relative_to(SAMPLES)) for path in MESSAGES]
+
+
+def read(name: str) -> tuple[Facts | None, Processed, int]:
+    """The facts of a sample, read as its folder's channel would read them; and how many results it has."""
+    path = SAMPLES / name
+    channel = yaml.safe_load((path.parent / "settings.yaml").read_text(encoding="utf-8"))
+    if "analyzer" in channel:
+        find_pack(channel["analyzer"]).fill(channel)
+    kind = FORMATS[path.suffix]
+    verdict, mapped = verdict_of(
+        path.read_bytes(),
+        kind,
+        channel["settings"] | ({"charset": channel["charset"]} if "charset" in channel else {}),
+        timezone=channel["timezone"],
+        channel=path.parent.name,
+        patient_numbers=channel.get("patient_numbers", "counter"),
+        dialect=channel.get("dialect"),
+        mapping=reader_of(kind),
+        layout=channel.get("layout"),
+    )
+    facts = unpacked(verdict.documents[0][0].body) if verdict.documents else None
+    return facts, verdict, mapped.counts["results_in"] if mapped is not None else 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_facts_are_the_expected_ones(name: str) -> None:
+    expected = (SAMPLES / name).with_suffix(".facts")
+    facts, verdict, results = read(name)
+    if facts is None:
+        assert verdict.reason is ReasonCode.NOT_PRODUCTION or results == 0, verdict
+        assert not expected.exists()
+        return
+    found = facts_text(facts)
+    if UPDATE:
+        expected.write_text(found, encoding="utf-8")
+    assert found == expected.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_result_of_the_message_is_one_fact_at_its_place(name: str) -> None:
+    facts, _, results = read(name)
+    places = [] if facts is None else [result.place for _, _, result in facts.results()]
+    assert sorted(places) == list(range(1, results + 1))
+
+
+def test_each_file_of_facts_belongs_to_a_sample() -> None:
+    named = {Path(name).with_suffix(".facts") for name in NAMES}
+    assert {path.relative_to(SAMPLES) for path in SAMPLES.glob("*/*.facts")} <= named
