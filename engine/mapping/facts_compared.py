@@ -20,6 +20,7 @@ from engine.model.facts import LEFT_OUT, Facts, Order, Person, Result
 from engine.model.message import Issue, Mapped, Parsed
 
 CODE = "FACTS_DIFFER"
+PART = "isolate"  # the code of the tag that the head of a culture has
 _ENCLOSED = ("document", "picture", "data")
 _HL7_STATES = {"F": "final", "P": "preliminary", "C": "corrected", "X": "cancelled", "W": "entered-in-error"}
 
@@ -34,6 +35,7 @@ def differing(facts: Facts, mapped: Mapped, parsed: Parsed, target: Target) -> I
     name = "OBX" if parsed.format == "hl7v2" else "R"
     positions = {one.ordinal: one.position for one in parsed.segments if one.name == name}
     resources = _resources(mapped.documents[0].body) if target.kind == "fhir" else {}
+    heads = _heads(mapped, parsed, resources)
     for person, order, result in facts.results():
         made = mapped.places.get(positions.get(result.place, 0))
         if made is None or result.kind in _ENCLOSED:
@@ -46,6 +48,7 @@ def differing(facts: Facts, mapped: Mapped, parsed: Parsed, target: Target) -> I
         else:
             observation = resources.get(made.get("reference", ""), {})
             told, meant = _of_observation(observation, resources), _in_full(person, order, result)
+            told["head"] = heads.get(made.get("reference", ""))
             if (unit := result.measure.unit) and "words" in told:  # a number that stays text keeps its unit
                 told["words"] = told["words"].replace(f" {unit}", "")
         for what in sorted(told.keys() & meant.keys()):
@@ -54,7 +57,7 @@ def differing(facts: Facts, mapped: Mapped, parsed: Parsed, target: Target) -> I
 
 
 def _agrees(what: str, told: Any, meant: Any) -> bool:
-    if told is None and what in ("tube", "time", "unit"):
+    if (told is None and what in ("tube", "time", "unit")) or (told is False and what == "isolate"):
         return True  # it says less
     match what:
         case "codes":  # it may say fewer
@@ -87,6 +90,8 @@ def _in_full(person: Person, order: Order, result: Result) -> Said:
         "words": value.words if not value.code else None,
         "reason for no value": value.missing,
         "time": result.at,
+        "head": result.head,
+        "isolate": bool(result.isolate),
         "tube": result.tube or _tube(order),
         "patient": tuple(map(_bare, (*((person.number,) if person.number else ()), *(person.others or ())))),
     }
@@ -122,6 +127,16 @@ def _resources(body: bytes) -> dict[str, Json]:
     return found
 
 
+def _heads(mapped: Mapped, parsed: Parsed, resources: Mapping[str, Json]) -> dict[str, int]:
+    """Reference of a member -> the number of the OBX or R that its head became."""
+    found: dict[str, int] = {}
+    for position, made in mapped.places.items():
+        head = resources.get(made.get("reference", ""), {}) if isinstance(made, dict) else {}
+        for member in head.get("hasMember", ()):
+            found[member["reference"]] = parsed.segments[position - 1].ordinal
+    return found
+
+
 def _of_observation(observation: Json, resources: Mapping[str, Json]) -> Said:
     quantity = observation.get("valueQuantity", {})
     reason = observation.get("dataAbsentReason", {}).get("coding", [{}])[0].get("code")
@@ -135,6 +150,7 @@ def _of_observation(observation: Json, resources: Mapping[str, Json]) -> Said:
         "unit": quantity.get("code"),
         "reason for no value": reason,
         "time": observation.get("effectiveDateTime"),
+        "isolate": any(one.get("code") == PART for one in observation.get("meta", {}).get("tag", ())),
         "tube": next((one.get("value") for one in specimen.get("identifier", ())), None),
         "patient": _patient(observation, resources),
     }

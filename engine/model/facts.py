@@ -227,10 +227,11 @@ def _order(said: list[Any]) -> Order:
 
 
 def _result(said: list[Any]) -> Result:
-    place, kind, measure, value, *rest = said
+    place, kind, measure, value, *rest, head, isolate, misfit = said
     test, name, sub, own, codes, unit, ucum, status, state, flags, meant = measure
     told = Measure(test, name, sub, _texts(own), _texts(codes), unit, ucum, status, state, _texts(flags), _texts(meant))
-    return Result._make((place, kind, told, Value._make(value), *rest))
+    at = None if head is None else int(head)
+    return Result._make((place, kind, told, Value._make(value), *rest, at, isolate, misfit))
 
 
 def _texts(said: list[str] | None) -> tuple[str, ...] | None:

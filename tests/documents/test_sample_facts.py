@@ -20,7 +20,7 @@ from tests.support.shipped import reader_of, verdict_of
 NAMES = [str(path.relative_to(SAMPLES)) for path in MESSAGES]
 
 
-def read(name: str) -> tuple[Facts | None, Processed, int]:
+def read(name: str, *, explained: bool = False) -> tuple[Facts | None, Processed, int]:
     """The facts of a sample, read as its folder's channel would read them; and how many results it has."""
     path = SAMPLES / name
     channel = yaml.safe_load((path.parent / "settings.yaml").read_text(encoding="utf-8"))
@@ -36,6 +36,7 @@ def read(name: str) -> tuple[Facts | None, Processed, int]:
         patient_numbers=channel.get("patient_numbers", "counter"),
         dialect=channel.get("dialect"),
         mapping=reader_of(kind),
+        explained=explained,
         layout=channel.get("layout"),
     )
     facts = unpacked(verdict.documents[0][0].body) if verdict.documents else None
@@ -61,6 +62,11 @@ def test_each_result_of_the_message_is_one_fact_at_its_place(name: str) -> None:
     facts, _, results = read(name)
     places = [] if facts is None else [result.place for _, _, result in facts.results()]
     assert sorted(places) == list(range(1, results + 1))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_explained_facts_are_the_same(name: str) -> None:
+    assert read(name, explained=True)[0] == read(name)[0]
 
 
 def test_each_file_of_facts_belongs_to_a_sample() -> None:

@@ -13,13 +13,15 @@
 
 A measure is made once for all results that are told alike, in this message and in later ones:
 
-    k1 = K2(f3), v4, v5                    the fields of the result that it reads, and values from outside of the loop
-    e6 = e0.get(k1)
-    if e6 is None: ...; e6 = (...), v7     with the lets that other members of the result ask for, too
-    t8, t9 = e6
+    t1 = K2(f3), v4, v5                    the fields of the result that it reads, and values from outside of the loop
+    t6 = l0.get(t1)
+    if t6 is None: ...; t6 = (...), v7     with the lets that other members of the result ask for, too
+    else: t6, t10 = t6
+    if t10 is not None: ...                the codes that no table has, told again
+    t8, t9 = t6
 
 So it reads nothing that differs from one result to the next: that is checked, by what its expressions read and by the
-functions that they call. Where a warning was given it is made anew each time.
+functions that they call. Where another warning was given it is made anew each time.
 """
 
 from collections.abc import Iterator
@@ -61,7 +63,6 @@ _OWN = {
 _LISTS = {"own", "codes", "flags", "others"}
 _MEANT = ("measure", "meant")  # a list in a measure, a number in a value
 _FLAGS = {"isolate", "misfit"}
-_PLACES = {"head"}
 
 Elements = list[tuple[Element, Scope]]
 
@@ -92,7 +93,7 @@ def make_facts(c: Compilation, make: Make, scope: Scope) -> str:
         _emit(c, part, given, kind, "[{}]")
         c.code.emit(f"making.people.append({part})")
     elif make.name == "orders":
-        given["place"] = f"making.place({_segments(c, scope, c.setting.identity.order)})"
+        given["place"] = _place(_segments(c, scope, c.setting.identity.order))
         given |= {"samples": "[]", "results": "[]"}
         _emit(c, part, given, kind, "[{}]")
         c.code.emit(f"{around}[-1].append({part})")
@@ -101,7 +102,8 @@ def make_facts(c: Compilation, make: Make, scope: Scope) -> str:
         c.code.emit(f"{around}[-2].append({part})")
     else:
         segments = results_at_hand(c, scope)
-        given["place"] = f"making.place({segments.segments if segments is not None else 'None'})"
+        given = {name: f"({', '.join('None' for _ in inner._fields)})" for name, inner in _INSIDE.items()} | given
+        given["place"] = _place("" if segments is None else segments.segments)
         _emit(c, part, given, kind, "({})")
         c.code.emit(f"{around}[-1].append({part})")
         if segments is not None:
@@ -129,9 +131,14 @@ def _around(c: Compilation, scope: Scope, wanted: str) -> str:
     return ""
 
 
+def _place(segments: str) -> str:
+    """The number of a segment among those of its name; 0 where there is none."""
+    return f"({segments}[0].ordinal if {segments} else 0)" if segments else "0"
+
+
 def _segments(c: Compilation, scope: Scope, name: str) -> str:
     owner = scope.owner_of(name)
-    return "None" if owner is None else c.noted(bind_segments(c.code, owner, name)).segments
+    return "" if owner is None else c.noted(bind_segments(c.code, owner, name)).segments
 
 
 # -- members -----------------------------------------------------------------------------------------------------------
@@ -164,25 +171,32 @@ def _members(c: Compilation, elements: Elements, kind: Shape, path: str) -> dict
     """Each member with its value, as source."""
     known = [name for name in kind._fields if name not in _OWN.get(path, ())]
     found: dict[str, str] = {}
-    for element, scope in sorted(elements, key=lambda one: one[0].name != "measure"):  # what it has read, others use
-        name = element.name
-        if name not in known:
-            text = f"{path} has no member '{name}'{suggestion(name, known) or '; known are ' + ', '.join(known)}"
-            c.problems.error(element.node, text)
-        elif name in found:
-            c.problems.error(element.node, f"{name} is here a second time; remove one")
-        elif name in _INSIDE:
-            if not isinstance(element.value, Body):
-                c.problems.error(element.node, f"{name}: is a map of {', '.join(_INSIDE[name]._fields)}")
-                continue
-            with c.at(element.node), _elements(c, element.value, scope) as inner:
-                if name == "measure":
-                    found[name] = _measure(c, inner, [one for one in elements if one[0] is not element])
+    with ExitStack() as opened:  # fragments of all members: what a measure has read, others use
+        inside: dict[str, Elements] = {}
+        for element, scope in elements:
+            if element.name in _INSIDE and element.name in known:
+                if isinstance(element.value, Body):
+                    inside[element.name] = opened.enter_context(_elements(c, element.value, scope))
                 else:
-                    found[name] = _tuple(c, inner, name)
-        else:
-            with c.at(element.node):
-                found[name] = _member(c, element, f"{path}.{name}", scope)
+                    text = f"{element.name}: is a map of {', '.join(_INSIDE[element.name]._fields)}"
+                    c.problems.error(element.node, text)
+        if "measure" in inside:
+            others = [one for one in elements if one[0].name not in inside] + inside.get("value", [])
+            found["measure"] = _measure(c, inside["measure"], others)
+        for element, scope in elements:
+            name = element.name
+            if name not in known:
+                text = f"{path} has no member '{name}'{suggestion(name, known) or '; known are ' + ', '.join(known)}"
+                c.problems.error(element.node, text)
+            elif name == "measure" or (name in _INSIDE and name not in inside):
+                continue
+            elif name in found:
+                c.problems.error(element.node, f"{name} is here a second time; remove one")
+            elif name in inside:
+                found[name] = _tuple(c, inside[name], name)
+            else:
+                with c.at(element.node):
+                    found[name] = _member(c, element, f"{path}.{name}", scope)
     return found
 
 
@@ -210,7 +224,7 @@ def _fit(path: str) -> contents.Fit:
         return _list_of_texts
     if name in _FLAGS:
         return _flag
-    return _whatever if name in _PLACES else one_text
+    return one_text
 
 
 def _list_of_texts(c: Compilation, value: Val, formula: Formula, path: str) -> Val:
@@ -221,10 +235,6 @@ def _list_of_texts(c: Compilation, value: Val, formula: Formula, path: str) -> V
 
 def _flag(c: Compilation, value: Val, formula: Formula, path: str) -> Val:
     return value if value.kind.name == "flag" else contents.mismatch(c, formula, path, "true or false", value)
-
-
-def _whatever(c: Compilation, value: Val, formula: Formula, path: str) -> Val:
-    return value
 
 
 # -- measures ----------------------------------------------------------------------------------------------------------
@@ -314,7 +324,7 @@ def _measure(c: Compilation, elements: Elements, others: Elements) -> str:
         return _tuple(c, elements, "measure")
     shared, inputs = _shared(c, others, inputs)
     code = c.code
-    memory, key, entry, noted = code.new("l"), code.new(), code.new(), code.new("n")
+    memory, key, entry, before, told = code.new("l"), code.new(), code.new(), code.new("n"), code.new()
     with code.into(c.function_start):
         code.emit(f"{memory} = m.reading.measures({len(c.record_names)})")
     numbers = sorted(inputs.fields)
@@ -324,11 +334,15 @@ def _measure(c: Compilation, elements: Elements, others: Elements) -> str:
     code.emit(f"{key} = ({', '.join([fields, *outside])},)")
     code.emit(f"{entry} = {memory}.get({key})")
     with code.block(f"if {entry} is None:"):
-        code.emit(f"{noted} = m.noted")
+        code.emit(f"{before} = m.noted, len(m.unmapped), len(m.without_row)")
         made = _tuple(c, elements, "measure")
         kept = [c.expression(nodes.Name(0, name), inner) for name, inner, _ in shared]
         code.emit(f"{entry} = ({', '.join([made, *(one.code for one in kept)])},)")
-        code.emit(f"if m.noted == {noted}: making.keep({memory}, {key}, {entry})")
+        code.emit(f"{told} = None")
+        code.emit(f"making.keep({memory}, {key}, {entry}, {before})")
+    with code.block("else:"):
+        code.emit(f"{entry}, {told} = {entry}")
+    code.emit(f"if {told} is not None: making.tell_again({told})")
     names = [code.new() for _ in shared]
     measure = code.new()
     code.emit(f"{', '.join([measure, *names])}, = {entry}")
@@ -350,7 +364,7 @@ def _outside(c: Compilation, part: nodes.Expression, scope: Scope) -> str:
 def _shared(c: Compilation, others: Elements, inputs: _Inputs) -> tuple[list[tuple[str, Scope, Variable]], _Inputs]:
     """The lets of the loop that other members ask for, and that are the same wherever the measure is."""
     found: dict[int, tuple[str, Scope, Variable]] = {}
-    waiting = [(value, scope) for element, scope in others for value in _formulas(element.value)]
+    waiting = [(element.value, scope) for element, scope in others if isinstance(element.value, Formula)]
     seen: set[int] = set()
     while waiting:
         formula, scope = waiting.pop()
@@ -369,14 +383,3 @@ def _shared(c: Compilation, others: Elements, inputs: _Inputs) -> tuple[list[tup
                 inputs = tried
                 found[id(named)] = named.name, scope, named
     return list(found.values()), inputs
-
-
-def _formulas(value: object) -> Iterator[Formula]:
-    if isinstance(value, Formula):
-        yield value
-    elif isinstance(value, Body):
-        for part in value.parts:
-            if isinstance(part, Element):
-                yield from _formulas(part.value)
-            elif isinstance(part, Use):  # what its fragment is told is read here
-                yield from (one.value for one in part.arguments if isinstance(one.value, Formula))

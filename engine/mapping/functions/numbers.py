@@ -145,11 +145,21 @@ def misfits(run: MessageContext, row: Row, measured: Measured) -> bool:
     if row.cells.get("scale") == "Ord":
         run.warn("ORDINAL", "a number for a test whose row in the code table is ordinal; the row was not used")
         return True
-    of_fraction = row.factor is not None and row.ucum == "%" and not row.cells.get("unit_in")
-    if of_fraction and not _is_fraction(measured.value, row.digits):
+    if _of_fraction(row) and not _is_fraction(measured.value, row.digits):
         run.warn("NO_FRACTION", "a number without a unit that is no fraction of one; the code table's row was not used")
         return True
     return False
+
+
+@function("may_misfit(row: row) -> flag!", pure=True)
+def may_misfit(row: Row) -> bool:
+    """Whether there are numbers that a row does not fit (see `misfits`)."""
+    return row.cells.get("scale") == "Ord" or _of_fraction(row)
+
+
+def _of_fraction(row: Row) -> bool:
+    """Whether a row makes a percentage of a fraction without a unit."""
+    return row.factor is not None and row.ucum == "%" and not row.cells.get("unit_in")
 
 
 @function("converts(row: row) -> flag!", pure=True)

@@ -253,17 +253,17 @@ def _head(run: MessageContext, result: Segment) -> Segment | None:
     return found[0] if len(found) == 1 else None
 
 
-@function("head_of(result: segment, order: segment?) -> any", settings=("head_codes",))
-def head_of(run: MessageContext, result: Segment, order: Segment | None = None) -> int | None:
+@function("head_of(result: segment, order: segment?) -> decimal", settings=("head_codes",))
+def head_of(run: MessageContext, result: Segment, order: Segment | None = None) -> str | None:
     """The number, among its like, of the OBX or R that a result belongs to: as `head_result` and `head_before` find it,
     else as the `order` names it (`parent_result`)."""
     if result.name == "R":
         before = head_before_at(run, result)
-        return None if before is None else run.parsed.segments[before - 1].ordinal
+        return None if before is None else str(run.parsed.segments[before - 1].ordinal)
     found = _head(run, result) if _head_codes(run) else None
     if found is None and order is not None:
         found = _parent(run, order)
-    return None if found is None else found.ordinal
+    return None if found is None else str(found.ordinal)
 
 
 @function("is_head(result: segment) -> flag!", settings=("head_codes",))

@@ -7,7 +7,7 @@ import orjson
 from engine.mapping.message_context import MessageContext
 from engine.mapping.outputs.collected import MessageParts
 from engine.mapping.read_cache import MEASURES_KEPT
-from engine.model.message import Segment
+from engine.model.message import Unmapped
 from engine.model.reagents import reagents_in
 from engine.model.reasons import ReasonCode
 
@@ -34,15 +34,29 @@ class FactsParts(MessageParts):
         context = self._run.context
         return number is not None and (context.patient_numbers == "lasting" or authority in context.namespaces)
 
-    def keep(self, memory: dict[Any, Any], key: Any, made: Any) -> None:
-        """Keep a measure for the next result that is told alike."""
+    def keep(self, memory: dict[Any, Any], key: Any, made: Any, before: tuple[int, int, int]) -> None:
+        """Keep a measure for the next result that is told alike.
+
+        Args:
+            before: the numbers of warnings, of codes without a row, and of results without one, before it was made.
+        """
+        run = self._run
+        noted, unmapped, without_row = before
+        if run.noted - noted != len(run.unmapped) - unmapped:
+            return
+        told = (run.unmapped[unmapped:], len(run.without_row) > without_row) if run.noted != noted else None
         if len(memory) >= MEASURES_KEPT:
             memory.clear()
-        memory[key] = made
+        memory[key] = made, told
 
-    def place(self, segments: list[Segment] | None) -> int:
-        """The number of a segment among those of its name; 0 where there is none."""
-        return segments[0].ordinal if segments else 0
+    def tell_again(self, told: tuple[list[Unmapped], bool]) -> None:
+        """The codes that no table has, for one more result."""
+        run = self._run
+        unmapped, without_row = told
+        run.noted += len(unmapped)
+        run.unmapped += unmapped
+        if without_row and run.at is not None:
+            run.without_row.append(run.at.position)
 
     # -- what is counted -------------------------------------------------------------------------------------------
 

@@ -1,0 +1,220 @@
+"""`to: results/1`: what a reader of facts may say, and what facts say of cultures, controls and codes without a row."""
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.mapping import Program, load
+from engine.model.errors import ConfigError
+from engine.model.facts import Facts, Measure, Order, Result, Value, unpacked
+from tests.support.mapping_texts import ASTM, HL7, Workshop, context, parse
+from tests.support.shipped import program, reader_of
+
+BEGIN = """\
+mapping: m
+format: labrelay-mapping/1
+from: hl7v2/ORU_R01
+to: results/1
+policies: {unread_segment: ignore}
+tables:
+  analytes: {csv: tables/t.csv, key: [code], optional_key: [device], on_missing: local}
+steps:
+  - each: PATIENT_RESULT
+    record: people
+    body: {number: =PID-3.1}
+    do:
+      - each: ORDER_OBSERVATION
+        record: orders
+        body: {filler: =OBR-3.1}
+        do:
+          - each: OBSERVATION
+            record: results
+            body:
+"""
+TABLE = "code,device,loinc,display\nHGB,ONE,718-7,one\nHGB,TWO,30350-3,two\n"
+NAMED = "measure: {test: =OBX-3.1, codes: \"=codes_in(coded(lookup('analytes', OBX-3.1, MSH-3.1), cwe(OBX-3)))\"}\n"
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Workshop:
+    made = Workshop(tmp_path)
+    made.write("tables/t.csv", TABLE)
+    return made
+
+
+def reader(workshop: Workshop, body: str, begin: str = BEGIN) -> Program:
+    workshop.write("m.yaml", begin + textwrap.indent(textwrap.dedent(body), " " * 14))
+    return load("m", [workshop.folder])
+
+
+def problems(workshop: Workshop, body: str, begin: str = BEGIN) -> str:
+    with pytest.raises(ConfigError) as caught:
+        reader(workshop, body, begin)
+    return "\n".join(caught.value.problems)
+
+
+def read(made: Program, message: str, **settings: Any) -> Facts:
+    parsed, ctx = parse(message), context(settings=settings)
+    found = made.apply(parsed, ctx)
+    trace = made.explain(parsed, ctx)
+    assert trace.mapped is not None, trace.error
+    assert trace.mapped.documents == found.documents
+    return unpacked(found.documents[0].body)
+
+
+def shipped(message: str, **settings: Any) -> Facts:
+    return read(program(reader_of("hl7v2" if message.startswith("MSH") else "astm")), message, **settings)
+
+
+def results(facts: Facts) -> dict[int, Result]:
+    return {result.place: result for _, _, result in facts.results()}
+
+
+# -- what a reader may say ---------------------------------------------------------------------------------------------
+
+
+def test_members_that_no_rule_gives_are_absent(workshop: Workshop) -> None:
+    (person,) = read(reader(workshop, "measure: {test: =OBX-3.1}\nvalue: {sent: =OBX-5}\n"), HL7).people
+    assert (person.number, person.name) == ("4711", None)
+    assert person.orders == (
+        Order(
+            place=1,
+            filler="F1",
+            results=(
+                Result(1, None, Measure(test="HGB"), Value(sent="14.8")),
+                Result(2, None, Measure(test="COL"), Value(sent="yellow")),
+            ),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("colour: =OBX-5\n", "results has no member 'colour'"),
+        ("place: =OBX-1\n", "results has no member 'place'"),
+        ("measure: {test: =OBX-3.1, size: =OBX-5}\n", "measure has no member 'size'"),
+        ("measure: =OBX-3.1\n", "measure: is a map of test, name"),
+        ("kind: guess\n", "'guess' is no kind of result; it is one of answer, specimen"),
+        ("measure: {flags: =OBX-8}\n", "measure.flags takes a list of texts"),
+        ("measure: {test: =OBX-5}\n", "a measure is made once for many results, and OBX-5 differs from one result"),
+        ("measure:\n  test: =NTE[*]-3\n", "NTE[*]-3 may differ from one result to the next"),
+        ("measure:\n  test: =join(OBX[*]-3)\n", "OBX[*]-3 may differ from one result to the next"),
+        ("$let: {x: =OBX-14}\nmeasure: {test: =OBX-3.1, name: =x}\n", "OBX-14 differs from one result to the next"),
+        ("measure: {test: =head_of(OBX)}\n", "head_of() may give another value for each result"),
+        ("$case: [{when: =OBX-2, told: =OBX-5}]\n", "facts have no $case; write =a if b else c"),
+    ],
+)
+def test_what_cannot_be_said_is_a_problem(workshop: Workshop, body: str, said: str) -> None:
+    assert said in problems(workshop, body)
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ("record: results", "record: results belongs inside of a record: orders"),
+        ("record: tests", "facts have no tests"),
+        ("row", "row: is no part of results/1; write record: or document:"),
+    ],
+)
+def test_a_record_stands_where_it_belongs(workshop: Workshop, record: str, said: str) -> None:
+    begin = BEGIN.partition("  - each")[0]
+    body = "body: {}" if record != "row" else ""
+    step = f"- {record}\n  {body}\n" if body else "- row: {a: =MSH-10}\n"
+    assert said in problems(workshop, "", begin + textwrap.indent(step, "  "))
+
+
+def test_a_measure_knows_its_sender(workshop: Workshop) -> None:
+    """One OBX of two instruments has two rows, and is told by one program."""
+    made = reader(workshop, NAMED)
+    for name, loinc in (("ONE", "718-7"), ("TWO", "30350-3"), ("ONE", "718-7")):
+        found = results(read(made, HL7.replace("|XN|", f"|{name}|")))
+        assert found[1].measure.codes == (f"http://loinc.org|{loinc}", "|HGB"), name
+
+
+def test_a_code_without_a_row_is_told_of_with_each_result(workshop: Workshop) -> None:
+    made = reader(workshop, NAMED)
+    twice = HL7 + "OBX|3|ST|COL^Color^L||red||||||F\n"
+    for message, count in ((HL7, 2), (twice, 3), (twice, 3)):
+        parsed = parse(message.replace("|XN|", "|THREE|"))
+        mapped = made.apply(parsed, context())
+        assert len(mapped.unmapped) == count
+        assert len(mapped.without_row) == count
+
+
+def test_no_setting_drops_a_result_from_facts() -> None:
+    for settings in ({"on_missing": "drop"}, {"on_missing": "dead"}, {"on_missing_unit": "dead"}):
+        assert set(results(shipped(HL7, **settings))) == {1, 2}
+        assert set(results(shipped(ASTM, **settings))) == {1, 2}
+
+
+def test_a_message_without_results_has_no_facts() -> None:
+    parsed = parse("\n".join(HL7.splitlines()[:3]) + "\n")
+    assert program("results-hl7").apply(parsed, context()).documents == ()
+
+
+# -- what facts say ----------------------------------------------------------------------------------------------------
+
+CULTURE = """\
+MSH|^~\\&|LAB|LAB|||20260301101530||ORU^R01|M1|P|2.5
+PID|1||4711
+OBR|1|O1|F1|CULT|||20260301091500|||||||||||||||20260301101500|||F
+OBX|1|CE|ORG|1|ECOLI^Escherichia coli||||||F
+OBX|2|CE|ORG|2|SAUR^S. aureus||||||F
+OBX|3|ST|AMP|1|R||||||F
+OBX|4|ST|AMP|2|S||||||F
+OBX|5|ST|GRAM|3|cocci||||||F
+OBR|2|O1|F2|SUSC|||20260301091500|||||||||||||||20260301101500|||F|ORG^2|||O1^F1
+OBX|1|ST|CIP||S||||||F
+"""
+
+
+def test_what_belongs_to_an_isolate_names_its_place() -> None:
+    found = results(shipped(CULTURE, head_codes=["ORG"]))
+    assert {place: one.head for place, one in found.items()} == {1: None, 2: None, 3: 1, 4: 2, 5: None, 6: 2}
+    assert {place for place, one in found.items() if one.isolate} == {1, 2}
+
+
+def test_over_astm_it_is_the_head_before() -> None:
+    message = ASTM.partition("R|1")[0] + "R|1|^^^ORG|E. coli\nR|2|^^^AMP|32\nO|2|S78||^^^GLU\nR|1|^^^AMP|5.5\nL|1|N\n"
+    found = results(shipped(message, head_codes=["ORG"]))
+    assert [(one.head, one.isolate) for one in found.values()] == [(None, True), (1, False), (None, False)]
+
+
+@pytest.mark.parametrize("role", ["Q", "L", "G", "P", ""])
+def test_the_result_of_a_control_or_a_pool_is_a_fact_with_its_role(role: str) -> None:
+    facts = shipped(HL7 + f"SPM|1|S1||SER|||||||{role}\n")
+    (order,) = facts.people[0].orders
+    assert [sample.role for sample in order.samples] == [role or None]
+    assert len(order.results) == 2
+
+
+def test_a_message_of_controls_says_so() -> None:
+    facts = shipped(HL7.replace("|M1|P|", "|M1|Q|"))
+    assert facts.processing == "Q"
+    assert set(results(facts)) == {1, 2}
+
+
+def test_what_was_not_measured_of_a_sample_is_told_by_its_kind() -> None:
+    more = (
+        "OBX|3|ED|PDF^Report^L||^application^PDF^Base64^JVBERi0xLjQK||||||F\n"
+        f"OBX|4|CE|FAST^Fasting^L||Y^Yes^HL70136||||||F{'|' * 18}QST\n"
+    )
+    found = results(shipped(HL7 + more))
+    assert [found[place].kind for place in (1, 3, 4)] == [None, "document", "answer"]
+
+
+def test_of_several_samples_each_is_told() -> None:
+    facts = shipped(HL7 + "SPM|1|S1||SER\nSPM|2|S2||UR\n")
+    (order,) = facts.people[0].orders
+    assert [sample.number for sample in order.samples] == ["S1", "S2"]
+
+
+def test_a_value_that_was_withdrawn_or_failed_has_no_number() -> None:
+    lines = HL7.replace("||14.8|", "||----|") + "OBX|3|NM|NA^Sodium^L||140|mmol/L|||||X\n"
+    found = results(shipped(lines))
+    assert (found[1].value.number, found[1].value.missing, found[1].value.sent) == (None, "error", "----")
+    assert (found[3].value.number, found[3].value.missing) == (None, "not-performed")
+    assert found[3].measure.state == "cancelled"
