@@ -22,6 +22,7 @@ from datetime import datetime
 from typing import Any
 
 import click
+import orjson
 
 from engine.commands.shared import mapping_options
 from engine.commands.shared.output import ExitCode, Form, say, show_rows
@@ -32,6 +33,7 @@ from engine.mapping.outputs.views import JSON_KINDS
 from engine.mapping.outputs.views import View as DocumentView
 from engine.mapping.program import Program
 from engine.model.errors import ContentError
+from engine.model.facts import as_plain
 from engine.model.message import Issue, Mapped
 from engine.model.reasons import ReasonCode
 from engine.views.view import Field, Row, View
@@ -70,6 +72,7 @@ MESSAGES = View[Row](
     show_default=True,
     help="The documents (json), one a line (ndjson), or a line about each message (table).",
 )
+@click.option("--facts", is_flag=True, help="The facts of each message, in place of its documents.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing about warnings.")
 @pass_session
 def command(
@@ -81,6 +84,7 @@ def command(
     timezone: str | None,
     received: datetime | None,
     form: str,
+    facts: bool,
     quiet: bool,
 ) -> ExitCode:
     mapper = mapping_options.mapper_for(session, mapping=mapping, channel=channel, timezone=timezone, received=received)
@@ -88,6 +92,8 @@ def command(
     rows: list[dict[str, Any]] = []
     failed = others = made = False
     wanting: tuple[ContentError, Program] | None = None
+    if facts:
+        return _show_facts(files, mapper, form)
     for one in mapping_options.inputs(files, mapper):
         row: dict[str, Any] = {"message": one.where}
         rows.append(row)
@@ -115,7 +121,8 @@ def command(
         if not quiet:
             if channel is None and is_training(parsed):
                 say(f"{one.where}: warning: {TRAINING}")
-            say_issues(one, (*parsed.warnings, *mapped.issues))
+            differing = mapper.differing(parsed, one.found.payload, program, mapped)
+            say_issues(one, (*parsed.warnings, *mapped.issues, *differing))
         if mapped.filtered is not None:
             say(f"{one.where}: filtered: {mapped.filtered.value}")
         held = mapping_options.held_by(mapper, parsed, program, mapped)
@@ -153,6 +160,29 @@ def _show_json(bodies: list[str], messages: int, *, others: bool) -> None:
         click.echo(indented(bodies[0]))
     elif bodies or (messages > 1 and not others):
         click.echo(indented(f"[{','.join(bodies)}]"))
+
+
+def _show_facts(files: tuple[str, ...], mapper: mapping_options.ChannelMapper, form: str) -> ExitCode:
+    """The facts of each message; of several one array."""
+    found: list[str] = []
+    failed = False
+    for one in mapping_options.inputs(files, mapper):
+        try:
+            read = mapper.facts_of(mapper.read(one.found), one.found.payload)
+        except ContentError as error:
+            failed = True
+            mapping_options.say_dead(one, error)
+            continue
+        if read is None:
+            say(f"{one.where}: no results, so no facts")
+        else:
+            found.append(orjson.dumps(as_plain(read)).decode())
+    if form == "ndjson":
+        for line in found:
+            click.echo(line)
+    elif found:
+        click.echo(indented(found[0] if len(found) == 1 else f"[{','.join(found)}]"))
+    return ExitCode.FAILED if failed else ExitCode.OK
 
 
 LEFT_OUT = {"qc": "of controls filtered", "dropped": "dropped"}  # `Mapped.counts` -> what became of these results

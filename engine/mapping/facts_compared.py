@@ -19,13 +19,12 @@ from engine.model.document_facts import OWN_SYSTEM
 from engine.model.facts import LEFT_OUT, Facts, Order, Person, Result
 from engine.model.message import Issue, Mapped, Parsed
 
-CODE = "FACTS_DIFFER"
 PART = "isolate"  # the code of the tag that the head of a culture has
 _ENCLOSED = ("document", "picture", "data")
 _HL7_STATES = {"F": "final", "P": "preliminary", "C": "corrected", "X": "cancelled", "W": "entered-in-error"}
 
 Json = dict[str, Any]
-Said = dict[str, Any]  # what is compared -> how it is told
+Said = dict[str, Any]  # what is compared -> how it is written
 
 
 def differing(facts: Facts, mapped: Mapped, parsed: Parsed, target: Target) -> Iterator[Issue]:
@@ -49,11 +48,20 @@ def differing(facts: Facts, mapped: Mapped, parsed: Parsed, target: Target) -> I
             observation = resources.get(made.get("reference", ""), {})
             told, meant = _of_observation(observation, resources), _in_full(person, order, result)
             told["head"] = heads.get(made.get("reference", ""))
-            if (unit := result.measure.unit) and "words" in told:  # a number that stays text keeps its unit
-                told["words"] = told["words"].replace(f" {unit}", "")
+            _compare_as_text(told, result)
         for what in sorted(told.keys() & meant.keys()):
             if not _agrees(what, told[what], meant[what]):
                 yield _issue(name, result, f"{what}: the document says another than the facts")
+
+
+def _compare_as_text(told: Said, result: Result) -> None:
+    """A value that the document has as text is compared as that."""
+    value, unit = result.value, result.measure.unit
+    if "words" in told and unit:  # a number that stays text keeps its unit
+        told["words"] = told["words"].replace(f" {unit}", "")
+    if "words" in told and told["words"] in (value.sent, value.number):
+        for what in ("words", "digits", "comparator", "unit"):
+            del told[what]
 
 
 def _agrees(what: str, told: Any, meant: Any) -> bool:
@@ -72,7 +80,7 @@ def _agrees(what: str, told: Any, meant: Any) -> bool:
 
 
 def _issue(name: str, result: Result, text: str) -> Issue:
-    return Issue(code=CODE, text=text, place=f"{name}[{result.place}]")
+    return Issue(code="FACTS_DIFFER", text=text, place=f"{name}[{result.place}]")
 
 
 # -- facts -------------------------------------------------------------------------------------------------------------

@@ -14,12 +14,14 @@ from typing import Any
 
 from engine.config import registry
 from engine.mapping import capture
+from engine.mapping.facts_compared import differing
 from engine.mapping.loading import Chosen, load
 from engine.mapping.local_time import LocalTimes, parse_instant, silent
 from engine.mapping.program import Program
-from engine.mapping.shipped import mapping_for, refusal
+from engine.mapping.shipped import READER_TABLES, READERS, mapping_for, refusal
 from engine.model.errors import ContentError
-from engine.model.message import FormatOptions, MapContext, Parsed
+from engine.model.facts import Facts, unpacked
+from engine.model.message import FormatOptions, Issue, MapContext, Mapped, Parsed
 from engine.model.ports import Format
 from engine.model.reasons import ReasonCode
 
@@ -122,11 +124,13 @@ class Mapper:
     received: datetime | None = None
     message_format: Format | None = None
     _programs: dict[str, Program] = field(default_factory=dict)
+    _readers: dict[str, Program] = field(default_factory=dict)
 
     def look_first_in(self, *folders: Path) -> None:
         """Let files of these folders take the place of others."""
         self.search = (*folders, *self.search)
         self._programs.clear()
+        self._readers.clear()
 
     def program(self, name: str) -> Program:
         """A compiled mapping. Raises ConfigError."""
@@ -157,6 +161,37 @@ class Mapper:
         if name := mapping_for(parsed):
             return self.program(name)
         raise ContentError(*refusal(parsed))
+
+    def facts_of(self, parsed: Parsed, payload: bytes) -> Facts | None:
+        """The facts of a message's results; None where it has none, or no shipped reader takes it.
+
+        Raises:
+            ContentError: it cannot be read.
+            ConfigError: the reader, or a table in place of one of its own, is wrong.
+        """
+        reader = self._reader(parsed.format)
+        if reader is None or parsed.structure not in reader.structures:
+            return None
+        read = reader.apply(parsed, self.context_for(parsed, payload))
+        return unpacked(read.documents[0].body) if read.documents else None
+
+    def _reader(self, message_format: str) -> Program | None:
+        name = READERS.get(message_format)
+        if name is not None and name not in self._readers:
+            own = READER_TABLES[message_format]
+            tables = {table: files for table, files in (self.tables or {}).items() if table in own}
+            self._readers[name] = load(name, self.search, tables=tables)
+        return None if name is None else self._readers[name]
+
+    def differing(self, parsed: Parsed, payload: bytes, program: Program, mapped: Mapped) -> list[Issue]:
+        """Where the document of a message says another than its facts."""
+        if not mapped.places or program.target.kind in ("orders", "results"):
+            return []
+        try:
+            facts = self.facts_of(parsed, payload)
+        except ContentError:
+            return []
+        return [] if facts is None else list(differing(facts, mapped, parsed, program.target))
 
     def context_for(self, parsed: Parsed, payload: bytes) -> MapContext:
         """The context of one message: with its hash, and its own time where no other is given as that of receipt."""

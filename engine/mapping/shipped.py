@@ -23,6 +23,10 @@ SHIPPED: dict[str, dict[str, tuple[str, ...]]] = {
 }
 """Format -> mapping -> the structures that it reads. One structure has one mapping here; a site may prefer another."""
 
+READERS = {HL7: "results-hl7", ASTM: "results-astm"}
+"""Format -> the mapping that reads the facts of its results (`engine.model.facts`)."""
+READER_TABLES = {HL7: ("analytes", "ucum", "loinc"), ASTM: ("analytes", "ucum")}
+
 _ACCOUNTS = ("BAR", "DFT")  # MSH-9.1: billing account, detailed financial transaction
 
 

@@ -2,7 +2,7 @@
 
 Persons have orders, and orders have samples and results. Each OBX or R of a message is one result here, also a
 control's, an answer at order entry and a picture: `Result.kind` and `Sample.role` say so, and who judges decides.
-As sent and as meant stand beside each other: two messages are compared by what was sent, so that a correction of a
+Values are there as sent and as meant: two messages are compared by what was sent, so that a correction of a
 code table makes no amendment; alerts, holds and deltas ask for what is meant. Numbers are the digits that were sent.
 Absent is None.
 
@@ -24,7 +24,7 @@ KINDS = (ANSWER, OF_SPECIMEN, LEFT_OUT, DOCUMENT, PICTURE, DATA)
 
 
 class Measure(NamedTuple):
-    """What was measured, and how it is told.
+    """What was measured, and how the sender writes it.
 
     Attributes:
         test, name: as sent, the code in the form that names the test (`panel/test`).
@@ -83,7 +83,7 @@ class Result(NamedTuple):
     Attributes:
         place: its number among those of the message, from 1.
         kind: empty, or one of `KINDS`.
-        at: when it was measured, FHIR's dateTime; ``told``: the text that says so.
+        at: when it was measured, FHIR's dateTime; ``stated``: the text that says so.
         range: as sent.
         device: of the analyzer, as sent.
         tube: number of the specimen that it speaks of, where the result says so itself.
@@ -97,7 +97,7 @@ class Result(NamedTuple):
     measure: Measure = Measure()
     value: Value = Value()
     at: str | None = None
-    told: str | None = None
+    stated: str | None = None
     range: str | None = None
     device: str | None = None
     comment: str | None = None
@@ -154,7 +154,7 @@ class Order(NamedTuple):
 
 
 class Person(NamedTuple):
-    """Who the orders are of, as sent; nothing where the message names nobody.
+    """Who the orders are of, as sent; nothing where the message names no patient.
 
     Attributes:
         number: with its ``authority``; others: further numbers.

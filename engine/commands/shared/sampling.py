@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 # Files beside samples that are none.
-NO_SAMPLES = frozenset({".json", ".md", ".py", ".pyc", ".tsv", ".yaml", ".yml"})
+NO_SAMPLES = frozenset({".facts", ".json", ".md", ".py", ".pyc", ".tsv", ".yaml", ".yml"})
 NO_MESSAGE = "no message, by its name"
 MAX_FILE_BYTES = 256 * 1024 * 1024  # as the largest message that a channel can be configured to take
 MAX_FAULTS = 20  # shown of one document
@@ -282,6 +282,7 @@ class Sampler:
         for program, trace in traces:
             mapped = trace.mapped
             assert mapped is not None
+            sample.issues += mapper.differing(parsed, found.payload, program, mapped)
             where = sample.channel or program.name
             self.gaps.add(where, mapped.unmapped)
             for name, table in program.tables.items():

@@ -104,6 +104,9 @@ def _try(made: Json, mapper: ChannelMapper, data: bytes) -> None:
         _add_program(made, program)
     trace = program.explain(parsed, mapper.context_for(parsed, found.payload))
     made["issues"] += [asdict(issue) for issue in trace.issues]
+    if trace.mapped is not None:
+        differing = mapper.differing(parsed, found.payload, program, trace.mapped)
+        made["issues"] += [asdict(issue) for issue in differing]
     made["unread"] = list(trace.unread)
     _add_outcome(made, trace)
 

@@ -1,6 +1,6 @@
 """`to: results/1`: the facts of a message (`engine.model.facts`), as lists of their members in order.
 
-    - record: people                       members of Person; its orders stand in its do:
+    - record: people                       members of Person; its orders are in its do:
       body: {number: =PID-3.1, name: =PID-5}
       do:
         - record: orders                   members of Order; its place is that of OBR or O
@@ -11,13 +11,13 @@
                 measure: {test: =OBX-3.1, unit: =unit_text(OBX-6)}
                 value: {sent: =OBX-5}
 
-A measure is made once for all results that are told alike, in this message and in later ones:
+A measure is made once for all results that are written alike, in this message and in later ones:
 
     t1 = K2(f3), v4, v5                    the fields of the result that it reads, and values from outside of the loop
     t6 = l0.get(t1)
     if t6 is None: ...; t6 = (...), v7     with the lets that other members of the result ask for, too
     else: t6, t10 = t6
-    if t10 is not None: ...                the codes that no table has, told again
+    if t10 is not None: ...                the codes that no table has, noted again
     t8, t9 = t6
 
 So it reads nothing that differs from one result to the next: that is checked, by what its expressions read and by the
@@ -52,7 +52,7 @@ _SHAPES: dict[str, tuple[Shape, str]] = {
     "orders": (Order, "people"),
     "samples": (Sample, "orders"),
     "results": (Result, "orders"),
-}  # a record -> what it is, and the record that it stands in
+}  # a record -> what it is, and the record that it is in
 _INSIDE: dict[str, Shape] = {"measure": Measure, "value": Value}
 _OWN = {
     "document": {"people", "lots"},

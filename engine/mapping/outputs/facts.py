@@ -35,7 +35,7 @@ class FactsParts(MessageParts):
         return number is not None and (context.patient_numbers == "lasting" or authority in context.namespaces)
 
     def keep(self, memory: dict[Any, Any], key: Any, made: Any, before: tuple[int, int, int]) -> None:
-        """Keep a measure for the next result that is told alike.
+        """Keep a measure for the next result that is written alike.
 
         Args:
             before: the numbers of warnings, of codes without a row, and of results without one, before it was made.

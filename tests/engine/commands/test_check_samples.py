@@ -142,6 +142,22 @@ def test_what_is_lost_or_unmapped_is_told_for_people_without_a_value(site: Path,
     assert "Doe" not in ran.out
 
 
+def test_a_document_that_says_another_than_the_facts_is_a_warning(site: Path, folder: Path) -> None:
+    """A mapping of the site's own that reads the tube from the field of the order."""
+    shipped = (ROOT / "mappings/astm-results.yaml").read_text(encoding="utf-8")
+    own = shipped.replace("of_o3: =O-3.3 if O-3.4 in ['A', 'B', 'C', 'M'] else O-3.1", "of_o3: =O-2")
+    assert own != shipped
+    (site / "mappings").mkdir(exist_ok=True)
+    (site / "mappings/astm-results.yaml").write_text(own)
+    (folder / "counter").mkdir()
+    (folder / "counter/one.astm").write_text(ASTM.replace("O|1|S77", "O|9|S77"))
+    ran = labrelay("check", "--samples", str(folder), "-o", "json", site=site)
+    (sample,) = [one for one in ran.json["messages"] if one["file"] == "counter/one.astm"]
+    found = [(one["code"], one["place"], one["text"].partition(":")[0]) for one in sample["warnings"]]
+    assert ("FACTS_DIFFER", "R[1]", "tube") in found
+    assert "S77" not in ran.out
+
+
 def test_dead_messages_are_exit_code_1_with_place_and_reason(site: Path, folder: Path) -> None:
     (site / "mappings/tables").mkdir()
     (site / "mappings/tables/mine.csv").write_text(TABLE)

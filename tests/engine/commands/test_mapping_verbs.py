@@ -281,6 +281,53 @@ def test_map_uses_the_mapping_that_is_named(site: Path, message: Path) -> None:
     assert by_path.json["entry"][0] == ran.json["entry"][0]
 
 
+def test_map_shows_the_facts_of_a_message(message: Path, tmp_path: Path) -> None:
+    found = labrelay("map", "--facts", str(message)).json
+    (order,) = found["people"][0]["orders"]
+    assert found["people"][0]["number"] == "4711"
+    assert [(one["place"], one["value"]["sent"]) for one in order["results"]] == [(1, "14.8"), (2, "yellow")]
+    both = labrelay("map", "--facts", str(message), write(tmp_path, "a.astm", ASTM.encode()))
+    assert [len(one["people"]) for one in both.json] == [1, 1]
+    lines = labrelay("map", "--facts", "-o", "ndjson", str(message), str(message)).out.splitlines()
+    assert [json.loads(line) for line in lines] == [found, found]
+
+
+def test_map_says_that_a_message_has_no_facts_and_why_one_cannot_be_read(tmp_path: Path) -> None:
+    empty = "\n".join(HL7.splitlines()[:3])
+    ran = labrelay("map", "--facts", write(tmp_path, "empty.hl7", empty.encode()))
+    assert (ran.code, ran.out) == (0, "")
+    assert "no results, so no facts" in ran.err
+    wrong = labrelay("map", "--facts", write(tmp_path, "wrong.hl7", b"MSH|^~"))
+    assert wrong.code == 1
+    assert "UNREADABLE" in wrong.err
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("", "", []),
+        ("status: final", "status: preliminary", ["OBX[1]: status", "OBX[2]: status"]),
+        ("decimal(OBX-5)", "decimal(OBX-1)", ["OBX[1]: digits"]),
+        ("cwe(OBX-3)", "cwe(OBR-4)", ["OBX[1]: codes", "OBX[2]: codes"]),
+        # Its table is none that the reader of facts asks: what it converts is told of, too.
+        ("cwe(OBX-3)", "coded(lookup('codes', OBX-3.1, OBX-6), cwe(OBX-3))", ["OBX[1]: codes"]),
+    ],
+)
+def test_map_warns_where_a_mapping_says_another_than_the_facts(
+    site: Path, message: Path, before: str, after: str, said: list[str]
+) -> None:
+    plain = MAPPING.replace("=coded(row, cwe(OBX-3))", "=cwe(OBX-3)").replace("row, OBX-6)", "absent, OBX-6)")
+    plain = plain.replace("            let:\n              row: =lookup('codes', OBX-3.1, OBX-6)\n", "")
+    changed = plain.replace(before, after)
+    assert (changed == plain) == (before == "")
+    (site / "mappings/small.yaml").write_text(changed)
+    ran = labrelay("map", str(message), "--mapping", "small", site=site)
+    found = re.findall(r"FACTS_DIFFER at (\S+: \w+): the document says another than the facts", ran.err)
+    assert [one for one in said if one not in found] == []
+    assert bool(found) == bool(said)
+    assert "14.8" not in ran.err
+
+
 def test_a_mapping_that_is_wrong_ends_with_3(site: Path, message: Path) -> None:
     (site / "mappings/small.yaml").write_text(MAPPING.replace("gender:", "gendre:"))
     ran = labrelay("map", str(message), "--mapping", "small", site=site)

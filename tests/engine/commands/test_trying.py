@@ -70,6 +70,13 @@ def test_a_message_is_mapped_and_every_line_with_a_value_is_explained(tried: Try
     assert family["sources"] == ("PID[1]-5.1",)
 
 
+def test_a_mapping_that_says_another_than_the_facts_is_warned_of(tried: Try, site: Path) -> None:
+    assert "FACTS_DIFFER" not in [one["code"] for one in tried()["issues"]]
+    (site / "mappings/small.yaml").write_text(MAPPING.replace("status: final", "status: amended"))
+    found = [one["place"] for one in tried()["issues"] if one["code"] == "FACTS_DIFFER"]
+    assert found == ["OBX[1]", "OBX[2]"]
+
+
 def test_an_edited_text_takes_the_place_of_the_file_with_its_libraries(tried: Try, site: Path) -> None:
     before = tried()["mapping"]["hash"]
     made = tried(text=MAPPING.replace("status: final", "status: preliminary"))

@@ -104,7 +104,7 @@ def test_members_that_no_rule_gives_are_absent(workshop: Workshop) -> None:
         ("measure:\n  test: =join(OBX[*]-3)\n", "OBX[*]-3 may differ from one result to the next"),
         ("$let: {x: =OBX-14}\nmeasure: {test: =OBX-3.1, name: =x}\n", "OBX-14 differs from one result to the next"),
         ("measure: {test: =head_of(OBX)}\n", "head_of() may give another value for each result"),
-        ("$case: [{when: =OBX-2, told: =OBX-5}]\n", "facts have no $case; write =a if b else c"),
+        ("$case: [{when: =OBX-2, stated: =OBX-5}]\n", "facts have no $case; write =a if b else c"),
     ],
 )
 def test_what_cannot_be_said_is_a_problem(workshop: Workshop, body: str, said: str) -> None:
