@@ -129,14 +129,7 @@ def command(
         mapping_options.say_held(one, held)
         if held is not None:
             row["outcome"] += "; would be held"
-        for view in views:
-            if form != "table" and view.document.media_type not in JSON_KINDS:
-                others = True
-                click.echo(view.text())  # segments or rows, which no array can hold
-            elif form == "ndjson":
-                click.echo(view.document.body.decode())
-            elif form == "json":
-                bodies.append(view.document.body.decode())
+        others = _show_views(views, form, bodies) or others
     if made and channel is not None and not quiet:
         say(mapping_options.FIRST_OF_ALL)
     if mapper.numbers_open and not quiet and any(row.get("patients") for row in rows):
@@ -160,6 +153,20 @@ def _show_json(bodies: list[str], messages: int, *, others: bool) -> None:
         click.echo(indented(bodies[0]))
     elif bodies or (messages > 1 and not others):
         click.echo(indented(f"[{','.join(bodies)}]"))
+
+
+def _show_views(views: list[DocumentView], form: str, bodies: list[str]) -> bool:
+    """Show documents, or add them to those of the array; whether there were some that no array can hold."""
+    others = False
+    for view in views:
+        if form != "table" and view.document.media_type not in JSON_KINDS:
+            others = True
+            click.echo(view.text())  # segments or rows
+        elif form == "ndjson":
+            click.echo(view.document.body.decode())
+        elif form == "json":
+            bodies.append(view.document.body.decode())
+    return others
 
 
 def _show_facts(files: tuple[str, ...], mapper: mapping_options.ChannelMapper, form: str) -> ExitCode:

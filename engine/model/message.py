@@ -78,8 +78,7 @@ class Header:
 
     Attributes:
         control_id: MSH-10 or H-3, empty if absent.
-        message_type: ``ORU^R01``; for ASTM ``R`` (has results), ``Q`` (host query), ``O`` (orders) or empty; only
-            characters that a type can have, so that it may be shown and logged.
+        message_type: ``ORU^R01``; for ASTM ``R`` (has results), ``Q`` (query), ``O`` (orders) or empty; may be shown.
         version: MSH-12, H-13.
         problem: why the header cannot be read (the message is then UNREADABLE), else empty.
         sent: the time of the message (MSH-7, H-14) as 12 digits or 14, where it is given to the minute.
@@ -326,8 +325,7 @@ class Mapped:
         counts: results in, observations out, declared drops ... (``results_in``, ``observations``, ``dropped``).
         without_row: positions of the result segments whose code no code table had.
         controls: positions of the result segments that are a control's, not a patient's.
-        places: position of each result segment -> the reference to its Observation, or its segment, row or record;
-            None where a rule took it otherwise.
+        places: position of a result segment -> the reference, segment, row or record that it became; None: it is none.
     """
 
     documents: tuple[Document, ...] = ()
@@ -409,8 +407,7 @@ class Stored:
         id: the global row number, "message 4711" for people and in logs.
         seq: its number within its channel, from 1 without gaps.
         repeat_of: the id of the first message with the same bytes, where this one is a repeat.
-        equal_to: the id of the first message with the same bytes, where nothing shows that this one is a repeat: both
-            are delivered, this one is flagged.
+        equal_to: the id of the first message with the same bytes, if nothing shows a repeat: this one is flagged.
         rejected_before: the id of the first message with the same bytes, where a person has rejected or dismissed it.
         same_id_other_bytes: the control id was seen before with other bytes; both are delivered, this one is flagged.
         filtered: as in `Received`; it stays so, also where a person has it processed again.
