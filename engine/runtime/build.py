@@ -374,9 +374,11 @@ def _not_taken(site: Site, route: RouteConfig, program: Program | None) -> Itera
 
 
 def _misplaced(config: ChannelConfig, route: RouteConfig, program: Program | None) -> Iterator[str]:
-    """Errors of a route whose mapping reads orders, or should."""
+    """Errors of a route whose mapping reads orders, or should; or facts."""
     if program is None:
         return
+    if program.target.kind == "results":
+        yield f"mapping {program.name} reads facts for LabRelay's own use, and makes no document; name another mapping"
     if program.target.kind != "orders":
         if route.to is None:
             yield NO_DESTINATION

@@ -291,3 +291,11 @@ def test_settings_that_nothing_reads_and_fragments_that_nothing_uses_are_told(tm
     assert any("no rule reads the setting local_sytem; did you mean local_system?" in line for line in lines), lines
     assert any("own.yaml:4:3: fragment spare is used by no mapping; remove it" in line for line in lines)
     assert not any("hospital" in line or "unread_segment" in line for line in lines)
+
+
+def test_a_route_makes_no_documents_of_facts(tmp_path: Path) -> None:
+    source = 'source: {kind: mllp, listen: "127.0.0.1:0"}'
+    channel = f"channel: lab\n{source}\nroutes:\n  - mapping: results-hl7\n    to: archive\n"
+    ran = labrelay("check", site=make_site(tmp_path / "site", channels={"lab.yaml": channel}))
+    assert ran.code == 3
+    assert "mapping results-hl7 reads facts for LabRelay's own use, and makes no document" in ran.out + ran.err
