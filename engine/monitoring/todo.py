@@ -1,12 +1,12 @@
 """Entries of the to-do list: each is one thing that waits for a person, with its one next step."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple, Protocol, TypeVar
 
 from engine.feature import Hook
-from engine.model.phrases import Phrase
+from engine.model.phrases import PageText, Phrase
 from engine.model.todo import TodoState
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import Level
@@ -17,6 +17,20 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
+class Way(NamedTuple):
+    """The page where a step is done.
+
+    Attributes:
+        words: of the link, in English; ``{n}`` is the entry's count.
+        path: of the page.
+        filters: of the list there, by their names in the address.
+    """
+
+    words: PageText
+    path: str
+    filters: Mapping[str, str] = {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One thing to do.
@@ -25,6 +39,7 @@ class Entry:
         key: the same for the same cause.
         phrase: what is the matter; of a dead letter ``cause`` says more.
         step: the one next step, a command.
+        way: the page where that is done, too; None: it is done at the computer of LabRelay.
         count: its messages, results, codes or sentences.
         since: None where it is not known.
         subject: the channel or destination concerned, or empty.
@@ -38,6 +53,7 @@ class Entry:
     level: Level
     phrase: Phrase
     step: str
+    way: Way | None = None
     count: int = 1
     since: datetime | None = None
     subject: str = ""
@@ -46,16 +62,6 @@ class Entry:
     cause: str = ""
     critical: bool = False
     first: bool = False
-
-    @property
-    def tab(self) -> str:
-        """The list of orders that an entry about orders is of."""
-        return self.kind.removeprefix("orders-")
-
-    @property
-    def undecided(self) -> str:
-        """What a person has to decide of the patients' network."""
-        return self.kind.split("-", 2)[2]
 
     @property
     def rank(self) -> int:

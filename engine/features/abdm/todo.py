@@ -6,7 +6,7 @@ from engine.features.abdm.rules.network import CONSENT_NOTICE
 from engine.model.clock import from_us
 from engine.model.phrases import PageText, Phrase, Span
 from engine.monitoring.snapshot.states import Level
-from engine.monitoring.todo import Entry, Look
+from engine.monitoring.todo import Entry, Look, Way
 
 CALLBACKS_FOR_US = 7 * 86_400_000_000  # how long a callback that could not be used is on the list
 
@@ -142,6 +142,18 @@ _OF = {
 }
 
 
+_ON_NO_PAGE = ("damaged", "unshared")
+
+
+def _way(what: str) -> Way | None:
+    """The list of the pages that has it."""
+    if what in _ON_NO_PAGE:
+        return None
+    if _OF.get(what) == "consents":
+        return Way("Decide: {n}", "/abdm/consents", {"reason": what})
+    return Way("Decide: {n}", "/abdm/contexts", {"state" if what == "failed" else "reason": what})
+
+
 def of_undecided(one: Undecided) -> Entry:
     level, text, step = _UNDECIDED[one.what]
     return Entry(
@@ -149,6 +161,7 @@ def of_undecided(one: Undecided) -> Entry:
         level=level,
         phrase=Phrase(text, {"n": one.count}),
         step=step,
+        way=_way(one.what),
         count=one.count,
         since=from_us(one.oldest_us),
     )

@@ -7,7 +7,7 @@ from engine.features.alerts.rows.reading import CriticalValue, FailingSink, crit
 from engine.model.clock import from_us
 from engine.model.phrases import Phrase
 from engine.monitoring.snapshot.states import Level
-from engine.monitoring.todo import Entry, Look
+from engine.monitoring.todo import Entry, Look, Way
 
 
 async def entries(look: Look) -> list[Entry]:
@@ -26,6 +26,7 @@ def of_critical_value(one: CriticalValue) -> Entry:
         level=Level.PROBLEM,
         phrase=one.phrase,
         step=f"labrelay alert acknowledge {key}",
+        way=Way("Take it on the page of alerts", "/alerts"),
         since=from_us(one.seen_us),
         subject=one.channel,
         critical=True,
@@ -38,6 +39,7 @@ def of_sink(one: FailingSink) -> Entry:
         level=Level.PROBLEM,
         phrase=Phrase("Alerts do not reach {name}", {"name": one.name}),
         step="labrelay alert sent",
+        way=Way("Look at what was sent", "/alerts"),
         count=max(1, one.waiting),
         since=from_us(one.since_us),
         subject=one.name,

@@ -7,7 +7,7 @@ from engine.model.clock import from_us
 from engine.model.phrases import Phrase
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import Level
-from engine.monitoring.todo import Entry, Look, named
+from engine.monitoring.todo import Entry, Look, Way, named
 from engine.store.queries.tallies import ChannelGaps, unmapped_by_channel
 
 
@@ -22,8 +22,13 @@ def of_gaps(site: SiteSnapshot, gaps: Sequence[ChannelGaps] | None) -> list[Entr
     """None: they cannot be read; then one entry has the count of the snapshot."""
     if gaps is None:
         words = Phrase("Codes without a mapping: {n}", {"n": site.unmapped_words})
-        return [Entry(key="unmapped", level=Level.ATTENTION, phrase=words, step="labrelay gaps -o table")]
+        step = "labrelay gaps -o table"
+        return [Entry(key="unmapped", level=Level.ATTENTION, phrase=words, step=step, way=_way(""))]
     return [_unmapped(one) for one in gaps]
+
+
+def _way(channel: str) -> Way:
+    return Way("Look at the codes: {n}", "/codes", {"channel": channel})
 
 
 def _unmapped(one: ChannelGaps) -> Entry:
@@ -32,6 +37,7 @@ def _unmapped(one: ChannelGaps) -> Entry:
         level=Level.ATTENTION,
         phrase=named(one.channel, Phrase("Codes without a mapping: {n}", {"n": one.codes})),
         step=f"labrelay gaps --channel {one.channel} -o table",
+        way=_way(one.channel),
         count=one.codes,
         since=from_us(one.first_us),
         subject=one.channel,

@@ -4,7 +4,7 @@ from engine.features.orders.rows.order_tabs import OrderTrouble, troubles
 from engine.model.clock import from_us
 from engine.model.phrases import PageText, Phrase
 from engine.monitoring.snapshot.states import Level
-from engine.monitoring.todo import Entry, Look
+from engine.monitoring.todo import Entry, Look, Way
 
 
 async def entries(look: Look) -> list[Entry]:
@@ -27,13 +27,16 @@ _ORDERS: dict[str, tuple[Level, PageText]] = {
 def of_trouble(one: OrderTrouble) -> Entry:
     level, text = _ORDERS[one.kind]
     step = f"labrelay orders list --tab {one.kind}"
+    way = Way("Look at the orders: {n}", "/orders", {"tab": one.kind})
     if one.kind == "questions":
         step = "labrelay orders log --unanswered"
+        way = Way("Look at the questions: {n}", "/questions", {"tab": one.kind})
     return Entry(
         key=f"orders-{one.kind}",
         level=level,
         phrase=Phrase(text, {"n": one.count}),
         step=step,
+        way=way,
         count=one.count,
         since=from_us(one.oldest_us) if one.oldest_us else None,
     )

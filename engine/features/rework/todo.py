@@ -7,7 +7,7 @@ from engine.model.clock import from_us
 from engine.model.phrases import Phrase
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import Level
-from engine.monitoring.todo import Entry, Look, named
+from engine.monitoring.todo import Entry, Look, Way, named
 from engine.store.operations.dead_letters import Group, by_cause
 
 
@@ -27,8 +27,13 @@ def of_letters(site: SiteSnapshot, letters: Sequence[Group] | None, token: Calla
     if letters is None:
         count = site.dead_total + site.incomplete_total
         words = Phrase("Dead letters: {n}", {"n": count})
-        return [Entry(key="dead", level=Level.ATTENTION, phrase=words, step="labrelay dlq list", count=count)]
+        step = "labrelay dlq list"
+        return [Entry(key="dead", level=Level.ATTENTION, phrase=words, step=step, way=_way("", ""), count=count)]
     return [_letters(group, token) for group in by_cause(letters)]
+
+
+def _way(code: str, cause: str) -> Way:
+    return Way("Look at the dead letters: {n}", "/dead-letters/each", {"code": code, "cause": cause})
 
 
 def _letters(group: Group, token: Callable[[str], str]) -> Entry:
@@ -37,6 +42,7 @@ def _letters(group: Group, token: Callable[[str], str]) -> Entry:
         level=Level.ATTENTION,
         phrase=named(group.reason, Phrase("Dead letters: {n}", {"n": group.count})),
         step=f"labrelay dlq show {group.example}",
+        way=_way(group.reason, group.cause),
         count=group.count,
         since=from_us(group.oldest_us),
         subject=next(iter(group.channels)) if len(group.channels) == 1 else "",

@@ -14,7 +14,7 @@ control socket, under the person's name.
 from collections.abc import Mapping, Sequence
 from datetime import datetime, time, timedelta
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -27,7 +27,7 @@ from engine.model.errors import LabRelayError, RefusedError
 from engine.model.permissions import ACTING, LOOKING
 from engine.model.phrases import N_, R_, PageText
 from engine.model.todo import Mark, Since
-from engine.monitoring.todo import Entry, Todo, without_notes
+from engine.monitoring.todo import Entry, Todo, Way, without_notes
 from engine.store.queries.reader import Reader
 from engine.web.asked import NO_CAUSE, counted
 from engine.web.cells import Badge, Fact, Row, row_id
@@ -44,64 +44,23 @@ LONGEST_CAUSE, LONGEST_NOTE = 200, 500
 COMMAND = N_("At the computer of LabRelay:")
 
 
-class Step(NamedTuple):
-    """What is done next.
-
-    Attributes:
-        words: of the link, in English; ``{n}`` is the count.
-        path: of the page where it is done; ``{subject}`` is the entry's.
-        filters: name in the address -> the attribute of the entry.
-    """
-
-    words: PageText
-    path: str
-    filters: Mapping[str, str] = {}
+_ANALYZER = ("silent", "not-connected", "down", "not-taking", "notice", "tee", "late", "paused", "same-bytes")
 
 
-_ANALYZER = Step("Look at the analyzer", "/analyzer", {"name": "subject"})
-_ORDERS = Step("Look at the orders: {n}", "/orders", {"tab": "tab"})
-_REPORTS = Step("Decide: {n}", "/abdm/contexts", {"reason": "undecided"})
-_CONSENTS = Step("Decide: {n}", "/abdm/consents", {"reason": "undecided"})
-_DESTINATION = Step("Look at the destination", "/destinations/{subject}")
-STEPS = {  # by `Entry.kind`
-    "dead": Step("Look at the dead letters: {n}", "/dead-letters/each", {"code": "code", "cause": "cause"}),
-    "held": Step("Decide: {n}", "/held", {"channel": "subject", "destination": "destination"}),
-    "persons": Step("Say whose results these are", "/held"),
-    "refused-by-receivers": Step("Look at the dead letters", "/dead-letters"),
-    "unmapped": Step("Look at the codes: {n}", "/codes", {"channel": "subject"}),
-    "silent": _ANALYZER,
-    "not-connected": _ANALYZER,
-    "down": _ANALYZER,
-    "not-taking": _ANALYZER,
-    "notice": _ANALYZER,
-    "tee": _ANALYZER,
-    "late": _ANALYZER,
-    "paused": _ANALYZER,
-    "orders-refused": _ORDERS,
-    "orders-after_all": _ORDERS,
-    "orders-late": _ORDERS,
-    "orders-unsent": _ORDERS,
-    "orders-urgent": _ORDERS,
-    "orders-held": _ORDERS,
-    "orders-questions": Step("Look at the questions: {n}", "/questions", {"tab": "tab"}),
-    "abdm-reports-moved": _REPORTS,
-    "abdm-reports-same_number": _REPORTS,
-    "abdm-reports-other_name": _REPORTS,
-    "abdm-reports-not-notified": _REPORTS,
-    "abdm-patients-leaving": _REPORTS,
-    "abdm-reports-blocked": _REPORTS,
-    "abdm-reports-failed": Step("Decide: {n}", "/abdm/contexts", {"state": "undecided"}),
-    "abdm-reports-ABDM-1092": _REPORTS,
-    "abdm-consents-suspended": _CONSENTS,
-    "abdm-consents-bad_signature": _CONSENTS,
-    "abdm-consents-other_patient": _CONSENTS,
-    "abdm-consents-doubtful": _CONSENTS,
-    "away": _DESTINATION,
-    "paused-destination": _DESTINATION,
-    "same-bytes": _ANALYZER,
-    "critical": Step("Take it on the page of alerts", "/alerts"),
-    "alert-sink": Step("Look at what was sent", "/alerts"),
-}
+def _way(entry: Entry) -> Way | None:
+    """Of an entry that is read from the snapshot; others name their own."""
+    if entry.kind in _ANALYZER:
+        return Way("Look at the analyzer", "/analyzer", {"name": entry.subject})
+    match entry.kind:
+        case "away" | "paused-destination":
+            return Way("Look at the destination", f"/destinations/{quote(entry.subject, safe='')}")
+        case "held":
+            return Way("Decide: {n}", "/held", {"channel": entry.subject, "destination": entry.destination})
+        case "persons":
+            return Way("Say whose results these are", "/held")
+        case "refused-by-receivers":
+            return Way("Look at the dead letters", "/dead-letters")
+    return entry.way
 
 
 def todo_row(todo: Todo, words: Words) -> Row:
@@ -135,17 +94,13 @@ def todo_row(todo: Todo, words: Words) -> Row:
 
 def _step(entry: Entry, words: Words) -> Row:
     """The words of a link and its address; without an address: the words before a command, and the command."""
-    step = STEPS.get(entry.kind)
-    if step is None:
+    way = _way(entry)
+    if way is None:
         return {"words": words.say(COMMAND), "href": "", "command": entry.step}
-    filters = {name: getattr(entry, of) for name, of in step.filters.items()}
+    filters = dict(way.filters)
     if "cause" in filters and entry.code:
         filters["cause"] = filters["cause"] or NO_CAUSE
-    return {
-        "words": words.say(step.words, n=entry.count),
-        "href": words.href(step.path.format(subject=quote(entry.subject, safe="")), **filters),
-        "command": "",
-    }
+    return {"words": words.say(way.words, n=entry.count), "href": words.href(way.path, **filters), "command": ""}
 
 
 def _by(text: str, mark: Mark | None, words: Words) -> str:

@@ -15,7 +15,6 @@ from engine.features.abdm.rules.account import AbdmFault, AbdmSnapshot
 from engine.features.alerts.rows.reading import CriticalValue, FailingSink
 from engine.features.events.rows import FailingWebhook
 from engine.features.orders.rows.order_tabs import OrderTrouble
-from engine.features.todo.pages import STEPS
 from engine.features.todo.rules import FORGET_AFTER_US, SET_UP_BACKUP, changes, listed
 from engine.model.clock import from_us
 from engine.model.phrases import Phrase
@@ -26,7 +25,7 @@ from engine.monitoring.snapshot.links import TeeSnapshot
 from engine.monitoring.snapshot.notice import About, Notice, notices
 from engine.monitoring.snapshot.site import NO_BACKUP, BackupSnapshot, JournalSnapshot, SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level, Paused
-from engine.monitoring.todo import Entry
+from engine.monitoring.todo import Entry, Way
 from engine.store.operations.dead_letters import Group
 from engine.store.queries.tallies import ChannelGaps
 from tests.support.examples import examples
@@ -295,11 +294,15 @@ ORDERS = {
 TROUBLES = [OrderTrouble(kind, 2, LETTER_US) for kind in ORDERS] + [OrderTrouble("questions", 3)]
 
 
+def to_orders(tab: str) -> Way:
+    return Way("Look at the orders: {n}", "/orders", {"tab": tab})
+
+
 def test_orders_that_wait_for_a_person_are_one_entry_for_each_list() -> None:
     found = entries(site(), [], [], str, TROUBLES)
-    assert [(one.key, one.level, str(one.phrase), one.step, one.tab) for one in found] == [
+    assert [(one.key, one.level, str(one.phrase), one.step, one.way) for one in found] == [
         *(
-            (f"orders-{kind}", level, words, f"labrelay orders list --tab {kind}", kind)
+            (f"orders-{kind}", level, words, f"labrelay orders list --tab {kind}", to_orders(kind))
             for kind, (level, words) in ORDERS.items()
         ),
         (
@@ -307,7 +310,7 @@ def test_orders_that_wait_for_a_person_are_one_entry_for_each_list() -> None:
             AMBER,
             "Questions of analyzers without an answer: 3",
             "labrelay orders log --unanswered",
-            "questions",
+            Way("Look at the questions: {n}", "/questions", {"tab": "questions"}),
         ),
     ]
     assert [(one.count, one.since) for one in found] == [(2, from_us(LETTER_US))] * 6 + [(3, None)]
@@ -382,9 +385,14 @@ def test_each_kind_of_decision_on_abdm_is_one_entry() -> None:
         ("abdm-reports-same_number", AMBER, 4, from_us(LETTER_US)),
         ("abdm-shares-unshared", AMBER, 14, from_us(LETTER_US)),
     ]
-    assert {one.kind for one in found} - STEPS.keys() == {"abdm-transfers-damaged", "abdm-shares-unshared"}, (
+    assert {one.kind for one in found if one.way is None} == {"abdm-transfers-damaged", "abdm-shares-unshared"}, (
         "a command alone is its next step"
     )
+    ways = {one.kind: (one.way.path, dict(one.way.filters)) for one in found if one.way is not None}
+    assert ways["abdm-reports-not-notified"] == ("/abdm/contexts", {"reason": "not-notified"})
+    assert ways["abdm-reports-failed"] == ("/abdm/contexts", {"state": "failed"})
+    assert ways["abdm-patients-leaving"] == ("/abdm/contexts", {"reason": "leaving"})
+    assert ways["abdm-consents-doubtful"] == ("/abdm/consents", {"reason": "doubtful"})
     assert [str(one.phrase).partition(".")[0] for one in found] == [
         "Patients who have left ABDM by a notice of which the gateway has not taken our answer: 13",
         "Reports that a correction took away from a patient at ABDM: 2",
