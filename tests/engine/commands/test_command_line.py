@@ -191,7 +191,8 @@ def test_version_imports_nothing_heavy() -> None:
         "tenacity",
         "engine.config.load",
     }
-    assert sorted(loaded & heavy) == []
+    found = sorted(loaded & heavy)
+    assert found == [], found
 
 
 @pytest.mark.parametrize("verb", ["messages", "dlq"])
@@ -213,7 +214,8 @@ def test_lists_import_what_they_read_with_and_nothing_that_writes_or_checks(verb
         "asyncio",
         "tenacity",
     }
-    assert sorted(loaded & unneeded) == []
+    found = sorted(loaded & unneeded)
+    assert found == [], found
 
 
 LIGHT = {  # what a verb does without -> so its module does not load it
