@@ -69,7 +69,7 @@ def _agrees(what: str, told: Any, meant: Any) -> bool:
         return True  # it says less
     match what:
         case "codes":  # it may say fewer
-            return {one for one in told if not one.startswith("|")} <= set(meant or ())
+            return set(told) <= set(meant or ())
         case "flags":
             return set(told) <= set(meant)
         case "patient":  # of one who has no number nothing is compared
@@ -148,10 +148,11 @@ def _heads(mapped: Mapped, parsed: Parsed, resources: Mapping[str, Json]) -> dic
 def _of_observation(observation: Json, resources: Mapping[str, Json]) -> Said:
     quantity = observation.get("valueQuantity", {})
     reason = observation.get("dataAbsentReason", {}).get("coding", [{}])[0].get("code")
+    code = observation.get("code", {})
     specimen = resources.get(observation.get("specimen", {}).get("reference", ""), {})
     told: Said = {
         "status": observation.get("status"),
-        "codes": tuple(codes_in([observation.get("code", {})]) or ()),
+        "codes": tuple(codes_in([code]) or ()) if code.get("coding") else (),
         "flags": tuple(codes_in(observation.get("interpretation", []), "plain") or ()),
         "digits": quantity.get("value"),
         "comparator": quantity.get("comparator"),

@@ -73,9 +73,9 @@ def _hl7(parsed: Parsed) -> Iterator[Reagent]:
             yield _reagent(segment.get(2), _part(segment.get(1), cut.component, 1), "", test)
         elif name == "OBX" and by_cartridge:
             parts = split(segment.get(18), cut.repetition)
-            if len(parts) >= 6:
+            if len(parts) >= 6:  # the last six: the dialect puts the instrument before them
                 code = split(_part(segment.get(3), cut.component, 1), cut.subcomponent)[0]
-                yield _reagent(parts[1], "cartridge", parts[0], code)
+                yield _reagent(parts[-5], "cartridge", parts[-6], code)
 
 
 # -- ASTM ------------------------------------------------------------------------------------------------------------

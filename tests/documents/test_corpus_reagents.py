@@ -6,9 +6,11 @@ import pytest
 
 from adapters.codecs.astm import records as astm_records
 from adapters.codecs.hl7v2 import message as hl7v2
+from engine.config import registry
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Reagent
 from engine.model.reagents import reagents_in
+from engine.processing.formats import InDialect
 from tests.support.corpus import CorpusFile, corpus_files, payloads
 from tests.support.samples import SampleFile, sample_files
 
@@ -85,6 +87,15 @@ def told(files: Iterable[CorpusFile | SampleFile]) -> dict[str, list[tuple[str, 
         for name, reagents in found.items()
         if reagents
     }
+
+
+def test_the_lot_is_the_same_where_a_dialect_has_corrected_the_message() -> None:
+    for file in sample_files("hl7v2"):
+        if file.folder == "cepheid-genexpert-hl7":
+            (payload,) = payloads(file)
+            parsed = InDialect(hl7v2, registry.dialect("cepheid-genexpert-hl7")).parse(payload, OPTIONS)
+            lots = [(one.name, one.lot, one.expires, " ".join(one.tests)) for one in reagents_in(parsed)]
+            assert lots == OF_SAMPLES.get(file.name.rpartition(".")[0], []), file.name
 
 
 def test_every_sample_that_names_lots_yields_them_and_no_other_does() -> None:

@@ -1,4 +1,4 @@
-"""The facts of each sample, as `NN-name.facts` beside it says them; a sample without such a file has none.
+"""The facts of each sample, as its file in `tests/golden/facts` says them; a sample without such a file has none.
 
 After a change that is meant run them with LABRELAY_UPDATE_SAMPLES=1, then look at the difference.
 """
@@ -17,6 +17,7 @@ from tests.support.expected import UPDATE
 from tests.support.facts_text import facts_text
 from tests.support.shipped import reader_of, verdict_of
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "facts"
 NAMES = [str(path.relative_to(SAMPLES)) for path in MESSAGES]
 
 
@@ -45,7 +46,7 @@ def read(name: str, *, explained: bool = False) -> tuple[Facts | None, Processed
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_facts_are_the_expected_ones(name: str) -> None:
-    expected = (SAMPLES / name).with_suffix(".facts")
+    expected = (GOLDEN / name).with_suffix(".facts")
     facts, verdict, results = read(name)
     if facts is None:
         assert verdict.reason is ReasonCode.NOT_PRODUCTION or results == 0, verdict
@@ -71,4 +72,4 @@ def test_explained_facts_are_the_same(name: str) -> None:
 
 def test_each_file_of_facts_belongs_to_a_sample() -> None:
     named = {Path(name).with_suffix(".facts") for name in NAMES}
-    assert {path.relative_to(SAMPLES) for path in SAMPLES.glob("*/*.facts")} <= named
+    assert {path.relative_to(GOLDEN) for path in GOLDEN.glob("*/*.facts")} <= named

@@ -187,7 +187,7 @@ def test_braces_in_a_name_are_its_own(workshop: Workshop) -> None:
 @pytest.mark.parametrize(
     ("head", "steps", "words"),
     [
-        (TO_FHIR, "create: Patient\n    key: =$.id\n    body: {active: true}", "writes json, csv or orders"),
+        (TO_FHIR, "create: Patient\n    key: =$.id\n    body: {active: true}", "writes json, csv, orders or results/1"),
         (HL7, "document: {a: =$.id}", "$.id is a path into JSON, and this reads hl7v2"),
         (JSON, "document: {a: =PID-3.1}", "JSON has no segments; write the path"),
         (JSON, "document: {a: =PID}", "JSON has no segments"),
