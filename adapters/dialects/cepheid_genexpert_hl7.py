@@ -11,7 +11,8 @@ channel's setting ``no_result`` makes a reason of it. As over ASTM a range is th
 becomes one sentence.
 
 OBX-18 lists expiry, lot and number of the cartridge before the module, the instrument and the name of the system (R-14
-over ASTM has the same six the other way round). The first is taken for the device, so the instrument comes before the six here.
+over ASTM has the same six the other way round). The first is taken for the device, so the instrument comes before the
+six here.
 
 The code of a result is divided (``panel & test & assay``, and the analyte in OBX-4); the shipped mapping knows that.
 

@@ -21,7 +21,6 @@ from zoneinfo import ZoneInfo
 from aiohttp import web
 
 from engine.actions.control import Request
-from engine.features.reports.lists.shift import ends
 from engine.model.clock import from_us
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.permissions import ACTING, LOOKING
@@ -29,6 +28,7 @@ from engine.model.phrases import N_, R_, PageText
 from engine.model.todo import Mark, Since
 from engine.monitoring.todo import Entry, Todo, Way, without_notes
 from engine.store.queries.reader import Reader
+from engine.views.shifts import ends
 from engine.web.asked import NO_CAUSE, counted
 from engine.web.cells import Badge, Fact, Row, row_id
 from engine.web.desk import Desk

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from zoneinfo import ZoneInfo
 
 from engine.config.web import WebConfig
-from engine.features.reports.lists.shift import ends
 from engine.features.todo import rows as todo
 from engine.features.todo import rows as todo_looks
 from engine.features.todo.rows import looks, todo_states
@@ -35,6 +34,7 @@ from engine.store.journal import Journal
 from engine.store.queries.letters import count_dead_letters
 from engine.store.queries.messages import count_messages
 from engine.store.queries.reader import Reader
+from engine.views.shifts import ends
 
 if TYPE_CHECKING:
     from engine.runtime.app import App

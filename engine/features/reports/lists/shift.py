@@ -1,13 +1,14 @@
 """The report of a shift: what each channel received, and what became of it, from the counts of whole hours."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, time, timedelta, tzinfo
+from datetime import time, timedelta, tzinfo
 from typing import NamedTuple
 
 from engine.model.clock import from_us
 from engine.model.journal_views import HourCount
 from engine.model.phrases import N_
 from engine.monitoring.usual_gaps import hour_of
+from engine.views.shifts import began
 from engine.views.text import age
 from engine.views.view import Field, View
 
@@ -50,23 +51,6 @@ CHANNEL_SHIFT = View[ChannelShift](
     Field("held", "HELD", right=True),
     Field("longest_s", "LONGEST GAP", shown=lambda one: age(one.longest_s), right=True),
 )
-
-
-def began(at: datetime, shifts: Sequence[time], zone: tzinfo) -> datetime:
-    """When the shift began that is under way at an instant. ``shifts``: the times of day at which shifts begin."""
-    return max(one for one in _begins(at, shifts, zone) if one <= at)
-
-
-def ends(at: datetime, shifts: Sequence[time], zone: tzinfo) -> datetime:
-    """When it ends: the next one begins."""
-    return min(one for one in _begins(at, shifts, zone) if one > at)
-
-
-def _begins(at: datetime, shifts: Sequence[time], zone: tzinfo) -> list[datetime]:
-    """Of the day before, of the day, and of the day after."""
-    today = at.astimezone(zone).date()
-    days = [today + timedelta(days=n) for n in (-1, 0, 1)]
-    return [datetime.combine(day, one, zone).astimezone(UTC) for day in days for one in shifts]
 
 
 def shift_of(after_us: int | None, until_us: int, shifts: Sequence[time], zone: tzinfo) -> Shift:

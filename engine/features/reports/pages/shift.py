@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from engine.features.reports.lists.shift import Shift, began, by_channel, hour_us, shift_of
+from engine.features.reports.lists.shift import Shift, by_channel, hour_us, shift_of
 from engine.model.clock import from_us
 from engine.model.journal_views import Act
 from engine.model.permissions import ADMINISTERING, LOOKING
@@ -20,6 +20,7 @@ from engine.model.phrases import N_, Span
 from engine.store.queries.acts import acts_page
 from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import hours_between
+from engine.views.shifts import began
 from engine.web.asked import Asked
 from engine.web.cells import Badge
 from engine.web.pages.columns import COLUMNS, Column, choice

@@ -18,6 +18,7 @@ from itertools import islice
 from typing import Literal, NamedTuple
 
 from engine.actions.selection import Selection
+from engine.features.rework.lists.affected import Affected
 from engine.model.errors import ErasedError, IntegrityError
 from engine.model.routes import ChannelRoutes
 from engine.model.search_keys import folded
@@ -28,29 +29,6 @@ from engine.store.queries.messages import each_message
 from engine.store.queries.reader import Reader
 
 TOLD = ("patient", "specimen", "code", "loinc", "value", "unit", "status")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Affected:
-    """One result that differs.
-
-    Attributes:
-        outcome: the outcome of the new one (`engine.processing.reprocessing`).
-        reason: the reason code where its message would be dead.
-        destinations: those that got the old one, or will get the new one.
-        change: empty where there is no result to report.
-        differs: which of `TOLD`; ``other`` where all of these are equal.
-        old, new: None without a result on that side.
-    """
-
-    message_id: int
-    outcome: str
-    reason: str = ""
-    destinations: tuple[str, ...] = ()
-    change: Literal["changed", "added", "removed", ""] = ""
-    differs: tuple[str, ...] = ()
-    old: TestedResult | None = None
-    new: TestedResult | None = None
 
 
 def affected(reader: Reader, finding: Finding) -> Iterator[Affected]:

@@ -7,9 +7,9 @@ import csv
 import io
 import re
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from engine.features.rework.acts.affected_look import Affected
 from engine.model.tested_results import TestedResult
 from engine.views.text import harmless
 from engine.views.view import Field, Row, View, picked
@@ -36,6 +36,29 @@ RESULTS = View[Row](
     Field("new_unit", "UNIT"),
     Field("new_status", "STATUS"),
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Affected:
+    """One result that differs.
+
+    Attributes:
+        outcome: the outcome of the new one (`engine.processing.reprocessing`).
+        reason: the reason code where its message would be dead.
+        destinations: those that got the old one, or will get the new one.
+        change: empty where there is no result to report.
+        differs: which of `TOLD`; ``other`` where all of these are equal.
+        old, new: None without a result on that side.
+    """
+
+    message_id: int
+    outcome: str
+    reason: str = ""
+    destinations: tuple[str, ...] = ()
+    change: Literal["changed", "added", "removed", ""] = ""
+    differs: tuple[str, ...] = ()
+    old: TestedResult | None = None
+    new: TestedResult | None = None
 
 
 def row_of(one: Affected, *, unmask: bool) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from urllib.parse import quote_plus
 from aiohttp import hdrs, web
 
 from engine.actions.control import Request
-from engine.features.results.lists.moved_results import results_moved
 from engine.features.rework.acts.edit import Trial, charsets_of, raise_if_not_editable, tried
 from engine.features.rework.acts.edit_text import read, shown
 from engine.features.rework.lists.edited import lines_changed, whose_changed
+from engine.features.rework.lists.moved_results import results_moved
 from engine.model.errors import LabRelayError, StoreError
 from engine.model.journal_views import Trace
 from engine.store.queries.contents import stored_payload, why_absent

@@ -10,7 +10,7 @@ import pytest
 
 from engine.config.web import WebConfig
 from engine.features.access.service.accounts import Accounts
-from engine.features.reports.lists.shift import HANDOVER, began
+from engine.features.reports.lists.shift import HANDOVER
 from engine.features.reports.pages import shift
 from engine.model.actor import Actor
 from engine.model.clock import ManualClock, from_us
@@ -19,6 +19,7 @@ from engine.monitoring.usual_gaps import hour_of
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import audit
+from engine.views.shifts import began
 from tests.support import journals
 from tests.support.access import site
 from tests.support.evil_texts import EVIL, FORBIDDEN
