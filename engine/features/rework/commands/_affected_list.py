@@ -8,16 +8,13 @@ csv      a heading and a line a row. A text that a spreadsheet would take for a 
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from engine.commands.shared.output import SCHEMA_VERSION, Form, to_json
-from engine.features.rework.lists.affected import HEADING, RESULTS, csv_line, row_of
+from engine.features.rework.lists.affected import HEADING, RESULTS, Affected, csv_line, row_of
 from engine.views.text import cell
-
-if TYPE_CHECKING:
-    from engine.features.rework.acts.affected_look import Affected
 
 
 class AffectedList:
@@ -46,7 +43,7 @@ class AffectedList:
         elif self._form is Form.TABLE:
             click.echo(click.style(self._line([column.title for column in RESULTS.columns]), bold=True))
 
-    def add(self, one: "Affected") -> None:
+    def add(self, one: Affected) -> None:
         row = row_of(one, unmask=self._unmask)
         if self._form is Form.CSV:
             click.echo(csv_line(row.values()), nl=False)
