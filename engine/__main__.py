@@ -1,9 +1,9 @@
 """The `labrelay` command: finds the verb, runs it, and turns how it ended into an exit code.
 
-A verb is a module ``engine/commands/<verb>.py``, or of a feature's folder ``commands``, with a click command named
-``command``; the first line of its docstring is its help in the list of verbs, and its constant ``GROUP`` says where in
-that list. Modules are found by looking at the folders and imported when their verb is used, so that `labrelay version`
-costs no YAML, no SQLite and no HTTP.
+A verb is a module ``<verb>.py`` of ``engine/commands``, of a folder there, or of a feature's folder ``commands``, with
+a click command named ``command``; the first line of its docstring is its help in the list of verbs, and its constant
+``GROUP`` says where in that list. Modules are found by looking at the folders and imported when their verb is used, so
+that `labrelay version` costs no YAML, no SQLite and no HTTP.
 """
 
 import gc
@@ -46,7 +46,7 @@ class Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if not ctx.resilient_parsing and self.get_command(ctx, name) is None and not name.startswith("-"):
-            from engine.model.spelling import did_you_mean
+            from engine.model.texts.spelling import did_you_mean
 
             hint = did_you_mean(name, verbs()) or "labrelay help all lists them"
             raise click.UsageError(f"no such verb: {name}; {hint}", ctx)
@@ -109,7 +109,7 @@ def run(arguments: Sequence[str] | None = None) -> ExitCode:
     except Exception as error:
         return _failed(error, debug="--debug" in given)
     finally:
-        if ownership := sys.modules.get("engine.store.core.ownership"):
+        if ownership := sys.modules.get("engine.store.core.files.ownership"):
             ownership.come_back()  # as the caller began, who may go on
 
 
@@ -119,7 +119,7 @@ def _in_one_voice(error: click.ClickException) -> click.ClickException:
         name = error.option_name
         return click.UsageError(f"{name} comes before the verb: labrelay {name} ...", error.ctx)
     if isinstance(error, click.exceptions.NoSuchCommand) and error.ctx is not None:
-        from engine.model.spelling import did_you_mean
+        from engine.model.texts.spelling import did_you_mean
 
         assert isinstance(error.ctx.command, click.Group)
         known, path = error.ctx.command.list_commands(error.ctx), error.ctx.command_path

@@ -9,6 +9,7 @@ import ast
 import builtins
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -24,11 +25,11 @@ def names(text: str) -> frozenset[str]:
 
 CONTRACT = names(
     """
-    engine.model.alerts engine.model.errors engine.model.link_events engine.model.message engine.model.orders
-    engine.model.reasons engine.model.spans engine.model.tables engine.model.templates engine.model.values
+    engine.model.site.alerts engine.model.errors engine.model.link_events engine.model.message engine.model.orders
+    engine.model.texts.reasons engine.model.spans engine.model.tables engine.model.texts.templates engine.model.values
     """
 )
-CONTRACT_WITH_IO = CONTRACT | {"engine.model.ports", "engine.model.clock", "engine.model.back_off"}
+CONTRACT_WITH_IO = CONTRACT | {"engine.model.ports", "engine.model.process.clock", "engine.model.process.back_off"}
 
 # The folders of `engine`, from the inside out: a module imports from its own folder and from those before it.
 ORDER = (
@@ -72,11 +73,11 @@ ROWS = re.compile(r"engine\.features\.\w+\.rows\b")
 # The sandbox is a server of its own, with a database of its own.
 OTHERS_WITH_SQL = "workbench.sandbox"
 # A mapping knows no configuration of a site, but the reader of YAML and the table of adapters.
-OF_CONFIG_IN_MAPPING = {"engine.config.yaml_nodes", "engine.config.registry"}
+OF_CONFIG_IN_MAPPING = {"engine.config.reading.yaml_nodes", "engine.config.registry"}
 
 # A kind of error is a kind of another one, and has no work to share out; settings are put together of parts.
 ERROR = ("engine.model.errors", "LabRelayError")
-SETTINGS = ("engine.config.values", "Model")
+SETTINGS = ("engine.config.reading.values", "Model")
 
 # Where errors are declared: one hierarchy; the tools for developers, and what passes between transports alone.
 ERRORS = {"engine.model.errors", "workbench.errors", "adapters.transports.errors"}
@@ -94,7 +95,7 @@ BUILT_IN_ERRORS = {
 
 # What is imported of ours within a function, and why; a command imports there what only some of its runs need.
 IMPORTED_LATE = {
-    ("engine.__main__", "engine.model.spelling"): "only a wrong verb needs a suggestion",
+    ("engine.__main__", "engine.model.texts.spelling"): "only a wrong verb needs a suggestion",
     ("engine.runtime.worker.__main__", "engine.runtime.worker.child"): "signals are ignored before it is read",
     ("engine.web.api.service", "engine.web.api.reads"): "models that a site without requests to the API does not need",
     (
@@ -129,6 +130,8 @@ OUTSIDE = {
 # How long a function of the product may be, from ``def`` to its end, and a module: lines.
 LONGEST_FUNCTION = 70
 LONGEST_MODULE = 500
+# How many modules a folder may have, without its ``__init__.py``.
+LARGEST_FOLDER = 25
 # How a library draws a key by itself.
 DRAWING_CALLS = names("generate generate_key generate_private_key generate_parameters")
 IMPURE_CALLS = names("open print input eval exec breakpoint __import__")
@@ -526,6 +529,14 @@ def test_no_function_is_long() -> None:
 def test_no_module_is_long() -> None:
     lengths = {name: path.read_bytes().count(b"\n") for name, path in product().items()}
     assert {name: lines for name, lines in lengths.items() if lines > LONGEST_MODULE} == {}
+
+
+def test_no_folder_is_large() -> None:
+    """More than a reader can take in: what belongs together goes into a folder of its own."""
+    files = Counter(path.parent for path in {**ENGINE, **ADAPTERS}.values() if path.name != "__init__.py")
+    assert CHECKOUT / "engine" / "model" in files
+    large = {str(folder.relative_to(CHECKOUT)): count for folder, count in files.items() if count > LARGEST_FOLDER}
+    assert large == {}
 
 
 def test_no_module_is_named_for_nothing() -> None:

@@ -34,7 +34,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from engine.features.rework.rows.letter_groups import letter_groups
-from engine.model.journal_views import Filter
+from engine.model.journal.journal_views import Filter
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.messages import messages_page

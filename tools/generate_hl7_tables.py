@@ -34,7 +34,7 @@ DATA_TYPES = """\
 COUNTS = """\
 # HL7 v2 segments and how many fields they have. Made by tools/generate_hl7_tables.py; do not edit.
 # Source: hl7apy {version} (MIT licence): HL7 v2.1 to v2.8.2, the highest number of any version.
-# `engine/mapping/structures.py` reads it, where mappings are checked.
+# `engine/mapping/language/structures.py` reads it, where mappings are checked.
 """
 
 NAMES = """\

@@ -4,9 +4,9 @@ time, and says which ones no test notices. `docs/quality.md` has the method and 
     python tools/mutants.py                                      40 mutants of all of engine/mapping
     python tools/mutants.py --group core                         40 mutants of journal, outbox and links
     python tools/mutants.py --sample 300 --seed spring           another sample
-    python tools/mutants.py engine/mapping/identity.py           of one module; --all for every mutant of it
-    python tools/mutants.py engine/mapping/identity.py --only 17 that one mutant, as the list of survivors names it
-    python tools/mutants.py --fast                               does the fast set of tests notice it?
+    python tools/mutants.py engine/mapping/message/identity.py           of one module; --all for every mutant of it
+    python tools/mutants.py engine/mapping/message/identity.py --only 17 that one mutant, as the list of survivors names
+    it python tools/mutants.py --fast                               does the fast set of tests notice it?
 
 First every test file runs once and tells which lines of the engine each of its tests reaches. A mutant then meets
 only tests that reach its line, the likeliest first, until one fails. Each mutant has a process of its own, forked from

@@ -1,7 +1,7 @@
 """JSON Schema of the blocks that pydantic models read: the site's file, channels, packs.
 
 The models take every scalar as its text, while an editor sees YAML's own numbers and booleans, and `${NAME}` may stand
-in place of any value. So this is written from the types' words (`engine.config.values.Words`), and lets through
+in place of any value. So this is written from the types' words (`engine.config.reading.values.Words`), and lets through
 whatever the models could take: a schema that marks right files as wrong is switched off by people. What one key has to
 say about another stays with `labrelay check`.
 """
@@ -14,10 +14,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from engine.config import source
-from engine.config.problems import INHERITED, alternatives, description, plain_type
+from engine.config.reading.problems import INHERITED, alternatives, description, plain_type
+from engine.config.reading.values import NAME_PATTERN, Words
 from engine.config.registry import dialects
-from engine.config.values import NAME_PATTERN, Words
+from engine.config.sources import source
 
 Schema = dict[str, Any]
 

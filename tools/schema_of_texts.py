@@ -14,11 +14,11 @@ import yaml
 from adapters.codecs.hl7v2 import writer as hl7v2_writer
 from adapters.codecs.text import layout_language, layout_nodes, layout_reader, layout_rules
 from adapters.codecs.text.framing import CHECKSUMS
-from engine.mapping import rules, targets
+from engine.mapping.fhir.r4 import CODES, ELEMENTS, PRIMITIVES, RESOURCES, Element
 from engine.mapping.hold_rules import expecting
-from engine.mapping.r4 import CODES, ELEMENTS, PRIMITIVES, RESOURCES, Element
-from engine.mapping.structures import structures
-from engine.model.reasons import ReasonCode
+from engine.mapping.language import rules, targets
+from engine.mapping.language.structures import structures
+from engine.model.texts.reasons import ReasonCode
 from tools.schema_of_models import SCALAR
 
 Schema = dict[str, Any]

@@ -51,7 +51,7 @@ class Module:
     """One file of Python.
 
     Attributes:
-        path: in the checkout, as `engine/model/health.py`.
+        path: in the checkout, as `engine/model/site/health.py`.
         names: what a name at the top of the module means: `module.Class`, or a module.
     """
 

@@ -46,7 +46,7 @@ from engine.model.errors import (
     RefusedDeliveryError,
     TransientDeliveryError,
 )
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 LONGEST_CONNECT_S = 10.0
 KEEP_ALIVE_S = 30  # after so long a silence the connection is tested; none after twice that

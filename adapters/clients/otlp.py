@@ -21,10 +21,10 @@ from typing import Protocol
 from adapters.clients.http.exchange import HttpClient, HttpExchange, Server
 from adapters.clients.http.settings import Tls
 from adapters.clients.http.templated import Header
-from engine.model.clock import Clock
 from engine.model.errors import ConfigError, DestinationDownError, RefusedDeliveryError
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import Clock
 from engine.model.spans import Span
+from engine.model.texts.reasons import ReasonCode
 
 TYPE = "application/x-protobuf"
 AGAIN = (401, 403, 404, 405, 429, 502, 503, 504)

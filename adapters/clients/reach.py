@@ -7,7 +7,7 @@ import ssl
 
 from adapters.clients.tls import cause_of
 from engine.model.errors import DestinationDownError, TransientDeliveryError
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 CLOSING_S = 1.0
 CAUSES: tuple[tuple[type[Exception], str], ...] = (

@@ -15,7 +15,7 @@ import orjson
 
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, FormatOptions, Group, Header, Issue, Parsed
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 FORMAT = STRUCTURE = "json"
 FHIR = "fhir"

@@ -1,1 +1,1 @@
-"""One module per kind of destination. `engine.config.destination` declares the kinds."""
+"""One module per kind of destination. `engine.config.destinations.destination` declares the kinds."""

@@ -41,11 +41,11 @@ from adapters.codecs.fhir.server_ids import SYSTEM, TAGGED, for_server_ids
 from adapters.codecs.fhir.versions import addresses_of, expected, given, links, renewed, resources_of, says_the_same
 from adapters.destinations import fhir_tasks
 from adapters.destinations.fhir_conditions import tried
-from engine.model.clock import Clock
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import Delivery
 from engine.model.ports import ConditionsTrial
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import Clock
+from engine.model.texts.reasons import ReasonCode
 
 MEDIA_TYPE = "application/fhir+json"
 HEADERS: Mapping[str, str] = {"Prefer": "return=minimal"}

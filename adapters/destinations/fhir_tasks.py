@@ -45,7 +45,7 @@ from adapters.codecs.fhir import searchset
 from adapters.codecs.fhir.searchset import SYSTEM, is_id
 from adapters.codecs.json_places import with_members
 from engine.model.errors import ContentError, RefusedDeliveryError, TransientDeliveryError
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 STATUS = "urn:labrelay:order-status"  # of a coding: Task.status of the order as LabRelay knows it
 _UNDER_WAY = frozenset({"received", "accepted", "ready", "in-progress"})

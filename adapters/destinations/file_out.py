@@ -21,10 +21,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-from engine.model.clock import Clock, from_us
 from engine.model.errors import DestinationDownError, TransientDeliveryError
 from engine.model.message import Delivery
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import Clock, from_us
+from engine.model.texts.reasons import ReasonCode
 
 MAX_BATCH = 64  # also the most files open at once
 FILE_MODE = 0o640

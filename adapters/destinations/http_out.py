@@ -11,10 +11,10 @@ from typing import Protocol
 from adapters.clients.http.auth import log_in_of
 from adapters.clients.http.exchange import MAX_KEPT_ANSWER_BYTES, NOT_TAKEN, HttpClient, HttpConfig, HttpExchange
 from adapters.clients.http.log_in import Config
-from engine.model.clock import Clock
 from engine.model.errors import RefusedDeliveryError
 from engine.model.message import Delivery
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import Clock
+from engine.model.texts.reasons import ReasonCode
 
 
 class HttpOutConfig(HttpConfig, Config, Protocol):

@@ -42,11 +42,11 @@ from adapters.clients.tls import tls_context
 from adapters.codecs.hl7v2.acknowledgement import Ack, read_ack
 from adapters.codecs.hl7v2.header import header
 from adapters.codecs.hl7v2.mllp import END, MllpLink, MllpOptions
-from engine.model.clock import Clock
 from engine.model.errors import ContentError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.link_events import Block, LinkEvent
 from engine.model.message import Delivery, LateRefusal
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import Clock
+from engine.model.texts.reasons import ReasonCode
 
 logger = logging.getLogger("labrelay.delivery")
 

@@ -8,10 +8,10 @@ import re
 from typing import Protocol
 
 from adapters.clients.mqtt import Broker, BrokerConfig
-from engine.model.clock import Clock
 from engine.model.errors import TransientDeliveryError
 from engine.model.message import Delivery
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import Clock
+from engine.model.texts.reasons import ReasonCode
 
 _OUTSIDE_TOPICS = re.compile(r"[^A-Za-z0-9._-]")
 

@@ -40,10 +40,10 @@ from adapters.clients.http.server_time import ServerTime
 from adapters.clients.http.settings import Secret, Tls
 from adapters.codecs.fhir.attachments import attachments
 from adapters.codecs.signatures import authorization
-from engine.model.clock import Clock, from_us
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import Delivery
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import Clock, from_us
+from engine.model.texts.reasons import ReasonCode
 
 _T = TypeVar("_T")
 _OUTSIDE_NAMES = re.compile(r"[^A-Za-z0-9._-]")

@@ -22,15 +22,15 @@ import aiosmtplib
 
 from adapters.clients.http.settings import Address, BasicAuth, Tls
 from adapters.clients.tls import cause_of, tls_context
-from engine.model.alerts import Notification
-from engine.model.clock import Clock
 from engine.model.errors import (
     ConfigError,
     DestinationDownError,
     RefusedDeliveryError,
     TransientDeliveryError,
 )
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import Clock
+from engine.model.site.alerts import Notification
+from engine.model.texts.reasons import ReasonCode
 
 PERMANENT = 500  # RFC 5321, 4.2.1: from here on the same command would be refused again
 LOG_IN_FAILED = frozenset({454, 530, 534, 535, 538})  # RFC 4954, 6

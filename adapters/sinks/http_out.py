@@ -8,8 +8,8 @@ all else     tried again
 from collections.abc import Sequence
 
 from adapters.clients.http.templated import Settings, TemplatedRequests
-from engine.model.alerts import Notification
-from engine.model.clock import Clock
+from engine.model.process.clock import Clock
+from engine.model.site.alerts import Notification
 
 
 class HttpSink:

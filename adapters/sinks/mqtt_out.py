@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from adapters.clients.mqtt import Broker, BrokerConfig
-from engine.model.alerts import Notification
-from engine.model.clock import Clock
 from engine.model.errors import TransientDeliveryError
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import Clock
+from engine.model.site.alerts import Notification
+from engine.model.texts.reasons import ReasonCode
 
 
 class Settings(BrokerConfig, Protocol):

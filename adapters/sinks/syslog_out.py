@@ -20,10 +20,10 @@ from typing import Protocol
 from adapters.clients.http.settings import Address, Tls
 from adapters.clients.reach import reach
 from adapters.clients.tls import cause_of, tls_context
-from engine.model.alerts import Notification
-from engine.model.clock import Clock
 from engine.model.errors import TransientDeliveryError
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import Clock
+from engine.model.site.alerts import Notification
+from engine.model.texts.reasons import ReasonCode
 
 CLOSING_S = 3.0
 LOCAL0 = 16

@@ -28,10 +28,10 @@ from adapters.transports import fhir_server
 from adapters.transports.errors import SearchError
 from adapters.transports.fhir_server import FhirServer
 from adapters.transports.whole_stream import WholeStream
-from engine.model import back_off
-from engine.model.clock import Clock, SystemClock
 from engine.model.errors import ConfigError, DeliveryError, StoreError, TransientDeliveryError
 from engine.model.ports import PollCursor, PolledVersion, PollMemory, StreamHandler
+from engine.model.process import back_off
+from engine.model.process.clock import Clock, SystemClock
 
 logger = logging.getLogger("labrelay.channel")
 

@@ -18,9 +18,9 @@ from adapters.codecs.fhir import searchset
 from adapters.codecs.fhir.outcome import reasons
 from adapters.codecs.fhir.searchset import Found, Page
 from adapters.transports.errors import SearchError
-from engine.model.clock import Clock
 from engine.model.errors import ContentError
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import Clock
+from engine.model.texts.reasons import ReasonCode
 
 MEDIA_TYPE = "application/fhir+json"
 INCLUDED = {

@@ -25,9 +25,9 @@ from adapters.transports import folder_files
 from adapters.transports.errors import FolderError
 from adapters.transports.folder_files import Files, FoundFile
 from adapters.transports.whole_stream import WholeStream
-from engine.model import back_off
-from engine.model.clock import Clock, SystemClock
 from engine.model.ports import StreamHandler
+from engine.model.process import back_off
+from engine.model.process.clock import Clock, SystemClock
 
 logger = logging.getLogger("labrelay.channel")
 

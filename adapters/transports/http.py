@@ -28,10 +28,10 @@ from aiohttp import HttpVersion10, StreamReader, hdrs, web
 
 from adapters.transports import http_auth, http_post, tcp
 from adapters.transports.errors import RequestError
-from adapters.transports.tcp_stream import TcpStream
-from engine.model.clock import Clock, SystemClock
+from adapters.transports.sockets.tcp_stream import TcpStream
 from engine.model.errors import ConfigError
 from engine.model.link_events import LinkFault
+from engine.model.process.clock import Clock, SystemClock
 
 logger = logging.getLogger("labrelay.channel")
 

@@ -6,7 +6,7 @@ from typing import Protocol
 from adapters.transports.errors import RequestError
 from adapters.transports.http_signature import Headers, Secret, SignatureCheck
 from adapters.transports.http_signature import Settings as HmacSettings
-from engine.model.clock import Clock
+from engine.model.process.clock import Clock
 
 
 class BearerSettings(Protocol):

@@ -23,7 +23,7 @@ from adapters.codecs import json_orders, json_tree
 from adapters.codecs.hl7v2.acknowledgement import read_ack
 from adapters.codecs.text.whole_link import ACK, NAK
 from adapters.transports.errors import RequestError
-from adapters.transports.tcp_stream import TcpStream
+from adapters.transports.sockets.tcp_stream import TcpStream
 from engine.model.errors import ContentError
 
 RETRY_AFTER_S = 10

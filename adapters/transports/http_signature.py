@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from adapters.transports.errors import RequestError
-from engine.model.clock import Clock
+from engine.model.process.clock import Clock
 
 MAX_USED = 100_000  # signatures remembered, each for two windows at most; beyond that the oldest are forgotten
 MAX_SHOWN = 8  # signatures in one header, as while a sender changes its secret

@@ -19,13 +19,13 @@ from functools import partial
 from typing import Protocol
 
 from adapters.codecs.rfc2217 import LineSettings
-from adapters.transports import serial_server
 from adapters.transports.errors import LineError
-from adapters.transports.serial_device import DeviceStream, open_device
-from adapters.transports.serial_ports import look, ports
-from adapters.transports.serial_server import ServerStream
+from adapters.transports.serial_lines import serial_server
+from adapters.transports.serial_lines.serial_device import DeviceStream, open_device
+from adapters.transports.serial_lines.serial_ports import look, ports
+from adapters.transports.serial_lines.serial_server import ServerStream
 from adapters.transports.waiting import finish
-from engine.model import back_off
+from engine.model.process import back_off
 
 __all__ = ["SerialLine", "build", "look", "ports"]
 

@@ -10,13 +10,13 @@ from typing import Protocol
 
 from tenacity import RetryCallState
 
-from adapters.transports.accepting import Acceptor, leaves_files, peer_of, serve
-from adapters.transports.gate import Admission, Gate
-from adapters.transports.tcp_stream import TcpStream, connect
-from adapters.transports.tls import CertificateFiles, TrustFiles, client_context, names_of, server_context
+from adapters.transports.sockets.accepting import Acceptor, leaves_files, peer_of, serve
+from adapters.transports.sockets.gate import Admission, Gate
+from adapters.transports.sockets.tcp_stream import TcpStream, connect
+from adapters.transports.sockets.tls import CertificateFiles, TrustFiles, client_context, names_of, server_context
 from adapters.transports.waiting import finish
-from engine.model import back_off
 from engine.model.link_events import LinkFault
+from engine.model.process import back_off
 
 logger = logging.getLogger("labrelay.channel")
 

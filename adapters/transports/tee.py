@@ -17,8 +17,8 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from adapters.transports.sockets.tcp_stream import TcpStream
 from adapters.transports.tcp import HostPort, TcpListener
-from adapters.transports.tcp_stream import TcpStream
 from adapters.transports.tee_ends import End, Hearing, listen, reach, unreachable
 from adapters.transports.tee_serial import SerialTee
 from engine.model.link_events import Direction

@@ -6,8 +6,8 @@ from collections import deque
 from typing import Protocol
 
 from adapters.codecs.rfc2217 import LineSettings
+from adapters.transports.sockets.tcp_stream import TcpStream, connect
 from adapters.transports.tcp import HostPort
-from adapters.transports.tcp_stream import TcpStream, connect
 from adapters.transports.waiting import wake
 from engine.model.link_events import Direction
 from engine.model.ports import StreamHandler

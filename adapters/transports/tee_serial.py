@@ -17,14 +17,14 @@ from functools import partial
 from tenacity import RetryCallState
 
 from adapters.transports.serial import LineStream, SerialLine
-from adapters.transports.serial_device import open_device
+from adapters.transports.serial_lines.serial_device import open_device
+from adapters.transports.sockets.tcp_stream import TcpStream
 from adapters.transports.tcp import HostPort, TcpListener
-from adapters.transports.tcp_stream import TcpStream
 from adapters.transports.tee_ends import End, Hearing, listen, reach, unreachable
 from adapters.transports.waiting import finish
-from engine.model import back_off
 from engine.model.link_events import Direction
 from engine.model.ports import StreamHandler, Transport
+from engine.model.process import back_off
 
 logger = logging.getLogger("labrelay.channel")
 

@@ -21,9 +21,9 @@ from typing import Any
 
 from engine.config.sitewide import SiteConfig
 from engine.feature import Hook
-from engine.model.actor import Actor, user_name
 from engine.model.errors import RefusedError, StoreError
-from engine.model.permissions import ALL, Permission, permissions_of
+from engine.model.site.actor import Actor, user_name
+from engine.model.site.permissions import ALL, Permission, permissions_of
 
 logger = logging.getLogger("labrelay.actions")
 

@@ -11,7 +11,7 @@ against the permissions of its verb (`engine.actions.admission`).
 carry names, numbers and reason codes, never the content of messages. There are two exceptions: ``content`` of the verbs
 of `WITH_CONTENT`, in base 64; and a tap, whose lines are masked until the audit row that names the reader is durable.
 The verbs and their arguments are in `engine.actions.declared`. Beside the arguments is ``stated``: what the
-environment of the command says of its user (`engine.model.actor.STATED`).
+environment of the command says of its user (`engine.model.site.actor.STATED`).
 
 An outcome is ``{"count", "act", "done", "going_on"}``: the number of selected items, the id of the row that was written
 before the action began (null for a dry run, or where the action is one row), the results by name, and whether it takes
@@ -30,7 +30,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.model.actor import stated_by
 from engine.model.errors import (
     ConfigError,
     ErasedError,
@@ -41,6 +40,7 @@ from engine.model.errors import (
     StoreError,
     UnreachableError,
 )
+from engine.model.site.actor import stated_by
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse

@@ -34,9 +34,9 @@ from engine.actions.control import (
     packed,
     short,
 )
-from engine.model.actor import of_process, stated_by
 from engine.model.errors import ConfigError, LabRelayError
-from engine.model.permissions import Principal
+from engine.model.site.actor import of_process, stated_by
+from engine.model.site.permissions import Principal
 
 logger = logging.getLogger("labrelay.actions")
 

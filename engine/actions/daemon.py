@@ -3,9 +3,9 @@
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from engine.config.changes import Change
+from engine.config.findings.changes import Change
 from engine.config.load import Site
-from engine.model.clock import Clock
+from engine.model.process.clock import Clock
 from engine.store.journal import Journal
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class Copies(Protocol):
 
 
 class Keeper(Protocol):
-    """`engine.runtime.backup_scheduler.BackupScheduler`."""
+    """`engine.runtime.upkeep.backup_scheduler.BackupScheduler`."""
 
     @property
     def is_busy(self) -> bool: ...

@@ -9,7 +9,7 @@ from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
 from engine.actions.verbs import contents, upkeep
 from engine.feature import Hook
-from engine.model.permissions import Permission
+from engine.model.site.permissions import Permission
 
 OF_FEATURES: Hook[Declared] = Hook("acts")
 

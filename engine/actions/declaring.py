@@ -23,7 +23,7 @@ from engine.actions.running_site import Result, RunningSite
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts
 from engine.model.errors import LabRelayError, RefusedError
-from engine.model.permissions import Permission
+from engine.model.site.permissions import Permission
 
 Work = TypeVar("Work", bound=Callable[..., Awaitable[Result]])
 

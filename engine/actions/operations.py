@@ -22,9 +22,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
-from engine.model.actor import Actor
 from engine.model.errors import DamagedError, IntegrityError, LabRelayError, LeftOutError, StoreError
-from engine.store.core.batch import Batch
+from engine.model.site.actor import Actor
+from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import bulk
 from engine.store.operations.bulk import Done, Fault, Member, Operation

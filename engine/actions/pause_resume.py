@@ -26,17 +26,17 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from engine.config.load import Site
-from engine.config.source import E1381Options, TcpPart
-from engine.config.source_fhir import FhirSearchPart
-from engine.config.source_folder import FolderPart
-from engine.config.source_http import HttpPart
-from engine.config.source_serial import SerialPart
-from engine.config.source_tee import TeePart
-from engine.config.source_text import TextPart
+from engine.config.sources.source import E1381Options, TcpPart
+from engine.config.sources.source_fhir import FhirSearchPart
+from engine.config.sources.source_folder import FolderPart
+from engine.config.sources.source_http import HttpPart
+from engine.config.sources.source_serial import SerialPart
+from engine.config.sources.source_tee import TeePart
+from engine.config.sources.source_text import TextPart
 from engine.model.errors import LabRelayError, RefusedError, StoreError
-from engine.model.phrases import N_, R_
-from engine.model.records import DELIVERIES, Pause, Target
-from engine.model.spelling import did_you_mean
+from engine.model.journal.records import DELIVERIES, Pause, Target
+from engine.model.texts.phrases import N_, R_
+from engine.model.texts.spelling import did_you_mean
 from engine.store.journal import Journal
 from engine.store.operations import audit, pauses
 from engine.store.queries.lanes import list_channels, list_lanes, list_pauses

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 from engine.feature import Hook
 from engine.model.errors import LabRelayError, RefusedError
-from engine.model.journal_views import DeadLetter, Filter
-from engine.model.reasons import ReasonCode
-from engine.model.records import LETTER_STATES
+from engine.model.journal.journal_views import DeadLetter, Filter
+from engine.model.journal.records import LETTER_STATES
+from engine.model.texts.reasons import ReasonCode
 from engine.store.operations.bulk import Member
 from engine.store.queries.letters import dead_letters, held_deliveries
 from engine.store.queries.listing import NO_LIMIT

@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 
 from engine.actions.operations import BulkAct, Operations, Reclaim
 from engine.actions.selection import Pages, Selection, counted, frozen
-from engine.model.clock import Clock, SystemClock
 from engine.model.errors import (
     AbsentError,
     ErasedError,
@@ -34,8 +33,9 @@ from engine.model.errors import (
     ReconfiguredError,
     StoreError,
 )
+from engine.model.journal.records import Decision, Recorded, Routed
 from engine.model.message import Stored
-from engine.model.records import Decision, Recorded, Routed
+from engine.model.process.clock import Clock, SystemClock
 from engine.model.routes import ChannelRoutes, Processed, routed_by
 from engine.model.values import changed
 from engine.processing.process import process

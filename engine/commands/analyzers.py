@@ -71,7 +71,7 @@ def command(ctx: click.Context, form: Form) -> ExitCode:
 def summary(pack: "Pack") -> dict[str, Any]:
     """One row of the list. Codes are counted once, however many units they have; some are known to be no results."""
     from engine.diagnostics.packs import codes_of, loinc_gaps
-    from engine.mapping.table_files import NO_RESULT
+    from engine.mapping.code_tables.table_files import NO_RESULT
 
     rows, gaps = codes_of(pack), loinc_gaps(pack)
     mapped = {row.cells["code"] for row in rows if row.code}

@@ -25,15 +25,15 @@ from engine.commands.shared.mapping_options import mapper_for, mapping_options, 
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.session import Session, pass_session
 from engine.config.load import Site, load_site
+from engine.config.reading.yaml_nodes import Node, line, read_file, walk
 from engine.config.site import CONFIG_FILE, mapping_path, shipped
 from engine.config.sitewide import Server, servers
-from engine.config.yaml_nodes import Node, line, read_file, walk
 from engine.diagnostics.examine import budget
 from engine.feature import Hook
-from engine.model.clock import SystemClock
-from engine.model.corrections import Correction
 from engine.model.errors import ConfigError, DeliveryError, LabRelayError
-from engine.model.health import Health, Line
+from engine.model.process.clock import SystemClock
+from engine.model.site.corrections import Correction
+from engine.model.site.health import Health, Line
 from engine.views.text import plural
 
 if TYPE_CHECKING:
@@ -181,8 +181,8 @@ def read_site(session: Session, *, corrected: bool = True) -> tuple[Site | None,
     Args:
         corrected: with the corrections of code tables, which the journal has.
     """
-    from engine.config import tls_files
-    from engine.config.questions import open_questions
+    from engine.config.findings import tls_files
+    from engine.config.findings.questions import open_questions
     from engine.diagnostics.packs import own_packs
     from engine.runtime.build import build_site
 
@@ -277,8 +277,8 @@ def _no_local_system(site: Site, built: "BuiltSite") -> Iterator[str]:
 
 def _settings(site: Site, built: "BuiltSite") -> Iterator[str]:
     """Settings of channels that no rule reads, and policies with an unknown choice: a misspelt one has no effect."""
-    from engine.mapping.rules import POLICIES
-    from engine.model.spelling import suggestion
+    from engine.mapping.language.rules import POLICIES
+    from engine.model.texts.spelling import suggestion
 
     always = {*POLICIES, "tables", "processing_ids"}
     for name, channel in built.channels.items():
@@ -425,7 +425,7 @@ async def _reached(server: "Server") -> Remark | None:
 async def _probe_source(name: str, channel: "ChannelConfig") -> Remark | None:
     """Whether a server that is asked for orders answers as it will be asked; takes nothing."""
     from engine.config import registry
-    from engine.config.source_fhir import FhirSearchPart
+    from engine.config.sources.source_fhir import FhirSearchPart
 
     if not isinstance(channel.source, FhirSearchPart):
         return None

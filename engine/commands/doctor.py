@@ -18,13 +18,13 @@ from engine.commands.shared.accounts_elsewhere import examined
 from engine.commands.shared.output import ExitCode, Form, form_option, show_document
 from engine.commands.shared.session import Session, pass_session
 from engine.config.load import Site, serial_lines
-from engine.config.secrets import CREDENTIALS_VARIABLE, Secret
+from engine.config.reading.secrets import CREDENTIALS_VARIABLE, Secret
 from engine.diagnostics import examine
 from engine.feature import Hook
 from engine.model.errors import ConfigError, IntegrityError, StoreError
-from engine.model.health import Health, Line
+from engine.model.site.health import Health, Line
 from engine.store.core.connecting import JOURNAL_NAME, connect
-from engine.store.core.lock import LOCK_NAME
+from engine.store.core.files.lock import LOCK_NAME
 from engine.store.core.vault import KEY_NAME
 from engine.store.queries.lanes import list_pauses
 from engine.store.recovery.backups import recovery_point
@@ -93,8 +93,8 @@ def _journal(session: Session, site: "Site") -> Iterator[Line]:
     """Whether the journal can be read, whether deliveries are at a standstill, and whether a rolled back data folder
     would be noticed.
     """
-    from engine.model.records import DELIVERIES
-    from engine.runtime import other_history
+    from engine.model.journal.records import DELIVERIES
+    from engine.runtime.upkeep import other_history
 
     if not (session.data / JOURNAL_NAME).exists():
         return
@@ -169,8 +169,8 @@ def _key(data: Path) -> Iterator[Line]:
 
 
 def _network(site: "Site", runs: bool) -> Iterator[Line]:
-    from engine.config.renewal import certificate_files
-    from engine.config.source_tee import TeePart
+    from engine.config.findings.renewal import certificate_files
+    from engine.config.sources.source_tee import TeePart
 
     if site.config.web.enabled:
         yield examine.address(site.config.web.listen, "status page", daemon_runs=runs)

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.mapping.expectations import plain
 from engine.mapping.program import Program
-from engine.mapping.testing import Outcome
+from engine.mapping.trying.expectations import plain
+from engine.mapping.trying.testing import Outcome
 from engine.web.page_templates import templates
 
 MAX_GIVEN = 20_000  # characters of a message that are printed; its digest is of all of it

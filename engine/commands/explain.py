@@ -28,14 +28,14 @@ from engine.commands.shared import mapping_options
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.revealing import note_shown, purpose_option, stated
 from engine.commands.shared.session import Session, pass_session
-from engine.mapping.explain_text import chosen, lines, missing, of_server
-from engine.mapping.explaining import Leaf
-from engine.mapping.inputs import FoundMessage
+from engine.mapping.explanations.explain_text import chosen, lines, missing, of_server
+from engine.mapping.explanations.explaining import Leaf
+from engine.mapping.explanations.trace import Trace
 from engine.mapping.outputs.documents import form_of
 from engine.mapping.program import Program
-from engine.mapping.trace import Trace
-from engine.model.document_facts import NOTHING, DocumentFacts
+from engine.mapping.trying.inputs import FoundMessage
 from engine.model.errors import ContentError, IntegrityError
+from engine.model.journal.document_facts import NOTHING, DocumentFacts
 from engine.model.message import MapContext, Parsed, Stored
 from engine.model.routes import context_of
 from engine.store.queries.contents import stored_message, why_absent
@@ -135,7 +135,7 @@ class _Journaled:
 
     Attributes:
         whole: it has its end.
-        key: of ids. others: `MapContext.others`. facts: `engine.model.journal_views.Trace.facts`.
+        key: of ids. others: `MapContext.others`. facts: `engine.model.journal.journal_views.Trace.facts`.
     """
 
     message: Stored

@@ -13,7 +13,7 @@ import click
 
 from engine.commands.shared.output import show_lines
 from engine.commands.shared.verb_list import TOPICS, write_verbs
-from engine.model.spelling import did_you_mean
+from engine.model.texts.spelling import did_you_mean
 from engine.views.text import Head
 
 GROUP = "start"

@@ -27,15 +27,15 @@ import orjson
 from engine.commands.shared import mapping_options
 from engine.commands.shared.output import ExitCode, Form, say, show_rows
 from engine.commands.shared.session import Session, pass_session
-from engine.mapping.facts import facts_of, is_training
-from engine.mapping.json_text import indented
+from engine.mapping.message.facts import facts_of, is_training
 from engine.mapping.outputs.views import JSON_KINDS
 from engine.mapping.outputs.views import View as DocumentView
 from engine.mapping.program import Program
+from engine.mapping.values.json_text import indented
+from engine.model.content.facts import as_plain
 from engine.model.errors import ContentError
-from engine.model.facts import as_plain
 from engine.model.message import Issue, Mapped
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.views.view import Field, Row, View
 
 GROUP = "mapping"

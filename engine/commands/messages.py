@@ -17,8 +17,8 @@ from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows
 from engine.commands.shared.revealing import note_exported, note_searched, note_shown, purpose_option, stated
 from engine.commands.shared.session import Session, pass_session
-from engine.model.clock import from_us
-from engine.model.journal_views import Filter, MessageView
+from engine.model.journal.journal_views import Filter, MessageView
+from engine.model.process.clock import from_us
 from engine.store.queries.contents import why_absent
 from engine.store.queries.extent import kept_of
 from engine.store.queries.messages import (

@@ -15,7 +15,7 @@ import click
 
 from engine.commands.shared.output import ExitCode, say
 from engine.commands.shared.selecting import read_by
-from engine.model.units import HostPort, parse_duration, parse_host_port
+from engine.model.texts.units import HostPort, parse_duration, parse_host_port
 
 if TYPE_CHECKING:
     from workbench.sandbox import Faults

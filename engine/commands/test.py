@@ -21,9 +21,9 @@ from engine.commands.shared.selecting import file_option
 from engine.commands.shared.session import Session, pass_session
 from engine.config.site import mapping_path
 from engine.mapping.hold_rules.rules import HoldRules
-from engine.mapping.inputs import Mapper
 from engine.mapping.program import Program
-from engine.mapping.testing import Outcome, Runner, read_tests
+from engine.mapping.trying.inputs import Mapper
+from engine.mapping.trying.testing import Outcome, Runner, read_tests
 from engine.model.errors import ConfigError
 from engine.model.message import Parsed
 
@@ -168,7 +168,7 @@ def _write_evidence(
 ) -> None:
     from engine.commands.evidence import evidence_of
     from engine.commands.version import labrelay_version
-    from engine.model.clock import SystemClock
+    from engine.model.process.clock import SystemClock
 
     report = evidence_of(
         outcomes,

@@ -6,14 +6,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from engine.config.joining import joined_model
 from engine.config.mapping_settings import with_known_forms
-from engine.config.source import AnySource, source_type
-from engine.config.source_fhir import FhirSearchPart
-from engine.config.source_folder import FolderPart
-from engine.config.source_tee import TeePart
-from engine.config.tls import ConnectTls
-from engine.config.values import (
+from engine.config.reading.joining import joined_model
+from engine.config.reading.values import (
     Charsets,
     Days,
     Dialect,
@@ -28,8 +23,13 @@ from engine.config.values import (
     Words,
     Zone,
 )
+from engine.config.sources.source import AnySource, source_type
+from engine.config.sources.source_fhir import FhirSearchPart
+from engine.config.sources.source_folder import FolderPart
+from engine.config.sources.source_tee import TeePart
+from engine.config.tls import ConnectTls
 from engine.feature import Hook
-from engine.model.units import HostPort
+from engine.model.texts.units import HostPort
 
 DAY = 86_400.0
 REUSE_AFTER = 30 * DAY

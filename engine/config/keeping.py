@@ -2,8 +2,8 @@
 
 from pydantic import Field, model_validator
 
-from engine.config.values import Duration, FilePath, Flag, Model, Size, Text, Whole
-from engine.model.units import duration_text
+from engine.config.reading.values import Duration, FilePath, Flag, Model, Size, Text, Whole
+from engine.model.texts.units import duration_text
 
 DAY_S = 86_400.0
 YEAR_S = 366 * DAY_S  # never shorter than a year of the calendar

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.config import registry
+from engine.config.reading.yaml_nodes import read_file
 from engine.config.site import search_path
-from engine.config.yaml_nodes import read_file
 from engine.model.errors import ConfigError
 
 IN_PACK = "layout.yaml"

@@ -1,7 +1,7 @@
 """Read a site: every file, every problem at once.
 
-Files become nodes (`engine.config.yaml_nodes`), nodes plain data with ``${NAME}`` replaced, data models; then names are
-checked across files. A problem in one file never hides one in another.
+Files become nodes (`engine.config.reading.yaml_nodes`), nodes plain data with ``${NAME}`` replaced, data models; then
+names are checked across files. A problem in one file never hides one in another.
 """
 
 import hashlib
@@ -14,24 +14,24 @@ from zoneinfo import available_timezones
 
 from pydantic import ValidationError
 
-from engine.config.agreement import disagreements
 from engine.config.channel import NO_DESTINATION, ChannelConfig, channel_model
-from engine.config.destination import kinds
-from engine.config.exposed import asked_in_clear, exposed, open_to_all, open_to_replays
+from engine.config.destinations.destination import kinds
+from engine.config.findings.agreement import disagreements
+from engine.config.findings.exposed import asked_in_clear, exposed, open_to_all, open_to_replays
 from engine.config.pack import find_pack
-from engine.config.problems import Reporter, closest
-from engine.config.secrets import Lookup, expand, lookup
+from engine.config.reading.problems import Reporter, closest
+from engine.config.reading.secrets import Lookup, expand, lookup
+from engine.config.reading.yaml_nodes import KeyPath, Node, line, read_file, walk
 from engine.config.site import CONFIG_FILE, mapping_path, search_path
 from engine.config.sitewide import SiteConfig, site_model
-from engine.config.source_folder import FolderPart
-from engine.config.source_serial import USE_BY_ID, SerialPart
-from engine.config.source_tee import TeePart
-from engine.config.yaml_nodes import KeyPath, Node, line, read_file, walk
-from engine.model.corrections import NONE, Corrections, Sheet
+from engine.config.sources.source_folder import FolderPart
+from engine.config.sources.source_serial import USE_BY_ID, SerialPart
+from engine.config.sources.source_tee import TeePart
 from engine.model.errors import ConfigError
-from engine.model.units import HostPort
+from engine.model.site.corrections import NONE, Corrections, Sheet
+from engine.model.texts.units import HostPort
 
-# These stay as written: `engine.config.secrets.Secret` reads them when they are needed, and refuses literals.
+# These stay as written: `engine.config.reading.secrets.Secret` reads them when they are needed, and refuses literals.
 SECRET_KEYS = frozenset({"access_key", "client_secret", "password", "private_key", "secret", "secret_key", "token"})
 _M = TypeVar("_M", SiteConfig, ChannelConfig)
 # Rules about a block as a whole, as pydantic names them: they follow from a key that has no value.

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from engine.config.values import Model
-from engine.model.results import CALL, LEFT_OUT, VALUE, component_names
-from engine.model.spelling import did_you_mean
+from engine.config.reading.values import Model
+from engine.model.content.results import CALL, LEFT_OUT, VALUE, component_names
+from engine.model.texts.spelling import did_you_mean
 
 _YEAR = re.compile(r"[0-9]{4}", re.ASCII).fullmatch
 _OTHER_SIGN = re.compile(r"\?|\[.*\]").search

@@ -18,10 +18,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from engine.config.mapping_settings import with_known_forms
-from engine.config.problems import Reporter, closest
+from engine.config.reading.problems import Reporter, closest
+from engine.config.reading.values import Charsets, Dialect, Model, Name, NotEmpty, Text, Words
+from engine.config.reading.yaml_nodes import Node, read_file
 from engine.config.site import search_path
-from engine.config.values import Charsets, Dialect, Model, Name, NotEmpty, Text, Words
-from engine.config.yaml_nodes import Node, read_file
 from engine.model.errors import ConfigError
 
 FOLDER = "analyzers"

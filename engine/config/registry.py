@@ -1,7 +1,8 @@
 """YAML name -> module, imported on first use: a site without a serial line never imports one, and starts fast.
 
 ``engine`` imports no adapter by a statement. Codecs are in the tables below. A transport and a dialect are found by
-their file; a destination is named by its model (`engine.config.destination_base`). The contents of such a module:
+their file; a destination is named by its model (`engine.config.destinations.destination_base`). The contents of such a
+module:
 
     FORMATS       the functions of `engine.model.ports.Format`, or ``build(source)`` that returns such a thing
     WRITERS       a builder of messages of a format, as `adapters.codecs.hl7v2.writer`
@@ -14,13 +15,14 @@ their file; a destination is named by its model (`engine.config.destination_base
     ORDER_STATUS  a change of an order as a message for its laboratory system
     TEES          ``listeners(source)``: the factory of a new `engine.model.ports.TeeLink` for each connection
     LOG_INS       ``key_set(auth)``: the public keys of a destination's way to log in
+    SOCKETS       of a server of ours: who may connect, and with which certificates
     ENCRYPTION    of health records for a reader that has given its public key
     `transport`   ``build(source, handler)``: an `engine.model.ports.Transport`; of `serial`,
                   ``ports()`` and ``look(device)``
     `dialect`     ``adapt(parsed)``, see `adapters.dialects`
 
-``source`` is the ``source:`` block of a channel (`engine.config.source`). Adapters know it as a Protocol of their own;
-a link takes the options that have the same names.
+``source`` is the ``source:`` block of a channel (`engine.config.sources.source`). Adapters know it as a Protocol of
+their own; a link takes the options that have the same names.
 """
 
 from functools import cache
@@ -74,6 +76,11 @@ SENDERS = {
 }
 LOG_INS = {
     "jwt": "adapters.clients.http.jwt",
+}
+SOCKETS = {
+    "accepting": "adapters.transports.sockets.accepting",
+    "gate": "adapters.transports.sockets.gate",
+    "tls": "adapters.transports.sockets.tls",
 }
 ENCRYPTION = {
     "abdm": "engine.features.abdm.wire.fidelius",

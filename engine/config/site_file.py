@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from engine.config.secrets import expand
+from engine.config.reading.secrets import expand
+from engine.config.reading.yaml_nodes import line, read_file, walk
 from engine.config.site import CONFIG_FILE
-from engine.config.yaml_nodes import line, read_file, walk
 from engine.model.errors import ConfigError
 
 

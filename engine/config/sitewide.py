@@ -8,15 +8,15 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from engine.config.destination import DestinationConfig, destination_type
-from engine.config.joining import joined_model
+from engine.config.destinations.destination import DestinationConfig, destination_type
 from engine.config.keeping import BackupConfig, RetentionConfig
-from engine.config.values import Days, Duration, FilePath, Flag, Model, Name, Size, Text, Uri, Whole, Zone
+from engine.config.reading.joining import joined_model
+from engine.config.reading.values import Days, Duration, FilePath, Flag, Model, Name, Size, Text, Uri, Whole, Zone
+from engine.config.reading.yaml_nodes import KeyPath
 from engine.config.web import WebConfig
-from engine.config.yaml_nodes import KeyPath
 from engine.feature import Hook
-from engine.model.receive_memory import DEFAULT_BYTES
-from engine.model.records import INCOMPLETE_BYTES
+from engine.model.journal.records import INCOMPLETE_BYTES
+from engine.model.process.receive_memory import DEFAULT_BYTES
 
 
 class SiteInfo(Model):

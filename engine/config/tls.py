@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from engine.config.values import FilePath, Model, Texts
+from engine.config.reading.values import FilePath, Model, Texts
 
 
 class ServerTls(Model):

@@ -7,9 +7,9 @@ from typing import Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from engine.config.reading.values import Address, Duration, Flag, Model, Networks, Texts, TimesOfDay
 from engine.config.tls import ServerTls
-from engine.config.values import Address, Duration, Flag, Model, Networks, Texts, TimesOfDay
-from engine.model.units import HostPort
+from engine.model.texts.units import HostPort
 
 AT_START = ("enabled", "listen", "tls")  # keys that take effect at the next start
 

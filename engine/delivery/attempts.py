@@ -15,7 +15,7 @@ from engine.delivery.settlement import Settlement
 from engine.delivery.setup import Setup
 from engine.model.errors import IntegrityError, RefusedDeliveryError, StoreError, TransientDeliveryError
 from engine.model.message import Delivery
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 OUR_FAULT_ATTEMPTS = 5  # a delivery with exceptions of ours is tried this often before it is dead
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.feature import Hook
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BeforeSend:
-    """Operations of the journal (`engine.store.core.operation`), each about one delivery.
+    """Operations of the journal (`engine.store.core.writing.operation`), each about one delivery.
 
     Attributes:
         overtaken: how much of it newer messages have had delivered; empty: nothing.

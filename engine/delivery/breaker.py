@@ -18,7 +18,7 @@ breaker opened closes it, and a late failure while it is open changes nothing.
 from enum import Enum
 
 from engine.model.errors import DeliveryError, DestinationDownError, TransientDeliveryError
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 PROBE_PATIENCE_S = 300.0  # longer than any sensible `timeout`: a probe without an answer for so long will get none
 # The peer answered with an error: it may be caused by this one document.

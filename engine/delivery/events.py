@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from engine.delivery.lane import Lane
 from engine.model.message import Delivery
-from engine.model.reasons import ReasonCode
-from engine.model.timing import Timing
+from engine.model.process.timing import Timing
+from engine.model.texts.reasons import ReasonCode
 
 # One logger name for all of delivery: operators filter by it.
 logger = logging.getLogger("labrelay.delivery")

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from engine.model.message import Delivery
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 # Failures that prove that the destination did not take it, or was never contacted.
 HEARD = frozenset(

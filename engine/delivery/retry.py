@@ -11,7 +11,7 @@ site sets ``give_up_after``; without that setting it is retried without end, sin
 from dataclasses import dataclass
 
 from engine.model.errors import DeliveryError, TransientDeliveryError
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 LONGEST_RETRY_AFTER_S = 3600.0
 SHORTEST_DELAY_S = 0.05  # full jitter may draw nearly 0; a lane must not spin while its peer refuses connections

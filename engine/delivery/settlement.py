@@ -26,11 +26,11 @@ from engine.delivery.lane_memory import LaneMemory
 from engine.delivery.outcome_writer import OutcomeWriter
 from engine.delivery.retry import RetryPolicy, decide
 from engine.delivery.setup import Setup
-from engine.model.clock import from_us
 from engine.model.errors import DeliveryError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import Delivery, LateRefusal
-from engine.model.phrases import N_
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import from_us
+from engine.model.texts.phrases import N_
+from engine.model.texts.reasons import ReasonCode
 from engine.model.versions import Versions
 from engine.store.operations.outbox import attempts
 

@@ -10,9 +10,9 @@ from engine.delivery.conditional_keys import ConditionalGuard, Conditions
 from engine.delivery.events import DeliveryEvents
 from engine.delivery.lane_memory import Limits
 from engine.delivery.retry import RetryPolicy
-from engine.model.clock import Clock
-from engine.model.downtime_windows import DowntimeCalendar
 from engine.model.ports import Destination
+from engine.model.process.clock import Clock
+from engine.model.site.downtime_windows import DowntimeCalendar
 
 if TYPE_CHECKING:
     from engine.store.journal import Journal

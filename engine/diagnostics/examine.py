@@ -24,9 +24,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from engine.model.health import Health, Line
-from engine.model.log_limits import LINE_BYTES, bad_day_lines, most_lines_a_day
-from engine.model.units import HostPort, size_text
+from engine.model.process.log_limits import LINE_BYTES, bad_day_lines, most_lines_a_day
+from engine.model.site.health import Health, Line
+from engine.model.texts.units import HostPort, size_text
 
 if TYPE_CHECKING:
     from engine.config.load import Site
@@ -332,7 +332,7 @@ class User(Protocol):
 
 
 class Port(Protocol):
-    """A serial port of this machine (`adapters.transports.serial_ports`)."""
+    """A serial port of this machine (`adapters.transports.serial_lines.serial_ports`)."""
 
     @property
     def device(self) -> str: ...

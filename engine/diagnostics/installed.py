@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.model.errors import LabRelayError, StoreError
-from engine.model.health import Health, Line
-from engine.model.units import size_text
+from engine.model.site.health import Health, Line
+from engine.model.texts.units import size_text
 from engine.store.core import migrate
 from engine.store.core.connecting import connect
-from engine.store.core.ownership import as_given
+from engine.store.core.files.ownership import as_given
 from engine.store.integrity import before_upgrade
 
 NAME, OLD_NAME = "venv", "venv.old"

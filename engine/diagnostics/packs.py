@@ -25,11 +25,11 @@ from engine.config.pack import (
 )
 from engine.config.site import mapping_path
 from engine.diagnostics.suggested import LoincGaps, file_text, read_of, suggestions_of
+from engine.mapping.code_tables.suggestions import doubt
+from engine.mapping.code_tables.table_files import NO_RESULT, read_table
+from engine.mapping.code_tables.tables import Row, Table
 from engine.mapping.conditions import Condition, compile_condition
 from engine.mapping.loading import kinds_of
-from engine.mapping.suggestions import doubt
-from engine.mapping.table_files import NO_RESULT, read_table
-from engine.mapping.tables import Row, Table
 from engine.model.errors import ConfigError
 from engine.model.message import Parsed
 

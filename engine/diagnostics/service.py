@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 from engine.config.load import Site, serial_lines
 from engine.config.sitewide import servers
-from engine.config.source import TcpPart
-from engine.config.source_tee import TeePart
-from engine.model.health import Health, Line
+from engine.config.sources.source import TcpPart
+from engine.config.sources.source_tee import TeePart
+from engine.model.site.health import Health, Line
 
 UNIT_FILE = Path("/etc/systemd/system/labrelay.service")
 DROP_IN = UNIT_FILE.with_name(f"{UNIT_FILE.name}.d") / "50-site.conf"

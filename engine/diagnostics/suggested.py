@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from engine.config.load import Site
 from engine.config.pack import SUGGESTIONS_FILE, Pack, find_pack
-from engine.mapping.suggestions import Suggestion, read_suggestions
+from engine.mapping.code_tables.suggestions import Suggestion, read_suggestions
 from engine.model.errors import ConfigError
 
 

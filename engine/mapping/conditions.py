@@ -6,18 +6,18 @@ the first such segment anywhere in the message, ``OBX[*]-3`` all of them.
 
 from collections.abc import Callable
 
-from engine.config.yaml_nodes import Node
-from engine.mapping import syntax
+from engine.config.reading.yaml_nodes import Node
 from engine.mapping.compiler.assembly import compilation
 from engine.mapping.compiler.context import Setting
-from engine.mapping.compiler.expressions import condition
 from engine.mapping.compiler.scopes import Scope
-from engine.mapping.identity_fields import STANDARD
+from engine.mapping.compiler.terms.expressions import condition
+from engine.mapping.language import syntax
+from engine.mapping.language.rules import Formula, Problems
+from engine.mapping.language.structures import Group, known_segments, unescape_of
 from engine.mapping.loading import build
-from engine.mapping.message_context import MessageContext
-from engine.mapping.rules import Formula, Problems
-from engine.mapping.runtime import PROLOGUE
-from engine.mapping.structures import Group, known_segments, unescape_of
+from engine.mapping.message.identity_fields import STANDARD
+from engine.mapping.message.message_context import MessageContext
+from engine.mapping.message.runtime import PROLOGUE
 from engine.model.errors import ConfigError, ExpressionError
 from engine.model.message import MapContext, Parsed, Segment
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any
 
-from engine.mapping.compiler.code import Source
 from engine.mapping.compiler.compilation import compiled
-from engine.mapping.compiler.registers import function_of, marked
-from engine.mapping.message_context import GENERATED
-from engine.mapping.runtime import BOUND
+from engine.mapping.compiler.source.code import Source
+from engine.mapping.compiler.source.registers import function_of, marked
+from engine.mapping.message.message_context import GENERATED
+from engine.mapping.message.runtime import BOUND
 
 NAME = "mapping"  # of the main function
 # Segments that frame a message or describe it, and are read by the engine if by anyone.

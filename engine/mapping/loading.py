@@ -13,28 +13,28 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from engine.config import yaml_nodes
-from engine.config.yaml_nodes import Node
+from engine.config.reading import yaml_nodes
+from engine.config.reading.yaml_nodes import Node
+from engine.mapping.code_tables.optional_keys import without_missing
+from engine.mapping.code_tables.plausible import Kinds, read_kinds
+from engine.mapping.code_tables.table_files import Doubt, Finding, first_file, read_tables
+from engine.mapping.code_tables.tables import Table
 from engine.mapping.compiler.assembly import compilation
-from engine.mapping.compiler.code import Code
 from engine.mapping.compiler.context import Compilation, Setting
+from engine.mapping.compiler.source.code import Code
 from engine.mapping.compiler.steps import compile_mapping
 from engine.mapping.functions import FUNCTIONS
 from engine.mapping.generated import NAME, Generated, Uncompiled
-from engine.mapping.optional_keys import without_missing
+from engine.mapping.language.rule_files import read_library, read_mapping
+from engine.mapping.language.rules import Fragment, LibraryFile, MappingFile, Problems, TableUse
+from engine.mapping.language.structures import known_segments, structures
+from engine.mapping.message.read_cache import UNSET
+from engine.mapping.message.runtime import PROLOGUE
 from engine.mapping.outputs.documents import SETTINGS
-from engine.mapping.plausible import Kinds, read_kinds
 from engine.mapping.program import Program
-from engine.mapping.read_cache import UNSET
-from engine.mapping.rule_files import read_library, read_mapping
-from engine.mapping.rules import Fragment, LibraryFile, MappingFile, Problems, TableUse
-from engine.mapping.runtime import PROLOGUE
-from engine.mapping.structures import known_segments, structures
-from engine.mapping.table_files import Doubt, Finding, first_file, read_tables
-from engine.mapping.tables import Table
-from engine.model.corrections import Sheet
 from engine.model.errors import ConfigError, TooLargeError
-from engine.model.spelling import suggestion
+from engine.model.site.corrections import Sheet
+from engine.model.texts.spelling import suggestion
 
 _BUILT_IN = ("labrelay/hl7v2", "labrelay/astm")  # the functions; every mapping has them, naming them is allowed
 MAX_TABLE_BYTES = 32 * 1024 * 1024

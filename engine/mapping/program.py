@@ -12,28 +12,28 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 
-from engine.mapping import bundle
+from engine.mapping.code_tables.tables import Table
+from engine.mapping.explanations.trace import Trace, Tracer
+from engine.mapping.fhir import bundle
 from engine.mapping.functions.astm import SETTING, astm_test_code
 from engine.mapping.functions.numbers import decimal
 from engine.mapping.functions.relations import SUSCEPTIBILITY, is_head
 from engine.mapping.generated import FRAMING, Generated
-from engine.mapping.identity import BundleBuilder
-from engine.mapping.identity_fields import IdentityFields
-from engine.mapping.message_context import GENERATED, RESULT_SEGMENT, MessageContext
+from engine.mapping.language.structures import ASTM, unescape_of
+from engine.mapping.language.targets import FHIR, Target
+from engine.mapping.message.identity import BundleBuilder
+from engine.mapping.message.identity_fields import IdentityFields
+from engine.mapping.message.message_context import GENERATED, RESULT_SEGMENT, MessageContext
+from engine.mapping.message.read_cache import ReadCaches
 from engine.mapping.outputs.collected import MessageParts
 from engine.mapping.outputs.documents import body_of
 from engine.mapping.outputs.facts import FactsParts
 from engine.mapping.outputs.tracing import PartTracer
 from engine.mapping.outputs.views import View
-from engine.mapping.read_cache import ReadCaches
 from engine.mapping.shipped import refusal
-from engine.mapping.structures import ASTM, unescape_of
-from engine.mapping.tables import Table
-from engine.mapping.targets import FHIR, Target
-from engine.mapping.trace import Trace, Tracer
 from engine.model.errors import ContentError, Dropped
 from engine.model.message import Document, MapContext, Mapped, Parsed, Segment
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 _NOT_PRODUCTION = frozenset("DT")  # MSH-11, H-12: debugging, training
 _REPORTS = ("ORU", "OUL")  # types of messages that HL7 v2 has for results; each has an OBR (chapter 7)

@@ -6,7 +6,7 @@ does not own, so the site must decide.
 """
 
 from engine.model.message import Parsed
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 HL7, ASTM = "hl7v2", "astm"
 
@@ -24,7 +24,7 @@ SHIPPED: dict[str, dict[str, tuple[str, ...]]] = {
 """Format -> mapping -> the structures that it reads. One structure has one mapping here; a site may prefer another."""
 
 READERS = {HL7: "results-hl7", ASTM: "results-astm"}
-"""Format -> the mapping that reads the facts of its results (`engine.model.facts`)."""
+"""Format -> the mapping that reads the facts of its results (`engine.model.content.facts`)."""
 READER_TABLES = {HL7: ("analytes", "ucum", "loinc"), ASTM: ("analytes", "ucum")}
 
 _ACCOUNTS = ("BAR", "DFT")  # MSH-9.1: billing account, detailed financial transaction

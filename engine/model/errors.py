@@ -9,8 +9,8 @@ A message names the place and the value wanted, and never carries patient data: 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from engine.model.phrases import R_
-from engine.model.reasons import ReasonCode
+from engine.model.texts.phrases import R_
+from engine.model.texts.reasons import ReasonCode
 
 NOT_PROVEN = R_("the identity provider's answer cannot be used; log in again")
 

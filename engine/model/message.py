@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from engine.model.link_events import Line
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.model.values import changed, value
 
 # -- parsed messages ---------------------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ class Unmapped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reagent:
-    """A reagent lot that a message names (`engine.model.reagents`). Lots are no patient data.
+    """A reagent lot that a message names (`engine.model.content.reagents`). Lots are no patient data.
 
     Attributes:
         lot: as the analyzer writes it.
@@ -189,7 +189,7 @@ class Reagent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlRun:
-    """How one test of a control material ended (`engine.model.quality_controls`). A control is no patient's result.
+    """How one test of a control material ended (`engine.model.content.quality_controls`); no patient's result.
 
     Attributes:
         code: of the test, as the analyzer writes it.

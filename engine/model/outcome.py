@@ -2,11 +2,11 @@
 
 from typing import Generic, Literal, TypeVar
 
+from engine.model.content.order_results import TubeResults
+from engine.model.content.result_times import ResultGroup
+from engine.model.content.search_keys import Number
 from engine.model.message import ControlRun, Document, Issue, Reagent, Unmapped
-from engine.model.order_results import TubeResults
-from engine.model.reasons import ReasonCode
-from engine.model.result_times import ResultGroup
-from engine.model.search_keys import Number
+from engine.model.texts.reasons import ReasonCode
 from engine.model.values import value
 from engine.model.worklist import Ordered
 

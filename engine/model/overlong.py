@@ -12,7 +12,7 @@ from hashlib import sha256
 
 from engine.model.message import Received, Truncation
 from engine.model.ports import Stream
-from engine.model.units import size_text
+from engine.model.texts.units import size_text
 
 KEPT_BYTES = 64 * 1024
 QUIET_S = 1.0  # a peer that has sent nothing for so long has read the answer, or will not

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import zstandard
 
 from engine.model.errors import RefusedDeliveryError
-from engine.model.reasons import ReasonCode
 from engine.model.spans import TRACEPARENT
+from engine.model.texts.reasons import ReasonCode
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.model.alerts import Notification
 from engine.model.link_events import Block, Direction, LinkEvent, SendEnd, TeeEvent
 from engine.model.message import Delivery, FormatOptions, Header, Parsed
 from engine.model.orders import AnswerContext, Confirmation, Question, Reply, Tube
+from engine.model.site.alerts import Notification
 from engine.model.versions import Versions
 
 

@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from engine.model.clock import from_us
-from engine.model.list_form import Form
+from engine.model.content.list_form import Form
+from engine.model.journal.records import Routed, Rules
 from engine.model.message import Document, FormatOptions, MapContext, Mapped, Parsed, Stored
 from engine.model.outcome import Outcome
 from engine.model.ports import Dialogue, Format
-from engine.model.records import Routed, Rules
+from engine.model.process.clock import from_us
 from engine.model.values import changed
 from engine.model.worklist import TakeSettings
 
@@ -76,7 +76,7 @@ class ChannelRoutes:
         media_type: of a message that is passed on unchanged; empty where that depends on the message.
         dialogue: how its analyzer asks for orders; None: it is not answered.
         tests: code of the analyzer -> code of the LIS, of the tests that it gets orders for.
-        groups: of analyzers, that it is of. redundant: as in `engine.model.order_results.TubeResults`.
+        groups: of analyzers, that it is of. redundant: as in `engine.model.content.order_results.TubeResults`.
         takes: how its orders are taken; None: it brings none.
         has_other_numbers: its reports are known by numbers that `engine.processing.names` does not read.
     """

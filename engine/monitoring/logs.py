@@ -31,7 +31,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from engine.model.log_limits import LINES_AN_HOUR, REPEAT_WINDOW_S
+from engine.model.process.log_limits import LINES_AN_HOUR, REPEAT_WINDOW_S
 from engine.monitoring.metrics import LOG_FIELDS_DROPPED, LOG_LINES, LOG_OVER_BUDGET, LOG_REPEATS, Counters
 
 OURS = "labrelay"

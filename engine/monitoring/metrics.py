@@ -26,7 +26,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from engine.feature import Hook
-from engine.model.timing import TIMING_BUCKETS, Timing
+from engine.model.process.timing import TIMING_BUCKETS, Timing
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level
 

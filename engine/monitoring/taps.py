@@ -19,14 +19,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from engine.model import signs
-from engine.model.clock import Clock, from_us
 from engine.model.errors import ContentError, LabRelayError
+from engine.model.journal.records import Recorded
 from engine.model.message import Delivery, Stored
 from engine.model.packing import unpack
-from engine.model.reasons import ReasonCode
-from engine.model.records import Recorded
+from engine.model.process.clock import Clock, from_us
 from engine.model.routes import ChannelRoutes, Processed
+from engine.model.texts import signs
+from engine.model.texts.reasons import ReasonCode
 
 STAGES = ("raw", "parsed", "mapped", "delivery")
 QUEUED = 256  # events of one follower

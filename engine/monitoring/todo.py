@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import NamedTuple, Protocol, TypeVar
 
 from engine.feature import Hook
-from engine.model.phrases import PageText, Phrase
-from engine.model.todo import TodoState
+from engine.model.site.todo import TodoState
+from engine.model.texts.phrases import PageText, Phrase
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import Level
 from engine.store.journal import Journal

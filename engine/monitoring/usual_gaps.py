@@ -1,7 +1,8 @@
 """The gap between messages that is usual at each hour of the week, learned from a channel's own history. Pure.
 
 The store notes of each hour how many of its twelve parts of five minutes had a message, and how old the last message
-became (`engine.model.journal_views.HourCount`). Of the same hour of the day in the last eight weeks this module learns
+became (`engine.model.journal.journal_views.HourCount`). Of the same hour of the day in the last eight weeks this module
+learns
 
     gap   how old the last message usually becomes at this hour: the third longest of the longest ages of these weeks.
           So two weeks of a broken analyzer teach no silence, and from the third on it is usual. While there are fewer
@@ -22,8 +23,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from statistics import median
 
-from engine.model.journal_views import HourCount
-from engine.model.records import HOUR_PARTS
+from engine.model.journal.journal_views import HourCount
+from engine.model.journal.records import HOUR_PARTS
 from engine.monitoring.snapshot.states import SILENT_AFTER_GAPS
 
 WEEKS = 8

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from engine.delivery.lane import Lane
 from engine.delivery.worker import DestinationWorker
 from engine.model.errors import IntegrityError, StoreError
+from engine.model.journal.records import Recorded, Routed
 from engine.model.message import Stored
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
-from engine.model.records import Recorded, Routed
 from engine.model.routes import Processed, routed_by
+from engine.model.texts.reasons import ReasonCode
 from engine.model.values import value
 from engine.receiving.outcomes import Outcomes
 from engine.store.operations import record_outcome

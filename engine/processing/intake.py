@@ -20,10 +20,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from engine.delivery.worker import DestinationWorker
-from engine.model.clock import Clock
 from engine.model.errors import StoreError
+from engine.model.journal.records import Recorded
 from engine.model.message import Stored
-from engine.model.records import Recorded
+from engine.model.process.clock import Clock
 from engine.model.routes import ChannelRoutes, Processed
 from engine.processing import committing
 from engine.processing.committing import Commits

@@ -22,12 +22,12 @@ from collections.abc import Generator, Iterator, Set
 from itertools import islice
 from typing import NamedTuple
 
-from engine.mapping.identity_fields import IdentityFields
+from engine.mapping.message.identity_fields import IdentityFields
+from engine.model.content.order_results import tube_of
+from engine.model.content.search_keys import MAX_LENGTH
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, Parsed, Stored
-from engine.model.order_results import tube_of
 from engine.model.routes import ChannelRoutes
-from engine.model.search_keys import MAX_LENGTH
 from engine.processing.formats import MEDIA_TYPES, InDialect
 from engine.processing.process import about_orders
 from engine.processing.turns import UNKNOWN, Named

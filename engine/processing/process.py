@@ -14,10 +14,14 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
-from engine.mapping.local_time import LocalTimes, silent
 from engine.mapping.outputs.orders import order_lines
 from engine.mapping.shipped import refusal
-from engine.model.clock import to_us
+from engine.mapping.values.local_time import LocalTimes, silent
+from engine.model.content.order_results import TubeResults, has_results, question_in, tubes_in
+from engine.model.content.quality_controls import controls_in
+from engine.model.content.reagents import reagents_in
+from engine.model.content.result_times import ResultGroup, result_groups
+from engine.model.content.search_keys import NOT_ALL, Number, numbers_in, own_number
 from engine.model.errors import ContentError
 from engine.model.message import (
     ControlRun,
@@ -30,16 +34,12 @@ from engine.model.message import (
     Stored,
     Unmapped,
 )
-from engine.model.order_results import TubeResults, has_results, question_in, tubes_in
 from engine.model.orders import OrderLine
 from engine.model.outcome import Outcome
 from engine.model.ports import Dialogue
-from engine.model.quality_controls import controls_in
-from engine.model.reagents import reagents_in
-from engine.model.reasons import ReasonCode
-from engine.model.result_times import ResultGroup, result_groups
+from engine.model.process.clock import to_us
 from engine.model.routes import ChannelRoutes, Holding, Processed, Route, context_of
-from engine.model.search_keys import NOT_ALL, Number, numbers_in, own_number
+from engine.model.texts.reasons import ReasonCode
 from engine.model.values import changed
 from engine.model.worklist import Ordered
 from engine.processing.formats import MEDIA_TYPES

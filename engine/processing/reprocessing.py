@@ -25,13 +25,13 @@ from engine.config.load import Site
 from engine.feature import Hook
 from engine.mapping import Program, load
 from engine.mapping.conditions import EITHER
-from engine.mapping.differences import DOCUMENT, Change, differences
+from engine.mapping.explanations.differences import DOCUMENT, Change, differences
 from engine.model.errors import ConfigError, ErasedError, IntegrityError, StoreError
-from engine.model.journal_views import DeliveryView, Trace
+from engine.model.journal.journal_views import DeliveryView, Trace
+from engine.model.journal.records import Routed
 from engine.model.message import Document, Report
-from engine.model.reasons import ReasonCode
-from engine.model.records import Routed
 from engine.model.routes import ChannelRoutes, Processed, routed_by
+from engine.model.texts.reasons import ReasonCode
 from engine.processing.process import process
 from engine.store.queries.contents import reports_of, stored_document, stored_message
 from engine.store.queries.messages import trace_of

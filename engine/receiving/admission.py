@@ -3,8 +3,8 @@
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from engine.model.clock import Clock
 from engine.model.link_events import LinkFault
+from engine.model.process.clock import Clock
 from engine.receiving.channel_parts import Connection
 from engine.receiving.door import HOLD_S, Door
 from engine.receiving.link_monitor import LinkMonitor

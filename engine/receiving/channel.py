@@ -17,13 +17,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from engine.model import overlong
-from engine.model.clock import Clock
 from engine.model.errors import StoreError
 from engine.model.link_events import Block, Frame, LinkEvent, LinkFault, SessionEnd
 from engine.model.message import Received, Stored
 from engine.model.ports import EndedStream, Format, Link, Stream, TracedLink
-from engine.model.reasons import ReasonCode
-from engine.model.receive_memory import SMALL_BYTES, ReceiveMemory
+from engine.model.process.clock import Clock
+from engine.model.process.receive_memory import SMALL_BYTES, ReceiveMemory
+from engine.model.texts.reasons import ReasonCode
 from engine.receiving.admission import cut, first_bytes, make_room
 from engine.receiving.append_result import append_result
 from engine.receiving.backlog import Backlog

@@ -6,10 +6,10 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from engine.model.journal.records import Recorded
 from engine.model.link_events import Line
 from engine.model.message import Stored
 from engine.model.ports import Link, PolledVersion, Stream
-from engine.model.records import Recorded
 from engine.receiving.door import Door, Opening
 from engine.store.core.unanswered import host_of
 from engine.store.operations.line_trace import LineTrace

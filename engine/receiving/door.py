@@ -23,7 +23,7 @@ import re
 from dataclasses import dataclass
 
 from engine.model.link_events import LinkFault
-from engine.model.link_words import stranger_words
+from engine.model.texts.link_words import stranger_words
 
 HOLD_S = 0.2
 MAX_TARGET = 8192  # bytes without a space or a control character behind a method: no analyzer's text has so many

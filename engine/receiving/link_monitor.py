@@ -4,10 +4,10 @@ import logging
 from collections import Counter
 from dataclasses import dataclass, field
 
-from engine.model.clock import Clock
 from engine.model.errors import BacklogError, StoreError
 from engine.model.link_events import LinkFault
-from engine.model.link_words import SPEAKS_TLS
+from engine.model.process.clock import Clock
+from engine.model.texts.link_words import SPEAKS_TLS
 
 logger = logging.getLogger("labrelay.channel")
 

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from engine.model.journal_views import DeliveryView, Trace
+from engine.model.journal.journal_views import DeliveryView, Trace
 from engine.model.message import Stored
 
 LATELY = 2_000  # latest ended deliveries: far more than have ended here and not in the journal yet

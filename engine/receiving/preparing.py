@@ -11,9 +11,9 @@ import asyncio
 from dataclasses import replace
 from hashlib import sha256
 
-from engine.model import allocator
 from engine.model.message import Given, Received
 from engine.model.packing import Packer
+from engine.model.process import allocator
 
 LARGE_BYTES = 1024 * 1024
 

@@ -16,13 +16,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from engine.model.clock import Clock
 from engine.model.errors import StoreError
 from engine.model.link_events import Answered, Direction, Line, LinkEvent, LinkFault, OverheardMessage, TeeEvent
 from engine.model.message import Received, Stored
 from engine.model.ports import Format, Stream, TappedStream, TeeLink
-from engine.model.reasons import ReasonCode
-from engine.model.receive_memory import ReceiveMemory
+from engine.model.process.clock import Clock
+from engine.model.process.receive_memory import ReceiveMemory
+from engine.model.texts.reasons import ReasonCode
 from engine.receiving.channel import Channel
 from engine.receiving.channel_parts import ChannelSettings, Connection
 from engine.receiving.door import Door

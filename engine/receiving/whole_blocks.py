@@ -18,7 +18,7 @@ from typing import Protocol, cast
 from engine.model.errors import StoreError
 from engine.model.message import Stored
 from engine.model.ports import BlockLink, PushingStream
-from engine.model.receive_memory import SMALL_BYTES
+from engine.model.process.receive_memory import SMALL_BYTES
 from engine.receiving.channel_parts import Connection
 
 

@@ -5,5 +5,6 @@ build          from configuration to compiled channels
 service        what features run beside that, at each moment of the site
 parts          sources, intake and destination workers; a reload replaces those that differ
 switching      a person's pause, resume and restart of a part
-observe        one snapshot a second; `traffic_view`, `journal_view`, `link_view` and `notices` make its parts
+observing/     one snapshot a second, and its parts
+upkeep/        copies, reading the journal, the second anchor, certificates
 """

@@ -23,40 +23,41 @@ from engine.actions.control_server import ControlServer
 from engine.actions.declared import bulk_acts, verbs_of
 from engine.actions.pause_resume import Switches
 from engine.actions.underway import Acts, Yielding
-from engine.config import tls_files
-from engine.config.changes import REFUSED, Change, changes
+from engine.config.findings import tls_files
+from engine.config.findings.changes import REFUSED, Change, changes
 from engine.config.load import Site, changed_files, load_site
 from engine.config.web import AT_START, WebConfig
 from engine.diagnostics.suggested import suggested
-from engine.model.clock import Clock, SystemClock
-from engine.model.corrections import Corrections, in_force
 from engine.model.errors import ConfigError, LabRelayError, StoreError
+from engine.model.journal.records import DELIVERIES, Recovery
 from engine.model.message import Delivery
-from engine.model.reasons import ReasonCode
-from engine.model.records import DELIVERIES, Recovery
+from engine.model.process.clock import Clock, SystemClock
+from engine.model.site.corrections import Corrections, in_force
+from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.metrics import Counters, new_registry
-from engine.runtime import gc_tuning, notices
+from engine.runtime import gc_tuning
 from engine.runtime.api import sources
-from engine.runtime.backup_scheduler import BackupScheduler
 from engine.runtime.build import BuiltSite, build_site
-from engine.runtime.certificate_watch import CertificateWatch
 from engine.runtime.compiled_code import CompiledCode
 from engine.runtime.control_handlers import admission, followers, running_site
-from engine.runtime.ends import SeenEnds
-from engine.runtime.notices import ClockWatch
-from engine.runtime.observe import Observer
-from engine.runtime.other_history import OtherPlaces
+from engine.runtime.observing import notices
+from engine.runtime.observing.ends import SeenEnds
+from engine.runtime.observing.notices import ClockWatch
+from engine.runtime.observing.observe import Observer
 from engine.runtime.parts import STOP_SOURCES_S, STOP_WORKERS_S, Parts, log_lost_data
-from engine.runtime.scrub import Scrub
-from engine.runtime.second_anchor import SecondAnchor
 from engine.runtime.service import Service, services
 from engine.runtime.supervisor import Supervisor
 from engine.runtime.switching import Switchboard, replay_waits
+from engine.runtime.upkeep.backup_scheduler import BackupScheduler
+from engine.runtime.upkeep.certificate_watch import CertificateWatch
+from engine.runtime.upkeep.other_history import OtherPlaces
+from engine.runtime.upkeep.scrub import Scrub
+from engine.runtime.upkeep.second_anchor import SecondAnchor
 from engine.runtime.watchdog import Notifier, watch
 from engine.runtime.worker.process import HEALTHY_S, LONGEST_BACK_OFF_S
 from engine.store import journal
+from engine.store.core.checks.trail_check import HEAD_WORDS
 from engine.store.core.connecting import JOURNAL_NAME
-from engine.store.core.trail_check import HEAD_WORDS
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
 from engine.store.operations import audit
@@ -293,7 +294,7 @@ class App:
 
     async def _write_heads(self) -> None:
         """Log the head of the journal's chain, out of reach of the journal's writer; see
-        `engine.store.core.trail_check`.
+        `engine.store.core.checks.trail_check`.
         """
         while True:
             await self._write_head()

@@ -14,27 +14,27 @@ from zoneinfo import ZoneInfo
 
 from engine.config import registry
 from engine.config.channel import NO_DESTINATION, ChannelConfig, RouteConfig
-from engine.config.destination import DestinationConfig
+from engine.config.destinations.destination import DestinationConfig
 from engine.config.load import Site
-from engine.config.source import AnySource, AutoLink, E1381Options, TcpPart
-from engine.config.source_tee import TeePart
+from engine.config.sources.source import AnySource, AutoLink, E1381Options, TcpPart
+from engine.config.sources.source_tee import TeePart
 from engine.feature import Hook
 from engine.mapping import Program
 from engine.mapping import load as load_mapping
+from engine.mapping.code_tables.tables import Table
 from engine.mapping.conditions import EITHER, route_condition
 from engine.mapping.functions.controls import NUMBERS, listed
 from engine.mapping.hold_rules.rules import HoldRules, compile_holding
 from engine.mapping.outputs.documents import form_of, setting_problems
-from engine.mapping.tables import Table
-from engine.model.clock import Clock
-from engine.model.corrections import Sheet
 from engine.model.errors import ConfigError
+from engine.model.journal.records import Assembled
 from engine.model.link_events import SessionEnd
 from engine.model.message import FormatOptions, MapContext, Received
 from engine.model.packing import UnpackingDestination
 from engine.model.ports import Dialogue, Format, Link, TeeLink
-from engine.model.records import Assembled
+from engine.model.process.clock import Clock
 from engine.model.routes import ChannelRoutes, Route
+from engine.model.site.corrections import Sheet
 from engine.model.worklist import TakeSettings
 from engine.processing.formats import MEDIA_TYPES, format_of
 from engine.processing.names import are_read

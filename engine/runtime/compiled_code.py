@@ -30,10 +30,11 @@ from pathlib import Path
 from types import CodeType
 
 from engine.mapping import Program
-from engine.mapping.compiler import code, compilation, registers
+from engine.mapping.compiler import compilation
+from engine.mapping.compiler.source import code, registers
 from engine.mapping.generated import Generated, Uncompiled
-from engine.mapping.message_context import GENERATED
-from engine.store.core.durable import write_atomically
+from engine.mapping.message.message_context import GENERATED
+from engine.store.core.files.durable import write_atomically
 
 logger = logging.getLogger("labrelay.site")
 

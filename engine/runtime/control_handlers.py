@@ -14,7 +14,7 @@ from engine.actions.pause_resume import Switches
 from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
 from engine.actions.verbs.contents import FOLLOWED
-from engine.model.actor import Actor
+from engine.model.site.actor import Actor
 from engine.store.operations import audit
 
 if TYPE_CHECKING:

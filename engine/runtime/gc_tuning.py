@@ -9,7 +9,7 @@ A message creates some thousand objects without cycles, so the collector has lit
 
 import gc
 
-from engine.model import allocator
+from engine.model.process import allocator
 
 _YOUNG_OBJECTS = 20_000  # net allocations before a collection; a message makes twice Python's default of 700
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from zoneinfo import ZoneInfo
 
-from engine.config.changes import same_link
-from engine.config.destination import DestinationConfig
+from engine.config.destinations.destination import DestinationConfig
+from engine.config.findings.changes import same_link
+from engine.config.findings.renewal import fingerprints
 from engine.config.load import Site
-from engine.config.renewal import fingerprints
 from engine.delivery.breaker import Breaker
 from engine.delivery.conditional_keys import ConditionalGuard, Conditions
 from engine.delivery.events import DeliveryEvents
@@ -21,21 +21,15 @@ from engine.delivery.lane_memory import Limits
 from engine.delivery.retry import RetryPolicy
 from engine.delivery.setup import Setup
 from engine.delivery.worker import DestinationWorker
-from engine.model.clock import Clock
-from engine.model.downtime_windows import DowntimeCalendar, Window
 from engine.model.errors import StoreError
+from engine.model.journal.records import DELIVERIES, Pause, Recorded, Recovery, Target
 from engine.model.message import Delivery, Stored
 from engine.model.packing import UnpackingDestination
-from engine.model.reasons import ReasonCode
-from engine.model.receive_memory import ReceiveMemory
-from engine.model.records import (
-    DELIVERIES,
-    Pause,
-    Recorded,
-    Recovery,
-    Target,
-)
+from engine.model.process.clock import Clock
+from engine.model.process.receive_memory import ReceiveMemory
 from engine.model.routes import ChannelRoutes, Processed
+from engine.model.site.downtime_windows import DowntimeCalendar, Window
+from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.taps import Taps
 from engine.processing.intake import Intake
 from engine.receiving.channel import Channel

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.config.load import Site
 from engine.feature import Hook
+from engine.model.journal.records import Recorded
 from engine.model.message import Delivery, Stored
 from engine.model.packing import UnpackingDestination
 from engine.model.ports import PollMemory
-from engine.model.reasons import ReasonCode
-from engine.model.records import Recorded
+from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.snapshot.notice import Notice
 from engine.receiving.channel_parts import OrderAnswers, QuestionDesk
 from engine.runtime.build import BuiltChannel

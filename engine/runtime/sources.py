@@ -12,12 +12,12 @@ from typing import Any
 
 from engine.config import registry
 from engine.config.channel import own_line
-from engine.config.source import TcpPart
-from engine.config.source_fhir import FhirSearchPart
-from engine.config.source_http import HttpPart
-from engine.config.source_tee import TeePart
-from engine.model import back_off
+from engine.config.sources.source import TcpPart
+from engine.config.sources.source_fhir import FhirSearchPart
+from engine.config.sources.source_http import HttpPart
+from engine.config.sources.source_tee import TeePart
 from engine.model.ports import PollMemory, Transport
+from engine.model.process import back_off
 from engine.receiving.channel import Channel
 from engine.receiving.channel_parts import OrderAnswers, QuestionDesk
 from engine.runtime.build import BuiltChannel

@@ -19,9 +19,9 @@ from types import TracebackType
 
 from tenacity import RetryCallState
 
-from engine.model import back_off
-from engine.model.clock import Clock, SystemClock
 from engine.model.errors import StoreError
+from engine.model.process import back_off
+from engine.model.process.clock import Clock, SystemClock
 
 logger = logging.getLogger("labrelay.tasks")
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from engine.actions.pause_resume import concerns
 from engine.actions.underway import LIVE_FIRST
 from engine.delivery.breaker import BreakerState
-from engine.model.records import Pause, Target
+from engine.model.journal.records import Pause, Target
 from engine.runtime.parts import Parts
 
 QUIET = 32  # operations that wait for the journal's writer: with more, a replay waits

@@ -8,12 +8,12 @@ it where a measurement failed, too.
 
 from collections.abc import Sequence
 
+from engine.model.content.order_results import rows_of
+from engine.model.content.quality_controls import is_control_number
+from engine.model.content.results import WITHDRAWN, results_of
 from engine.model.errors import UnreadableResultsError
 from engine.model.message import Delimiters, Document, Group, Parsed, Segment
-from engine.model.order_results import rows_of
 from engine.model.packing import unpack
-from engine.model.quality_controls import is_control_number
-from engine.model.results import WITHDRAWN, results_of
 
 CRITICAL = frozenset({"HH", "LL", "AA"})
 _IN_JSON = tuple(f'"{flag}"'.encode() for flag in sorted(CRITICAL))

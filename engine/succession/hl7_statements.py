@@ -19,7 +19,7 @@ from datetime import datetime, tzinfo
 from hashlib import blake2b
 from typing import NamedTuple
 
-from engine.model.document_facts import DocumentFacts
+from engine.model.journal.document_facts import DocumentFacts
 from engine.succession.statements import NO_VALUE, Resource
 
 MEDIA_TYPE = "x-application/hl7-v2+er7"

@@ -31,8 +31,8 @@ from hashlib import blake2b
 import orjson
 from orjson import OPT_SORT_KEYS
 
-from engine.model.document_facts import DocumentFacts
-from engine.model.list_form import Form
+from engine.model.content.list_form import Form
+from engine.model.journal.document_facts import DocumentFacts
 from engine.succession import hl7_statements, statements
 from engine.succession.list_statements import LISTS, List
 from engine.succession.order_names import with_orders

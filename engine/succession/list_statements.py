@@ -23,8 +23,8 @@ from typing import Any
 import orjson
 from orjson import OPT_SORT_KEYS, Fragment
 
-from engine.model.document_facts import DocumentFacts
-from engine.model.list_form import Form
+from engine.model.content.list_form import Form
+from engine.model.journal.document_facts import DocumentFacts
 from engine.succession.hl7_statements import STATUS_OF, time_of
 from engine.succession.statements import NO_VALUE, Resource
 from engine.succession.steps import CANCELLED, RANK, WITHDRAWN

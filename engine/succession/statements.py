@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 from orjson import OPT_SORT_KEYS, Fragment
 
-from engine.model.document_facts import OWN_SYSTEM, DocumentFacts
+from engine.model.journal.document_facts import OWN_SYSTEM, DocumentFacts
 from engine.succession.order_marks import without_ours
 from engine.succession.steps import CANCELLED, CHANGES, MINUTE, RANK, WITHDRAWN, of_report
 
@@ -222,7 +222,7 @@ def id_of(reference: str) -> str:
 
 
 def resource_id(seed: str) -> str:
-    """An id in the form that mappings make (`engine.mapping.identity`)."""
+    """An id in the form that mappings make (`engine.mapping.message.identity`)."""
     digits = blake2b(seed.encode(), digest_size=16).hexdigest()
     return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 RANK = {
     "registered": 0,

@@ -1,7 +1,7 @@
 """Explain a document as it is sent, based on the explanation of the document that its mapping makes.
 
 A mapping sees one message alone; the sent document also depends on the journal's knowledge of its orders
-(`engine.model.document_facts`). Both come together here: each value with the rule that made it, or with the
+(`engine.model.journal.document_facts`). Both come together here: each value with the rule that made it, or with the
 decision about it.
 """
 
@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from engine.mapping.explaining import ExplainContext, Leaf, explained, numbered
-from engine.mapping.json_text import as_text
-from engine.mapping.trace import Trace
-from engine.model.document_facts import DocumentFacts
-from engine.model.list_form import Form
+from engine.mapping.explanations.explaining import ExplainContext, Leaf, explained, numbered
+from engine.mapping.explanations.trace import Trace
+from engine.mapping.values.json_text import as_text
+from engine.model.content.list_form import Form
+from engine.model.journal.document_facts import DocumentFacts
 from engine.model.message import Document
 from engine.succession.kinds import has_ids, under
 from engine.succession.statements import SENDER_STATUS

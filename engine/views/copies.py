@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from engine.model.units import duration_text, size_words
+from engine.model.texts.units import duration_text, size_words
 from engine.views.view import Field, View
 
 if TYPE_CHECKING:

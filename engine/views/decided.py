@@ -1,5 +1,5 @@
-"""Decisions about the documents of a stored message (`engine.model.document_facts`), in words and as JSON; without
-values.
+"""Decisions about the documents of a stored message (`engine.model.journal.document_facts`), in words and as JSON;
+without values.
 """
 
 from collections import Counter
@@ -8,11 +8,11 @@ from typing import Any
 
 import orjson
 
-from engine.model.document_facts import DocumentFacts
-from engine.model.list_form import Form
+from engine.model.content.list_form import Form
+from engine.model.journal.document_facts import DocumentFacts
 from engine.model.message import Document
 from engine.model.orders import item_id
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.succession.kinds import opened
 from engine.succession.statements import Resource, resources_in
 from engine.views.text import plural

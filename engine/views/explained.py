@@ -7,9 +7,9 @@ about the message's orders.
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from engine.mapping.explanations.trace import Trace
 from engine.mapping.program import Program
-from engine.mapping.trace import Trace
-from engine.model.document_facts import DocumentFacts
+from engine.model.journal.document_facts import DocumentFacts
 from engine.model.message import Document, Parsed, Stored
 from engine.model.routes import ChannelRoutes, context_of
 from engine.views.as_sent import traced_as_sent
@@ -20,7 +20,7 @@ class Explained(NamedTuple):
 
     Attributes:
         place: of its document among those of the message, from 1, as `DocumentView.ordinal`.
-        mapping: its name and hash, as `engine.model.journal_views.Trace.mapping` has them.
+        mapping: its name and hash, as `engine.model.journal.journal_views.Trace.mapping` has them.
         trace: with the (first) document as it is sent.
     """
 

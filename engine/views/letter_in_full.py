@@ -1,9 +1,9 @@
 """One message's dead letters in full: the message, the failure, the server's answer, and the likely fix.
 
 Contents are masked (letters x, digits 9) unless a person asks for them, which is noted first. Technical content without
-patient data is shown unmasked (`engine.model.technology`): places, rules, codes, units, status, the codes and places of
-an OperationOutcome or of an HL7 acknowledgement. A server's own texts stay masked, except for places and numbers of
-errors.
+patient data is shown unmasked (`engine.model.texts.technology`): places, rules, codes, units, status, the codes and
+places of an OperationOutcome or of an HL7 acknowledgement. A server's own texts stay masked, except for places and
+numbers of errors.
 """
 
 import json
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from engine.mapping.differences import differences
-from engine.mapping.r4 import RESOURCES
-from engine.model import technology
+from engine.mapping.explanations.differences import differences
+from engine.mapping.fhir.r4 import RESOURCES
 from engine.model.errors import LabRelayError
-from engine.model.journal_views import DeadLetter, DeliveryView, Trace
-from engine.model.reasons import ReasonCode, help_of
-from engine.model.signs import text
+from engine.model.journal.journal_views import DeadLetter, DeliveryView, Trace
+from engine.model.texts import technology
+from engine.model.texts.reasons import ReasonCode, help_of
+from engine.model.texts.signs import text
 from engine.store.operations.dead_letters import likely_fix
 from engine.store.queries.contents import stored_document, stored_payload
 from engine.store.queries.tallies import list_unmapped

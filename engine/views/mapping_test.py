@@ -1,4 +1,4 @@
-"""A stored message as a mapping test (`engine.mapping.testing`), without its patient.
+"""A stored message as a mapping test (`engine.mapping.trying.testing`), without its patient.
 
 The patient is removed as `labrelay messages export --deid` does it: codes of the mapping's tables are kept, all others
 are replaced. The expectations are what the mapping makes of the message without its patient.
@@ -11,11 +11,11 @@ import orjson
 
 from engine.diagnostics.deidentified import KEY_BYTES, Deidentifier
 from engine.mapping.program import Program
-from engine.model.clock import from_us
 from engine.model.errors import ContentError
 from engine.model.message import MapContext, Mapped, Parsed, Stored
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import from_us
 from engine.model.routes import ChannelRoutes, context_of
+from engine.model.texts.reasons import ReasonCode
 
 MAX_CODE = 60  # signs of a word in a table that may be in a message
 

@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from engine.model.clock import from_us
 from engine.model.errors import ConfigError
-from engine.model.journal_views import Act, Trace
+from engine.model.journal.journal_views import Act, Trace
+from engine.model.process.clock import from_us
 from engine.store.queries.acts import acts_page
 from engine.store.queries.contents import stored_document, stored_payload
 from engine.views import wire

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from engine.mapping.explaining import Leaf
+from engine.mapping.explanations.explaining import Leaf
 from engine.model.message import Parsed, Segment
 from engine.model.tables import table_lines
 from engine.views.message_fields import fields_of

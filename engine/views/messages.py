@@ -3,12 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from engine.model.journal_views import (
-    AttemptView,
-    DeliveryView,
-    DocumentView,
-    MessageView,
-)
+from engine.model.journal.journal_views import AttemptView, DeliveryView, DocumentView, MessageView
 from engine.views.text import cell, printable
 from engine.views.view import Field, View, at
 

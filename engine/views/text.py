@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from engine.model.phrases import Span
+from engine.model.texts.phrases import Span
 from engine.views.view import Field
 
 T = TypeVar("T")

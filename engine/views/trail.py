@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from engine.model.clock import from_us
-from engine.model.journal_views import Act
+from engine.model.journal.journal_views import Act
+from engine.model.process.clock import from_us
 from engine.views.view import Field, View, at
 
 ACTS_SYSTEM = "urn:labrelay:act"
@@ -64,7 +64,7 @@ class Entry:
         state: ``done``, ``cut short`` (by a stop, or a change of the configuration; a person must look), ``open``, or
             ``refused``: a permission was missing, and nothing was done; or ``damaged``: a row that cannot be read, of
             an action or of its end.
-        by, config: as `engine.model.journal_views.Act` has them.
+        by, config: as `engine.model.journal.journal_views.Act` has them.
         ended_us: 0 where it was done at once, or has not ended.
     """
 

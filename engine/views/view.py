@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from engine.model.clock import from_us
+from engine.model.process.clock import from_us
 
 T = TypeVar("T")
 Row = Mapping[str, Any]

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine.diagnostics.lines.dialogue import Step, dialogue
-from engine.model.clock import from_us
-from engine.model.journal_views import Trace
-from engine.model.signs import text
+from engine.model.journal.journal_views import Trace
+from engine.model.process.clock import from_us
+from engine.model.texts.signs import text
 from engine.store.operations.line_trace import KEPT_SESSIONS, LineEntry, LineRecord, LineWay
 from engine.store.queries.line import frames_of, line_of
 from engine.views.text import local, printable

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
-from engine.model.units import parse_duration
+from engine.model.texts.units import parse_duration
 from engine.web.pages.words import grouped
 
 LONGEST = 600  # signs of one value: a number of 100 signs, sealed

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from urllib.parse import quote_plus, urlencode
 from zoneinfo import ZoneInfo
 
-from engine.model.phrases import Catalogue, Phrase, Span
-from engine.model.reasons import ReasonCode
+from engine.model.texts.phrases import Catalogue, Phrase, Span
+from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot, PendingRetry
 from engine.monitoring.snapshot.links import LinkFaults, LinkState
 from engine.monitoring.snapshot.site import SiteSnapshot

@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 
 from aiohttp import hdrs, web
 
-from engine.model.clock import Clock, from_us
 from engine.model.errors import BusyError, LabRelayError, LockedOutError, OccupiedError, StoreError
-from engine.model.permissions import ACTING, ADMINISTERING, CHANGING, LOOKING, SEEING_PATIENTS, Principal
-from engine.model.phrases import Phrase, Said, Span
+from engine.model.process.clock import Clock, from_us
+from engine.model.site.permissions import ACTING, ADMINISTERING, CHANGING, LOOKING, SEEING_PATIENTS, Principal
+from engine.model.texts.phrases import Phrase, Said, Span
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.web import identity
 from engine.web.forms import MAX_FORM, Answers, Form, form_token, local, read_form

@@ -14,7 +14,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from engine.model.errors import StoreError
-from engine.model.phrases import N_, PageText
+from engine.model.texts.phrases import N_, PageText
 
 logger = logging.getLogger("labrelay.web")
 

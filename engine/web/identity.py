@@ -18,8 +18,8 @@ from urllib.parse import urlencode
 
 from aiohttp import hdrs, web
 
-from engine.model.actor import Actor
-from engine.model.permissions import ROLES, WATCHING, Principal
+from engine.model.site.actor import Actor
+from engine.model.site.permissions import ROLES, WATCHING, Principal
 from engine.web.forms import PAGE, local
 from engine.web.languages import choose
 from engine.web.sender import sender_of

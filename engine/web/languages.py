@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from engine.model.phrases import ENGLISH, Catalogue
+from engine.model.texts.phrases import ENGLISH, Catalogue
 
 LANGUAGES = {  # each by its own name
     "en": "English",

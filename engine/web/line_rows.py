@@ -6,9 +6,9 @@ The lanes are what both pages share: the deliveries of one analyzer to one desti
 from collections.abc import Sequence
 from datetime import datetime
 
-from engine.model.clock import from_us
-from engine.model.journal_views import ReagentView
-from engine.model.phrases import N_, PageText
+from engine.model.journal.journal_views import ReagentView
+from engine.model.process.clock import from_us
+from engine.model.texts.phrases import N_, PageText
 from engine.monitoring.snapshot.channels import (
     ChannelSnapshot,
     DestinationSnapshot,

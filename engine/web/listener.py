@@ -1,9 +1,9 @@
 """The page's listener: which machines may connect, over TLS where the site has it, and how many at once.
 
 A connection counts from its accept. One from an address that may not connect ends before a byte is read; TLS handshakes
-have the limits of `adapters.transports.gate`; beyond the limit of connections the one that has been without a request
-for longest makes room, so that slow or idle ones block no other. Where one address holds most of the places, one of its
-connections makes room for another address at once.
+have the limits of `adapters.transports.sockets.gate`; beyond the limit of connections the one that has been without a
+request for longest makes room, so that slow or idle ones block no other. Where one address holds most of the places,
+one of its connections makes room for another address at once.
 
 The certificate of the page: read anew when its files change, and the names that it is good for.
 """
@@ -21,7 +21,7 @@ from aiohttp import hdrs, web
 
 from engine.config import registry
 from engine.config.tls import ServerTls
-from engine.model.units import HostPort
+from engine.model.texts.units import HostPort
 from engine.web.guard import HEADERS, MESSAGES
 from engine.web.identity import is_loopback
 
@@ -56,7 +56,7 @@ class Listener:
         self._most = most
         self._patience_s = patience_s
         self.certificate = Certificate(config.tls) if config.tls is not None else None
-        self._accepting = registry.transport("accepting")
+        self._accepting = registry.load(registry.SOCKETS, "accepting")
         self._gate = _gate(config)
         self._server: web.Server | None = None
         self._acceptors: dict[HostPort, Any] = {}
@@ -105,7 +105,7 @@ class Listener:
         if self._tls is None or not self._tls.client_names:
             return True
         shown = request.get_extra_info("peercert") or {}
-        return bool(self._gate.knows(registry.transport("tls").names_of(shown)))
+        return bool(self._gate.knows(registry.load(registry.SOCKETS, "tls").names_of(shown)))
 
     def _accepted(self, connection: socket.socket) -> None:
         host, peer = self._accepting.peer_of(connection)
@@ -134,7 +134,7 @@ class Listener:
                 self._protocol,
                 connection,
                 ssl=self.certificate.context(),
-                ssl_handshake_timeout=registry.transport("gate").HANDSHAKE_S,
+                ssl_handshake_timeout=registry.load(registry.SOCKETS, "gate").HANDSHAKE_S,
             )
         except OSError as error:  # ssl.SSLError and TimeoutError are such
             logger.debug("connection to the page failed", extra={"peer": peer, "cause": type(error).__name__})
@@ -203,8 +203,8 @@ def _host_of(connection: web.RequestHandler) -> str:
 
 
 def _gate(config: Door) -> Any:
-    """The door of `adapters.transports.gate` with the conditions of the site."""
-    module = registry.transport("gate")
+    """The door of `adapters.transports.sockets.gate` with the conditions of the site."""
+    module = registry.load(registry.SOCKETS, "gate")
     names = () if config.tls is None else config.tls.client_names
     return module.Gate(module.Admission(allow=config.allow, names=frozenset(name.lower() for name in names)))
 
@@ -249,7 +249,7 @@ class Certificate:
         return self._context
 
     def _load(self) -> tuple[ssl.SSLContext, frozenset[str]]:
-        context: ssl.SSLContext = registry.transport("tls").server_context(self.files)
+        context: ssl.SSLContext = registry.load(registry.SOCKETS, "tls").server_context(self.files)
         context.set_alpn_protocols(["http/1.1"])
         return context, frozenset(_names(self.files.cert.read_bytes()))
 

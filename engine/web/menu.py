@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from engine.feature import Hook, joined
-from engine.model.phrases import N_, PageText
+from engine.model.texts.phrases import N_, PageText
 from engine.web.identity import Person
 
 

@@ -17,8 +17,8 @@ from zoneinfo import ZoneInfo
 from markupsafe import Markup
 
 from engine.feature import Hook
-from engine.model.phrases import N_, Phrase
-from engine.model.todo import Since
+from engine.model.site.todo import Since
+from engine.model.texts.phrases import N_, Phrase
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.web.cells import Cells, Row
 from engine.web.forms import new_number

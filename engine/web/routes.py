@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from engine.model.permissions import Permission, Principal
+from engine.model.site.permissions import Permission, Principal
 
 PRINCIPAL = web.RequestKey("principal", Principal)
 

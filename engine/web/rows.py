@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
-from engine.model.phrases import PageText, Span
+from engine.model.texts.phrases import PageText, Span
 from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
 from engine.monitoring.snapshot.states import DestinationState, Level
 from engine.web.cells import Badge, Cells, Fact, Row, Trouble, iso, meaning, quoted, row_id, warn

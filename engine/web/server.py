@@ -28,11 +28,11 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from engine.actions.declaring import Verb
 from engine.config.web import AT_START, WebConfig
-from engine.model.clock import Clock, SystemClock
-from engine.model.permissions import LOOKING, WATCHING, Principal
-from engine.model.phrases import Said
-from engine.model.todo import Since
-from engine.model.units import HostPort
+from engine.model.process.clock import Clock, SystemClock
+from engine.model.site.permissions import LOOKING, WATCHING, Principal
+from engine.model.site.todo import Since
+from engine.model.texts.phrases import Said
+from engine.model.texts.units import HostPort
 from engine.monitoring.ends import Ends
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries.reader import Reader

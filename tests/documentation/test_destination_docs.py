@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from engine.config import destination
-from engine.config.destination_base import DestinationBase
+from engine.config.destinations import destination
+from engine.config.destinations.destination_base import DestinationBase
 from engine.config.load import load_site
 from engine.views.help import library
 from tests.support.sites import make_site
@@ -32,13 +32,13 @@ DESTINATIONS = [
 def test_every_model_of_a_kind_is_listed() -> None:
     models = {one for one in vars(destination).values() if isinstance(one, type) and issubclass(one, DestinationBase)}
     unlisted = models - {DestinationBase, *destination.kinds().values()}
-    assert unlisted == set(), "add the model to DestinationConfig in engine/config/destination.py"
+    assert unlisted == set(), "add the model to DestinationConfig in engine/config/destinations/destination.py"
 
 
 @pytest.mark.parametrize(("kind", "model"), destination.kinds().items())
 def test_every_kind_has_its_example(kind: str, model: type[DestinationBase]) -> None:
     """On the page, as its model has it: `labrelay help keys destinations` shows the same."""
-    named = f"engine/config/destination.py: {model.__name__}"
+    named = f"engine/config/destinations/destination.py: {model.__name__}"
     assert hasattr(model, "example"), f"{named} needs `example`: one entry of destinations: of this kind, as YAML"
     assert f"kind: {kind}\n" in model.example, f"{named}.example says kind: {kind}"
     block = f"```yaml\ndestinations:\n{textwrap.indent(model.example, '  ').rstrip()}\n```"

@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from adapters.codecs.text import layout_reader, layout_rules
-from engine.mapping import rules, targets, testing
-from engine.mapping.rule_files import IDENTITY_KEYS
+from engine.mapping.language import rules, targets
+from engine.mapping.language.rule_files import IDENTITY_KEYS
+from engine.mapping.trying import testing
 from tests.documentation.test_docs import EXAMPLES
 from tests.support.json_schema import marks
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import yaml
 
-from engine.config.yaml_nodes import Node
+from engine.config.reading.yaml_nodes import Node
 from engine.mapping.hold_rules.rules import compile_holding
-from engine.mapping.testing import read_tests
+from engine.mapping.trying.testing import read_tests
 
 PAGE = Path(__file__).parents[2] / "docs/held.md"
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)

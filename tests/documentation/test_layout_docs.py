@@ -12,7 +12,7 @@ from adapters.codecs.text.framing import CHECKSUMS, wire
 from adapters.codecs.text.layout import TextFormat
 from adapters.codecs.text.layout_reader import read_layout
 from adapters.codecs.text.layout_rules import ACTIONS, RULE_KEYS
-from engine.config.yaml_nodes import read
+from engine.config.reading.yaml_nodes import read
 from engine.model.message import FormatOptions
 
 CHECKOUT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.mapping.testing import Runner, read_tests
+from engine.mapping.trying.testing import Runner, read_tests
 
 CHECKOUT = Path(__file__).parents[2]
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)

@@ -4,8 +4,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from engine.model.link_words import FAULT_WORDS
-from engine.model.log_limits import REPEAT_WINDOW_S
+from engine.model.process.log_limits import REPEAT_WINDOW_S
+from engine.model.texts.link_words import FAULT_WORDS
 from engine.monitoring.logs import describe
 from engine.monitoring.snapshot.links import LinkState
 from engine.monitoring.snapshot.states import SILENT_AFTER_GAPS, ChannelState, DestinationState

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from engine.actions.declared import needs
-from engine.model.permissions import ACTING, CHANGING, LOOKING, SEEING_PATIENTS
+from engine.model.site.permissions import ACTING, CHANGING, LOOKING, SEEING_PATIENTS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "users.md").read_text(encoding="utf-8")
 ROLES = {"viewer": LOOKING, "operator": ACTING, "engineer": CHANGING, "see-patients": SEEING_PATIENTS}

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.model import reasons
 from engine.model.tables import table_lines
+from engine.model.texts import reasons
 from tests.support.packages import PACKAGES
 
 CHECKOUT = Path(__file__).parents[2]

@@ -14,9 +14,9 @@ import pytest
 
 from engine.config.pack import packs
 from engine.diagnostics.packs import codes_of, recognise
-from engine.mapping.inputs import Mapper, messages_in
-from engine.mapping.table_files import read_table
-from engine.mapping.tables import LOINC, Table
+from engine.mapping.code_tables.table_files import read_table
+from engine.mapping.code_tables.tables import LOINC, Table
+from engine.mapping.trying.inputs import Mapper, messages_in
 from tests.support.corpus import field_faults
 from tests.support.fhir_check import faults
 from tests.support.packs import (

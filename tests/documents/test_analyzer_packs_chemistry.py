@@ -13,8 +13,8 @@ import pytest
 
 from engine.config.pack import find_pack
 from engine.diagnostics.packs import codes_of, recognise
-from engine.mapping.inputs import Mapper, messages_in
-from engine.mapping.tables import LOINC
+from engine.mapping.code_tables.tables import LOINC
+from engine.mapping.trying.inputs import Mapper, messages_in
 from tests.support.corpus import REFERENCE
 from tests.support.fhir_check import faults
 from tests.support.packs import (

@@ -17,11 +17,11 @@ import yaml
 
 from engine.commands.shared import hl7_structures
 from engine.config.pack import find_pack
-from engine.mapping.json_text import as_text
-from engine.model.document_facts import OWN_SYSTEM
+from engine.mapping.values.json_text import as_text
+from engine.model.journal.document_facts import OWN_SYSTEM
 from engine.model.message import Document
-from engine.model.reasons import ReasonCode
 from engine.model.routes import Processed
+from engine.model.texts.reasons import ReasonCode
 from tests.documents.test_corpus_mapping import SETTINGS
 from tests.support.corpus import corpus_files, payloads
 from tests.support.shipped import program, verdict_of

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from engine.commands.shared.mapping_options import BARE_OPTIONS, BARE_SETTINGS
-from engine.mapping.facts import facts_of as holds
-from engine.mapping.inputs import FoundMessage, Mapper
+from engine.mapping.message.facts import facts_of as holds
 from engine.mapping.shipped import mapping_for
+from engine.mapping.trying.inputs import FoundMessage, Mapper
 from engine.model.errors import ContentError
 from engine.model.message import MapContext, Mapped, Parsed
-from engine.model.reasons import ReasonCode
 from engine.model.routes import Processed
+from engine.model.texts.reasons import ReasonCode
 from tests.support.corpus import CorpusFile, corpus_files, payloads
 from tests.support.fhir_check import check_bundle, faults, resources
 from tests.support.shipped import MAPPINGS, verdict_of

@@ -7,9 +7,9 @@ import pytest
 from adapters.codecs.astm import records as astm_records
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.config import registry
+from engine.model.content.reagents import reagents_in
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Reagent
-from engine.model.reagents import reagents_in
 from engine.processing.formats import InDialect
 from tests.support.corpus import CorpusFile, corpus_files, payloads
 from tests.support.samples import SampleFile, sample_files

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.mapping_options import BARE_OPTIONS
-from engine.mapping.facts_compared import differing
-from engine.mapping.inputs import FoundMessage, Mapper, messages_in, own_time
-from engine.mapping.testing import read_tests
+from engine.mapping.trying.facts_compared import differing
+from engine.mapping.trying.inputs import FoundMessage, Mapper, messages_in, own_time
+from engine.mapping.trying.testing import read_tests
+from engine.model.content.facts import unpacked
 from engine.model.errors import ContentError
-from engine.model.facts import unpacked
 from engine.model.message import MapContext, Parsed
 from tests.documents.test_samples import MESSAGES, SAMPLES, run
 from tests.support.corpus import CorpusFile, corpus_files, payloads

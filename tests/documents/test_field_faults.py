@@ -17,14 +17,14 @@ from pydantic import ValidationError
 from engine.commands.shared.mapping_options import BARE_SETTINGS
 from engine.config.mapping_settings import with_known_forms
 from engine.config.pack import read_pack
-from engine.config.yaml_nodes import Node
+from engine.config.reading.yaml_nodes import Node
 from engine.diagnostics.packs import recognise
 from engine.mapping.hold_rules.expecting import StatedHistory
 from engine.mapping.hold_rules.rules import compile_holding
-from engine.mapping.inputs import FoundMessage, Mapper, messages_in
-from engine.mapping.local_time import LocalTimes, bounds_of_events
-from engine.model.quality_controls import is_control_number, matches
-from engine.model.reasons import ReasonCode
+from engine.mapping.trying.inputs import FoundMessage, Mapper, messages_in
+from engine.mapping.values.local_time import LocalTimes, bounds_of_events
+from engine.model.content.quality_controls import is_control_number, matches
+from engine.model.texts.reasons import ReasonCode
 from tests.support.corpus import field_faults
 from tests.support.shipped import ANALYZERS, verdict_of
 

@@ -20,11 +20,11 @@ import pytest
 from adapters.codecs.astm import records as astm_records
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.config import registry
-from engine.mapping.identity import BundleBuilder
-from engine.mapping.message_context import MessageContext
+from engine.mapping.message.identity import BundleBuilder
+from engine.mapping.message.message_context import MessageContext
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, MapContext, Mapped
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from tests.support.shipped import KEY, RECEIVED, program
 
 OPTIONS = FormatOptions(charsets=("utf-8", "cp1252"))

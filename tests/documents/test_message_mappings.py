@@ -15,13 +15,13 @@ import pytest
 
 from engine.config import registry
 from engine.mapping.conditions import compile_condition
-from engine.mapping.inputs import Mapper, messages_in
 from engine.mapping.shipped import SHIPPED
-from engine.mapping.testing import Runner, read_tests
+from engine.mapping.trying.inputs import Mapper, messages_in
+from engine.mapping.trying.testing import Runner, read_tests
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, MapContext, Stored
-from engine.model.reasons import ReasonCode
 from engine.model.routes import ChannelRoutes, Processed, Route
+from engine.model.texts.reasons import ReasonCode
 from engine.processing.process import process
 from tests.support.corpus import CorpusFile, corpus_files, payloads
 from tests.support.fhir_check import check_bundle, faults, resources

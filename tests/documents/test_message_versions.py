@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from engine.mapping.inputs import Mapper, messages_in
+from engine.mapping.trying.inputs import Mapper, messages_in
 from engine.model.message import MapContext
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from tests.support.fhir_check import check_bundle, resources
 from tests.support.shipped import MAPPINGS, verdict_of
 

@@ -15,10 +15,10 @@ import pytest
 import yaml
 
 from engine.config.pack import find_pack
-from engine.mapping.inputs import messages_in
-from engine.mapping.testing import read_tests
-from engine.model.reasons import ReasonCode
+from engine.mapping.trying.inputs import messages_in
+from engine.mapping.trying.testing import read_tests
 from engine.model.routes import Processed
+from engine.model.texts.reasons import ReasonCode
 from tests.documents.test_corpus_mapping import SETTINGS
 from tests.documents.test_samples import FORMATS, MESSAGES
 from tests.support import shipped

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from adapters.codecs.hl7v2.grammar import GRAMMARS
 from adapters.codecs.hl7v2.message import parse
+from engine.mapping.fhir.validity import faults, load
 from engine.mapping.shipped import SHIPPED, mapping_for
-from engine.mapping.testing import read_tests
-from engine.mapping.validity import faults, load
+from engine.mapping.trying.testing import read_tests
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Group, Parsed, Segment
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from tests.support.corpus import CorpusFile, corpus_files, payloads
 from tests.support.examples import examples
 from tests.support.fhir_check import resources

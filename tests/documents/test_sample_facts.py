@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from engine.config.pack import find_pack
-from engine.model.facts import Facts, unpacked
-from engine.model.reasons import ReasonCode
+from engine.model.content.facts import Facts, unpacked
 from engine.model.routes import Processed
+from engine.model.texts.reasons import ReasonCode
 from tests.documents.test_samples import FORMATS, MESSAGES, SAMPLES
 from tests.support.expected import UPDATE
 from tests.support.facts_text import facts_text

@@ -14,8 +14,8 @@ import yaml
 
 from engine.config.pack import find_pack
 from engine.model.message import Mapped
-from engine.model.reasons import ReasonCode
 from engine.model.routes import Processed
+from engine.model.texts.reasons import ReasonCode
 from tests.support.expected import UPDATE, outcome_text
 from tests.support.fhir_check import check_bundle, resources
 from tests.support.shipped import verdict_of

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from engine.mapping import load
-from engine.mapping.table_files import read_table
-from engine.mapping.tables import Table
-from engine.mapping.testing import Runner, Test, read_tests
-from engine.mapping.units import loinc_check_digit_holds, ucum_problem
+from engine.mapping.code_tables.table_files import read_table
+from engine.mapping.code_tables.tables import Table
+from engine.mapping.code_tables.units import loinc_check_digit_holds, ucum_problem
+from engine.mapping.trying.testing import Runner, Test, read_tests
 from engine.processing.names import are_read
 from tests.support.shipped import ANALYZERS, MAPPINGS, program
 from workbench.bench.mapping_case import shipped_mappings

@@ -11,7 +11,7 @@ import pytest
 
 from engine.commands.shared import hl7_structures
 from engine.mapping import Program, load
-from engine.mapping.targets import HL7_STRUCTURES
+from engine.mapping.language.targets import HL7_STRUCTURES
 from tests.support.mapping_texts import context, parse
 
 PATIENT = "PID|1||4711^^^HOSP^MR||Doe^Jane^Q||19800412|F\rPV1|1|I|W1^12\r"

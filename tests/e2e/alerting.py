@@ -28,7 +28,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from engine.features.alerts.service import Alerting
-from engine.model.phrases import Phrase
+from engine.model.texts.phrases import Phrase
 from tests.e2e.broker import OPEN, subscriber
 from tests.e2e.counterparts import listening, mosquitto
 from tests.engine.features.alerts.test_alerting import AWAY, QUICK, house

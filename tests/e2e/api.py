@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from engine.features.access.service.service import AccessService
-from engine.model.actor import Actor
-from engine.model.permissions import ALL
+from engine.model.site.actor import Actor
+from engine.model.site.permissions import ALL
 from engine.web.api import service
 from engine.web.api.service import OPENAPI, Buckets
 from tests.support.filled_journal import fill_journal

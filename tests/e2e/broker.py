@@ -16,10 +16,10 @@ import pytest
 from adapters.destinations import mqtt_out
 from adapters.destinations.mqtt_out import MqttOut
 from engine.commands.shared.output import ExitCode
-from engine.model.clock import SystemClock
 from engine.model.errors import DeliveryError, DestinationDownError, TransientDeliveryError
-from engine.model.reasons import ReasonCode
-from engine.model.units import HostPort
+from engine.model.process.clock import SystemClock
+from engine.model.texts.reasons import ReasonCode
+from engine.model.texts.units import HostPort
 from tests.adapters.destinations.test_mqtt_out import Settings
 from tests.e2e.counterparts import mosquitto
 from tests.support.certificates import Authority

@@ -14,13 +14,13 @@ from engine.features.orders.exchange import taking
 from engine.features.orders.exchange.taking import take_settings
 from engine.features.orders.rows.reading import ItemFilter, count_items
 from engine.features.orders.rows.tube_timeline import count_without
-from engine.model.actor import Actor
-from engine.model.journal_views import Filter
+from engine.model.journal.journal_views import Filter
 from engine.model.orders import ItemState, OrderedPatient, OrderLine
-from engine.model.permissions import WATCHING
+from engine.model.site.actor import Actor
+from engine.model.site.permissions import WATCHING
 from engine.monitoring.snapshot.states import ChannelState
 from engine.runtime.app import App
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.messages import messages_page
 from tests.support.abdm_rows import fill

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from engine.config.secrets import Secret
+from engine.config.reading.secrets import Secret
 from engine.config.web import WebConfig
 from engine.features.access.config import AccessConfig, OidcConfig
 from engine.features.access.examine import examine
-from engine.model.clock import SystemClock
-from engine.model.health import Health
-from engine.model.units import HostPort
+from engine.model.process.clock import SystemClock
+from engine.model.site.health import Health
+from engine.model.texts.units import HostPort
 from tests.e2e.chromium import chromium
 from tests.e2e.counterparts import node
 from tests.support.access import Browser, Site, site

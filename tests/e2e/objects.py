@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from adapters.destinations import s3_out
-from engine.model.clock import SystemClock
 from engine.model.errors import DestinationDownError
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import SystemClock
+from engine.model.texts.reasons import ReasonCode
 from tests.adapters.destinations.test_s3_out import BODY, PDF, WITH_PDF, Settings
 from tests.e2e.counterparts import node
 from tests.support.deliveries import Secret, delivery

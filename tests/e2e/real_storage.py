@@ -21,9 +21,9 @@ import pytest
 
 from adapters.codecs.signatures import authorization
 from adapters.destinations import s3_out
-from engine.model.clock import SystemClock
 from engine.model.errors import DeliveryError, DestinationDownError, TransientDeliveryError
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import SystemClock
+from engine.model.texts.reasons import ReasonCode
 from tests.adapters.destinations.test_s3_out import BODY, PDF, WITH_PDF, Settings
 from tests.e2e.counterparts import STARTS_WITHIN_S
 from tests.support.certificates import Authority

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from adapters.clients.http.jwt import key_set
 from adapters.destinations import http_out
 from engine.commands.shared.output import ExitCode
-from engine.model.clock import ManualClock, SystemClock
 from engine.model.errors import DestinationDownError
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import ManualClock, SystemClock
+from engine.model.texts.reasons import ReasonCode
 from tests.e2e.counterparts import fetched, node
 from tests.support.command_line import labrelay
 from tests.support.deliveries import Auth, OAuth2, Secret, Settings, delivery

@@ -8,8 +8,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from engine.model.clock import SystemClock
 from engine.model.outcome import Outcome
+from engine.model.process.clock import SystemClock
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.integrity import verify
 from engine.store.journal import Journal

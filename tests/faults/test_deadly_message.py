@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.model.clock import SystemClock
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import SystemClock
+from engine.model.texts.reasons import ReasonCode
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover, unprocessed
 from engine.store.operations import append, poison_message

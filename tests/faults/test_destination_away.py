@@ -20,7 +20,7 @@ import pytest
 from aiohttp import web
 
 from engine.delivery.breaker import BreakerState
-from engine.model.clock import Clock, ManualClock
+from engine.model.process.clock import Clock, ManualClock
 from engine.runtime.app import App
 from engine.store.queries.lanes import list_channels, list_lanes
 from tests.faults.harness.ledger import Ledger

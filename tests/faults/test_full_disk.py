@@ -10,13 +10,13 @@ import pytest
 
 from engine.commands.shared.output import ExitCode
 from engine.features.rework.rows import dismissal
-from engine.model.clock import SystemClock
 from engine.model.errors import NoRoomError, StoreError
+from engine.model.process.clock import SystemClock
 from engine.monitoring.snapshot.states import ChannelState
-from engine.runtime import notices, observe
 from engine.runtime.app import App
-from engine.store.core import reserve
-from engine.store.core.reserve import RESERVE_NAME, Reserve
+from engine.runtime.observing import notices, observe
+from engine.store.core.files import reserve
+from engine.store.core.files.reserve import RESERVE_NAME, Reserve
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
 from engine.store.operations import append, audit

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.transports import tcp_stream
+from adapters.transports.sockets import tcp_stream
 from engine.runtime.app import App
 from engine.store.queries.messages import messages_page
 from tests.faults.harness.trial import Trial

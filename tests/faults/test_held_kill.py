@@ -17,7 +17,7 @@ import pytest
 
 from engine.actions.control import SOCKET_NAME, call
 from engine.model.errors import LabRelayError
-from engine.model.journal_views import DeadLetter, Filter
+from engine.model.journal.journal_views import DeadLetter, Filter
 from engine.store.integrity.verify import run as verify
 from engine.store.journal import Journal
 from engine.store.queries.acts import acts_page

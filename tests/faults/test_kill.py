@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.model.journal_views import Filter
-from engine.model.reasons import ReasonCode
+from engine.model.journal.journal_views import Filter
+from engine.model.texts.reasons import ReasonCode
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.reader import Reader

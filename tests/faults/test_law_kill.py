@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 
 from engine.features.orders.rows.reading import item as read_item
-from engine.model.journal_views import Filter
+from engine.model.journal.journal_views import Filter
 from engine.model.orders import ItemState, WorkItem, item_number
 from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader

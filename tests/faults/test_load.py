@@ -19,7 +19,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from engine.store.core.reserve import RESERVE_NAME, SHARE
+from engine.store.core.files.reserve import RESERVE_NAME, SHARE
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import judge
 from tests.faults.harness.trial import Trial

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.model.clock import SystemClock, from_us
-from engine.runtime import notices
+from engine.model.process.clock import SystemClock, from_us
 from engine.runtime.app import App
+from engine.runtime.observing import notices
 from engine.store.queries.acts import acts_page
 from engine.store.queries.lanes import list_channels, list_lanes
 from tests.faults.harness.ledger import Ledger

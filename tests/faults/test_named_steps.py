@@ -7,7 +7,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from engine.model.journal_views import Filter
+from engine.model.journal.journal_views import Filter
 from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader
 from tests.faults.harness.ledger import Ledger

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.model.errors import ErasedError
-from engine.model.records import KIND_FRAME
+from engine.model.journal.records import KIND_FRAME
 from engine.store.journal.upkeep import CHECKPOINT_BYTES
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.lanes import list_channels

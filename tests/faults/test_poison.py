@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.model.errors import RefusedDeliveryError
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.store.queries.letters import dead_letters
 from tests.faults.harness.trial import Trial
 from tests.support.plant import plant

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.features.orders.rows.reading import ItemFilter, items
-from engine.model.journal_views import Filter
+from engine.model.journal.journal_views import Filter
 from engine.store.integrity.verify import run as verify
 from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader

@@ -21,7 +21,7 @@ import yaml
 from aiohttp import web
 
 from engine.commands.shared.output import ExitCode
-from engine.model.clock import ManualClock
+from engine.model.process.clock import ManualClock
 from engine.runtime.app import App
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.messages import messages_page

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from engine.actions.control import SOCKET_NAME, call
-from engine.model.journal_views import Filter
+from engine.model.journal.journal_views import Filter
 from engine.store.integrity.verify import run as verify
 from engine.store.queries.acts import acts_page
 from engine.store.queries.bulk import operation_if

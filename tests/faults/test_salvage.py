@@ -16,16 +16,16 @@ import pytest
 
 from engine.features.results.rows import hold_queue, superseding
 from engine.features.rework.rows import dismissal
-from engine.model.clock import ManualClock
+from engine.model.content.search_keys import Number
 from engine.model.errors import DamagedError, IntegrityError, LockedError, LossError, StoreError
 from engine.model.message import Report
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
-from engine.model.search_keys import Number
+from engine.model.process.clock import ManualClock
+from engine.model.texts.reasons import ReasonCode
 from engine.store.core import anchor, migrate
 from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.connecting import JOURNAL_NAME
-from engine.store.core.lock import SiteLock
+from engine.store.core.files.lock import SiteLock
 from engine.store.core.vault import KEY_NAME
 from engine.store.integrity import verify
 from engine.store.journal.upkeep import PAGE_BYTES
@@ -570,7 +570,7 @@ def test_what_an_interrupted_one_has_left_is_told_as_that(whole: Path, tmp_path:
     target, old = tmp_path / "new", copied(whole, tmp_path / "old")
     code = (
         "import os, sys, pathlib; from engine.store.recovery.salvage import saving\n"
-        "from engine.model.clock import SystemClock\n"
+        "from engine.model.process.clock import SystemClock\n"
         "saving.run(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), clock=SystemClock(), actor='a',"
         " reason='b', progress=lambda done, total: os._exit(9))"
     )

@@ -10,7 +10,7 @@ import pytest
 from engine.features.orders.rows.earlier import RESERVED
 from engine.features.orders.rows.reading import ItemFilter
 from engine.features.orders.rows.reading import items as read_items
-from engine.model.clock import SystemClock
+from engine.model.process.clock import SystemClock
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.recovery.salvage import saving

@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-from engine.commands.run import FATAL_STORE
+from engine.commands.daemon.run import FATAL_STORE
 from engine.commands.shared.output import ExitCode
 from tests.support.live import Daemon
 from tests.support.waiting import until

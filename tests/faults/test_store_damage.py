@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from engine.model.errors import DamagedError, LossError, StoreError
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.store.core import anchor
 from engine.store.core.anchor import ANCHOR_NAME, SLOT_BYTES
 from engine.store.integrity import row_check, verify

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.model.clock import ManualClock
 from engine.model.errors import StoreError
 from engine.model.outcome import Outcome
+from engine.model.process.clock import ManualClock
 from engine.store.integrity import verify
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover

@@ -7,12 +7,12 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from engine.model.clock import SystemClock
+from engine.model.journal.records import Routed
 from engine.model.message import Document, Received
 from engine.model.outcome import Outcome
 from engine.model.packing import Packer
-from engine.model.records import Routed
-from engine.store.core.batch import Batch
+from engine.model.process.clock import SystemClock
+from engine.store.core.writing.batch import Batch
 from engine.store.integrity import row_check, verify
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover

@@ -24,7 +24,7 @@ INSTRUMENTED = [
     "adapters.codecs",
     "engine.features.abdm",
     "engine.mapping",
-    "engine.config.yaml_nodes",
+    "engine.config.reading.yaml_nodes",
     "engine.config",
 ]
 HANG_S = 10  # with instrumentation and on a busy machine; replayed without, 1 s is the limit

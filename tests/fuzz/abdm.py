@@ -15,7 +15,7 @@ import orjson
 
 from engine.features.abdm.rows import callbacks
 from engine.features.abdm.service.dispatcher import Dispatcher
-from engine.model.clock import SystemClock
+from engine.model.process.clock import SystemClock
 from engine.store.journal import Journal
 from tests.support.abdm_site import FACILITY, destination, offer, person, report
 

@@ -23,11 +23,11 @@ from adapters.codecs.astm.options import AstmOptions
 from adapters.codecs.hl7v2 import acknowledgement
 from adapters.codecs.hl7v2 import message as hl7v2
 from adapters.codecs.hl7v2.mllp import MllpLink, MllpOptions
-from engine.config import yaml_nodes
 from engine.config.load import load_site
+from engine.config.reading import yaml_nodes
 from engine.mapping import load
-from engine.mapping.nodes import walk
-from engine.mapping.syntax import parse as parse_expression
+from engine.mapping.language.nodes import walk
+from engine.mapping.language.syntax import parse as parse_expression
 from engine.model.errors import ConfigError, ContentError, ExpressionError
 from engine.model.link_events import Block, LinkEvent, LinkFault, SessionEnd
 from engine.model.message import FormatOptions, Group, Parsed

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.__main__ import run
-from engine.model.journal_views import Filter
+from engine.model.journal.journal_views import Filter
 from engine.store.queries.contents import stored_document, stored_payload
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.messages import messages_page, trace_of

@@ -19,19 +19,19 @@ from adapters.codecs.astm.sender import SenderOptions
 from engine.features.orders import rows as worklist
 from engine.features.orders.exchange.asking import Asking
 from engine.features.orders.exchange.desk import Desk
-from engine.model.clock import ManualClock
 from engine.model.errors import StoreError
+from engine.model.journal.records import HoldReason
 from engine.model.message import FormatOptions, MapContext, Stored
 from engine.model.ports import Format
-from engine.model.reasons import ReasonCode
-from engine.model.records import HoldReason
+from engine.model.process.clock import ManualClock
 from engine.model.routes import ChannelRoutes, Route, routed_by
+from engine.model.texts.reasons import ReasonCode
 from engine.model.worklist import AskSettings
 from engine.processing.process import process
 from engine.receiving.channel import Channel
 from engine.receiving.channel_parts import ChannelSettings, Connection
-from engine.store.core.operation import Priority, traits_of
-from engine.store.core.writer import Writer
+from engine.store.core.writing.operation import Priority, traits_of
+from engine.store.core.writing.writer import Writer
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover, unprocessed
 from engine.store.operations import record_outcome
@@ -271,7 +271,7 @@ def _routes(name: str) -> ChannelRoutes:
 
 
 class _Implausible:
-    """Hold rules (`engine.model.records.Rules`)."""
+    """Hold rules (`engine.model.journal.records.Rules`)."""
 
     results = ()
 

@@ -22,8 +22,8 @@ from engine.features.orders import rows as acting
 from engine.features.orders import rows as worklist
 from engine.features.orders.exchange import taking
 from engine.features.results.rows import hold_queue
-from engine.model.clock import ManualClock, to_us
 from engine.model.orders import OrderedPatient, OrderLine
+from engine.model.process.clock import ManualClock, to_us
 from engine.model.values import changed
 from engine.model.worklist import TakeSettings
 from engine.store.operations import append, record_outcome

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from pathlib import Path
 
-from engine.model.clock import ManualClock
+from engine.model.process.clock import ManualClock
 from engine.store.integrity import verify
 from tests.interleavings.desk import StillLoop
 from tests.interleavings.play import BrokenError, Laboratory

@@ -14,7 +14,7 @@ import pytest
 
 from engine.commands.shared.output import ExitCode
 from engine.features.rework.lists.affected import _in_csv
-from engine.model.tested_results import tests_in as results_in
+from engine.model.content.tested_results import tests_in as results_in
 from engine.store.queries.acts import acts_page
 from tests.results.test_reprocessing import AGAIN, change_channel, deliver, give_table, message, running
 from tests.support.command_line import Ran

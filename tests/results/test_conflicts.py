@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from engine.commands.shared.output import ExitCode
-from engine.model.journal_views import DeliveryView
+from engine.model.journal.journal_views import DeliveryView
 from engine.store.queries.acts import acts_page
 from tests.support.filled_journal import payload
 from tests.support.running import MLLP, QUICK, RunningSite, channel, make_running_site, running_app

@@ -11,8 +11,8 @@ import pytest
 from engine.commands.shared.output import ExitCode
 from engine.config.load import load_site
 from engine.features.alerts.service import Alerting
-from engine.model.clock import ManualClock
 from engine.model.message import Document
+from engine.model.process.clock import ManualClock
 from engine.model.routes import routed_by
 from engine.monitoring.snapshot.states import Level
 from engine.runtime.build import build_site

@@ -8,8 +8,8 @@ import pytest
 
 from engine.commands.shared.output import ExitCode
 from engine.config.site import shipped
-from engine.mapping.plausible import Kinds, read_kinds
-from engine.mapping.table_files import read_table
+from engine.mapping.code_tables.plausible import Kinds, read_kinds
+from engine.mapping.code_tables.table_files import read_table
 from tests.support.command_line import labrelay
 from tests.support.running import running_app
 from tests.support.sites import SITE_YAML, make_site

@@ -15,7 +15,7 @@ import yaml
 
 from adapters.codecs.astm.sender import frames_of
 from engine.commands.shared.output import ExitCode
-from engine.model.clock import ManualClock
+from engine.model.process.clock import ManualClock
 from tests.support.running import Json, RunningSite, astm_channel, hl7_channel, running_site
 from tests.support.senders import AstmAnalyzer, lines, send_blocks, send_raw, session
 from tests.support.waiting import until

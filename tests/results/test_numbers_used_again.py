@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.model.clock import ManualClock
+from engine.model.process.clock import ManualClock
 from tests.support.astm_peer import one_record_a_frame
 from tests.support.astm_peer import session as frames
 from tests.support.command_line import labrelay

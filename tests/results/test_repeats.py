@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from adapters.codecs.astm.sender import frames_of
-from engine.model.clock import ManualClock
-from engine.store.core.batch import Batch
+from engine.model.process.clock import ManualClock
+from engine.store.core.writing.batch import Batch
 from tests.support.running import RunningSite, astm_channel, hl7_channel, running_app, running_site
 from tests.support.senders import AstmAnalyzer, lines, send_blocks, session
 from tests.support.waiting import until

@@ -12,9 +12,9 @@ import yaml
 from engine.actions.control import call
 from engine.commands.shared.output import ExitCode
 from engine.features.rework.commands import reprocess as reprocess_command
-from engine.mapping.differences import Change
+from engine.mapping.explanations.differences import Change
 from engine.model.errors import RefusedError, UnreachableError
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.processing.reprocessing import Finding, Tally
 from engine.store.queries.acts import acts_page
 from engine.store.queries.bulk import operations_page, running_operations

@@ -17,9 +17,9 @@ import pytest
 from engine.commands.shared.output import ExitCode
 from engine.features.results.rows import accepted
 from engine.store.core import rows
-from engine.store.core.batch import Batch, month_of
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import DOCUMENT_KEYS
+from engine.store.core.writing.batch import Batch, month_of
 from tests.results.test_reports_in_succession import say
 from tests.results.test_results_in_succession import CHANNELS, Lab
 from tests.support.running import RunningSite, running_site

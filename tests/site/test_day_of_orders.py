@@ -17,9 +17,9 @@ from engine.features.orders.exchange.taking import take_settings
 from engine.features.orders.rows.order_questions import queries
 from engine.features.orders.rows.reading import ItemFilter
 from engine.features.orders.rows.reading import items as read_items
-from engine.model.clock import ManualClock
 from engine.model.orders import OrderedPatient, OrderLine
-from engine.model.units import HostPort
+from engine.model.process.clock import ManualClock
+from engine.model.texts.units import HostPort
 from tests.histories.two_way import hearing_at
 from tests.support.ports import quiet_ports
 from tests.support.running import MLLP, QUICK, RunningSite, astm_channel, channel, running_site

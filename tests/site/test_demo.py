@@ -17,7 +17,7 @@ import pytest
 from engine.commands.shared.session import Session
 from engine.store.queries.lanes import list_channels
 from engine.store.queries.tallies import list_unmapped
-from tests.engine.commands.test_run_on_a_terminal import said_until
+from tests.engine.commands.daemon.test_run_on_a_terminal import said_until
 from tests.support.command_line import labrelay
 from tests.support.ports import quiet_ports
 from workbench.demo.show import PLAYED

@@ -13,10 +13,10 @@ from engine.delivery import lane_memory
 from engine.delivery.breaker import BreakerState
 from engine.delivery.lane import AWAITED_ATTEMPTS
 from engine.delivery.worker import Pace
-from engine.model.clock import SystemClock
 from engine.model.errors import ConfigError, TransientDeliveryError
 from engine.model.message import Delivery
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import SystemClock
+from engine.model.texts.reasons import ReasonCode
 from engine.monitoring import metrics
 from engine.runtime.build import build_site
 from engine.store.queries.lanes import list_channels

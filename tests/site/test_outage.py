@@ -16,7 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from adapters.codecs.astm.sender import frames_of
-from engine.model.clock import ManualClock
+from engine.model.process.clock import ManualClock
 from engine.runtime.app import App
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.letters import dead_letters

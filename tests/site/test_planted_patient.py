@@ -25,7 +25,7 @@ from aiohttp import web
 
 from engine.__main__ import labrelay as command_line
 from engine.commands.shared.output import Form
-from engine.store.core.lock import LOCK_NAME
+from engine.store.core.files.lock import LOCK_NAME
 from engine.store.core.vault import KEY_NAME
 from tests.support.command_line import labrelay
 from tests.support.ports import quiet_ports

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.model.reasons import ReasonCode
-from engine.model.tested_results import corrects
+from engine.model.content.tested_results import corrects
+from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.snapshot.channels import DestinationSnapshot
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import DestinationState
-from engine.runtime import not_taken
+from engine.runtime.observing import not_taken
 from engine.store.queries.acts import acts_page
 from tests.results.test_reprocessing import message
 from tests.support.command_line import labrelay

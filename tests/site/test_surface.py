@@ -19,12 +19,12 @@ from engine.commands.topics.commands import JSON_NOTES, RECORDED, commands, verb
 from engine.features.codes import rows as corrections
 from engine.features.orders import rows as worklist
 from engine.features.orders.exchange import taking
-from engine.model.clock import SystemClock
-from engine.model.corrections import RowChange
 from engine.model.message import Unmapped
 from engine.model.orders import Asked, OrderLine, Question
+from engine.model.process.clock import SystemClock
+from engine.model.site.corrections import RowChange
 from engine.model.worklist import AskSettings, TakeSettings
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from tests.support import abdm_rows
 from tests.support.command_line import labrelay

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from engine.config.load import load_site
-from engine.runtime.other_history import HEADS_FOLDER, HEADS_NAME
-from engine.store.core.trail_check import heads_in
+from engine.runtime.upkeep.other_history import HEADS_FOLDER, HEADS_NAME
+from engine.store.core.checks.trail_check import heads_in
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "systemd" / "labrelay.service"
@@ -108,7 +108,7 @@ def test_unit_and_installer_agree_on_the_paths() -> None:
     data = Path(paths["DATA"]).name
     assert directives()["StateDirectory"] == [
         f"{data} {data}-anchor"
-    ]  # as `engine.runtime.other_history.folder` names it
+    ]  # as `engine.runtime.upkeep.other_history.folder` names it
     users = (ROOT / "systemd" / "labrelay.sysusers").read_text(encoding="utf-8")
     assert directives()["User"] == ["labrelay"]
     assert re.search(rf'^u labrelay - "[^"]+" {paths["DATA"]}$', users, re.M)
@@ -400,7 +400,7 @@ def test_the_archive_installs_without_network_and_the_earlier_program_comes_back
 
 
 def test_the_head_that_was_logged_last_is_put_at_hand_for_the_start(tmp_path: Path) -> None:
-    """The unit's own command, with a log of this test's: the newest head is what `engine.runtime.other_history`
+    """The unit's own command, with a log of this test's: the newest head is what `engine.runtime.upkeep.other_history`
     reads."""
     (found,) = directives()["ExecStartPre"]
     assert found.startswith("-+/bin/sh -c '")  # as root, for the service may not read the log; and no start fails by it

@@ -13,8 +13,8 @@ from engine.features.abdm.rules.consent_rules import Refusal
 from engine.features.abdm.rules.consents import DataRequest, Period
 from engine.features.abdm.rules.network import Call, Callback, CallbackState, ContextState, GatewayAnswer, Verdict
 from engine.features.abdm.wire.times import written
-from engine.model.clock import Clock, ManualClock
-from engine.store.core.batch import Batch
+from engine.model.process.clock import Clock, ManualClock
+from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.queries.reader import Rows
 from tests.support.abdm_site import FACILITY, destination, person, report

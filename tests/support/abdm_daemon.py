@@ -15,7 +15,7 @@ from engine.features.abdm.rows.patients import Person
 from engine.features.abdm.rules.consents import ConsentState
 from engine.features.abdm.service.service import AbdmService
 from engine.runtime.app import App
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.operation import Priority, operation
 from tests.support.abdm_site import FACILITY, SECRET, entry, offer
 from tests.support.acting_pages import ActingSite, acting_site
 from tests.support.command_line import Ran

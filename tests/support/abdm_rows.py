@@ -11,8 +11,8 @@ from engine.features.abdm.rules.care_contexts import Gone, Hold, Wait
 from engine.features.abdm.rules.consent_rules import Refusal
 from engine.features.abdm.rules.consents import ConsentState
 from engine.features.abdm.rules.network import ContextState, PageState, TransferState
-from engine.model.clock import from_us
-from engine.store.core.batch import Batch
+from engine.model.process.clock import from_us
+from engine.store.core.writing.batch import Batch
 from tests.support.abdm_consents import grant
 from tests.support.abdm_site import FACILITY, person, report
 

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from adapters.clients.http.templated import TemplatedRequests
-from engine.config.destination import kinds
+from engine.config.destinations.destination import kinds
 from engine.features.abdm.client.gateway import Gateway
 from engine.features.abdm.client.pushes import Pushes
 from engine.features.abdm.client.pushes import build as build_pushes
@@ -30,9 +30,9 @@ from engine.features.abdm.rules.links import held
 from engine.features.abdm.rules.network import GatewayAnswer, Verdict
 from engine.features.abdm.service.dispatcher import FLOWS, Dispatcher
 from engine.features.abdm.service.listener import CallbackListener
-from engine.model.clock import Clock, SystemClock, from_us
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.model.process.clock import Clock, SystemClock, from_us
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.journal import Journal
 from tests.support.waiting import until
 from workbench.abdm import AbdmSandbox, Faults, Settings

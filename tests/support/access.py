@@ -14,9 +14,9 @@ from engine.actions.declaring import Verb
 from engine.config.web import WebConfig
 from engine.features.access.service import passwords
 from engine.features.access.service.accounts import Accounts
-from engine.model.actor import Actor
-from engine.model.clock import ManualClock
-from engine.model.permissions import ROLES
+from engine.model.process.clock import ManualClock
+from engine.model.site.actor import Actor
+from engine.model.site.permissions import ROLES
 from engine.store.journal import Journal
 from engine.web.routes import Route
 from tests.support import journals

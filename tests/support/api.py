@@ -18,9 +18,9 @@ from engine.actions.declaring import Verb
 from engine.actions.pause_resume import Switches
 from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
-from engine.mapping.suggestions import Suggestion
-from engine.model.actor import Actor
-from engine.model.permissions import ALL, ROLES, SEEING_PATIENTS, WATCHING, Principal
+from engine.mapping.code_tables.suggestions import Suggestion
+from engine.model.site.actor import Actor
+from engine.model.site.permissions import ALL, ROLES, SEEING_PATIENTS, WATCHING, Principal
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.journal import Journal
 from engine.store.queries.acts import acts_page

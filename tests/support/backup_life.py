@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.model.clock import SystemClock
 from engine.model.outcome import Outcome
+from engine.model.process.clock import SystemClock
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover

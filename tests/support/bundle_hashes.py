@@ -19,7 +19,7 @@ import yaml
 
 from engine.commands.shared.mapping_options import BARE_OPTIONS
 from engine.config.pack import find_pack
-from engine.mapping.inputs import FoundMessage, Mapper, own_time
+from engine.mapping.trying.inputs import FoundMessage, Mapper, own_time
 from engine.model.errors import ContentError
 from engine.model.message import MapContext, Mapped
 from tests.support.corpus import corpus_files, payloads

@@ -15,12 +15,12 @@ from adapters.codecs.astm.options import AstmOptions
 from adapters.codecs.hl7v2 import acknowledgement as hl7v2_ack
 from adapters.codecs.hl7v2 import message as hl7v2
 from adapters.codecs.hl7v2 import mllp
-from engine.model.clock import Clock, SystemClock
 from engine.model.errors import StoreError
 from engine.model.message import Received, Stored
 from engine.model.ports import Format, Link
-from engine.model.reasons import ReasonCode
-from engine.model.receive_memory import ReceiveMemory
+from engine.model.process.clock import Clock, SystemClock
+from engine.model.process.receive_memory import ReceiveMemory
+from engine.model.texts.reasons import ReasonCode
 from engine.receiving.channel import Channel
 from engine.receiving.channel_parts import ChannelSettings
 from engine.receiving.door import Opening

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from engine.model.clock import SystemClock
+from engine.model.process.clock import SystemClock
 
 
 @dataclass

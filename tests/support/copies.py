@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from engine.model.clock import SystemClock
+from engine.model.process.clock import SystemClock
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal import Journal
 from engine.store.recovery.backups import checking, copying, increments, restoring, state_snapshot

@@ -95,7 +95,7 @@ def own_and_captured(*folders: str) -> list[Any]:
 
 def payloads(file: CorpusFile) -> list[bytes]:
     """The messages of a file, unframed and split, as `labrelay map` finds them."""
-    from engine.mapping.inputs import messages_in  # every run of tests reads this module
+    from engine.mapping.trying.inputs import messages_in  # every run of tests reads this module
 
     return [found.payload for found in messages_in(file.path.read_bytes())]
 

@@ -20,8 +20,8 @@ from adapters.destinations import mllp_out
 from adapters.destinations.file_out import file_name
 from engine.model.errors import TransientDeliveryError
 from engine.model.message import Delivery
-from engine.model.reasons import ReasonCode
 from engine.model.spans import TRACEPARENT
+from engine.model.texts.reasons import ReasonCode
 from tests.support.deliveries import delivery, put, transaction, transaction_response
 from tests.support.mllp_peer import CLOSE as HANG_UP
 from tests.support.mllp_peer import SILENCE as SAY_NOTHING

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from engine.mapping.explaining import ENVELOPE
-from engine.mapping.json_text import as_text
-from engine.mapping.trace import Trace
+from engine.mapping.explanations.explaining import ENVELOPE
+from engine.mapping.explanations.trace import Trace
+from engine.mapping.values.json_text import as_text
 
 
 def at(document: Any, pointer: str) -> str:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from engine.model.facts import Facts, as_plain
+from engine.model.content.facts import Facts, as_plain
 
 
 def facts_text(facts: Facts) -> str:

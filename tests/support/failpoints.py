@@ -36,15 +36,15 @@ STEPS = {
     "store a frame": Step("engine.store.operations.append", "store_frame"),
     "store a version": Step("engine.store.operations.polled", "store_polled"),
     "move the cursor": Step("engine.store.operations.polled", "move_cursor"),
-    "answer": Step("adapters.transports.tcp_stream", "TcpStream.write"),
-    "answer a whole block": Step("adapters.transports.tcp_stream", "TcpStream.send"),
+    "answer": Step("adapters.transports.sockets.tcp_stream", "TcpStream.write"),
+    "answer a whole block": Step("adapters.transports.sockets.tcp_stream", "TcpStream.send"),
     # a transaction of the writer, from BEGIN to the hand-over of its results
     "begin": Step("engine.store.journal.upkeep", "StoreUpkeep.begin"),
-    "flush": Step("engine.store.core.batch", "Batch.flush"),  # after it: COMMIT is next
-    "commit": Step("engine.store.core.batch", "Batch.committed"),  # before it: COMMIT has returned
+    "flush": Step("engine.store.core.writing.batch", "Batch.flush"),  # after it: COMMIT is next
+    "commit": Step("engine.store.core.writing.batch", "Batch.committed"),  # before it: COMMIT has returned
     "anchor": Step("engine.store.core.anchor", "Anchor.write"),
     "sync the anchor": Step("engine.store.core.anchor", "Anchor.sync"),
-    "hand over": Step("engine.store.core.writer", "Writer._call"),
+    "hand over": Step("engine.store.core.writing.writer", "Writer._call"),
     "checkpoint": Step("engine.store.journal.upkeep", "StoreUpkeep._run_checkpoint"),
     "close": Step("engine.store.journal.upkeep", "StoreUpkeep.close"),
     # intake

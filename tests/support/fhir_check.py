@@ -2,7 +2,7 @@
 
 `faults(body)` lists what is wrong, one line each; `check_bundle(body)` asserts that there is nothing and returns the
 Bundle for further looks. First the models of `fhir.resources` judge it (R4B, which differs from R4 only in wider
-reference targets among our resources), then what they let pass: `engine.mapping.validity`.
+reference targets among our resources), then what they let pass: `engine.mapping.fhir.validity`.
 """
 
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from typing import Any
 from fhir.resources.R4B import get_fhir_model_class
 from pydantic import ValidationError
 
-from engine.mapping import validity
-from engine.mapping.validity import load
+from engine.mapping.fhir import validity
+from engine.mapping.fhir.validity import load
 
 
 def check_bundle(body: bytes) -> dict[str, Any]:

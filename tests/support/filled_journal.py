@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.model.clock import Clock, SystemClock
+from engine.model.journal.records import Routed
 from engine.model.message import Document, Issue, Received, Unmapped
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
-from engine.model.records import Routed
+from engine.model.process.clock import Clock, SystemClock
+from engine.model.texts.reasons import ReasonCode
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
 from engine.store.operations import append, record_outcome

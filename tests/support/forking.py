@@ -41,7 +41,7 @@ REQUEST_BYTES = 256 * 1024
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 SYNC_FAILS = "sync fails"  # in place of a named step: the N-th sync of a file of SQLite's fails
 NEVER_SYNCS = "never syncs"  # in place of a named step: a journal that commits without a sync
-DAEMON = ("engine.runtime.app", "engine.commands.run", "engine.web.server", "engine.runtime.worker.child")
+DAEMON = ("engine.runtime.app", "engine.commands.daemon.run", "engine.web.server", "engine.runtime.worker.child")
 HAS_WORKERS = re.compile(r"^workers: [1-9]", re.MULTILINE)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from engine.config import registry
-from engine.mapping.structures import field_counts
+from engine.mapping.language.structures import field_counts
 from tests.support.census import NEITHER, REACHED, Census, Fate, Plant
 
 _CODEC = registry.load(registry.WRITERS, "hl7v2")

@@ -19,7 +19,7 @@ from aiohttp import web
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
-from engine.model.clock import Clock
+from engine.model.process.clock import Clock
 
 CLIENT, SECRET = "labrelay", "a secret: /+&=%"
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from engine.model.clock import Clock, ManualClock
 from engine.model.errors import StoreError
+from engine.model.journal.records import Routed
 from engine.model.link_events import Line
 from engine.model.message import Document, Received, Report, Stored
 from engine.model.outcome import Outcome
-from engine.model.records import Routed
+from engine.model.process.clock import Clock, ManualClock
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
 from engine.store.operations import append, record_outcome

@@ -4,13 +4,13 @@ import random
 from functools import partial
 from pathlib import Path
 
-from engine.model.clock import ManualClock
+from engine.model.content.search_keys import Number
+from engine.model.journal.records import Routed
 from engine.model.message import Document, Received
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
-from engine.model.records import Routed
-from engine.model.search_keys import Number
-from engine.store.core.batch import Batch
+from engine.model.process.clock import ManualClock
+from engine.model.texts.reasons import ReasonCode
+from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome, search_index
 from engine.store.operations.outbox import attempts, decisions

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from engine.mapping import Program, load
-from engine.mapping.inputs import Mapper, messages_in
-from engine.mapping.json_text import as_text
-from engine.mapping.message_context import MessageContext
-from engine.mapping.structures import unescape_of
+from engine.mapping.language.structures import unescape_of
+from engine.mapping.message.message_context import MessageContext
+from engine.mapping.trying.inputs import Mapper, messages_in
+from engine.mapping.values.json_text import as_text
 from engine.model.errors import ConfigError
 from engine.model.message import FormatOptions, Issue, MapContext, Mapped, Parsed
 

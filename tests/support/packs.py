@@ -10,10 +10,10 @@ from typing import Any
 
 from engine.config.load import load_site
 from engine.config.pack import find_pack
-from engine.mapping.inputs import messages_in
-from engine.model.clock import SystemClock
+from engine.mapping.trying.inputs import messages_in
 from engine.model.link_events import Block, Frame, LinkFault
 from engine.model.message import Mapped, Stored
+from engine.model.process.clock import SystemClock
 from engine.model.routes import ChannelRoutes, Processed
 from engine.processing.process import process
 from engine.runtime.build import BuiltChannel, build_site

@@ -21,10 +21,8 @@ from engine.delivery.lane_memory import Limits
 from engine.delivery.retry import RetryPolicy
 from engine.delivery.setup import Setup
 from engine.delivery.worker import DestinationWorker
-from engine.model.clock import ManualClock
-from engine.model.downtime_windows import DowntimeCalendar
 from engine.model.errors import ContentError
-from engine.model.journal_views import DeliveryView
+from engine.model.journal.journal_views import DeliveryView
 from engine.model.link_events import Line
 from engine.model.message import (
     Delimiters,
@@ -41,8 +39,10 @@ from engine.model.message import (
     Segment,
     Stored,
 )
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import ManualClock
 from engine.model.routes import ChannelRoutes, Route
+from engine.model.site.downtime_windows import DowntimeCalendar
+from engine.model.texts.reasons import ReasonCode
 from engine.processing.intake import Intake, LargeMessageProcessor
 from engine.processing.process import Processor
 from engine.processing.turns import Named

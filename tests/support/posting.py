@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from adapters.clients.http.exchange import HttpExchange
-from engine.model.clock import ManualClock
 from engine.model.errors import TransientDeliveryError
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import ManualClock
+from engine.model.texts.reasons import ReasonCode
 from tests.support.deliveries import Settings
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

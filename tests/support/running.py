@@ -16,13 +16,8 @@ import orjson
 import yaml
 
 from engine.commands.shared.output import ExitCode
-from engine.model.clock import Clock
-from engine.model.journal_views import (
-    DeliveryView,
-    Filter,
-    MessageView,
-    Trace,
-)
+from engine.model.journal.journal_views import DeliveryView, Filter, MessageView, Trace
+from engine.model.process.clock import Clock
 from engine.runtime import build
 from engine.runtime.app import App
 from engine.store.journal import Journal

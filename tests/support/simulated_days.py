@@ -8,8 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo
 
-from engine.model.journal_views import HourCount
-from engine.model.records import HOUR_PARTS
+from engine.model.journal.journal_views import HourCount
+from engine.model.journal.records import HOUR_PARTS
 from engine.monitoring.usual_gaps import UsualHour, hour_of, is_silent, learn, same_hours
 
 Day = Callable[[date, ZoneInfo, random.Random], list[datetime]]

@@ -21,12 +21,12 @@ import orjson
 import yaml
 
 from engine.config.load import load_site
-from engine.model.clock import SystemClock
 from engine.model.errors import LabRelayError
-from engine.model.journal_views import Filter
+from engine.model.journal.journal_views import Filter
 from engine.model.message import Stored
-from engine.model.reasons import ReasonCode
-from engine.model.units import HostPort
+from engine.model.process.clock import SystemClock
+from engine.model.texts.reasons import ReasonCode
+from engine.model.texts.units import HostPort
 from engine.processing.process import process
 from engine.runtime.build import build_site
 from engine.store.journal import Journal

@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from engine.config.secrets import Secret
+from engine.config.reading.secrets import Secret
 from engine.config.web import WebConfig
 from engine.features.access.config import AccessConfig, OidcConfig
-from engine.model.units import HostPort
+from engine.model.texts.units import HostPort
 from tests.support import identity_provider
 from tests.support.access import Browser, Site, site
 from tests.support.identity_provider import CLIENT, Provider

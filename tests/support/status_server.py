@@ -14,8 +14,8 @@ from engine.actions.declaring import Verb
 from engine.config.web import WebConfig
 from engine.features.access.service.accounts import Accounts
 from engine.features.todo.rules import listed
-from engine.model.clock import Clock
-from engine.model.units import HostPort
+from engine.model.process.clock import Clock
+from engine.model.texts.units import HostPort
 from engine.monitoring.ends import Ends
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.todo import Todo

@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
-from engine.model.link_words import fault_words
-from engine.model.phrases import Phrase
-from engine.model.reasons import ReasonCode
+from engine.model.texts.link_words import fault_words
+from engine.model.texts.phrases import Phrase
+from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.snapshot.channels import (
     ChannelSnapshot,
     DestinationSnapshot,

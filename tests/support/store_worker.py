@@ -29,11 +29,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from engine.model.clock import SystemClock
 from engine.model.errors import StoreError
+from engine.model.journal.records import Routed
 from engine.model.message import Document, Received
 from engine.model.outcome import Outcome
-from engine.model.records import Routed
+from engine.model.process.clock import SystemClock
 from engine.store.core import migrate
 from engine.store.journal import Journal, upkeep
 from engine.store.journal.starting import recover

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.config.load import load_site
-from engine.model.clock import SystemClock
 from engine.model.message import Delivery, Stored
 from engine.model.packing import unpack
+from engine.model.process.clock import SystemClock
 from engine.model.routes import Processed
 from engine.runtime.build import BuiltSite, build_destination, build_site
 from engine.runtime.supervisor import Supervisor

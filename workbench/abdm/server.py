@@ -29,7 +29,7 @@ import orjson
 from aiohttp import hdrs, web
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from engine.model.clock import Clock
+from engine.model.process.clock import Clock
 from engine.web.guard import from_another_site, host_allowed
 from workbench.abdm.app import App
 from workbench.abdm.callbacks import Callback, Callbacks, may_be_called

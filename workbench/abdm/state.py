@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from engine.model.clock import Clock, SystemClock
+from engine.model.process.clock import Clock, SystemClock
 from workbench.abdm.people import PEOPLE, Person
 from workbench.errors import GatewayRefusalError
 

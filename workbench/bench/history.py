@@ -9,14 +9,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from engine.model.clock import SystemClock
+from engine.model.content.search_keys import Number
+from engine.model.journal.records import Routed
 from engine.model.message import Document, Received, Report
 from engine.model.outcome import Outcome
 from engine.model.packing import Packer
-from engine.model.reasons import ReasonCode
-from engine.model.records import Routed
-from engine.model.search_keys import Number
-from engine.store.core.batch import Batch
+from engine.model.process.clock import SystemClock
+from engine.model.texts.reasons import ReasonCode
+from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
 from engine.store.operations import append, record_outcome, search_index

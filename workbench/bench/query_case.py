@@ -18,13 +18,13 @@ from typing import Any
 
 from engine.config import registry
 from engine.features.orders import rows as worklist
-from engine.model.clock import SystemClock
 from engine.model.message import FormatOptions
 from engine.model.orders import AnswerContext, Asked, Question
 from engine.model.ports import Dialogue, Format
+from engine.model.process.clock import SystemClock
 from engine.model.worklist import AskSettings
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
 from workbench.bench.box import is_noisy, percentile, report, spread

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from engine.features.orders import rows as worklist
-from engine.model.clock import SystemClock
 from engine.model.orders import OrderedPatient, OrderLine
+from engine.model.process.clock import SystemClock
 from engine.model.worklist import ResultOf, TakeSettings
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
 

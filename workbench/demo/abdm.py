@@ -20,7 +20,7 @@ import yaml
 from engine.config.load import Site, load_site
 from engine.features.abdm.config.destination import found_in
 from engine.model.errors import LabRelayError
-from engine.model.units import HostPort
+from engine.model.texts.units import HostPort
 from workbench.abdm import Settings
 from workbench.abdm.people import PEOPLE
 from workbench.demo.parts import Part, command_for, labrelay, listens, play, refuse_taken

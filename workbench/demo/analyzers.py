@@ -9,7 +9,7 @@ from itertools import chain
 from zoneinfo import ZoneInfo
 
 from engine.config.channel import ChannelConfig
-from engine.model.units import HostPort
+from engine.model.texts.units import HostPort
 from workbench.simulator.dialogue import Dialogue
 from workbench.simulator.packs import Model
 from workbench.simulator.play import Analyzer as Simulated

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.config.load import Site
-from engine.config.source import TcpPart
+from engine.config.sources.source import TcpPart
 from engine.model.errors import LabRelayError
-from engine.model.units import HostPort
+from engine.model.texts.units import HostPort
 
 START_WITHIN_S = 30.0
 STOP_WITHIN_S = 12.0

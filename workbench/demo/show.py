@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.config.load import Site
-from engine.config.source import TcpPart
+from engine.config.sources.source import TcpPart
 from engine.model.errors import LabRelayError
 from workbench.demo import trouble
 from workbench.demo.analyzers import Analyzer

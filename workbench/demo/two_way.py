@@ -12,7 +12,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from engine.config.load import Site, load_site
-from engine.model.units import HostPort
+from engine.model.texts.units import HostPort
 from workbench.demo.parts import Part, command_for, labrelay, listens, play, refuse_taken
 from workbench.simulator.asking import AskingAnalyzer, find_asker
 from workbench.simulator.dialogue import Dialogue

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
-from engine.model.units import HostPort
+from engine.model.texts.units import HostPort
 
 VT, END = b"\x0b", b"\x1c\r"
 ANSWER_WITHIN_S = 30.0

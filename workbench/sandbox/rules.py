@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from engine.mapping.r4 import CODES, ELEMENTS, Element
+from engine.mapping.fhir.r4 import CODES, ELEMENTS, Element
 from engine.model.tables import table_lines
 from workbench.errors import RefusalError
 

@@ -31,7 +31,7 @@ import orjson
 from aiohttp import hdrs, web
 from pydantic import ValidationError
 
-from engine.model.clock import Clock, SystemClock
+from engine.model.process.clock import Clock, SystemClock
 from engine.web.guard import from_another_site, host_allowed, machine_allowed
 from workbench.errors import MalformedError, RefusalError
 from workbench.sandbox.bundle import Interaction, Interactions, Result, read_request

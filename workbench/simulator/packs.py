@@ -12,7 +12,7 @@ from typing import Any
 from engine.config import registry
 from engine.config.pack import pack_folders, read_pack
 from engine.config.site import search_path
-from engine.mapping.inputs import ASTM, HL7, messages_in
+from engine.mapping.trying.inputs import ASTM, HL7, messages_in
 from engine.model.errors import LabRelayError
 from workbench.simulator.panels import STANDARD, STANDARD_TIMES, Writing
 from workbench.simulator.texts import SHAPES

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol, cast
 
-from engine.model.units import HostPort
+from engine.model.texts.units import HostPort
 
 OPEN_WITHIN_S = 10.0
 PEER_WITHIN_S = 60.0  # how long a listening analyzer waits for its peer

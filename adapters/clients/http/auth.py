@@ -12,8 +12,8 @@ from adapters.clients.http.oauth2 import OAuth2
 from adapters.clients.http.server_time import ServerTime
 from adapters.clients.http.settings import BasicAuth
 from adapters.codecs.signatures import HEADER, sign
-from engine.model.clock import Clock
 from engine.model.errors import ConfigError
+from engine.model.process.clock import Clock
 
 
 def log_in_of(name: str, config: log_in.Config, clock: Clock) -> log_in.LogIn | None:

@@ -41,11 +41,11 @@ from adapters.clients.http.server_time import http_date
 from adapters.clients.http.settings import Tls
 from adapters.clients.reach import reach
 from adapters.clients.tls import cause_of, tls_context
-from engine.model.clock import Clock
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import Delivery
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import Clock
 from engine.model.spans import TRACEPARENT
+from engine.model.texts.reasons import ReasonCode
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 MAX_STATUS_ANSWER_BYTES = 64 * 1024  # where the status is what counts

@@ -12,7 +12,7 @@ from yarl import URL
 
 from adapters.clients.http.settings import BasicAuth, Secret, Tls
 from engine.model.errors import ConfigError, DestinationDownError
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 LARGE_BODY_BYTES = 1024 * 1024  # above it, a digest is made beside the event loop
 

@@ -48,9 +48,9 @@ from adapters.clients.http.exchange import HttpExchange, Server, retry_after_sec
 from adapters.clients.http.log_in import OAuth2Auth, revealed
 from adapters.clients.http.server_time import ServerTime
 from adapters.clients.http.settings import Tls
-from engine.model.clock import Clock
 from engine.model.errors import DeliveryError, DestinationDownError, TransientDeliveryError
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import Clock
+from engine.model.texts.reasons import ReasonCode
 
 logger = logging.getLogger("labrelay.delivery")
 

@@ -27,7 +27,7 @@ from yarl import URL
 
 from adapters.clients.tls import cause_of
 from engine.model.errors import TransientDeliveryError
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.model.values import value
 
 

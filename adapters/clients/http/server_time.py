@@ -7,7 +7,7 @@ without a time server behind its firewall. The server checks them by its own clo
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-from engine.model.clock import Clock
+from engine.model.process.clock import Clock
 
 TOLERATED_S = 20.0  # a header of whole seconds, and the way of the answer
 BELIEVED_YEARS = range(2020, 2200)

@@ -11,10 +11,10 @@ from adapters.clients.http.auth import log_in_of
 from adapters.clients.http.exchange import NOT_TAKEN, HttpClient, HttpExchange, Server
 from adapters.clients.http.log_in import Config
 from adapters.clients.http.settings import Secret
-from engine.model.clock import Clock
 from engine.model.errors import ConfigError, DestinationDownError, RefusedDeliveryError
-from engine.model.reasons import ReasonCode
-from engine.model.templates import filled
+from engine.model.process.clock import Clock
+from engine.model.texts.reasons import ReasonCode
+from engine.model.texts.templates import filled
 
 MEDIA = {"json": "application/json", "form": "application/x-www-form-urlencoded", "text": "text/plain; charset=utf-8"}
 
@@ -25,7 +25,7 @@ class Header(Protocol):
 
 
 class Settings(Config, Protocol):
-    """As `engine.config.templated_request.TemplatedRequest`."""
+    """As `engine.config.destinations.templated_request.TemplatedRequest`."""
 
     method: str
     header: Header | None

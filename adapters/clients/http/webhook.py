@@ -10,9 +10,9 @@ from typing import Protocol
 from adapters.clients.http.exchange import HttpClient, HttpExchange, Server
 from adapters.clients.http.settings import Secret, Tls
 from adapters.codecs import signatures
-from engine.model.clock import Clock
 from engine.model.errors import ConfigError, DestinationDownError
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import Clock
+from engine.model.texts.reasons import ReasonCode
 
 
 class Settings(Protocol):

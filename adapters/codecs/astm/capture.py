@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from adapters.codecs.astm.frames import ENQ, EOT, ETB, ETX, NAK, STX, checksum
 from adapters.codecs.astm.messages import MessageAssembler, holds_header, may_be_joined, split
 from engine.model.errors import ContentError
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 _FRAME = re.compile(rb"\x02([^\x02\x03\x17]*[\x03\x17])([0-9A-Fa-f]{2})?")
 _LINE_CONTROL = re.compile(rb"[\x04\x05\x06\x15]+")

@@ -39,8 +39,8 @@ from adapters.codecs.astm.text import (
 from adapters.codecs.minutes import to_the_minute
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, FormatOptions, Group, Header, Issue, Parsed, Segment
-from engine.model.reasons import ReasonCode
 from engine.model.tables import table_lines
+from engine.model.texts.reasons import ReasonCode
 
 __all__ = ["FIELDS", "components", "header", "parse", "repetitions", "split", "text_of_capture", "unescape"]
 

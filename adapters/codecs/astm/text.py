@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 BLANKS = "\0\n\r\t "  # characters without meaning before a record
 CONTROL_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # what no FHIR string may hold

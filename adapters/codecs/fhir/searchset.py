@@ -21,7 +21,7 @@ from adapters.codecs import json_tree
 from adapters.codecs.fhir.outcome import reasons
 from adapters.codecs.json_places import DECODER, items, members, skip
 from engine.model.errors import ContentError
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 SYSTEM = "urn:labrelay:polled"  # of the identifier of a message: type, id and version of its resource
 ORDERS = ("ServiceRequest", "Task")

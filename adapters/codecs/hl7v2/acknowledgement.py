@@ -20,7 +20,7 @@ from adapters.codecs.hl7v2.batch import Envelope, envelope
 from adapters.codecs.hl7v2.text import escape
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 MAX_ECHO = 1000  # characters of one field that are sent back; no name of an application is longer
 

@@ -7,7 +7,7 @@ ignored, because a wrong letter in a name is worse than a message that waits for
 
 from engine.model.errors import ContentError
 from engine.model.message import Issue
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 UNDECLARED = ""  # MSH-18 says nothing: the channel's list decides
 

@@ -29,7 +29,7 @@ from adapters.codecs.hl7v2.header import (
 from adapters.codecs.hl7v2.text import components, repetitions, subcomponents, unescape
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, FormatOptions, Issue, Parsed, Segment
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 __all__ = ["GRAMMARS", "components", "header", "parse", "repetitions", "split", "subcomponents", "unescape"]
 

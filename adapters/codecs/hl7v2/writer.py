@@ -28,8 +28,8 @@ from adapters.codecs.hl7v2.grammar import GRAMMARS, GroupGrammar, structure_for
 from adapters.codecs.hl7v2.text import LINE_BREAK, escape
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, Group, Issue, Segment
-from engine.model.reasons import ReasonCode
 from engine.model.tables import table_lines
+from engine.model.texts.reasons import ReasonCode
 
 __all__ = ["component_types", "field_types", "path_problem"]  # for the check of mappings, beside what is here
 

@@ -22,7 +22,7 @@ from adapters.codecs.text.reading import TextReader
 from engine.model.errors import ContentError
 from engine.model.link_events import Block, Frame, LinkFault, SessionEnd
 from engine.model.message import FormatOptions, Header, Issue, Parsed
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 __all__ = ["TextFormat", "build", "read_layout"]
 

@@ -18,7 +18,7 @@ SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 
 
 class Node(Protocol):
-    """The part of `engine.config.yaml_nodes.Node` that the reader needs."""
+    """The part of `engine.config.reading.yaml_nodes.Node` that the reader needs."""
 
     kind: str
     value: str

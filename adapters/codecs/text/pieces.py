@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from adapters.codecs.text.layout_language import Fields, Lines, Rows
 from engine.model.errors import ContentError
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 # Of one text. Analyzers send some hundred pieces; a regular expression's time grows faster than the line it looks at.
 MAX_PIECES = 10_000

@@ -14,7 +14,7 @@ from adapters.codecs.text.pieces import Piece
 from adapters.codecs.text.tree import Record, Tree
 from engine.model.errors import ContentError
 from engine.model.message import Issue
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 _COMMA_NUMBER = re.compile(r"[<>=~+-]{0,2} ?[+-]?[0-9]+,[0-9]+")
 _POINT_NUMBER = re.compile(r"[<>=~+-]{0,2} ?[0-9]{1,3}\.[0-9]{3}")  # 1.025 or one thousand and twenty-five

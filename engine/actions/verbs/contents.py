@@ -18,9 +18,9 @@ from engine.actions.declaring import Declared, NoArguments, Purpose, RowNumber, 
 from engine.actions.running_site import Result, RunningSite, known
 from engine.actions.selection import chunks
 from engine.actions.underway import Acts
+from engine.model.content.search_keys import MAX_LENGTH, folded
 from engine.model.errors import LabRelayError, RefusedError, StoreError
-from engine.model.permissions import ACTING, ADMINISTERING, LOOKING, SEEING_PATIENTS, Permission
-from engine.model.search_keys import MAX_LENGTH, folded
+from engine.model.site.permissions import ACTING, ADMINISTERING, LOOKING, SEEING_PATIENTS, Permission
 from engine.store.lifecycle import erasure
 from engine.store.operations import audit
 from engine.store.queries.messages import lanes_of

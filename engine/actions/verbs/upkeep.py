@@ -8,8 +8,8 @@ from engine.actions.control import Request
 from engine.actions.declaring import Declared, NoArguments
 from engine.actions.pause_resume import SwitchOrder, target_of
 from engine.actions.running_site import Result, RunningSite
-from engine.config.changes import changes
-from engine.model.permissions import ACTING, ADMINISTERING, CHANGING, LOOKING
+from engine.config.findings.changes import changes
+from engine.model.site.permissions import ACTING, ADMINISTERING, CHANGING, LOOKING
 from engine.store.journal import keys
 from engine.store.lifecycle import key_rotation
 from engine.store.operations import audit
@@ -32,7 +32,7 @@ class Reload(NoArguments):
 
 @ACTS.act("reload", CHANGING, api="read the configuration again; a dry run says what that changes")
 async def reload(site: RunningSite, request: Request, asked: Reload) -> Result:
-    """``changes``: what it changes, or would, as `engine.config.changes` has it."""
+    """``changes``: what it changes, or would, as `engine.config.findings.changes` has it."""
     before = site.app.parts.built.site
     if asked.dry_run:
         built, found = await site.app.anew()

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from engine.config.load import Site
 from engine.feature import Hook
-from engine.model.health import Line
+from engine.model.site.health import Line
 
 ELSEWHERE: Hook[Callable[[Site], Awaitable[Sequence[Line]]]] = Hook("elsewhere")
 

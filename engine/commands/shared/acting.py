@@ -16,8 +16,8 @@ import click
 from engine.commands.shared import selecting
 from engine.commands.shared.output import ExitCode, Form, form_option, on_terminal, say, show_document
 from engine.commands.shared.session import Session, consent, pass_session
-from engine.model.clock import SystemClock
 from engine.model.errors import ConfigError, LabRelayError, UnreachableError
+from engine.model.process.clock import SystemClock
 
 if TYPE_CHECKING:
     from engine.actions.selection import Selection
@@ -163,7 +163,7 @@ def without_daemon(session: Session, verb: str, args: dict[str, Any], content: b
     from engine.actions.pause_resume import Switches
     from engine.actions.running_site import RunningSite
     from engine.actions.underway import Acts
-    from engine.model.actor import of_this_process
+    from engine.model.site.actor import of_this_process
     from engine.store.journal import Journal
 
     session.raise_if_closed()

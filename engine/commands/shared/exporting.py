@@ -24,14 +24,9 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 from engine.commands.shared.output import SCHEMA_VERSION, to_json
 from engine.commands.shared.session import consent
 from engine.model.errors import ErasedError, StoreError
-from engine.model.journal_views import (
-    AttemptView,
-    DeliveryView,
-    Filter,
-    MessageView,
-)
-from engine.store.core.durable import write_atomically, write_without_log
-from engine.store.core.ownership import as_given
+from engine.model.journal.journal_views import AttemptView, DeliveryView, Filter, MessageView
+from engine.store.core.files.durable import write_atomically, write_without_log
+from engine.store.core.files.ownership import as_given
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.messages import deliveries_of, messages_page
 from engine.views.messages import ATTEMPT as ATTEMPT_VIEW

@@ -20,9 +20,9 @@ from engine.commands.shared.exporting import PAGE_WITH_CONTENTS, new_text, paylo
 from engine.commands.shared.output import SCHEMA_VERSION, to_json
 from engine.config.site import search_path
 from engine.diagnostics.deidentified import KEY_BYTES, QUARTER, Deidentifier, Survey
-from engine.model.clock import from_us
 from engine.model.errors import UnknownFormatError
-from engine.model.journal_views import Filter, MessageView
+from engine.model.journal.journal_views import Filter, MessageView
+from engine.model.process.clock import from_us
 from engine.store.queries.messages import each_message, message_if
 from engine.views.messages import MESSAGE
 

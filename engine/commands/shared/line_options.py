@@ -14,10 +14,10 @@ import click
 from pydantic import TypeAdapter, ValidationError
 
 from engine.config import registry
-from engine.config.source import source_type
+from engine.config.sources.source import source_type
 from engine.model.errors import LabRelayError
 from engine.model.ports import StreamHandler, Transport
-from engine.model.units import parse_host_port
+from engine.model.texts.units import parse_host_port
 from engine.runtime.sources import why_not_open
 
 F = TypeVar("F", bound=Callable[..., Any])

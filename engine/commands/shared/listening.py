@@ -29,12 +29,12 @@ from engine.commands.shared.output import SCHEMA_VERSION, Form, say, to_json
 from engine.config import registry
 from engine.diagnostics.lines.look import Inspection, Remark, look
 from engine.diagnostics.lines.marks import Kind, Mark, Marks
-from engine.mapping.capture import NDJSON, CapturedBytes, Direction, line_of
-from engine.model import signs
-from engine.model.clock import from_us
+from engine.mapping.trying.capture import NDJSON, CapturedBytes, Direction, line_of
 from engine.model.errors import LabRelayError
 from engine.model.link_events import Block, Frame, LinkEvent, LinkFault
 from engine.model.ports import Stream
+from engine.model.process.clock import from_us
+from engine.model.texts import signs
 from engine.views.text import printable
 
 QUIET_S = 0.15  # bytes closer together than this are shown as one run

@@ -7,7 +7,7 @@ from typing import Self
 import click
 
 from engine.commands.shared.output import say
-from engine.model.priority import give_way
+from engine.model.process.priority import give_way
 
 LINE_EVERY_S = 10.0
 

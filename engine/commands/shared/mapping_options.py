@@ -18,12 +18,12 @@ from engine.commands.shared.session import Session
 from engine.config.site import mapping_path
 from engine.mapping.hold_rules.expecting import StatedHistory, would_hold
 from engine.mapping.hold_rules.rules import HoldRules
-from engine.mapping.inputs import ASTM, FoundMessage, Mapper, messages_in
 from engine.mapping.program import Program
 from engine.mapping.shipped import refusal
+from engine.mapping.trying.inputs import ASTM, FoundMessage, Mapper, messages_in
 from engine.model.errors import ConfigError, ContentError
+from engine.model.journal.records import HoldReason
 from engine.model.message import FormatOptions, MapContext, Mapped, Parsed
-from engine.model.records import HoldReason
 from engine.processing.formats import format_of
 
 if TYPE_CHECKING:
@@ -290,8 +290,8 @@ class ChannelMapper(Mapper):
         """
         if not self.given:
             return
-        from engine.mapping.rules import POLICIES
-        from engine.model.spelling import did_you_mean
+        from engine.mapping.language.rules import POLICIES
+        from engine.model.texts.spelling import did_you_mean
 
         programs = {program.name: program for program in (*self.programs(), *self._programs.values())}
         for one in messages:
@@ -327,7 +327,7 @@ class ChannelMapper(Mapper):
             when = route.when
             if when is None or when(parsed):
                 if route.filtered:
-                    from engine.model.reasons import ReasonCode
+                    from engine.model.texts.reasons import ReasonCode
 
                     raise ContentError(ReasonCode.FILTERED, "a route says that such messages are not wanted")
                 if route.mapping is not None:

@@ -205,7 +205,7 @@ def _text(answers: Answers) -> str:
 
 def _backup(folder: Path | None, data: Path, file: Path) -> None:
     """Make the folder for backups, of the owner of the data; say what is missing."""
-    from engine.store.core.ownership import give_to_owner
+    from engine.store.core.files.ownership import give_to_owner
     from engine.store.recovery.backups import recovery_point
 
     if folder is None:

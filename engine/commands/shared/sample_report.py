@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from engine.commands.shared.sampling import NO_MESSAGE, Sample, Sampler, files_in
-from engine.mapping.gaps import (
+from engine.mapping.code_tables.gaps import (
     ColumnsOf,
     MissingCode,
     columns_in,

@@ -21,17 +21,17 @@ from pydantic import ValidationError
 from engine.commands.shared import hl7_structures
 from engine.commands.shared.mapping_options import ChannelMapper, channel_mapper, held_by
 from engine.diagnostics.packs import Pack, packs, recognise
-from engine.mapping.facts import facts_of
-from engine.mapping.gaps import Tally
-from engine.mapping.inputs import HL7, FoundMessage, messages_in
+from engine.mapping.code_tables.gaps import Tally
+from engine.mapping.code_tables.tables import Table
+from engine.mapping.explanations.trace import Trace
+from engine.mapping.language.targets import FHIR
+from engine.mapping.message.facts import facts_of
 from engine.mapping.program import Program
 from engine.mapping.shipped import refusal
-from engine.mapping.tables import Table
-from engine.mapping.targets import FHIR
-from engine.mapping.trace import Trace
+from engine.mapping.trying.inputs import HL7, FoundMessage, messages_in
 from engine.model.errors import ContentError
 from engine.model.message import Issue, Parsed
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.views.view import picked
 
 if TYPE_CHECKING:
@@ -350,9 +350,9 @@ MOST = 20  # reported errors of a document
 def departures(body: bytes) -> list[str]:
     """The errors of the models in a serialised resource, each once: ``entry.2.Observation.status: missing``.
 
-    A body that is no JSON object is not checked here: `engine.mapping.validity` reports it.
+    A body that is no JSON object is not checked here: `engine.mapping.fhir.validity` reports it.
     """
-    from engine.mapping.validity import load
+    from engine.mapping.fhir.validity import load
 
     try:
         content = load(body)

@@ -14,12 +14,12 @@ import click
 from engine.commands.shared.completing import channel_names, destination_names, some_of
 from engine.commands.shared.output import say
 from engine.commands.shared.session import Session
-from engine.model import clock
 from engine.model.errors import ConfigError, LabRelayError
-from engine.model.journal_views import Filter
-from engine.model.reasons import ReasonCode
-from engine.model.records import LETTER_STATES, MessageState
-from engine.model.units import parse_duration
+from engine.model.journal.journal_views import Filter
+from engine.model.journal.records import LETTER_STATES, MessageState
+from engine.model.process import clock
+from engine.model.texts.reasons import ReasonCode
+from engine.model.texts.units import parse_duration
 from engine.store.queries.contents import why_absent
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.messages import trace_of
@@ -55,7 +55,7 @@ def word(words: Sequence[str], all_of_them: str = "") -> Callable[[str], str]:
 
     def convert(given: str) -> str:
         if given.lower() not in known:
-            from engine.model.spelling import did_you_mean
+            from engine.model.texts.spelling import did_you_mean
 
             near = did_you_mean(given, words)
             raise click.BadParameter(f"{given!r} is not known{f'; {near}' if near else '.'} {all_of_them}")
@@ -208,7 +208,7 @@ def raise_if_unknown(session: Session, *, channel: str | None = None, destinatio
     """
     if (channel is None and destination is None) or session.is_closed:
         return
-    from engine.model.spelling import did_you_mean
+    from engine.model.texts.spelling import did_you_mean
 
     with session.reader() as reader:
         known = {

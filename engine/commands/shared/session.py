@@ -20,7 +20,7 @@ from engine.model.errors import ConfigError, IntegrityError, RefusedError, Store
 
 if TYPE_CHECKING:
     from engine.config.load import Site
-    from engine.model.corrections import Correction
+    from engine.model.site.corrections import Correction
     from engine.store.integrity.rollback import Witness
     from engine.store.queries.reader import Reader
 
@@ -65,7 +65,7 @@ class Session:
             RefusedError: root may not take the owner's account here.
             StoreError: a file in it is not the owner's own.
         """
-        from engine.store.core.ownership import act_as_owner
+        from engine.store.core.files.ownership import act_as_owner
 
         act_as_owner(self._data_folder)
         return self._own_data
@@ -78,21 +78,21 @@ class Session:
 
     @cached_property
     def _own_data(self) -> Path:
-        from engine.store.core.ownership import raise_if_foreign
+        from engine.store.core.files.ownership import raise_if_foreign
 
         raise_if_foreign(self._data_folder)
         return self._data_folder
 
     def act_as_service(self) -> None:
         """Root becomes the owner of the data folder, for good."""
-        from engine.store.core.ownership import act_as_owner
+        from engine.store.core.files.ownership import act_as_owner
 
         act_as_owner(self._data_folder, for_good=True)
 
     @property
     def journal(self) -> Path:
         """The journal's file, which may not exist yet."""
-        from engine.model.records import JOURNAL_NAME
+        from engine.model.journal.records import JOURNAL_NAME
 
         return self.data / JOURNAL_NAME
 
@@ -108,7 +108,7 @@ class Session:
 
     def corrected(self, site: "Site") -> "Site":
         """A configuration of files with the corrections of code tables. Raises IntegrityError: one is damaged."""
-        from engine.model.corrections import in_force
+        from engine.model.site.corrections import in_force
 
         return replace(site, corrections=in_force(self.corrections))
 
@@ -119,7 +119,7 @@ class Session:
         Raises:
             IntegrityError: one of them is damaged.
         """
-        from engine.store.core.ownership import for_a_while
+        from engine.store.core.files.ownership import for_a_while
         from engine.store.queries.acts import list_corrections
 
         try:
@@ -186,7 +186,7 @@ class Session:
 
     def elsewhere(self, journal_id: bytes) -> "list[Witness]":
         """Witnesses of the journal outside of its data folder; none where the configuration cannot be read."""
-        from engine.runtime.other_history import OtherPlaces
+        from engine.runtime.upkeep.other_history import OtherPlaces
 
         try:
             asked = OtherPlaces(self.load(require_secrets=False).config)
@@ -210,7 +210,7 @@ class Session:
     ) -> dict[str, Any]:
         """`call`; a daemon that is starting has the data folder and takes no request yet: it is waited for."""
         from engine.diagnostics.examine import is_locked
-        from engine.store.core.lock import LOCK_NAME
+        from engine.store.core.files.lock import LOCK_NAME
 
         until = time.monotonic() + START_S
         while True:

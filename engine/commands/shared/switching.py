@@ -12,10 +12,10 @@ from engine.commands.shared.completing import target_names
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.selecting import reason_option, sure_options
 from engine.commands.shared.session import Session, consent, pass_session
-from engine.model.clock import from_us
 from engine.model.errors import RefusedError, UnreachableError
-from engine.model.records import Target
-from engine.model.units import duration_text
+from engine.model.journal.records import Target
+from engine.model.process.clock import from_us
+from engine.model.texts.units import duration_text
 from engine.views.text import cell
 
 F = TypeVar("F", bound=Callable[..., Any])

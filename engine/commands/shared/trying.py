@@ -29,12 +29,12 @@ import orjson
 
 from engine.commands.shared.mapping_options import ChannelMapper, channel_mapper, mapper_for
 from engine.commands.shared.session import Session
-from engine.mapping.explaining import Leaf
-from engine.mapping.inputs import FoundMessage
+from engine.mapping.explanations.explaining import Leaf
+from engine.mapping.explanations.trace import Trace
 from engine.mapping.program import Program
-from engine.mapping.trace import Trace
+from engine.mapping.trying.inputs import FoundMessage
 from engine.model.errors import ConfigError, ContentError
-from engine.model.priority import give_way
+from engine.model.process.priority import give_way
 from engine.views.document_lines import lines_of, pointer_of
 
 GIVES_WAY = 10  # nice: analyzers are answered on the same machine

@@ -1,7 +1,7 @@
 """Every verb with its line of help and its group, read from the modules' text: nothing is imported for it.
 
-A module of `engine/commands`, or of the folder ``commands`` of a feature, that has a name ``command`` is a verb; one
-whose name begins with ``_`` is shared by its neighbours. Its constant ``GROUP`` is one of `GROUPS`; with
+A module of `engine/commands`, of a folder there, or of a feature's folder ``commands`` that has a name ``command`` is a
+verb; one whose name begins with ``_`` is shared by its neighbours. Its constant ``GROUP`` is one of `GROUPS`; with
 ``RARE = True`` the verb is not on the first screen of help.
 
 Short texts that `labrelay help TOPIC` prints.
@@ -19,6 +19,8 @@ import click
 from engine.commands.shared.output import EXIT_WORDS
 
 ENGINE = Path(__file__).parents[2]
+PLACES = ("commands/[!_]*.py", "commands/*/[!_]*.py", "features/*/commands/[!_]*.py")
+NO_VERBS = ("shared", "topics")  # folders of `engine/commands`
 GROUPS = ("start", "every day", "when something is wrong", "mapping", "upkeep", "for developers")
 
 
@@ -33,9 +35,8 @@ class Verb(NamedTuple):
 @cache
 def verb_files() -> dict[str, Path]:
     """Name of a verb -> its module."""
-    folders = (ENGINE / "commands", *ENGINE.glob("features/*/commands"))
-    found = {path.stem.replace("_", "-"): path for folder in folders for path in folder.glob("[!_]*.py")}
-    return dict(sorted(found.items()))
+    files = (path for place in PLACES for path in ENGINE.glob(place) if path.parent.name not in NO_VERBS)
+    return dict(sorted((path.stem.replace("_", "-"), path) for path in files))
 
 
 def module_of(path: Path) -> str:

@@ -11,16 +11,12 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from engine.commands.topics.tables import cell, code, rows
-from engine.config import (
-    channel,
-    destination,
-    destination_auth,
-    destination_base,
-    downtime,
-    keeping,
-    pack,
-    problems,
-    sitewide,
+from engine.config import channel, keeping, pack, sitewide, tls, web
+from engine.config.destinations import destination, destination_auth, destination_base, downtime
+from engine.config.reading import problems
+from engine.config.reading.documented import KeyHelp
+from engine.config.reading.problems import alternatives, description, words
+from engine.config.sources import (
     source,
     source_folder,
     source_http,
@@ -28,13 +24,9 @@ from engine.config import (
     source_serial,
     source_tee,
     source_text,
-    tls,
-    web,
 )
-from engine.config.documented import KeyHelp
-from engine.config.problems import alternatives, description, words
 from engine.feature import Hook
-from engine.model.units import HostPort, duration_text, size_text
+from engine.model.texts.units import HostPort, duration_text, size_text
 
 INTRODUCTION = """\
 # Keys

@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Iterator
 
 from engine.commands.topics.tables import code, rows
-from engine.config import destination, registry, source
+from engine.config import registry
+from engine.config.destinations import destination
 from engine.config.layouts import layout_files
+from engine.config.sources import source
 from engine.mapping.functions import FUNCTIONS
 
 

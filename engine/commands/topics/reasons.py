@@ -1,7 +1,7 @@
 """The reason codes."""
 
 from engine.commands.topics.tables import code, rows
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 INTRODUCTION = """\
 # Reason codes

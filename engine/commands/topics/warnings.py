@@ -1,8 +1,8 @@
 """The warning codes."""
 
 from engine.commands.topics.tables import code, rows
-from engine.model import reasons
 from engine.model.tables import table_lines
+from engine.model.texts import reasons
 
 INTRODUCTION = """\
 # Warning codes

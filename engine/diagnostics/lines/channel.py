@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Mapping
 
-from engine.config.source import kind_over, presets
+from engine.config.sources.source import kind_over, presets
 from engine.diagnostics.lines.guess import ASTM, Confidence, Guess
 
 # MSH-9.1 -> the shipped mapping; of a kind that is not here, results are the likeliest thing to come.

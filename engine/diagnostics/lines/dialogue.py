@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from engine.diagnostics.lines.marks import Kind, Mark, Marks
-from engine.model.signs import name
+from engine.model.texts.signs import name
 from engine.store.operations.line_trace import LineEntry, LineWay
 
 _WAYS = {LineWay.IN: "in", LineWay.OUT: "out"}

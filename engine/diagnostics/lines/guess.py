@@ -17,7 +17,7 @@ from engine.diagnostics.lines.frames import CHANGED_LINE_ENDS, OTHER_SUMS, Sum
 from engine.diagnostics.lines.look import Inspection, look
 from engine.diagnostics.lines.marks import Kind
 from engine.diagnostics.packs import Pack, recognise
-from engine.mapping.capture import CapturedBytes
+from engine.mapping.trying.capture import CapturedBytes
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Parsed
 

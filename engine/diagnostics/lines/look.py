@@ -14,7 +14,7 @@ from engine.diagnostics.lines.frames import CHANGED_LINE_ENDS, OTHER_SUMS, Frame
 from engine.diagnostics.lines.marks import Kind, Mark, Marks
 from engine.diagnostics.lines.messages import AstmText, Hl7Message, astm_text, hl7_messages
 from engine.diagnostics.lines.serial import LineSigns, signs, without_parity
-from engine.mapping.capture import CapturedBytes, Direction, received
+from engine.mapping.trying.capture import CapturedBytes, Direction, received
 
 KEEP_ALIVE = (Kind.ENQ, Kind.EOT)
 _TLS = re.compile(rb"\A\x16\x03[\x00-\x04]")

@@ -13,9 +13,9 @@ from engine.features.abdm.flows import consents, later, retrying
 from engine.features.abdm.rows.patients import Person
 from engine.features.abdm.service.service import Abdm, AbdmService
 from engine.model.errors import LabRelayError
-from engine.model.permissions import ACTING
-from engine.model.phrases import R_
-from engine.store.core.batch import Batch
+from engine.model.site.permissions import ACTING
+from engine.model.texts.phrases import R_
+from engine.store.core.writing.batch import Batch
 
 NO_ABDM = R_("this site has no destination of kind abdm; docs/abdm.md says how to add one")
 P = ParamSpec("P")

@@ -16,8 +16,8 @@ from engine.features.abdm.rules.abha import AbhaAddress, AbhaNumber
 from engine.mapping.functions.identifiers import type_of
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import IDENTIFIER_TYPE
-from engine.mapping.message_context import MessageContext
-from engine.model.reasons import ReasonCode
+from engine.mapping.message.message_context import MessageContext
+from engine.model.texts.reasons import ReasonCode
 
 Json = dict[str, Any]
 

@@ -3,8 +3,8 @@
 from engine.features.abdm.rows.reading import RefusedCallbacks, Undecided, refused_callbacks, undecided
 from engine.features.abdm.rules.account import AbdmFault, account_of
 from engine.features.abdm.rules.network import CONSENT_NOTICE
-from engine.model.clock import from_us
-from engine.model.phrases import PageText, Phrase, Span
+from engine.model.process.clock import from_us
+from engine.model.texts.phrases import PageText, Phrase, Span
 from engine.monitoring.snapshot.states import Level
 from engine.monitoring.todo import Entry, Look, Way
 

@@ -9,8 +9,8 @@ from engine.actions.declaring import Declared
 from engine.actions.running_site import Result, RunningSite
 from engine.features.access.service.accounts import Accounts
 from engine.features.access.service.service import AccessService
-from engine.model.clock import SystemClock
-from engine.model.permissions import ADMINISTERING, Permission
+from engine.model.process.clock import SystemClock
+from engine.model.site.permissions import ADMINISTERING, Permission
 
 ACTS = Declared(3)
 Secret = Annotated[str, Field(repr=False)]

@@ -12,13 +12,24 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
-from engine.config.destination_auth import host_in_clear
-from engine.config.documented import Block, KeyHelp
-from engine.config.joining import Behind, part
+from engine.config.destinations.destination_auth import host_in_clear
+from engine.config.reading.documented import Block, KeyHelp
+from engine.config.reading.joining import Behind, part
+from engine.config.reading.values import (
+    FilePath,
+    Flag,
+    Model,
+    Roles,
+    SecretName,
+    Text,
+    WebAddress,
+    Words,
+    distinct,
+    listed,
+)
 from engine.config.sitewide import Server, SiteConfig
-from engine.config.values import FilePath, Flag, Model, Roles, SecretName, Text, WebAddress, Words, distinct, listed
-from engine.model.permissions import ROLES, Permission
-from engine.model.phrases import N_
+from engine.model.site.permissions import ROLES, Permission
+from engine.model.texts.phrases import N_
 
 BACK = "/log-in/oidc/back"  # the page that the provider sends browsers back to
 Role = Literal["viewer", "operator", "engineer", "admin"]

@@ -7,9 +7,9 @@ from typing import Any
 from engine.config.load import Site
 from engine.features.access.client.provider import CLIENT_REFUSED, Provider
 from engine.features.access.config import BACK, OidcConfig, access_of
-from engine.model.clock import Clock, SystemClock
 from engine.model.errors import IdentityProviderError
-from engine.model.health import Health, Line
+from engine.model.process.clock import Clock, SystemClock
+from engine.model.site.health import Health, Line
 from engine.web.signed import ALGORITHMS, SKEW_S, usable_keys
 
 SUBJECT = "identity provider"

@@ -12,7 +12,7 @@ from engine.actions.running_site import Result, RunningSite
 from engine.features.alerts.lists import ALERT, SENT, SILENCE, shown
 from engine.features.alerts.rows import reading as rows
 from engine.features.alerts.service import Alerting
-from engine.model.permissions import ACTING, LOOKING
+from engine.model.site.permissions import ACTING, LOOKING
 
 ACTS = Declared(11)
 

@@ -14,10 +14,10 @@ from engine.features.alerts.lists import Shown, critical_alert, shown
 from engine.features.alerts.rows import reading as rows
 from engine.features.alerts.rows.reading import Sent
 from engine.features.todo.pages import FEW_WORDS
-from engine.model.alerts import Silence, State
 from engine.model.errors import LabRelayError, RefusedError
-from engine.model.permissions import ACTING, LOOKING
-from engine.model.phrases import PageText
+from engine.model.site.alerts import Silence, State
+from engine.model.site.permissions import ACTING, LOOKING
+from engine.model.texts.phrases import PageText
 from engine.monitoring.snapshot.states import Level
 from engine.store.queries.reader import Reader
 from engine.web.asked import number

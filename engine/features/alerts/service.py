@@ -19,8 +19,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo
 
+from engine.config.findings.renewal import hash_of
 from engine.config.load import Site
-from engine.config.renewal import hash_of
 from engine.features.alerts.config.alerts import AlertsConfig, alerts_of
 from engine.features.alerts.rows import changes as alerts
 from engine.features.alerts.rows import reading as rows
@@ -30,11 +30,11 @@ from engine.features.alerts.rules.wording import lines_of_a_test, notification, 
 from engine.features.alerts.snapshot import AlertsSnapshot
 from engine.features.todo.service import TodoList
 from engine.model import errors
-from engine.model.alerts import Alert, Changes, Message, Notification, Silence
-from engine.model.clock import Clock
-from engine.model.downtime_windows import open_until
 from engine.model.ports import AlertSink
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import Clock
+from engine.model.site.alerts import Alert, Changes, Message, Notification, Silence
+from engine.model.site.downtime_windows import open_until
+from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import Level
 from engine.monitoring.todo import Entry

@@ -4,8 +4,8 @@ import asyncio
 
 from engine.features.alerts.rows.changes import CRITICAL_KEY
 from engine.features.alerts.rows.reading import CriticalValue, FailingSink, critical_values, failing_sinks
-from engine.model.clock import from_us
-from engine.model.phrases import Phrase
+from engine.model.process.clock import from_us
+from engine.model.texts.phrases import Phrase
 from engine.monitoring.snapshot.states import Level
 from engine.monitoring.todo import Entry, Look, Way
 

@@ -11,9 +11,9 @@ from engine.features.codes.lists import CORRECTION
 from engine.features.codes.service.correcting import Change, Correcting, Previews, look_to_json
 from engine.features.codes.service.corrections import undone
 from engine.features.codes.service.missing_codes import CodeService
-from engine.model.corrections import RowChange
 from engine.model.errors import RefusedError
-from engine.model.permissions import CHANGING
+from engine.model.site.corrections import RowChange
+from engine.model.site.permissions import CHANGING
 
 ACTS = Declared(6)
 Cells = dict[Annotated[str, Field(max_length=50)], Annotated[str, Field(max_length=200)]]

@@ -7,8 +7,8 @@ from engine.diagnostics.packs import Pack, PackWords, loinc_gaps
 from engine.diagnostics.suggested import suggestions_of
 from engine.features.codes.lists import SUGGESTION, gap_words, in_words
 from engine.features.codes.service.corrections import disagreements
-from engine.mapping.corrected import named
-from engine.model.corrections import Correction, name_of
+from engine.mapping.code_tables.corrected import named
+from engine.model.site.corrections import Correction, name_of
 
 
 def doubts(site: Site, corrections: Sequence[Correction]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 The table of corrections of code tables.
 
-Corrections of code tables (`engine.model.corrections`): rows are added and never changed.
+Corrections of code tables (`engine.model.site.corrections`): rows are added and never changed.
 
 The row has the person's name and reason itself, sealed: the history of a code outlasts the rows of the audit trail.
 
@@ -19,12 +19,12 @@ from typing import Any
 import orjson
 
 from engine.feature import Table
-from engine.model.corrections import Correction, RowChange
 from engine.model.errors import IntegrityError, RefusedError
-from engine.model.records import KIND_ACT
-from engine.store.core.batch import Batch, month_of
-from engine.store.core.operation import Priority, operation
+from engine.model.journal.records import KIND_ACT
+from engine.model.site.corrections import Correction, RowChange
 from engine.store.core.vault import NOTE_KEYS, Vault
+from engine.store.core.writing.batch import Batch, month_of
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.integrity.row_check import Finding
 from engine.store.operations import audit
 from engine.store.queries.acts import act_of

@@ -7,14 +7,14 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from engine.config.destination_auth import USE_HTTPS, host_in_clear
-from engine.config.documented import Block, KeyHelp
-from engine.config.joining import Behind, part
+from engine.config.destinations.destination_auth import USE_HTTPS, host_in_clear
+from engine.config.reading.documented import Block, KeyHelp
+from engine.config.reading.joining import Behind, part
+from engine.config.reading.values import Model, Name, Names, SecretName, WebAddress
 from engine.config.sitewide import Server, SiteConfig
 from engine.config.tls import ConnectTls
-from engine.config.values import Model, Name, Names, SecretName, WebAddress
 from engine.features.events.rules import wanted
-from engine.model.clock import Clock
+from engine.model.process.clock import Clock
 
 MOST_WEBHOOKS = 20
 

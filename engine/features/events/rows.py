@@ -24,13 +24,13 @@ import orjson
 
 from engine.feature import Table
 from engine.features.events.rules import GAP, Event, Position, Wanted
-from engine.model.clock import from_us
 from engine.model.errors import IntegrityError
-from engine.model.records import KIND_ACT, KIND_MESSAGE
-from engine.store.core.batch import Batch
+from engine.model.journal.records import KIND_ACT, KIND_MESSAGE
+from engine.model.process.clock import from_us
 from engine.store.core.notes import BEGUN
-from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Execute
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.queries.acts import act_of
 from engine.store.queries.reader import Reader
 

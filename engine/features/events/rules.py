@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
-from engine.model.permissions import ADMINISTERING, LOOKING, Permission
+from engine.model.site.permissions import ADMINISTERING, LOOKING, Permission
 
 # Kind -> its types, and the permissions of those who may read them.
 KINDS: Mapping[str, tuple[tuple[str, ...], frozenset[Permission]]] = MappingProxyType(

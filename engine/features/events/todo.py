@@ -2,8 +2,8 @@
 
 from engine.features.events.rows import FailingWebhook
 from engine.features.events.service import EventService
-from engine.model.clock import from_us
-from engine.model.phrases import Phrase
+from engine.model.process.clock import from_us
+from engine.model.texts.phrases import Phrase
 from engine.monitoring.snapshot.states import Level
 from engine.monitoring.todo import Entry, Look
 

@@ -18,8 +18,8 @@ from engine.features.orders.rows import reading
 from engine.features.orders.rules.sheets import MOST, Sheet, sheets
 from engine.model.errors import LabRelayError
 from engine.model.orders import SPECIMEN_LENGTH, ItemState, OrderedPatient, OrderLine, Priority, item_id
-from engine.model.permissions import ACTING, SEEING_PATIENTS
-from engine.model.phrases import N_, Said
+from engine.model.site.permissions import ACTING, SEEING_PATIENTS
+from engine.model.texts.phrases import N_, Said
 from engine.model.worklist import LineOutcome
 from engine.store.operations import audit
 

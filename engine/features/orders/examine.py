@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 from engine.config.load import Site
-from engine.config.source import TcpPart
-from engine.config.source_serial import SerialPart
+from engine.config.sources.source import TcpPart
+from engine.config.sources.source_serial import SerialPart
 from engine.features.orders.config.orders import orders_of
 from engine.features.orders.rows import reading
 from engine.features.orders.rows.order_questions import AskedQuery, QueryFilter, queries
-from engine.model.health import Health, Line
 from engine.model.orders import ItemState
+from engine.model.site.health import Health, Line
 from engine.store.queries.reader import Reader
 
 SUBJECT = "orders"

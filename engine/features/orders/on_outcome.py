@@ -6,12 +6,12 @@ from typing import Any
 
 from engine.features.orders import rows as worklist
 from engine.features.orders.rows import holding, naming, order_outcomes
-from engine.model.document_facts import NOTHING
+from engine.model.content.order_results import TubeResults
+from engine.model.journal.document_facts import NOTHING
+from engine.model.journal.records import Routed
 from engine.model.message import Issue
-from engine.model.order_results import TubeResults
 from engine.model.packing import unpack
-from engine.model.reasons import ReasonCode
-from engine.model.records import Routed
+from engine.model.texts.reasons import ReasonCode
 from engine.model.worklist import Ordered, answers
 from engine.store.operations.recording import Step
 from engine.succession import order_names

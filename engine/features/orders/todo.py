@@ -1,8 +1,8 @@
 """What of orders waits for a person."""
 
 from engine.features.orders.rows.order_tabs import OrderTrouble, troubles
-from engine.model.clock import from_us
-from engine.model.phrases import PageText, Phrase
+from engine.model.process.clock import from_us
+from engine.model.texts.phrases import PageText, Phrase
 from engine.monitoring.snapshot.states import Level
 from engine.monitoring.todo import Entry, Look, Way
 

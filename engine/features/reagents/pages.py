@@ -9,8 +9,8 @@ from aiohttp import web
 
 from engine.features.reagents.lists import LOT
 from engine.model.errors import StoreError
-from engine.model.journal_views import ReagentView
-from engine.model.permissions import LOOKING
+from engine.model.journal.journal_views import ReagentView
+from engine.model.site.permissions import LOOKING
 from engine.monitoring.snapshot.site import SCHEMA_VERSION
 from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import list_reagents

@@ -7,10 +7,10 @@ different lots: an analyzer that sends noise as lots must not fill the disk.
 from collections.abc import Sequence
 
 from engine.feature import Table
+from engine.model.content.reagents import lot_key
+from engine.model.journal.records import REAGENT_ROWS, REAGENT_TESTS
 from engine.model.message import Reagent
-from engine.model.reagents import lot_key
-from engine.model.records import REAGENT_ROWS, REAGENT_TESTS
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 
 TABLES = (
     Table(name="reagent_use", copied="SELECT id FROM state.touched", by="message_id", pruned="message_id"),

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from datetime import time
 from pathlib import Path
 
-from engine.config.secrets import expand
+from engine.config.reading.secrets import expand
+from engine.config.reading.yaml_nodes import read_file
 from engine.config.site import CONFIG_FILE
 from engine.config.web import WebConfig
-from engine.config.yaml_nodes import read_file
 from engine.model.errors import ConfigError
 
 

@@ -23,8 +23,8 @@ from engine.features.results.rows import held_steps, moved_orders, number_bearer
 from engine.features.results.rows.hold_queue import TAKEN_BACK
 from engine.features.rework.rows import letter_steps
 from engine.model.errors import LeftOutError, RefusedError
-from engine.model.permissions import ACTING
-from engine.model.records import Decision
+from engine.model.journal.records import Decision
+from engine.model.site.permissions import ACTING
 from engine.store.operations.bulk import Done, Member, Operation
 from engine.store.queries.contents import stored_message
 from engine.store.queries.letters import dead_letters

@@ -23,11 +23,11 @@ from engine.features.results.rows import (
 from engine.features.results.rows.echoes import with_repeats
 from engine.features.results.rows.number_bearers import BearerComparison
 from engine.features.results.rows.used_numbers import Ids
-from engine.model.document_facts import NOTHING, DocumentFacts
+from engine.model.journal.document_facts import NOTHING, DocumentFacts
+from engine.model.journal.records import HoldReason, Routed
 from engine.model.message import Bearer, Report
 from engine.model.persons import CONFLICT
-from engine.model.reasons import ReasonCode
-from engine.model.records import HoldReason, Routed
+from engine.model.texts.reasons import ReasonCode
 from engine.store.operations.recording import Step
 
 STATUS_ONLY = "STATUS_ONLY"  # warning of a mapping: a result is final without its value

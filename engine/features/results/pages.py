@@ -11,8 +11,8 @@ from functools import partial
 from aiohttp import web
 
 from engine.features.rework.pages.dead_letters import letter_columns, letter_row
-from engine.model.document_facts import DocumentFacts
-from engine.model.permissions import LOOKING
+from engine.model.journal.document_facts import DocumentFacts
+from engine.model.site.permissions import LOOKING
 from engine.store.queries.letters import count_held, held_deliveries
 from engine.store.queries.reader import Reader
 from engine.views.decided import counted, decided

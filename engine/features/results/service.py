@@ -5,8 +5,8 @@ person.
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from engine.config.findings.questions import numbers_open
 from engine.config.load import Site
-from engine.config.questions import numbers_open
 from engine.monitoring.snapshot.notice import About, Notice, notices
 from engine.runtime.service import Service, Today
 from engine.store.queries.tallies import seeming_count

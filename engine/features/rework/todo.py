@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 
 from engine.features.rework.rows.letter_groups import letter_groups
-from engine.model.clock import from_us
-from engine.model.phrases import Phrase
+from engine.model.process.clock import from_us
+from engine.model.texts.phrases import Phrase
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import Level
 from engine.monitoring.todo import Entry, Look, Way, named

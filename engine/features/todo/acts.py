@@ -7,7 +7,7 @@ from engine.actions.declaring import Declared, EntryKey, Seconds, Why
 from engine.actions.running_site import Result, RunningSite
 from engine.features.todo.lists import TODO
 from engine.features.todo.service import TodoList
-from engine.model.permissions import ACTING, LOOKING
+from engine.model.site.permissions import ACTING, LOOKING
 from engine.monitoring.todo import without_notes
 
 ACTS = Declared(10)

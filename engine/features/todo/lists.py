@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from engine.model.clock import from_us
+from engine.model.process.clock import from_us
 from engine.monitoring.todo import Todo
 from engine.views.text import local_time
 from engine.views.view import Field, View

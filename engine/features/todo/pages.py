@@ -21,11 +21,11 @@ from zoneinfo import ZoneInfo
 from aiohttp import web
 
 from engine.actions.control import Request
-from engine.model.clock import from_us
 from engine.model.errors import LabRelayError, RefusedError
-from engine.model.permissions import ACTING, LOOKING
-from engine.model.phrases import N_, R_, PageText
-from engine.model.todo import Mark, Since
+from engine.model.process.clock import from_us
+from engine.model.site.permissions import ACTING, LOOKING
+from engine.model.site.todo import Mark, Since
+from engine.model.texts.phrases import N_, R_, PageText
 from engine.monitoring.todo import Entry, Todo, Way, without_notes
 from engine.store.queries.reader import Reader
 from engine.views.shifts import ends

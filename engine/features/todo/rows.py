@@ -16,11 +16,11 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from engine.feature import Table
-from engine.model.records import KIND_MESSAGE
-from engine.model.todo import Look, Mark, Snooze, TodoState
-from engine.store.core.batch import Batch
+from engine.model.journal.records import KIND_MESSAGE
+from engine.model.site.todo import Look, Mark, Snooze, TodoState
 from engine.store.core.notes import opened_note
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.lifecycle.retention import Need, Rows
 from engine.store.operations import audit
 from engine.store.queries.reader import Reader

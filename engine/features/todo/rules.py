@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import NamedTuple
 
-from engine.model.phrases import Phrase, Span, phrase_of
-from engine.model.todo import TodoState
+from engine.model.site.todo import TodoState
+from engine.model.texts.phrases import Phrase, Span, phrase_of
 from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
 from engine.monitoring.snapshot.notice import About
 from engine.monitoring.snapshot.site import NO_BACKUP, SiteSnapshot, destination_phrase, disk_findings

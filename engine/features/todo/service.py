@@ -21,15 +21,15 @@ from engine.features.todo import rows as todo
 from engine.features.todo import rows as todo_looks
 from engine.features.todo.rows import looks, todo_states
 from engine.features.todo.rules import changes, entries, listed
-from engine.model.clock import Clock, from_us
 from engine.model.errors import RefusedError, StoreError
-from engine.model.journal_views import Filter
-from engine.model.phrases import Said
-from engine.model.todo import Look, Since
+from engine.model.journal.journal_views import Filter
+from engine.model.process.clock import Clock, from_us
+from engine.model.site.todo import Look, Since
+from engine.model.texts.phrases import Said
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.todo import Entry, Todo, of_features
 from engine.runtime.service import Loop, Service
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.queries.letters import count_dead_letters
 from engine.store.queries.messages import count_messages

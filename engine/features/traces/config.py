@@ -8,15 +8,15 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from engine.config.destination_auth import host_in_clear
-from engine.config.documented import Block, KeyHelp
-from engine.config.joining import Behind, part
+from engine.config.destinations.destination_auth import host_in_clear
+from engine.config.destinations.templated_request import OURS, SecretHeader
+from engine.config.reading.documented import Block, KeyHelp
+from engine.config.reading.joining import Behind, part
+from engine.config.reading.values import HttpUrl, Model, Whole
+from engine.config.reading.yaml_nodes import KeyPath
 from engine.config.sitewide import Server, SiteConfig
-from engine.config.templated_request import OURS, SecretHeader
 from engine.config.tls import ConnectTls
-from engine.config.values import HttpUrl, Model, Whole
-from engine.config.yaml_nodes import KeyPath
-from engine.model.clock import Clock
+from engine.model.process.clock import Clock
 
 ADAPTER = "adapters.clients.otlp"
 PATH = "/v1/traces"  # OTLP/HTTP, where an address has no path

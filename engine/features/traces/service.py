@@ -31,16 +31,16 @@ from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from engine.config.findings.renewal import hash_of
 from engine.config.load import Site
-from engine.config.renewal import hash_of
 from engine.delivery.retry import LONGEST_RETRY_AFTER_S
 from engine.features.traces.config import TracesConfig, traces_of
-from engine.model.clock import Clock
 from engine.model.errors import ConfigError, DeliveryError, RefusedDeliveryError
+from engine.model.journal.records import Recorded
 from engine.model.message import Delivery, Stored
-from engine.model.reasons import ReasonCode
-from engine.model.records import Recorded
+from engine.model.process.clock import Clock
 from engine.model.spans import PREFIX, Kind, Span, traceparent
+from engine.model.texts.reasons import ReasonCode
 from engine.model.values import changed
 from engine.runtime.service import Loop, Service
 from engine.store.journal import Journal

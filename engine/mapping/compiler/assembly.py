@@ -1,11 +1,12 @@
 """The compiler, put together: the functions that its modules call upwards."""
 
-from engine.mapping.compiler import outputs, steps
-from engine.mapping.compiler.comparisons import truth
+from engine.mapping.compiler import steps
 from engine.mapping.compiler.context import Compilation, Parts, Setting
-from engine.mapping.compiler.expressions import computed, expression
-from engine.mapping.rules import Fragment, Problems
-from engine.mapping.targets import FHIR, Target
+from engine.mapping.compiler.documents import outputs
+from engine.mapping.compiler.terms.comparisons import truth
+from engine.mapping.compiler.terms.expressions import computed, expression
+from engine.mapping.language.rules import Fragment, Problems
+from engine.mapping.language.targets import FHIR, Target
 
 
 def compilation(

@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.config.yaml_nodes import Node
-from engine.mapping import nodes
-from engine.mapping.compiler.code import NOTHING, Code, Slot, Val
-from engine.mapping.compiler.recurring import Reading, Recurring, Taken, Walks
+from engine.config.reading.yaml_nodes import Node
+from engine.mapping.code_tables.tables import Table
 from engine.mapping.compiler.scopes import Lazy, Made, Scope, Segments
-from engine.mapping.identity_fields import IdentityFields
-from engine.mapping.rules import Formula, Fragment, Problems, Step
-from engine.mapping.structures import Group
-from engine.mapping.tables import Table
-from engine.mapping.targets import FHIR, Target
+from engine.mapping.compiler.source.code import NOTHING, Code, Slot, Val
+from engine.mapping.compiler.source.recurring import Reading, Recurring, Taken, Walks
+from engine.mapping.language import nodes
+from engine.mapping.language.rules import Formula, Fragment, Problems, Step
+from engine.mapping.language.structures import Group
+from engine.mapping.language.targets import FHIR, Target
+from engine.mapping.message.identity_fields import IdentityFields
 
 
 @dataclass(slots=True)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from engine.mapping.compiler.context import Compilation
-from engine.mapping.compiler.expressions import condition
 from engine.mapping.compiler.scopes import Scope, Variable, declare
-from engine.mapping.rules import Body, Case, Fragment, Let, Use
-from engine.model.spelling import suggestion
+from engine.mapping.compiler.terms.expressions import condition
+from engine.mapping.language.rules import Body, Case, Fragment, Let, Use
+from engine.model.texts.spelling import suggestion
 
 
 def fragment_of(c: Compilation, use: Use) -> Fragment | None:

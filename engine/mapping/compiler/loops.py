@@ -1,17 +1,17 @@
 """`each:` to loops over groups and segments."""
 
-from engine.mapping.compiler.code import Slot
 from engine.mapping.compiler.context import Compilation
-from engine.mapping.compiler.expressions import condition
 from engine.mapping.compiler.fragments import check_used
 from engine.mapping.compiler.made_names import gathered, hand_out, hand_out_nothing
-from engine.mapping.compiler.recurring import KeptValues, Recurring
 from engine.mapping.compiler.scopes import Made, Scope, Segments, bind_segments, declare, is_z_segment, z_segments_from
-from engine.mapping.compiler.tree_paths import count_round, tree_loop
-from engine.mapping.message_context import RESULT_SEGMENT
-from engine.mapping.rules import Step
-from engine.mapping.structures import JSON, Group
-from engine.model.spelling import suggestion
+from engine.mapping.compiler.source.code import Slot
+from engine.mapping.compiler.source.recurring import KeptValues, Recurring
+from engine.mapping.compiler.terms.expressions import condition
+from engine.mapping.compiler.terms.tree_paths import count_round, tree_loop
+from engine.mapping.language.rules import Step
+from engine.mapping.language.structures import JSON, Group
+from engine.mapping.message.message_context import RESULT_SEGMENT
+from engine.model.texts.spelling import suggestion
 
 
 def compile_each(c: Compilation, step: Step, scope: Scope, before: Slot) -> Made | None:

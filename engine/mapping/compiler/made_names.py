@@ -1,9 +1,9 @@
 """`as:` names what steps make: a reference behind a step, a list of them behind a loop."""
 
-from engine.mapping.compiler.code import Slot
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.scopes import Made, Scope
-from engine.mapping.rules import Step
+from engine.mapping.compiler.source.code import Slot
+from engine.mapping.language.rules import Step
 
 
 def called(c: Compilation, step: Step, made: Made | None, scope: Scope) -> Made | None:

@@ -5,11 +5,11 @@ numbers before the mapping, and has to know whether these are all.
 import re
 from collections.abc import Iterable
 
-from engine.mapping import nodes
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.scopes import Scope, Variable
-from engine.mapping.rules import Formula
-from engine.mapping.targets import Target
+from engine.mapping.language import nodes
+from engine.mapping.language.rules import Formula
+from engine.mapping.language.targets import Target
 
 Numbers = set[tuple[str, int, int]]  # segment, field and component
 _ELSEWHERE: Numbers = {("", 1, 1)}  # of no field as it was sent

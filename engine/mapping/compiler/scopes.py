@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from engine.config.yaml_nodes import Node
-from engine.mapping.compiler.code import Code, Slot, Val
-from engine.mapping.rules import Formula, Let, Text
-from engine.mapping.structures import Group
+from engine.config.reading.yaml_nodes import Node
+from engine.mapping.compiler.source.code import Code, Slot, Val
+from engine.mapping.language.rules import Formula, Let, Text
+from engine.mapping.language.structures import Group
 
 if TYPE_CHECKING:
-    from engine.mapping.compiler.recurring import Recurring
+    from engine.mapping.compiler.source.recurring import Recurring
 
 
 @dataclass(slots=True)
@@ -269,7 +269,8 @@ def is_z_segment(name: str) -> bool:
 
 
 def z_segments_from(code: Code, scope: Scope, name: str) -> str:
-    """The expression for all Z segments of a name that a scope can see, as `engine.mapping.runtime` finds them."""
+    """The expression for all Z segments of a name that a scope can see, as `engine.mapping.message.runtime` finds
+    them."""
     groups = ", ".join(one.variable for one in scope.group_scopes())
     return f"z_segments({code.constant(name)}, {groups})"
 

@@ -7,18 +7,18 @@ for g2 in root.groups.get(K0, ()):          each: PATIENT_RESULT
     v11 = put(K7, i9, r10)                  v11 is the reference that ref() gives
 """
 
-from engine.mapping.compiler.code import Slot
 from engine.mapping.compiler.context import Compilation
-from engine.mapping.compiler.expressions import condition
+from engine.mapping.compiler.documents.resources import add_to, create
 from engine.mapping.compiler.fragments import check_used, enter_fragment, fragment_of, with_lets
 from engine.mapping.compiler.loops import compile_each, place_problems
 from engine.mapping.compiler.made_names import called, hand_out
-from engine.mapping.compiler.resources import add_to, create
 from engine.mapping.compiler.scopes import Made, Scope, declare
-from engine.mapping.message_context import RESULT_SEGMENT
-from engine.mapping.rules import Let, Step
-from engine.model.reasons import ReasonCode
-from engine.model.spelling import suggestion
+from engine.mapping.compiler.source.code import Slot
+from engine.mapping.compiler.terms.expressions import condition
+from engine.mapping.language.rules import Let, Step
+from engine.mapping.message.message_context import RESULT_SEGMENT
+from engine.model.texts.reasons import ReasonCode
+from engine.model.texts.spelling import suggestion
 
 
 def compile_mapping(c: Compilation, lets: tuple[Let, ...], steps: tuple[Step, ...]) -> None:

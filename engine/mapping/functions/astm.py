@@ -16,10 +16,10 @@ signals of the instrument.
 
 import re
 
+from engine.mapping.code_tables.tables import Table
 from engine.mapping.functions.registry import function
-from engine.mapping.message_context import MessageContext
-from engine.mapping.read_cache import CODES_KEPT, LONGEST_RESULT
-from engine.mapping.tables import Table
+from engine.mapping.message.message_context import MessageContext
+from engine.mapping.message.read_cache import CODES_KEPT, LONGEST_RESULT
 
 SETTING = "test_code"
 TABLE_SETTING = "table_code"

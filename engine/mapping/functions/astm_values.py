@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.mapping.functions.registry import function
-from engine.mapping.message_context import MessageContext
-from engine.model.results import CALL, LEFT_OUT, VALUE, component_names
+from engine.mapping.message.message_context import MessageContext
+from engine.model.content.results import CALL, LEFT_OUT, VALUE, component_names
 
 SETTING = "r4"
 

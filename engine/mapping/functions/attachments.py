@@ -16,9 +16,9 @@ from typing import Any
 
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import TERMINOLOGY
-from engine.mapping.message_context import MessageContext
+from engine.mapping.message.message_context import MessageContext
 from engine.model.message import Segment
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 Json = dict[str, Any]
 

@@ -1,8 +1,8 @@
 """Functions that read settings of the channel that received the message."""
 
 from engine.mapping.functions.registry import function
-from engine.mapping.message_context import MessageContext
-from engine.mapping.uris import quoted
+from engine.mapping.message.message_context import MessageContext
+from engine.mapping.values.uris import quoted
 
 _RUNS_APART = ("+obx-14", "+r-13")
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.mapping.functions.systems import TERMINOLOGY, is_of
-from engine.model.reasons import ReasonCode
 from engine.model.tables import table_lines
+from engine.model.texts.reasons import ReasonCode
 
 
 @dataclass(frozen=True, slots=True)

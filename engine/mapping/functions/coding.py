@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from engine.mapping.code_tables.tables import LOINC, Row, Table
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import CODING_SYSTEMS, TERMINOLOGY, coding_system, is_of
-from engine.mapping.message_context import MessageContext
-from engine.mapping.tables import LOINC, Row, Table
+from engine.mapping.message.message_context import MessageContext
 
 Json = dict[str, Any]
 

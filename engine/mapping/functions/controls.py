@@ -1,11 +1,12 @@
-"""Whether an order is of a patient, a control, a blank, a calibrator or a pool (`engine.model.quality_controls`)."""
+"""Whether an order is of a patient, a control, a blank, a calibrator or a pool
+(`engine.model.content.quality_controls`)."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from engine.mapping.functions.registry import function
-from engine.mapping.message_context import MessageContext
-from engine.model.quality_controls import ASTM_ROLE, PATIENT, ROLES, SPECIMEN_ROLES, is_control_number, matches
+from engine.mapping.message.message_context import MessageContext
+from engine.model.content.quality_controls import ASTM_ROLE, PATIENT, ROLES, SPECIMEN_ROLES, is_control_number, matches
 
 NUMBERS, ORDERS = "control_numbers", "control_orders"
 

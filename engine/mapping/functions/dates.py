@@ -1,11 +1,11 @@
-"""Dates and times, with the precision that was sent (see `engine.mapping.local_time`)."""
+"""Dates and times, with the precision that was sent (see `engine.mapping.values.local_time`)."""
 
 import datetime as times
 import re
 from typing import Any
 
 from engine.mapping.functions.registry import function
-from engine.mapping.message_context import MessageContext
+from engine.mapping.message.message_context import MessageContext
 
 FIRST = "first_year"
 _TIME = re.compile(r"(\d\d)(\d\d)?(?:(\d\d)(\.\d{1,9})?)?([+-]\d{4})?", re.ASCII)

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import CLIA, IDENTIFIER_TYPE, authority, hd, is_of
-from engine.mapping.message_context import MessageContext
+from engine.mapping.message.message_context import MessageContext
 from engine.model.message import Segment
 
 Json = dict[str, Any]

@@ -5,7 +5,7 @@ from typing import Any
 from engine.mapping.functions.code_maps import CODE_MAPS, miss
 from engine.mapping.functions.code_maps import worst_status as worst
 from engine.mapping.functions.registry import function
-from engine.mapping.message_context import MessageContext
+from engine.mapping.message.message_context import MessageContext
 from engine.model.message import Segment
 
 _NO_STATUSES = {"hl7v2": ("HM",), "astm": ("R",)}  # words of makers in the place of an order's status

@@ -9,11 +9,11 @@ agree.
 from functools import lru_cache
 from typing import Any
 
+from engine.mapping.code_tables.tables import LOINC, Row, Table
+from engine.mapping.code_tables.units import LOINC_SHAPE, loinc_check_digit_holds
 from engine.mapping.functions.coding import without_system
 from engine.mapping.functions.registry import function
-from engine.mapping.message_context import MessageContext
-from engine.mapping.tables import LOINC, Row, Table
-from engine.mapping.units import LOINC_SHAPE, loinc_check_digit_holds
+from engine.mapping.message.message_context import MessageContext
 
 Json = dict[str, Any]
 

@@ -2,8 +2,8 @@
 
     12.5   007.5   <5   >= 90   <^5   100^-^200   ^1^:^128   1-5   ----   ****   ERR
 
-Numbers stay the text they were sent as (normalised, see `engine.mapping.decimals`). A conversion of the code table
-applies to the value and to the reference range alike.
+Numbers stay the text they were sent as (normalised, see `engine.mapping.values.decimals`). A conversion of the code
+table applies to the value and to the reference range alike.
 """
 
 import re
@@ -11,11 +11,11 @@ from typing import Any
 
 from orjson import Fragment
 
-from engine.mapping import decimals
+from engine.mapping.code_tables.tables import VALUE_TYPES, Row, quantity_unit
 from engine.mapping.functions.registry import function
-from engine.mapping.message_context import MessageContext
-from engine.mapping.tables import VALUE_TYPES, Row, quantity_unit
-from engine.model.reasons import ReasonCode
+from engine.mapping.message.message_context import MessageContext
+from engine.mapping.values import decimals
+from engine.model.texts.reasons import ReasonCode
 
 Json = dict[str, Any]
 

@@ -6,7 +6,7 @@ from engine.mapping.functions.code_maps import CODE_MAPS
 from engine.mapping.functions.coding import coding_concept
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.specimens import field_of
-from engine.mapping.message_context import MessageContext
+from engine.mapping.message.message_context import MessageContext
 from engine.model.message import Segment
 
 Json = dict[str, Any]

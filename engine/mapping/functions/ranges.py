@@ -8,10 +8,10 @@ import re
 import orjson
 from orjson import Fragment
 
+from engine.mapping.code_tables.tables import Row
 from engine.mapping.functions.numbers import Json, amount, number, unit_of, unit_text
 from engine.mapping.functions.registry import function
-from engine.mapping.message_context import MessageContext
-from engine.mapping.tables import Row
+from engine.mapping.message.message_context import MessageContext
 
 _RANGE = re.compile(r"(-?[0-9.,eE]+)\s*(?:-|–|\.\.|to|TO|To|~)\s*(-?[0-9.,eE]+)(?:\s*(\D[^\s]*))?", re.ASCII)
 _PLAIN_RANGE = re.compile(

@@ -7,8 +7,8 @@ from typing import Any
 
 from engine.config import registry
 from engine.mapping.functions.registry import function
-from engine.mapping.message_context import MessageContext
-from engine.mapping.structures import JSON
+from engine.mapping.language.structures import JSON
+from engine.mapping.message.message_context import MessageContext
 
 
 @function("referred(reference: text, path: literal) -> text")

@@ -50,7 +50,7 @@ class Function:
         kind, many, always: of its value; ``always`` means never absent for present arguments.
         pure: knows nothing of the message beside its arguments, so that it can be called when the mapping is loaded.
         steady: gives the same value for the same arguments in all messages that are read alike
-            (`engine.mapping.read_cache`), and changes nothing; every pure function is steady.
+            (`engine.mapping.message.read_cache`), and changes nothing; every pure function is steady.
         whole_message: gives the same value for the same arguments everywhere in a message.
         doc: first line of its documentation; ``details`` the rest.
         settings: channel settings that it reads.

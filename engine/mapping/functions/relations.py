@@ -25,7 +25,7 @@ from engine.mapping.functions.astm import astm_test_code
 from engine.mapping.functions.identifiers import make_identifier
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import authority
-from engine.mapping.message_context import MessageContext
+from engine.mapping.message.message_context import MessageContext
 from engine.model.message import Segment
 
 Json = dict[str, Any]

@@ -11,7 +11,7 @@ from engine.mapping.functions.identifiers import ei
 from engine.mapping.functions.numbers import quantity_of
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import names_a_system
-from engine.mapping.message_context import MessageContext
+from engine.mapping.message.message_context import MessageContext
 from engine.model.message import Segment
 
 Json = dict[str, Any]

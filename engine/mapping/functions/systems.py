@@ -6,8 +6,8 @@ nothing is guessed, and no old edition of a terminology is taken for its success
 
 import re
 
-from engine.mapping.hl7_codes import codes_of
-from engine.mapping.message_context import MessageContext
+from engine.mapping.code_tables.hl7_codes import codes_of
+from engine.mapping.message.message_context import MessageContext
 
 CLIA = "urn:oid:2.16.840.1.113883.4.7"  # numbers of laboratories under the Clinical Laboratory Improvement Amendments
 LOINC = "http://loinc.org"

@@ -3,7 +3,7 @@
 from typing import Any
 
 from engine.mapping.functions.registry import function
-from engine.mapping.message_context import MessageContext
+from engine.mapping.message.message_context import MessageContext
 from engine.model.message import Segment
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from engine.mapping.hold_rules.values import Number, Test
-from engine.model.results import EarlierResults, Result
+from engine.model.content.results import EarlierResults, Result
 
 MAX_UNKNOWN = 3  # reasons that are reported
 

@@ -8,7 +8,8 @@ expect:
   held: HELD_BY_RULE                     or HOLD_UNDECIDED, HOLD_FAULT; `no`: it is not held
   held: {cause: HELD_BY_RULE, why: critical}        `why` is part of the text that a person reads
 
-Patient history supplied by a test or a command instead of the journal: an `engine.model.results.EarlierResults`.
+Patient history supplied by a test or a command instead of the journal: an
+`engine.model.content.results.EarlierResults`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,16 +17,16 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
-from engine.config.yaml_nodes import Node
-from engine.mapping import decimals
+from engine.config.reading.yaml_nodes import Node
 from engine.mapping.hold_rules.rules import HoldRules, compile_holding
 from engine.mapping.program import Program
+from engine.mapping.values import decimals
+from engine.model.content.results import Result
 from engine.model.errors import ConfigError
+from engine.model.journal.records import HoldReason
 from engine.model.message import Document, Parsed
-from engine.model.reasons import ReasonCode
-from engine.model.records import HoldReason
-from engine.model.results import Result
-from engine.model.spelling import suggestion
+from engine.model.texts.reasons import ReasonCode
+from engine.model.texts.spelling import suggestion
 
 
 @dataclass(frozen=True, slots=True)

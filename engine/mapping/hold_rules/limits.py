@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
-from engine.mapping import decimals
-from engine.mapping.table_files import first_file, rows_in
+from engine.mapping.code_tables.table_files import first_file, rows_in
+from engine.mapping.values import decimals
+from engine.model.content.results import MEMORY_US
 from engine.model.errors import LimitsError
-from engine.model.results import MEMORY_US
-from engine.model.spelling import suggestion
-from engine.model.units import parse_duration
+from engine.model.texts.spelling import suggestion
+from engine.model.texts.units import parse_duration
 
 KEY = ("code", "unit")
 CRITICAL = ("low", "high")

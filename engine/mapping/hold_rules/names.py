@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from engine.mapping.hold_rules.context import HoldContext, NumberOf, NumberTerm, Term, Texts, TextTerm
 from engine.mapping.hold_rules.values import Bound, Number
-from engine.model.results import age_days, age_years
+from engine.model.content.results import age_days, age_years
 
 
 def value_of(asked: HoldContext) -> Number | None:

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import orjson
 
-from engine.config.yaml_nodes import Node
-from engine.mapping import syntax
+from engine.config.reading.yaml_nodes import Node
 from engine.mapping.hold_rules.context import HoldContext
 from engine.mapping.hold_rules.terms import Compiled, compile_rule
-from engine.mapping.rules import Formula
+from engine.mapping.language import syntax
+from engine.mapping.language.rules import Formula
+from engine.model.content.results import EarlierResults, Result, from_json, results_of
 from engine.model.errors import ConfigError, ExpressionError, UnreadableResultsError
+from engine.model.journal.records import HoldReason
 from engine.model.message import Parsed
-from engine.model.reasons import ReasonCode
-from engine.model.records import HoldReason
-from engine.model.results import EarlierResults, Result, from_json, results_of
+from engine.model.texts.reasons import ReasonCode
 
 MAX_RESULTS = 5000  # rules ask the journal for each; a document of more is for a person
 NAMED = 8  # results that a reason names
@@ -75,7 +75,7 @@ class HoldRules:
         return orjson.dumps({"tests": tests, "results": results, "warnings": list(warnings)}, default=str)
 
     def about(self, facts: bytes) -> "DocumentRules":
-        """The rules about one document; see `engine.model.records.Rules`."""
+        """The rules about one document; see `engine.model.journal.records.Rules`."""
         return DocumentRules(self, facts)
 
 
@@ -103,7 +103,7 @@ class DocumentRules:
         return self._results[:MAX_RESULTS] if self._holding.asks_the_past else ()
 
     def decide(self, earlier: EarlierResults, now_us: int) -> HoldReason | None:
-        """See `engine.model.records.Rules`."""
+        """See `engine.model.journal.records.Rules`."""
         remember = self._holding.asks_the_past
         if self._fault:
             return HoldReason(reason=ReasonCode.HOLD_FAULT, text=self._fault, remember=remember)

@@ -1,6 +1,6 @@
 """Expressions of hold rules, compiled to Python functions over one result and the patient's history.
 
-The grammar is that of mappings (`engine.mapping.syntax`). Its names and functions are about a result:
+The grammar is that of mappings (`engine.mapping.language.syntax`). Its names and functions are about a result:
 
     code flags warnings status text value unit low high sex age age_days    see `names`
     previous(within) delta(within) delta_percent(within)                    see `names`
@@ -22,18 +22,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine.mapping import decimals, nodes
-from engine.mapping.compiler import patterns
+from engine.mapping.compiler.terms import patterns
 from engine.mapping.conditions import Condition, condition_of
 from engine.mapping.hold_rules import answers, limits
 from engine.mapping.hold_rules.context import HoldContext, NumberOf, NumberTerm, Term, TestOf, TestTerm, TextTerm
 from engine.mapping.hold_rules.names import FUNCTIONS, NAMES
 from engine.mapping.hold_rules.values import Number, Test, arithmetic, both, either, exact, negated
-from engine.mapping.rules import Formula, Problems
+from engine.mapping.language import nodes
+from engine.mapping.language.rules import Formula, Problems
+from engine.mapping.values import decimals
+from engine.model.content.results import MEMORY_US
 from engine.model.errors import ConfigError, LimitsError, PatternError
-from engine.model.results import MEMORY_US
-from engine.model.spelling import suggestion
-from engine.model.units import parse_duration
+from engine.model.texts.spelling import suggestion
+from engine.model.texts.units import parse_duration
 
 _NAMES_OF_FUNCTIONS = {signature.partition("(")[0]: signature for signature in FUNCTIONS}
 _OF_THE_PAST = frozenset({"previous", "delta", "delta_percent", "delta_exceeds"})

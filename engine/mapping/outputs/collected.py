@@ -1,7 +1,7 @@
 """Collect the output of one message where no FHIR is written: segments, rows or records, in the order of the steps.
 
-It replaces `engine.mapping.identity.BundleBuilder`, so that results are counted, dropped and recorded in the same way:
-every OBX or R of a message becomes a part, is dropped by a rule, filtered or dead.
+It replaces `engine.mapping.message.identity.BundleBuilder`, so that results are counted, dropped and recorded in the
+same way: every OBX or R of a message becomes a part, is dropped by a rule, filtered or dead.
 """
 
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ from typing import Any
 
 import orjson
 
-from engine.mapping.identity import NO_NUMBER, BundleBuilder
-from engine.mapping.key_scope import SEPARATOR
-from engine.mapping.message_context import MessageContext
+from engine.mapping.message.identity import NO_NUMBER, BundleBuilder
+from engine.mapping.message.key_scope import SEPARATOR
+from engine.mapping.message.message_context import MessageContext
 from engine.model.message import Group
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ are no spreadsheets and would keep the apostrophe of ``'++``.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from engine.mapping.targets import CsvForm
+from engine.mapping.language.targets import CsvForm
 
 LINE_END = "\r\n"
 _FORMULA_SIGNS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four: full-width, which spreadsheets accept

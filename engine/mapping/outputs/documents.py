@@ -8,11 +8,11 @@ from typing import Any
 
 import orjson
 
-from engine.mapping.message_context import MessageContext
+from engine.mapping.language.targets import DELIMITERS, FLAGS, CsvForm, Target
+from engine.mapping.message.message_context import MessageContext
 from engine.mapping.outputs import csv_lines, facts, hl7_message, orders
 from engine.mapping.outputs.collected import MessageParts, Part
-from engine.mapping.targets import DELIMITERS, FLAGS, CsvForm, Target
-from engine.model.list_form import Form
+from engine.model.content.list_form import Form
 
 # Settings of a channel that decide how its documents are written, by the kind of target.
 SETTINGS = {

@@ -1,15 +1,16 @@
-"""Facts of a message (`to: results/1`): collected by generated code, written as `engine.model.facts` reads them."""
+"""Facts of a message (`to: results/1`): collected by generated code, written as `engine.model.content.facts` reads
+them."""
 
 from typing import Any
 
 import orjson
 
-from engine.mapping.message_context import MessageContext
+from engine.mapping.message.message_context import MessageContext
+from engine.mapping.message.read_cache import MEASURES_KEPT
 from engine.mapping.outputs.collected import MessageParts
-from engine.mapping.read_cache import MEASURES_KEPT
+from engine.model.content.reagents import reagents_in
 from engine.model.message import Unmapped
-from engine.model.reagents import reagents_in
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 _RESULTS = -1  # of an order: its last member; of a person its orders
 
@@ -18,7 +19,7 @@ class FactsParts(MessageParts):
     """The facts of one message.
 
     Attributes:
-        head: members of `engine.model.facts.Facts` before its people.
+        head: members of `engine.model.content.facts.Facts` before its people.
         people: each as the members of a `Person`, its orders and their results likewise.
     """
 

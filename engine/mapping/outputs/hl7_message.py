@@ -21,12 +21,12 @@ from types import ModuleType
 from typing import Any
 
 from engine.config import registry
-from engine.mapping.local_time import LocalTimes
-from engine.mapping.message_context import MessageContext
+from engine.mapping.language.targets import Target
+from engine.mapping.message.message_context import MessageContext
 from engine.mapping.outputs.collected import MessageParts
 from engine.mapping.outputs.hl7_values import time_text
-from engine.mapping.targets import Target
-from engine.model.reasons import ReasonCode
+from engine.mapping.values.local_time import LocalTimes
+from engine.model.texts.reasons import ReasonCode
 
 DEFAULT_VERSION = "2.5.1"
 DEFAULT_CHARSET = "UNICODE UTF-8"

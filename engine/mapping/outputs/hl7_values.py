@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from engine.mapping.message_context import MessageContext
+from engine.mapping.message.message_context import MessageContext
 
 _MAX_FRACTION = 5  # the point and four digits: HL7 v2.5.1, 2.A.22 DTM
 _OFFSET = re.compile(r"(Z|[+-]\d\d:\d\d)$")

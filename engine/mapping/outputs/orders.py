@@ -11,11 +11,11 @@ from typing import Any, get_args
 
 import orjson
 
-from engine.mapping.message_context import MessageContext
+from engine.mapping.message.message_context import MessageContext
 from engine.mapping.outputs.collected import MessageParts
 from engine.model.message import Mapped
 from engine.model.orders import MOST_LINES, SPECIMEN_LENGTH, Action, OrderedPatient, OrderLine, Priority
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 LINES = "lines"
 ACTIONS: tuple[str, ...] = get_args(Action)

@@ -16,10 +16,10 @@ from typing import Any
 import orjson
 from orjson import Fragment
 
-from engine.mapping.explaining import ENVELOPE, LITERAL, RULE, Leaf
-from engine.mapping.json_text import as_text
+from engine.mapping.explanations.explaining import ENVELOPE, LITERAL, RULE, Leaf
+from engine.mapping.explanations.trace import Tracer
 from engine.mapping.outputs.collected import MessageParts, Part
-from engine.mapping.trace import Tracer
+from engine.mapping.values.json_text import as_text
 from engine.model.message import MapContext, Parsed
 
 _ITEMS = re.compile(r"\[\d+\]")

@@ -15,9 +15,9 @@ from io import StringIO
 from typing import Any
 
 from engine.config import registry
-from engine.mapping import validity
-from engine.mapping.json_text import as_text, indented
-from engine.mapping.targets import DELIMITERS, MEDIA_TYPES, Target
+from engine.mapping.fhir import validity
+from engine.mapping.language.targets import DELIMITERS, MEDIA_TYPES, Target
+from engine.mapping.values.json_text import as_text, indented
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, Document, FormatOptions, Parsed, Segment
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar, Literal
 
-from engine.model.clock import from_us
-from engine.model.journal_views import ReagentView
-from engine.model.phrases import Phrase, Span
-from engine.model.reasons import ReasonCode
+from engine.model.journal.journal_views import ReagentView
+from engine.model.process.clock import from_us
+from engine.model.texts.phrases import Phrase, Span
+from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.snapshot.links import LinkSnapshot, TeeSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level, Paused
 
@@ -114,7 +114,7 @@ class LaneSnapshot:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReagentSnapshot:
     """A reagent lot that the analyzer has named recently; the attributes are those of
-    `engine.model.journal_views.ReagentView`.
+    `engine.model.journal.journal_views.ReagentView`.
     """
 
     name: str

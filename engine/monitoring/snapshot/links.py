@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import ClassVar
 
 from engine.diagnostics.lines.dialogue import Step, dialogue, plain_size
-from engine.model.clock import from_us
-from engine.model.link_words import fault_words
-from engine.model.phrases import N_, Phrase
+from engine.model.process.clock import from_us
+from engine.model.texts.link_words import fault_words
+from engine.model.texts.phrases import N_, Phrase
 from engine.monitoring.snapshot.states import State
 from engine.store.operations.line_trace import LineEntry
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 
-from engine.model.phrases import Said, phrase_of
+from engine.model.texts.phrases import Said, phrase_of
 
 
 class About(StrEnum):

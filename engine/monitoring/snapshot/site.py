@@ -9,8 +9,8 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
-from engine.model.phrases import Phrase, Span, phrase_of
-from engine.model.records import UNMAPPED_ROWS
+from engine.model.journal.records import UNMAPPED_ROWS
+from engine.model.texts.phrases import Phrase, Span, phrase_of
 from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
 from engine.monitoring.snapshot.notice import Notice
 from engine.monitoring.snapshot.states import ChannelState, Level

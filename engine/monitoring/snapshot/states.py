@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Self
 
-from engine.model.phrases import N_, Phrase
+from engine.model.texts.phrases import N_, Phrase
 
 # A channel is shown as silent after this many of its usual gaps without a message: with one gap there would be a false
 # alarm every day.

@@ -19,18 +19,18 @@ from pathlib import Path
 from socket import socket
 from typing import Any
 
-from engine.config.destination import DestinationConfig
+from engine.config.destinations.destination import DestinationConfig
+from engine.config.findings.renewal import Fingerprints, fingerprints
 from engine.config.load import changed_files, load_site
-from engine.config.renewal import Fingerprints, fingerprints
-from engine.model import allocator
-from engine.model.clock import SystemClock
 from engine.model.errors import ConfigError, DeliveryError, TransientDeliveryError
 from engine.model.message import Delivery, LateRefusal
 from engine.model.outcome import Outcome
 from engine.model.packing import Packer
 from engine.model.ports import Destination
-from engine.model.reasons import ReasonCode
+from engine.model.process import allocator
+from engine.model.process.clock import SystemClock
 from engine.model.routes import Processed
+from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.logs import loop_exception_handler, setup_logging
 from engine.monitoring.metrics import Counters
 from engine.processing.process import process

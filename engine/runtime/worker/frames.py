@@ -26,9 +26,11 @@ import orjson
 from engine.delivery.attempts import OUR_FAULT_ATTEMPTS
 from engine.delivery.settlement import away_of
 from engine.mapping.outputs import orders as order_lines
-from engine.model.corrections import NONE, Corrections, Sheet
+from engine.model.content.order_results import TubeResults
+from engine.model.content.result_times import ResultGroup
+from engine.model.content.search_keys import Number
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
-from engine.model.hashes import pack_reports, split_hashes, unpack_reports
+from engine.model.journal.hashes import pack_reports, split_hashes, unpack_reports
 from engine.model.message import (
     Bearer,
     ControlRun,
@@ -41,12 +43,10 @@ from engine.model.message import (
     Unmapped,
     UsedNumber,
 )
-from engine.model.order_results import TubeResults
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
-from engine.model.result_times import ResultGroup
 from engine.model.routes import ChannelRoutes, Processed
-from engine.model.search_keys import Number
+from engine.model.site.corrections import NONE, Corrections, Sheet
+from engine.model.texts.reasons import ReasonCode
 from engine.model.versions import Versions
 from engine.model.worklist import Ordered, ResultOf
 from engine.runtime.worker.wire import Frame, encode

@@ -14,8 +14,8 @@ import contextlib
 from collections.abc import Callable
 from functools import partial
 
-from engine.model import allocator
 from engine.model.message import Stored
+from engine.model.process import allocator
 from engine.model.routes import ChannelRoutes, Processed
 from engine.runtime.worker.process import WorkerProcess
 

@@ -26,7 +26,7 @@ from dataclasses import replace
 from engine.config.load import Site
 from engine.model.errors import DeliveryError, TransientDeliveryError, WorkerError
 from engine.model.message import Delivery, LateRefusal
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.model.versions import Versions
 from engine.monitoring.logs import OURS, HumanFormatter
 from engine.runtime.worker import frames

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from engine.model.message import Stored
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
 from engine.model.routes import ChannelRoutes, Processed
+from engine.model.texts.reasons import ReasonCode
 from engine.processing.process import process
 from engine.runtime.worker import frames
 from engine.runtime.worker.wire import Frame

@@ -16,7 +16,7 @@ never causes loss, it can only miss a loss that coincides with a power failure.
 
 The checksum detects a torn write; the seal detects a forged one: without the key, a person who deletes rows can write
 no anchor for the rest. Restoring the whole folder restores the anchor with it: against that a second one is kept
-elsewhere (`engine.runtime.other_history`).
+elsewhere (`engine.runtime.upkeep.other_history`).
 
 It covers rows of the journal: messages, frames, audit rows. A verdict or a delivery state that is lost without them is
 made again at the next start, under the same delivery key.
@@ -30,8 +30,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.model.errors import StoreError
-from engine.store.core.durable import sync_folder
-from engine.store.core.ownership import open_own, read_own
+from engine.store.core.files.durable import sync_folder
+from engine.store.core.files.ownership import open_own, read_own
 
 ANCHOR_NAME = "journal.anchor"
 MAGIC = b"LRANCHOR"

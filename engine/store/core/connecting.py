@@ -6,9 +6,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from engine.model.errors import StoreError
-from engine.model.records import JOURNAL_NAME as JOURNAL_NAME
-from engine.store.core import damage, key_encryption_key, migrate
-from engine.store.core.lock import SiteLock
+from engine.model.journal.records import JOURNAL_NAME as JOURNAL_NAME
+from engine.store.core import key_encryption_key, migrate
+from engine.store.core.files import damage
+from engine.store.core.files.lock import SiteLock
 from engine.store.core.vault import KEY_NAME, Vault, WrappedKey
 
 # Errors that a damaged file may raise; a damaged schema makes error texts that are not valid text.

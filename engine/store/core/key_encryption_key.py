@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from engine.config.secrets import CREDENTIALS_VARIABLE
+from engine.config.reading.secrets import CREDENTIALS_VARIABLE
 from engine.model.errors import ConfigError, IntegrityError
 from engine.store.core.vault import CREDENTIAL_NAME, KEY_BYTES, KEY_NAME, check_value, parse_kek, read_kek
 

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Protocol
 
-from engine.model.hashes import unpack_reports
+from engine.model.journal.hashes import unpack_reports
 from engine.model.message import Report
 from engine.model.packing import unpack
 from engine.store.core.vault import Vault

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 
 SWEEP_ROWS = 500
 

@@ -15,12 +15,12 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from engine.model.content.repeats import UNANSWERED_US
 from engine.model.link_events import Line
-from engine.model.repeats import UNANSWERED_US
-from engine.store.core.pruned_ranges import runs
+from engine.store.core.checks.pruned_ranges import runs
 
 if TYPE_CHECKING:
-    from engine.store.core.batch import Batch
+    from engine.store.core.writing.batch import Batch
 
 MAX_UNANSWERED = 4_096  # per channel, up to 24 kB in its row; beyond that the oldest count as answered
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from engine.model.journal.records import UNMAPPED_ROWS
 from engine.model.message import Unmapped
-from engine.model.records import UNMAPPED_ROWS
 from engine.store.core.vault import NOTE_KEYS
 
 if TYPE_CHECKING:
-    from engine.store.core.batch import Batch
+    from engine.store.core.writing.batch import Batch
 
 ROWS_REMEMBERED = 4096
 LOOKED_UP = 300  # in one transaction, during which nothing is acknowledged; a code table has some hundred codes

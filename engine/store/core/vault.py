@@ -31,8 +31,8 @@ from cryptography.hazmat.primitives.ciphers.modes import GCM
 
 from engine.model.errors import ConfigError, IntegrityError
 from engine.model.packing import Packer, unpack
-from engine.store.core.durable import sync_folder
-from engine.store.core.ownership import read_own
+from engine.store.core.files.durable import sync_folder
+from engine.store.core.files.ownership import read_own
 
 KEY_NAME = "labrelay.key"
 CREDENTIAL_NAME = "labrelay-kek"

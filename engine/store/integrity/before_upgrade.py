@@ -11,13 +11,13 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
-from engine.model.clock import Clock
-from engine.model.units import size_text
+from engine.model.process.clock import Clock
+from engine.model.texts.units import size_text
 from engine.store.core import migrate
 from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.connecting import connect
-from engine.store.core.durable import sync_folder, write_atomically
-from engine.store.core.ownership import read_own
+from engine.store.core.files.durable import sync_folder, write_atomically
+from engine.store.core.files.ownership import read_own
 
 FOLDER = "before-upgrade"
 KEPT_DAYS = 30

@@ -4,9 +4,9 @@ often does not read all of them each time.
 
 import orjson
 
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Execute
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 
 # Keys of the table `meta`: the newest row that was verified, and its chain value; when the last look at all rows began,
 # where it did not end; when the last one ended that found nothing.

@@ -2,7 +2,7 @@
 
 A snapshot of a machine, or a copy of the folder, brings journal and anchor back together. Both agree, every hash is
 right, and rows acknowledged since are gone. Only sources outside the folder reveal it: a second anchor, the copies of
-the backup, the head of the chain in the log (`engine.runtime.other_history`).
+the backup, the head of the chain in the log (`engine.runtime.upkeep.other_history`).
 
 A journal that goes on on another machine is such a one, too: the folder of copies names a later incarnation
 (`engine.store.operations.incarnation`), which delivers what is open here.
@@ -21,13 +21,13 @@ from hmac import compare_digest
 import orjson
 
 from engine.feature import Hook
-from engine.model.records import MAYBE_DELIVERED
-from engine.store.core import pruned_ranges
+from engine.model.journal.records import MAYBE_DELIVERED
 from engine.store.core.anchor import Mark, Sealing
-from engine.store.core.batch import Batch
-from engine.store.core.loss import last_number
-from engine.store.core.operation import Priority, operation
+from engine.store.core.checks import pruned_ranges
+from engine.store.core.checks.loss import last_number
 from engine.store.core.rows import Execute
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.integrity import looks
 from engine.store.operations import audit, incarnation, pauses
 from engine.store.operations.incarnation import GO_ON, Incarnation

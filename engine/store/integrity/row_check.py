@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from engine.model.records import KIND_MESSAGE
-from engine.store.core import erased_rows
+from engine.model.journal.records import KIND_MESSAGE
 from engine.store.core.chain import COLUMNS, ROW_COLUMNS, SEALED_COLUMNS, JournalRow, chain_hash
+from engine.store.core.checks import erased_rows
+from engine.store.core.checks.erased_rows import AccountedRows
+from engine.store.core.checks.pruned_ranges import Range
 from engine.store.core.connecting import DAMAGE
-from engine.store.core.erased_rows import AccountedRows
-from engine.store.core.pruned_ranges import Range
 from engine.store.core.vault import Vault
 
 CHUNK_ROWS = 500

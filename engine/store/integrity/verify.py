@@ -20,14 +20,15 @@ import orjson
 
 from engine.feature import Hook
 from engine.model.errors import ConfigError, DamagedError, IntegrityError, LossError, StoreError
-from engine.model.records import KIND_ERASED, KIND_MESSAGE, KIND_PRUNED
-from engine.store.core import anchor, erased_rows, migrate, pruned_ranges
+from engine.model.journal.records import KIND_ERASED, KIND_MESSAGE, KIND_PRUNED
+from engine.store.core import anchor, migrate
 from engine.store.core.chain import GENESIS, JournalRow, document_hash
+from engine.store.core.checks import erased_rows, pruned_ranges
+from engine.store.core.checks.erased_rows import AccountedRows
+from engine.store.core.checks.loss import find_loss, find_total_loss, last_number
+from engine.store.core.checks.pruned_ranges import Range
 from engine.store.core.connecting import DAMAGE, access, connect, key_check
-from engine.store.core.erased_rows import AccountedRows
 from engine.store.core.key_encryption_key import key_id, unlock
-from engine.store.core.loss import find_loss, find_total_loss, last_number
-from engine.store.core.pruned_ranges import Range
 from engine.store.core.vault import Vault, WrappedKey
 from engine.store.integrity import looks, rollback, row_check, sealed_notes
 from engine.store.integrity.rollback import Witness
@@ -50,7 +51,8 @@ def run(
     Args:
         deep: also open every sealed column; needs the key.
         progress: called with (rows checked, rows in all).
-        elsewhere: finds witnesses of the journal outside of ``data``, by its id (`engine.runtime.other_history`).
+        elsewhere: finds witnesses of the journal outside of ``data``, by its id
+        (`engine.runtime.upkeep.other_history`).
 
     Raises:
         StoreError: there is no journal, or the file cannot be opened for a reason other than damage.

@@ -1,7 +1,7 @@
 """The journal of one site: every received message, its documents, and the state of each delivery. One file, one writer.
 
 `Journal.run` hands an operation to the writer's thread and returns a future that resolves once the change is durable
-and anchored (`engine.store.core.writer`); the operations are in `engine.store.operations`, each a function of a
+and anchored (`engine.store.core.writing.writer`); the operations are in `engine.store.operations`, each a function of a
 `Batch`. Queries (`engine.store.queries`) may be called from any thread, also without a daemon.
 
 Files in the data folder: ``journal.db`` with its ``-wal`` and ``-shm`` (SQLite's), ``journal.anchor``,
@@ -23,15 +23,15 @@ from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from engine.model.clock import Clock
 from engine.model.errors import StoreError
+from engine.model.process.clock import Clock
 from engine.store.core import notes as event_notes
 from engine.store.core import unanswered
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
-from engine.store.core.batch import Batch, Tail
 from engine.store.core.connecting import DAMAGE, JOURNAL_NAME
-from engine.store.core.operation import Priority, operation, traits_of
-from engine.store.core.writer import Job, Writer
+from engine.store.core.writing.batch import Batch, Tail
+from engine.store.core.writing.operation import Priority, operation, traits_of
+from engine.store.core.writing.writer import Job, Writer
 from engine.store.integrity import looks, rollback, verify
 from engine.store.integrity.rollback import Witness
 from engine.store.journal.opening import OpenFiles, count_boot, lock_folder, note_loss, open_files, unopened, wal_of
@@ -141,8 +141,9 @@ class Journal(Reader):
             accept_loss: start although the anchor proves that rows are missing. The decision becomes an audit row.
             actor, reason: the person who accepts it, and the reason.
             zone: the site's, for the days of counters.
-            reserve: keep disk space for people's actions on a full disk (`engine.store.core.reserve`).
-            elsewhere: finds witnesses of the journal outside of ``data``, by its id (`engine.runtime.other_history`).
+            reserve: keep disk space for people's actions on a full disk (`engine.store.core.files.reserve`).
+            elsewhere: finds witnesses of the journal outside of ``data``, by its id
+            (`engine.runtime.upkeep.other_history`).
                 If they know later rows than the journal, it opens all the same and its deliveries are paused
                 (`engine.store.integrity.rollback`).
             key: the key-encryption key, where it is known and must not be stored beside this journal.
@@ -183,7 +184,7 @@ class Journal(Reader):
         """Run an operation in the writer's next transaction; never blocks.
 
         Args:
-            function: marked by `engine.store.core.operation.operation`; the other arguments are its own.
+            function: marked by `engine.store.core.writing.operation.operation`; the other arguments are its own.
 
         Raises:
             StoreError: the queue is full, or the writer has stopped. The future may raise it, too, or an error of the
@@ -280,7 +281,7 @@ class Journal(Reader):
         return [*self._damaged, *(text for text in self._looked if text not in self._damaged)]
 
     def looked_through(self, found: Sequence[str]) -> None:
-        """Set the findings of the last scrub (`engine.runtime.scrub`); none: the journal is intact."""
+        """Set the findings of the last scrub (`engine.runtime.upkeep.scrub`); none: the journal is intact."""
         self._looked = list(found)
 
     @property

@@ -10,19 +10,20 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.model.clock import Clock
 from engine.model.errors import ConfigError, LossError, StoreError
+from engine.model.process.clock import Clock
 from engine.store.core import anchor as anchor_file
-from engine.store.core import damage, key_encryption_key, migrate
+from engine.store.core import key_encryption_key, migrate
 from engine.store.core.anchor import ANCHOR_NAME
-from engine.store.core.batch import Batch
+from engine.store.core.checks.loss import find_loss, find_loss_in, find_total_loss
 from engine.store.core.connecting import data_keys
-from engine.store.core.durable import sync_folder, sync_way_to
-from engine.store.core.lock import SiteLock
-from engine.store.core.loss import find_loss, find_loss_in, find_total_loss
-from engine.store.core.ownership import raise_if_foreign
-from engine.store.core.reserve import Reserve
+from engine.store.core.files import damage
+from engine.store.core.files.durable import sync_folder, sync_way_to
+from engine.store.core.files.lock import SiteLock
+from engine.store.core.files.ownership import raise_if_foreign
+from engine.store.core.files.reserve import Reserve
 from engine.store.core.vault import IDENTITY, TOKEN, Vault, check_value, make_kek
+from engine.store.core.writing.batch import Batch
 from engine.store.integrity import before_upgrade, rollback
 from engine.store.integrity.rollback import Witness
 from engine.store.journal.upkeep import PAGE_BYTES

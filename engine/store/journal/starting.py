@@ -1,10 +1,10 @@
 """Take over from earlier processes: leases, open lanes, and messages without an outcome."""
 
 from engine.model.errors import IntegrityError
+from engine.model.journal.records import Recovery
 from engine.model.message import Stored
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
-from engine.model.records import Recovery
+from engine.model.texts.reasons import ReasonCode
 from engine.store.journal import Journal
 from engine.store.operations import poison_message, record_outcome
 from engine.store.operations.outbox import claims

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from engine.feature import Hook, joined
-from engine.model.clock import Clock
 from engine.model.errors import StoreError
+from engine.model.process.clock import Clock
 from engine.store.core.anchor import Anchor
-from engine.store.core.batch import Batch, Tail, month_of
-from engine.store.core.reserve import Reserve
+from engine.store.core.files.reserve import Reserve
 from engine.store.core.sweeping import InSteps, Step, sweep
 from engine.store.core.vault import DOCUMENT_KEYS, MESSAGE_KEYS, NOTE_KEYS, Vault
-from engine.store.core.write_errors import describe, is_fatal
+from engine.store.core.writing.batch import Batch, Tail, month_of
+from engine.store.core.writing.write_errors import describe, is_fatal
 from engine.store.lifecycle import retention
 from engine.store.operations import failure_fingerprint, hour_counts, incomplete, search_index
 

@@ -28,16 +28,16 @@ from typing import Any
 import orjson
 
 from engine.feature import Hook
+from engine.model.content.search_keys import folded
 from engine.model.errors import IntegrityError, StoreError
-from engine.model.records import KIND_FRAME
-from engine.model.search_keys import folded
-from engine.store.core.batch import Batch
+from engine.model.journal.records import KIND_FRAME
 from engine.store.core.chain import document_hash, erased_digest
-from engine.store.core.erased_rows import COMPACT_DUE, DOCUMENT
-from engine.store.core.missing_rows import absence
-from engine.store.core.operation import Priority, operation
+from engine.store.core.checks.erased_rows import COMPACT_DUE, DOCUMENT
+from engine.store.core.checks.missing_rows import absence
 from engine.store.core.rows import Execute, reports_of
 from engine.store.core.vault import DOCUMENT_KEYS, Vault
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import audit, emptying, record_outcome, search_index
 from engine.store.operations.append import set_state
 from engine.store.operations.emptying import ErasedMessage

@@ -46,14 +46,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import orjson
 
 from engine.feature import Hook
-from engine.model import records
 from engine.model.errors import IntegrityError
-from engine.model.hashes import unpack_reports
-from engine.store.core.batch import Batch
+from engine.model.journal import records
+from engine.model.journal.hashes import unpack_reports
 from engine.store.core.growth import used_bytes
 from engine.store.core.moments import DISORDER_US, first_at
 from engine.store.core.rows import Execute
 from engine.store.core.rows import Rows as Transaction
+from engine.store.core.writing.batch import Batch
 from engine.store.operations import audit, bulk
 from engine.store.operations.pruning import RECORD_RANGES, PrunableRows, let_go
 

@@ -1,5 +1,5 @@
-"""Operations of the journal: functions of a `Batch`, declared by `engine.store.core.operation` and carried out by
-`Journal.run`.
+"""Operations of the journal: functions of a `Batch`, declared by `engine.store.core.writing.operation` and carried out
+by `Journal.run`.
 
 `record_outcome` has each feature go through the moments of an outcome (`recording`). Whose result it is, the results
 decide: the mapping gives keyed hashes of the order or specimen number with its day, and of the patient. An order number

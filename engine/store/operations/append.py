@@ -11,15 +11,15 @@ from typing import Any
 
 import orjson
 
-from engine.model import repeats
+from engine.model.content import repeats
+from engine.model.content.search_keys import Number, own_number
 from engine.model.errors import IntegrityError
+from engine.model.journal.records import KIND_FRAME, KIND_MESSAGE, Assembled
 from engine.model.message import Received, Stored
-from engine.model.reasons import ReasonCode
-from engine.model.records import KIND_FRAME, KIND_MESSAGE, Assembled
-from engine.model.search_keys import Number, own_number
-from engine.store.core.batch import Batch, ChannelTally
-from engine.store.core.operation import Priority, operation
+from engine.model.texts.reasons import ReasonCode
 from engine.store.core.vault import NOTE_KEYS
+from engine.store.core.writing.batch import Batch, ChannelTally
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import dedup, failure_fingerprint, search_index
 from engine.store.operations import incomplete as unfinished
 

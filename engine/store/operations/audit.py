@@ -1,9 +1,9 @@
 """The audit trail: the actions of people, and of the daemon on their behalf, as rows of the journal. They are numbered,
 chained and sealed.
 
-Each row names the person (an `engine.model.actor.Actor` adds role and place), the action, and the configuration in
+Each row names the person (an `engine.model.site.actor.Actor` adds role and place), the action, and the configuration in
 force. Its sealed content holds the chain value of the row before it, so that only the holder of the key can write
-another history (`engine.store.core.trail_check`).
+another history (`engine.store.core.checks.trail_check`).
 
 An action gets one row *before* it starts and one when it has ended. An action that a crash cut short is thereby known:
 the next start finishes it or gives it up (`Recovery.acts`).
@@ -14,11 +14,11 @@ from typing import Any
 
 import orjson
 
-from engine.model.actor import Actor
 from engine.model.errors import StoreError
-from engine.model.records import KIND_ACT
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.model.journal.records import KIND_ACT
+from engine.model.site.actor import Actor
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 
 
 @operation(priority=Priority.SETTLE)

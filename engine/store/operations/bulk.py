@@ -23,10 +23,10 @@ from typing import Any, Literal, NamedTuple, get_args
 import orjson
 
 from engine.model.errors import RefusedError
-from engine.store.core import erased_rows
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.checks import erased_rows
 from engine.store.core.rows import Execute
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import audit
 
 PART_MEMBERS = 500  # in one row

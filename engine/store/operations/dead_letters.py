@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 LONGEST_CAUSE = 160
 

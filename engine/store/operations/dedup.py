@@ -1,12 +1,12 @@
-"""Messages with the same bytes, by keyed hashes. Whether one is a repeat, `engine.model.repeats` decides.
+"""Messages with the same bytes, by keyed hashes. Whether one is a repeat, `engine.model.content.repeats` decides.
 
 The table is small: old rows are swept in steps of a few hundred. Its keys are random, which is affordable only in a
 small table; the message table has no such key.
 """
 
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.model.values import value
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 
 HOUR_US = 3_600_000_000
 EQUAL_MEMORY_US = 30 * 24 * HOUR_US

@@ -13,7 +13,7 @@ from engine.store.core.notes import opened_note
 from engine.store.operations.dead_letters import cause_of
 
 if TYPE_CHECKING:
-    from engine.store.core.batch import Batch
+    from engine.store.core.writing.batch import Batch
 
 SWEEP_ROWS = 100
 

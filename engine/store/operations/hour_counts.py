@@ -9,9 +9,9 @@ A paused channel, and one without a message for `KEPT_DAYS`, has no rows: its si
 
 from datetime import datetime, timedelta
 
-from engine.model.clock import from_us
-from engine.model.records import HOUR_PARTS
-from engine.store.core.batch import Batch
+from engine.model.journal.records import HOUR_PARTS
+from engine.model.process.clock import from_us
+from engine.store.core.writing.batch import Batch
 
 PART_US = 3600 * 1_000_000 // HOUR_PARTS
 DAY_US = 86_400 * 1_000_000

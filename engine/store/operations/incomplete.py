@@ -18,11 +18,11 @@ from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
 
+from engine.model.journal.records import KIND_FRAME
 from engine.model.message import Received
-from engine.model.records import KIND_FRAME
-from engine.store.core.batch import Batch
 from engine.store.core.rows import Execute
 from engine.store.core.unanswered import host_of
+from engine.store.core.writing.batch import Batch
 from engine.store.operations import audit, emptying
 from engine.store.operations.pruning import PrunableRows, let_go
 

@@ -9,8 +9,8 @@ and is not begun again. Rows are kept for two days, over restarts and in backups
 from typing import NamedTuple
 
 from engine.model.errors import RefusedError
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 
 KEPT_US = 2 * 86_400_000_000
 MOST_KEPT = 100_000

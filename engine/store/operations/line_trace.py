@@ -22,9 +22,9 @@ from typing import NamedTuple
 
 from engine.model.errors import StoreError
 from engine.model.values import value
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
 from engine.store.core.vault import NOTE_KEYS
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 
 SESSION_BYTES = 64 * 1024  # of one session; of a longer one the beginning is kept
 TOGETHER_US = 50_000  # bytes of one side closer than this are one entry: a serial line brings them one by one

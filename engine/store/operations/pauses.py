@@ -9,9 +9,9 @@ The pause and its audit row, with person and reason, are one transaction: there 
 none is forgotten. The lane's own row has it too (`lane.paused`), since a claim reads that row anyway.
 """
 
-from engine.model.records import DELIVERIES, Target
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.model.journal.records import DELIVERIES, Target
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import audit
 
 ROLLED_BACK = "rolled_back"  # key in the table `meta`: why deliveries are paused, until a person resumes them

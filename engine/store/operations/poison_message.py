@@ -14,9 +14,9 @@ Rows of the table ``meta``:
 """
 
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.model.texts.reasons import ReasonCode
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import record_outcome
 
 GIVE_UP_AFTER = 3

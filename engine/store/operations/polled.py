@@ -10,10 +10,10 @@ without a time is kept for good.
 from engine.model.message import Received, Stored
 from engine.model.ports import PollCursor, PolledVersion
 from engine.model.values import changed
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Execute
 from engine.store.core.vault import Vault
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import append
 from engine.store.operations.dedup import REPORT_MEMORY_US
 

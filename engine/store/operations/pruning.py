@@ -1,7 +1,7 @@
 """Prune rows: delete them with all that refers to them, and append a record that attests which, in one transaction.
 
-`engine.store.lifecycle.retention` decides which rows; `engine.store.core.pruned_ranges` knows which are gone. A new
-table of the store that refers to messages must be cleared here; one of a feature says so (`engine.feature`).
+`engine.store.lifecycle.retention` decides which rows; `engine.store.core.checks.pruned_ranges` knows which are gone. A
+new table of the store that refers to messages must be cleared here; one of a feature says so (`engine.feature`).
 """
 
 from collections import Counter
@@ -9,11 +9,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engine.feature import Hook
-from engine.model.records import KIND_PRUNED
-from engine.store.core import pruned_ranges
-from engine.store.core.batch import Batch
+from engine.model.journal.records import KIND_PRUNED
+from engine.store.core.checks import pruned_ranges
+from engine.store.core.checks.pruned_ranges import Range
 from engine.store.core.feature_tables import of_features
-from engine.store.core.pruned_ranges import Range
+from engine.store.core.writing.batch import Batch
 
 # The most ranges that one record attests, and the most records that one step may merge: where every other message is
 # kept, ranges never join. A row's token has 65,535 bytes at most.

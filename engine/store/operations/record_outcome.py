@@ -14,13 +14,13 @@ from typing import Any
 
 from engine.feature import Hook
 from engine.model.errors import ReconfiguredError, StoreError
+from engine.model.journal.records import NO_DECISION, Decision, Recorded, Routed
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
-from engine.model.records import NO_DECISION, Decision, Recorded, Routed
-from engine.store.core.batch import Batch
-from engine.store.core.missing_rows import absence
+from engine.model.texts.reasons import ReasonCode
+from engine.store.core.checks.missing_rows import absence
 from engine.store.core.notes import opened_note
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import failure_fingerprint, search_index
 from engine.store.operations.append import seal_note, set_state, tell_state
 from engine.store.operations.outbox import decisions, queueing

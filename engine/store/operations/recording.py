@@ -14,14 +14,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.model.document_facts import DocumentFacts
+from engine.model.content.order_results import TubeResults
+from engine.model.journal.document_facts import DocumentFacts
+from engine.model.journal.records import Decision, HoldReason, MessageState, Routed
 from engine.model.message import Issue
-from engine.model.order_results import TubeResults
 from engine.model.orders import LineAnswer
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
-from engine.model.records import Decision, HoldReason, MessageState, Routed
-from engine.store.core.batch import Batch
+from engine.model.texts.reasons import ReasonCode
+from engine.store.core.writing.batch import Batch
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,5 +1,5 @@
-"""Exact search: find the messages that bear a number by keyed hashes of it (`engine.model.search_keys` lists the
-numbers).
+"""Exact search: find the messages that bear a number by keyed hashes of it (`engine.model.content.search_keys` lists
+the numbers).
 
     with reader.snapshot() as execute:
         term, values = search_index.term(execute, reader.vault, "specimen", "26-4711")
@@ -18,12 +18,12 @@ scans the states that are not in the index yet.
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from engine.model.search_keys import NOT_ALL, Number, NumberKind, folded
+from engine.model.content.search_keys import NOT_ALL, Number, NumberKind, folded
 from engine.store.core.rows import Execute
 from engine.store.core.vault import Vault
 
 if TYPE_CHECKING:
-    from engine.store.core.batch import Batch
+    from engine.store.core.writing.batch import Batch
 
 BLOCK_BITS = 10  # messages (and other rows of the journal) of one block: 1,024
 TOKEN_BYTES = 8

@@ -8,9 +8,9 @@ swept in steps; a resource that is corrected later than that is written without 
 from collections.abc import Iterable, Sequence
 
 from engine.model.versions import worth_keeping
-from engine.store.core.batch import Batch
 from engine.store.core.rows import Execute
 from engine.store.core.vault import Vault
+from engine.store.core.writing.batch import Batch
 from engine.store.operations.dedup import REPORT_MEMORY_US
 
 _KIND = b"server-version"

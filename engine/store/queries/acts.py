@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 
 from engine.feature import Hook
-from engine.model.corrections import Correction
 from engine.model.errors import IntegrityError
-from engine.model.journal_views import Act
+from engine.model.journal.journal_views import Act
+from engine.model.site.corrections import Correction
 from engine.store.queries.reader import Reader
 
 

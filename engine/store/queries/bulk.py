@@ -6,7 +6,7 @@ from itertools import takewhile
 from typing import Any
 
 from engine.model.errors import IntegrityError
-from engine.model.journal_views import Act
+from engine.model.journal.journal_views import Act
 from engine.store.operations.bulk import PART_MEMBERS, Fault, Member, Operation, is_stage, outcomes_of, unpacked
 from engine.store.queries.acts import act_of
 from engine.store.queries.reader import Reader

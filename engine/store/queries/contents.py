@@ -6,12 +6,13 @@ from typing import Any
 import orjson
 
 from engine.model.errors import AbsentError, ErasedError, StoreError
-from engine.model.hashes import unpack_reports
+from engine.model.journal.hashes import unpack_reports
 from engine.model.message import Report, Stored
-from engine.model.reasons import ReasonCode
-from engine.store.core import anchor, erased_rows
+from engine.model.texts.reasons import ReasonCode
+from engine.store.core import anchor
 from engine.store.core.anchor import ANCHOR_NAME
-from engine.store.core.missing_rows import absence
+from engine.store.core.checks import erased_rows
+from engine.store.core.checks.missing_rows import absence
 from engine.store.queries.reader import Reader
 
 
@@ -61,7 +62,7 @@ def reports_of(reader: Reader, document_id: int) -> frozenset[Report]:
 
 
 def why_absent(reader: Reader, kind: str, row_id: int) -> StoreError:
-    """Why a row is missing, as the error to raise (`engine.store.core.missing_rows`)."""
+    """Why a row is missing, as the error to raise (`engine.store.core.checks.missing_rows`)."""
     try:
         mark = anchor.read(reader.path.with_name(ANCHOR_NAME)).mark
     except StoreError:  # not for us to read: the journal speaks for itself

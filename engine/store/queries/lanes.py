@@ -5,7 +5,7 @@ Read the last failed attempts at one destination.
 
 from typing import NamedTuple
 
-from engine.model import records
+from engine.model.journal import records
 from engine.store.core.notes import opened_note
 from engine.store.queries.reader import Reader
 

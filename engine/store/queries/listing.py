@@ -26,10 +26,10 @@ from heapq import nlargest
 from typing import Any
 
 from engine.feature import Hook
+from engine.model.content.reagents import lot_key
+from engine.model.content.search_keys import NumberKind
 from engine.model.errors import StoreError
-from engine.model.journal_views import Filter
-from engine.model.reagents import lot_key
-from engine.model.search_keys import NumberKind
+from engine.model.journal.journal_views import Filter
 from engine.store.core.moments import DISORDER_US, first_at
 from engine.store.core.rows import Execute
 from engine.store.core.vault import Vault

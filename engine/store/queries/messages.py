@@ -12,18 +12,11 @@ from typing import Any, NamedTuple, cast
 
 import orjson
 
-from engine.model import records
-from engine.model.document_facts import facts_from
+from engine.model.content.tested_results import tests_in
 from engine.model.errors import IntegrityError, TooSlowError
-from engine.model.journal_views import (
-    AttemptView,
-    DeliveryView,
-    DocumentView,
-    Filter,
-    MessageView,
-    Trace,
-)
-from engine.model.tested_results import tests_in
+from engine.model.journal import records
+from engine.model.journal.document_facts import facts_from
+from engine.model.journal.journal_views import AttemptView, DeliveryView, DocumentView, Filter, MessageView, Trace
 from engine.store.core.notes import read_note
 from engine.store.core.rows import Execute
 from engine.store.core.vault import Vault

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from engine.model.errors import ConfigError, StoreError, TooSlowError
-from engine.store.core import damage
 from engine.store.core.connecting import DAMAGE, JOURNAL_NAME, access, connect, read_vault
+from engine.store.core.files import damage
 from engine.store.core.rows import Execute
 from engine.store.core.vault import Vault
 

@@ -7,9 +7,9 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from engine.model.journal_views import Count, HourCount, ReagentView
-from engine.model.reagents import lot_key
-from engine.model.records import PossibleOtherPerson
+from engine.model.content.reagents import lot_key
+from engine.model.journal.journal_views import Count, HourCount, ReagentView
+from engine.model.journal.records import PossibleOtherPerson
 from engine.store.queries.reader import Reader
 
 

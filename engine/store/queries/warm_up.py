@@ -138,7 +138,7 @@ def _roots(journal: Path) -> tuple[list[int], int]:
 
 
 if __name__ == "__main__":
-    with suppress(OSError):  # as `engine.model.priority`, which this process cannot import
+    with suppress(OSError):  # as `engine.model.process.priority`, which this process cannot import
         os.nice(19)
     with suppress(OSError, sqlite3.Error):  # another user of the file reports its error
         bring_in(Path(sys.argv[1]))

@@ -12,11 +12,11 @@ from pathlib import Path
 from engine.model.errors import StoreError
 from engine.store.core import anchor
 from engine.store.core.anchor import ANCHOR_NAME
+from engine.store.core.checks.erased_rows import COMPACT_DUE
+from engine.store.core.checks.loss import find_loss_in, last_number
 from engine.store.core.connecting import JOURNAL_NAME
-from engine.store.core.durable import write_atomically
-from engine.store.core.erased_rows import COMPACT_DUE
-from engine.store.core.lock import SiteLock
-from engine.store.core.loss import find_loss_in, last_number
+from engine.store.core.files.durable import write_atomically
+from engine.store.core.files.lock import SiteLock
 from engine.store.journal.opening import COMPACTED_NAME
 
 SPARE_BYTES = 64 * 1024 * 1024  # that must be free beside the new file

@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from engine.model.clock import from_us
+from engine.model.process.clock import from_us
 
 
 def put_state(connection: sqlite3.Connection, message_id: int, state: str, reason: str, at_us: int) -> None:

@@ -152,7 +152,7 @@ CREATE INDEX unfinished_kept ON unfinished (message_id, bytes) WHERE bytes > 0;
 -- == channels, lanes, deliveries ===================================================================================
 
 -- One row per channel: numbering, gauges kept in the transaction that changes them, and what its messages were seen to
--- do (model/repeats.py): only where a control id or a time changes, the same bytes are a repeat.
+-- do (model/content/repeats.py): only where a control id or a time changes, the same bytes are a repeat.
 CREATE TABLE channel (
     name         TEXT PRIMARY KEY,
     last_seq     INTEGER NOT NULL,
@@ -222,7 +222,7 @@ CREATE TABLE alert (
     key        TEXT NOT NULL PRIMARY KEY,    -- of the entry: names, codes and keyed hashes
     rule       TEXT NOT NULL,
     level      TEXT NOT NULL,
-    phrase     TEXT NOT NULL,                -- a sentence (engine/model/phrases.py); no patient data, as on the page
+    phrase     TEXT NOT NULL,                -- a sentence (engine/model/texts/phrases.py); no patient data, as on the page
     subject    TEXT NOT NULL,
     count      INTEGER NOT NULL,
     since_us   INTEGER NOT NULL,             -- this and all others: 0: not, or never

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from engine.feature import Hook
-from engine.mapping.suggestions import Suggestion
-from engine.model.clock import instant_us
+from engine.mapping.code_tables.suggestions import Suggestion
 from engine.model.errors import ProblemError
-from engine.model.journal_views import Filter
-from engine.model.permissions import LOOKING, Permission, Principal
+from engine.model.journal.journal_views import Filter
+from engine.model.process.clock import instant_us
 from engine.model.routes import ChannelRoutes
+from engine.model.site.permissions import LOOKING, Permission, Principal
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries.reader import Reader
 from engine.views.view import View, picked

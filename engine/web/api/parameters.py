@@ -17,8 +17,8 @@ import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from engine.model.errors import ProblemError
-from engine.model.reasons import ReasonCode
-from engine.model.records import MessageState
+from engine.model.journal.records import MessageState
+from engine.model.texts.reasons import ReasonCode
 
 MOST_NUMBERS = 64
 MAX_CURSOR = 2000  # characters

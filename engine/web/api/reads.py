@@ -9,9 +9,9 @@ from functools import partial
 from typing import Any, cast, get_args, get_type_hints
 
 from engine.model.errors import ProblemError
-from engine.model.journal_views import MessageView, Trace
-from engine.model.permissions import SEEING_PATIENTS
-from engine.model.records import LaneView, Pause
+from engine.model.journal.journal_views import MessageView, Trace
+from engine.model.journal.records import LaneView, Pause
+from engine.model.site.permissions import SEEING_PATIENTS
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.contents import why_absent
 from engine.store.queries.lanes import list_lanes, list_pauses

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from operator import itemgetter
 
-from engine.model.permissions import ADMINISTERING
+from engine.model.site.permissions import ADMINISTERING
 from engine.views.copies import COPY
 from engine.views.messages import DELIVERY, MESSAGE
 from engine.views.site import PAUSE, STORED_LANE

@@ -27,7 +27,7 @@ from engine.actions.control import Request
 from engine.actions.declaring import Verb
 from engine.feature import Hook
 from engine.model.errors import ProblemError
-from engine.model.permissions import LOOKING, SEEING_PATIENTS, Principal
+from engine.model.site.permissions import LOOKING, SEEING_PATIENTS, Principal
 from engine.monitoring.snapshot.site import SCHEMA_VERSION
 from engine.web.api import problems
 from engine.web.api.acts import AGAIN_HEADER, OfferedActs

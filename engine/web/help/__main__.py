@@ -4,7 +4,7 @@ import sys
 
 import orjson
 
-from engine.model.priority import give_way
+from engine.model.process.priority import give_way
 from engine.web.help.rendered import everything
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ from typing import Any
 
 from aiohttp import web
 
-from engine.model.journal_views import Act
-from engine.model.permissions import ADMINISTERING
-from engine.model.phrases import N_
+from engine.model.journal.journal_views import Act
+from engine.model.site.permissions import ADMINISTERING
+from engine.model.texts.phrases import N_
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.reader import Reader
 from engine.views.trail import Entry, about, names_message, reason

@@ -14,12 +14,12 @@ from urllib.parse import urlencode
 import orjson
 from aiohttp import web
 
-from engine.model.clock import from_us
 from engine.model.errors import ConfigError, StoreError
-from engine.model.journal_views import Filter, MessageView
-from engine.model.permissions import LOOKING
-from engine.model.phrases import Phrase
-from engine.model.records import DELIVERIES, Target
+from engine.model.journal.journal_views import Filter, MessageView
+from engine.model.journal.records import DELIVERIES, Target
+from engine.model.process.clock import from_us
+from engine.model.site.permissions import LOOKING
+from engine.model.texts.phrases import Phrase
 from engine.monitoring.snapshot.channels import ChannelSnapshot
 from engine.monitoring.snapshot.links import STEPS, LineStep, line_steps
 from engine.monitoring.snapshot.states import ChannelState

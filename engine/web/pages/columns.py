@@ -6,7 +6,7 @@ The first column of a list names the row, and is always there. Where the address
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from engine.model.phrases import PageText
+from engine.model.texts.phrases import PageText
 from engine.web.asked import Asked
 from engine.web.pages.frame import Asking
 from engine.web.pages.words import shown

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 from aiohttp import hdrs, web
 
 from engine.config import registry
-from engine.mapping.inputs import ASTM, HL7, JSON, detect
+from engine.mapping.trying.inputs import ASTM, HL7, JSON, detect
 from engine.model.errors import ContentError, LabRelayError
-from engine.model.journal_views import DeliveryView, Trace
+from engine.model.journal.journal_views import DeliveryView, Trace
 from engine.model.message import FormatOptions, Parsed
 from engine.model.routes import ChannelRoutes
-from engine.model.signs import text
+from engine.model.texts.signs import text
 from engine.store.queries.contents import stored_document, stored_message, why_absent
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader

@@ -9,8 +9,8 @@ import orjson
 from aiohttp import web
 
 from engine.model.errors import ConfigError, StoreError
-from engine.model.permissions import LOOKING
-from engine.model.records import DELIVERIES, Target
+from engine.model.journal.records import DELIVERIES, Target
+from engine.model.site.permissions import LOOKING
 from engine.monitoring.snapshot.channels import DestinationSnapshot
 from engine.store.queries.lanes import Tried, last_attempts, list_pauses
 from engine.store.queries.reader import Reader

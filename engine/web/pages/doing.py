@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 from engine.actions.control import Request
 from engine.actions.selection import Selection
 from engine.model.errors import LabRelayError
-from engine.model.phrases import N_, PageText
+from engine.model.texts.phrases import N_, PageText
 from engine.web.asked import NO_CAUSE, Asked, number
 from engine.web.desk import Desk, sentence
 from engine.web.forms import Form

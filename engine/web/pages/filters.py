@@ -3,9 +3,9 @@
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
-from engine.model.journal_views import Filter
-from engine.model.phrases import N_, PageText
-from engine.model.records import LETTER_STATES
+from engine.model.journal.journal_views import Filter
+from engine.model.journal.records import LETTER_STATES
+from engine.model.texts.phrases import N_, PageText
 from engine.web.asked import NO_CAUSE, NO_DESTINATION, Asked, moment_us
 from engine.web.pages import states
 from engine.web.pages.columns import Column, choice

@@ -14,13 +14,13 @@ from aiohttp import hdrs, web
 from markupsafe import Markup
 
 from engine.actions.declaring import Verb
-from engine.config.changes import Change
+from engine.config.findings.changes import Change
 from engine.config.web import WebConfig
-from engine.mapping.suggestions import Suggestion
+from engine.mapping.code_tables.suggestions import Suggestion
 from engine.model import errors
-from engine.model.permissions import Principal
-from engine.model.phrases import N_, phrase_of
 from engine.model.routes import ChannelRoutes
+from engine.model.site.permissions import Principal
+from engine.model.texts.phrases import N_, phrase_of
 from engine.monitoring.ends import Ends, NoEnds
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries.reader import Reader

@@ -20,7 +20,7 @@ import orjson
 from aiohttp import web
 from markupsafe import Markup
 
-from engine.model.permissions import LOOKING
+from engine.model.site.permissions import LOOKING
 from engine.store.queries.reader import Reader
 from engine.views.help.library import INDEX, LANGUAGE, TOPICS, Shown
 from engine.web.guard import MESSAGES

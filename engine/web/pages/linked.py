@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.mapping.differences import differences
-from engine.mapping.explain_text import chosen, missing, reason
-from engine.mapping.explaining import RULE, Leaf
+from engine.mapping.explanations.differences import differences
+from engine.mapping.explanations.explain_text import chosen, missing, reason
+from engine.mapping.explanations.explaining import RULE, Leaf
 from engine.model.errors import ContentError
 from engine.model.message import Parsed
 from engine.views.document_lines import Line, lines_of, pointer_of

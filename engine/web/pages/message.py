@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from engine.model.errors import TooSlowError
-from engine.model.journal_views import DeliveryView, Trace
-from engine.model.permissions import LOOKING
-from engine.model.phrases import N_
+from engine.model.journal.journal_views import DeliveryView, Trace
 from engine.model.routes import ChannelRoutes
+from engine.model.site.permissions import LOOKING
+from engine.model.texts.phrases import N_
 from engine.store.queries.contents import why_absent
 from engine.store.queries.messages import ends_of, neighbours_of, trace_of
 from engine.store.queries.reader import Reader

@@ -15,11 +15,11 @@ import orjson
 from aiohttp import hdrs, web
 
 from engine.actions.control import Request
+from engine.model.content.search_keys import MAX_LENGTH
 from engine.model.errors import IntegrityError, TooSlowError
-from engine.model.journal_views import Filter, MessageView
-from engine.model.permissions import LOOKING
-from engine.model.phrases import N_, PageText
-from engine.model.search_keys import MAX_LENGTH
+from engine.model.journal.journal_views import Filter, MessageView
+from engine.model.site.permissions import LOOKING
+from engine.model.texts.phrases import N_, PageText
 from engine.store.queries.messages import count_messages, lane_ends_of, messages_page, worst
 from engine.store.queries.reader import Reader
 from engine.web.asked import EVER, MOST_COUNTED, PAGE, Asked, counted, moment_us

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from engine.feature import Hook
-from engine.model.document_facts import DocumentFacts
-from engine.model.journal_views import DeliveryView, Trace
+from engine.model.journal.document_facts import DocumentFacts
+from engine.model.journal.journal_views import DeliveryView, Trace
 from engine.store.queries.reader import Reader
 from engine.web.pages.frame import Asking, Values
 from engine.web.pages.words import Words

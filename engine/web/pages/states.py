@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from engine.model.phrases import PageText
+from engine.model.texts.phrases import PageText
 from engine.web.cells import Badge
 from engine.web.pages.words import Words
 

@@ -13,8 +13,8 @@ from aiohttp import web
 from engine.actions.control import Request
 from engine.actions.pause_resume import target_of
 from engine.model.errors import LabRelayError
-from engine.model.phrases import PageText
-from engine.model.records import DELIVERIES, Target
+from engine.model.journal.records import DELIVERIES, Target
+from engine.model.texts.phrases import PageText
 from engine.web.desk import Desk, sentence
 from engine.web.forms import Form
 from engine.web.pages.doing import COUNTING, DO

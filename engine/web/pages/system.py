@@ -8,10 +8,10 @@ from functools import partial
 from aiohttp import web
 
 from engine.model.errors import ConfigError
-from engine.model.permissions import CHANGING, LOOKING
-from engine.model.phrases import N_, PageText, Span, phrase_of
-from engine.model.records import DELIVERIES
-from engine.model.units import size_words
+from engine.model.journal.records import DELIVERIES
+from engine.model.site.permissions import CHANGING, LOOKING
+from engine.model.texts.phrases import N_, PageText, Span, phrase_of
+from engine.model.texts.units import size_words
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries.lanes import list_pauses
 from engine.store.queries.reader import Reader

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from aiohttp import hdrs, web
 
-from engine.model.permissions import CHANGING
+from engine.model.site.permissions import CHANGING
 from engine.store.queries.contents import stored_message
 from engine.store.queries.reader import Reader
 from engine.views.explained import mappings_of

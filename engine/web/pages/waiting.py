@@ -6,8 +6,8 @@ from typing import Any
 
 from aiohttp import web
 
-from engine.model.journal_views import DeliveryView
-from engine.model.permissions import LOOKING
+from engine.model.journal.journal_views import DeliveryView
+from engine.model.site.permissions import LOOKING
 from engine.store.queries.messages import count_waiting, waiting_deliveries
 from engine.store.queries.reader import Reader
 from engine.web.asked import PAGE, Asked, number

@@ -5,9 +5,9 @@ from datetime import datetime
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
-from engine.model.clock import from_us
-from engine.model.phrases import Catalogue, Phrase, Span
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import from_us
+from engine.model.texts.phrases import Catalogue, Phrase, Span
+from engine.model.texts.reasons import ReasonCode
 from engine.views.text import printable
 from engine.web.cells import meaning
 

@@ -13,9 +13,9 @@ from adapters.clients.http import exchange
 from adapters.clients.http.log_in import LARGE_BODY_BYTES
 from adapters.codecs.signatures import canonical, sign
 from adapters.destinations import http_out
-from engine.model.clock import ManualClock
 from engine.model.errors import DestinationDownError
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import ManualClock
+from engine.model.texts.reasons import ReasonCode
 from tests.support.deliveries import Auth, Hmac, Secret, Settings, delivery
 from tests.support.scripted_http import Request, Script, ScriptedServer, http, scripted
 

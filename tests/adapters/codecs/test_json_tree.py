@@ -12,7 +12,7 @@ from adapters.codecs import json_tree
 from adapters.codecs.json_tree import MAX_DEPTH, Digits, build, path_of, read, text_at, values_at
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Header
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 OPTIONS = FormatOptions()
 SAFE = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)

@@ -1,6 +1,6 @@
 """Promises that every kind of destination keeps: each is built from the YAML and meets a real counterpart.
 
-A kind joins by its model (`engine.config.destination`) and its counterpart (`tests.support.counterparts`).
+A kind joins by its model (`engine.config.destinations.destination`) and its counterpart (`tests.support.counterparts`).
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from engine.config.destination import DestinationConfig, destination_type, kinds
-from engine.config.destination_base import DestinationBase
-from engine.model.clock import ManualClock
+from engine.config.destinations.destination import DestinationConfig, destination_type, kinds
+from engine.config.destinations.destination_base import DestinationBase
 from engine.model.errors import DeliveryError, DestinationDownError, TransientDeliveryError
 from engine.model.ports import Destination
+from engine.model.process.clock import ManualClock
 from engine.model.spans import TRACEPARENT
 from tests.support.certificates import Authority
 from tests.support.counterparts import COUNTERPARTS, PATIENT, SECRET, Counterpart, First
@@ -113,7 +113,9 @@ def nothing_listens(there: Counterpart) -> Iterator[None]:
 
 def test_every_kind_has_a_counterpart() -> None:
     assert KINDS.keys() - COUNTERPARTS.keys() == set(), NO_COUNTERPART
-    unknown = "no model of this kind is listed in DestinationConfig (engine/config/destination.py): add it there"
+    unknown = (
+        "no model of this kind is listed in DestinationConfig (engine/config/destinations/destination.py): add it there"
+    )
     assert COUNTERPARTS.keys() - KINDS.keys() == set(), unknown
 
 

@@ -19,7 +19,6 @@ import pytest
 from adapters.clients.http import exchange
 from adapters.destinations import fhir_rest
 from adapters.destinations.fhir_rest import FhirRest
-from engine.model.clock import ManualClock
 from engine.model.errors import (
     ConfigError,
     DeliveryError,
@@ -28,7 +27,8 @@ from engine.model.errors import (
     TransientDeliveryError,
 )
 from engine.model.message import Delivery
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import ManualClock
+from engine.model.texts.reasons import ReasonCode
 from tests.support.certificates import Authority
 from tests.support.deliveries import (
     Auth,

@@ -16,7 +16,7 @@ import pytest
 
 from adapters.destinations.fhir_tasks import AT_ONCE, STATUS
 from engine.model.errors import DeliveryError, RefusedDeliveryError, TransientDeliveryError
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from tests.adapters.destinations.test_fhir_rest import attempt, destination
 from tests.support.deliveries import delivery, put, transaction, transaction_response
 from tests.support.scripted_http import http, scripted

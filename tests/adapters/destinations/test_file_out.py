@@ -17,10 +17,10 @@ import pytest
 
 from adapters.destinations import file_out
 from adapters.destinations.file_out import FileOut, file_name, write_batch
-from engine.model.clock import ManualClock
 from engine.model.errors import DestinationDownError, TransientDeliveryError
 from engine.model.message import Delivery
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import ManualClock
+from engine.model.texts.reasons import ReasonCode
 from tests.support.deliveries import Settings, delivery
 
 

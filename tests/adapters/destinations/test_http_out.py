@@ -4,9 +4,9 @@ import pytest
 
 from adapters.destinations import http_out
 from adapters.destinations.http_out import HttpOut
-from engine.model.clock import ManualClock
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import ManualClock
+from engine.model.texts.reasons import ReasonCode
 from tests.support.deliveries import Settings, delivery
 from tests.support.scripted_http import RESET, Script, http, scripted
 

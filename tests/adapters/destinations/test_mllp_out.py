@@ -9,10 +9,10 @@ import pytest
 
 from adapters.destinations import mllp_out
 from adapters.destinations.mllp_out import MAX_NEGATIVE_ACKS, MllpOut
-from engine.model.clock import ManualClock
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import Delivery, LateRefusal
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import ManualClock
+from engine.model.texts.reasons import ReasonCode
 from tests.support.certificates import Authority
 from tests.support.deliveries import Tls, delivery
 from tests.support.mllp_peer import CLOSE, PAUSE, SILENCE, Answer, MllpPeer, ack, mllp_peer

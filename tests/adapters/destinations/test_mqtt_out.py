@@ -13,10 +13,10 @@ import pytest
 
 from adapters.destinations import mqtt_out
 from adapters.destinations.mqtt_out import MqttOut, topic_of
-from engine.model.clock import ManualClock
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
-from engine.model.reasons import ReasonCode
-from engine.model.units import HostPort
+from engine.model.process.clock import ManualClock
+from engine.model.texts.reasons import ReasonCode
+from engine.model.texts.units import HostPort
 from tests.support.certificates import Authority
 from tests.support.deliveries import Auth, Basic, Secret, Tls, delivery
 from tests.support.mqtt_peer import ACK, CLOSE, DROP, LATE, Disconnect, Peer, Script, mqtt_peer
@@ -311,7 +311,7 @@ async def test_a_broker_that_says_nothing_is_given_up_in_time() -> None:
 
 
 async def test_a_secret_that_is_not_set_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine.config.secrets import Secret as ByName
+    from engine.config.reading.secrets import Secret as ByName
 
     monkeypatch.delenv("LR_MQTT_PASSWORD", raising=False)
     auth = Auth(basic=Basic("lab", ByName("LR_MQTT_PASSWORD")))  # type: ignore[arg-type]  # as in production

@@ -19,10 +19,10 @@ from pydantic import TypeAdapter
 from adapters.codecs.signatures import authorization
 from adapters.destinations import s3_out
 from adapters.destinations.s3_out import S3Out, bucket_address, object_name
-from engine.config.destination import S3Destination, destination_type
-from engine.model.clock import ManualClock
+from engine.config.destinations.destination import S3Destination, destination_type
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import ManualClock
+from engine.model.texts.reasons import ReasonCode
 from tests.support.certificates import Authority
 from tests.support.deliveries import Secret, Tls, delivery
 from tests.support.scripted_http import CLOSE, RESET, SILENCE, Request, Script, http, scripted
@@ -289,7 +289,7 @@ async def test_the_storages_clock_counts() -> None:
 
 
 async def test_a_secret_that_is_not_set_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine.config.secrets import Secret as ByName
+    from engine.config.reading.secrets import Secret as ByName
 
     monkeypatch.delenv("LR_S3_KEY", raising=False)
     error = await outcome(stored(), secret_key=ByName("LR_S3_KEY"))

@@ -4,8 +4,8 @@ import pytest
 
 from adapters.codecs.astm import records
 from adapters.dialects import mindray_bs_astm
+from engine.model.content.order_results import tubes_in
 from engine.model.message import FormatOptions, Parsed
-from engine.model.order_results import tubes_in
 
 RESULT = "R|241|SGOT^Aspartate Aminotransferase^^F|67.98^^^^|U/L|5.0^40.0|N||F|67.98^^^^|0|20260302093000||Mindry^"
 

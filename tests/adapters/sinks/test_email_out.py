@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from adapters.sinks import email_out
-from engine.model.alerts import SAMPLE
-from engine.model.clock import ManualClock
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
-from engine.model.units import HostPort
+from engine.model.process.clock import ManualClock
+from engine.model.site.alerts import SAMPLE
+from engine.model.texts.units import HostPort
 from tests.support.certificates import Authority
 from tests.support.smtp_peer import MailServer, mail_server
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import pytest
 
 from adapters.sinks import mqtt_out
-from engine.model.alerts import SAMPLE
-from engine.model.clock import ManualClock
 from engine.model.errors import DestinationDownError
-from engine.model.units import HostPort
+from engine.model.process.clock import ManualClock
+from engine.model.site.alerts import SAMPLE
+from engine.model.texts.units import HostPort
 from tests.support.mqtt_peer import ACK, Script, mqtt_peer
 
 NO_SUBSCRIBER, NOT_AUTHORIZED = 0x10, 0x87

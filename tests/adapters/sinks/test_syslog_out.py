@@ -8,10 +8,10 @@ import pytest
 
 from adapters.sinks import syslog_out
 from adapters.sinks.syslog_out import LONGEST, line, shortened
-from engine.model.alerts import SAMPLE, Notification
-from engine.model.clock import ManualClock
 from engine.model.errors import DestinationDownError, TransientDeliveryError
-from engine.model.units import HostPort
+from engine.model.process.clock import ManualClock
+from engine.model.site.alerts import SAMPLE, Notification
+from engine.model.texts.units import HostPort
 from tests.support.certificates import Authority
 from tests.support.syslog_peer import tcp, udp
 from tests.support.waiting import until

@@ -16,7 +16,7 @@ from adapters.transports import folder as folder_module
 from adapters.transports.folder import WatchedFolder
 from adapters.transports.folder_files import CLAIMED, Files
 from adapters.transports.whole_stream import WholeStream
-from engine.model.clock import ManualClock
+from engine.model.process.clock import ManualClock
 from tests.support.waiting import until
 
 
@@ -203,7 +203,7 @@ async def test_an_empty_file_with_its_marker_is_shown(tmp_path: Path) -> None:
 async def test_a_file_without_an_answer_stays_claimed_and_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.model.back_off.FIRST_S", 0.005)
+    monkeypatch.setattr("engine.model.process.back_off.FIRST_S", 0.005)
     reader = Reader(b"")
     (tmp_path / "a.csv").write_bytes(b"one")
     (tmp_path / "b.csv").write_bytes(b"two")
@@ -329,7 +329,7 @@ async def test_a_folder_that_hangs_is_shown_and_stops_nothing(tmp_path: Path, mo
 
 
 async def test_a_fault_of_the_reader_costs_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.model.back_off.FIRST_S", 0.005)
+    monkeypatch.setattr("engine.model.process.back_off.FIRST_S", 0.005)
     attempts = 0
 
     async def reader(stream: WholeStream) -> None:
@@ -348,7 +348,7 @@ async def test_a_fault_of_the_reader_costs_no_file(tmp_path: Path, monkeypatch: 
 async def test_no_name_of_a_file_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.model.back_off.FIRST_S", 0.005)
+    monkeypatch.setattr("engine.model.process.back_off.FIRST_S", 0.005)
     (tmp_path / "KUMAR_ASHA_1980.csv").write_bytes(b"x" * 1001)
     (tmp_path / "SINGH_RAVI_1975.csv").write_bytes(b"one")
     async with watching(tmp_path, Reader(b"")) as watched:

@@ -16,7 +16,7 @@ from adapters.transports import http
 from adapters.transports.http_post import Post
 from engine.model.errors import ConfigError
 from engine.model.link_events import LinkFault
-from engine.model.units import HostPort
+from engine.model.texts.units import HostPort
 from tests.support.certificates import Authority
 from tests.support.http_sender import HL7_TYPE, HOST, post, said, sender
 from tests.support.waiting import until

@@ -14,9 +14,9 @@ import pytest
 from adapters.codecs.text.whole_link import ACK
 from adapters.transports import http, http_signature
 from adapters.transports.http_post import Post
-from engine.model.clock import ManualClock
 from engine.model.link_events import LinkFault
-from engine.model.units import HostPort
+from engine.model.process.clock import ManualClock
+from engine.model.texts.units import HostPort
 from tests.support.http_sender import HOST, Response, post, said, sender
 from tests.support.waiting import until
 

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from adapters.transports import serial as serial_module
-from adapters.transports import serial_device, serial_ports
 from adapters.transports.errors import LineError
 from adapters.transports.serial import LineStream, SerialLine, build
-from adapters.transports.serial_device import DeviceStream, open_device
-from adapters.transports.serial_health import LineHealth, counters
-from adapters.transports.serial_opening import not_as_asked, open_port, why_not
+from adapters.transports.serial_lines import serial_device, serial_ports
+from adapters.transports.serial_lines.serial_device import DeviceStream, open_device
+from adapters.transports.serial_lines.serial_health import LineHealth, counters
+from adapters.transports.serial_lines.serial_opening import not_as_asked, open_port, why_not
 from tests.support.serial_peers import Cable, Settings
 from tests.support.waiting import until
 
@@ -121,7 +121,7 @@ async def test_a_read_that_times_out_leaves_the_line_as_it_is(cable: Cable) -> N
 async def test_what_ends_in_a_control_character_is_handed_on_at_once_and_the_rest_after_a_silence(
     cable: Cable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.transports.serial_device.REST_MAX_S", 3.0)
+    monkeypatch.setattr("adapters.transports.serial_lines.serial_device.REST_MAX_S", 3.0)
     async with opened(cable, Settings(baud=240)) as stream:  # a rest of a second
         await cable.send(b"\x05")
         assert await stream.read(1.0) == b"\x05"
@@ -134,7 +134,7 @@ async def test_what_ends_in_a_control_character_is_handed_on_at_once_and_the_res
 
 async def test_a_read_that_times_out_gives_what_has_come_so_far(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
     """A link whose timer is due must know of every byte that came in time."""
-    monkeypatch.setattr("adapters.transports.serial_device.REST_MAX_S", 30.0)
+    monkeypatch.setattr("adapters.transports.serial_lines.serial_device.REST_MAX_S", 30.0)
     async with opened(cable, Settings(baud=50)) as stream:
         reading = asyncio.create_task(stream.read(0.2))
         await asyncio.sleep(0)
@@ -156,7 +156,7 @@ async def test_an_analyzer_that_does_not_read_slows_the_writer_and_gets_every_by
 
 
 async def test_a_reader_that_does_not_read_slows_the_analyzer(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.transports.serial_device.READ_HIGH_WATER", 10_000)
+    monkeypatch.setattr("adapters.transports.serial_lines.serial_device.READ_HIGH_WATER", 10_000)
     async with opened(cable, Settings(baud=115_200)) as stream:
         sending = asyncio.create_task(cable.send(b"x" * 500_000))
         await until(lambda: stream._buffered > 10_000)

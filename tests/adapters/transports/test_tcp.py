@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from adapters.transports import tcp
+from adapters.transports.sockets.tcp_stream import READ_HIGH_WATER, TcpStream
 from adapters.transports.tcp import TcpConnector, TcpListener
-from adapters.transports.tcp_stream import READ_HIGH_WATER, TcpStream
 from tests.support.certificates import Authority, ServerFiles
 from tests.support.waiting import until
 
@@ -447,8 +447,8 @@ async def test_a_certificate_that_cannot_be_read_is_an_error_of_the_caller(tmp_p
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Back-off in hundredths of a second."""
-    monkeypatch.setattr("engine.model.back_off.FIRST_S", 0.02)
-    monkeypatch.setattr("engine.model.back_off.MAX_S", 0.1)
+    monkeypatch.setattr("engine.model.process.back_off.FIRST_S", 0.02)
+    monkeypatch.setattr("engine.model.process.back_off.MAX_S", 0.1)
 
 
 @pytest.mark.usefixtures("soon")

@@ -11,9 +11,9 @@ import pytest
 
 from adapters.transports import serial
 from adapters.transports.tee_serial import SerialTee
-from engine.config.source_tee import TeeEnd
+from engine.config.sources.source_tee import TeeEnd
 from engine.model.link_events import Direction
-from engine.model.units import HostPort
+from engine.model.texts.units import HostPort
 from tests.adapters.transports.test_tee_transport import HOST, Listener, connected, middleware
 from tests.support.ports import quiet_ports
 from tests.support.serial_peers import Cable
@@ -24,8 +24,8 @@ from tests.support.waiting import until
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serial, "REOPEN_FIRST_S", 0.02)
     monkeypatch.setattr(serial, "REOPEN_MAX_S", 0.02)
-    monkeypatch.setattr("engine.model.back_off.FIRST_S", 0.02)
-    monkeypatch.setattr("engine.model.back_off.MAX_S", 0.02)
+    monkeypatch.setattr("engine.model.process.back_off.FIRST_S", 0.02)
+    monkeypatch.setattr("engine.model.process.back_off.MAX_S", 0.02)
 
 
 @dataclass

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 import pytest
 
 from adapters.transports import tee_ends
-from adapters.transports.tcp_stream import TcpStream
+from adapters.transports.sockets.tcp_stream import TcpStream
 from adapters.transports.tee import TcpTee
 from adapters.transports.tee_ends import Hearing
 from engine.model.link_events import Direction
 from engine.model.ports import Stream
-from engine.model.units import HostPort
+from engine.model.texts.units import HostPort
 from tests.support.ports import quiet_ports
 from tests.support.waiting import until
 

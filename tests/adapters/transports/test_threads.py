@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from adapters.transports.serial_device import in_thread
+from adapters.transports.serial_lines.serial_device import in_thread
 from tests.support.waiting import until
 
 

@@ -16,12 +16,12 @@ from engine.actions.underway import Acts
 from engine.features.results.acts import dismiss_letters, reject_held, release_held
 from engine.features.rework.acts import verbs
 from engine.features.rework.acts.verbs import replay_documents, retry_letters
-from engine.model.clock import SystemClock
 from engine.model.errors import LabRelayError, RefusedError, StoreError
 from engine.model.message import FormatOptions, MapContext, Received
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import SystemClock
 from engine.model.routes import ChannelRoutes, Route
+from engine.model.texts.reasons import ReasonCode
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
 from engine.store.operations import append, audit, bulk, record_outcome

@@ -17,12 +17,12 @@ from engine.features.results.acts import dismiss_letters
 from engine.features.results.rows import superseding
 from engine.features.rework.acts.edit import edit_message
 from engine.features.rework.acts.verbs import retry_letters
-from engine.model.clock import SystemClock
+from engine.model.journal.records import Decision, Routed
 from engine.model.message import Document, FormatOptions, MapContext, Mapped, Parsed, Report
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
-from engine.model.records import Decision, Routed
+from engine.model.process.clock import SystemClock
 from engine.model.routes import ChannelRoutes, Route
+from engine.model.texts.reasons import ReasonCode
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
 from engine.store.operations import append, bulk, record_outcome

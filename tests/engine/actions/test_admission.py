@@ -22,10 +22,10 @@ from engine.actions.control import Request, call, follow
 from engine.actions.control_server import MAX_OF_ANOTHER, ControlServer
 from engine.actions.declared import all_acts, needs
 from engine.actions.verbs.contents import FOLLOWED
-from engine.config import values
-from engine.model.actor import Actor
+from engine.config.reading import values
 from engine.model.errors import LabRelayError, RefusedError, StoreError
-from engine.model.permissions import ALL, ROLES, Permission, permissions_of
+from engine.model.site.actor import Actor
+from engine.model.site.permissions import ALL, ROLES, Permission, permissions_of
 from tests.support.other_accounts import as_account, become
 
 SERVICE = "daemon"  # the account of the service

@@ -14,8 +14,8 @@ from engine.actions.underway import Acts
 from engine.features.rework.acts.edit import edit_message
 from engine.features.rework.rows import dismissal
 from engine.model.errors import LabRelayError, RefusedDeliveryError, RefusedError, TransientDeliveryError
-from engine.model.journal_views import DeliveryView
-from engine.model.reasons import ReasonCode
+from engine.model.journal.journal_views import DeliveryView
+from engine.model.texts.reasons import ReasonCode
 from engine.store.queries.lanes import list_lanes
 from engine.store.queries.messages import trace_of
 from tests.support.plant import Plant, ScriptedDestination, plant

@@ -18,10 +18,10 @@ from engine.actions.selection import Selection
 from engine.actions.underway import Acts, process_again
 from engine.features.rework.acts.reprocess import reprocess_messages
 from engine.features.rework.acts.verbs import retry_letters
-from engine.model.clock import SystemClock
-from engine.model.journal_views import Trace
+from engine.model.journal.journal_views import Trace
+from engine.model.journal.records import Decision
 from engine.model.message import Document, MapContext, Mapped, Parsed
-from engine.model.records import Decision
+from engine.model.process.clock import SystemClock
 from engine.model.routes import Route
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover

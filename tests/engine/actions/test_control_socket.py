@@ -19,7 +19,6 @@ from engine.actions import control, control_server
 from engine.actions.admission import Admission, Person
 from engine.actions.control import Request, call
 from engine.actions.control_server import ControlServer
-from engine.model.actor import of_this_process
 from engine.model.errors import (
     ConfigError,
     IntegrityError,
@@ -29,7 +28,8 @@ from engine.model.errors import (
     StoreError,
     UnreachableError,
 )
-from engine.model.permissions import ACTING, permissions_of
+from engine.model.site.actor import of_this_process
+from engine.model.site.permissions import ACTING, permissions_of
 from tests.support.waiting import until
 
 

@@ -12,9 +12,9 @@ from engine.actions.selection import Selection
 from engine.features.results.acts import dismiss_letters, reject_held, release_held
 from engine.features.rework.acts.verbs import retry_letters
 from engine.model.errors import StoreError
-from engine.model.reasons import ReasonCode
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.model.texts.reasons import ReasonCode
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.lifecycle import erasure
 from engine.store.operations import bulk
 from engine.store.operations.bulk import Done, Member

@@ -12,7 +12,7 @@ from engine.actions.selection import Selection
 from engine.actions.verbs import contents, upkeep
 from engine.actions.verbs.contents import Tap, TapContents
 from engine.model.errors import LabRelayError, RefusedError
-from engine.model.permissions import ACTING
+from engine.model.site.permissions import ACTING
 
 CHOSEN = {"selection": {"ids": [5]}}
 SITE: Any = object()  # no act here looks at it

@@ -4,8 +4,8 @@ import pytest
 
 from engine.actions.declared import bulk_acts
 from engine.actions.selection import Selection
-from engine.model.reasons import ReasonCode
-from engine.store.core.batch import Batch
+from engine.model.texts.reasons import ReasonCode
+from engine.store.core.writing.batch import Batch
 from engine.store.operations import bulk
 from engine.store.operations.bulk import Done, Member
 from engine.store.operations.outbox import decisions

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from engine.commands.shared.output import ExitCode
-from engine.model.records import Target
+from engine.model.journal.records import Target
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level
 from engine.runtime.app import App

@@ -10,9 +10,9 @@ from engine.delivery.breaker import Breaker, BreakerState
 from engine.delivery.conditional_keys import Conditions
 from engine.delivery.retry import RetryPolicy
 from engine.model.errors import TransientDeliveryError
+from engine.model.journal.records import Target
 from engine.model.message import Delivery
-from engine.model.reasons import ReasonCode
-from engine.model.records import Target
+from engine.model.texts.reasons import ReasonCode
 from engine.store.operations import pauses
 from engine.store.queries.lanes import list_lanes
 from tests.support.plant import Plant, ScriptedDestination, numbers, plant

@@ -30,12 +30,12 @@ from engine.features.results.acts import dismiss_letters
 from engine.features.rework.acts.reprocess import reprocess_messages
 from engine.features.rework.acts.verbs import replay_documents, retry_letters
 from engine.features.rework.rows.letter_groups import letter_groups
-from engine.model.clock import ManualClock
 from engine.model.errors import ReconfiguredError, RefusedError
 from engine.model.message import FormatOptions, MapContext
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import ManualClock
 from engine.model.routes import ChannelRoutes, Route
+from engine.model.texts.reasons import ReasonCode
 from engine.store import journal as journal_module
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover

@@ -8,7 +8,7 @@ import yaml
 
 from engine.actions import pause_resume as says
 from engine.config.load import Site, load_site
-from engine.model.records import DELIVERIES, Target
+from engine.model.journal.records import DELIVERIES, Target
 
 LISTEN = "127.0.0.1:2575"
 KEPT = (says.ANALYZER_KEEPS, says.STORED_GO_ON)

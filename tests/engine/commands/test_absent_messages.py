@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.model.clock import SystemClock
-from engine.store.core.batch import Batch
+from engine.model.process.clock import SystemClock
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME
+from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import audit
 from tests.support.command_line import labrelay

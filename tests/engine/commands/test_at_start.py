@@ -10,7 +10,7 @@ from engine.commands.shared import session as sessions
 from engine.commands.shared.output import ExitCode
 from engine.commands.shared.session import Session
 from engine.model.errors import UnreachableError
-from engine.store.core.lock import SiteLock
+from engine.store.core.files.lock import SiteLock
 from tests.support.command_line import labrelay
 from tests.support.sites import make_site
 

@@ -51,14 +51,19 @@ def test_every_verb_says_its_group(name: str) -> None:
     assert verbs()[name].group in GROUPS, f"{verb_files()[name]}: add a constant GROUP, one of: {', '.join(GROUPS)}"
 
 
-def test_verbs_are_found_in_the_folders_of_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verbs_are_found_in_their_folders_and_in_those_of_features(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(verb_list, "ENGINE", tmp_path)
-    for name in ("commands/run.py", "features/orders/commands/give_back.py", "features/orders/commands/_shared.py"):
+    found_there = ("commands/run.py", "commands/upkeep/key.py", "features/orders/commands/give_back.py")
+    no_verbs = ("commands/upkeep/__init__.py", "commands/shared/output.py", "commands/topics/keys.py")
+    for name in (*found_there, *no_verbs, "features/orders/commands/_shared.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     found = verb_list.verb_files.__wrapped__()
-    assert list(found) == ["give-back", "run"]
+    assert list(found) == ["give-back", "key", "run"]
     assert verb_list.module_of(found["give-back"]) == "engine.features.orders.commands.give_back"
+    assert verb_list.module_of(found["key"]) == "engine.commands.upkeep.key"
 
 
 def test_help_explains_verbs_and_topics() -> None:
@@ -209,8 +214,8 @@ def test_lists_import_what_they_read_with_and_nothing_that_writes_or_checks(verb
         "pydantic",
         "engine.config.load",
         "engine.store.journal",
-        "engine.store.core.writer",
-        "engine.store.core.batch",
+        "engine.store.core.writing.writer",
+        "engine.store.core.writing.batch",
         "asyncio",
         "tenacity",
     }
@@ -220,7 +225,7 @@ def test_lists_import_what_they_read_with_and_nothing_that_writes_or_checks(verb
 
 LIGHT = {  # what a verb does without -> so its module does not load it
     "engine.features.orders.commands.orders": "engine.mapping",
-    "engine.commands.upgrade": "pydantic",
+    "engine.commands.upkeep.upgrade": "pydantic",
 }
 
 

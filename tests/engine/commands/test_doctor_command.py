@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.store.core.lock import SiteLock
+from engine.store.core.files.lock import SiteLock
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import fill_journal
 from tests.support.sites import CHANNEL_YAML, SITE_YAML, make_site

@@ -14,7 +14,7 @@ import pytest
 
 from engine.commands.shared import exporting
 from engine.commands.shared.output import ExitCode
-from engine.model.clock import SystemClock
+from engine.model.process.clock import SystemClock
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
 from engine.store.operations import append

@@ -10,7 +10,7 @@ from engine.commands.shared.output import ExitCode
 from engine.config.load import load_site
 from engine.config.pack import find_pack, packs
 from engine.diagnostics.suggested import suggestions_of
-from engine.mapping.suggestions import read_suggestions
+from engine.mapping.code_tables.suggestions import read_suggestions
 from tests.support.command_line import labrelay
 
 NAMES = [pack.name for pack in packs()]

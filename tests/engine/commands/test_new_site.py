@@ -14,7 +14,7 @@ from engine.commands.shared.output import ExitCode
 from engine.config.load import load_site
 from engine.config.pack import packs
 from engine.features.orders.config.orders import orders_of
-from tests.engine.commands.test_run_on_a_terminal import said_until
+from tests.engine.commands.daemon.test_run_on_a_terminal import said_until
 from tests.support.command_line import labrelay
 
 

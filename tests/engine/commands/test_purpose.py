@@ -16,8 +16,8 @@ from engine.commands.shared import revealing
 from engine.commands.shared.output import ExitCode
 from engine.commands.shared.verb_list import verbs
 from engine.features.orders.exchange import taking
-from engine.model.clock import SystemClock
 from engine.model.orders import OrderedPatient, OrderLine
+from engine.model.process.clock import SystemClock
 from engine.model.worklist import TakeSettings
 from engine.store.journal import Journal
 from engine.store.queries.acts import acts_page
@@ -109,7 +109,7 @@ def test_each_verb_that_shows_patient_data_takes_a_purpose_and_is_tried_above() 
     revealing_verbs = {path for path, options in found.items() if options & REVEALING}
     assert all("--purpose" in found[path] for path in revealing_verbs)
     tried = {path for path in revealing_verbs if any(words[: len(path)] == path for words in REVEALS)}
-    assert revealing_verbs - tried == {("tap",)}, "tests/engine/commands/test_tap.py has it"
+    assert revealing_verbs - tried == {("tap",)}, "tests/engine/commands/lines/test_tap.py has it"
 
 
 def test_a_person_at_a_terminal_is_asked(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from engine.__main__ import run
-from engine.store.core import ownership
+from engine.store.core.files import ownership
 from engine.store.journal import Journal
 
 site, late, verbs = Path(sys.argv[1]), sys.argv[2] == "late", json.loads(sys.argv[3])

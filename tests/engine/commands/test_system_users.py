@@ -17,8 +17,8 @@ from engine.actions.admission import system_users
 from engine.commands.shared.output import ExitCode
 from engine.commands.shared.session import Session
 from engine.config.load import load_site
-from engine.model import actor
 from engine.model.errors import ConfigError, RefusedError
+from engine.model.site import actor
 from engine.runtime.app import App
 from tests.support.command_line import labrelay
 from tests.support.other_accounts import as_account

@@ -8,8 +8,10 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine.config import channel, destination, destination_auth, destination_base, sitewide, source, tls, web
+from engine.config import channel, sitewide, tls, web
+from engine.config.destinations import destination, destination_auth, destination_base
 from engine.config.load import load_site
+from engine.config.sources import source
 from engine.model.errors import ConfigError
 from tests.support.examples import examples
 from tests.support.sites import CHANNEL_YAML, SITE_YAML, make_site

@@ -5,10 +5,12 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from engine.config import destination, pack, source
+from engine.config import pack
 from engine.config.channel import channel_model
-from engine.config.problems import alternatives, description
+from engine.config.destinations import destination
+from engine.config.reading.problems import alternatives, description
 from engine.config.sitewide import site_model
+from engine.config.sources import source
 
 
 class Base(BaseModel):

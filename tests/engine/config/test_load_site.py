@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import destination
-from engine.config.destination import FhirDestination, FileDestination
+from engine.config.destinations import destination
+from engine.config.destinations.destination import FhirDestination, FileDestination
 from engine.config.load import load_site
-from engine.config.secrets import Secret
+from engine.config.reading.secrets import Secret
 from engine.config.site_file import data_folder
-from engine.config.source import AstmSource, MllpSource, presets, transports
+from engine.config.sources.source import AstmSource, MllpSource, presets, transports
 from engine.model.errors import ConfigError
-from engine.model.units import HostPort
+from engine.model.texts.units import HostPort
 from tests.support.sites import CHANNEL_YAML, SITE_YAML, make_site
 
 CHECKOUT = Path(__file__).parents[3]

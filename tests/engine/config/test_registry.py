@@ -3,7 +3,8 @@
 import subprocess
 import sys
 
-from engine.config import registry, source
+from engine.config import registry
+from engine.config.sources import source
 
 
 def test_every_transport_and_every_link_of_a_source_has_its_adapter() -> None:

@@ -5,11 +5,11 @@ import ssl
 
 import pytest
 
-from engine.config.destination import HttpDestination, MllpDestination
+from engine.config.destinations.destination import HttpDestination, MllpDestination
 from engine.delivery.settlement import NO_NAME, REFUSED, TIMED_OUT, TLS, away_of
-from engine.model.clock import ManualClock
 from engine.model.errors import DeliveryError, DestinationDownError, TransientDeliveryError
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import ManualClock
+from engine.model.texts.reasons import ReasonCode
 from tests.support.deliveries import delivery
 from tests.support.ports import quiet_ports
 

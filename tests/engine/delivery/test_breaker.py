@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from engine.delivery.breaker import Breaker, BreakerState
 from engine.model.errors import DestinationDownError, RefusedDeliveryError, TransientDeliveryError
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 NO_ANSWER = TransientDeliveryError(ReasonCode.NO_ANSWER)
 BUSY = TransientDeliveryError(ReasonCode.BUSY)

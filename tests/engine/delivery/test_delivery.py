@@ -18,7 +18,7 @@ from engine.delivery.retry import RetryPolicy
 from engine.features.rework.rows import dismissal
 from engine.model.errors import DestinationDownError, RefusedDeliveryError, StoreError, TransientDeliveryError
 from engine.model.message import Delivery
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal import Journal
 from engine.store.operations.outbox import attempts as attempts_ops

@@ -9,9 +9,9 @@ import pytest_asyncio
 
 from engine.delivery.breaker import Breaker
 from engine.delivery.retry import RetryPolicy
-from engine.model.downtime_windows import DowntimeCalendar
 from engine.model.errors import DestinationDownError, TransientDeliveryError
-from engine.model.reasons import ReasonCode
+from engine.model.site.downtime_windows import DowntimeCalendar
+from engine.model.texts.reasons import ReasonCode
 from tests.support.plant import Plant, ScriptedDestination, numbers, plant
 
 HOUR_US = 3_600_000_000

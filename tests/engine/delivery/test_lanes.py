@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from engine.delivery.lane import AWAITED_ATTEMPTS, LOOK_AHEAD, Lane
 from engine.model.message import Delivery
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 A, B, C = b"a" * 16, b"b" * 16, b"c" * 16
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from engine.delivery.retry import LONGEST_RETRY_AFTER_S, SHORTEST_DELAY_S, RetryPolicy, decide
 from engine.model.errors import DestinationDownError, RefusedDeliveryError, TransientDeliveryError
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 jitters = st.floats(0, 1, exclude_max=True)
 attempts = st.integers(1, 1_000_000)

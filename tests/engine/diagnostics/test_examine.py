@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from engine.diagnostics import examine
-from engine.model.health import Health
-from engine.model.units import HostPort
+from engine.model.site.health import Health
+from engine.model.texts.units import HostPort
 from tests.support.certificates import Authority
 
 

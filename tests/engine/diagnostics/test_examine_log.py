@@ -8,8 +8,8 @@ import pytest
 
 from engine.config.load import load_site
 from engine.diagnostics.examine import DAYS, budget
-from engine.model.health import Health
-from engine.model.log_limits import LINE_BYTES, bad_day_lines, most_lines_a_day
+from engine.model.process.log_limits import LINE_BYTES, bad_day_lines, most_lines_a_day
+from engine.model.site.health import Health
 from tests.support.sites import make_site
 
 

@@ -8,7 +8,7 @@ import pytest
 from engine.config.load import load_site
 from engine.config.pack import Pack, find_pack, packs, read_pack
 from engine.diagnostics.packs import check_pack, codes_of, recognise
-from engine.mapping.inputs import Mapper, messages_in
+from engine.mapping.trying.inputs import Mapper, messages_in
 from engine.model.errors import ConfigError
 from tests.support.sites import make_site
 

@@ -13,7 +13,7 @@ from engine.config.load import load_site
 from engine.diagnostics import service
 from engine.features.access.config import AccessConfig
 from engine.features.alerts.config.sinks import SINK_KINDS
-from engine.model.health import Health
+from engine.model.site.health import Health
 from tests.support.command_line import labrelay
 from tests.support.running import channel, hl7_channel, make_running_site
 

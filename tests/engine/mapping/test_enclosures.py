@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from engine.mapping.functions import FUNCTIONS
-from engine.mapping.message_context import MessageContext
+from engine.mapping.message.message_context import MessageContext
 from engine.model.message import Segment
 from tests.support.mapping_texts import HL7, Workshop, apply, run_of
 

@@ -11,10 +11,10 @@ import pytest
 
 from engine.config.site import mapping_path
 from engine.mapping import Program, load
-from engine.mapping.inputs import Mapper, messages_in
+from engine.mapping.trying.inputs import Mapper, messages_in
 from engine.model.errors import ContentError
 from engine.model.message import Mapped, Parsed
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from tests.support.mapping_texts import ASTM, HEAD, HL7, Workshop, apply, context, parse
 
 MESSAGES = 250

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from engine.mapping import Program, load
+from engine.model.content.facts import Facts, Measure, Order, Result, Value, unpacked
 from engine.model.errors import ConfigError
-from engine.model.facts import Facts, Measure, Order, Result, Value, unpacked
 from tests.support.mapping_texts import ASTM, HL7, Workshop, context, parse
 from tests.support.shipped import program, reader_of
 

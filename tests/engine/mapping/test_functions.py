@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.mapping.code_tables.tables import Row
+from engine.mapping.fhir.r4 import CODES, ELEMENTS, PRIMITIVES
 from engine.mapping.functions import FUNCTIONS
 from engine.mapping.functions.code_maps import CODE_MAPS, miss, worst_status
-from engine.mapping.json_text import as_text
-from engine.mapping.message_context import MessageContext
-from engine.mapping.r4 import CODES, ELEMENTS, PRIMITIVES
-from engine.mapping.tables import Row
+from engine.mapping.message.message_context import MessageContext
+from engine.mapping.values.json_text import as_text
 from engine.model.errors import ContentError
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from tests.support.mapping_texts import ASTM, HL7, run_of
 
 V2 = "http://terminology.hl7.org/CodeSystem/v2-"

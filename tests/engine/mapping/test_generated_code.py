@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.mapping import Program, load
-from engine.mapping.bearers import Bearers
-from engine.mapping.compiler.registers import ordered
+from engine.mapping.compiler.source.registers import ordered
 from engine.mapping.conditions import route_condition
-from engine.mapping.identity import BundleBuilder
-from engine.mapping.json_text import as_text
-from engine.mapping.key_scope import KeyScope
-from engine.mapping.message_context import MessageContext
+from engine.mapping.message.bearers import Bearers
+from engine.mapping.message.identity import BundleBuilder
+from engine.mapping.message.key_scope import KeyScope
+from engine.mapping.message.message_context import MessageContext
+from engine.mapping.values.json_text import as_text
 from engine.model.errors import ConfigError, ContentError
 from engine.model.message import Delimiters, Group, MapContext, Parsed, Segment
 from tests.support.examples import examples

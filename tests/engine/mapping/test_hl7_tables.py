@@ -11,7 +11,7 @@ import pytest
 from engine.mapping.functions.code_maps import CODE_MAPS, miss
 from engine.mapping.functions.systems import hd
 from engine.model.errors import ContentError
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from tests.support.mapping_texts import run_of
 
 INTERPRETATION = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"

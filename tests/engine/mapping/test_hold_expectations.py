@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.mapping.testing import Runner, read_tests
+from engine.mapping.trying.testing import Runner, read_tests
 from engine.model.errors import ConfigError
 from tests.support.command_line import Ran, labrelay
 from tests.support.mapping_texts import HL7

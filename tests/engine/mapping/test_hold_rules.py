@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.codecs.hl7v2 import message as hl7v2
-from engine.config.yaml_nodes import Node
+from engine.config.reading.yaml_nodes import Node
 from engine.mapping.hold_rules.rules import HoldRules, compile_holding
 from engine.mapping.hold_rules.values import Bound, arithmetic, both, compare, either, negated
+from engine.model.content.results import Result, from_json, results_of
 from engine.model.errors import ConfigError
+from engine.model.journal.records import HoldReason
 from engine.model.message import FormatOptions, Parsed
-from engine.model.reasons import ReasonCode
-from engine.model.records import HoldReason
-from engine.model.results import Result, from_json, results_of
+from engine.model.texts.reasons import ReasonCode
 from tests.support.mapping_texts import HL7
 
 HOUR = 3_600_000_000

@@ -8,8 +8,8 @@ import pytest
 
 from engine.mapping import Program
 from engine.mapping.conditions import compile_condition
-from engine.mapping.nodes import TreePath
-from engine.mapping.syntax import parse as parse_expression
+from engine.mapping.language.nodes import TreePath
+from engine.mapping.language.syntax import parse as parse_expression
 from engine.model.errors import ConfigError, ExpressionError
 from tests.support.mapping_texts import Workshop, apply, context, parse
 

@@ -12,7 +12,7 @@ from engine.mapping import Program, load
 from engine.mapping.outputs.orders import FIELDS, decode, encode, order_lines
 from engine.model.errors import ConfigError, ContentError
 from engine.model.orders import MOST_LINES, SPECIMEN_LENGTH, OrderedPatient, OrderLine
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from tests.support.mapping_texts import Workshop, context, parse
 
 ORDER = """\

@@ -14,16 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.mapping import Program, load
-from engine.mapping.differences import differences
-from engine.mapping.explaining import ENVELOPE, LITERAL, RULE
-from engine.mapping.json_text import as_text
+from engine.mapping.explanations.differences import differences
+from engine.mapping.explanations.explaining import ENVELOPE, LITERAL, RULE
+from engine.mapping.language.targets import CsvForm
 from engine.mapping.outputs import documents
 from engine.mapping.outputs.collected import MessageParts
 from engine.mapping.outputs.csv_lines import lines
-from engine.mapping.targets import CsvForm
+from engine.mapping.values.json_text import as_text
 from engine.model.errors import ConfigError, ContentError
 from engine.model.message import Mapped, Report
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from tests.support.mapping_texts import ASTM, HL7, Workshop, context, parse, run_of
 
 

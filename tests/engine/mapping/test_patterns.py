@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.mapping.compiler.patterns import MAX_TEXT, compiled
+from engine.mapping.compiler.terms.patterns import MAX_TEXT, compiled
 from engine.model.errors import PatternError
 from tests.support.examples import examples
 

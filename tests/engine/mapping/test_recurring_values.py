@@ -12,9 +12,18 @@ import pytest
 
 from engine.mapping import Program
 from engine.mapping.functions import FUNCTIONS
-from engine.mapping.inputs import Mapper, messages_in
-from engine.mapping.message_context import MessageContext
-from engine.mapping.read_cache import LONGEST_RESULT, RANGES_KEPT, REST, RESULTS_KEPT, UNSET, Loop, ReadCaches, Room
+from engine.mapping.message.message_context import MessageContext
+from engine.mapping.message.read_cache import (
+    LONGEST_RESULT,
+    RANGES_KEPT,
+    REST,
+    RESULTS_KEPT,
+    UNSET,
+    Loop,
+    ReadCaches,
+    Room,
+)
+from engine.mapping.trying.inputs import Mapper, messages_in
 from engine.model.errors import ContentError
 from engine.model.message import MapContext, Mapped, Parsed
 from tests.support.corpus import CorpusFile, corpus_files

@@ -6,9 +6,9 @@ from typing import Any
 import orjson
 import pytest
 
+from engine.mapping.explanations.trace import Tracer
 from engine.mapping.functions import FUNCTIONS
-from engine.mapping.json_text import as_text
-from engine.mapping.trace import Tracer
+from engine.mapping.values.json_text import as_text
 from tests.support.mapping_texts import run_of
 
 HEAD = "MSH|^~\\&|LIS|LAB|||20260301101530||ORU^R01|M1|P|2.5\n"

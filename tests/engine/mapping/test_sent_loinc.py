@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
+from engine.mapping.code_tables.table_files import read_table
+from engine.mapping.code_tables.tables import LOINC, Row
 from engine.mapping.functions.coding import coded
 from engine.mapping.functions.loinc import WARNING, believed
-from engine.mapping.message_context import MessageContext
-from engine.mapping.table_files import read_table
-from engine.mapping.tables import LOINC, Row
+from engine.mapping.message.message_context import MessageContext
 from engine.model.message import Delimiters, Group, MapContext, Parsed
 
 TABLES = Path(__file__).parents[3] / "mappings" / "tables"

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.model.errors import RefusedDeliveryError
+from engine.model.journal.records import Routed
 from engine.model.message import Delivery, Document
 from engine.model.outcome import Outcome
 from engine.model.packing import Packer, UnpackingDestination, unpack
-from engine.model.reasons import ReasonCode
-from engine.model.records import Routed
+from engine.model.texts.reasons import ReasonCode
 from engine.store.operations import append, record_outcome
 from engine.store.operations.outbox import claims
 from engine.store.queries.contents import stored_document

@@ -18,8 +18,8 @@ import pytest
 from aiohttp import web
 
 from engine.model.errors import ContentError, TransientDeliveryError
-from engine.model.log_limits import REPEAT_WINDOW_S
-from engine.model.reasons import ReasonCode
+from engine.model.process.log_limits import REPEAT_WINDOW_S
+from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.logs import (
     FIELDS,
     OVER_BUDGET,

@@ -10,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from engine.commands.shared.verb_list import TOPICS
 from engine.features.alerts.snapshot import AlertsSnapshot
-from engine.model.reasons import ReasonCode
-from engine.model.timing import Timing
+from engine.model.process.timing import Timing
+from engine.model.texts.reasons import ReasonCode
 from engine.monitoring import metrics
 from engine.monitoring.metrics import (
     ATTEMPTS_FAILED,

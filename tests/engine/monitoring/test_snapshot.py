@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from engine.model.phrases import Phrase, Span
-from engine.model.records import UNMAPPED_ROWS
+from engine.model.journal.records import UNMAPPED_ROWS
+from engine.model.texts.phrases import Phrase, Span
 from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
 from engine.monitoring.snapshot.site import JournalSnapshot, SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level, channel_state

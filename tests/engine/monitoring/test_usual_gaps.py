@@ -5,8 +5,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from engine.model.journal_views import HourCount
-from engine.model.records import HOUR_PARTS
+from engine.model.journal.journal_views import HourCount
+from engine.model.journal.records import HOUR_PARTS
 from engine.monitoring.usual_gaps import LEAST_WEEKS, WEEKS, UsualHour, hour_of, is_silent, learn, same_hours
 from tests.support.simulated_days import MONDAY, Day, arrivals, batches, runs, watch, working_hours
 

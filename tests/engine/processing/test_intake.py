@@ -15,10 +15,10 @@ from engine.actions.selection import Selection
 from engine.actions.underway import Acts
 from engine.features.rework.acts.verbs import retry_letters
 from engine.model.errors import StoreError
-from engine.model.journal_views import Filter
+from engine.model.journal.journal_views import Filter
 from engine.model.message import FormatOptions, MapContext, Parsed, Reagent, Stored
-from engine.model.reasons import ReasonCode
 from engine.model.routes import ChannelRoutes, Route
+from engine.model.texts.reasons import ReasonCode
 from engine.processing import committing
 from engine.processing import intake as intake_module
 from engine.processing.process import process

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from engine.model.clock import ManualClock
 from engine.model.errors import StoreError
+from engine.model.journal.records import Recorded
 from engine.model.message import FormatOptions, MapContext, Stored
 from engine.model.outcome import Outcome
-from engine.model.records import Recorded
+from engine.model.process.clock import ManualClock
 from engine.model.routes import ChannelRoutes, Processed
 from engine.processing import committing
 from engine.processing import intake as intake_module

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from engine.model.clock import ManualClock
 from engine.model.message import FormatOptions, MapContext, Stored
 from engine.model.outcome import Outcome
+from engine.model.process.clock import ManualClock
 from engine.model.routes import ChannelRoutes, Processed
 from engine.model.worklist import TakeSettings
 from engine.processing import intake as intake_module

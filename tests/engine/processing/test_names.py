@@ -10,7 +10,7 @@ from adapters.codecs.astm import records
 from adapters.codecs.astm.dialogue import dialogue
 from adapters.codecs.hl7v2 import message as hl7v2
 from adapters.dialects import mindray_bs, roche_cobas_c311
-from engine.mapping.identity_fields import STANDARD
+from engine.mapping.message.identity_fields import STANDARD
 from engine.model.message import FormatOptions, MapContext, Parsed, Stored
 from engine.model.routes import ChannelRoutes
 from engine.processing import names

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from engine.config import registry
-from engine.mapping import read_cache
 from engine.mapping.conditions import compile_condition
-from engine.mapping.inputs import messages_in
-from engine.mapping.read_cache import ReadCaches
+from engine.mapping.message import read_cache
+from engine.mapping.message.read_cache import ReadCaches
+from engine.mapping.trying.inputs import messages_in
 from engine.model.message import FormatOptions, MapContext, Mapped, Stored
 from engine.model.routes import ChannelRoutes, Route, context_of
 from engine.processing.process import process

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.model.clock import ManualClock
 from engine.model.message import Stored
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import ManualClock
+from engine.model.texts.reasons import ReasonCode
 from engine.receiving import backlog
 from engine.receiving.backlog import Backlog
 from engine.store.journal import Journal

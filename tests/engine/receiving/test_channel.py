@@ -21,13 +21,13 @@ from adapters.codecs.text.framing import Framing
 from adapters.codecs.text.link import TextLink
 from adapters.codecs.text.whole_link import WholeLink
 from engine.delivery.events import DeliveryEvents
-from engine.model.clock import ManualClock
 from engine.model.errors import RefusedDeliveryError, StoreError, TransientDeliveryError
-from engine.model.journal_views import DeliveryView
+from engine.model.journal.journal_views import DeliveryView
 from engine.model.link_events import Block
 from engine.model.message import Stored
-from engine.model.reasons import ReasonCode
-from engine.model.receive_memory import ReceiveMemory
+from engine.model.process.clock import ManualClock
+from engine.model.process.receive_memory import ReceiveMemory
+from engine.model.texts.reasons import ReasonCode
 from engine.receiving import channel as channel_module
 from engine.receiving import outcomes as outcomes_module
 from engine.receiving import unstored as unkept_module

@@ -8,7 +8,7 @@ import yaml
 
 from adapters.codecs.text.framing import Framing, wire
 from adapters.codecs.text.link import TextLink
-from engine.model.link_words import SPEAKS_TLS
+from engine.model.texts.link_words import SPEAKS_TLS
 from engine.receiving.channel import Channel
 from engine.receiving.channel_parts import Connection
 from engine.receiving.door import HOLD_S, MAX_TARGET, MAX_WORDS, Door, Opening

@@ -8,7 +8,7 @@ from typing import Any
 from adapters.codecs.text.whole_link import WholeLink
 from adapters.transports import http
 from engine.model.errors import StoreError
-from engine.model.units import HostPort
+from engine.model.texts.units import HostPort
 from tests.support.channels import ScriptedStore, channel, hl7
 from tests.support.http_sender import HOST, Sender, post, sender
 from tests.support.waiting import until

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+from adapters.transports.sockets.tcp_stream import TcpStream
 from adapters.transports.tcp import TcpListener
-from adapters.transports.tcp_stream import TcpStream
 from engine.model.errors import StoreError
-from engine.model.receive_memory import SMALL_BYTES
+from engine.model.process.receive_memory import SMALL_BYTES
 from engine.receiving import backlog
 from engine.receiving.channel import Channel
 from tests.support.certificates import Authority, ServerFiles

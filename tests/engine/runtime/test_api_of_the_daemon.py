@@ -8,8 +8,8 @@ import pytest
 
 from engine.actions import running_site
 from engine.features.access.service.service import AccessService
-from engine.model.actor import Actor
-from engine.model.permissions import ACTING, LOOKING
+from engine.model.site.actor import Actor
+from engine.model.site.permissions import ACTING, LOOKING
 from engine.store.queries.acts import acts_page
 from tests.support.filled_journal import UNMAPPED, fill_journal
 from tests.support.running import hl7_channel, make_running_site, running_app

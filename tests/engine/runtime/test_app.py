@@ -24,7 +24,7 @@ from engine.commands.shared.output import ExitCode
 from engine.features.access.service.service import AccessService
 from engine.features.rework.rows import dismissal
 from engine.model.errors import ConfigError, IntegrityError, LockedError, StoreError
-from engine.model.records import Target
+from engine.model.journal.records import Target
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, Level
 from engine.runtime import app as app_module
@@ -157,7 +157,7 @@ async def test_a_second_daemon_on_the_same_data_is_refused(folder: Folder) -> No
 async def test_a_port_in_use_costs_its_channel_and_is_opened_once_it_is_free(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.model.back_off.FIRST_S", 0.02)
+    monkeypatch.setattr("engine.model.process.back_off.FIRST_S", 0.02)
     async with server() as to:
         folder.write({"server": http(to)}, {"c0": {}, "c1": {}})
         with socket.create_server(("127.0.0.1", folder.ports["c0"])):

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from engine.config.load import load_site
-from engine.model.clock import ManualClock
 from engine.model.errors import ConfigError
+from engine.model.process.clock import ManualClock
 from engine.runtime.build import build_site
 from tests.support.astm_peer import one_record_a_frame
 from tests.support.running import RunningSite, make_running_site, running_app

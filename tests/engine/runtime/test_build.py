@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.config.load import load_site
-from engine.model.clock import ManualClock
+from engine.model.process.clock import ManualClock
 from engine.runtime.build import BuiltChannel, build_site, reassemble
 from tests.support.astm_peer import one_record_a_frame, wire_frames
 from tests.support.sites import make_site

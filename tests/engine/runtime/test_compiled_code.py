@@ -16,7 +16,7 @@ import pytest
 
 from engine.mapping import Program
 from engine.mapping.compiler import compilation
-from engine.mapping.message_context import GENERATED
+from engine.mapping.message.message_context import GENERATED
 from engine.model.errors import ContentError
 from engine.runtime.app import STALE_AFTER_S
 from engine.runtime.compiled_code import COMPILE_WITHIN_S, FOLDER, MAX_FILES, CompiledCode

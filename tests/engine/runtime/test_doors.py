@@ -14,7 +14,7 @@ import pytest
 
 from engine.features.orders.rows.reading import ItemFilter
 from engine.features.orders.rows.reading import items as read_items
-from engine.model.link_words import SPEAKS_TLS
+from engine.model.texts.link_words import SPEAKS_TLS
 from engine.monitoring.metrics import LINK_FAULTS
 from engine.receiving.link_monitor import STRANGERS_S
 from engine.store.queries.contents import stored_payload

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from engine.model.link_words import FAULT_WORDS, stranger_words
+from engine.model.texts.link_words import FAULT_WORDS, stranger_words
 from engine.receiving.link_monitor import UNREAD_SAID
 from engine.runtime.app import App
 from engine.store.core.vault import KEY_NAME

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.config.load import load_site
-from engine.model.clock import ManualClock, SystemClock
+from engine.model.process.clock import ManualClock, SystemClock
 from engine.receiving.channel import Channel
 from engine.runtime.build import BuiltChannel, build_site
 from engine.runtime.sources import ChannelSource, why_not_open
@@ -19,7 +19,7 @@ from tests.support.waiting import until
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.model.back_off.FIRST_S", 0.01)
+    monkeypatch.setattr("engine.model.process.back_off.FIRST_S", 0.01)
 
 
 def built(folder: Path, source: str, *, more: str = "") -> BuiltChannel:
@@ -95,7 +95,7 @@ async def test_an_analyzer_that_is_the_server_is_called_and_called_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
-    monkeypatch.setattr("engine.model.back_off.FIRST_S", 0.01)
+    monkeypatch.setattr("engine.model.process.back_off.FIRST_S", 0.01)
     store = ScriptedStore()
     answers: list[bytes] = []
 

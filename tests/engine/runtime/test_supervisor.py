@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from engine.model.clock import ManualClock
 from engine.model.errors import StoreError
+from engine.model.process.clock import ManualClock
 from engine.runtime.supervisor import Supervisor
 from tests.support.waiting import until
 

@@ -13,12 +13,12 @@ import yaml
 
 from adapters.codecs.hl7v2 import message as hl7v2
 from adapters.codecs.hl7v2.tee import MllpListener
-from engine.model.clock import SystemClock
 from engine.model.errors import StoreError
 from engine.model.link_events import Direction
 from engine.model.message import Stored
 from engine.model.ports import TeeLink
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import SystemClock
+from engine.model.texts.reasons import ReasonCode
 from engine.receiving import tee as tee_module
 from engine.receiving.channel_parts import ChannelSettings
 from engine.receiving.tee import TeeChannel

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from engine.model.document_facts import DocumentFacts, facts_from
+from engine.model.journal.document_facts import DocumentFacts, facts_from
 from engine.succession.hl7_statements import MEDIA_TYPE as HL7
 from engine.succession.kinds import under
 from engine.succession.order_names import FHIR, with_orders

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.succession.steps import RANK, WITHDRAWN, Version, follow, is_older, of_report
 
 RECEIVED = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

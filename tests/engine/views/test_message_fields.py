@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.mapping.inputs import Mapper, messages_in
+from engine.mapping.trying.inputs import Mapper, messages_in
 from engine.model.errors import ContentError
 from engine.views.message_fields import fields_of
 from tests.support.corpus import CorpusFile, own_and_captured

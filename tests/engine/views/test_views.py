@@ -8,7 +8,7 @@ import pytest
 from engine.features.reagents import lists as reagents
 from engine.features.results import lists
 from engine.features.rework.lists import dead_letters
-from engine.model.journal_views import (
+from engine.model.journal.journal_views import (
     AttemptView,
     DeadLetter,
     DeliveryView,
@@ -17,12 +17,7 @@ from engine.model.journal_views import (
     ReagentView,
     Trace,
 )
-from engine.model.records import (
-    ChannelView,
-    LaneView,
-    Pause,
-    PossibleOtherPerson,
-)
+from engine.model.journal.records import ChannelView, LaneView, Pause, PossibleOtherPerson
 from engine.store.operations.dead_letters import Group
 from engine.store.recovery.backups.catalog import Copy
 from engine.views import copies, message_in_full, messages, site, trail

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import Counter
 
 from engine.config.web import WebConfig
-from engine.model.units import HostPort
+from engine.model.texts.units import HostPort
 from engine.monitoring.metrics import Counters, SiteCollector
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.web.guard import host_allowed

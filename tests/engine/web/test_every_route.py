@@ -9,7 +9,7 @@ import pytest
 from yarl import URL
 
 from engine.actions.declared import all_acts
-from engine.model.permissions import WATCHING
+from engine.model.site.permissions import WATCHING
 from engine.web.api.acts import OfferedActs
 from engine.web.api.service import Api
 from tests.support.access import ROOT, Browser, Site, site

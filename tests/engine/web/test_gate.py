@@ -7,8 +7,8 @@ import pytest
 from aiohttp import web
 
 from engine.actions.declared import all_acts
-from engine.model.actor import Actor
-from engine.model.permissions import (
+from engine.model.site.actor import Actor
+from engine.model.site.permissions import (
     ACTING,
     ALL,
     EDITING,

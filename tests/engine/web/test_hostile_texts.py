@@ -17,15 +17,15 @@ from yarl import URL
 
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.features.orders import rows as worklist
-from engine.model.actor import Actor
+from engine.model.journal.records import Routed
 from engine.model.message import Document, FormatOptions, Issue, MapContext, Reagent, Received, Unmapped
 from engine.model.orders import Asked, Confirmation, OrderedPatient, OrderLine, Question, item_id
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
-from engine.model.records import Routed
 from engine.model.routes import ChannelRoutes, Route
+from engine.model.site.actor import Actor
+from engine.model.texts.reasons import ReasonCode
 from engine.model.worklist import AskSettings, ResultOf, TakeSettings
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 from engine.store.operations import append, audit, record_outcome
 from engine.store.operations.outbox import attempts
 from tests.support import access, shipped

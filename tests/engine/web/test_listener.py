@@ -13,7 +13,7 @@ import pytest
 
 from engine.config.tls import ServerTls
 from engine.config.web import WebConfig
-from engine.model.units import HostPort
+from engine.model.texts.units import HostPort
 from engine.web import listener
 from engine.web.guard import host_allowed
 from tests.support.access import site

@@ -10,7 +10,7 @@ from engine.actions.declared import all_acts
 from engine.features.abdm.pages import abdm
 from engine.features.abdm.pages import acts as abdm_acts
 from engine.features.orders.pages import acts as order_acts
-from engine.model.permissions import ROLES
+from engine.model.site.permissions import ROLES
 from engine.web.api.acts import OfferedActs
 from engine.web.api.service import Api
 from engine.web.menu import entries

@@ -16,12 +16,12 @@ from engine.actions.pause_resume import Switches
 from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
 from engine.features.rework.rows import dismissal
-from engine.model.actor import Actor
-from engine.model.clock import ManualClock
+from engine.model.content.search_keys import Number
 from engine.model.errors import LogInError
 from engine.model.outcome import Outcome
-from engine.model.search_keys import Number
-from engine.store.core.batch import Batch
+from engine.model.process.clock import ManualClock
+from engine.model.site.actor import Actor
+from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import append, audit, record_outcome
 from engine.store.queries.acts import acts_page

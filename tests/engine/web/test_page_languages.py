@@ -18,11 +18,11 @@ from engine.features.access.service import passwords
 from engine.features.alerts.config.alerts import AlertsConfig
 from engine.features.todo.rules import _notices
 from engine.model.errors import RefusedError
-from engine.model.phrases import Phrase, Said
-from engine.model.reasons import ReasonCode
+from engine.model.texts.phrases import Phrase, Said
+from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.snapshot.notice import About, Notice, notices
-from engine.runtime import not_taken
-from engine.runtime import notices as notices_of_a_site
+from engine.runtime.observing import not_taken
+from engine.runtime.observing import notices as notices_of_a_site
 from engine.web import cells, desk, languages
 from tests.support.page_texts import page_texts
 from tests.support.status_sites import quiet_site
@@ -157,7 +157,7 @@ def test_alerts_are_sent_in_each_language() -> None:
 @pytest.mark.parametrize("reason", ReasonCode)
 def test_every_reason_has_a_first_sentence_that_can_be_said(reason: ReasonCode) -> None:
     sentence = cells.meaning(reason)
-    begins = f"engine/model/reasons.py: begin the text of {reason.name} with a sentence that says what happened"
+    begins = f"engine/model/texts/reasons.py: begin the text of {reason.name} with a sentence that says what happened"
     assert Phrase(sentence).say() == sentence, f"{begins}, without braces"
     assert len(sentence) > 20, begins
 

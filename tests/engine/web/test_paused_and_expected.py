@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.model.phrases import Phrase
-from engine.model.reasons import ReasonCode
+from engine.model.texts.phrases import Phrase
+from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.snapshot.channels import PendingRetry
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level, Paused

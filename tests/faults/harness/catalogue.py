@@ -394,7 +394,7 @@ FAULTS: tuple[Fault, ...] = (
         nodes=(
             "tests/faults/test_load.py::test_what_the_destination_does_not_take_waits_on_disk_and_not_in_memory",
             "tests/faults/test_load.py::test_at_the_mark_nothing_is_answered_and_then_all_goes_on",
-            "tests/engine/store/core/test_writer.py::test_a_full_queue_refuses_new_work_at_once_and_still_takes_verdicts",
+            "tests/engine/store/core/writing/test_writer.py::test_a_full_queue_refuses_new_work_at_once_and_still_takes_verdicts",
         ),
         quick="4 s",
         long="50 s",

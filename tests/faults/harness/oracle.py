@@ -17,7 +17,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.model.records import KIND_MESSAGE, MANUAL, RELEASED
+from engine.model.journal.records import KIND_MESSAGE, MANUAL, RELEASED
 from engine.store.integrity import verify
 from engine.store.operations.dedup import TOKEN_BYTES
 from engine.store.queries.contents import stored_payload

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from engine.features.abdm.client.gateway import CERTS
 from engine.features.abdm.rows import forgetting
 from engine.model.errors import GatewayDownError
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.lifecycle import erasure
 from tests.support.waiting import until
 from workbench.abdm.people import PEOPLE

@@ -7,8 +7,8 @@ import pytest
 from engine.features.abdm.flows import retrying
 from engine.features.abdm.rows import calls, contexts, transfers
 from engine.features.abdm.rules.network import Attempt
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from tests.histories.abdm import keeping
 from tests.histories.abdm.messages import value_of
 from tests.support.waiting import until

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import datetime
 
-from engine.model.units import HostPort
+from engine.model.texts.units import HostPort
 from workbench.sandbox.lis import Lis, LisOrder, OrderAnswer, message, play, read_answer
 
 AT = datetime(2026, 3, 2, 8, 0)

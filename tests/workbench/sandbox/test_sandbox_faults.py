@@ -11,9 +11,9 @@ import pytest
 
 from adapters.destinations import fhir_rest
 from adapters.destinations.fhir_rest import FhirRest
-from engine.model.clock import ManualClock
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import ManualClock
+from engine.model.texts.reasons import ReasonCode
 from tests.support.deliveries import Auth, Basic, Bearer, Secret, Settings, delivery, put, shared, transaction
 from workbench.sandbox import Faults, Sandbox
 

@@ -15,8 +15,8 @@ import aiohttp
 import pytest
 from multidict import CIMultiDictProxy
 
-from engine.mapping.validity import SHAPES
-from engine.model.clock import ManualClock
+from engine.mapping.fhir.validity import SHAPES
+from engine.model.process.clock import ManualClock
 from engine.web.guard import machine_allowed
 from tests.support.certificates import Authority
 from tests.support.deliveries import put, shared, transaction

@@ -13,7 +13,7 @@ from engine.features.orders.rows.order_questions import queries
 from engine.features.orders.rows.reading import ItemFilter
 from engine.features.orders.rows.reading import items as read_items
 from engine.model.errors import LabRelayError
-from engine.model.units import HostPort
+from engine.model.texts.units import HostPort
 from tests.support.running import RunningSite, astm_channel, running_site
 from tests.support.waiting import until
 from workbench.errors import WrongAnswerError

@@ -16,7 +16,7 @@ from engine.features.orders.rows.order_questions import queries
 from engine.features.orders.rows.reading import ItemFilter
 from engine.features.orders.rows.reading import item as read_item
 from engine.features.orders.rows.reading import items as read_items
-from engine.model.units import HostPort
+from engine.model.texts.units import HostPort
 from tests.support.ports import quiet_ports
 from tests.support.running import MLLP, RunningSite, channel, running_site
 from tests.support.waiting import until

@@ -9,7 +9,7 @@ from hl7.client import MLLPClient
 from hl7.mllp import start_hl7_server
 from hl7.mllp.streams import HL7StreamReader, HL7StreamWriter
 
-from engine.model.units import HostPort
+from engine.model.texts.units import HostPort
 from engine.store.queries.contents import stored_payload
 from tests.support.running import hl7_channel, running_site
 from workbench.simulator.dialogue import Dialogue

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.mapping.inputs import messages_in
+from engine.mapping.trying.inputs import messages_in
 from workbench.simulator.panels import measured_again, new_result
 from workbench.simulator.people import Reception
 

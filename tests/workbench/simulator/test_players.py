@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from engine.model.units import HostPort
+from engine.model.texts.units import HostPort
 from tests.support.astm_host import Habit, Served, StrictHost, serving
 from tests.support.mllp_peer import CLOSE, PAUSE, ack, mllp_peer
 from tests.support.waiting import until

@@ -6,7 +6,7 @@ from datetime import datetime
 import pytest
 
 from engine.model.link_events import Block, Frame, LinkEvent
-from engine.model.units import HostPort
+from engine.model.texts.units import HostPort
 from tests.support.packs import channel_of, judged
 from workbench.simulator.dialogue import Dialogue
 from workbench.simulator.faults import ALL, Fault

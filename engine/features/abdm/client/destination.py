@@ -8,10 +8,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from engine.model.clock import Clock
 from engine.model.errors import TransientDeliveryError
 from engine.model.message import Delivery
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import Clock
+from engine.model.texts.reasons import ReasonCode
 
 NOT_YET = "a destination of kind abdm takes effect at the next start"
 

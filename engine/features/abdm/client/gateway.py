@@ -28,8 +28,8 @@ from adapters.clients.http.settings import Secret, Tls
 from adapters.clients.tls import cause_of, tls_context
 from engine.features.abdm.rules.network import GatewayAnswer, Verdict
 from engine.features.abdm.wire import times, verdicts
-from engine.model.clock import Clock
 from engine.model.errors import GatewayDownError
+from engine.model.process.clock import Clock
 
 SESSIONS = "/api/hiecm/gateway/v3/sessions"
 CERTS = "/api/hiecm/gateway/v3/certs"

@@ -12,7 +12,7 @@ import click
 from engine.commands.shared.output import ExitCode, to_json
 from engine.commands.shared.session import Session, pass_session
 from engine.model.errors import ConfigError
-from engine.model.spelling import did_you_mean
+from engine.model.texts.spelling import did_you_mean
 
 GROUP = "upkeep"
 RARE = True

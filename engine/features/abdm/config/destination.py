@@ -10,14 +10,14 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from engine.config import values
-from engine.config.destination_auth import USE_HTTPS, host_in_clear
-from engine.config.destination_base import DestinationBase
-from engine.config.source_http import UrlPath
-from engine.config.templated_request import SmsConfig
+from engine.config.destinations.destination_auth import USE_HTTPS, host_in_clear
+from engine.config.destinations.destination_base import DestinationBase
+from engine.config.destinations.templated_request import SmsConfig
+from engine.config.reading import values
+from engine.config.reading.yaml_nodes import KeyPath
+from engine.config.sources.source_http import UrlPath
 from engine.config.tls import ConnectTls, ServerTls
-from engine.config.yaml_nodes import KeyPath
-from engine.model.units import HostPort
+from engine.model.texts.units import HostPort
 
 GATEWAYS = {"sbx": "https://dev.abdm.gov.in", "abdm": "https://apis.abdm.gov.in"}
 HEALTH = "/health"  # behind `path`: it answers `ok` to anyone, so a look from outside shows that callbacks can come in

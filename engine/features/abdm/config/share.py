@@ -6,8 +6,8 @@ source: {kind: abdm-share}
 from typing import Literal
 
 from engine.config.channel import ChannelConfig
-from engine.config.source import Source
-from engine.config.values import Model, Texts
+from engine.config.reading.values import Model, Texts
+from engine.config.sources.source import Source
 
 
 class SharePart(Model):

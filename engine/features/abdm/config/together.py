@@ -5,11 +5,11 @@ The keys of ABDM in `labrelay help keys`.
 
 from collections.abc import Iterator, Mapping
 
-from engine.config.agreement import Destinations, Disagreement
 from engine.config.channel import ChannelConfig
-from engine.config.documented import Block, KeyHelp
-from engine.config.problems import closest
-from engine.config.yaml_nodes import KeyPath
+from engine.config.findings.agreement import Destinations, Disagreement
+from engine.config.reading.documented import Block, KeyHelp
+from engine.config.reading.problems import closest
+from engine.config.reading.yaml_nodes import KeyPath
 from engine.features.abdm.config.destination import AbdmDestination, CallbackConfig, FacilityConfig
 from engine.features.abdm.config.share import SharePart, share_of
 

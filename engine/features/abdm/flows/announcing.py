@@ -16,8 +16,8 @@ from engine.features.abdm.config.share import share_of
 from engine.features.abdm.rows.shares import Listener, announce
 from engine.features.abdm.rows.shares_read import has_shares
 from engine.features.abdm.rules.shares import Shared
-from engine.model.clock import from_us
 from engine.model.message import Received, Stored
+from engine.model.process.clock import from_us
 from engine.receiving import made_here
 from engine.store.journal import Journal
 

@@ -42,12 +42,12 @@ from engine.features.abdm.rules import consent_rules
 from engine.features.abdm.rules.consent_rules import Refusal, Standing, Unfit
 from engine.features.abdm.rules.consents import Artefact, ConsentState, DataRequest, Holding, Notice
 from engine.features.abdm.rules.network import CONSENT_NOTICE, Call, Callback, GatewayAnswer, PatientState
-from engine.model.clock import Clock, from_us, to_us
 from engine.model.errors import CallbackBodyError, ContentError, RefusedError, StoreError
-from engine.model.phrases import R_, Said
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.model.process.clock import Clock, from_us, to_us
+from engine.model.texts.phrases import R_, Said
 from engine.store.core.rows import Rows
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.journal import Journal
 from engine.store.operations import audit
 

@@ -30,9 +30,9 @@ from engine.features.abdm.rows.patients import Person
 from engine.features.abdm.rules.abha import AbhaAddress, AbhaNumber
 from engine.features.abdm.rules.links import CODE_DIGITS, Asked, CodeState, hint, mobile_of, six_digits
 from engine.features.abdm.rules.network import Call, Callback, ContextState, GatewayAnswer, PatientState, Verdict
-from engine.model.clock import from_us
 from engine.model.errors import CallbackBodyError
-from engine.store.core.batch import Batch
+from engine.model.process.clock import from_us
+from engine.store.core.writing.batch import Batch
 
 ON_DISCOVER, ON_INIT, ON_CONFIRM = "on-discover", "on-init", "on-confirm"
 REPEAT = "repeat"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.rules.network import Call, Callback, GatewayAnswer
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 
 Handler = Callable[[Batch, AbdmDestination, Callback], str]
 """Makes state of a callback, in a transaction. Returns why nothing had to be done, or an empty text."""

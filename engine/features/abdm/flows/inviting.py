@@ -21,7 +21,7 @@ from engine.features.abdm.rows.contexts import Context
 from engine.features.abdm.rules.care_contexts import Wait
 from engine.features.abdm.rules.links import held
 from engine.features.abdm.rules.network import Call, CallState, ContextState, GatewayAnswer, Verdict
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 
 SMS = "sms-notify"
 LASTS_US = 86_400_000_000  # an invitation that could not be sent for so long helps no more

@@ -25,11 +25,11 @@ from engine.features.abdm.rules.abha import AbhaAddress, AbhaNumber
 from engine.features.abdm.rules.care_contexts import Gone
 from engine.features.abdm.rules.links import held
 from engine.features.abdm.rules.network import ContextState
-from engine.model.clock import from_us
 from engine.model.errors import RefusedError
-from engine.model.phrases import N_, R_, Phrase, Refusal, Said
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.model.process.clock import from_us
+from engine.model.texts.phrases import N_, R_, Phrase, Refusal, Said
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import audit
 
 GENDERS = frozenset("MFODTU")  # of the network's interfaces

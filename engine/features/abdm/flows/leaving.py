@@ -32,7 +32,7 @@ from engine.features.abdm.rows import callbacks, calls, leaving
 from engine.features.abdm.rules.abha import AbhaAddress
 from engine.features.abdm.rules.network import Call, Callback, GatewayAnswer, Verdict
 from engine.model.errors import CallbackBodyError
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 
 STATUS, ON_STATUS = "/v3/patients/status/notify", "status-on-notify"
 ACTIVE = "ACTIVE"

@@ -42,9 +42,9 @@ from engine.features.abdm.rules.network import (
     TokenState,
     Verdict,
 )
-from engine.model.clock import from_us
-from engine.store.core.batch import Batch
+from engine.model.process.clock import from_us
 from engine.store.core.rows import Rows
+from engine.store.core.writing.batch import Batch
 
 TOKEN, LINK, NOTIFY = "generate-token", "link", "context-notify"
 AT_ONCE = 20  # contexts of one call (ABDM-1037)

@@ -29,9 +29,9 @@ from engine.features.abdm.rules.care_contexts import Known, Report
 from engine.features.abdm.rules.consents import Artefact, DataRequest
 from engine.features.abdm.rules.links import Held, may_be
 from engine.features.abdm.rules.network import ContextState, PatientState
-from engine.model.clock import from_us
 from engine.model.errors import AbsentError, ContentError, ErasedError, IntegrityError
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import from_us
+from engine.model.texts.reasons import ReasonCode
 from engine.store.core.rows import Rows
 from engine.store.queries.contents import stored_document
 from engine.store.queries.reader import Reader

@@ -32,8 +32,8 @@ from engine.features.abdm.rows.transfers import KeptPage, KeptTransfer, NewPage
 from engine.features.abdm.rules.network import PageState, TransferState
 from engine.features.abdm.service import storing
 from engine.features.abdm.service.outbox import SetBack
-from engine.model.clock import Clock, from_us
 from engine.model.errors import ContentError, FideliusError, GatewayDownError, IntegrityError, StoreError
+from engine.model.process.clock import Clock, from_us
 from engine.store.journal import Journal
 
 AT_ONCE = 500  # transfers that are served; others wait in the journal

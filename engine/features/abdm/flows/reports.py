@@ -19,13 +19,13 @@ from engine.features.abdm.rules.abha import AbhaAddress, AbhaNumber
 from engine.features.abdm.rules.care_contexts import ENDS, Claim, Gone, Hold, Known, Report, Step, Wait
 from engine.features.abdm.rules.links import Held, may_be
 from engine.features.abdm.rules.network import ContextState, TokenState
-from engine.model.clock import to_us
 from engine.model.errors import ContentError, RefusedDeliveryError
 from engine.model.message import Delivery
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import to_us
+from engine.model.texts.reasons import ReasonCode
 from engine.model.values import changed
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 
 MOST_OF_NUMBER = 50  # the newest reports with one number that a new one is compared with
 

@@ -35,9 +35,9 @@ from engine.features.abdm.rules import consent_rules
 from engine.features.abdm.rules.consent_rules import Refusal
 from engine.features.abdm.rules.consents import Artefact, DataRequest
 from engine.features.abdm.rules.network import Call, Callback, GatewayAnswer, PageState, TransferState, Verdict
-from engine.model.clock import from_us
 from engine.model.errors import ContentError, FideliusError, IntegrityError, PushRefusedError
-from engine.store.core.batch import Batch
+from engine.model.process.clock import from_us
+from engine.store.core.writing.batch import Batch
 from engine.store.operations import audit
 
 ON_REQUEST, DATA_NOTIFY = "on-request", "data-notify"

@@ -19,11 +19,11 @@ from engine.features.abdm.rows import calls, contexts, patients, transfers
 from engine.features.abdm.rows.contexts import Context
 from engine.features.abdm.rows.patients import Patient
 from engine.features.abdm.rules import network
-from engine.model.clock import from_us
 from engine.model.errors import RefusedError
-from engine.model.phrases import R_, Said
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.model.process.clock import from_us
+from engine.model.texts.phrases import R_, Said
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import audit
 
 UNDER_WAY: Final = R_("the report is on its way: wait for the network's answer")

@@ -29,7 +29,7 @@ from engine.features.abdm.rules.care_contexts import Wait
 from engine.features.abdm.rules.links import held, may_be
 from engine.features.abdm.rules.network import Call, Callback, GatewayAnswer, PatientState
 from engine.features.abdm.rules.shares import COUNTER, Profile
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 
 SHARE, ON_SHARE = "/v3/hip/patient/share", "on-share"
 PROFILE_SHARE = "PROFILE_SHARE"

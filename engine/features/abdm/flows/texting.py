@@ -18,8 +18,8 @@ from engine.features.abdm.rows import reading as rows
 from engine.features.abdm.rows.offers import Text
 from engine.features.abdm.service import storing
 from engine.features.abdm.service.outbox import Outbox
-from engine.model.clock import Clock
 from engine.model.errors import DeliveryError, TransientDeliveryError
+from engine.model.process.clock import Clock
 from engine.store.journal import Journal
 
 AT_ONCE = 8  # SMS under way

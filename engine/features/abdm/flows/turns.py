@@ -18,11 +18,11 @@ from engine.features.abdm.rows.transfers import KeptPage, KeptTransfer, NewPage
 from engine.features.abdm.rules.consent_rules import Refusal
 from engine.features.abdm.rules.consents import Artefact, DataRequest
 from engine.features.abdm.rules.network import PageState, TransferState
-from engine.model.clock import from_us
 from engine.model.errors import IntegrityError
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.model.process.clock import from_us
 from engine.store.core.rows import Rows
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 
 WAIT_S = 1.0  # where nothing can be sent now
 FOLDING_US = 50_000  # for a notice of a consent that is to be read

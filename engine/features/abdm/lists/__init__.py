@@ -6,7 +6,7 @@ from typing import Any
 from engine.features.abdm.rows import details
 from engine.features.abdm.rows.lists import ConsentLine, ContextLine, MaskedPatient, TransferLine
 from engine.features.abdm.rows.state import FacilityState
-from engine.model.clock import from_us
+from engine.model.process.clock import from_us
 from engine.views.text import Head, cell, printable, table
 from engine.views.view import Field, View, at, or_none
 

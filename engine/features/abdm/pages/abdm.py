@@ -18,8 +18,8 @@ from engine.features.abdm.rows.state import FacilityState
 from engine.features.abdm.rules.account import account_of
 from engine.features.abdm.rules.consents import ConsentState
 from engine.features.abdm.rules.network import ContextState
-from engine.model.permissions import LOOKING
-from engine.model.phrases import PageText
+from engine.model.site.permissions import LOOKING
+from engine.model.texts.phrases import PageText
 from engine.store.queries.reader import Reader
 from engine.web.asked import counted
 from engine.web.pages.frame import Asking, Frame, Page, Values

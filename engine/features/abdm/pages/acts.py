@@ -21,7 +21,7 @@ from engine.features.abdm.rules.care_contexts import ENDS, Gone
 from engine.features.abdm.rules.consents import ConsentState
 from engine.features.abdm.rules.network import LASTING, CallState, ContextState, TransferState
 from engine.model.errors import AbsentError, LabRelayError, RefusedError
-from engine.model.phrases import N_, PageText
+from engine.model.texts.phrases import N_, PageText
 from engine.store.queries.reader import Reader
 from engine.web.asked import number
 from engine.web.desk import Desk

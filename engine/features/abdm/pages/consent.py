@@ -12,7 +12,7 @@ from engine.features.abdm.rows import details as abdm_details
 from engine.features.abdm.rows.details import ConsentInFull, Sent
 from engine.features.abdm.rules.consents import ConsentState, FrequencyUnit
 from engine.features.abdm.rules.network import PageState
-from engine.model.phrases import N_
+from engine.model.texts.phrases import N_
 from engine.web.pages.frame import Asking, Values
 from engine.web.pages.states import badge
 from engine.web.pages.words import Words, shown

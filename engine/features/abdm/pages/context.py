@@ -17,8 +17,8 @@ from engine.features.abdm.pages.words import CALLS, PAGES, PATH, STEPS, help_of,
 from engine.features.abdm.rows import details as abdm_details
 from engine.features.abdm.rows.details import ContextInFull, PageLine, StepLine
 from engine.features.abdm.rules.network import CallState, ContextState, PageState
-from engine.model.permissions import LOOKING
-from engine.model.phrases import N_
+from engine.model.site.permissions import LOOKING
+from engine.model.texts.phrases import N_
 from engine.store.queries.reader import Reader
 from engine.web.asked import number
 from engine.web.pages.frame import Asking, Frame, Gone, Page, Values

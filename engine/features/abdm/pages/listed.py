@@ -14,8 +14,8 @@ from engine.features.abdm.rows import lists as abdm_lists
 from engine.features.abdm.rows.lists import ConsentLine, ContextLine, Count, MaskedPatient, TransferLine, Wanted
 from engine.features.abdm.rules.consents import ConsentState
 from engine.features.abdm.rules.network import ContextState, TransferState
-from engine.model.permissions import LOOKING
-from engine.model.phrases import N_, PageText
+from engine.model.site.permissions import LOOKING
+from engine.model.texts.phrases import N_, PageText
 from engine.store.queries.reader import Reader
 from engine.web.asked import PAGE, Asked, counted, number
 from engine.web.pages.filters import known

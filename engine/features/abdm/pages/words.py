@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from engine.features.abdm.rules.consents import PURPOSES, ConsentState, FrequencyUnit
 from engine.features.abdm.rules.network import CallState, ContextState, PageState, TransferState
-from engine.model.phrases import PageText
+from engine.model.texts.phrases import PageText
 from engine.web.cells import Badge
 from engine.web.pages.states import Look, badge
 from engine.web.pages.words import Words

@@ -24,7 +24,7 @@ The tables of ABDM in the journal, how each comes back with a backup, and how on
 from typing import Any
 
 from engine.feature import Table
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 
 
 def _changed(name: str, *sealed: str) -> Table:

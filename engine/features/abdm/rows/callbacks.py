@@ -15,9 +15,9 @@ from engine.features.abdm.rows import change
 from engine.features.abdm.rows.sealing import opened_bytes, sealed_bytes
 from engine.features.abdm.rules.network import CONSENT_NOTICE, Callback, CallbackState
 from engine.model.errors import CallbackBodyError, IntegrityError
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Rows
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 
 TABLE = "abdm_callback"
 SHORT = 16 * 1024  # bytes of a notice

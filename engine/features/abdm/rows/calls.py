@@ -20,9 +20,9 @@ from engine.features.abdm.rows.sealing import opened, sealed
 from engine.features.abdm.rows.set_back import follow
 from engine.features.abdm.rules.network import Attempt, Call, CallState, GatewayAnswer, Verdict
 from engine.model.errors import IntegrityError
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Rows
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 
 TABLE = "abdm_call"
 MOST_WITHOUT_RESULT = 3  # attempts whose callback never came, then a person has to look

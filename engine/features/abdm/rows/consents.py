@@ -18,8 +18,8 @@ from engine.features.abdm.config.adapters import ABDM
 from engine.features.abdm.rows import change, sealing, transfers
 from engine.features.abdm.rules.consents import Artefact, ConsentState, Notice
 from engine.model.errors import ContentError
-from engine.store.core.batch import Batch
 from engine.store.core.rows import Rows
+from engine.store.core.writing.batch import Batch
 
 TABLE = "abdm_consent"
 DISPUTED, SUSPENDED, BAD_SIGNATURE, DOUBTFUL = "disputed", "suspended", "bad_signature", "doubtful"

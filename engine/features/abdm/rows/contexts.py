@@ -11,8 +11,8 @@ from typing import Any
 from engine.features.abdm.rows import change, sealing
 from engine.features.abdm.rules.links import held
 from engine.features.abdm.rules.network import ContextState
-from engine.store.core.batch import Batch
 from engine.store.core.rows import Rows
+from engine.store.core.writing.batch import Batch
 
 TABLE = "abdm_context"
 VERSIONS = "versions"  # in the content: number, message and time of each of the last versions, the oldest first

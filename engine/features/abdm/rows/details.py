@@ -12,8 +12,8 @@ from engine.features.abdm.rows import lists as abdm_lists
 from engine.features.abdm.rows import transfers as kept_transfers
 from engine.features.abdm.rows.lists import ConsentLine, ContextLine, TransferLine
 from engine.features.abdm.rules.consents import Artefact
-from engine.model.clock import to_us
 from engine.model.errors import IntegrityError
+from engine.model.process.clock import to_us
 from engine.store.core.rows import Rows
 from engine.store.queries import reader as reading
 from engine.store.queries.reader import Reader

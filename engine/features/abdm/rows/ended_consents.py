@@ -15,8 +15,8 @@ import orjson
 
 from engine.features.abdm.rows import callbacks, calls, consents, sealing, transfers
 from engine.model.errors import IntegrityError
-from engine.store.core.batch import Batch
 from engine.store.core.rows import Rows
+from engine.store.core.writing.batch import Batch
 
 CONTENT_KEPT_US = 30 * 86_400_000_000
 ROWS_KEPT_US = 400 * 86_400_000_000

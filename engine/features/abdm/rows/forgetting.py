@@ -23,10 +23,10 @@ from engine.features.abdm.rows import (
 )
 from engine.features.abdm.rules.abha import AbhaAddress, AbhaNumber
 from engine.features.abdm.rules.links import held
+from engine.model.content.search_keys import folded
 from engine.model.errors import IntegrityError
-from engine.model.search_keys import folded
-from engine.store.core.batch import Batch
 from engine.store.core.rows import Rows
+from engine.store.core.writing.batch import Batch
 from engine.store.operations.emptying import ErasedAgain
 
 KEPT_US = 30 * 86_400_000_000  # ended calls, and callbacks: the gateway repeats within hours

@@ -22,7 +22,7 @@ from engine.features.abdm.rows import calls, consents, ended_consents, invitatio
 from engine.features.abdm.rules.abha import AbhaNumber
 from engine.features.abdm.rules.network import PatientState
 from engine.model.errors import IntegrityError
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 
 LEFT = "left"
 ALL = 2**63 - 1  # above each number of a call

@@ -17,9 +17,9 @@ from engine.features.abdm.rows import change, sealing
 from engine.features.abdm.rows.set_back import follow
 from engine.features.abdm.rules.links import CodeState
 from engine.model.errors import IntegrityError
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Rows
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 
 OFFERS, CODES = "abdm_offer", "abdm_code"
 HOUR_US = 3_600_000_000

@@ -4,10 +4,10 @@ from typing import Any
 
 import orjson
 
-from engine.model.search_keys import folded
-from engine.store.core.batch import Batch
+from engine.model.content.search_keys import folded
 from engine.store.core.rows import Rows
 from engine.store.core.vault import NOTE_KEYS, Vault
+from engine.store.core.writing.batch import Batch
 
 
 def sealed(batch: Batch, table: str, column: str, number: int, content: Any) -> bytes:

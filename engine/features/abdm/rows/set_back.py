@@ -4,7 +4,7 @@ request; and a block by the network lasts a day at most.
 """
 
 from engine.features.abdm.rules.network import BLOCK_S
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 
 _WAITS = "not_before_us = ?1 + max(not_before_us - changed_us, 0), "
 _LASTS = "{end} = CASE WHEN made_us > ?1 AND {end} > 0 THEN ?1 + max({end} - made_us, 0) ELSE {end} END, "

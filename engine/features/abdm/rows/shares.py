@@ -19,11 +19,11 @@ from engine.features.abdm.rows.contexts import Context
 from engine.features.abdm.rules.shares import Profile, Shared
 from engine.model.errors import IntegrityError
 from engine.model.message import Received, Stored
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.model.values import value
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Rows
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import append
 
 TABLE = "abdm_share"

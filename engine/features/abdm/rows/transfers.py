@@ -9,8 +9,8 @@ from typing import Any
 
 from engine.features.abdm.rows import change, sealing
 from engine.features.abdm.rules.network import PageState, TransferState
-from engine.store.core.batch import Batch
 from engine.store.core.rows import Rows
+from engine.store.core.writing.batch import Batch
 
 TABLE, PAGES = "abdm_transfer", "abdm_page"
 OF_END = ("consent", "contexts", "left", "reader")  # of the content, for report and audit trail; names no patient

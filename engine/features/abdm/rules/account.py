@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from engine.model.phrases import Phrase
+from engine.model.texts.phrases import Phrase
 from engine.monitoring.snapshot.site import Finding, SiteSnapshot
 from engine.monitoring.snapshot.states import Level
 

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from engine.features.abdm.rules.abha import AbhaAddress
-from engine.model.phrases import PageText
+from engine.model.texts.phrases import PageText
 from engine.model.values import value
 
 REPORT = "DiagnosticReport"

@@ -24,9 +24,9 @@ from engine.features.abdm.rows import reading as rows
 from engine.features.abdm.rules.network import Attempt, Call, Callback, CallState, GatewayAnswer, Verdict
 from engine.features.abdm.service import outbox, storing
 from engine.features.abdm.service.outbox import Outbox
-from engine.model.clock import Clock
 from engine.model.errors import CallbackBodyError, StoreError
-from engine.store.core.batch import Batch
+from engine.model.process.clock import Clock
+from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 
 FLOWS: tuple[Flow, ...] = (

@@ -10,7 +10,7 @@ from engine.config.load import Site
 from engine.features.abdm.config.destination import AbdmDestination, found_in
 from engine.features.abdm.rules.account import AbdmFault
 from engine.features.abdm.service import preflight
-from engine.model.health import Health, Line
+from engine.model.site.health import Health, Line
 from engine.monitoring.snapshot.states import Level
 
 SUBJECT = "ABDM"

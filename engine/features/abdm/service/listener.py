@@ -31,8 +31,8 @@ from engine.features.abdm.config.destination import HEALTH, AbdmDestination
 from engine.features.abdm.rows import callbacks
 from engine.features.abdm.rules.consents import Notice
 from engine.features.abdm.rules.network import CONSENT_NOTICE
-from engine.model.clock import Clock
 from engine.model.errors import CallbackError, ContentError, GatewayDownError, StoreError, UnknownGatewayKeyError
+from engine.model.process.clock import Clock
 from engine.store.journal import Journal
 from engine.web import sender
 from engine.web.listener import Listener

@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from engine.features.abdm.service import storing
-from engine.model.clock import Clock
 from engine.model.errors import StoreError
+from engine.model.process.clock import Clock
 
 IDLE_S = 30.0  # a look without a reason to
 AHEAD = 2  # attempts that are begun and not noted, for each place

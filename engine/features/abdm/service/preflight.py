@@ -13,8 +13,8 @@ from engine.features.abdm.config.adapters import ABDM
 from engine.features.abdm.config.destination import HEALTH, AbdmDestination
 from engine.features.abdm.rules.account import AbdmFault
 from engine.features.abdm.rules.network import GatewayAnswer, Verdict
-from engine.model.clock import SystemClock
-from engine.model.phrases import Phrase
+from engine.model.process.clock import SystemClock
+from engine.model.texts.phrases import Phrase
 from engine.monitoring.snapshot.states import Level
 
 SERVICES = "/api/hiecm/gateway/v3/bridge-services"

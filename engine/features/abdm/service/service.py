@@ -15,12 +15,12 @@ from engine.features.abdm.flows.texting import Texting
 from engine.features.abdm.service.dispatcher import Dispatcher
 from engine.features.abdm.service.listener import CallbackListener
 from engine.features.abdm.service.watch import Watch
-from engine.model import back_off
-from engine.model.clock import Clock
 from engine.model.errors import StoreError, TransientDeliveryError
 from engine.model.message import Delivery
 from engine.model.packing import UnpackingDestination
-from engine.model.reasons import ReasonCode
+from engine.model.process import back_off
+from engine.model.process.clock import Clock
+from engine.model.texts.reasons import ReasonCode
 from engine.runtime.service import Loop, Service
 from engine.store.journal import Journal
 

@@ -22,9 +22,9 @@ from engine.features.abdm.rows import calls
 from engine.features.abdm.rows import reading as queries
 from engine.features.abdm.rules.account import AbdmFault, AbdmSnapshot
 from engine.features.abdm.service.preflight import HIDES, Caller, clocks, examine
-from engine.model.clock import Clock
 from engine.model.errors import StoreError
-from engine.model.phrases import Phrase, Span
+from engine.model.process.clock import Clock
+from engine.model.texts.phrases import Phrase, Span
 from engine.monitoring.snapshot.states import Level
 from engine.store.journal import Journal
 

@@ -27,7 +27,7 @@ from engine.features.abdm.rules import consents
 from engine.features.abdm.rules.abha import AbhaAddress
 from engine.features.abdm.wire.times import INDIA, instant
 from engine.model.errors import ContentError
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 MAX_BODY_BYTES = 1024 * 1024  # some thousand care contexts
 MAX_TEXT = 1024  # characters of an id, a name, an address

@@ -23,7 +23,7 @@ from engine.features.abdm.rules import profiles
 from engine.features.abdm.rules.abha import AbhaAddress, AbhaNumber
 from engine.features.abdm.rules.care_contexts import GENDERS, Report
 from engine.model.errors import ContentError
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.model.values import value
 
 Json = dict[str, Any]

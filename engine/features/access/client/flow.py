@@ -20,8 +20,8 @@ from engine.features.access.client.log_out import Ended, Kept, ended_by, kept_of
 from engine.features.access.client.provider import Provider, joined
 from engine.features.access.config import OidcConfig
 from engine.features.access.rules.accounts import DENIED, LATE, WRONG, Identity, LogInSession, User
-from engine.model.clock import Clock
 from engine.model.errors import IdentityProviderError, IntegrityError, UnknownKeyError
+from engine.model.process.clock import Clock
 from engine.store.core.vault import Vault
 
 Read = TypeVar("Read")

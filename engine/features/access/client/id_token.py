@@ -10,7 +10,7 @@ from typing import Any
 from engine.features.access.config import OidcConfig
 from engine.features.access.rules.accounts import NO_ROLE, NO_TIME, NOT_ALLOWED, NOT_ANEW, WRONG, Identity
 from engine.model.errors import IdentityProviderError
-from engine.model.permissions import ROLES
+from engine.model.site.permissions import ROLES
 from engine.web.signed import SKEW_S, is_name, raise_if_not_for_us, signed_claims
 
 MOST_GROUPS = 1000

@@ -19,7 +19,7 @@ import orjson
 from engine.features.access.config import OidcConfig
 from engine.features.access.rules.accounts import UNREACHABLE, WRONG
 from engine.model.errors import ConfigError, IdentityProviderError
-from engine.model.units import HostPort
+from engine.model.texts.units import HostPort
 
 WITHIN_S = 8.0  # for a whole request
 MOST_BYTES = 256 * 1024  # of an answer

@@ -12,8 +12,8 @@ from engine.commands.shared.selecting import given_duration
 from engine.commands.shared.session import Session, pass_session
 from engine.features.access.lists import TOKEN
 from engine.features.access.rows.reading import known
-from engine.model.clock import SystemClock
-from engine.model.permissions import Permission
+from engine.model.process.clock import SystemClock
+from engine.model.site.permissions import Permission
 
 GROUP = "upkeep"
 RARE = True

@@ -14,9 +14,9 @@ from engine.commands.shared.output import Form, form_option, on_terminal, say, s
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.features.access.lists import SESSION, USER
 from engine.features.access.rows.reading import known
-from engine.model.clock import SystemClock
 from engine.model.errors import LabRelayError, RefusedError
-from engine.model.permissions import ROLES, Permission
+from engine.model.process.clock import SystemClock
+from engine.model.site.permissions import ROLES, Permission
 
 GROUP = "upkeep"
 

@@ -9,8 +9,8 @@ from engine.features.access.pages.sessions import log_ins, signed_in
 from engine.features.access.service import second_factor
 from engine.features.access.service.accounts import PASSWORD, SECOND_FACTOR, Accounts
 from engine.model.errors import LogInError, RefusedError
-from engine.model.permissions import LOOKING
-from engine.model.phrases import R_, PageText
+from engine.model.site.permissions import LOOKING
+from engine.model.texts.phrases import R_, PageText
 from engine.web.desk import ACCOUNT, Desk, NamedAct
 from engine.web.forms import Form
 from engine.web.identity import SESSION, cookie

@@ -8,8 +8,8 @@ from aiohttp import web
 from engine.features.access.pages.sessions import log_ins
 from engine.features.access.service.accounts import Accounts
 from engine.model.errors import LabRelayError, RefusedError
-from engine.model.permissions import ADMINISTERING, ROLES, WATCHING, Permission
-from engine.model.phrases import N_, R_, PageText
+from engine.model.site.permissions import ADMINISTERING, ROLES, WATCHING, Permission
+from engine.model.texts.phrases import N_, R_, PageText
 from engine.web.desk import Desk, NamedAct
 from engine.web.forms import Form
 from engine.web.routes import PRINCIPAL, Route

@@ -10,8 +10,8 @@ from engine.features.access.pages.sessions import begin_session, enter, signed_i
 from engine.features.access.service.accounts import Accounts
 from engine.features.access.service.set_up_link import GONE
 from engine.model.errors import BusyError, LabRelayError, LockedOutError, LogInError
-from engine.model.permissions import LOOKING
-from engine.model.phrases import R_
+from engine.model.site.permissions import LOOKING
+from engine.model.texts.phrases import R_
 from engine.web import identity
 from engine.web.desk import ACCOUNT, LOG_IN, Desk, local_path, say
 from engine.web.forms import Form

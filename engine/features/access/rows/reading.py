@@ -7,7 +7,7 @@ import orjson
 from engine.features.access.rows.users import COLUMN
 from engine.features.access.rules.accounts import ApiToken, Credentials, Device, Known, LogInSession, User
 from engine.model.errors import IntegrityError
-from engine.model.permissions import Permission
+from engine.model.site.permissions import Permission
 from engine.store.core.vault import Vault
 from engine.store.queries.reader import Reader
 

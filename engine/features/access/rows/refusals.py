@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.features.access.rules.accounts import FORGOTTEN_US, delay_us
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import audit
 
 MOST_ORIGINS = 10_000  # of addresses and of names that are no user's

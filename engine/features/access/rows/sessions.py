@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from engine.features.access.rows import refusals, users
 from engine.features.access.rules.accounts import Credentials
 from engine.model.errors import LogInError
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import audit
 
 MOST_OF_USER = 10  # sessions of one user; the one that was begun first ends

@@ -1,11 +1,11 @@
 """Tokens of programs and of wall screens."""
 
 from engine.features.access.rules.accounts import ApiToken
-from engine.model.clock import from_us
 from engine.model.errors import LabRelayError, RefusedError
-from engine.model.phrases import N_, Said
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.model.process.clock import from_us
+from engine.model.texts.phrases import N_, Said
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import audit
 
 TAKEN = N_("there is a token {name} already")

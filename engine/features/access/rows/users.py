@@ -9,12 +9,12 @@ from typing import Any
 import orjson
 
 from engine.features.access.rules.accounts import LONGEST_NAME, Credentials, Identity, name_key, shown_name
-from engine.model.actor import Actor
 from engine.model.errors import LabRelayError, LogInError, RefusedError
-from engine.model.phrases import R_
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.model.site.actor import Actor
+from engine.model.texts.phrases import R_
 from engine.store.core.vault import NOTE_KEYS
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import audit
 
 COLUMN = "app_user"  # the place of sealed credentials, with the user's id

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from engine.model.errors import NOT_PROVEN, RefusedError
-from engine.model.permissions import ROLES, SEEING_PATIENTS, Permission
-from engine.model.phrases import R_
+from engine.model.site.permissions import ROLES, SEEING_PATIENTS, Permission
+from engine.model.texts.phrases import R_
 
 LONGEST_NAME = 64  # characters
 OF_NO_USER = frozenset({"labrelay"})  # the daemon acts under this name

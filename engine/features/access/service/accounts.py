@@ -20,11 +20,11 @@ from engine.features.access.service.proving import WRONG, Prover
 from engine.features.access.service.set_up_link import SetUpLink
 from engine.features.access.service.tokens import Tokens
 from engine.features.access.service.users import Users
-from engine.model.actor import Actor
-from engine.model.clock import Clock
 from engine.model.errors import LogInError
-from engine.model.permissions import Principal
-from engine.model.phrases import N_, R_
+from engine.model.process.clock import Clock
+from engine.model.site.actor import Actor
+from engine.model.site.permissions import Principal
+from engine.model.texts.phrases import N_, R_
 from engine.store.journal import Journal
 from engine.web.identity import Session
 

@@ -8,7 +8,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from engine.features.access.rows import reading as accounts
 from engine.features.access.rules.accounts import Known
 from engine.model.errors import StoreError
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 
 T = TypeVar("T")

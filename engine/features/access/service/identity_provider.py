@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from engine.features.access.config import AccessConfig
-from engine.model.clock import Clock
+from engine.model.process.clock import Clock
 from engine.store.journal import Journal
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from engine.features.access.rules.accounts import Credentials, User, hashed
 from engine.features.access.service import passwords, second_factor
 from engine.features.access.service.directory import Directory
 from engine.features.access.service.proving import Prover
-from engine.model.actor import Actor
 from engine.model.errors import LogInError, RefusedError
-from engine.model.phrases import R_
+from engine.model.site.actor import Actor
+from engine.model.texts.phrases import R_
 
 NO_SESSION = R_("the session has ended; log in again")
 

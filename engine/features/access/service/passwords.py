@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from engine.features.access.rules.accounts import name_key
 from engine.model.errors import RefusedError
-from engine.model.phrases import R_
+from engine.model.texts.phrases import R_
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher

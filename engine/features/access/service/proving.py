@@ -25,10 +25,10 @@ from engine.features.access.rules.accounts import (
 )
 from engine.features.access.service import passwords
 from engine.features.access.service.directory import Directory
-from engine.model.actor import Actor
-from engine.model.clock import Clock
 from engine.model.errors import BusyError, LockedOutError, LogInError
-from engine.model.phrases import R_
+from engine.model.process.clock import Clock
+from engine.model.site.actor import Actor
+from engine.model.texts.phrases import R_
 
 MOST_WAITING = 20  # log-ins, of those known and of others each; one takes some 30 ms
 MOST_OF_ONE = 4  # of them from one address, or one known browser

@@ -13,10 +13,10 @@ from pathlib import Path
 from engine.features.access.rules.accounts import User, hashed, shown_name
 from engine.features.access.service.directory import Directory
 from engine.features.access.service.users import Users
-from engine.model.actor import Actor
-from engine.model.clock import Clock
 from engine.model.errors import LogInError
-from engine.model.phrases import R_
+from engine.model.process.clock import Clock
+from engine.model.site.actor import Actor
+from engine.model.texts.phrases import R_
 
 FILE_NAME = "set-up-link"  # in the data folder
 LASTS_S = 15 * 60

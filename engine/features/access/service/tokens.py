@@ -6,11 +6,11 @@ from collections.abc import Set
 from engine.features.access.rows import tokens
 from engine.features.access.rules.accounts import ApiToken, hashed, shown_name
 from engine.features.access.service.directory import Directory
-from engine.model.actor import Actor
-from engine.model.clock import Clock
 from engine.model.errors import RefusedError
-from engine.model.permissions import WATCHING, Permission
-from engine.model.phrases import R_
+from engine.model.process.clock import Clock
+from engine.model.site.actor import Actor
+from engine.model.site.permissions import WATCHING, Permission
+from engine.model.texts.phrases import R_
 
 PREFIX = "labrelay_"  # a search for secrets that were left in files finds it
 LONGEST_US = 366 * 86_400_000_000

@@ -8,8 +8,8 @@ from engine.features.access.rules.accounts import Credentials, User, shown_name
 from engine.features.access.service import passwords
 from engine.features.access.service.directory import Directory
 from engine.model.errors import LabRelayError, RefusedError
-from engine.model.permissions import ROLES
-from engine.model.phrases import R_
+from engine.model.site.permissions import ROLES
+from engine.model.texts.phrases import R_
 
 
 class Users:

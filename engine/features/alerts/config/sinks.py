@@ -9,15 +9,15 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
-from engine.config import values
-from engine.config.destination_auth import USE_MQTT_TLS, PasswordAuth
-from engine.config.downtime import DowntimeWindow
-from engine.config.templated_request import TemplatedRequest
+from engine.config.destinations.destination_auth import USE_MQTT_TLS, PasswordAuth
+from engine.config.destinations.downtime import DowntimeWindow
+from engine.config.destinations.templated_request import TemplatedRequest
+from engine.config.reading import values
+from engine.config.reading.yaml_nodes import KeyPath
 from engine.config.tls import ConnectTls
-from engine.config.yaml_nodes import KeyPath
-from engine.model.alerts import SAMPLE
-from engine.model.clock import Clock
-from engine.model.downtime_windows import DAY_MINUTES
+from engine.model.process.clock import Clock
+from engine.model.site.alerts import SAMPLE
+from engine.model.site.downtime_windows import DAY_MINUTES
 
 Mailbox = Annotated[
     str,

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from engine.features.alerts.rows.changes import CRITICAL_KEY
 from engine.features.alerts.rows.reading import CriticalValue, Sent
-from engine.model.alerts import Alert, Silence
-from engine.model.clock import from_us
-from engine.model.todo import Mark
+from engine.model.process.clock import from_us
+from engine.model.site.alerts import Alert, Silence
+from engine.model.site.todo import Mark
 from engine.monitoring.snapshot.states import Level
 from engine.views.text import local_time
 from engine.views.view import Field, Row, View

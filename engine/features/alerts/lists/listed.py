@@ -9,7 +9,7 @@ from pydantic import Field
 from engine.features.alerts.lists import ALERT, SENT, SILENCE, Shown, shown
 from engine.features.alerts.rows import reading
 from engine.features.alerts.rows.reading import Sent
-from engine.model.alerts import Silence
+from engine.model.site.alerts import Silence
 from engine.web.api.lists import Asked, Resource
 from engine.web.api.parameters import Nothing, Paged
 

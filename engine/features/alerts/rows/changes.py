@@ -16,13 +16,13 @@ Critical values and retention: none that no person has taken goes in silence.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from engine.model.alerts import Alert, Changes, Line, Message, Silence, What
 from engine.model.errors import RefusedError
-from engine.model.phrases import unpacked
-from engine.model.records import KIND_MESSAGE
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.model.journal.records import KIND_MESSAGE
+from engine.model.site.alerts import Alert, Changes, Line, Message, Silence, What
+from engine.model.texts.phrases import unpacked
 from engine.store.core.rows import Execute
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.lifecycle.retention import DAY_US, Need, Rows
 from engine.store.operations import audit
 

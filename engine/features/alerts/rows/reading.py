@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 from engine.features.alerts.rows import changes
 from engine.features.todo.rows import mark_of
-from engine.model.alerts import MOST_CRITICAL, Alert, Line, Silence
-from engine.model.phrases import Phrase
-from engine.model.todo import Mark
+from engine.model.site.alerts import MOST_CRITICAL, Alert, Line, Silence
+from engine.model.site.todo import Mark
+from engine.model.texts.phrases import Phrase
 from engine.store.queries.listing import NO_LIMIT
 from engine.store.queries.reader import Reader
 

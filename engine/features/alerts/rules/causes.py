@@ -10,8 +10,8 @@ A critical value is a cause of its own, for each message that has one.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from engine.model.alerts import Alert
-from engine.model.phrases import PageText, Phrase
+from engine.model.site.alerts import Alert
+from engine.model.texts.phrases import PageText, Phrase
 from engine.monitoring.snapshot.notice import About
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, Level

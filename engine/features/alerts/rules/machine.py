@@ -27,8 +27,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from engine.features.alerts.rules.causes import SINK, Cause, Rule, parents_of
-from engine.model.alerts import MOST_CRITICAL, Alert, Changes, Line, Silence, What
-from engine.model.phrases import N_, Phrase
+from engine.model.site.alerts import MOST_CRITICAL, Alert, Changes, Line, Silence, What
+from engine.model.texts.phrases import N_, Phrase
 from engine.monitoring.snapshot.states import Level
 
 HOUR_US = 3_600_000_000

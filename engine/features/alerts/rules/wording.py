@@ -13,8 +13,8 @@ from typing import Any
 from engine.features.alerts.config.alerts import AlertsConfig
 from engine.features.alerts.rules.causes import RULES, Rule
 from engine.features.alerts.rules.machine import Escalation, Settings
-from engine.model.alerts import Line, Message, Notification, What
-from engine.model.phrases import N_, Catalogue, PageText, Phrase, Span
+from engine.model.site.alerts import Line, Message, Notification, What
+from engine.model.texts.phrases import N_, Catalogue, PageText, Phrase, Span
 from engine.monitoring.snapshot.states import Level
 
 SHOWN = 20

@@ -30,7 +30,7 @@ from engine.commands.shared.sampling import Sample, Sampler
 from engine.commands.shared.selecting import instant_us
 from engine.commands.shared.session import Session, pass_session
 from engine.features.codes.lists import GAP, counted
-from engine.mapping.gaps import (
+from engine.mapping.code_tables.gaps import (
     ColumnsOf,
     MissingCode,
     Tally,
@@ -41,10 +41,10 @@ from engine.mapping.gaps import (
     still_missing,
     without_settled_units,
 )
-from engine.mapping.inputs import FoundMessage
-from engine.mapping.tables import Table
+from engine.mapping.code_tables.tables import Table
+from engine.mapping.trying.inputs import FoundMessage
 from engine.model.errors import ConfigError, ErasedError, IntegrityError
-from engine.model.journal_views import Filter
+from engine.model.journal.journal_views import Filter
 from engine.store.queries.contents import stored_message
 from engine.store.queries.messages import each_message
 from engine.store.queries.tallies import list_unmapped

@@ -18,7 +18,7 @@ from engine.commands.shared.output import ExitCode, Form, form_option, say, show
 from engine.commands.shared.selecting import ROW, stated_reason, sure_options
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.features.codes.lists import CORRECTION, SUGGESTION, gap_words, in_words
-from engine.model.corrections import Correction, columns_of, csv_rows, latest, name_of
+from engine.model.site.corrections import Correction, columns_of, csv_rows, latest, name_of
 from engine.views.text import plural
 
 GROUP = "mapping"
@@ -160,7 +160,7 @@ def suggest(session: Session, name: str, form: Form) -> ExitCode:
     """
     from engine.diagnostics.packs import find_pack, loinc_gaps
     from engine.diagnostics.suggested import suggestions_of
-    from engine.mapping.suggestions import csv_lines
+    from engine.mapping.code_tables.suggestions import csv_lines
 
     channel = session.load(require_secrets=False).channels.get(name) if session.folder_or_none is not None else None
     if channel is not None and channel.analyzer is None:
@@ -187,7 +187,7 @@ def suggest(session: Session, name: str, form: Form) -> ExitCode:
 @pass_session
 def diff(session: Session, form: Form) -> ExitCode:
     from engine.features.codes.service.corrections import disagreements
-    from engine.mapping.corrected import named
+    from engine.mapping.code_tables.corrected import named
 
     found = disagreements(session.load(require_secrets=False), _made(session))
     show_rows(form, CORRECTION, [one.made for one in found], "the files say what they said when each was made")
@@ -244,7 +244,7 @@ def _carry_out(session: Session, verb: str, args: dict[str, Any], form: Form, *,
 
 def _in_lines(seen: dict[str, Any]) -> list[str]:
     """What a change does, before it is made."""
-    from engine.mapping.corrected import named
+    from engine.mapping.code_tables.corrected import named
 
     found = seen["preview"]
     of = "all stored messages" if found["all"] else f"the newest {plural(found['messages'], 'message')}"

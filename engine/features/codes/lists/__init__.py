@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from engine.diagnostics.suggested import LoincGaps
-from engine.mapping.gaps import MissingCode, still_missing
+from engine.mapping.code_tables.gaps import MissingCode, still_missing
+from engine.mapping.code_tables.suggestions import Suggestion
+from engine.mapping.code_tables.tables import Table
 from engine.mapping.program import Program
-from engine.mapping.suggestions import Suggestion
-from engine.mapping.tables import Table
-from engine.model.clock import from_us
-from engine.model.corrections import ORDER, Correction
+from engine.model.process.clock import from_us
 from engine.model.routes import ChannelRoutes
+from engine.model.site.corrections import ORDER, Correction
 from engine.store.queries.tallies import Gap
 from engine.views.text import plural
 from engine.views.view import Field, View, at

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from engine.features.codes.lists import CORRECTION, GAP, SUGGESTION, counted, missing_now
 from engine.features.codes.rows import list_corrections
-from engine.mapping.gaps import MissingCode
-from engine.mapping.suggestions import Suggestion
-from engine.model.corrections import Correction, without_notes
+from engine.mapping.code_tables.gaps import MissingCode
+from engine.mapping.code_tables.suggestions import Suggestion
+from engine.model.site.corrections import Correction, without_notes
 from engine.store.queries.tallies import list_unmapped
 from engine.web.api.lists import Asked, Resource
 from engine.web.api.parameters import Channel

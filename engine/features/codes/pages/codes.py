@@ -8,9 +8,9 @@ from aiohttp import hdrs, web
 
 from engine.features.codes.lists import counted, missing_now, tables_now
 from engine.features.codes.pages import correct, suggested
-from engine.mapping.gaps import ColumnsOf, MissingCode, columns_in, csv_lines
-from engine.mapping.suggestions import Suggestion
-from engine.model.permissions import LOOKING
+from engine.mapping.code_tables.gaps import ColumnsOf, MissingCode, columns_in, csv_lines
+from engine.mapping.code_tables.suggestions import Suggestion
+from engine.model.site.permissions import LOOKING
 from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import Gap, list_unmapped
 from engine.web.asked import Asked

@@ -18,12 +18,12 @@ from engine.features.codes.pages import suggested
 from engine.features.codes.rows import list_corrections
 from engine.features.rework.pages.affected import PATH as AFFECTED
 from engine.features.rework.pages.affected import VERB as RESEND
-from engine.mapping.corrected import FREE, LONGEST, MEANT, columns_of, named
-from engine.mapping.tables import VALUE_TYPES, Row, Table
-from engine.model.corrections import Correction, latest, without_notes
+from engine.mapping.code_tables.corrected import FREE, LONGEST, MEANT, columns_of, named
+from engine.mapping.code_tables.tables import VALUE_TYPES, Row, Table
 from engine.model.errors import LabRelayError
-from engine.model.permissions import LOOKING
-from engine.model.phrases import N_, PageText
+from engine.model.site.corrections import Correction, latest, without_notes
+from engine.model.site.permissions import LOOKING
+from engine.model.texts.phrases import N_, PageText
 from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import list_unmapped
 from engine.web.asked import number

@@ -7,8 +7,8 @@ the act follow, as for a row that a person typed.
 from collections.abc import Sequence
 from typing import Any
 
-from engine.mapping.suggestions import MAKER, Suggestion
-from engine.mapping.tables import Table
+from engine.mapping.code_tables.suggestions import MAKER, Suggestion
+from engine.mapping.code_tables.tables import Table
 from engine.model.errors import ConfigError
 from engine.web.pages.frame import Frame
 from engine.web.pages.words import Words, shown

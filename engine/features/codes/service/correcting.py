@@ -18,11 +18,11 @@ from engine.config.load import Site, changed_files
 from engine.features.codes import rows as corrections
 from engine.features.codes.rows import list_corrections
 from engine.features.codes.service.corrections import Examined, Preview, examined, preview, with_change
-from engine.model.clock import SystemClock
-from engine.model.corrections import Correction, RowChange
 from engine.model.errors import OccupiedError, RefusedError
-from engine.model.phrases import R_
+from engine.model.process.clock import SystemClock
 from engine.model.routes import ChannelRoutes
+from engine.model.site.corrections import Correction, RowChange
+from engine.model.texts.phrases import R_
 from engine.runtime import gc_tuning
 from engine.runtime.build import Programs, build_channel, build_site
 from engine.store.journal import Journal

@@ -11,15 +11,24 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from engine.config.load import Site
-from engine.mapping.corrected import MEANT, MOST_NAMED, Problem, beside, columns_of, covered, problems, whole_key
-from engine.mapping.differences import DOCUMENT, Change, differences
+from engine.mapping.code_tables.corrected import (
+    MEANT,
+    MOST_NAMED,
+    Problem,
+    beside,
+    columns_of,
+    covered,
+    problems,
+    whole_key,
+)
+from engine.mapping.code_tables.plausible import Kinds
+from engine.mapping.code_tables.tables import Table
+from engine.mapping.explanations.differences import DOCUMENT, Change, differences
 from engine.mapping.loading import kinds_of, load_tables
-from engine.mapping.plausible import Kinds
-from engine.mapping.tables import Table
-from engine.model.corrections import Correction, RowChange, in_force, latest
 from engine.model.errors import ErasedError, IntegrityError, RefusedError
-from engine.model.journal_views import Filter
+from engine.model.journal.journal_views import Filter
 from engine.model.routes import ChannelRoutes, Processed
+from engine.model.site.corrections import Correction, RowChange, in_force, latest
 from engine.processing.process import process
 from engine.processing.reprocessing import Finding, FindingState, Tally
 from engine.store.queries.contents import stored_message

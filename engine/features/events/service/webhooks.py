@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
-from engine.config.renewal import hash_of
+from engine.config.findings.renewal import hash_of
 from engine.delivery.retry import RetryPolicy
 from engine.features.events import rows as events
 from engine.features.events import rows as webhooks
@@ -22,9 +22,9 @@ from engine.features.events.config import webhooks_of as webhooks_of
 from engine.features.events.rows import FailingWebhook, StoredWebhook, stored_webhooks
 from engine.features.events.rules import Event, Position, Wanted, position_of, wanted
 from engine.model import errors
-from engine.model.clock import Clock
 from engine.model.ports import EventReceiver
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import Clock
+from engine.model.texts.reasons import ReasonCode
 from engine.store.journal import Journal
 
 logger = logging.getLogger("labrelay.events")
@@ -40,7 +40,7 @@ RETRY = RetryPolicy(first=1.0, max=300.0)
 AWAY_S = 60.0  # attempts that fail for so long are on the to-do list
 GIVEN_UP_US = 86_400_000_000  # how long events that were given up are
 
-_Wanted = tuple[WebhookConfig, str]  # and the content of its files (`engine.config.renewal`)
+_Wanted = tuple[WebhookConfig, str]  # and the content of its files (`engine.config.findings.renewal`)
 
 
 class Webhooks:

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from engine.config.mapping_settings import number_patterns
-from engine.config.source import AnySource
-from engine.config.values import Duration, Model, Names, NotEmpty, Text, Words, distinct, listed
+from engine.config.reading.values import Duration, Model, Names, NotEmpty, Text, Words, distinct, listed
+from engine.config.sources.source import AnySource
 
 DAY = 86_400.0
 DEADLINE_S = 10.0

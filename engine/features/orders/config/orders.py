@@ -6,14 +6,14 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from engine.config import values
 from engine.config.channel import ChannelConfig, FeatureKeys, own_line
-from engine.config.joining import Behind, part
-from engine.config.source import AnySource
+from engine.config.reading import values
+from engine.config.reading.joining import Behind, part
+from engine.config.sources.source import AnySource
 from engine.config.tls import ConnectTls
 from engine.features.orders.config.lis import LisConfig, why_no_orders
 from engine.model.orders import code_alone
-from engine.model.units import HostPort
+from engine.model.texts.units import HostPort
 
 DEADLINE_S = 8.0  # the shortest time that an analyzer is known to wait over ASTM is 10 s; a dialogue may know better
 

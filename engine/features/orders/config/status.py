@@ -9,8 +9,8 @@ from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
 from engine.config.channel import ChannelConfig
-from engine.config.source import Source
-from engine.config.values import Flag, Model, Names
+from engine.config.reading.values import Flag, Model, Names
+from engine.config.sources.source import Source
 
 
 class StatusPart(Model):

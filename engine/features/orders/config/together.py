@@ -7,13 +7,13 @@ The keys of orders in `labrelay help keys`.
 
 from collections.abc import Iterator, Mapping
 
-from engine.config.agreement import Destinations, Disagreement
 from engine.config.channel import ChannelConfig
-from engine.config.destination import DestinationConfig, FhirDestination
-from engine.config.documented import Block, KeyHelp
-from engine.config.problems import closest
-from engine.config.source_fhir import FhirSearchPart
-from engine.config.source_http import HttpPart
+from engine.config.destinations.destination import DestinationConfig, FhirDestination
+from engine.config.findings.agreement import Destinations, Disagreement
+from engine.config.reading.documented import Block, KeyHelp
+from engine.config.reading.problems import closest
+from engine.config.sources.source_fhir import FhirSearchPart
+from engine.config.sources.source_http import HttpPart
 from engine.features.orders.config.lis import LisConfig
 from engine.features.orders.config.orders import OrdersConfig, lis_of, orders_of
 from engine.features.orders.config.status import StatusPart, status_of

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from engine.model.clock import from_us
 from engine.model.message import FormatOptions, Parsed
 from engine.model.orders import AnswerContext, Question
 from engine.model.ports import Dialogue, Format
+from engine.model.process.clock import from_us
 from engine.model.worklist import AskSettings
 
 ACCEPT = frozenset({"AL", "SU"})  # table 0155: of MSH-15, a commit accept is asked for

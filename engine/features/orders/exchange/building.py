@@ -16,7 +16,7 @@ from engine.features.orders.exchange.lis import LisAnswers, Writer
 from engine.features.orders.exchange.listening import answers_later
 from engine.features.orders.exchange.taking import take_settings
 from engine.features.orders.rules.order_rules import codes_of
-from engine.mapping.tables import Table
+from engine.mapping.code_tables.tables import Table
 from engine.model.errors import ConfigError, ContentError
 from engine.model.message import FormatOptions
 from engine.model.orders import LineAnswer

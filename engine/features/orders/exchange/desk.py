@@ -25,12 +25,12 @@ from engine.features.orders.exchange.line import Answering, Line, Sending, Uncon
 from engine.features.orders.exchange.noting import Notes, about
 from engine.features.orders.exchange.own_line import Exchange, OwnLine
 from engine.features.orders.exchange.taking_back import TakingBack
-from engine.model.clock import Clock
+from engine.model.content.order_results import has_results, question_in
 from engine.model.errors import ContentError
 from engine.model.link_events import NotSent, SendEnd, Sent
 from engine.model.message import Stored
-from engine.model.order_results import has_results, question_in
 from engine.model.orders import Confirmation, Reply, Tube
+from engine.model.process.clock import Clock
 from engine.model.values import changed
 from engine.model.worklist import Answered
 from engine.receiving.channel_parts import Acknowledged, Connection

@@ -22,11 +22,11 @@ import tenacity
 from engine.features.orders import rows as worklist
 from engine.features.orders.exchange.asking import Asking
 from engine.features.orders.exchange.noting import about
-from engine.model import back_off
-from engine.model.clock import Clock
 from engine.model.errors import StoreError
 from engine.model.link_events import SendEnd, Sent
 from engine.model.orders import Reply, Tube
+from engine.model.process import back_off
+from engine.model.process.clock import Clock
 from engine.model.worklist import Answered
 
 if TYPE_CHECKING:

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Protocol
 from zoneinfo import ZoneInfo
 
 from engine.features.orders.rows.order_outcomes import Told, told_of
-from engine.model.clock import Clock, from_us
 from engine.model.errors import ContentError, StoreError
+from engine.model.journal.records import Recorded
 from engine.model.message import Stored
 from engine.model.orders import LineAnswer
-from engine.model.reasons import ReasonCode
-from engine.model.records import Recorded
+from engine.model.process.clock import Clock, from_us
+from engine.model.texts.reasons import ReasonCode
 from engine.receiving.channel_parts import Answer
 
 if TYPE_CHECKING:

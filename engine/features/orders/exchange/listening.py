@@ -12,10 +12,10 @@ from engine.config import registry
 from engine.config.channel import ChannelConfig
 from engine.features.orders.config.status import status_of
 from engine.features.orders.rows.announcing import Listener
-from engine.model.clock import from_us
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Received
 from engine.model.orders import AnsweredOrders, StatusChange
+from engine.model.process.clock import from_us
 from engine.processing.formats import format_of
 
 

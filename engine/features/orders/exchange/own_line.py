@@ -21,10 +21,10 @@ from engine.features.orders.exchange.asking import Asking
 from engine.features.orders.exchange.line import Awaited, Unconfirmed, keep_line, say
 from engine.features.orders.exchange.noting import Notes, about
 from engine.features.orders.exchange.taking_back import TakingBack
-from engine.model.clock import Clock
 from engine.model.link_events import NotSent, Sent
 from engine.model.orders import Reply
 from engine.model.ports import TwoWayLink
+from engine.model.process.clock import Clock
 from engine.receiving.channel_parts import Connection
 
 if TYPE_CHECKING:

@@ -17,14 +17,14 @@ from engine.features.orders.config.orders import orders_of
 from engine.features.orders.exchange.asking import Asking
 from engine.features.orders.exchange.download import PUT_OFF, Outlet
 from engine.features.orders.exchange.listening import answers_later
-from engine.model.clock import Clock
+from engine.model.content.quality_controls import is_control_number
 from engine.model.errors import RefusedError
 from engine.model.link_events import Sent
 from engine.model.orders import OrderLine
-from engine.model.quality_controls import is_control_number
+from engine.model.process.clock import Clock
 from engine.model.worklist import LineOutcome, TakeSettings
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import audit
 
 

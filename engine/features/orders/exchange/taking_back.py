@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from engine.features.orders.exchange.asking import Asking
 from engine.features.orders.rows.given_up import given_up
-from engine.model.clock import Clock
 from engine.model.errors import StoreError
 from engine.model.orders import Asked, Reply, Tube, WorkItem
+from engine.model.process.clock import Clock
 
 if TYPE_CHECKING:
     from engine.store.journal import Journal

@@ -18,7 +18,7 @@ from engine.features.orders.rows.reading import ItemDetails
 from engine.features.orders.rows.tube_timeline import WithoutOrder
 from engine.model.errors import AbsentError, LabRelayError, RefusedError
 from engine.model.orders import ANSWERED_STATES, OPEN_STATES, ItemReason, ItemState, WorkItem, item_id, item_number
-from engine.model.phrases import N_, PageText, Said
+from engine.model.texts.phrases import N_, PageText, Said
 from engine.store.queries.reader import Reader
 from engine.web.asked import number
 from engine.web.desk import Desk

@@ -21,11 +21,11 @@ from engine.features.orders.rows.holding import MATCHED
 from engine.features.orders.rows.reading import ItemDetails, ItemHistory
 from engine.features.orders.rows.tube_timeline import TubeQuestion, TubeTimeline, WithoutOrder
 from engine.model.errors import LabRelayError
-from engine.model.journal_views import Act, Filter, MessageView
+from engine.model.journal.journal_views import Act, Filter, MessageView
 from engine.model.orders import WorkItem, item_id, item_number
-from engine.model.permissions import LOOKING
-from engine.model.phrases import N_
-from engine.model.signs import text
+from engine.model.site.permissions import LOOKING
+from engine.model.texts.phrases import N_
+from engine.model.texts.signs import text
 from engine.monitoring.snapshot.links import line_step
 from engine.store.queries.acts import acts_page
 from engine.store.queries.messages import ends_of, messages_page, trace_of

@@ -21,8 +21,8 @@ from engine.features.orders.rows.reading import ItemFilter
 from engine.features.orders.rows.tube_timeline import WithoutOrder
 from engine.features.orders.rules.usual_times import UsualTime
 from engine.model.orders import AT_ANALYZER, WorkItem
-from engine.model.permissions import LOOKING
-from engine.model.phrases import N_, PageText, Span
+from engine.model.site.permissions import LOOKING
+from engine.model.texts.phrases import N_, PageText, Span
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries.reader import Reader
 from engine.web.asked import PAGE, Asked, counted

@@ -12,7 +12,7 @@ from engine.features.orders.pages.words import KINDS, none_of, outcome_of
 from engine.features.orders.rows import order_questions
 from engine.features.orders.rows.order_questions import AskedQuery, QueryFilter
 from engine.features.orders.rows.order_tabs import MOST, unanswered
-from engine.model.permissions import LOOKING
+from engine.model.site.permissions import LOOKING
 from engine.store.queries.reader import Reader
 from engine.web.asked import PAGE, Asked, counted
 from engine.web.pages.filters import known

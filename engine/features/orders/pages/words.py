@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from engine.model.orders import ItemReason, ItemState, NoOrder, Priority
-from engine.model.phrases import PageText
+from engine.model.texts.phrases import PageText
 from engine.web.cells import Badge
 from engine.web.pages.states import Look, badge
 from engine.web.pages.words import Words

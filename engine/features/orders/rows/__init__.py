@@ -34,8 +34,8 @@ from engine.features.orders.rows.taking import take_orders
 from engine.features.orders.rules import order_rules
 from engine.model.errors import RefusedError
 from engine.model.orders import ANSWERED_STATES, MOST_OF_TUBE, ItemReason, ItemState, item_id
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import audit
 
 __all__ = (

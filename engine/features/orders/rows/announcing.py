@@ -27,11 +27,11 @@ from engine.features.orders.rules.order_rules import OF_ENDED, heard, same_patie
 from engine.model import orders
 from engine.model.errors import IntegrityError
 from engine.model.message import Received, Stored
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.model.values import changed, value
-from engine.store.core.batch import Batch
 from engine.store.core.notes import opened_note
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import append
 
 logger = logging.getLogger("labrelay.orders")

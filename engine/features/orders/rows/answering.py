@@ -21,9 +21,9 @@ from engine.features.orders.rows.items import Kept
 from engine.features.orders.rules.order_rules import ItemEvent, PatientsOfTube, same_patient
 from engine.model import orders
 from engine.model.worklist import Answered, AskSettings
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Rows
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 
 RESERVED_US = 120_000_000  # how long an answer under way keeps its items from other channels
 MOST_ITEMS = 5_000  # of one answer

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from engine.features.orders.rows import items
 from engine.model.orders import OrderLine
-from engine.store.core import pruned_ranges
-from engine.store.core.pruned_ranges import Range
+from engine.store.core.checks import pruned_ranges
+from engine.store.core.checks.pruned_ranges import Range
 from engine.store.core.vault import Vault
 from engine.store.integrity.row_check import Finding
 from engine.store.integrity.verify import vouched

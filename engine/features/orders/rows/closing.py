@@ -41,11 +41,11 @@ from engine.features.orders.rows import holding, items, self_made
 from engine.features.orders.rows.items import OPEN, Kept
 from engine.features.orders.rows.matching import note_without
 from engine.features.orders.rules.order_rules import ItemEvent
-from engine.model.clock import to_us
 from engine.model.orders import MOST_OF_TUBE, ItemReason, ItemState, code_alone, item_number
+from engine.model.process.clock import to_us
 from engine.model.worklist import DAY_US, ResultOf
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 
 FORGOTTEN_US = 30 * DAY_US  # how long after its time an item waits for an analyzer that has it
 EXPIRED_AT_ONCE = 500

@@ -15,8 +15,8 @@ from engine.features.orders.rows.items import OPEN, RANKS, Kept
 from engine.model.orders import ANSWERED_STATES, MOST_OF_TUBE, Asked, ItemState, Tube
 from engine.model.values import changed
 from engine.model.worklist import Answered, AskSettings
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 
 DOWNLOAD, TAKING_BACK = "download", "cancel"  # kinds of rows of ``order_query``
 TAKEN_BACK = "cancel_sent"  # the event of an item that was taken back

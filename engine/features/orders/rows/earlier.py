@@ -13,10 +13,10 @@ What happened after that state is unknown here, but not to analyzers and laborat
 from engine.features.orders.rows import erasing, items
 from engine.features.orders.rules.order_rules import ItemEvent
 from engine.model.orders import ItemReason
-from engine.store.core import pruned_ranges
-from engine.store.core.batch import Batch
-from engine.store.core.pruned_ranges import Range
+from engine.store.core.checks import pruned_ranges
+from engine.store.core.checks.pruned_ranges import Range
 from engine.store.core.rows import Execute
+from engine.store.core.writing.batch import Batch
 from engine.store.operations.pruning import vouch
 
 CAUSE = "earlier state"

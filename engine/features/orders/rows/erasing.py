@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 
 from engine.features.orders.rows import items
 from engine.model.orders import ItemReason, ItemState
-from engine.store.core import erased_rows
-from engine.store.core.batch import Batch
+from engine.store.core.checks import erased_rows
 from engine.store.core.rows import Execute
 from engine.store.core.vault import NOTE_KEYS, Vault
+from engine.store.core.writing.batch import Batch
 
 ERASED = "erased"  # the last event of an item
 

@@ -8,8 +8,8 @@ A result closes its order only once its message is on its way. The message is
               where it was before the result
     neither   its open documents are dead letters, or newer ones took their place: nothing changes
 
-The deliveries of such a message are marked (`engine.model.records.ORDERED`). A decision about one comes here, in
-the same transaction (`engine.store.operations.outbox.moving`).
+The deliveries of such a message are marked (`engine.model.journal.records.ORDERED`). A decision about one comes here,
+in the same transaction (`engine.store.operations.outbox.moving`).
 """
 
 from collections.abc import Collection
@@ -27,8 +27,8 @@ from engine.features.orders.rules.order_rules import (
     step,
 )
 from engine.model.orders import ANSWERED_STATES, MOST_OF_TUBE, ItemReason, ItemState
-from engine.store.core.batch import Batch
 from engine.store.core.rows import Rows
+from engine.store.core.writing.batch import Batch
 
 # Causes of a held result: how it closes its order later, or opens it.
 PRELIMINARY, REDUNDANT, WITHDRAWAL = "preliminary", "redundant", "withdrawal"

@@ -13,13 +13,13 @@ import orjson
 from engine.features.orders.rules.order_rules import MAKES_KNOWN, ItemEvent, Standing, Step, heard, step
 from engine.features.orders.rules.usual_times import NEWEST, usual_time
 from engine.model import orders
+from engine.model.content.search_keys import folded
 from engine.model.errors import IntegrityError, RefusedError
-from engine.model.search_keys import folded
 from engine.model.values import changed
-from engine.store.core import pruned_ranges
-from engine.store.core.batch import Batch
+from engine.store.core.checks import pruned_ranges
 from engine.store.core.rows import Execute, Rows
 from engine.store.core.vault import NOTE_KEYS, Vault
+from engine.store.core.writing.batch import Batch
 
 COLUMN = "order_item"  # the place of a sealed line, with its number
 MOST_WORDS = 1_000  # characters of the analyzer's words that are kept

@@ -13,8 +13,8 @@ from engine.features.orders.rules.order_rules import UNMATCHED, ItemEvent, Stand
 from engine.model.errors import RefusedError
 from engine.model.orders import ANSWERED_STATES, ItemReason, ItemState, item_id
 from engine.model.worklist import ResultOf
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import audit
 
 TWO_PATIENTS = b"\0"  # in place of the keyed hash of a patient's number

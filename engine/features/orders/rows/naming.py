@@ -13,10 +13,10 @@ import orjson
 
 from engine.features.orders.rows.closing import Results
 from engine.features.orders.rows.items import Kept
-from engine.model.clock import from_us
-from engine.model.order_results import TubeResults
+from engine.model.content.order_results import TubeResults
 from engine.model.orders import ItemState
-from engine.store.core.batch import Batch
+from engine.model.process.clock import from_us
+from engine.store.core.writing.batch import Batch
 
 _LATE = {
     ItemState.CANCELLED: "cancelled", ItemState.CANCEL_PENDING: "cancelled", ItemState.EXPIRED: "expired",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from engine.model.orders import ItemReason, ItemState, LineAnswer
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.store.core.notes import opened_note
 from engine.store.queries.reader import Reader
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 
 from engine.features.orders.rows.items import OPEN
-from engine.store.core import pruned_ranges
-from engine.store.core.batch import Batch
+from engine.store.core.checks import pruned_ranges
+from engine.store.core.writing.batch import Batch
 from engine.store.lifecycle.retention import Need, Rows
 
 QUESTIONS = 128  # of analyzers, deleted in a transaction

@@ -19,13 +19,13 @@ from engine.features.orders.rows import items
 from engine.features.orders.rules.order_rules import MAKES_KNOWN
 from engine.model.errors import IntegrityError
 from engine.model.orders import OPEN_STATES, ItemReason, ItemState, OrderLine
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.model.worklist import EXPIRES_US
-from engine.store.core import pruned_ranges
-from engine.store.core.batch import Batch
+from engine.store.core.checks import pruned_ranges
+from engine.store.core.checks.pruned_ranges import Range
 from engine.store.core.connecting import DAMAGE
-from engine.store.core.pruned_ranges import Range
 from engine.store.core.vault import Vault
+from engine.store.core.writing.batch import Batch
 from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.recovery.salvage.found import MissingOrders
 from engine.store.recovery.salvage.leaves import stray_rows

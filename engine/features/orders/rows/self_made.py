@@ -20,7 +20,7 @@ from engine.features.orders.rows import items
 from engine.features.orders.rows.items import Kept
 from engine.model.orders import ItemReason, ItemState, OrderedPatient, OrderLine
 from engine.model.worklist import EXPIRES_US, SPECIMEN_REUSE_US, ResultOf
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 
 REFLEX, ORDERED_THERE = "reflex", "ordered at the analyzer"  # causes of the first row of its history
 

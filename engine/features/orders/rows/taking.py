@@ -49,8 +49,8 @@ from engine.model.orders import (
 )
 from engine.model.values import changed
 from engine.model.worklist import LineOutcome, TakeSettings
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 
 _AGAIN = frozenset({ItemState.CANCELLED, ItemState.EXPIRED, ItemState.REFUSED})  # ended without a result
 _ANALYZER_HAS = frozenset({ItemState.OFFERED, ItemState.ACCEPTED, ItemState.IN_PROGRESS, ItemState.CANCEL_PENDING})

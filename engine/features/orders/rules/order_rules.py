@@ -23,7 +23,7 @@ from engine.model.orders import ANSWERED_STATES, OPEN_STATES, ItemReason, ItemSt
 from engine.model.values import value
 
 if TYPE_CHECKING:
-    from engine.mapping.tables import Table
+    from engine.mapping.code_tables.tables import Table
 
 
 class ItemEvent(StrEnum):

@@ -1,6 +1,6 @@
 """Reagent lots."""
 
-from engine.model.journal_views import ReagentView
+from engine.model.journal.journal_views import ReagentView
 from engine.views.view import Field, View, at
 
 LOT = View[ReagentView](

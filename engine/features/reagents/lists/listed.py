@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from engine.features.reagents.lists import LOT
-from engine.model.journal_views import ReagentView
+from engine.model.journal.journal_views import ReagentView
 from engine.store.queries.tallies import list_reagents
 from engine.web.api.lists import Asked, Resource
 from engine.web.api.parameters import Channel, Limit, Word

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from engine.features.reports.rows import reading as reports
 from engine.features.reports.rules import STAGES, CountSum, ResultCounts, Stage
-from engine.model.clock import from_us
-from engine.model.phrases import N_
-from engine.model.records import HOUR_PARTS
+from engine.model.journal.records import HOUR_PARTS
+from engine.model.process.clock import from_us
+from engine.model.texts.phrases import N_
 from engine.store.operations.hour_counts import BUSY, SEEN
 from engine.store.queries.reader import Reader
 from engine.views.view import Field, View, at

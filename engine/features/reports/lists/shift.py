@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from datetime import time, timedelta, tzinfo
 from typing import NamedTuple
 
-from engine.model.clock import from_us
-from engine.model.journal_views import HourCount
-from engine.model.phrases import N_
+from engine.model.journal.journal_views import HourCount
+from engine.model.process.clock import from_us
+from engine.model.texts.phrases import N_
 from engine.monitoring.usual_gaps import hour_of
 from engine.views.shifts import began
 from engine.views.text import age

@@ -10,8 +10,8 @@ from aiohttp import hdrs, web
 from engine.features.reports.lists import reports
 from engine.features.reports.rows.reading import counted_to
 from engine.features.reports.rules import Stage
-from engine.model.permissions import LOOKING
-from engine.model.phrases import N_, PageText, Span
+from engine.model.site.permissions import LOOKING
+from engine.model.texts.phrases import N_, PageText, Span
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
 from engine.store.queries.reader import Reader
 from engine.views.text import cell, csv_line

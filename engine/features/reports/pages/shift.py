@@ -13,10 +13,10 @@ from typing import Any
 from aiohttp import web
 
 from engine.features.reports.lists.shift import Shift, by_channel, hour_us, shift_of
-from engine.model.clock import from_us
-from engine.model.journal_views import Act
-from engine.model.permissions import ADMINISTERING, LOOKING
-from engine.model.phrases import N_, Span
+from engine.model.journal.journal_views import Act
+from engine.model.process.clock import from_us
+from engine.model.site.permissions import ADMINISTERING, LOOKING
+from engine.model.texts.phrases import N_, Span
 from engine.store.queries.acts import acts_page
 from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import hours_between

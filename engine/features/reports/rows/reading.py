@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import orjson
 
 from engine.features.reports.rules import ResultCounts
-from engine.model.journal_views import Count
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.model.journal.journal_views import Count
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.queries.reader import Reader
 
 

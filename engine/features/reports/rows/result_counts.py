@@ -26,10 +26,10 @@ from typing import Any
 import orjson
 
 from engine.features.reports.rules import LONGEST_S, ResultCounts
-from engine.model.records import AGAIN
-from engine.model.result_times import CORRECTION, FINAL_RESULT, ResultGroup
-from engine.store.core.batch import Batch
+from engine.model.content.result_times import CORRECTION, FINAL_RESULT, ResultGroup
+from engine.model.journal.records import AGAIN
 from engine.store.core.sweeping import Step, sweep
+from engine.store.core.writing.batch import Batch
 from engine.store.operations.emptying import ErasedMessage
 from engine.store.recovery.salvage.tables import Part, Tables
 

@@ -21,10 +21,10 @@ from engine.commands.shared.revealing import note_shown, purpose_option, stated
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.features.results.lists import HELD, PERSON
 from engine.features.results.rows.succession import earlier_value, overtaken, overtaken_by
+from engine.model.content.results import MEMORY_US, Result, results_of
 from engine.model.errors import UnreadableResultsError
-from engine.model.journal_views import DeadLetter, Filter
-from engine.model.reasons import ReasonCode, help_of
-from engine.model.results import MEMORY_US, Result, results_of
+from engine.model.journal.journal_views import DeadLetter, Filter
+from engine.model.texts.reasons import ReasonCode, help_of
 from engine.store.queries.contents import stored_document, why_absent
 from engine.store.queries.letters import held_deliveries
 from engine.store.queries.messages import trace_of

@@ -3,8 +3,8 @@
 Lists that wait for a person: held results, persons to be confirmed.
 """
 
-from engine.model.journal_views import DeadLetter
-from engine.model.records import PossibleOtherPerson
+from engine.model.journal.journal_views import DeadLetter
+from engine.model.journal.records import PossibleOtherPerson
 from engine.views.view import Field, View, at, or_none
 
 HELD = View[DeadLetter](

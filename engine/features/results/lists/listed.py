@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from engine.features.results.lists import HELD, PERSON
-from engine.model.journal_views import DeadLetter
-from engine.model.records import PossibleOtherPerson
+from engine.model.journal.journal_views import DeadLetter
+from engine.model.journal.records import PossibleOtherPerson
 from engine.store.queries.letters import held_deliveries
 from engine.store.queries.listing import NO_LIMIT
 from engine.store.queries.tallies import list_seeming

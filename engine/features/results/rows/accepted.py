@@ -1,7 +1,7 @@
 """Earlier accepted results for the orders of a message: the documents of older messages, and their contents.
 
 An order may come test by test, in hundreds of messages. Each of its documents is opened once; the names in its results
-stay in memory (`engine.store.core.batch.Tail`) and show which documents concern a new message.
+stay in memory (`engine.store.core.writing.batch.Tail`) and show which documents concern a new message.
 
 `NotComparedError` is raised where a document cannot be opened or read as one that a mapping wrote. So damage never
 looks as if nothing had been accepted.
@@ -15,14 +15,14 @@ from typing import NamedTuple
 
 import orjson
 
+from engine.model.content.list_form import Form
 from engine.model.errors import IntegrityError, NotComparedError
-from engine.model.hashes import neighbours, unpack_reports
-from engine.model.list_form import Form
+from engine.model.journal.hashes import neighbours, unpack_reports
+from engine.model.journal.records import Routed
 from engine.model.message import Bearer, Report
 from engine.model.persons import Person
-from engine.model.records import Routed
-from engine.store.core.batch import Batch
 from engine.store.core.rows import body_of
+from engine.store.core.writing.batch import Batch
 from engine.succession import kinds
 from engine.succession.statements import Json, Resource, loads, said_in, written_anew
 from engine.succession.steps import RANK, UNFINISHED, Version

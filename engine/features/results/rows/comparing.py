@@ -11,7 +11,7 @@ those orders are opened and compared, resource by resource:
     a whole report     withdraws results that it lacks now (`engine.features.results.rows.whole_reports`)
     no comparison      holds it, too: an earlier document cannot be read, or there are too many
 
-The decisions are returned as `engine.model.document_facts.DocumentFacts`, for the note beside the outcome.
+The decisions are returned as `engine.model.journal.document_facts.DocumentFacts`, for the note beside the outcome.
 """
 
 import logging
@@ -31,15 +31,15 @@ from engine.features.results.rows.accepted import (
     version_of,
 )
 from engine.features.results.rows.corrections import Problem, find_beside, find_meant
-from engine.model.clock import from_us
-from engine.model.document_facts import NOTHING, DocumentFacts
 from engine.model.errors import NotComparedError
+from engine.model.journal.document_facts import NOTHING, DocumentFacts
+from engine.model.journal.records import HoldReason, Routed
 from engine.model.message import Document
 from engine.model.packing import unpack
-from engine.model.reasons import ReasonCode
-from engine.model.records import HoldReason, Routed
+from engine.model.process.clock import from_us
+from engine.model.texts.reasons import ReasonCode
 from engine.model.values import value
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 from engine.succession.kinds import FHIR, OpenedDocument, opened
 from engine.succession.statements import Resource, entries_in, loads, rename, under
 from engine.succession.steps import (

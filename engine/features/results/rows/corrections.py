@@ -12,7 +12,7 @@ from itertools import chain
 
 from engine.features.results.rows.accepted import AcceptedDocument, AcceptedHistory
 from engine.model.errors import NotComparedError
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.succession.statements import Resource, id_of, under
 from engine.succession.steps import CANCELLED, CHANGES, MINUTE, UNFINISHED
 

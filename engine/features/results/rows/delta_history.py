@@ -9,12 +9,12 @@ too old.
 from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 
+from engine.model.content.results import MEMORY_US, WITHDRAWN, Result
 from engine.model.errors import IntegrityError
 from engine.model.message import ControlRun
-from engine.model.results import MEMORY_US, WITHDRAWN, Result
-from engine.store.core.batch import Batch
 from engine.store.core.rows import Rows
 from engine.store.core.vault import NOTE_KEYS
+from engine.store.core.writing.batch import Batch
 
 SWEEP_ROWS = 500
 _AHEAD_US = 2 * 86_400_000_000  # an analyzer's clock may be wrong; a value from later than this is not believed
@@ -22,7 +22,8 @@ _COLUMN = "earlier_value"
 
 
 class DeltaHistory:
-    """`engine.model.results.EarlierResults` as one transaction sees it, with everything that was decided before it.
+    """`engine.model.content.results.EarlierResults` as one transaction sees it, with everything that was decided before
+    it.
 
     Args:
         received_us: when the message at hand was received, for results without a time of measurement.

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from engine.model.document_facts import DocumentFacts
-from engine.model.order_results import TubeResults
+from engine.model.content.order_results import TubeResults
+from engine.model.journal.document_facts import DocumentFacts
+from engine.model.journal.records import Routed
 from engine.model.packing import unpack
-from engine.model.records import Routed
 from engine.model.values import changed
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 from engine.succession.kinds import opened
 from engine.succession.statements import under
 

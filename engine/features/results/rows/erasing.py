@@ -8,11 +8,11 @@ from functools import partial
 
 from engine.features.results.rows import delta_history, number_bearers
 from engine.features.results.rows.delta_history import sweep_controls, sweep_values
+from engine.model.content.results import results_of
 from engine.model.errors import IntegrityError, UnreadableResultsError
-from engine.model.results import results_of
-from engine.store.core.batch import Batch
 from engine.store.core.rows import Rows
 from engine.store.core.sweeping import sweep
+from engine.store.core.writing.batch import Batch
 from engine.store.operations.emptying import ErasedAgain, ErasedMessage
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from engine.features.results.rows import hold_queue
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 from engine.store.operations.bulk import Done, Member, as_counted, why_left
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection
 
 from engine.features.results.rows.accepted import NEAR_DAYS
 from engine.features.results.rows.superseding import age, is_forgotten, written_in
-from engine.model.hashes import neighbours, unpack_reports
+from engine.model.journal.hashes import neighbours, unpack_reports
 from engine.store.core.rows import Rows
 from engine.store.operations import search_index
 

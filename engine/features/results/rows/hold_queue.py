@@ -18,19 +18,14 @@ from dataclasses import replace
 
 from engine.features.results.rows import delta_history, number_bearers, report_owners, used_numbers
 from engine.features.results.rows.superseding import in_words, overtaken, overtaken_by
+from engine.model.content.results import results_of
 from engine.model.errors import IntegrityError, StoreError, UnreadableResultsError
-from engine.model.reasons import ReasonCode
-from engine.model.records import (
-    CRITICAL,
-    REMEMBER,
-    HoldReason,
-    Routed,
-)
-from engine.model.results import results_of
-from engine.store.core.batch import Batch
+from engine.model.journal.records import CRITICAL, REMEMBER, HoldReason, Routed
+from engine.model.texts.reasons import ReasonCode
 from engine.store.core.notes import read_note
-from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import body_of
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import audit
 from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.store.operations.outbox import decisions

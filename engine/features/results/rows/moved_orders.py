@@ -11,14 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from engine.features.results.rows.accepted import AcceptedHistory, KnownOrder, names_in
-from engine.model.document_facts import NOTHING, DocumentFacts
 from engine.model.errors import NotComparedError
+from engine.model.journal.document_facts import NOTHING, DocumentFacts
+from engine.model.journal.records import HoldReason, Routed
 from engine.model.message import Report
 from engine.model.packing import unpack
-from engine.model.reasons import ReasonCode
-from engine.model.records import HoldReason, Routed
-from engine.store.core.batch import Batch
+from engine.model.texts.reasons import ReasonCode
 from engine.store.core.rows import Execute
+from engine.store.core.writing.batch import Batch
 from engine.succession.kinds import FHIR
 from engine.succession.statements import Resource, as_sent, loads, resources_in
 from engine.succession.steps import CHANGES, WITHDRAWN

@@ -6,7 +6,7 @@ A result that changes a final one says so, and so does each report that lists it
 from collections.abc import Iterable, Mapping, Sequence
 
 from engine.features.results.rows.accepted import AcceptedHistory
-from engine.model.document_facts import DocumentFacts
+from engine.model.journal.document_facts import DocumentFacts
 from engine.succession.statements import Resource, under
 from engine.succession.steps import CHANGES, RANK, WITHDRAWN, Step
 

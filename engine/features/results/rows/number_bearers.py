@@ -27,10 +27,10 @@ from typing import NamedTuple
 from engine.model.errors import IntegrityError
 from engine.model.message import Bearer
 from engine.model.persons import CONFLICT, FLAGGED, NOTHING, SAME, Person, compare
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Execute
 from engine.store.core.vault import NOTE_KEYS, sealed_to
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 
 COUNTER_MEMORY_US = 90 * 24 * 3_600_000_000
 REFERENCE, ALIKE, SEEMS, ERASED = range(4)
@@ -276,7 +276,7 @@ def erase(
     Args:
         numbers: the lasting numbers of its patient.
         person: delete all that is stored of this patient, also where other messages bear the number.
-        now_us, steady_us: as `engine.store.core.batch.Batch` has them.
+        now_us, steady_us: as `engine.store.core.writing.batch.Batch` has them.
     """
 
     def is_borne(number: bytes, condition: str = "") -> bool:

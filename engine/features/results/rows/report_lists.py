@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 
 from engine.features.results.rows.accepted import NEAR_DAYS, bundle_of, told
 from engine.model.errors import NotComparedError
-from engine.model.hashes import neighbours, unpack_reports
+from engine.model.journal.hashes import neighbours, unpack_reports
+from engine.model.journal.records import JOINS, RELEASED
 from engine.model.packing import unpack
-from engine.model.records import JOINS, RELEASED
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.succession.cultures import head_codes, reports_of_cultures
 from engine.succession.kinds import FHIR
 from engine.succession.statements import (

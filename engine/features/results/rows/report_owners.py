@@ -7,8 +7,8 @@ make the next patient with a number the first.
 
 from engine.features.results.rows import number_bearers, used_numbers
 from engine.model.message import Report
-from engine.store.core.batch import Batch
 from engine.store.core.rows import reports_of
+from engine.store.core.writing.batch import Batch
 from engine.store.operations import dedup
 
 

@@ -4,8 +4,8 @@ import sqlite3
 from collections.abc import Sequence
 
 from engine.features.results.rows.number_bearers import FOR_GOOD, REFERENCE
-from engine.model.clock import from_us
 from engine.model.message import Report
+from engine.model.process.clock import from_us
 from engine.store.recovery.salvage.tables import Part
 
 

@@ -7,8 +7,8 @@ from engine.features.results.rows import superseding
 from engine.features.results.rows.delta_history import DeltaHistory
 from engine.features.results.rows.held_together import newer_of
 from engine.features.results.rows.superseding import NewerMessage
+from engine.model.content.results import Result
 from engine.model.message import Document
-from engine.model.results import Result
 from engine.store.queries.reader import Reader, Rows
 
 

@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from engine.features.results.rows.accepted import told
+from engine.model.content.results import conditional_updates, report_statuses, told_in
 from engine.model.errors import IntegrityError, StoreError
-from engine.model.hashes import unpack_reports
+from engine.model.journal.hashes import unpack_reports
+from engine.model.journal.records import JOINS, RELEASED
 from engine.model.message import Report
-from engine.model.records import JOINS, RELEASED
-from engine.model.results import conditional_updates, report_statuses, told_in
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Rows, body_of
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import search_index
 from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.succession import hl7_statements

@@ -12,22 +12,22 @@ These rows are kept for good: a forgotten number would be free, and its next res
 
 Separate ids for the resources of a reused number. Pure.
 
-The ids of a unique number contain neither patient nor day (`engine.mapping.key_scope`). Under a reused number the same
-ids would mean the first specimen's results. So all resources of its reports get new ids, derived from the first ones
-and the use of the number.
+The ids of a unique number contain neither patient nor day (`engine.mapping.message.key_scope`). Under a reused number
+the same ids would mean the first specimen's results. So all resources of its reports get new ids, derived from the
+first ones and the use of the number.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
-from engine.model.clock import from_us
-from engine.model.hashes import report_key
+from engine.model.journal.hashes import report_key
+from engine.model.journal.records import HoldReason, Routed
 from engine.model.message import Document, UsedNumber
 from engine.model.packing import unpack
-from engine.model.reasons import ReasonCode
-from engine.model.records import HoldReason, Routed
-from engine.store.core.batch import Batch
+from engine.model.process.clock import from_us
+from engine.model.texts.reasons import ReasonCode
+from engine.store.core.writing.batch import Batch
 from engine.succession.statements import Json, loads, references, rename, resource_id, resources_in
 from engine.succession.steps import FIRST_YEAR
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from engine.features.results.rows.accepted import AcceptedDocument, AcceptedHistory
 from engine.features.results.rows.corrections import NEAR, SEVERAL, Problem, is_near
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.succession.cultures import Culture, Order, cultures_in, head_codes, is_timed, replace, standing
 from engine.succession.statements import Resource, under
 from engine.succession.steps import CANCELLED, CHANGES, UNFINISHED, WITHDRAWN

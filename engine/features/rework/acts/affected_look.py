@@ -8,7 +8,7 @@ The affected results of messages that are mapped again: one row each, with the d
 After an error in a mapping, a laboratory uses this list to inform the wards which results to check again. The documents
 that `engine.processing.reprocessing` found to differ are compared result by result. So that the list is complete, some
 rows have no test: for a message that cannot be compared, and for a document that differs in something other than a
-result, or without readable results (`engine.model.tested_results`).
+result, or without readable results (`engine.model.content.tested_results`).
 """
 
 import time
@@ -19,10 +19,10 @@ from typing import Literal, NamedTuple
 
 from engine.actions.selection import Selection
 from engine.features.rework.lists.affected import Affected
+from engine.model.content.search_keys import folded
+from engine.model.content.tested_results import TestedResult, tests_in
 from engine.model.errors import ErasedError, IntegrityError
 from engine.model.routes import ChannelRoutes
-from engine.model.search_keys import folded
-from engine.model.tested_results import TestedResult, tests_in
 from engine.processing.reprocessing import DocumentDifference, Finding, Group, Tally, examine
 from engine.store.queries.contents import stored_document
 from engine.store.queries.messages import each_message

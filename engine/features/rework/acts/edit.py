@@ -11,7 +11,7 @@ from engine.actions.underway import Acts, answer
 from engine.features.rework.rows import edit_message as edit_message_ops
 from engine.features.rework.rows.edit_message import EditResult
 from engine.model.errors import LabRelayError, RefusedError
-from engine.model.journal_views import Trace
+from engine.model.journal.journal_views import Trace
 from engine.model.message import Received, Stored
 from engine.model.routes import ChannelRoutes, Processed
 from engine.processing.process import process

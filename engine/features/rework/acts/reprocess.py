@@ -12,7 +12,7 @@ from engine.actions.selection import MOST_BY_NUMBER, Selection, messages
 from engine.actions.underway import ANSWER_WITHIN_S, DEFAULT_RATE, Acts, Again, operation_so_far
 from engine.features.rework.rows import letter_steps
 from engine.model.errors import RefusedError
-from engine.model.records import Decision
+from engine.model.journal.records import Decision
 from engine.model.routes import ChannelRoutes
 from engine.processing.reprocessing import Finding, examine
 from engine.store.operations.bulk import Member, Operation, leaves_all

@@ -6,10 +6,10 @@ from typing import Any
 
 from engine.actions.underway import Acts, answer
 from engine.features.rework.rows import dismissal
+from engine.model.content.tested_results import corrects
 from engine.model.errors import ErasedError, IntegrityError, LabRelayError, RefusedError
-from engine.model.journal_views import DeliveryView, Trace
-from engine.model.reasons import ReasonCode
-from engine.model.tested_results import corrects
+from engine.model.journal.journal_views import DeliveryView, Trace
+from engine.model.texts.reasons import ReasonCode
 from engine.store.queries.contents import stored_document, stored_payload, why_absent
 from engine.store.queries.messages import trace_of
 

@@ -33,12 +33,12 @@ from engine.features.rework.acts.reprocess import reprocess_messages, reprocessi
 from engine.features.rework.acts.set_aside import set_aside_delivery
 from engine.features.rework.rows import letter_steps
 from engine.features.rework.rows.letter_steps import ALONG
-from engine.mapping.targets import MEDIA_TYPES
+from engine.mapping.language.targets import MEDIA_TYPES
 from engine.model.errors import LabRelayError, RefusedError
-from engine.model.journal_views import Filter
-from engine.model.permissions import ACTING, CHANGING, EDITING
-from engine.model.reasons import ReasonCode
-from engine.model.records import Decision
+from engine.model.journal.journal_views import Filter
+from engine.model.journal.records import Decision
+from engine.model.site.permissions import ACTING, CHANGING, EDITING
+from engine.model.texts.reasons import ReasonCode
 from engine.processing.reprocessing import with_mapping
 from engine.store.operations.bulk import Member, Operation, counts
 from engine.store.queries.letters import dead_letters

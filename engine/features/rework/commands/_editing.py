@@ -169,7 +169,7 @@ def _run_editor(command: list[str], head: str, text: str) -> str:
     Raises:
         LabRelayError: it ended with an error, so the text may be unfinished; or it is not UTF-8.
     """
-    from engine.store.core.ownership import as_given
+    from engine.store.core.files.ownership import as_given
 
     with as_given(), _ending_in_order(), _private_folder() as folder:
         path = folder / FILE

@@ -17,7 +17,7 @@ from engine.commands.shared.revealing import note_shown, purpose_option, stated
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.features.rework.lists.dead_letters import LETTER, LETTER_GROUP
 from engine.features.rework.rows.letter_groups import letter_groups
-from engine.model.journal_views import DeadLetter, Filter
+from engine.model.journal.journal_views import DeadLetter, Filter
 from engine.store.queries.contents import why_absent
 from engine.store.queries.letters import count_dead_letters, dead_letters
 from engine.store.queries.messages import trace_of

@@ -184,7 +184,7 @@ def command(
 
 def _wanted(session: Session, journal: "Reader", selection: "Selection", mapping: str | None) -> ReprocessRequest:
     from engine.commands.shared.mapping_options import known_channel
-    from engine.model.clock import SystemClock
+    from engine.model.process.clock import SystemClock
     from engine.processing.reprocessing import with_mapping
     from engine.runtime.build import Programs, build_channel
     from engine.store.queries.listing import others_of
@@ -238,7 +238,7 @@ def _numbers(journal: "Reader", selection: "Selection") -> Iterator[int]:
 def _refused(journal: "Reader", selection: "Selection") -> "Selection":
     """The same, of messages with a document that its destination has refused."""
     from engine.actions.selection import letters
-    from engine.model.reasons import ReasonCode
+    from engine.model.texts.reasons import ReasonCode
 
     found = letters(journal, replace(selection, code=ReasonCode.REFUSED.value))
     # A selection without numbers would mean every message.

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from engine.model.tested_results import TestedResult
+from engine.model.content.tested_results import TestedResult
 from engine.views.text import harmless
 from engine.views.view import Field, Row, View, picked
 

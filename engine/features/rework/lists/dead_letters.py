@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from engine.model.journal_views import DeadLetter
+from engine.model.journal.journal_views import DeadLetter
 from engine.views.view import Field, View, at, or_none
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from itertools import groupby
 from typing import NamedTuple
 
 from engine.diagnostics.deidentified import cut_up
+from engine.model.content.search_keys import PLACES
 from engine.model.errors import UnknownFormatError
-from engine.model.search_keys import PLACES
 
 AROUND = 2  # unchanged lines that are shown before and after a change
 MOST_COMPARED = 1000  # lines from the first to the last difference; of more, all of them count as changed

@@ -9,8 +9,8 @@ from engine.features.rework.lists.dead_letters import LETTER, LETTER_GROUP
 from engine.features.rework.lists.operations import OPERATION
 from engine.features.rework.rows.letter_groups import letter_groups
 from engine.model.errors import ProblemError
-from engine.model.journal_views import DeadLetter
-from engine.model.records import LETTER_STATES
+from engine.model.journal.journal_views import DeadLetter
+from engine.model.journal.records import LETTER_STATES
 from engine.store.operations.bulk import Operation
 from engine.store.operations.dead_letters import Group
 from engine.store.queries.bulk import operation_if, operations_page, undelivered

@@ -15,8 +15,8 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 from engine.diagnostics.deidentified import cut_up
+from engine.model.content.search_keys import PLACES
 from engine.model.errors import UnknownFormatError
-from engine.model.search_keys import PLACES
 
 _CODES = {"OBX": 3, "R": 2}  # where the code is, after the name of the line; the set ID is always the first
 _PATIENTS = ("PID", "P")

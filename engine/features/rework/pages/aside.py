@@ -12,8 +12,8 @@ from aiohttp import hdrs, web
 from engine.actions.control import Request
 from engine.features.rework.acts.set_aside import OPEN
 from engine.model.errors import LabRelayError
-from engine.model.journal_views import DeliveryView
-from engine.model.reasons import ReasonCode
+from engine.model.journal.journal_views import DeliveryView
+from engine.model.texts.reasons import ReasonCode
 from engine.store.queries.messages import count_waiting, trace_of
 from engine.store.queries.reader import Reader
 from engine.web.asked import number

@@ -13,9 +13,9 @@ from aiohttp import web
 
 from engine.features.rework.pages import edit
 from engine.features.rework.rows.letter_groups import letter_groups
-from engine.model.journal_views import DeadLetter
-from engine.model.permissions import LOOKING
-from engine.model.reasons import ReasonCode
+from engine.model.journal.journal_views import DeadLetter
+from engine.model.site.permissions import LOOKING
+from engine.model.texts.reasons import ReasonCode
 from engine.store.operations.dead_letters import Group
 from engine.store.queries.letters import count_dead_letters, dead_letters
 from engine.store.queries.reader import Reader

@@ -20,7 +20,7 @@ from engine.features.rework.acts.edit_text import read, shown
 from engine.features.rework.lists.edited import lines_changed, whose_changed
 from engine.features.rework.lists.moved_results import results_moved
 from engine.model.errors import LabRelayError, StoreError
-from engine.model.journal_views import Trace
+from engine.model.journal.journal_views import Trace
 from engine.store.queries.contents import stored_payload, why_absent
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader

@@ -9,8 +9,8 @@ from aiohttp import hdrs, web
 from engine.actions.control import Request
 from engine.actions.operations import sums
 from engine.model.errors import LabRelayError
-from engine.model.permissions import LOOKING
-from engine.model.phrases import PageText
+from engine.model.site.permissions import LOOKING
+from engine.model.texts.phrases import PageText
 from engine.store.operations.bulk import Operation
 from engine.store.queries.bulk import operation_if, operations_page, undelivered
 from engine.store.queries.reader import Reader

@@ -12,8 +12,8 @@ from aiohttp import hdrs, web
 from engine.features.rework.pages import aside, edit, replay
 from engine.features.rework.pages.dead_letters import EACH, letter_row
 from engine.model.errors import ContentError, UnknownFormatError
-from engine.model.journal_views import DeliveryView, Filter, Trace
-from engine.model.records import LETTER_STATES
+from engine.model.journal.journal_views import DeliveryView, Filter, Trace
+from engine.model.journal.records import LETTER_STATES
 from engine.store.operations.dead_letters import likely_fix
 from engine.store.queries.contents import stored_message
 from engine.store.queries.letters import dead_letters

@@ -16,8 +16,8 @@ from engine.actions.control import Request
 from engine.actions.selection import REPLAY_STATES, Replayable, Selection, replay_states, replayable
 from engine.features.rework.rows.replays import extent_of
 from engine.model.errors import LabRelayError
-from engine.model.journal_views import Trace
-from engine.model.permissions import SEEING_PATIENTS
+from engine.model.journal.journal_views import Trace
+from engine.model.site.permissions import SEEING_PATIENTS
 from engine.store.queries.reader import Reader
 from engine.web.asked import Asked, number
 from engine.web.desk import Desk

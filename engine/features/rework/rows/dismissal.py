@@ -4,9 +4,9 @@ recorded in its own transaction.
 
 from collections.abc import Sequence
 
-from engine.model.reasons import ReasonCode
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.model.texts.reasons import ReasonCode
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import audit, record_outcome
 from engine.store.operations.outbox import decisions
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from engine.model.message import Received, Stored
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import append, audit, record_outcome
 from engine.store.operations.outbox import decisions
 

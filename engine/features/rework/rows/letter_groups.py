@@ -7,7 +7,7 @@ without a fingerprint are opened one by one.
 
 from dataclasses import replace
 
-from engine.model.journal_views import Filter
+from engine.model.journal.journal_views import Filter
 from engine.store.core.notes import opened_note
 from engine.store.core.rows import Execute
 from engine.store.operations.dead_letters import Group, Groups, cause_of

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 
 from engine.actions.underway import Again
 from engine.features.rework.rows import dismissal
-from engine.model.reasons import ReasonCode
-from engine.model.records import Recorded
-from engine.store.core.batch import Batch
+from engine.model.journal.records import Recorded
+from engine.model.texts.reasons import ReasonCode
+from engine.store.core.writing.batch import Batch
 from engine.store.operations import record_outcome
 from engine.store.operations.bulk import Done, Member, as_counted, why_left
 from engine.store.operations.outbox import attempts, decisions, queueing

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from engine.model.hashes import unpack_reports
+from engine.model.journal.hashes import unpack_reports
 from engine.store.queries.reader import Reader
 
 AT_ONCE = 500  # messages of one query

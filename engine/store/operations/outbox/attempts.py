@@ -6,12 +6,12 @@ letters how often. Retried is not repaired.
 
 from collections.abc import Sequence
 
-from engine.model.reasons import ReasonCode
-from engine.model.records import MANUAL, MAYBE_DELIVERED
+from engine.model.journal.records import MANUAL, MAYBE_DELIVERED
+from engine.model.texts.reasons import ReasonCode
 from engine.model.versions import Versions
-from engine.store.core.batch import Batch, LaneTally
 from engine.store.core.notes import note_of
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch, LaneTally
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import failure_fingerprint, server_versions
 from engine.store.operations.append import seal_note
 from engine.store.operations.bulk import Member

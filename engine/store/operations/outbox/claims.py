@@ -4,13 +4,13 @@ from collections.abc import Iterable, Sequence
 
 import orjson
 
-from engine.model import records
 from engine.model.errors import IntegrityError
-from engine.model.hashes import split_hashes, unpack_reports
+from engine.model.journal import records
+from engine.model.journal.hashes import split_hashes, unpack_reports
 from engine.model.message import Delivery
-from engine.model.reasons import ReasonCode
-from engine.store.core.batch import Batch, LaneTally
-from engine.store.core.operation import Priority, operation
+from engine.model.texts.reasons import ReasonCode
+from engine.store.core.writing.batch import Batch, LaneTally
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations.outbox.attempts import bury
 from engine.store.operations.outbox.moving import move
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from engine.feature import Hook
-from engine.model import records
-from engine.model.reasons import ReasonCode
-from engine.store.core.batch import Batch
+from engine.model.journal import records
+from engine.model.texts.reasons import ReasonCode
 from engine.store.core.notes import note_of
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import failure_fingerprint
 from engine.store.operations.append import seal_note
 from engine.store.operations.outbox import whole_messages

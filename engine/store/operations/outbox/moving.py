@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 from engine.feature import Hook
 from engine.model.errors import StoreError
-from engine.model.reasons import ReasonCode
-from engine.model.records import ORDERED
-from engine.store.core.batch import Batch, LaneTally
+from engine.model.journal.records import ORDERED
+from engine.model.texts.reasons import ReasonCode
 from engine.store.core.notes import note_of
+from engine.store.core.writing.batch import Batch, LaneTally
 from engine.store.operations.append import seal_note
 
 DECIDED: Hook[Callable[[Batch, int], None]] = Hook("on_decided")

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from engine.model import records
-from engine.model.hashes import pack_reports
+from engine.model.journal import records
+from engine.model.journal.hashes import pack_reports
 from engine.model.message import Delivery, Document
-from engine.store.core.batch import Batch, LaneTally
 from engine.store.core.chain import document_hash
-from engine.store.core.operation import Priority, operation
 from engine.store.core.vault import DOCUMENT_KEYS
+from engine.store.core.writing.batch import Batch, LaneTally
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations.outbox.decisions import keep_back
 from engine.store.operations.outbox.moving import decided
 from engine.succession.critical import is_critical

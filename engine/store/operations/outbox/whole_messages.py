@@ -7,8 +7,8 @@ later replay to another destination adds no place: it does not affect the count.
 The usual message has one delivery and needs no look-up: a flag of the delivery says so.
 """
 
-from engine.model.records import AGAIN, SHARED
-from engine.store.core.batch import Batch
+from engine.model.journal.records import AGAIN, SHARED
+from engine.store.core.writing.batch import Batch
 from engine.store.operations.outbox.moving import MovedDelivery
 
 COUNTER = "delivered"  # of the channel itself; a lane's has the same name under its destination

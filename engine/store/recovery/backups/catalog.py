@@ -13,8 +13,8 @@ from typing import Any
 import orjson
 
 from engine.model.errors import OvertakenError, RefusedError, StoreError
-from engine.store.core.durable import sync_folder, sync_way_to, write_atomically
-from engine.store.core.ownership import open_below
+from engine.store.core.files.durable import sync_folder, sync_way_to, write_atomically
+from engine.store.core.files.ownership import open_below
 from engine.store.operations.incarnation import GO_ON, Incarnation
 
 MANIFEST_NAME = "manifest.json"

@@ -2,8 +2,8 @@
 
 SQLite's backup interface copies pages in steps. On another connection it would restart after each commit, and never end
 while results arrive. Therefore the steps run on the writer's own connection between commits
-(`engine.store.core.writer.Writer.lend`): pages that this connection writes meanwhile go into the copy as well. After
-each step all waiting operations are committed and answered, so a message waits for `STEP_PAGES` pages at most.
+(`engine.store.core.writing.writer.Writer.lend`): pages that this connection writes meanwhile go into the copy as well.
+After each step all waiting operations are committed and answered, so a message waits for `STEP_PAGES` pages at most.
 
 Another thread does all that may block on the target's disk (`engine.store.recovery.backups.copying`), including the
 sync at the end. Only then the copy gets its manifest and its name. A failure of the target costs the copy and nothing
@@ -34,10 +34,10 @@ from engine.model.errors import StoreError
 from engine.store.core import key_encryption_key, migrate
 from engine.store.core.anchor import ANCHOR_NAME, Anchor, Sealing
 from engine.store.core.connecting import JOURNAL_NAME, connect, key_check
-from engine.store.core.durable import sync_file, sync_folder, write_without_log
+from engine.store.core.files.durable import sync_file, sync_folder, write_without_log
 from engine.store.core.key_encryption_key import Source
 from engine.store.core.vault import KEY_NAME, read_kek, write_kek
-from engine.store.core.writer import Job, Pump
+from engine.store.core.writing.writer import Job, Pump
 from engine.store.integrity.verify import Progress
 from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.operations import incarnation

@@ -24,7 +24,7 @@ import orjson
 
 from engine.feature import Hook
 from engine.model.errors import IntegrityError
-from engine.model.records import KIND_ACT
+from engine.model.journal.records import KIND_ACT
 from engine.store.core.vault import Vault
 
 Redo = Callable[[sqlite3.Connection, Vault, int, int, dict[str, Any]], object]

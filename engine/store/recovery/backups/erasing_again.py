@@ -7,12 +7,12 @@ from contextlib import suppress
 import orjson
 
 from engine.feature import Hook
+from engine.model.content.search_keys import folded
 from engine.model.errors import IntegrityError
-from engine.model.hashes import unpack_reports
-from engine.model.records import KIND_MESSAGE
-from engine.model.search_keys import folded
-from engine.store.core import erased_rows
+from engine.model.journal.hashes import unpack_reports
+from engine.model.journal.records import KIND_MESSAGE
 from engine.store.core.chain import ROW_COLUMNS
+from engine.store.core.checks import erased_rows
 from engine.store.core.vault import Vault
 from engine.store.operations import emptying, search_index
 from engine.store.operations.emptying import ErasedAgain, ErasedMessage

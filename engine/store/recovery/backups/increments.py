@@ -35,10 +35,10 @@ from typing import Any
 import orjson
 
 from engine.model.errors import IntegrityError, OtherHistoryError, StoreError
-from engine.store.core import erased_rows as erased
 from engine.store.core.chain import COLUMN_TYPES, COLUMNS, ROW_COLUMNS, SEALED_COLUMNS, JournalRow
+from engine.store.core.checks import erased_rows as erased
 from engine.store.core.connecting import connect
-from engine.store.core.durable import write_atomically
+from engine.store.core.files.durable import write_atomically
 from engine.store.core.rows import Execute
 from engine.store.integrity.row_check import UnreadableRow, journal_rows
 from engine.store.recovery.backups.catalog import Copy, Increment

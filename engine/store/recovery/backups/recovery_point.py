@@ -12,9 +12,9 @@ from pathlib import Path
 
 from engine.config.keeping import BackupConfig
 from engine.model.errors import StoreError
-from engine.model.health import Health, Line
-from engine.model.phrases import N_
-from engine.model.units import duration_text
+from engine.model.site.health import Health, Line
+from engine.model.texts.phrases import N_
+from engine.model.texts.units import duration_text
 from engine.store.core.connecting import JOURNAL_NAME, connect
 from engine.store.operations import incarnation
 from engine.store.operations.incarnation import GO_ON

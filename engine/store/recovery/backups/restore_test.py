@@ -13,8 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from engine.model.clock import Clock
 from engine.model.errors import StoreError
+from engine.model.process.clock import Clock
 from engine.store.recovery.backups import restoring
 from engine.store.recovery.backups.catalog import DRILL_NAME, Shelf, write_json
 

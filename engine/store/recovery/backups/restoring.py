@@ -33,20 +33,20 @@ from typing import Any
 
 import orjson
 
-from engine.model.clock import Clock
 from engine.model.errors import ConfigError, IntegrityError, StoreError
-from engine.model.reasons import ReasonCode
-from engine.model.records import KIND_MESSAGE, MAYBE_DELIVERED
-from engine.store.core import anchor, erased_rows, key_encryption_key, migrate, notes
-from engine.store.core.anchor import ANCHOR_NAME, Anchor
-from engine.store.core.batch import Batch
+from engine.model.journal.records import KIND_MESSAGE, MAYBE_DELIVERED
+from engine.model.process.clock import Clock
+from engine.model.texts.reasons import ReasonCode
+from engine.store.core import anchor, key_encryption_key, migrate, notes
 from engine.store.core.chain import PUT_ROW, JournalRow
+from engine.store.core.checks import erased_rows
 from engine.store.core.connecting import JOURNAL_NAME, data_keys
-from engine.store.core.durable import sync_file
 from engine.store.core.feature_tables import of_features
-from engine.store.core.new_folder import RESTORING, publish, raise_if_in_use
-from engine.store.core.ownership import open_below
+from engine.store.core.files.durable import sync_file
+from engine.store.core.files.new_folder import RESTORING, publish, raise_if_in_use
+from engine.store.core.files.ownership import open_below
 from engine.store.core.vault import KEY_NAME, Vault, WrappedKey, write_kek
+from engine.store.core.writing.batch import Batch
 from engine.store.integrity import looks, rollback, verify
 from engine.store.integrity.verify import Progress
 from engine.store.journal import Journal
@@ -212,7 +212,7 @@ class _Restoration:
             ]
             seal = self._vault(connection).anchor_seal
         sync_file(path)
-        Anchor(self._data / ANCHOR_NAME, meta["journal_id"], last_id, chain, seal).close()
+        anchor.Anchor(self._data / anchor.ANCHOR_NAME, meta["journal_id"], last_id, chain, seal).close()
         self._note(meta["journal_id"], actor, reason)
         began = time.monotonic()
         self._restored.findings = [str(found) for found in verify.run(self._data, progress=self._progress)]

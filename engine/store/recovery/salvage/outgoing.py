@@ -7,11 +7,11 @@ from typing import Any
 
 import orjson
 
-from engine.model.hashes import unpack_reports
-from engine.model.reasons import ReasonCode
-from engine.store.core import erased_rows, pruned_ranges
+from engine.model.journal.hashes import unpack_reports
+from engine.model.texts.reasons import ReasonCode
 from engine.store.core.chain import document_hash
-from engine.store.core.pruned_ranges import Range
+from engine.store.core.checks import erased_rows, pruned_ranges
+from engine.store.core.checks.pruned_ranges import Range
 from engine.store.core.vault import Vault
 from engine.store.integrity import verify
 from engine.store.operations import search_index

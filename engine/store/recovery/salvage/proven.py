@@ -6,12 +6,12 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
-from engine.model.records import KIND_MESSAGE
-from engine.store.core import erased_rows, pruned_ranges
+from engine.model.journal.records import KIND_MESSAGE
 from engine.store.core.anchor import Mark
 from engine.store.core.chain import COLUMNS, GENESIS, ROW_COLUMNS, JournalRow, chain_hash
+from engine.store.core.checks import erased_rows, pruned_ranges
+from engine.store.core.checks.pruned_ranges import Range
 from engine.store.core.connecting import DAMAGE
-from engine.store.core.pruned_ranges import Range
 from engine.store.core.vault import Vault
 from engine.store.integrity import row_check
 from engine.store.integrity.row_check import UnreadableRow

@@ -14,17 +14,18 @@ from tempfile import TemporaryDirectory
 
 import orjson
 
-from engine.model.clock import Clock
 from engine.model.errors import ConfigError, DamagedError, IntegrityError, StoreError
-from engine.store.core import anchor, migrate, wal_repair
+from engine.model.process.clock import Clock
+from engine.store.core import anchor, migrate
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
-from engine.store.core.batch import Batch
+from engine.store.core.checks.pruned_ranges import Range
 from engine.store.core.connecting import DAMAGE, JOURNAL_NAME, connect, data_keys
+from engine.store.core.files import wal_repair
+from engine.store.core.files.lock import SiteLock
+from engine.store.core.files.new_folder import SALVAGING, publish, raise_if_in_use
 from engine.store.core.key_encryption_key import FoundKey, Source, unlock
-from engine.store.core.lock import SiteLock
-from engine.store.core.new_folder import SALVAGING, publish, raise_if_in_use
-from engine.store.core.pruned_ranges import Range
 from engine.store.core.vault import KEY_NAME, Vault, write_kek
+from engine.store.core.writing.batch import Batch
 from engine.store.integrity import rollback, verify
 from engine.store.integrity.verify import Progress
 from engine.store.journal import Journal

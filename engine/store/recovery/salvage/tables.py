@@ -11,10 +11,10 @@ from typing import Any
 from engine.feature import Hook
 from engine.model.message import Report
 from engine.store.core import migrate
-from engine.store.core.batch import Batch
+from engine.store.core.checks.pruned_ranges import Range
 from engine.store.core.connecting import DAMAGE
-from engine.store.core.pruned_ranges import Range
 from engine.store.core.vault import Vault
+from engine.store.core.writing.batch import Batch
 from engine.store.integrity import row_check
 from engine.store.integrity.row_check import UnreadableRow
 from engine.store.journal.upkeep import PAGE_BYTES

@@ -27,10 +27,10 @@ from adapters.clients.http.jwt import key_set
 from adapters.clients.http.oauth2 import Granted, read_answer
 from adapters.destinations import fhir_rest, http_out
 from adapters.destinations.http_out import HttpOut
-from engine.config.secrets import Secret as SecretByName
-from engine.model.clock import ManualClock
+from engine.config.reading.secrets import Secret as SecretByName
 from engine.model.errors import ConfigError, DeliveryError, DestinationDownError, TransientDeliveryError
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import ManualClock
+from engine.model.texts.reasons import ReasonCode
 from tests.support.certificates import Authority
 from tests.support.deliveries import (
     Auth,

@@ -16,9 +16,9 @@ from yarl import URL
 from adapters.clients.http.jwt import key_set
 from adapters.clients.http.oauth2 import believed
 from adapters.destinations import http_out
-from engine.model.clock import ManualClock
 from engine.model.errors import DeliveryError, DestinationDownError, TransientDeliveryError
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import ManualClock
+from engine.model.texts.reasons import ReasonCode
 from tests.support.deliveries import Auth, OAuth2, Secret, Settings, delivery
 from tests.support.scripted_http import Script, ScriptedServer, http, scripted
 

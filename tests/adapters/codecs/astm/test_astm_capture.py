@@ -11,7 +11,7 @@ from adapters.codecs.astm.capture import read_capture, text_of_capture
 from adapters.codecs.text.whole_link import WholeLink
 from engine.model.errors import ContentError
 from engine.model.link_events import LinkFault
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from tests.support.astm_peer import ACK, ENQ, EOT, NAK, cut_every, one_record_a_frame, session, wire_frame
 
 MESSAGE = b"H|\\^&|||DEMO\rP|1\rR|1|^^^GLU|5.4\rL|1|N\r"

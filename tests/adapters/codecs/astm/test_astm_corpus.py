@@ -13,7 +13,7 @@ from adapters.codecs.astm.link import AstmReceiver
 from adapters.codecs.astm.options import AstmOptions
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Parsed, Segment
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from tests.support.astm_peer import ACK, ENQ, EOT, Line
 from tests.support.corpus import CORPUS, corpus_files
 

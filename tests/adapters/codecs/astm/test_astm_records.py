@@ -11,8 +11,8 @@ from adapters.codecs.astm import records as astm_records
 from adapters.codecs.astm import records as fields
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, FormatOptions, Group, Header, Parsed
-from engine.model.reasons import ReasonCode
 from engine.model.tables import table_lines
+from engine.model.texts.reasons import ReasonCode
 
 H = "H|\\^&|77||Demo^1.0|||||||P|LIS2-A2|20260301101530"
 

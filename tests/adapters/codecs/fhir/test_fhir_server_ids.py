@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.codecs.fhir.server_ids import SYSTEM, TAGGED, for_server_ids
-from engine.mapping.r4 import ELEMENTS, RESOURCES
+from engine.mapping.fhir.r4 import ELEMENTS, RESOURCES
 from tests.support.deliveries import put, shared, transaction
 
 UUID = "00000000-0000-4000-8000-00000000000b"

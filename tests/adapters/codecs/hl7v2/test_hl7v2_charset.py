@@ -6,7 +6,7 @@ from adapters.codecs.hl7v2.charset import codec_for
 from adapters.codecs.hl7v2.message import parse
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Parsed
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 
 def message(declared: str, name: str) -> str:

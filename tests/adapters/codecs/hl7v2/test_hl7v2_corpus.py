@@ -22,7 +22,7 @@ from adapters.codecs.hl7v2.text import components, repetitions, subcomponents
 from engine.model.errors import ContentError
 from engine.model.link_events import Block
 from engine.model.message import FormatOptions, Group, Parsed, Segment
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from tests.support.corpus import CorpusFile, corpus_files, own_and_captured
 
 HL7 = [file for file in corpus_files() if file.folder == "hl7"]

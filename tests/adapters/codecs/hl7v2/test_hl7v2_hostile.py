@@ -9,7 +9,7 @@ from adapters.codecs.hl7v2.message import MAX_DELIMITERS, MAX_SEGMENTS, header, 
 from adapters.codecs.hl7v2.mllp import MllpLink, MllpOptions
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, FormatOptions
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 MIB = 1 << 20
 HEAD = b"MSH|^~\\&|A|B|||1||ORU^R01|1|P|2.5\r"

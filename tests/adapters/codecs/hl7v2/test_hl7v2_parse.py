@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from adapters.codecs.hl7v2.message import parse
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Group
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 DEFAULT = FormatOptions()
 JOIN = FormatOptions(fixes=frozenset({"unescaped_newlines"}))

@@ -23,7 +23,7 @@ from adapters.codecs.hl7v2.writer import (
 from engine.model.errors import ContentError
 from engine.model.link_events import Block
 from engine.model.message import Delimiters, FormatOptions
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 USUAL = delimiters_of("|", "^~\\&")
 HEADER: dict[int, Content] = {3: "A", 9: {1: "ORU", 2: "R01"}, 10: "1", 11: "P", 12: "2.5.1", 18: "UNICODE UTF-8"}

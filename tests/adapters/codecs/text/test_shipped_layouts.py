@@ -9,7 +9,7 @@ from adapters.codecs.text.layout import TextFormat
 from engine.config.layouts import layout_files, load_layout
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Parsed
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from tests.support.corpus import CORPUS
 from tests.support.samples import sample_files
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from adapters.codecs.text.layout import TextFormat
 from adapters.codecs.text.layout_reader import read_layout
 from engine.config.layouts import layout_files, load_layout
-from engine.config.yaml_nodes import read
+from engine.config.reading.yaml_nodes import read
 from engine.model.errors import ConfigError, ContentError
 from engine.model.message import FormatOptions, Parsed
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from tests.support.examples import examples
 
 LINES = "layout: a\ntext: {as: lines}\n"

@@ -12,17 +12,19 @@ from engine.commands.shared.output import EXIT_WORDS, ExitCode
 from engine.commands.shared.verb_list import TOPICS as SHORT
 from engine.commands.shared.verb_list import verbs
 from engine.commands.topics import commands, keys, status
-from engine.config import destination, pack, registry, sitewide, source
+from engine.config import pack, registry, sitewide
 from engine.config.channel import RouteConfig, channel_model
+from engine.config.destinations import destination
 from engine.config.layouts import layout_files
+from engine.config.sources import source
 from engine.diagnostics.packs import packs
 from engine.features.alerts.config.sinks import SINK_KINDS
 from engine.mapping.functions import FUNCTIONS
 from engine.mapping.functions.code_maps import CODE_MAPS
 from engine.mapping.hold_rules import names
-from engine.model import reasons
-from engine.model.reasons import ReasonCode
 from engine.model.tables import table_lines
+from engine.model.texts import reasons
+from engine.model.texts.reasons import ReasonCode
 from engine.monitoring import logs
 from engine.monitoring.snapshot.links import LinkState
 from engine.views.help import library

@@ -7,8 +7,8 @@ import pytest
 
 from engine.diagnostics.lines.guess import Confidence, Guess, guess
 from engine.diagnostics.packs import Pack, packs
-from engine.mapping.capture import CapturedBytes, Direction, line_of, read
-from engine.mapping.inputs import messages_in
+from engine.mapping.trying.capture import CapturedBytes, Direction, line_of, read
+from engine.mapping.trying.inputs import messages_in
 from tests.support.astm_peer import ENQ, EOT, one_record_a_frame, session, wire_frames
 from tests.support.corpus import CorpusFile, corpus_files, own_and_captured
 from tests.support.samples import SampleFile, sample_files

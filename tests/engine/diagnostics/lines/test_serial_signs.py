@@ -6,7 +6,7 @@ import pytest
 
 from engine.diagnostics.lines.look import look
 from engine.diagnostics.lines.serial import LineSigns, signs, without_parity
-from engine.mapping.capture import CapturedBytes
+from engine.mapping.trying.capture import CapturedBytes
 from tests.support.astm_peer import one_record_a_frame, session
 from tests.support.uart import at_speed, with_parity
 

@@ -16,9 +16,9 @@ from engine.features.abdm.rows.patients import Person
 from engine.features.abdm.rules.consents import ConsentState
 from engine.features.abdm.rules.network import ContextState, TokenState, TransferState
 from engine.features.abdm.service import dispatcher
-from engine.model.clock import ManualClock
 from engine.model.errors import RefusedError
-from engine.store.core.batch import Batch
+from engine.model.process.clock import ManualClock
+from engine.store.core.writing.batch import Batch
 from engine.store.queries.acts import acts_page
 from tests.support.abdm_consents import OURS, Desk
 from tests.support.abdm_site import FACILITY, person, report

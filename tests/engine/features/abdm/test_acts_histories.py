@@ -19,9 +19,9 @@ from engine.features.abdm.rows import calls, contexts, patients
 from engine.features.abdm.rows.patients import Person
 from engine.features.abdm.rules.network import Attempt, Call, ContextState, GatewayAnswer, Verdict
 from engine.features.abdm.service import dispatcher
-from engine.model.clock import ManualClock
 from engine.model.errors import RefusedError
-from engine.store.core.batch import Batch
+from engine.model.process.clock import ManualClock
+from engine.store.core.writing.batch import Batch
 from tests.support.abdm_consents import OURS, Desk
 from tests.support.abdm_site import keep, leave, person, report
 

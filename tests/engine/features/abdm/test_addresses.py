@@ -14,8 +14,8 @@ from engine.features.abdm.flows import pages
 from engine.features.abdm.rows import consents, contexts, patients
 from engine.features.abdm.rules.consents import Artefact, DataRequest, Period
 from engine.features.abdm.rules.network import ContextState
-from engine.model.clock import ManualClock, to_us
-from engine.store.core.batch import Batch
+from engine.model.process.clock import ManualClock, to_us
+from engine.store.core.writing.batch import Batch
 from engine.store.queries.reader import Rows
 from tests.support.abdm_consents import DAY, Desk
 from tests.support.abdm_site import FACILITY, leave, person, report

@@ -13,7 +13,7 @@ from adapters.clients.http.templated import TemplatedRequests
 from engine.features.abdm.client.gateway import CERTS
 from engine.features.abdm.flows import discovery, pushing, texting
 from engine.model.errors import GatewayDownError, TransientDeliveryError
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from tests.support import abdm_records as records
 from tests.support.abdm_finding import choose, codes, report_of, search, type_code, with_sms
 from tests.support.abdm_site import AbdmSite, abdm_site, person, report

@@ -15,8 +15,8 @@ from engine.features.abdm.rows.reading import RefusedCallbacks, refused_callback
 from engine.features.abdm.rules.consent_rules import Refusal
 from engine.features.abdm.rules.network import Callback, CallbackState, PageState, Verdict
 from engine.features.abdm.wire.times import instant, written
-from engine.model.clock import ManualClock, from_us
-from engine.store.core.batch import Batch
+from engine.model.process.clock import ManualClock, from_us
+from engine.store.core.writing.batch import Batch
 from engine.store.integrity.verify import run as verify
 from engine.store.lifecycle import erasure
 from engine.store.queries.acts import acts_page

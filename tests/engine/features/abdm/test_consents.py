@@ -26,9 +26,9 @@ from engine.features.abdm.rules.consent_rules import Refusal
 from engine.features.abdm.rules.consents import DataRequest, Period
 from engine.features.abdm.rules.network import Callback
 from engine.features.abdm.wire.times import written
-from engine.model.clock import SystemClock
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.model.process.clock import SystemClock
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.lifecycle import erasure
 from engine.store.queries.reader import Rows
 from tests.support.abdm_site import FACILITY, AbdmSite, abdm_site, destination, person, report

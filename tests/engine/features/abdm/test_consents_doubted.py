@@ -12,9 +12,9 @@ import pytest
 from engine.features.abdm.flows import consents as flow
 from engine.features.abdm.rows import contexts
 from engine.features.abdm.rules.network import ContextState
-from engine.model.clock import SystemClock
 from engine.model.errors import LossError, RefusedError
-from engine.store.core.batch import Batch
+from engine.model.process.clock import SystemClock
+from engine.store.core.writing.batch import Batch
 from engine.store.integrity import rollback
 from engine.store.journal.opening import note_loss
 from engine.store.recovery.salvage import saving

@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from engine.features.abdm.flows import consents as flow
 from engine.features.abdm.rows import consents, patients
-from engine.model.clock import ManualClock
 from engine.model.errors import RefusedError
+from engine.model.process.clock import ManualClock
 from tests.support.abdm_consents import Desk, word
 from tests.support.examples import examples
 

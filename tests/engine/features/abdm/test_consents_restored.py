@@ -7,7 +7,7 @@ import pytest
 
 from engine.features.abdm.rows import contexts
 from engine.features.abdm.rules.consent_rules import Refusal
-from engine.model.clock import SystemClock
+from engine.model.process.clock import SystemClock
 from engine.store.integrity.verify import run as verify
 from engine.store.lifecycle import erasure
 from engine.store.operations import append

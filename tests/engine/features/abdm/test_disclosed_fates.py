@@ -20,7 +20,7 @@ from engine.features.abdm.rules.consent_rules import Refusal
 from engine.features.abdm.rules.network import PageState
 from engine.features.abdm.wire.times import written
 from engine.model.errors import ContentError
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 from engine.store.lifecycle import erasure
 from engine.store.queries.acts import acts_page
 from tests.support.abdm_consents import DAY, OURS, Desk, word

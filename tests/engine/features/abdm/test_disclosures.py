@@ -9,9 +9,9 @@ import pytest
 from engine.features.abdm.flows import requests
 from engine.features.abdm.rows import consents, transfers
 from engine.features.abdm.rules.consents import ConsentState
-from engine.model.clock import ManualClock
-from engine.model.journal_views import Act
-from engine.store.core.batch import Batch
+from engine.model.journal.journal_views import Act
+from engine.model.process.clock import ManualClock
+from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.queries.acts import acts_page
 from tests.support.abdm_site import FACILITY

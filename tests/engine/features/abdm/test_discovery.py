@@ -11,8 +11,8 @@ import pytest
 
 from engine.features.abdm.flows import discovery
 from engine.features.abdm.rows import callbacks, contexts
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from tests.support.abdm_finding import (
     choose,
     codes,

@@ -14,8 +14,8 @@ from engine.features.abdm.flows import discovery, matching, texting
 from engine.features.abdm.rows import calls, contexts, forgetting, offers, patients
 from engine.features.abdm.rules.links import held
 from engine.features.abdm.rules.network import Callback
-from engine.model.clock import ManualClock
-from engine.store.core.batch import Batch
+from engine.model.process.clock import ManualClock
+from engine.store.core.writing.batch import Batch
 from engine.store.integrity.verify import run as verify
 from engine.store.journal import Journal
 from engine.store.lifecycle import erasure

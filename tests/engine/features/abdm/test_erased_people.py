@@ -13,9 +13,9 @@ from engine.features.abdm.rows import calls, contexts, patients
 from engine.features.abdm.rows import reading as queries
 from engine.features.abdm.rules.abha import AbhaAddress, AbhaNumber
 from engine.features.abdm.rules.network import ContextState, TokenState
-from engine.model.clock import ManualClock
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.model.process.clock import ManualClock
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.journal import Journal
 from engine.store.lifecycle import erasure
 from engine.store.operations import append

@@ -11,8 +11,8 @@ from engine.config.load import load_site
 from engine.features.abdm.config.destination import found_in
 from engine.features.abdm.rules.account import AbdmFault
 from engine.features.abdm.service import examine, preflight
-from engine.model.health import Health
-from engine.model.phrases import Phrase
+from engine.model.site.health import Health
+from engine.model.texts.phrases import Phrase
 from engine.monitoring.snapshot.states import Level
 from tests.support.abdm_reports import SETTINGS, write_site
 from tests.support.abdm_site import FACILITY, SECRET, destination

@@ -8,8 +8,8 @@ import pytest
 from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.flows import inviting
 from engine.features.abdm.rows import forgetting, invitations
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.integrity.verify import run as verify
 from engine.store.lifecycle import erasure
 from tests.engine.features.abdm.test_leaving import left, notice

@@ -14,8 +14,8 @@ import pytest
 
 from engine.features.abdm.flows import pages, requests
 from engine.features.abdm.rows import contexts
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.lifecycle import erasure
 from engine.store.queries.acts import acts_page
 from tests.support import abdm_records as records

@@ -9,8 +9,8 @@ from engine.features.abdm.flows import later
 from engine.features.abdm.rows import contexts
 from engine.features.abdm.rows.patients import Person
 from engine.model.errors import RefusedError
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.queries.acts import acts_page
 from tests.support.abdm_finding import patient
 from tests.support.abdm_site import FACILITY, AbdmSite, abdm_site, person, report

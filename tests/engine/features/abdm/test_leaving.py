@@ -17,10 +17,10 @@ from engine.features.abdm.rows.reading import undecided
 from engine.features.abdm.rows.transfers import NewPage
 from engine.features.abdm.rules.consents import ConsentState
 from engine.features.abdm.rules.network import TransferState
-from engine.model.clock import SystemClock
 from engine.model.errors import RefusedError
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.model.process.clock import SystemClock
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.integrity.verify import run as verify
 from engine.store.journal import Journal
 from tests.support.abdm_site import FACILITY, AbdmSite, abdm_site, destination, person, report

@@ -20,8 +20,8 @@ from engine.features.abdm.rules.network import (
     GatewayAnswer,
     Verdict,
 )
-from engine.model.clock import ManualClock
-from engine.store.core.batch import Batch
+from engine.model.process.clock import ManualClock
+from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from tests.support.abdm_site import FACILITY, destination, keep, person, report
 

@@ -10,8 +10,8 @@ import pytest
 from engine.features.abdm.flows import later, retrying
 from engine.features.abdm.rows import callbacks, forgetting
 from engine.features.abdm.rows.reading import undecided
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from tests.support.abdm_site import FACILITY, AbdmSite, abdm_site, destination, leave, person, report
 from tests.support.waiting import until
 from workbench.abdm import Faults

@@ -20,9 +20,9 @@ from engine.features.abdm.rows import callbacks
 from engine.features.abdm.rules.network import CONSENT_NOTICE
 from engine.features.abdm.service import listener
 from engine.features.abdm.service.listener import CallbackListener
-from engine.model.clock import Clock, SystemClock
 from engine.model.errors import NoRoomError
-from engine.model.records import JOURNAL_NAME
+from engine.model.journal.records import JOURNAL_NAME
+from engine.model.process.clock import Clock, SystemClock
 from engine.store.journal import Journal
 from tests.support.abdm_site import FACILITY, SECRET, destination
 from tests.support.clocks import MovedClock

@@ -11,9 +11,9 @@ from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.flows import reports
 from engine.features.abdm.rows import contexts
 from engine.features.abdm.rules.network import ContextState
-from engine.model.clock import ManualClock
+from engine.model.process.clock import ManualClock
 from engine.model.values import changed
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 from tests.support.abdm_consents import Desk
 from tests.support.abdm_site import FACILITY, issue, person, report
 

@@ -7,7 +7,7 @@ from itertools import count, islice
 import pytest
 
 from engine.features.abdm.service.outbox import AHEAD, Outbox
-from engine.model.clock import SystemClock
+from engine.model.process.clock import SystemClock
 from tests.support.waiting import until
 
 PLACES = 3

@@ -15,8 +15,8 @@ from engine.features.abdm.rows import callbacks
 from engine.features.abdm.rules.network import GatewayAnswer
 from engine.features.abdm.service import dispatcher
 from engine.features.abdm.wire import verdicts
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from tests.support import abdm_records as records
 from tests.support.abdm_site import FACILITY, AbdmSite, abdm_site, destination, person, report
 from tests.support.waiting import until

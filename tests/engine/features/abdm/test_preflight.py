@@ -10,7 +10,7 @@ import pytest
 from engine.features.abdm.client.gateway import Gateway
 from engine.features.abdm.client.health import fault_of
 from engine.features.abdm.service import preflight
-from engine.model.clock import SystemClock
+from engine.model.process.clock import SystemClock
 from tests.support.abdm_site import FACILITY, SECRET, AbdmSite, abdm_site, destination
 
 URL = "https://relay.example.org/abdm"

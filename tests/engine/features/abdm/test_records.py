@@ -16,8 +16,8 @@ from engine.features.abdm.rows import contexts
 from engine.features.abdm.rows.reading import undecided
 from engine.features.abdm.rules.profiles import NDHM_IDENTIFIER_TYPE
 from engine.model.errors import NoRoomError
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.lifecycle import erasure
 from engine.store.queries.acts import acts_page
 from tests.support import abdm_records as records

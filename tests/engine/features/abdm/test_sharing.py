@@ -16,8 +16,8 @@ from engine.features.abdm.rows.reading import undecided
 from engine.features.abdm.rows.shares import Listener, announce
 from engine.features.abdm.rows.shares_read import has_shares, tokens
 from engine.model.message import FormatOptions
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.integrity.verify import run as verify
 from engine.store.lifecycle import erasure
 from engine.store.queries.contents import stored_message

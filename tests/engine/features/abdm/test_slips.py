@@ -11,8 +11,8 @@ from engine.features.abdm.rows import patients
 from engine.features.abdm.rows.patients import Person
 from engine.features.abdm.rows.reading import look, undecided
 from engine.model.errors import RefusedError
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from tests.support import abdm_records as records
 from tests.support.abdm_site import FACILITY, AbdmSite, abdm_site, person, report
 from tests.support.waiting import until

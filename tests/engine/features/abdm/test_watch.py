@@ -16,8 +16,8 @@ from engine.features.abdm.service import preflight, watch
 from engine.features.abdm.service.service import AbdmService
 from engine.features.abdm.service.watch import SILENT, Silence, Track, Watch, is_soon, judged, silence
 from engine.features.todo.service import TodoList
-from engine.model.clock import Clock, SystemClock
-from engine.model.phrases import Phrase
+from engine.model.process.clock import Clock, SystemClock
+from engine.model.texts.phrases import Phrase
 from tests.support.abdm_reports import write_site
 from tests.support.abdm_site import FACILITY, SECRET, AbdmSite, abdm_site, destination, person, report
 from tests.support.clocks import MovedClock

@@ -10,12 +10,12 @@ import pytest
 from aiohttp import web
 
 from engine.commands.shared.output import ExitCode
-from engine.config.secrets import Secret
+from engine.config.reading.secrets import Secret
 from engine.features.access import examine as examination
 from engine.features.access.client import provider as provider_module
 from engine.features.access.config import OidcConfig
-from engine.model.clock import ManualClock, SystemClock
-from engine.model.health import Health, Line
+from engine.model.process.clock import ManualClock, SystemClock
+from engine.model.site.health import Health, Line
 from tests.support import identity_provider
 from tests.support.command_line import labrelay
 from tests.support.identity_provider import CLIENT, SECRET, Provider, rsa

@@ -21,13 +21,13 @@ from engine.features.alerts.rows import changes as alerts
 from engine.features.alerts.rows import reading as rows
 from engine.features.alerts.service import REFUSALS, Alerting
 from engine.features.todo.service import TodoList
-from engine.model.alerts import Line, What
-from engine.model.clock import ManualClock
 from engine.model.errors import RefusedError, StoreError
-from engine.model.phrases import Phrase, Span
+from engine.model.process.clock import ManualClock
+from engine.model.site.alerts import Line, What
+from engine.model.texts.phrases import Phrase, Span
 from engine.monitoring.snapshot.states import Level
 from engine.monitoring.todo import Entry
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.journal import Journal
 from engine.store.queries.acts import acts_page
 from engine.web.languages import catalogue

@@ -12,8 +12,8 @@ from engine.actions.declared import verbs_of
 from engine.actions.declaring import Verb
 from engine.features.alerts.rows import changes as alerts
 from engine.features.alerts.rows import reading as rows
-from engine.model.alerts import Alert, Changes, Line, What
-from engine.model.phrases import Phrase
+from engine.model.site.alerts import Alert, Changes, Line, What
+from engine.model.texts.phrases import Phrase
 from engine.store.journal import Journal
 from engine.web.languages import LANGUAGES, catalogue
 from tests.support import access

@@ -6,10 +6,10 @@ import pytest
 
 from engine.features.codes import rows as corrections
 from engine.features.codes.rows import list_corrections
-from engine.model.corrections import RowChange
 from engine.model.errors import IntegrityError, RefusedError
-from engine.store.core.batch import Batch
+from engine.model.site.corrections import RowChange
 from engine.store.core.vault import NOTE_KEYS
+from engine.store.core.writing.batch import Batch
 from engine.store.integrity import verify
 from engine.store.operations import audit
 from engine.store.queries.acts import acts_page

@@ -16,7 +16,7 @@ import pytest
 from engine.features.events import pages as event_stream
 from engine.features.events import rows as events
 from engine.features.events.rules import KINDS
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.store.journal import Journal
 from engine.store.operations import audit
 from engine.store.operations.outbox import attempts

@@ -18,11 +18,11 @@ from engine.features.events import rows as events
 from engine.features.events.rows import StateChange, newest, page
 from engine.features.events.rules import GAP, KINDS, TYPES, Event, Position, position_of, readable, wanted
 from engine.features.rework.rows import dismissal
-from engine.model.alerts import Alert, Changes
-from engine.model.clock import ManualClock
 from engine.model.outcome import Outcome
-from engine.model.permissions import ADMINISTERING, LOOKING
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import ManualClock
+from engine.model.site.alerts import Alert, Changes
+from engine.model.site.permissions import ADMINISTERING, LOOKING
+from engine.model.texts.reasons import ReasonCode
 from engine.store.core import notes
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal import Journal

@@ -7,7 +7,7 @@ import pytest
 
 from engine.features.orders.examine import two_way
 from engine.features.orders.rows.order_questions import AskedQuery
-from engine.model.health import Health
+from engine.model.site.health import Health
 from tests.engine.features.orders.exchange.test_kinds_of_questions import chemistry
 from tests.engine.features.orders.exchange.test_questions import added, becomes
 from tests.support.asking import asking, question

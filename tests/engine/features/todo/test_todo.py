@@ -16,10 +16,10 @@ from engine.features.alerts.rows.reading import CriticalValue, FailingSink
 from engine.features.events.rows import FailingWebhook
 from engine.features.orders.rows.order_tabs import OrderTrouble
 from engine.features.todo.rules import FORGET_AFTER_US, SET_UP_BACKUP, changes, listed
-from engine.model.clock import from_us
-from engine.model.phrases import Phrase
-from engine.model.reasons import ReasonCode
-from engine.model.todo import Mark, Snooze, TodoState
+from engine.model.process.clock import from_us
+from engine.model.site.todo import Mark, Snooze, TodoState
+from engine.model.texts.phrases import Phrase
+from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.snapshot.channels import LaneSnapshot, LastError
 from engine.monitoring.snapshot.links import TeeSnapshot
 from engine.monitoring.snapshot.notice import About, Notice, notices

@@ -11,15 +11,15 @@ from engine.features.todo import rows as todo
 from engine.features.todo import service as todo_looks
 from engine.features.todo.rows import MOST_KEYS, looked, looks
 from engine.features.todo.service import TodoLooks
-from engine.model.clock import ManualClock
 from engine.model.errors import StoreError
 from engine.model.message import Received
-from engine.model.phrases import Phrase
-from engine.model.reasons import ReasonCode
-from engine.model.todo import TodoState
+from engine.model.process.clock import ManualClock
+from engine.model.site.todo import TodoState
+from engine.model.texts.phrases import Phrase
+from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.snapshot.states import Level
 from engine.monitoring.todo import Entry, Todo
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import append
 from tests.support.access import GOOD, ROOT

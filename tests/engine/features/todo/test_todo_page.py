@@ -17,14 +17,14 @@ from engine.config.web import WebConfig
 from engine.features.todo import service
 from engine.features.todo.pages import until
 from engine.features.todo.service import TodoList, TodoLooks
-from engine.model.clock import from_us
 from engine.model.errors import RefusedError
+from engine.model.journal.records import Target
 from engine.model.message import Received
 from engine.model.outcome import Outcome
-from engine.model.permissions import ROLES, WATCHING, Permission, Principal
-from engine.model.reasons import ReasonCode
-from engine.model.records import Target
-from engine.model.todo import Since
+from engine.model.process.clock import from_us
+from engine.model.site.permissions import ROLES, WATCHING, Permission, Principal
+from engine.model.site.todo import Since
+from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.snapshot.channels import LaneSnapshot
 from engine.monitoring.snapshot.notice import About, Notice
 from engine.monitoring.snapshot.site import BackupSnapshot, SiteSnapshot

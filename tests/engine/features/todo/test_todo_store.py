@@ -6,7 +6,7 @@ import pytest
 
 from engine.features.todo import rows as todo
 from engine.features.todo.rows import todo_states
-from engine.model.actor import Actor
+from engine.model.site.actor import Actor
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME
 from engine.store.queries.acts import acts_page

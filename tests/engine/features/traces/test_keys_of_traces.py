@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import tls_files
+from engine.config.findings import tls_files
 from engine.config.load import load_site
 from engine.diagnostics.service import needs
 from engine.features.traces.config import traces_of

@@ -7,11 +7,11 @@ import pytest
 
 from engine.features.traces import service as traces
 from engine.features.traces.service import BATCH, QUEUED_SPANS, UNDER_WAY, Tracer
-from engine.model.clock import ManualClock
+from engine.model.journal.records import Recorded
 from engine.model.message import Stored
-from engine.model.reasons import ReasonCode
-from engine.model.records import Recorded
+from engine.model.process.clock import ManualClock
 from engine.model.spans import ATTRIBUTES, PREFIX, Span
+from engine.model.texts.reasons import ReasonCode
 from tests.support.deliveries import delivery
 
 KEY, JOURNAL = b"k" * 32, b"j" * 16

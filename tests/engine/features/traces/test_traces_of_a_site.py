@@ -19,8 +19,8 @@ from adapters.clients import otlp as otlp
 from engine.features.traces import service as tracing
 from engine.features.traces.config import TracesConfig
 from engine.features.traces.service import Tracing
-from engine.model.clock import ManualClock
 from engine.model.message import Stored
+from engine.model.process.clock import ManualClock
 from engine.model.spans import ATTRIBUTES, PREFIX
 from tests.support.certificates import Authority
 from tests.support.journals import running

@@ -25,8 +25,8 @@ from engine.model.message import (
 from engine.model.orders import OrderedPatient, OrderLine
 from engine.model.outcome import Outcome
 from engine.model.packing import Packer, unpack
-from engine.model.reasons import ReasonCode
 from engine.model.routes import ChannelRoutes, Processed, Route
+from engine.model.texts.reasons import ReasonCode
 from engine.model.worklist import Ordered, TakeSettings
 from engine.runtime.worker import frames
 from engine.runtime.worker.wire import Decoder, Frame

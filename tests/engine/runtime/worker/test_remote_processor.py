@@ -10,8 +10,8 @@ from adapters.codecs.hl7v2 import message as hl7v2
 from engine.model.message import FormatOptions, MapContext, Stored
 from engine.model.outcome import Outcome
 from engine.model.packing import Packer
-from engine.model.reasons import ReasonCode
 from engine.model.routes import ChannelRoutes, Processed, Route
+from engine.model.texts.reasons import ReasonCode
 from engine.processing.process import process
 from engine.runtime.worker import frames
 from engine.runtime.worker.processor import STRIKES, WINDOW_BYTES, WINDOW_MESSAGES, RemoteProcessor

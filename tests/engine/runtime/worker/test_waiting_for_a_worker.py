@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from engine.model.records import Target
+from engine.model.journal.records import Target
 from engine.runtime.app import App
 from engine.runtime.switching import Switchboard
 from engine.store.operations import pauses

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from engine.config.destination import destination_type
-from engine.model.clock import SystemClock
+from engine.config.destinations.destination import destination_type
 from engine.model.packing import UnpackingDestination
+from engine.model.process.clock import SystemClock
 from engine.runtime.build import build_destination
 from engine.runtime.worker import process as worker_process
 from engine.runtime.worker.destination import RemoteDestination

@@ -14,7 +14,7 @@ import pytest
 from engine.config.load import load_site
 from engine.model.errors import DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.packing import Packer
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.processing.process import process
 from engine.runtime.worker import frames
 from engine.runtime.worker import process as worker_process

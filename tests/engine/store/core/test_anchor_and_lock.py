@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from engine.model.errors import LockedError, StoreError
 from engine.store.core import anchor
 from engine.store.core.anchor import SLOT_BYTES, Anchor, Mark, decode, encode, read
-from engine.store.core.lock import SiteLock
-from engine.store.core.ownership import raise_if_foreign
+from engine.store.core.files.lock import SiteLock
+from engine.store.core.files.ownership import raise_if_foreign
 
 JOURNAL = bytes(range(16))
 CHAIN = bytes(range(32))
@@ -163,7 +163,7 @@ def test_a_lock_is_held_by_one_process_and_freed_by_its_end(tmp_path: Path) -> N
     lock.release()
     lock.release()
     code = (
-        "import pathlib, sys; from engine.store.core.lock import SiteLock\n"
+        "import pathlib, sys; from engine.store.core.files.lock import SiteLock\n"
         "SiteLock.acquire(pathlib.Path(sys.argv[1])); print(1)"
     )
     ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, check=True, text=True)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.model.clock import ManualClock
 from engine.model.errors import LockedError, StoreError
-from engine.store.core import durable
+from engine.model.process.clock import ManualClock
 from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.core.files import durable
+from engine.store.core.files.lock import SiteLock
 from engine.store.core.growth import DAY_US, Growth
-from engine.store.core.lock import SiteLock
 from engine.store.integrity import verify
 from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.operations import append

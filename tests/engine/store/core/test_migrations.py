@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from engine.diagnostics.installed import examine_journal
-from engine.model.clock import ManualClock
 from engine.model.errors import StoreError
-from engine.model.health import Health
+from engine.model.process.clock import ManualClock
+from engine.model.site.health import Health
 from engine.store.core import migrate
 from engine.store.integrity import before_upgrade
 from engine.store.queries.reader import Reader

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from engine.model.repeats import Habit
-from engine.store.core.batch import ChannelTally, LaneTally
+from engine.model.content.repeats import Habit
+from engine.store.core.writing.batch import ChannelTally, LaneTally
 
 
 def filled(kind: type[ChannelTally] | type[LaneTally] | type[Habit]) -> list[Any]:

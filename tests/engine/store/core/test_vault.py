@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.model.clock import ManualClock
 from engine.model.errors import ConfigError, IntegrityError
+from engine.model.process.clock import ManualClock
 from engine.store.core import key_encryption_key as kek
 from engine.store.core.vault import KEY_NAME, Sealer, Vault, WrappedKey, check_value, make_kek, rewrap
 from engine.store.queries.contents import stored_payload

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 from engine.store.integrity import looks, rollback
 from engine.store.journal import Journal
 from tests.support.journals import opened

@@ -19,11 +19,11 @@ import pytest
 
 from engine.config.load import load_site
 from engine.config.sitewide import SiteConfig
-from engine.model.clock import ManualClock
 from engine.model.errors import LossError
+from engine.model.journal.records import DELIVERIES
 from engine.model.outcome import Outcome
-from engine.model.records import DELIVERIES
-from engine.runtime import other_history
+from engine.model.process.clock import ManualClock
+from engine.runtime.upkeep import other_history
 from engine.store import journal as journal_ops
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.connecting import JOURNAL_NAME

@@ -11,12 +11,12 @@ import pytest
 
 from engine.features.codes import rows as corrections
 from engine.features.results.rows import delta_history
-from engine.model.corrections import RowChange
+from engine.model.content.results import Result
 from engine.model.errors import IntegrityError, StoreError
 from engine.model.message import Unmapped
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
-from engine.model.results import Result
+from engine.model.site.corrections import RowChange
+from engine.model.texts.reasons import ReasonCode
 from engine.store.core.chain import ROW_COLUMNS, JournalRow, chain_hash
 from engine.store.integrity import verify
 from engine.store.operations import append, audit, line_trace, record_outcome

@@ -12,11 +12,11 @@ import pytest_asyncio
 from engine.features.results.rows import superseding
 from engine.features.rework.rows import dismissal
 from engine.model.errors import LockedError
-from engine.model.journal_views import Filter
+from engine.model.journal.journal_views import Filter
+from engine.model.journal.records import Assembled, Routed
 from engine.model.message import Document, Issue, Report, Unmapped
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
-from engine.model.records import Assembled, Routed
+from engine.model.texts.reasons import ReasonCode
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover, unprocessed
 from engine.store.operations import append, audit, record_outcome

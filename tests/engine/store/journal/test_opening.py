@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from engine.features.rework.rows import dismissal
-from engine.model.clock import ManualClock
 from engine.model.errors import ConfigError, DamagedError, LockedError, LossError, StoreError
+from engine.model.journal.records import Decision
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
-from engine.model.records import Decision
-from engine.runtime import notices
+from engine.model.process.clock import ManualClock
+from engine.model.texts.reasons import ReasonCode
+from engine.runtime.observing import notices
 from engine.store import journal as journal_module
 from engine.store.core import key_encryption_key, migrate
 from engine.store.core.anchor import ANCHOR_NAME, read

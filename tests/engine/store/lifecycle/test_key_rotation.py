@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.model.clock import ManualClock
 from engine.model.errors import ConfigError, IntegrityError, StoreError
+from engine.model.process.clock import ManualClock
 from engine.store.core import key_encryption_key
 from engine.store.core.vault import KEY_NAME, check_value, read_kek, write_kek
 from engine.store.integrity import verify

@@ -15,16 +15,17 @@ from typing import Any
 import pytest
 
 from engine.features.results.rows import delta_history
-from engine.model.clock import ManualClock, SystemClock
+from engine.model.content.results import results_of
+from engine.model.content.search_keys import Number
 from engine.model.errors import StoreError
-from engine.model.results import results_of
-from engine.model.search_keys import Number
-from engine.store.core import migrate, pruned_ranges
+from engine.model.process.clock import ManualClock, SystemClock
+from engine.store.core import migrate
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
-from engine.store.core.batch import Batch
 from engine.store.core.chain import ROW_COLUMNS, JournalRow, chain_hash, pruned_digest
+from engine.store.core.checks import pruned_ranges
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME
+from engine.store.core.writing.batch import Batch
 from engine.store.integrity import before_upgrade, verify
 from engine.store.journal import Journal, keys
 from engine.store.journal.starting import unprocessed

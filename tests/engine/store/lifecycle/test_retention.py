@@ -18,14 +18,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from engine.features.todo import rows as todo
-from engine.model.clock import Clock, ManualClock, SystemClock
 from engine.model.errors import IntegrityError, LossError, StoreError
+from engine.model.journal.records import Target
 from engine.model.message import Report
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
-from engine.model.records import Target
-from engine.store.core.batch import Batch
+from engine.model.process.clock import Clock, ManualClock, SystemClock
+from engine.model.texts.reasons import ReasonCode
 from engine.store.core.growth import used_bytes
+from engine.store.core.writing.batch import Batch
 from engine.store.integrity import row_check, verify
 from engine.store.journal import Journal
 from engine.store.lifecycle import erasure, retention

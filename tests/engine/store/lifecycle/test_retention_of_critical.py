@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from engine.features.alerts.rows import changes as alerts
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.lifecycle import retention
 from engine.store.queries.acts import acts_page
 from tests.engine.store.lifecycle.test_retention import POLICY, Made, Site

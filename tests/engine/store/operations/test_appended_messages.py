@@ -5,12 +5,12 @@ from hashlib import sha256
 from pathlib import Path
 
 from engine.features.rework.rows import edit_message
+from engine.model.journal.records import Decision, Routed
 from engine.model.message import Bearer, Report
 from engine.model.outcome import Outcome
 from engine.model.persons import Person
-from engine.model.reasons import ReasonCode
-from engine.model.records import Decision, Routed
-from engine.store.core.batch import Batch
+from engine.model.texts.reasons import ReasonCode
+from engine.store.core.writing.batch import Batch
 from engine.store.journal.starting import unprocessed
 from engine.store.operations import append, record_outcome
 from engine.store.queries.contents import stored_message

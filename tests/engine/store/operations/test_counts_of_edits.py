@@ -8,7 +8,7 @@ import pytest
 from engine.features.reports.rows.reading import counted_to
 from engine.features.rework.rows import edit_message
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.processing.process import process
 from engine.store.operations import record_outcome
 from engine.store.operations.outbox import attempts

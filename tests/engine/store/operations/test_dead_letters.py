@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from engine.commands.shared.verb_list import verbs
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.store.operations.dead_letters import Groups, cause_of, likely_fix
 
 

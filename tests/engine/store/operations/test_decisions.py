@@ -11,12 +11,12 @@ import pytest_asyncio
 
 from engine.features.results.rows import hold_queue
 from engine.features.rework.rows import dismissal, edit_message
-from engine.model.clock import ManualClock, from_us
+from engine.model.content.results import EarlierResults, Result
+from engine.model.journal.records import HoldReason
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
-from engine.model.records import HoldReason
-from engine.model.results import EarlierResults, Result
-from engine.store.core.batch import Batch
+from engine.model.process.clock import ManualClock, from_us
+from engine.model.texts.reasons import ReasonCode
+from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.journal.starting import unprocessed
 from engine.store.operations import record_outcome

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.model.clock import ManualClock
+from engine.model.journal.records import Decision, Routed
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
-from engine.model.records import Decision, Routed
-from engine.store.core.batch import Batch
+from engine.model.process.clock import ManualClock
+from engine.model.texts.reasons import ReasonCode
+from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome
 from engine.store.operations.outbox import attempts, decisions, queueing

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from engine.model.clock import ManualClock
-from engine.model.journal_views import HourCount
+from engine.model.journal.journal_views import HourCount
+from engine.model.journal.records import HOUR_PARTS, Target
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
-from engine.model.records import HOUR_PARTS, Target
+from engine.model.process.clock import ManualClock
+from engine.model.texts.reasons import ReasonCode
 from engine.store.journal import Journal
 from engine.store.operations import append, pauses, record_outcome
 from engine.store.operations.hour_counts import DAY_US, KEPT_DAYS, PART_US

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.model.clock import ManualClock
 from engine.model.errors import RefusedError
+from engine.model.process.clock import ManualClock
 from engine.store.operations import kept_answers
 from engine.store.operations.kept_answers import KEPT_US, Kept
 from tests.support import journals

@@ -10,10 +10,10 @@ import pytest_asyncio
 
 from engine.features.rework.rows import dismissal
 from engine.model.errors import StoreError
-from engine.model.journal_views import DeliveryView
+from engine.model.journal.journal_views import DeliveryView
 from engine.model.message import Report
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.store.journal import Journal
 from engine.store.journal.starting import unprocessed
 from engine.store.operations import record_outcome

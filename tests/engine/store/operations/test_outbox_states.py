@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from engine.features.results.rows import hold_queue
 from engine.features.rework.rows import dismissal
 from engine.model.errors import StoreError
-from engine.model.journal_views import DeliveryView, Filter
+from engine.model.journal.journal_views import DeliveryView, Filter
+from engine.model.journal.records import Decision, Target
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
-from engine.model.records import Decision, Target
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority
+from engine.model.texts.reasons import ReasonCode
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority
 from engine.store.integrity import verify
 from engine.store.journal import Journal
 from engine.store.operations import append, pauses, record_outcome

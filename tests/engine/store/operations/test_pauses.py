@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.model.clock import ManualClock
-from engine.model.records import DELIVERIES, Target
-from engine.runtime import notices
+from engine.model.journal.records import DELIVERIES, Target
+from engine.model.process.clock import ManualClock
+from engine.runtime.observing import notices
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME
 from engine.store.integrity import rollback

@@ -14,12 +14,12 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from engine.model.clock import ManualClock
+from engine.model.journal.records import Decision
 from engine.model.link_events import Line
 from engine.model.message import Received, Stored
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
-from engine.model.records import Decision
+from engine.model.process.clock import ManualClock
+from engine.model.texts.reasons import ReasonCode
 from engine.store import journal as journal_module
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover

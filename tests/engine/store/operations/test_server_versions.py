@@ -3,8 +3,8 @@
 from functools import partial
 from pathlib import Path
 
-from engine.store.core.batch import Batch
 from engine.store.core.sweeping import SWEEP_ROWS, sweep
+from engine.store.core.writing.batch import Batch
 from engine.store.journal.upkeep import SWEEPS
 from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.store.operations.outbox import attempts, claims

@@ -11,16 +11,16 @@ import pytest
 
 from engine.features.results.rows import superseding
 from engine.features.rework.rows import dismissal
-from engine.model.clock import ManualClock
+from engine.model.content.search_keys import Number
 from engine.model.errors import StoreError
+from engine.model.journal.records import Decision
 from engine.model.message import Report, Unmapped
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
-from engine.model.records import Decision
-from engine.model.search_keys import Number
+from engine.model.process.clock import ManualClock
+from engine.model.texts.reasons import ReasonCode
 from engine.store.core import sweeping, unmapped_codes
-from engine.store.core.batch import Batch
 from engine.store.core.vault import KEY_NAME
+from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal, upkeep
 from engine.store.lifecycle.retention import Policy
 from engine.store.operations import append, audit, bulk, record_outcome, search_index

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from engine.features.rework.rows.letter_groups import letter_groups
-from engine.model.journal_views import DeadLetter, Filter, MessageView
+from engine.model.journal.journal_views import DeadLetter, Filter, MessageView
 from engine.store.core import moments
 from engine.store.journal import Journal
 from engine.store.queries import listing

@@ -16,11 +16,11 @@ import pytest
 import pytest_asyncio
 
 from engine.features.rework.rows.letter_groups import letter_groups
-from engine.model.clock import ManualClock
 from engine.model.errors import IntegrityError, LockedError, StoreError
-from engine.model.journal_views import Filter
+from engine.model.journal.journal_views import Filter
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import ManualClock
+from engine.model.texts.reasons import ReasonCode
 from engine.store.journal import Journal
 from engine.store.journal.starting import unprocessed
 from engine.store.operations import append, audit, record_outcome

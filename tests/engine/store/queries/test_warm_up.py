@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.model.clock import ManualClock
+from engine.model.process.clock import ManualClock
 from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.queries import warm_up
 from engine.store.queries.warm_up import WarmUp, bring_in, leaves

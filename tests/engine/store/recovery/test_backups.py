@@ -19,13 +19,13 @@ from engine.features.events.rows import stored_webhooks
 from engine.features.events.rules import Position, position_of, readable
 from engine.features.results.rows import hold_queue, number_bearers
 from engine.features.rework.rows import dismissal
-from engine.model.clock import ManualClock, SystemClock
 from engine.model.errors import ConfigError, ErasedError, IntegrityError, StoreError
 from engine.model.message import Bearer, Report
 from engine.model.outcome import Outcome
-from engine.model.permissions import ALL
 from engine.model.persons import Person
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import ManualClock, SystemClock
+from engine.model.site.permissions import ALL
+from engine.model.texts.reasons import ReasonCode
 from engine.store.core import migrate
 from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.connecting import JOURNAL_NAME

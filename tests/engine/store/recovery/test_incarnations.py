@@ -22,14 +22,14 @@ from typing import Any, cast
 
 import pytest
 
-from engine.commands import restore
 from engine.commands.shared.session import Session
+from engine.commands.upkeep import restore
 from engine.config.sitewide import SiteConfig
 from engine.model.errors import RefusedError, StoreError
-from engine.runtime.other_history import OtherPlaces
+from engine.runtime.upkeep.other_history import OtherPlaces
 from engine.store.core.anchor import Mark
+from engine.store.core.checks.loss import last_number
 from engine.store.core.connecting import JOURNAL_NAME
-from engine.store.core.loss import last_number
 from engine.store.integrity import rollback
 from engine.store.integrity.rollback import Rollback, Witness, find, undecided
 from engine.store.operations import audit, incarnation

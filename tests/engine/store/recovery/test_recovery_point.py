@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from engine.config.keeping import BackupConfig
-from engine.model.clock import SystemClock
-from engine.model.health import Health, Line
+from engine.model.process.clock import SystemClock
+from engine.model.site.health import Health, Line
 from engine.store.operations import append
 from engine.store.recovery.backups import catalog, recovery_point
 from tests.support.command_line import labrelay

@@ -16,25 +16,20 @@ import pytest
 from engine.features.reports.rows import result_counts
 from engine.features.results.rows import hold_queue, number_bearers
 from engine.features.rework.rows import dismissal, edit_message
-from engine.model.clock import ManualClock
+from engine.model.content.result_times import ResultGroup
+from engine.model.content.results import EarlierResults
+from engine.model.content.search_keys import Number
 from engine.model.errors import ErasedError, IntegrityError, StoreError
-from engine.model.journal_views import Filter
+from engine.model.journal.journal_views import Filter
+from engine.model.journal.records import DELIVERIES, Decision, HoldReason, Target
 from engine.model.message import Bearer, Reagent, Report
 from engine.model.outcome import Outcome
 from engine.model.persons import Person
-from engine.model.reasons import ReasonCode
-from engine.model.records import (
-    DELIVERIES,
-    Decision,
-    HoldReason,
-    Target,
-)
-from engine.model.result_times import ResultGroup
-from engine.model.results import EarlierResults
-from engine.model.search_keys import Number
-from engine.store.core.batch import Batch
+from engine.model.process.clock import ManualClock
+from engine.model.texts.reasons import ReasonCode
 from engine.store.core.connecting import JOURNAL_NAME
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.integrity import verify
 from engine.store.journal import Journal
 from engine.store.journal import keys as keys_ops

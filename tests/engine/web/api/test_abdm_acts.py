@@ -12,10 +12,10 @@ import yaml
 
 from engine.features.abdm.rows import consents
 from engine.features.access.service.service import AccessService
-from engine.model.actor import Actor
-from engine.model.permissions import ACTING, LOOKING, SEEING_PATIENTS
+from engine.model.site.actor import Actor
+from engine.model.site.permissions import ACTING, LOOKING, SEEING_PATIENTS
 from engine.runtime.app import App
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.queries.acts import acts_page
 from tests.support.abdm_reports import oru, write_site
 from tests.support.abdm_site import FACILITY, SECRET

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from engine.features.alerts.rows import changes as alerts
-from engine.model.alerts import Alert, Changes, Line, What
-from engine.model.clock import SystemClock
-from engine.model.phrases import Phrase
+from engine.model.process.clock import SystemClock
+from engine.model.site.alerts import Alert, Changes, Line, What
+from engine.model.texts.phrases import Phrase
 from engine.store.journal import Journal
 from tests.support.api import Client, served
 from tests.support.journals import running

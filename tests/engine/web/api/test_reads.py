@@ -16,13 +16,13 @@ from engine.features.abdm.rules.account import AbdmFault, AbdmSnapshot
 from engine.features.codes import rows as corrections
 from engine.features.orders import rows as worklist
 from engine.features.rework.lists.dead_letters import LETTER
-from engine.mapping.suggestions import Suggestion
-from engine.model.corrections import RowChange
+from engine.mapping.code_tables.suggestions import Suggestion
 from engine.model.errors import ConfigError
 from engine.model.message import Unmapped
 from engine.model.orders import OrderedPatient, OrderLine
-from engine.model.permissions import ADMINISTERING, LOOKING
-from engine.model.phrases import Phrase
+from engine.model.site.corrections import RowChange
+from engine.model.site.permissions import ADMINISTERING, LOOKING
+from engine.model.texts.phrases import Phrase
 from engine.model.worklist import TakeSettings
 from engine.store.operations import bulk
 from engine.store.operations.bulk import Member

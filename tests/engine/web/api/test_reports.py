@@ -10,10 +10,10 @@ from engine.commands.shared.output import to_json
 from engine.features.orders import rows as worklist
 from engine.features.reports.rows import reading
 from engine.features.reports.rules import ResultCounts
-from engine.model.clock import ManualClock
 from engine.model.orders import OrderLine
+from engine.model.process.clock import ManualClock
 from engine.model.worklist import TakeSettings
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 from engine.store.operations import append
 from engine.store.queries.reader import Reader
 from tests.support import journals

@@ -18,9 +18,9 @@ from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
 from engine.commands.shared.acting import LEFT
 from engine.features.rework.lists.operations import OPERATION
-from engine.model.journal_views import Filter
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.model.journal.journal_views import Filter
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.journal import Journal
 from engine.store.operations import bulk
 from engine.store.queries.acts import acts_page

@@ -9,13 +9,13 @@ import pytest
 
 from engine.features.access.service.accounts import Accounts
 from engine.features.codes.pages import codes
-from engine.model.actor import Actor
-from engine.model.clock import ManualClock, from_us
 from engine.model.message import Received, Unmapped
 from engine.model.outcome import Outcome
-from engine.model.permissions import ROLES
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.model.process.clock import ManualClock, from_us
+from engine.model.site.actor import Actor
+from engine.model.site.permissions import ROLES
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.journal import Journal
 from engine.store.operations import append, audit, record_outcome
 from engine.web.asked import PAGE

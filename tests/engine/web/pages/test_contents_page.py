@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from adapters.codecs.hl7v2 import message as hl7v2
-from engine.model.clock import ManualClock
+from engine.model.journal.records import Routed
 from engine.model.message import Document, FormatOptions, MapContext, Received
 from engine.model.outcome import Outcome
-from engine.model.records import Routed
+from engine.model.process.clock import ManualClock
 from engine.model.routes import ChannelRoutes
-from engine.store.core.batch import Batch
 from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.core.writing.batch import Batch
 from engine.store.operations import append, record_outcome
 from tests.support import access
 from tests.support.access import Browser, Site

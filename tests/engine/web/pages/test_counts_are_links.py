@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.model.clock import from_us
 from engine.model.message import Received, Unmapped
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import from_us
+from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
 from engine.monitoring.snapshot.site import SiteSnapshot
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome
 from engine.store.queries.lanes import list_channels, list_lanes

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from engine.model.errors import StoreError
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.ends import ChannelEnds, ConnectionEnds, DestinationEnds, DeviceEnd, FarEnd
 from engine.monitoring.snapshot.channels import LaneSnapshot, PendingRetry
 from engine.monitoring.snapshot.site import SiteSnapshot

@@ -9,9 +9,9 @@ from unittest import mock
 
 import pytest
 
-from engine.model.clock import ManualClock, from_us
-from engine.model.phrases import Phrase
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import ManualClock, from_us
+from engine.model.texts.phrases import Phrase
+from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.snapshot.links import LineStep, LinkSnapshot
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.journal import Journal

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.model.actor import Actor
-from engine.model.clock import SystemClock
 from engine.model.message import Issue, Received
 from engine.model.outcome import Outcome
-from engine.model.phrases import Phrase
-from engine.model.reasons import ReasonCode
-from engine.store.core.batch import Batch
+from engine.model.process.clock import SystemClock
+from engine.model.site.actor import Actor
+from engine.model.texts.phrases import Phrase
+from engine.model.texts.reasons import ReasonCode
+from engine.store.core.writing.batch import Batch
 from engine.store.operations import append, audit, record_outcome
 from engine.store.queries.reader import Reader
 from engine.web.desk import sentence

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.model.clock import from_us
-from engine.model.journal_views import MessageView
+from engine.model.journal.journal_views import MessageView
 from engine.model.message import Received
+from engine.model.process.clock import from_us
 from engine.monitoring.snapshot.site import SiteSnapshot
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import append
 from engine.store.queries.messages import deliveries_of, messages_page

@@ -16,7 +16,7 @@ from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
 from engine.config.load import Site as LoadedSite
 from engine.config.load import load_site
-from engine.model.records import DELIVERIES, Pause, Target
+from engine.model.journal.records import DELIVERIES, Pause, Target
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import DestinationState
 from engine.store.journal import Journal

@@ -9,12 +9,12 @@ import pytest
 
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.config.site import mapping_path
-from engine.mapping.inputs import Mapper
-from engine.mapping.testing import Runner, read_tests
+from engine.mapping.trying.inputs import Mapper
+from engine.mapping.trying.testing import Runner, read_tests
 from engine.model.message import FormatOptions, MapContext, Received
 from engine.model.routes import ChannelRoutes, Route, routed_by
 from engine.processing.process import process
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 from engine.store.operations import append, record_outcome
 from engine.web.pages import contents
 from tests.support import access, shipped

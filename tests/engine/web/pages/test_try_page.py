@@ -10,8 +10,8 @@ import pytest
 
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.commands.shared.trying import BUSY, SiteTrials
-from engine.model.clock import ManualClock
 from engine.model.message import FormatOptions, MapContext
+from engine.model.process.clock import ManualClock
 from engine.model.routes import ChannelRoutes, Route
 from tests.support import access, shipped
 from tests.support.access import Site

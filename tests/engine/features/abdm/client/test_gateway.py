@@ -13,8 +13,8 @@ import pytest
 from engine.features.abdm.client import gateway as module
 from engine.features.abdm.client.gateway import Gateway
 from engine.features.abdm.rules.network import GatewayAnswer, Verdict
-from engine.model.clock import Clock, SystemClock
 from engine.model.errors import GatewayDownError
+from engine.model.process.clock import Clock, SystemClock
 from tests.support.abdm_site import SECRET, destination
 from tests.support.scripted_http import http, scripted
 from workbench.abdm import AbdmSandbox, Faults, Settings

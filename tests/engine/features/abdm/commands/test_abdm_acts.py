@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.model.clock import SystemClock
+from engine.model.process.clock import SystemClock
 from engine.store.journal import Journal
 from engine.store.queries.acts import acts_page
 from tests.support.abdm_daemon import AbdmDaemon, abdm_daemon

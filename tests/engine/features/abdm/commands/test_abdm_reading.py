@@ -12,7 +12,7 @@ from engine.features.abdm.lists import state_in_full, state_lines
 from engine.features.abdm.rows.state import FacilityState
 from engine.features.abdm.rules.consents import ConsentState
 from engine.features.abdm.rules.network import ContextState
-from engine.model.clock import SystemClock
+from engine.model.process.clock import SystemClock
 from engine.store.journal import Journal
 from tests.support import abdm_rows
 from tests.support.abdm_site import FACILITY

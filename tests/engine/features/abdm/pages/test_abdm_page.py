@@ -12,8 +12,8 @@ from engine.features.abdm.rules.care_contexts import Gone, Hold, Wait
 from engine.features.abdm.rules.consent_rules import Refusal, Unfit
 from engine.features.abdm.rules.consents import ConsentState, FrequencyUnit
 from engine.features.abdm.rules.network import CallState, ContextState, PageState, TransferState
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import append
 from tests.support.abdm_rows import COUNTED, FAILED, GRANTED, LINKED, OWN, REVOKED, WEST, fill, secrets
 from tests.support.abdm_site import FACILITY, report

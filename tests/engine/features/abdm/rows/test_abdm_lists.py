@@ -17,8 +17,8 @@ from engine.features.abdm.rows.state import FacilityState, facility_states
 from engine.features.abdm.rules.care_contexts import Gone, Hold, Wait
 from engine.features.abdm.rules.consents import ConsentState
 from engine.features.abdm.rules.network import ContextState, TransferState
-from engine.model.clock import ManualClock, to_us
-from engine.store.core.batch import Batch
+from engine.model.process.clock import ManualClock, to_us
+from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from tests.support import abdm_rows
 from tests.support.abdm_rows import WEST, fill

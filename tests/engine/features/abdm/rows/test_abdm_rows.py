@@ -17,8 +17,8 @@ from engine.features.abdm.rules.network import (
     TokenState,
     Verdict,
 )
-from engine.model.clock import ManualClock
-from engine.store.core.batch import Batch
+from engine.model.process.clock import ManualClock
+from engine.store.core.writing.batch import Batch
 from engine.store.integrity.verify import run as verify
 from engine.store.journal import Journal
 from engine.store.lifecycle import erasure

@@ -6,8 +6,8 @@ from engine.features.abdm.rows import consents, contexts, patients
 from engine.features.abdm.rows.reading import undecided
 from engine.features.abdm.rules.consents import ConsentState
 from engine.features.abdm.rules.network import ContextState
-from engine.model.clock import ManualClock
-from engine.store.core.batch import Batch
+from engine.model.process.clock import ManualClock
+from engine.store.core.writing.batch import Batch
 from tests.support.abdm_consents import Desk
 from tests.support.abdm_site import FACILITY, person, report
 

@@ -15,7 +15,7 @@ from engine.features.abdm.rules.consents import CareContext, ConsentState, Frequ
 from engine.features.abdm.wire.consents import MAX_BODY_BYTES, read_notice, read_request
 from engine.features.abdm.wire.times import instant, written
 from engine.model.errors import ContentError
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 
 DETAIL: dict[str, Any] = {
     "schemaVersion": "v3",

@@ -15,8 +15,8 @@ from fhir.resources.R4B.auditevent import AuditEvent
 
 from engine.commands.shared.output import ExitCode
 from engine.features.access.service.accounts import Accounts
-from engine.model.clock import SystemClock
 from engine.model.errors import LogInError
+from engine.model.process.clock import SystemClock
 from engine.store.journal import Journal
 from engine.store.queries.acts import acts_page
 from engine.store.queries.reader import Reader

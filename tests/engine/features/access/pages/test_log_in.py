@@ -10,8 +10,8 @@ import pytest
 
 from engine.config.tls import ServerTls
 from engine.config.web import WebConfig
-from engine.model.permissions import ROLES, WATCHING
-from engine.model.units import HostPort
+from engine.model.site.permissions import ROLES, WATCHING
+from engine.model.texts.units import HostPort
 from engine.web.server import MAX_OF_ONE_LOG_IN
 from tests.support.access import GOOD, ROOT, Browser, Site, site
 from tests.support.certificates import Authority

@@ -21,12 +21,12 @@ from engine.config.web import WebConfig
 from engine.features.access.client import provider as provider_module
 from engine.features.access.config import AccessConfig, OidcConfig
 from engine.features.access.rules.accounts import FREE_OF_ADDRESS
-from engine.model.permissions import ROLES
-from engine.model.units import HostPort
+from engine.model.site.permissions import ROLES
+from engine.model.texts.units import HostPort
 from engine.monitoring.logs import RepeatFilter
 from engine.monitoring.metrics import Counters
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.queries.acts import acts_page
 from tests.support import identity_provider
 from tests.support.access import GOOD, ROOT, Browser

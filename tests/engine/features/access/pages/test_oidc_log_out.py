@@ -14,8 +14,8 @@ import pytest
 from engine.features.access.client import log_out
 from engine.features.access.config import AccessConfig
 from engine.model.errors import StoreError
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.queries.acts import acts_page
 from tests.support.access import Browser
 from tests.support.identity_provider import CLIENT, SECRET, Provider, by_public_key, no_json, rsa, unsigned

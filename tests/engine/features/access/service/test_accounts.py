@@ -14,10 +14,10 @@ from engine.features.access.service import accounts as module
 from engine.features.access.service import passwords
 from engine.features.access.service.accounts import Accounts
 from engine.features.access.service.set_up_link import FILE_NAME, LASTS_S
-from engine.model.actor import Actor
-from engine.model.clock import ManualClock
 from engine.model.errors import LabRelayError, LockedOutError, LogInError, RefusedError
-from engine.model.permissions import LOOKING, ROLES, SEEING_PATIENTS, WATCHING
+from engine.model.process.clock import ManualClock
+from engine.model.site.actor import Actor
+from engine.model.site.permissions import LOOKING, ROLES, SEEING_PATIENTS, WATCHING
 from engine.store.journal import Journal
 from engine.store.operations import audit
 from engine.store.queries.acts import acts_page

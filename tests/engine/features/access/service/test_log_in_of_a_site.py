@@ -12,9 +12,9 @@ from engine.features.access.rows import reading as accounts
 from engine.features.access.rules.accounts import Known
 from engine.features.access.service.service import AccessService
 from engine.features.access.service.set_up_link import FILE_NAME
-from engine.model.actor import Actor
 from engine.model.errors import StoreError
-from engine.model.permissions import ROLES
+from engine.model.site.actor import Actor
+from engine.model.site.permissions import ROLES
 from engine.runtime.app import App
 from engine.store.queries.acts import acts_page
 from engine.store.queries.reader import Reader

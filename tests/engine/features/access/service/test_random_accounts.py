@@ -18,10 +18,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from engine.features.access.service import passwords
 from engine.features.access.service.accounts import Accounts, LogIn
-from engine.model.actor import Actor
-from engine.model.clock import ManualClock
 from engine.model.errors import LabRelayError, LockedOutError, LogInError, RefusedError
-from engine.model.permissions import LOOKING, WATCHING
+from engine.model.process.clock import ManualClock
+from engine.model.site.actor import Actor
+from engine.model.site.permissions import LOOKING, WATCHING
 from engine.store import journal as journal_module
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover

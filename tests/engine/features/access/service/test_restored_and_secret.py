@@ -23,10 +23,10 @@ from engine.features.access.rules.accounts import FORGOTTEN_US, FREE_OF_ADDRESS,
 from engine.features.access.service import passwords
 from engine.features.access.service.accounts import Accounts
 from engine.features.access.service.proving import MOST_OF_ONE, MOST_WAITING
-from engine.model.actor import Actor
-from engine.model.clock import Clock, ManualClock
 from engine.model.errors import BusyError, LockedOutError, LogInError
-from engine.model.permissions import LOOKING, ROLES, WATCHING
+from engine.model.process.clock import Clock, ManualClock
+from engine.model.site.actor import Actor
+from engine.model.site.permissions import LOOKING, ROLES, WATCHING
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.integrity import verify
 from engine.store.operations import audit

@@ -13,9 +13,9 @@ from engine.features.alerts.config.alerts import AlertsConfig, alerts_of
 from engine.features.alerts.config.sinks import SINK_KINDS, HttpSink
 from engine.features.alerts.rules.causes import RULES
 from engine.features.alerts.rules.wording import settings_of
-from engine.model.alerts import SAMPLE
 from engine.model.errors import ConfigError
-from engine.model.templates import filled
+from engine.model.site.alerts import SAMPLE
+from engine.model.texts.templates import filled
 from engine.monitoring.snapshot.states import Level
 from tests.support.sites import SITE_YAML, make_site
 

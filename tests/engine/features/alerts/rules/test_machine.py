@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from engine.features.alerts.rules.causes import CRITICAL, NETWORK, RULES, Cause, parents_of, rule_of
 from engine.features.alerts.rules.machine import MAX_ALERTS, Escalation, Settings, step, taken
-from engine.model.alerts import MOST_CRITICAL, Alert, Changes, Line, Silence, State, What
-from engine.model.phrases import Phrase, Span, unpacked
+from engine.model.site.alerts import MOST_CRITICAL, Alert, Changes, Line, Silence, State, What
+from engine.model.texts.phrases import Phrase, Span, unpacked
 from engine.monitoring.snapshot.states import Level
 from tests.support.examples import examples
 

@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 
 from engine.features.alerts.rules.causes import NETWORK, RULES, Rule, causes, rule_of
-from engine.model.alerts import Alert
-from engine.model.clock import to_us
-from engine.model.phrases import Phrase
+from engine.model.process.clock import to_us
+from engine.model.site.alerts import Alert
+from engine.model.texts.phrases import Phrase
 from engine.monitoring.snapshot.notice import About
 from engine.monitoring.snapshot.states import ChannelState, Level
 from engine.monitoring.todo import Entry

@@ -20,12 +20,12 @@ from engine.config.load import load_site
 from engine.diagnostics.suggested import suggested
 from engine.features.codes.rows import list_corrections
 from engine.features.codes.service.correcting import MOST_WAITING
-from engine.mapping.suggestions import Suggestion
-from engine.model.clock import SystemClock
-from engine.model.corrections import Correction, in_force
+from engine.mapping.code_tables.suggestions import Suggestion
 from engine.model.message import Unmapped
 from engine.model.outcome import Outcome
+from engine.model.process.clock import SystemClock
 from engine.model.routes import ChannelRoutes
+from engine.model.site.corrections import Correction, in_force
 from engine.runtime.build import build_site
 from engine.store.journal import Journal
 from engine.store.operations import record_outcome

@@ -30,8 +30,8 @@ from engine.features.codes.rows import list_corrections
 from engine.features.codes.service import corrections as acting
 from engine.features.codes.service.correcting import MOST_WAITING, Correcting, Previews
 from engine.mapping.loading import load, load_tables
-from engine.model.corrections import Correction, RowChange, in_force
 from engine.model.errors import IntegrityError, OccupiedError, RefusedError
+from engine.model.site.corrections import Correction, RowChange, in_force
 from engine.runtime.app import App
 from engine.runtime.build import BuiltSite, build_site
 from engine.store.core.connecting import JOURNAL_NAME

@@ -16,9 +16,9 @@ from engine.config.load import load_site
 from engine.features.access.service.service import AccessService
 from engine.features.events.config import webhooks_of
 from engine.features.events.rows import stored_webhooks
-from engine.model.actor import Actor
 from engine.model.errors import ConfigError
-from engine.model.permissions import LOOKING
+from engine.model.site.actor import Actor
+from engine.model.site.permissions import LOOKING
 from engine.runtime.app import App
 from engine.runtime.sources import ChannelSource
 from engine.store.queries.reader import Reader

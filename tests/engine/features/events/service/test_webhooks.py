@@ -20,8 +20,8 @@ from engine.features.events.config import WebhookConfig
 from engine.features.events.rows import FailingWebhook, stored_webhooks
 from engine.features.events.service import webhooks
 from engine.features.events.service.webhooks import Webhooks
-from engine.model.clock import ManualClock
-from engine.model.reasons import ReasonCode
+from engine.model.process.clock import ManualClock
+from engine.model.texts.reasons import ReasonCode
 from engine.store.core import notes
 from engine.store.journal import Journal
 from engine.store.operations.outbox import attempts

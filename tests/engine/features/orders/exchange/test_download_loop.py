@@ -14,10 +14,10 @@ from engine.features.orders.exchange.asking import Asking
 from engine.features.orders.rows.order_questions import queries
 from engine.features.orders.rows.reading import ItemFilter
 from engine.features.orders.rows.reading import items as read_items
-from engine.model.clock import SystemClock
 from engine.model.link_events import NotSent, SendEnd, Sent
 from engine.model.message import FormatOptions
 from engine.model.orders import ItemState, OrderedPatient, OrderLine, Reply
+from engine.model.process.clock import SystemClock
 from engine.model.worklist import AskSettings, TakeSettings
 from engine.store.journal import Journal
 from tests.support.journals import running

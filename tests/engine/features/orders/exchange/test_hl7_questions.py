@@ -21,8 +21,8 @@ from engine.features.orders.rows.reading import item as read_item
 from engine.features.orders.rows.reading import items as read_items
 from engine.model.orders import OrderedPatient, OrderLine, Question
 from engine.model.worklist import Answered, AskSettings
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.queries.line import line_of
 from engine.views.wire import exchange_of
 from tests.support.asking_hl7 import asking_hl7, values

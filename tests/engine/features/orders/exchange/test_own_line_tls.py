@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from engine.config.findings.renewal import certificate_files, fingerprints
+from engine.config.findings.tls_files import problems
 from engine.config.load import load_site
-from engine.config.renewal import certificate_files, fingerprints
-from engine.config.tls_files import problems
 from engine.model.errors import ConfigError
 from tests.engine.features.orders.exchange.test_hl7_questions import becomes, line, ordered, states
 from tests.engine.features.orders.exchange.test_law import WHO, answer_to, law_site, query

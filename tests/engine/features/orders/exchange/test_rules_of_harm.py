@@ -13,8 +13,8 @@ from engine.features.orders.rows.reading import ItemFilter
 from engine.features.orders.rows.reading import items as read_items
 from engine.model.orders import Question
 from engine.model.worklist import Answered, AskSettings
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from tests.engine.features.orders.exchange.test_hl7_questions import line, ordered
 from tests.engine.features.orders.exchange.test_questions import (
     ORDERS,
@@ -42,7 +42,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "a tube's number is compared exactly, and an equal one after any change is none, with a warning": (
         f"{WORKLIST}::test_only_the_exact_specimen_number_is_found",
         f"{ASTM}::test_an_unknown_tube_gets_none_in_the_makers_form",
-        "tests/engine/model/test_order_results.py::test_a_result_is_of_its_own_tube",
+        "tests/engine/model/content/test_order_results.py::test_a_result_is_of_its_own_tube",
         "tests/engine/features/orders/rows/test_order_tabs.py::test_a_question_is_unanswered_until_the_tube_is_asked_for_again",
     ),
     "one number, two patients: both orders are held, and a question gets none": (

@@ -21,8 +21,8 @@ from engine.features.orders.rows.order_outcomes import has_notices
 from engine.features.orders.rules.order_rules import ItemEvent
 from engine.model.message import FormatOptions
 from engine.model.orders import OrderedPatient, OrderLine, Status, StatusChange
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.integrity.verify import run as verify
 from engine.store.queries.contents import stored_message
 from tests.engine.features.orders.exchange.test_orders_of_a_lis import ANALYZER, lis, states

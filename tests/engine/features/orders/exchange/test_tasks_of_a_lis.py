@@ -25,7 +25,7 @@ import pytest
 
 from adapters.destinations.fhir_tasks import STATUS
 from engine.features.orders.rows.reading import ItemFilter, items
-from engine.model import back_off
+from engine.model.process import back_off
 from tests.engine.features.orders.exchange.test_orders_of_a_lis import ANALYZER
 from tests.engine.features.orders.exchange.test_polled_orders import polling
 from tests.support.asking import asking, question, result

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from engine.features.orders.rows import answering, order_questions
-from engine.model.clock import ManualClock
 from engine.model.orders import Asked, NoOrder, Question
+from engine.model.process.clock import ManualClock
 from engine.model.worklist import Answered
 from tests.engine.features.orders.rows.test_orders_in_and_out import CODES, Desk, numbers, order
 from tests.support.journals import started

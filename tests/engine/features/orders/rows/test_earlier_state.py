@@ -6,8 +6,8 @@ from typing import Any
 from engine.features.orders import rows as worklist
 from engine.features.orders.rows import reading
 from engine.features.orders.rows.earlier import RESERVED
-from engine.model.clock import ManualClock
 from engine.model.orders import Asked, OrderedPatient, OrderLine, Question
+from engine.model.process.clock import ManualClock
 from engine.model.worklist import AskSettings, TakeSettings
 from engine.store.integrity import rollback, verify
 from engine.store.journal import Journal

@@ -6,7 +6,7 @@ from engine.features.orders import rows as worklist
 from engine.features.orders.rows.order_questions import queries
 from engine.model.orders import Asked, Question
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.model.worklist import AskSettings
 from engine.store.operations import record_outcome
 from tests.support.journals import running, store

@@ -8,8 +8,8 @@ import pytest
 
 from engine.features.orders import rows as worklist
 from engine.features.orders.rows import reading, tube_timeline
-from engine.model.clock import ManualClock
 from engine.model.orders import Asked, OrderedPatient, OrderLine, Question
+from engine.model.process.clock import ManualClock
 from engine.model.worklist import AskSettings, ResultOf, TakeSettings
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.integrity import verify

@@ -7,11 +7,11 @@ import pytest
 
 from engine.features.orders import rows as worklist
 from engine.features.orders.rows import holding, reading, tube_timeline
-from engine.model.clock import ManualClock
+from engine.model.content.order_results import TubeResults
 from engine.model.errors import RefusedError
-from engine.model.order_results import TubeResults
+from engine.model.journal.records import Decision
 from engine.model.outcome import Outcome
-from engine.model.records import Decision
+from engine.model.process.clock import ManualClock
 from engine.model.worklist import ResultOf
 from engine.store.operations import record_outcome
 from engine.store.queries.acts import acts_page

@@ -16,12 +16,12 @@ from engine.features.orders import rows as worklist
 from engine.features.orders.rows import holding, items
 from engine.features.orders.rows.announcing import Listener, announce
 from engine.features.orders.rules.order_rules import ItemEvent
-from engine.model.clock import ManualClock
 from engine.model.message import Received
 from engine.model.orders import Confirmation, Status, StatusChange
+from engine.model.process.clock import ManualClock
 from engine.model.worklist import ResultOf, TakeSettings
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from tests.engine.features.orders.rows.test_orders_in_and_out import TAKE, Desk, act, order
 from tests.support.journals import received, started
 from tests.support.ordering_lis import segments

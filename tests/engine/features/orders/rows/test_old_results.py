@@ -34,12 +34,12 @@ from engine.features.orders.rows import items, naming, reading
 from engine.features.orders.rows.closing import CLOCK_US
 from engine.features.orders.rows.tube_timeline import tube
 from engine.features.orders.rules.order_rules import ItemEvent
-from engine.model.clock import ManualClock, to_us
-from engine.model.order_results import TubeResults
+from engine.model.content.order_results import TubeResults
 from engine.model.orders import Action, OrderedPatient
+from engine.model.process.clock import ManualClock, to_us
 from engine.model.values import changed
 from engine.model.worklist import ResultOf
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 from tests.engine.features.orders.rows.test_orders_in_and_out import ASHA, RAVI, Desk, numbers, order
 from tests.support.journals import started
 

@@ -14,11 +14,11 @@ from engine.features.orders.rows.order_tabs import AFTER_ALL_US, REFUSED_US, TAB
 from engine.features.orders.rows.reading import ItemFilter
 from engine.features.orders.rules.order_rules import ItemEvent
 from engine.features.orders.rules.usual_times import DEFAULT_LATE_US, ENOUGH
-from engine.model.clock import ManualClock
 from engine.model.link_events import NOT_SENT
 from engine.model.orders import AT_ANALYZER, Confirmation, ItemReason, ItemState
+from engine.model.process.clock import ManualClock
 from engine.model.worklist import ResultOf
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 from tests.engine.features.orders.rows.test_orders_in_and_out import Desk, numbers, order
 from tests.support.examples import examples
 from tests.support.journals import opened, started

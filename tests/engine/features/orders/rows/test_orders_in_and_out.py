@@ -9,7 +9,6 @@ import pytest
 
 from engine.features.orders import rows as worklist
 from engine.features.orders.rows import holding, order_questions, reading, tube_timeline
-from engine.model.clock import ManualClock
 from engine.model.errors import RefusedError
 from engine.model.orders import (
     MOST_LINES,
@@ -24,10 +23,11 @@ from engine.model.orders import (
     Question,
     item_id,
 )
+from engine.model.process.clock import ManualClock
 from engine.model.values import changed
 from engine.model.worklist import Answered, AskSettings, LineOutcome, ResultOf, TakeSettings
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.journal import Journal
 from engine.store.operations import append
 from tests.support.journals import received, started

@@ -18,7 +18,7 @@ from engine.features.orders.rows.items import Kept
 from engine.model.orders import ANSWERED_STATES, Asked, ItemReason, ItemState, OrderedPatient, OrderLine, Question, Tube
 from engine.model.values import changed
 from engine.model.worklist import AskSettings, ResultOf, TakeSettings
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 from engine.store.integrity import verify
 from tests.support.journals import running
 

@@ -10,7 +10,7 @@ from typing import Any
 from engine.features.orders import rows as worklist
 from engine.model.orders import Asked, OrderedPatient, OrderLine, Question
 from engine.model.worklist import AskSettings, ResultOf, TakeSettings
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 from engine.store.integrity import verify
 from tests.support.journals import running
 

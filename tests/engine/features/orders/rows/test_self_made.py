@@ -15,13 +15,13 @@ from adapters.codecs.hl7v2 import order_status
 from engine.features.orders import rows as worklist
 from engine.features.orders.rows import holding, items, reading, tube_timeline
 from engine.features.orders.rows.announcing import Listener, announce
-from engine.model.clock import ManualClock
 from engine.model.errors import RefusedError
 from engine.model.message import Received
 from engine.model.orders import OrderLine, Question, StatusChange
+from engine.model.process.clock import ManualClock
 from engine.model.worklist import ResultOf
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.integrity import verify
 from engine.store.lifecycle import erasure
 from tests.engine.features.orders.rows.test_orders_in_and_out import Desk, act, desk, numbers, order

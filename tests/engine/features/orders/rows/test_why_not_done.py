@@ -9,8 +9,8 @@ from engine.features.orders.rows import items
 from engine.features.orders.rules.order_rules import ItemEvent
 from engine.model.orders import Action, ItemReason
 from engine.model.worklist import answers
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from tests.engine.features.orders.rows.test_matching import act
 from tests.engine.features.orders.rows.test_orders_in_and_out import RAVI, Desk, ResultOf, desk, order
 

@@ -12,7 +12,7 @@ import pytest
 
 from engine.commands.shared.output import ExitCode
 from engine.config.load import load_site
-from engine.model.clock import SystemClock
+from engine.model.process.clock import SystemClock
 from engine.runtime.build import BuiltSite, build_site
 from tests.support.command_line import labrelay
 from tests.support.sites import make_site

@@ -13,11 +13,11 @@ from engine.config.load import load_site
 from engine.config.site import CONFIG_FILE
 from engine.features.reports.config import site_shifts
 from engine.features.reports.lists.shift import LONGEST_US, ChannelShift, by_channel, shift_of
-from engine.model.clock import ManualClock, from_us
 from engine.model.errors import ConfigError
-from engine.model.journal_views import HourCount
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.model.journal.journal_views import HourCount
+from engine.model.process.clock import ManualClock, from_us
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.journal import Journal
 from engine.views.shifts import began, ends
 from tests.support.command_line import labrelay

@@ -28,8 +28,8 @@ from engine.features.reports.lists.reports import (
     volume,
 )
 from engine.features.reports.rules import STAGES, ResultCounts
-from engine.model.clock import ManualClock
-from engine.store.core.batch import Batch
+from engine.model.process.clock import ManualClock
+from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations.hour_counts import PART_US
 from tests.support.journals import opened

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.model.clock import ManualClock, from_us
-from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.model.process.clock import ManualClock, from_us
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.journal import Journal
 from tests.support import journals
 from tests.support.evil_texts import EVIL, FORBIDDEN

@@ -12,11 +12,11 @@ from engine.config.web import WebConfig
 from engine.features.access.service.accounts import Accounts
 from engine.features.reports.lists.shift import HANDOVER
 from engine.features.reports.pages import shift
-from engine.model.actor import Actor
-from engine.model.clock import ManualClock, from_us
-from engine.model.permissions import ROLES
+from engine.model.process.clock import ManualClock, from_us
+from engine.model.site.actor import Actor
+from engine.model.site.permissions import ROLES
 from engine.monitoring.usual_gaps import hour_of
-from engine.store.core.batch import Batch
+from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import audit
 from engine.views.shifts import began

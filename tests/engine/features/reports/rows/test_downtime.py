@@ -12,7 +12,7 @@ import pytest
 from engine.features.reports.rows import reading
 from engine.features.reports.rows.reading import Downtime, downtimes
 from engine.features.reports.service import not_working
-from engine.model.clock import ManualClock
+from engine.model.process.clock import ManualClock
 from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
 from engine.store.journal import Journal

@@ -17,12 +17,12 @@ from adapters.codecs.hl7v2 import message as hl7v2
 from engine.features.reports.rows import result_counts
 from engine.features.reports.rows.reading import counted_to, results_between
 from engine.features.reports.rules import LONGEST_S, CountSum, ResultCounts, Stage
-from engine.model.clock import ManualClock
+from engine.model.journal.records import Decision, Routed
 from engine.model.message import FormatOptions, MapContext
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
-from engine.model.records import Decision, Routed
+from engine.model.process.clock import ManualClock
 from engine.model.routes import ChannelRoutes, Route
+from engine.model.texts.reasons import ReasonCode
 from engine.processing.process import process
 from engine.store.core.sweeping import Step
 from engine.store.journal import Journal

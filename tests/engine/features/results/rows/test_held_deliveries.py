@@ -23,16 +23,16 @@ from engine.features.results.rows import hold_queue, superseding
 from engine.features.results.rows.delta_history import DeltaHistory
 from engine.features.results.rows.succession import earlier_value
 from engine.features.rework.acts.verbs import replay_documents, retry_letters
-from engine.model.clock import ManualClock
+from engine.model.content.results import MEMORY_US, EarlierResults, Result, results_of
 from engine.model.errors import StoreError
-from engine.model.journal_views import Filter
+from engine.model.journal.journal_views import Filter
+from engine.model.journal.records import Decision, HoldReason, Routed
 from engine.model.message import Bearer, ControlRun, Document, Report
 from engine.model.outcome import Outcome
 from engine.model.persons import Person
-from engine.model.reasons import ReasonCode
-from engine.model.records import Decision, HoldReason, Routed
-from engine.model.results import MEMORY_US, EarlierResults, Result, results_of
-from engine.store.core.batch import Batch
+from engine.model.process.clock import ManualClock
+from engine.model.texts.reasons import ReasonCode
+from engine.store.core.writing.batch import Batch
 from engine.store.integrity import verify
 from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome

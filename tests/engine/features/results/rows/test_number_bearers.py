@@ -8,13 +8,13 @@ import pytest
 
 from engine.features.results.rows import hold_queue, number_bearers
 from engine.features.rework.rows import dismissal
-from engine.model.clock import ManualClock
-from engine.model.journal_views import Filter
+from engine.model.journal.journal_views import Filter
+from engine.model.journal.records import Decision, Routed
 from engine.model.message import Bearer, Report
 from engine.model.outcome import Outcome
 from engine.model.persons import Person
-from engine.model.reasons import ReasonCode
-from engine.model.records import Decision, Routed
+from engine.model.process.clock import ManualClock
+from engine.model.texts.reasons import ReasonCode
 from engine.store.journal import Journal
 from engine.store.lifecycle import erasure
 from engine.store.operations import audit, record_outcome

@@ -13,14 +13,14 @@ from engine.features.results.rows import hold_queue, superseding
 from engine.features.results.rows.succession import overtaken, overtaken_by, would_be_superseded
 from engine.features.results.rows.superseding import NewerMessage, in_words
 from engine.features.rework.rows import dismissal, edit_message
-from engine.model.clock import ManualClock
+from engine.model.content.search_keys import Number
 from engine.model.errors import StoreError
+from engine.model.journal.records import Routed
 from engine.model.message import Delivery, Document, Report
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
-from engine.model.records import Routed
-from engine.model.search_keys import Number
-from engine.store.core.batch import Batch
+from engine.model.process.clock import ManualClock
+from engine.model.texts.reasons import ReasonCode
+from engine.store.core.writing.batch import Batch
 from engine.store.operations import record_outcome
 from engine.store.operations.outbox import attempts, claims, decisions, queueing
 from engine.succession.statements import loads, resources_in

@@ -15,7 +15,7 @@ from engine.actions.selection import Selection
 from engine.actions.underway import LIVE_FIRST, Acts
 from engine.features.rework.acts.verbs import replay_documents
 from engine.model.errors import StoreError
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.store.journal import Journal
 from engine.store.operations import bulk
 from engine.store.operations.bulk import Operation

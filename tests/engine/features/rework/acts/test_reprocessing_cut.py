@@ -11,9 +11,9 @@ from engine.actions.declared import bulk_acts
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts
 from engine.features.rework.acts.reprocess import reprocess_messages
+from engine.model.content.search_keys import Number
 from engine.model.outcome import Outcome
 from engine.model.routes import Route
-from engine.model.search_keys import Number
 from engine.store.journal import Journal
 from engine.store.operations import bulk, record_outcome
 from engine.store.operations.outbox import attempts, claims

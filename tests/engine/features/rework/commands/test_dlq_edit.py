@@ -13,7 +13,7 @@ import pytest
 
 from engine.commands.shared.output import ExitCode
 from engine.features.rework.commands import _editing as editing
-from engine.store.core.lock import SiteLock
+from engine.store.core.files.lock import SiteLock
 from engine.store.queries.acts import acts_page
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.reader import Reader

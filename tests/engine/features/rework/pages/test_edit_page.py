@@ -7,7 +7,7 @@ import pytest
 
 from engine.features.codes.service.correcting import Correcting
 from engine.features.rework.lists.edited import MOST_SHOWN
-from engine.model.corrections import RowChange
+from engine.model.site.corrections import RowChange
 from engine.store.queries.acts import acts_page
 from engine.store.queries.contents import stored_payload
 from tests.support.access import Browser

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.model.clock import from_us
-from engine.model.journal_views import Filter
+from engine.model.journal.journal_views import Filter
+from engine.model.journal.records import Routed
 from engine.model.message import Document, Received
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
-from engine.model.records import Routed
-from engine.store.core.batch import Batch
+from engine.model.process.clock import from_us
+from engine.model.texts.reasons import ReasonCode
+from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome
 from engine.store.operations.outbox import attempts

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.model.reasons import ReasonCode
+from engine.model.texts.reasons import ReasonCode
 from engine.store.queries.acts import acts_page
 from tests.results.test_reprocessing import message
 from tests.support.access import Browser

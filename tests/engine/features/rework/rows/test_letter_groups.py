@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from engine.features.rework.rows.letter_groups import letter_groups
-from engine.model.clock import ManualClock
-from engine.model.journal_views import Filter
+from engine.model.journal.journal_views import Filter
 from engine.model.message import Received
 from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
-from engine.store.core.batch import Batch
+from engine.model.process.clock import ManualClock
+from engine.model.texts.reasons import ReasonCode
 from engine.store.core.vault import KEY_NAME, Vault
+from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import append, failure_fingerprint, record_outcome
 from engine.store.operations.dead_letters import cause_of

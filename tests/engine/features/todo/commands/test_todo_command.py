@@ -14,9 +14,9 @@ from engine.features.todo import service
 from engine.features.todo.rows import todo_states
 from engine.features.todo.rules import FORGET_AFTER_US
 from engine.features.todo.service import TodoList
-from engine.model.actor import of_this_process
-from engine.model.clock import ManualClock
 from engine.model.errors import StoreError
+from engine.model.process.clock import ManualClock
+from engine.model.site.actor import of_this_process
 from engine.monitoring.snapshot.site import SiteSnapshot
 from tests.support.command_line import labrelay
 from tests.support.journals import running

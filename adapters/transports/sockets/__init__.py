@@ -1,0 +1,1 @@
+"""Sockets: who may connect, certificates, and one connection as a stream."""

@@ -1,0 +1,1 @@
+"""Run the daemon, see its state, and steer it."""

@@ -1,0 +1,1 @@
+"""Verbs for lines: look at one, or be the other end of it."""

@@ -1,0 +1,1 @@
+"""Verbs for the journal, its key and copies, and for the installation."""

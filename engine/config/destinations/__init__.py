@@ -1,0 +1,1 @@
+"""The ``destinations:`` of a site, and requests to servers."""

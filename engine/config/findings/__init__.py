@@ -1,0 +1,1 @@
+"""What a whole configuration shows: contradictions, exposed parts, open questions, certificates, changes."""

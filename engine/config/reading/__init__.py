@@ -1,0 +1,1 @@
+"""From a file of YAML to values: nodes, models, secrets, problems, words for the documentation."""

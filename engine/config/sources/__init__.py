@@ -1,0 +1,1 @@
+"""The ``source:`` of a channel, a module for each way in."""

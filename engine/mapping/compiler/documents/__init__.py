@@ -1,0 +1,1 @@
+"""Steps to the parts of a document: resources and their elements, segments, members, facts."""

@@ -1,0 +1,1 @@
+"""Expressions to Python: paths, names, calls, operators, comparisons."""

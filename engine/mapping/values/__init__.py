@@ -1,0 +1,1 @@
+"""Values as they are written: decimals, JSON, times, names in URIs."""

@@ -1,0 +1,246 @@
+"""Facts: what a message says of results, in one form for every format. Pure.
+
+Persons have orders, and orders have samples and results. Each OBX or R of a message is one result here, also a
+control's, an answer at order entry and a picture: `Result.kind` and `Sample.role` say so, and who judges decides.
+Values are there as sent and as meant: two messages are compared by what was sent, so that a correction of a
+code table makes no amendment; alerts, holds and deltas ask for what is meant. Numbers are the digits that were sent.
+Absent is None.
+
+Measure is what results of one kind of a sender have in common: results of one way of reading share one
+(`engine.mapping.message.read_cache`). A reference range is no part of it: it changes with age and sex.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import orjson
+
+# What a result is, where it is none that was measured of a patient's sample.
+ANSWER = "answer"  # at order entry: said by who orders
+OF_SPECIMEN = "specimen"  # said of a specimen
+LEFT_OUT = "left out"  # no result, says the code table or the channel: a mode, an age, a raw signal
+DOCUMENT, PICTURE, DATA = "document", "picture", "data"
+KINDS = (ANSWER, OF_SPECIMEN, LEFT_OUT, DOCUMENT, PICTURE, DATA)
+
+
+class Measure(NamedTuple):
+    """What was measured, and how the sender writes it.
+
+    Attributes:
+        test, name: as sent, the code in the form that names the test (`panel/test`).
+        sub: OBX-4.
+        own: codes as sent, each behind its system (``http://loinc.org|718-7``); ``codes``: as meant, with those of the
+            code table before them.
+        unit: as sent; ``ucum``: as meant, behind a conversion.
+        flags: as sent; ``meant``: codes of table 0078.
+        status: as sent, of the result; ``state``: of FHIR, with that of its order where it has none.
+    """
+
+    test: str | None = None
+    name: str | None = None
+    sub: str | None = None
+    own: tuple[str, ...] | None = None
+    codes: tuple[str, ...] | None = None
+    unit: str | None = None
+    ucum: str | None = None
+    status: str | None = None
+    state: str | None = None
+    flags: tuple[str, ...] | None = None
+    meant: tuple[str, ...] | None = None
+
+
+class Value(NamedTuple):
+    """What was found.
+
+    Attributes:
+        sent: all of it as text, with the delimiters inside.
+        call: a word beside a number (``DETECTED^1250``). words: of a value that is no number.
+        unit: as sent inside of the value.
+        comparator, number: of one number, its digits as sent; ``meant``: converted by the code table.
+        low, high: of a range. numerator, denominator: of a titre or ratio.
+        code: of a coded answer, as sent.
+        missing: why there is none, as FHIR's dataAbsentReason: ``error``, ``not-performed``, ``unknown`` ...
+    """
+
+    sent: str | None = None
+    call: str | None = None
+    words: str | None = None
+    unit: str | None = None
+    comparator: str | None = None
+    number: str | None = None
+    meant: str | None = None
+    low: str | None = None
+    high: str | None = None
+    numerator: str | None = None
+    denominator: str | None = None
+    code: str | None = None
+    missing: str | None = None
+
+
+class Result(NamedTuple):
+    """One OBX or R.
+
+    Attributes:
+        place: its number among those of the message, from 1.
+        kind: empty, or one of `KINDS`.
+        at: when it was measured, FHIR's dateTime; ``stated``: the text that says so.
+        range: as sent.
+        device: of the analyzer, as sent.
+        tube: number of the specimen that it speaks of, where the result says so itself.
+        head: place of the result that it belongs to: of an isolate, or of a panel.
+        isolate: it is the head of a culture's susceptibilities.
+        misfit: its row of the code table does not fit its number, so that only its own codes are meant.
+    """
+
+    place: int
+    kind: str | None = None
+    measure: Measure = Measure()
+    value: Value = Value()
+    at: str | None = None
+    stated: str | None = None
+    range: str | None = None
+    device: str | None = None
+    comment: str | None = None
+    tube: str | None = None
+    head: int | None = None
+    isolate: bool | None = None
+    misfit: bool | None = None
+
+
+class Sample(NamedTuple):
+    """A specimen or a container.
+
+    Attributes:
+        number: the one on the tube; ``counted``: the instrument's own count.
+        role: of table 0369, as sent; O-12 ``Q``.
+        material: code of its kind, as sent.
+        parent: number of the specimen that it was taken from.
+    """
+
+    number: str | None = None
+    counted: str | None = None
+    role: str | None = None
+    collected: str | None = None
+    received: str | None = None
+    material: str | None = None
+    parent: str | None = None
+
+
+class Order(NamedTuple):
+    """An order with its samples and results.
+
+    Attributes:
+        place: of its OBR or O, from 1; 0: the results have none.
+        code, name: of what was ordered.
+        status: as sent; ``state``: of FHIR.
+        role: of the sample, where the order says it (OBR-15.7).
+        parent: number of the order that caused it.
+    """
+
+    place: int
+    placer: str | None = None
+    filler: str | None = None
+    code: str | None = None
+    name: str | None = None
+    status: str | None = None
+    state: str | None = None
+    role: str | None = None
+    collected: str | None = None
+    received: str | None = None
+    issued: str | None = None
+    parent: str | None = None
+    samples: tuple[Sample, ...] = ()
+    results: tuple[Result, ...] = ()
+
+
+class Person(NamedTuple):
+    """Who the orders are of, as sent; nothing where the message names no patient.
+
+    Attributes:
+        number: with its ``authority``; others: further numbers.
+        lasting: the number is one person's for good; else it may be a counter's.
+    """
+
+    number: str | None = None
+    authority: str | None = None
+    others: tuple[str, ...] | None = None
+    name: str | None = None
+    born: str | None = None
+    sex: str | None = None
+    lasting: bool = False
+    orders: tuple[Order, ...] = ()
+
+
+class Lot(NamedTuple):
+    """A reagent lot (`engine.model.message.Reagent`)."""
+
+    lot: str
+    name: str
+    expires: str
+    tests: tuple[str, ...]
+
+
+class Facts(NamedTuple):
+    """One message.
+
+    Attributes:
+        control: its own number. sent: its time.
+        processing: MSH-11, H-12; ``Q`` is a control's.
+    """
+
+    control: str | None = None
+    sent: str | None = None
+    application: str | None = None
+    facility: str | None = None
+    processing: str | None = None
+    people: tuple[Person, ...] = ()
+    lots: tuple[Lot, ...] = ()
+
+    def results(self) -> Iterator[tuple[Person, Order, Result]]:
+        """All results with what they are of."""
+        for person in self.people:
+            for order in person.orders:
+                for result in order.results:
+                    yield person, order, result
+
+
+def unpacked(content: bytes) -> Facts:
+    """The facts that a reader wrote (`engine.mapping.outputs.facts`).
+
+    Raises:
+        ValueError, TypeError: it did not.
+    """
+    *head, people, lots = orjson.loads(content)
+    return Facts._make(
+        (*head, tuple(map(_person, people)), tuple(Lot._make((*one, tuple(tests))) for *one, tests in lots))
+    )
+
+
+def _person(said: list[Any]) -> Person:
+    *head, others, name, born, sex, lasting, orders = said
+    return Person._make((*head, _texts(others), name, born, sex, lasting, tuple(map(_order, orders))))
+
+
+def _order(said: list[Any]) -> Order:
+    *head, samples, results = said
+    return Order._make((*head, tuple(map(Sample._make, samples)), tuple(map(_result, results))))
+
+
+def _result(said: list[Any]) -> Result:
+    place, kind, measure, value, *rest, head, isolate, misfit = said
+    test, name, sub, own, codes, unit, ucum, status, state, flags, meant = measure
+    told = Measure(test, name, sub, _texts(own), _texts(codes), unit, ucum, status, state, _texts(flags), _texts(meant))
+    at = None if head is None else int(head)
+    return Result._make((place, kind, told, Value._make(value), *rest, at, isolate, misfit))
+
+
+def _texts(said: list[str] | None) -> tuple[str, ...] | None:
+    return None if said is None else tuple(said)
+
+
+def as_plain(part: Any) -> Any:
+    """A part of facts as it is shown: members by name, without those that are absent."""
+    if isinstance(part, tuple) and hasattr(part, "_fields"):
+        named = ((name, as_plain(value)) for name, value in zip(part._fields, part, strict=True))
+        return {name: value for name, value in named if value not in (None, [], {}, False)}
+    return [as_plain(one) for one in part] if isinstance(part, tuple) else part

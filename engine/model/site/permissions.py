@@ -1,0 +1,79 @@
+"""Permissions: who may do which kind of thing. A role is a set of them; code asks for a permission, never for a role.
+
+A route of the page and a verb of the control socket declare the permissions that they need, in the one place where they
+are declared.
+"""
+
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+from enum import StrEnum
+
+from engine.model.site.actor import Actor
+from engine.model.texts.phrases import N_
+
+
+class Permission(StrEnum):
+    """One kind of thing that a person or a program may do."""
+
+    WATCH = "watch"  # the overview alone, as a screen on a wall shows it
+    LOOK = "look"  # all that names no patient
+    ACT = "act"  # retry, release, pause, ...: what the daily work needs
+    CHANGE = "change"  # code tables, mappings, the configuration in force
+    PATIENTS = "see-patients"  # the contents of messages and documents
+    ADMINISTER = "administer"  # users, tokens, keys, backups, erasure
+
+
+WATCHING = frozenset({Permission.WATCH})
+LOOKING = frozenset({Permission.LOOK})
+ACTING = frozenset({Permission.ACT})
+CHANGING = frozenset({Permission.CHANGE})
+ADMINISTERING = frozenset({Permission.ADMINISTER})
+SEEING_PATIENTS = frozenset({Permission.LOOK, Permission.PATIENTS})
+EDITING = frozenset({Permission.ACT, Permission.PATIENTS})
+ALL = frozenset(Permission)
+
+# "see-patients" belongs to no role: a person gets it besides.
+ROLES: dict[str, frozenset[Permission]] = {
+    N_("viewer"): WATCHING | LOOKING,
+    N_("operator"): WATCHING | LOOKING | ACTING,
+    N_("engineer"): WATCHING | LOOKING | ACTING | CHANGING,
+    N_("admin"): ALL - {Permission.PATIENTS},
+}
+
+
+def permissions_of(roles: Iterable[str]) -> frozenset[Permission]:
+    """All permissions of these roles; ``see-patients``, which is given besides, counts as one."""
+    besides = {Permission.PATIENTS.value: frozenset({Permission.PATIENTS})}
+    return frozenset().union(*((ROLES | besides)[role] for role in roles))
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A person or program whose request is being served.
+
+    Attributes:
+        actor: the name and the place, as the audit trail gets them.
+        permissions: all that this one may do in this request.
+        held_up: a person who has to do something on the own account first; until then all else is refused.
+    """
+
+    actor: Actor
+    permissions: frozenset[Permission]
+    held_up: bool = False
+
+    def may(self, needed: Set[Permission]) -> bool:
+        """Whether this one has all permissions that are needed."""
+        return needed <= self.permissions
+
+    @property
+    def reads_reasons(self) -> bool:
+        """Whether people's reasons are shown to this one: they may name a patient."""
+        return self.may(SEEING_PATIENTS) or self.may(ADMINISTERING)
+
+    @property
+    def reads_notes(self) -> bool:
+        """Whether the words that people leave for each other are shown to this one: why something is paused or put off,
+        and notes at entries of the to-do list. They are for those who do the work here. To others, as a wall screen or
+        a program that may look, each shows who and when: a person may have written more than belongs there.
+        """
+        return self.may(ACTING) or self.reads_reasons

@@ -1,0 +1,1 @@
+"""Texts for people, and texts with values in them."""

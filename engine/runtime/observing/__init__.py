@@ -1,0 +1,1 @@
+"""What is seen of the running site: one snapshot a second, and its parts."""

@@ -1,0 +1,1 @@
+"""Scheduled work: copies, reading the journal, the second anchor, certificates."""

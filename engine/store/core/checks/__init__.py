@@ -1,0 +1,1 @@
+"""Whether rows are missing or changed, and why."""

@@ -1,0 +1,1 @@
+"""The files of the data folder: durable, locked, of one owner, with space in reserve, repaired."""
