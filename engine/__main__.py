@@ -1,9 +1,9 @@
 """The `labrelay` command: finds the verb, runs it, and turns how it ended into an exit code.
 
-A verb is a module ``<verb>.py`` of ``engine/commands``, of a folder there, or of a feature's folder ``commands``, with
-a click command named ``command``; the first line of its docstring is its help in the list of verbs, and its constant
-``GROUP`` says where in that list. Modules are found by looking at the folders and imported when their verb is used, so
-that `labrelay version` costs no YAML, no SQLite and no HTTP.
+A verb is a module ``<verb>.py`` that `engine.commands.shared.verb_list` finds, with a click command named ``command``;
+the first line of its docstring is its help in the list of verbs, and its constant ``GROUP`` says where in that list.
+Modules are found by looking at the folders and imported when their verb is used, so that `labrelay version` costs no
+YAML, no SQLite and no HTTP.
 """
 
 import gc

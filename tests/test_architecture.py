@@ -60,7 +60,6 @@ AS_SERVICE = ("flows", "exchange")  # what runs, too
 # Words that only a feature has. Other features are named for things that the core knows, too: orders, results, codes;
 # and `engine.model` has the values that adapters need.
 OF_A_FEATURE = frozenset({"abdm", "alert", "rework", "webhook"})
-FOR_THE_WORKBENCH = ("engine.commands.bench", "engine.commands.demo")  # run a part of it that has such a name
 # Neither of these may know the other: a store keeps what it is given, a mapping makes it.
 APART = (("engine.mapping", "engine.store"),)
 # How a statement of SQL begins, as the engine writes them.
@@ -230,7 +229,7 @@ def part(module: str) -> str:
 
 
 def is_command(name: str) -> bool:
-    return name.startswith("engine.commands") or part(name) == "commands"
+    return "commands" in name.split(".")
 
 
 def of_features(*names: str) -> dict[str, Path]:
@@ -350,7 +349,7 @@ def test_the_core_has_no_word_of_a_feature() -> None:
     found = {
         (name, given)
         for name, path in ENGINE.items()
-        if not feature(name) and not name.startswith(("engine.model", "workbench")) and name not in FOR_THE_WORKBENCH
+        if not feature(name) and not name.startswith(("engine.model", "workbench"))
         for node in nodes(path)
         for given in named(node)
         if OF_A_FEATURE & {word.lower().removesuffix("s") for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", given)}

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.commands.bench import AGAINST, CASES, READS, TABLES
 from tools import figures
+from workbench.bench.commands.bench import AGAINST, CASES, READS, TABLES
 
 Case = dict[str, Any]
 NOISY = " (noisy)"

@@ -4,9 +4,9 @@ that is missed is said to be missed.
 
 from pathlib import Path
 
-from engine.commands.bench import ABDM
 from engine.commands.shared.output import ExitCode
 from tests.support.command_line import labrelay
+from workbench.bench.commands.bench import ABDM
 
 
 def test_records_of_some_patients_at_once(tmp_path: Path) -> None:

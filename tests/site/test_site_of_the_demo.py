@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.commands.demo import _site
 from engine.commands.shared.session import Session
 from engine.config import site as sites
 from tests.support.running import hl7_channel, make_running_site
+from workbench.demo.commands.demo import _site
 
 DESTINATIONS = {"lab-fhir": {"kind": "fhir", "url": "http://127.0.0.1:9/fhir"}}
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from engine.commands.bench import AGAINST, CASES, READS, TABLES
 from tools import bench
 from tools.figures import FIGURES, parsed
+from workbench.bench.commands.bench import AGAINST, CASES, READS, TABLES
 
 BOX = {"fsync_p50_ms": 0.2, "fsync_p99_ms": 0.4, "load_after": [1.5, 1.0, 1.0]}
 NONE = {"lost": 0, "reordered": 0, "repeats_same_key": 0, "repeats_other_key": 0}

@@ -1,8 +1,8 @@
 """Every verb with its line of help and its group, read from the modules' text: nothing is imported for it.
 
-A module of `engine/commands`, of a folder there, or of a feature's folder ``commands`` that has a name ``command`` is a
-verb; one whose name begins with ``_`` is shared by its neighbours. Its constant ``GROUP`` is one of `GROUPS`; with
-``RARE = True`` the verb is not on the first screen of help.
+A module of `engine/commands`, of a folder there, or of the folder ``commands`` of a feature or of a part of `workbench`
+that has a name ``command`` is a verb; one whose name begins with ``_`` is shared by its neighbours. Its constant
+``GROUP`` is one of `GROUPS`; with ``RARE = True`` the verb is not on the first screen of help.
 
 Short texts that `labrelay help TOPIC` prints.
 """
@@ -18,8 +18,9 @@ import click
 
 from engine.commands.shared.output import EXIT_WORDS
 
-ENGINE = Path(__file__).parents[2]
-PLACES = ("commands/[!_]*.py", "commands/*/[!_]*.py", "features/*/commands/[!_]*.py")
+ROOT = Path(__file__).parents[3]
+PLACES = ("engine/commands/[!_]*.py", "engine/commands/*/[!_]*.py", "engine/features/*/commands/[!_]*.py")
+PLACES += ("workbench/*/commands/[!_]*.py",)  # an installation has no `bench`, and so not its verb
 NO_VERBS = ("shared", "topics")  # folders of `engine/commands`
 GROUPS = ("start", "every day", "when something is wrong", "mapping", "upkeep", "for developers")
 
@@ -35,12 +36,12 @@ class Verb(NamedTuple):
 @cache
 def verb_files() -> dict[str, Path]:
     """Name of a verb -> its module."""
-    files = (path for place in PLACES for path in ENGINE.glob(place) if path.parent.name not in NO_VERBS)
+    files = (path for place in PLACES for path in ROOT.glob(place) if path.parent.name not in NO_VERBS)
     return dict(sorted((path.stem.replace("_", "-"), path) for path in files))
 
 
 def module_of(path: Path) -> str:
-    return ".".join(("engine", *path.relative_to(ENGINE).with_suffix("").parts))
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 
 def verbs() -> dict[str, Verb]:
