@@ -51,19 +51,22 @@ def test_every_verb_says_its_group(name: str) -> None:
     assert verbs()[name].group in GROUPS, f"{verb_files()[name]}: add a constant GROUP, one of: {', '.join(GROUPS)}"
 
 
-def test_verbs_are_found_in_their_folders_and_in_those_of_features(
+def test_verbs_are_found_in_their_folders_and_in_those_of_features_and_of_the_workbench(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verb_list, "ENGINE", tmp_path)
-    found_there = ("commands/run.py", "commands/upkeep/key.py", "features/orders/commands/give_back.py")
-    no_verbs = ("commands/upkeep/__init__.py", "commands/shared/output.py", "commands/topics/keys.py")
-    for name in (*found_there, *no_verbs, "features/orders/commands/_shared.py"):
+    monkeypatch.setattr(verb_list, "ROOT", tmp_path)
+    found_there = ("engine/commands/run.py", "engine/commands/upkeep/key.py")
+    found_there += ("engine/features/orders/commands/give_back.py", "workbench/bench/commands/bench.py")
+    no_verbs = ("upkeep/__init__.py", "shared/output.py", "topics/keys.py")
+    no_verbs = (*(f"engine/commands/{name}" for name in no_verbs), "engine/features/orders/commands/_shared.py")
+    for name in (*found_there, *no_verbs, "workbench/bench/load.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     found = verb_list.verb_files.__wrapped__()
-    assert list(found) == ["give-back", "key", "run"]
+    assert list(found) == ["bench", "give-back", "key", "run"]
     assert verb_list.module_of(found["give-back"]) == "engine.features.orders.commands.give_back"
     assert verb_list.module_of(found["key"]) == "engine.commands.upkeep.key"
+    assert verb_list.module_of(found["bench"]) == "workbench.bench.commands.bench"
 
 
 def test_help_explains_verbs_and_topics() -> None:
