@@ -19,8 +19,10 @@ import click
 from engine.commands.shared.output import EXIT_WORDS
 
 ROOT = Path(__file__).parents[3]
-PLACES = ("engine/commands/[!_]*.py", "engine/commands/*/[!_]*.py", "engine/features/*/commands/[!_]*.py")
-PLACES += ("workbench/*/commands/[!_]*.py",)  # an installation has no `bench`, and so not its verb
+PLACES = (
+    *("engine/commands/[!_]*.py", "engine/commands/*/[!_]*.py", "engine/features/*/commands/[!_]*.py"),
+    "workbench/*/commands/[!_]*.py",  # an installation has no `bench`, and so not its verb
+)
 NO_VERBS = ("shared", "topics")  # folders of `engine/commands`
 GROUPS = ("start", "every day", "when something is wrong", "mapping", "upkeep", "for developers")
 
