@@ -60,7 +60,7 @@ class Feature:
         after: features that are asked before it.
         tables: those of the journal that it alone writes.
         on_outcome: its `Step` while the outcome of a message is recorded.
-        on_decided: what it does when a person has decided about a delivery with results of orders.
+        on_decided: what it does when a person has decided about a delivery with results of orders, or a critical value.
         on_given_up: how it frees what a message has taken of which nothing goes out.
         on_taken_back: what it does when held results of a message were closed, for newer ones took their place.
         before_send: its `BeforeSend`: what it says of a delivery right before that is sent.

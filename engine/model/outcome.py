@@ -5,6 +5,7 @@ from typing import Generic, Literal, TypeVar
 from engine.model.content.order_results import TubeResults
 from engine.model.content.result_times import ResultGroup
 from engine.model.content.search_keys import Number
+from engine.model.criticals import Spoken
 from engine.model.message import ControlRun, Document, Issue, Reagent, Unmapped
 from engine.model.texts.reasons import ReasonCode
 from engine.model.values import value
@@ -25,6 +26,7 @@ class Outcome(Generic[R]):
         tubes: its results, as the worklist sees them; none where the channel has no orders.
         results: with their times, for the reports on turnaround.
         ordered: its orders for the worklist; None: it is no order.
+        spoken: its results, where one is critical, or takes something back.
     """
 
     state: State
@@ -40,3 +42,8 @@ class Outcome(Generic[R]):
     tubes: tuple[TubeResults, ...] = ()
     ordered: Ordered | None = None
     results: tuple[ResultGroup, ...] = ()
+    spoken: tuple[Spoken, ...] = ()
+
+    @property
+    def is_critical(self) -> bool:
+        return any(one.critical for one in self.spoken)

@@ -50,7 +50,6 @@ class Route:
         joins: its reports list the results that other messages of the same orders brought, too.
         of_site: a result of another channel for the same order and test is the same result.
         form: the place of results in its documents, for CSV and JSON; None: these are not compared.
-        controls: patterns of numbers of controls.
     """
 
     when: Callable[[Parsed], bool] | None
@@ -65,7 +64,6 @@ class Route:
     joins: bool = True
     of_site: bool = False
     form: Form | None = None
-    controls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +76,7 @@ class ChannelRoutes:
         tests: code of the analyzer -> code of the LIS, of the tests that it gets orders for.
         groups: of analyzers, that it is of. redundant: as in `engine.model.content.order_results.TubeResults`.
         takes: how its orders are taken; None: it brings none.
+        reader: what reads the facts of such a message; it gives None where nothing does. None: of no message.
         has_other_numbers: its reports are known by numbers that `engine.processing.names` does not read.
     """
 
@@ -93,6 +92,7 @@ class ChannelRoutes:
     takes: TakeSettings | None = None
     redundant: bool = False
     has_other_numbers: bool = False
+    reader: Callable[[Parsed], Program | None] | None = None
 
     @property
     def notes_controls(self) -> bool:
@@ -119,7 +119,6 @@ def routed_by(route: Route, document: Document, *, claimed: tuple[bool, ...] = (
         joins=route.joins,
         of_site=route.of_site,
         form=route.form,
-        controls=route.controls,
     )
 
 

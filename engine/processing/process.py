@@ -42,6 +42,7 @@ from engine.model.routes import ChannelRoutes, Holding, Processed, Route, contex
 from engine.model.texts.reasons import ReasonCode
 from engine.model.values import changed
 from engine.model.worklist import Ordered
+from engine.processing.criticals import spoken_of
 from engine.processing.formats import MEDIA_TYPES
 from engine.succession.steps import FIRST_YEAR
 
@@ -171,6 +172,7 @@ def _route(
         ordered=Ordered(lines=tuple(lines), settings=channel.takes) if lines is not None and channel.takes else None,
         tubes=_tubes(parsed, channel, set_apart) if documents and channel.dialogue is not None else (),
         results=_results(stored, parsed, channel, set_apart, without_row) if documents else (),
+        spoken=spoken_of(stored, parsed, channel, documents, set_apart) if documents else (),
     )
 
 

@@ -23,13 +23,13 @@ from engine.mapping import Program
 from engine.mapping import load as load_mapping
 from engine.mapping.code_tables.tables import Table
 from engine.mapping.conditions import EITHER, route_condition
-from engine.mapping.functions.controls import NUMBERS, listed
 from engine.mapping.hold_rules.rules import HoldRules, compile_holding
 from engine.mapping.outputs.documents import form_of, setting_problems
+from engine.mapping.shipped import READER_TABLES, READERS
 from engine.model.errors import ConfigError
 from engine.model.journal.records import Assembled
 from engine.model.link_events import SessionEnd
-from engine.model.message import FormatOptions, MapContext, Received
+from engine.model.message import FormatOptions, MapContext, Parsed, Received
 from engine.model.packing import UnpackingDestination
 from engine.model.ports import Dialogue, Format, Link, TeeLink
 from engine.model.process.clock import Clock
@@ -184,6 +184,23 @@ class Programs:
             self._made[key] = load_mapping(name, self._search, tables=tables)
         return self._made[key]
 
+    def reader(self, tables: Mapping[str, tuple[str | Sheet, ...]], parsed: Parsed) -> Program | None:
+        """What reads the facts of a message; None: nothing does. It is made when it is first asked for, and without
+        tables of the site that are none of its own.
+
+        Raises:
+            ConfigError: it is wrong.
+        """
+        name = READERS.get(parsed.format)
+        if name is None:
+            return None
+        own = {table: files for table, files in tables.items() if table in READER_TABLES[parsed.format]}
+        try:
+            made = self.get(name, own)
+        except ConfigError:
+            made = self.get(name, {})
+        return made if parsed.structure in made.structures else None
+
 
 def build_channel(
     site: Site,
@@ -248,6 +265,7 @@ def build_channel(
             takes=talk.takes,
             redundant=talk.redundant,
             has_other_numbers=_has_other_numbers(site, config, programs),
+            reader=partial(programs.reader, site.tables_of(config)),
         ),
         asking=talk.asking,
         answering=talk.answering,
@@ -348,7 +366,6 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
                     joins=config.report_list == "join",
                     of_site=config.results_of == "site",
                     form=None if program is None else form_of(program.target, program.columns, config.settings),
-                    controls=listed(config.settings, NUMBERS) if program is None else (),
                 )
             )
         except ConfigError as error:

@@ -9,19 +9,14 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.config.load import load_site
 from engine.features.alerts.service import Alerting
 from engine.model.message import Document
-from engine.model.process.clock import ManualClock
-from engine.model.routes import routed_by
 from engine.monitoring.snapshot.states import Level
-from engine.runtime.build import build_site
-from engine.succession.critical import is_critical, tells_critical
+from engine.succession.critical import tells_critical
 from tests.support.astm_peer import one_record_a_frame
 from tests.support.astm_peer import session as frames
 from tests.support.running import ASTM, RunningSite, astm_channel, channel, hl7_channel, running_site
 from tests.support.senders import AstmAnalyzer, lines, send_blocks
-from tests.support.sites import CHANNEL_YAML, make_site
 from tests.support.waiting import until
 
 CHANNELS = {"hl7": hl7_channel(), "astm": astm_channel()}
@@ -129,51 +124,15 @@ async def test_a_critical_value_that_is_held_stands_first_everywhere(
 )
 def test_flags_of_hl7_results(flags: str, critical: bool) -> None:
     body = f"MSH|^~\\&|L\rOBX|1|NM|K^^L||7.9|mmol/L||{flags}|||F\r".encode()
-    assert tells_critical(body) is critical
+    assert tells_critical(Document(body=body)) is critical
 
 
-@pytest.mark.parametrize(
-    ("order", "status", "specimen", "critical"),
-    [
-        ("", "F", "", True),
-        ("", "C", "SPM|1|S1||SER|||||||P", True),
-        ("", "X", "", True),  # a measurement that failed
-        ("", "D", "", False),
-        ("", "W", "", False),
-        ("^^^^^^Q", "F", "", False),
-        ("^^^^^^Q", "F", "SPM|1|S1||SER|||||||P", True),
-        ("", "F", "SPM|1|S1||SER|||||||Q", False),
-        ("", "F", "SPM|1|S1||SER|||||||L", False),
-    ],
-)
-def test_no_withdrawal_and_no_control_of_a_message_that_passes_through_rings(
-    order: str, status: str, specimen: str, critical: bool
-) -> None:
-    obr = f"OBR|1||S1|K|||20240301090000||||||||{order}"
-    body = f"MSH|^~\\&|L\rPID|1||7\r{obr}\rOBX|1|NM|K^^L||7.9|mmol/L||HH|||{status}\r{specimen}\r"
-    assert tells_critical(body.encode()) is critical
-    assert tells_critical(f"{body}PID|2||8\rOBR|1||S2|K\rOBX|1|NM|K^^L||7.9|mmol/L||LL|||F\r".encode())
-
-
-@pytest.mark.parametrize(
-    ("number", "listed", "critical"),
-    [("QC-1", ("X", "QC*"), False), ("QC-1", (), True), ("S1", ("QC*",), True), ("Background", (), False)],
-)
-def test_no_control_rings_that_its_number_tells(number: str, listed: tuple[str, ...], critical: bool) -> None:
-    body = f"MSH|^~\\&|L\rPID|1||7\rOBR|1||{number}|K\rOBX|1|NM|K^^L||7.9|mmol/L||HH|||F\r".encode()
-    assert tells_critical(body, listed) is critical
-    assert is_critical(Document(body=body), listed) is critical
-
-
-def test_the_patterns_of_a_channel_are_those_of_its_routes_without_a_mapping(tmp_path: Path) -> None:
-    """A mapping has taken out its controls, by the numbers of the message: its document may have others."""
-    text = CHANNEL_YAML + "settings: {control_numbers: [QC*, 77]}\n"
-    through = text.replace("haematology", "through").replace("    mapping: results\n", "")
-    site = load_site(make_site(tmp_path, channels={"haematology.yaml": text, "through.yaml": through}))
-    built = build_site(site, identity_key=bytes(32), clock=ManualClock()).channels
-    for name, controls in (("haematology", ()), ("through", ("QC*", "77"))):
-        (route,) = built[name].routes.routes
-        assert routed_by(route, Document(body=b"")).controls == controls
+@pytest.mark.parametrize(("status", "critical"), [("F", True), ("X", True), ("D", False), ("W", False)])
+def test_no_withdrawal_rings(status: str, critical: bool) -> None:
+    """X is a measurement that failed, too."""
+    body = f"MSH|^~\\&|L\rOBX|1|NM|K^^L||7.9|mmol/L||HH|||{status}\r"
+    assert tells_critical(Document(body=body.encode())) is critical
+    assert tells_critical(Document(body=f"{body}OBX|1|NM|K^^L||7.9|mmol/L||LL|||F\r".encode()))
 
 
 @pytest.mark.parametrize(
@@ -198,5 +157,5 @@ async def test_a_count_of_the_analyzer_is_no_number_of_a_control_in_what_a_mappi
 
 
 def test_what_cannot_be_read_tells_nothing() -> None:
-    assert not tells_critical(b"a,b\r\n1,HH\r\n")
-    assert not tells_critical(b'{"resourceType": "Patient"}')
+    for body in (b"a,b\r\n1,HH\r\n", b'{"resourceType": "Patient"}', b'{"flag": "HH"', b'{"resourceType": "HH"}'):
+        assert not tells_critical(Document(body=body))

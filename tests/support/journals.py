@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from engine.model.criticals import Spoken
 from engine.model.errors import StoreError
 from engine.model.journal.records import Routed
 from engine.model.link_events import Line
@@ -115,9 +116,16 @@ async def store(
     return [await journal.run(append.store_message, one, repeat_window_s=WINDOW_S) for one in made]
 
 
-async def queue(journal: Journal, *bodies: bytes, to: tuple[str, ...] = ("fhir",), claimed: bool = False) -> list[int]:
+async def queue(
+    journal: Journal,
+    *bodies: bytes,
+    to: tuple[str, ...] = ("fhir",),
+    claimed: bool = False,
+    spoken: tuple[Spoken, ...] = (),
+) -> list[int]:
     """Append and map messages whose documents are their bodies; the message ids."""
+    outcome: Outcome[Any] = Outcome("mapped", spoken=spoken)
     stored = await store(journal, *bodies)
     for one in stored:
-        await journal.run(record_outcome.record, one.id, Outcome("mapped"), [routed(one.payload, *to, claimed=claimed)])
+        await journal.run(record_outcome.record, one.id, outcome, [routed(one.payload, *to, claimed=claimed)])
     return [one.id for one in stored]

@@ -10,6 +10,8 @@ from engine.feature import Feature
 
 FEATURE = Feature(
     on_outcome="on_outcome:CriticalValues",
+    on_decided="rows.spoken:decided",
+    forgets="rows.spoken:forget",
     tables="rows:TABLES",
     keeps="rows.changes:keeps",
     on_prune="rows.changes:prune_critical",

@@ -136,6 +136,7 @@ WHAT: dict[str, PageText] = {
     "still": "Still there",
     "worse": "Worse",
     "escalated": "Not taken",
+    "no-more": "Critical no more",
     "end": "Over",
     "test": "A test",
 }

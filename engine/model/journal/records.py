@@ -47,7 +47,7 @@ SHARED = 32  # its message has, or had, more than this one
 AGAIN = 64  # of a replay: beside what the message was queued with
 JOINS = 128
 KNOWN_ORDER = 256
-CRITICAL = 512  # it is or was held, and contains a critical value (`engine.succession.critical`)
+CRITICAL = 512  # its message has a critical value (`engine.succession.critical`)
 ORDERED = 1024  # its message has results of tubes that may have orders (`engine.features.orders.rows.holding`)
 
 
@@ -91,7 +91,6 @@ class Routed:
         of_site: results of other channels for the same order and test are the same results.
         echo: it says again what was accepted before, and is not sent (`engine.features.results.rows.comparing`).
         form: of CSV and JSON, where the results are; None: they are not compared.
-        controls: patterns of numbers of controls, which a message that passes through unchanged may have.
     """
 
     document: "Document"
@@ -102,7 +101,6 @@ class Routed:
     of_site: bool = False
     echo: bool = False
     form: Form | None = None
-    controls: tuple[str, ...] = ()
 
 
 @value(kw_only=True)

@@ -29,6 +29,7 @@ class What(StrEnum):
     STILL = "still"
     WORSE = "worse"
     ESCALATED = "escalated"
+    NO_MORE = "no-more"
     END = "end"
     TEST = "test"
 
@@ -179,7 +180,7 @@ class Notification:
 
     Attributes:
         id: of the message; the same at each attempt.
-        state: start, still, worse, escalated, end or test.
+        state: start, still, worse, escalated, no-more, end or test.
         level: the worst of its lines: problem or attention.
         subject: one line.
         text: all of it, with lines.

@@ -29,6 +29,7 @@ from engine.mapping.outputs import orders as order_lines
 from engine.model.content.order_results import TubeResults
 from engine.model.content.result_times import ResultGroup
 from engine.model.content.search_keys import Number
+from engine.model.criticals import Spoken
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.journal.hashes import pack_reports, split_hashes, unpack_reports
 from engine.model.message import (
@@ -177,6 +178,7 @@ def outcome(
         found.tubes,
         order_lines.encode(list(found.ordered.lines)).decode() if found.ordered is not None else None,
         found.results,
+        [tuple(one) for one in found.spoken],
     )
     documents: list[Any] = []
     blobs = [orjson.dumps(noted)]
@@ -223,7 +225,7 @@ def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
     """``channel`` as it was when the message was handed over."""
     _, state, reason, detail, mapping, documents = frame.fields
     blobs = iter(frame.blobs)
-    issues, unmapped, reagents, controls, numbers, tubes, lines, results = orjson.loads(next(blobs))
+    issues, unmapped, reagents, controls, numbers, tubes, lines, results, spoken = orjson.loads(next(blobs))
     made = []
     for position, media_type, packed, entries, bearers, used in documents:
         body, conditional, reports, facts = next(blobs), next(blobs), next(blobs), next(blobs)
@@ -255,6 +257,7 @@ def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
         if lines is None or channel.takes is None
         else Ordered(lines=order_lines.decode(lines.encode()), settings=channel.takes),
         tuple(ResultGroup(**{**one, "codes": tuple(one["codes"]), "tests": tuple(one["tests"])}) for one in results),
+        tuple(Spoken(*one) for one in spoken),
     )
 
 

@@ -94,7 +94,7 @@ def record(
         step.hold()
     deliveries, waiting, places = queueing.put(
         batch, queueing.QueuedMessage(message_id, channel, received_us, message_type, token), now.routes, now.held,
-        revision=revision, manual=decision.again or now.late, known_order=now.known_order, ordered=bool(outcome.tubes),
+        revision=revision, manual=decision.again or now.late, known_order=now.known_order, outcome=outcome,
     )  # fmt: skip
     for step in steps:
         step.queued()

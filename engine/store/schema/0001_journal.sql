@@ -277,9 +277,26 @@ CREATE TABLE critical_value (
     channel    TEXT NOT NULL,
     seen_us    INTEGER NOT NULL,
     taken_us   INTEGER NOT NULL DEFAULT 0,   -- a person has taken it then
-    taken      INTEGER NOT NULL DEFAULT 0    -- journal.id of the act; 0 with taken_us: alerts of them were switched off
+    taken      INTEGER NOT NULL DEFAULT 0,   -- journal.id of the act; 0 with taken_us: alerts of them were switched off
+    over_us    INTEGER NOT NULL DEFAULT 0,   -- it is so no more since then
+    over_by    INTEGER NOT NULL DEFAULT 0    -- the message that says so; 0 with over_us: a person has rejected it
 );
 CREATE INDEX critical_value_open ON critical_value (message_id) WHERE taken_us = 0;
+
+-- Their results, as keyed hashes (`engine.model.criticals`): what a later message says of them.
+CREATE TABLE critical_result (
+    id         INTEGER PRIMARY KEY,
+    message_id INTEGER NOT NULL,
+    key        TEXT NOT NULL,
+    person     TEXT NOT NULL,
+    said       TEXT NOT NULL,
+    measured   TEXT NOT NULL,
+    state      TEXT NOT NULL,
+    noted_us   INTEGER NOT NULL,
+    over_us    INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX critical_result_key ON critical_result (key) WHERE over_us = 0;
+CREATE INDEX critical_result_message ON critical_result (message_id);
 
 -- The numbers in a lane are looked for among open deliveries only, which have indexes of their own: an index over all
 -- of them would be one more page of the log for each delivery.

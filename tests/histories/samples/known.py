@@ -9,9 +9,7 @@ FAULTS = {
     6: "a document whose results are all withdrawn is not withdrawn",
     7: "growth stays beside no growth",
     8: "of a tube in conflict, the result names an order of one of both",
-    9: "who was told of a critical value has no word when it is so no more",
     10: "a result of a clock that is wrong by a year goes out with its time, unsaid",
-    11: "lists and raw copies of ASTM have no alerts of critical values",
 }
 
 KNOWN: tuple[tuple[int, int, str], ...] = (  # seed, fault, questions
@@ -24,12 +22,11 @@ KNOWN: tuple[tuple[int, int, str], ...] = (  # seed, fault, questions
     (20, 6, "a"),
     (10, 7, "ac"), (11, 7, "ac"), (14, 7, "ac"), (18, 7, "ac"), (22, 7, "ac"), (176, 7, "ac"),
     (8, 8, "d"), (15, 8, "d"), (401, 8, "d"),
-    (7, 9, "e"), (9, 9, "e"), (13, 9, "e"), (38, 9, "e"), (54, 9, "e"),
     (61, 10, "ac"), (78, 10, "a"), (97, 10, "ac"), (179, 10, "ac"), (381, 10, "ac"), (619, 10, "a"),
-    (126, 11, "e"), (317, 11, "e"), (601, 11, "e"),
 )  # fmt: skip
 
-PLAYED = tuple(sorted({*range(32), *(seed for seed, _, _ in KNOWN)}))
+MENDED = (38, 54, 126, 317, 601)  # of critical values
+PLAYED = tuple(sorted({*range(32), *MENDED, *(seed for seed, _, _ in KNOWN)}))
 """With histories that break nothing."""
 
 

@@ -110,7 +110,8 @@ def _json(text: str) -> Iterator[Held]:
             for row in order["results"]:
                 yield Held(
                     patient=person.get("id", ""), numbers=numbers, code=row["test"],
-                    value=str(row.get("text", row.get("value", ""))), status=row["status"], at=stamp(row["measured"]),
+                    value=str(row.get("text", row.get("value", ""))), status=row["status"],
+                    at=stamp(row.get("measured", "")),
                 )  # fmt: skip
 
 

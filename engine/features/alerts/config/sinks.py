@@ -158,8 +158,8 @@ chat:
 
     body: Annotated[values.Text, StringConstraints(max_length=4000)]
     """The text of each request, with names in braces: `{text}` (all lines), `{subject}` (one line), `{state}`
-    (`start`, `still`, `worse`, `escalated`, `end`, `test`), `{level}` (`problem`, `attention`), `{site}`, `{key}`,
-    `{count}`, `{id}` (the same at each attempt). Other braces stay."""
+    (`start`, `still`, `worse`, `escalated`, `no-more`, `end`, `test`), `{level}` (`problem`, `attention`), `{site}`,
+    `{key}`, `{count}`, `{id}` (the same at each attempt). Other braces stay."""
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:

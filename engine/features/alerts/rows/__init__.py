@@ -16,6 +16,11 @@ TABLES = (
     ),
     Table(
         name="critical_value",
-        copied="SELECT * FROM main.critical_value WHERE seen_us >= :since OR taken_us >= :since",
+        copied="SELECT * FROM main.critical_value WHERE seen_us >= :since OR taken_us >= :since OR over_us >= :since",
+    ),
+    Table(
+        name="critical_result",
+        copied="SELECT * FROM main.critical_result WHERE noted_us >= :since OR over_us >= :since",
+        pruned="message_id",
     ),
 )

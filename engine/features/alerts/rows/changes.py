@@ -330,12 +330,14 @@ def unsilence(batch: Batch, number: int, actor: str) -> int:
 # -- critical values -------------------------------------------------------------------------------------------------
 
 
-def note_critical(batch: Batch, message_id: int, channel: str) -> None:
-    """A message has a critical value; once for each message, however often it is processed."""
-    batch.execute(
+def note_critical(batch: Batch, message_id: int, channel: str) -> bool:
+    """A message has a critical value; once for each message, however often it is processed: whether it is the first
+    time."""
+    noted = batch.execute(
         "INSERT OR IGNORE INTO critical_value (message_id, channel, seen_us) VALUES (?, ?, ?)",
         (message_id, channel, batch.now_us),
     )
+    return noted.rowcount == 1
 
 
 def critical_untaken(execute: Execute, message_id: int) -> bool:

@@ -7,7 +7,7 @@ from engine.features.alerts.rows import changes
 from engine.features.todo.rows import mark_of
 from engine.model.site.alerts import MOST_CRITICAL, Alert, Line, Silence
 from engine.model.site.todo import Mark
-from engine.model.texts.phrases import Phrase
+from engine.model.texts.phrases import Phrase, Span
 from engine.store.queries.listing import NO_LIMIT
 from engine.store.queries.reader import Reader
 
@@ -42,15 +42,28 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class CriticalValue:
-    """A message with a critical value that no person has taken."""
+    """A message with a critical value that no person has taken.
+
+    Attributes:
+        over_us: since when it is so no more; 0: it is.
+        over_by: the message that says so; 0: a person does.
+    """
 
     message: int
     channel: str
     seen_us: int
+    over_us: int = 0
+    over_by: int = 0
 
     @property
     def phrase(self) -> Phrase:
-        return Phrase("{name}: message {n} has a critical value", {"name": self.channel, "n": self.message})
+        named: dict[str, str | int | Span | Phrase] = {"name": self.channel, "n": self.message}
+        if self.over_by:
+            named["other"] = self.over_by
+            return Phrase("{name}: message {n} is critical no more: message {other} says another", named)
+        if self.over_us:
+            return Phrase("{name}: message {n} is critical no more: a person has rejected it", named)
+        return Phrase("{name}: message {n} has a critical value", named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +168,8 @@ def unsent_since(reader: Reader, quiet: Sequence[str]) -> dict[str, int]:
 def critical_values(reader: Reader) -> list[CriticalValue]:
     """Those that no person has taken, the oldest first; of more than `MOST_CRITICAL` the newest."""
     rows = reader.rows(
-        "SELECT message_id, channel, seen_us FROM critical_value WHERE taken_us = 0 ORDER BY message_id DESC LIMIT ?",
+        "SELECT message_id, channel, seen_us, over_us, over_by FROM critical_value WHERE taken_us = 0"
+        " ORDER BY message_id DESC LIMIT ?",
         (MOST_CRITICAL,),
     )
     return [CriticalValue(*row) for row in reversed(rows)]

@@ -15,7 +15,7 @@ What flickers faster than its rule's `keep_s` stays open: two messages. What sta
 unsteady, and ends after an hour of calm.
 
 What gets worse is sent again: it is a problem now, or a count has doubled. The level of an alert is the worst one that
-was sent of it.
+was sent of it. So is a critical value that is one no more, to those who were told; a person takes it all the same.
 
 A parent that is open mutes its children: none of them begins, and none ends, until the parent has ended; then each has
 its time anew. An urgent alert is never muted and never silenced, and has no times to wait: it begins and ends at once.
@@ -124,6 +124,7 @@ class _Look:
         self._muted = muted
         self._silenced = silenced
         self._urgent = urgent
+        self._is_another = False
         self.lines: list[Line] = []
 
     def carry(self, before: Alert | None, cause: Cause | None) -> Alert | None:
@@ -136,6 +137,7 @@ class _Look:
             starts = alert.starts if alert is not None else ()
             alert = Alert(key=cause.key, rule=cause.rule, level="", since_us=self._now_us, starts=starts)
         was = Level(alert.level) if alert.sent_us else cause.level
+        self._is_another = bool(alert.sent_us) and rule.urgent and cause.phrase.say() != alert.phrase.say()
         alert = replace(
             alert,
             rule=cause.rule,
@@ -186,6 +188,8 @@ class _Look:
             alert = self._say(replace(alert, sent_us=now_us, sent_to=to), What.START, to)
         elif to and not alert.taken_us and not self._known(alert.sent_to):  # its sinks are configured no more
             alert = self._say(replace(alert, sent_to=to), What.START, to)
+        elif self._is_another:
+            alert = self._say(alert, What.NO_MORE, alert.sent_to)
         elif Level(alert.level).rank < was.rank:  # of what a person has taken, too: it was another thing then
             alert = self._say(alert, What.WORSE, alert.sent_to)
         elif not alert.taken_us:

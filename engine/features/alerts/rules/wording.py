@@ -27,6 +27,7 @@ _ONE: dict[What, PageText] = {
     What.STILL: "Still, for {age}: {what}",
     What.WORSE: "Worse, for {age}: {what}",
     What.ESCALATED: "Not taken for {age}: {what}",
+    What.NO_MORE: "{what}",
     What.END: "Over, after {age}: {what}",
     What.TEST: "{what}",
 }

@@ -20,7 +20,7 @@ from engine.features.results.rows import delta_history, number_bearers, report_o
 from engine.features.results.rows.superseding import in_words, overtaken, overtaken_by
 from engine.model.content.results import results_of
 from engine.model.errors import IntegrityError, StoreError, UnreadableResultsError
-from engine.model.journal.records import CRITICAL, REMEMBER, HoldReason, Routed
+from engine.model.journal.records import REMEMBER, HoldReason, Routed
 from engine.model.texts.reasons import ReasonCode
 from engine.store.core.notes import read_note
 from engine.store.core.rows import body_of
@@ -30,7 +30,6 @@ from engine.store.operations import audit
 from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.store.operations.outbox import decisions
 from engine.store.operations.outbox.moving import tell
-from engine.succession.critical import tells_critical
 
 TAKEN_BACK = "withdrawn by its sender"  # how the detail of a delivery begins that was held, and is closed for that
 
@@ -159,16 +158,7 @@ def close_overtaken(batch: Batch, delivery_id: int, *, whole: bool) -> int:
     detail = in_words(overtaken_by(batch, delivery_id))
     if whole:
         return decisions.supersede(batch, [delivery_id], detail)
-    held = decisions.hold(batch, [delivery_id], ReasonCode.OVERTAKEN, detail)
-    with suppress(IntegrityError, ValueError):  # damage, which delivery would have found
-        _note_critical(batch, delivery_id)
-    return held
-
-
-def _note_critical(batch: Batch, delivery_id: int) -> None:
-    (document_id,) = batch.execute("SELECT document_id FROM delivery WHERE id = ?", (delivery_id,)).fetchone()
-    if tells_critical(body_of(batch, document_id)):
-        batch.execute("UPDATE delivery SET flags = flags | ? WHERE id = ?", (CRITICAL, delivery_id))
+    return decisions.hold(batch, [delivery_id], ReasonCode.OVERTAKEN, detail)
 
 
 def _keep_overtaken(batch: Batch, delivery_id: int, channel: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from engine.feature import Hook
 from engine.model.errors import StoreError
-from engine.model.journal.records import ORDERED
+from engine.model.journal.records import CRITICAL, ORDERED
 from engine.model.texts.reasons import ReasonCode
 from engine.store.core.notes import note_of
 from engine.store.core.writing.batch import Batch, LaneTally
@@ -61,7 +61,7 @@ def move(
     if lane.held_by == delivery_id and old == "dead":
         lane.held_by = 0  # a person has decided about the delivery that held the lane
     by_person = (old == "held" and state != "superseded") or old in _UNDONE or state in _UNDONE
-    if by_person and flags & ORDERED:
+    if by_person and flags & (ORDERED | CRITICAL):
         decided(batch, message_id)
     return MovedDelivery(lane, old, message_id, flags)
 

@@ -21,6 +21,7 @@ from engine.features.alerts.rows import changes as alerts
 from engine.features.alerts.rows import reading as rows
 from engine.features.alerts.service import REFUSALS, Alerting
 from engine.features.todo.service import TodoList
+from engine.model.criticals import Spoken
 from engine.model.errors import RefusedError, StoreError
 from engine.model.process.clock import ManualClock
 from engine.model.site.alerts import Line, What
@@ -212,7 +213,7 @@ async def test_a_refused_address_is_named_where_the_others_have_the_mail(tmp_pat
         sinks = {"mail": mail_sink(mails, to=["a@x.example", "b@x.example"])}
         async with house(tmp_path, {"sinks": sinks, **QUICK}) as home:
             mails.answers = {"RCPT": ["550 Asha Rao", "", "250 ok", "450 Asha Rao"]}
-            (message,) = await queue(home.journal, CRITICAL_BODY)
+            (message,) = await queue(home.journal, CRITICAL_BODY, spoken=(Spoken(),))
             await home.look(AWAY)
             await home.look(AWAY, seconds=1)
             sent = {one.line.key: (one.is_sent, one.refused) for one in rows.sent(home.journal)}
@@ -272,7 +273,7 @@ async def test_a_critical_value_is_told_at_once_and_the_record_says_to_whom_and_
         sinks = {"mail": mail_sink(mails), "chat": chat_sink(chat, quiet=window)}
         async with house(tmp_path, {"sinks": sinks, **QUICK, "group": "30s"}, night) as home:
             await home.look(AWAY)
-            (message,) = await queue(home.journal, CRITICAL_BODY)
+            (message,) = await queue(home.journal, CRITICAL_BODY, spoken=(Spoken(),))
             await home.look(AWAY, seconds=1)
             sent = f"Test Lab: chem: message {message} has a critical value"
             assert texts(chat) == [sent]
@@ -296,9 +297,39 @@ async def test_a_critical_value_is_told_at_once_and_the_record_says_to_whom_and_
     assert b"7.9" not in sent
 
 
+async def test_who_was_told_of_a_critical_value_is_told_when_it_is_so_no_more(tmp_path: Path) -> None:
+    """Under its key, to the same sinks, once; a person takes it all the same. What was taken begins anew."""
+    told = Spoken(key="K of F1", said="7.9", at="8:00", state="final")
+    async with scripted(TAKEN) as chat, house(tmp_path, {"sinks": {"chat": chat_sink(chat)}, **QUICK}) as home:
+        first, second = [
+            *await queue(home.journal, b"1", spoken=(told,)),
+            *await queue(home.journal, b"2", spoken=(told._replace(key="K of F2"),)),
+        ]
+        await home.look()
+        await home.alerting.acknowledge(f"critical/{second}", "asha", "phoned the ward")
+        await home.look(seconds=60)
+        normal = told._replace(said="4.1", state="corrected", critical=False)
+        (third,) = await queue(home.journal, b"3", spoken=(normal, normal._replace(key="K of F2")))
+        for _ in range(2):
+            await home.look(seconds=60)
+        lines = {number: [] for number in (first, second)}
+        for one in reversed(rows.sent(home.journal)):
+            lines[int(one.line.key.partition("/")[2])].append((one.line.what.value, one.line.phrase.say()))
+        critical = "chem: message {} has a critical value"
+        over = f"chem: message {{}} is critical no more: message {third} says another"
+        assert lines == {
+            first: [("start", critical.format(first)), ("no-more", over.format(first))],
+            second: [(one, critical.format(second)) for one in ("start", "end")] + [("start", over.format(second))],
+        }
+        assert len(texts(chat)) == 5
+        await home.alerting.acknowledge(f"critical/{first}", "asha", "")
+        await home.look(seconds=60)
+        assert [one.message for one in rows.critical_values(home.journal)] == [second]
+
+
 async def test_a_message_that_is_processed_again_rings_no_second_time(tmp_path: Path) -> None:
     async with scripted(TAKEN) as chat, house(tmp_path, {"sinks": {"chat": chat_sink(chat)}, **QUICK}) as home:
-        (message,) = await queue(home.journal, CRITICAL_BODY)
+        (message,) = await queue(home.journal, CRITICAL_BODY, spoken=(Spoken(),))
         await home.look()
         await home.alerting.acknowledge(f"critical/{message}", "asha", "")
 
@@ -454,7 +485,7 @@ async def test_a_silence_has_an_owner_a_reason_and_an_end(tmp_path: Path) -> Non
 
 async def test_without_alerts_only_critical_values_stay_open(tmp_path: Path) -> None:
     async with scripted(TAKEN) as chat, house(tmp_path, {"sinks": {"chat": chat_sink(chat)}, **QUICK}) as home:
-        (message,) = await queue(home.journal, CRITICAL_BODY)
+        (message,) = await queue(home.journal, CRITICAL_BODY, spoken=(Spoken(),))
         await home.look(AWAY)
         await home.journal.run(alerts.forget)
         assert not rows.anything_kept(home.journal)

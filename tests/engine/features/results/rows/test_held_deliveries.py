@@ -24,6 +24,7 @@ from engine.features.results.rows.delta_history import DeltaHistory
 from engine.features.results.rows.succession import earlier_value
 from engine.features.rework.acts.verbs import replay_documents, retry_letters
 from engine.model.content.results import MEMORY_US, EarlierResults, Result, results_of
+from engine.model.criticals import Spoken
 from engine.model.errors import StoreError
 from engine.model.journal.journal_views import Filter
 from engine.model.journal.records import Decision, HoldReason, Routed
@@ -492,32 +493,18 @@ async def test_what_was_refused_before_is_not_why_it_is_held_or_closed_now(tmp_p
 # -- critical values -------------------------------------------------------------------------------------------------
 
 
-def critical(*names: str) -> bytes:
-    """As `body`, with the flag of a critical value."""
-    flag = b'"interpretation":[{"coding":[{"code":"HH"}]}],"valueQuantity"'
-    return body(*names).replace(b'"valueQuantity"', flag)
+CRITICAL: Outcome[Any] = Outcome("mapped", spoken=(Spoken(),))
 
 
-async def test_what_is_repeated_or_withdrawn_rings_no_alert(tmp_path: Path) -> None:
-    """Neither sent, nor held."""
+async def test_what_is_repeated_rings_no_alert(tmp_path: Path) -> None:
     journal = await started(tmp_path)
     journal.upkeep.notes_critical = True
     try:
-        withdrawn = critical("a").replace(b'"final"', b'"entered-in-error"')
-        told = [
-            routed(critical("a"), held=False, reports=REPORT),
-            routed(critical("a"), held=False, reports=REPORT),
-            routed(withdrawn, held=True, reports=REPORT),
-            routed(withdrawn.replace(b"entered-in-error", b"cancelled"), held=True),
-        ]
-        await store(journal, b"1", b"2", b"3", b"4")
-        states = [
-            (await journal.run(record_outcome.record, n, Outcome("mapped"), [one])).reason
-            for n, one in enumerate(told, 1)
-        ]
-        assert states == [None, ReasonCode.ECHO, None, None]
+        one = routed(body("a"), held=False, reports=REPORT)
+        await store(journal, b"1", b"2")
+        states = [(await journal.run(record_outcome.record, n, CRITICAL, [one])).reason for n in (1, 2)]
+        assert states == [None, ReasonCode.ECHO]
         assert [one.message for one in critical_values(journal)] == [1]
-        assert [one.critical for one in held_deliveries(journal)] == [False, False]
     finally:
         await journal.stop()
 
@@ -527,10 +514,8 @@ async def test_a_held_critical_value_is_noted_whenever_it_is_held(tmp_path: Path
     journal = await started(tmp_path)
     try:
         await store(journal, b"1", b"2", b"3", b"4")
-        await journal.run(record_outcome.record, 1, Outcome("mapped"), [routed(critical("a"), held=True)])
-        await journal.run(
-            record_outcome.record, 2, Outcome("mapped"), [routed(critical("b", "c"), held=False, reports=REPORT)]
-        )
+        await journal.run(record_outcome.record, 1, CRITICAL, [routed(body("a"), held=True)])
+        await journal.run(record_outcome.record, 2, CRITICAL, [routed(body("b", "c"), held=False, reports=REPORT)])
         await journal.run(
             record_outcome.record, 3, Outcome("mapped"), [routed(later(body("b")), held=False, reports=REPORT)]
         )

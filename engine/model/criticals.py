@@ -1,0 +1,22 @@
+"""A result as critical values know it: which one it is, and what it says, in hashes under the site's key."""
+
+from typing import NamedTuple
+
+
+class Spoken(NamedTuple):
+    """What a message says of one result.
+
+    Attributes:
+        key: of its order and its test; empty: it names no order, so it is compared with no other.
+        person: of the patient's number; empty: none is named.
+        said: of its value, its flags and its time. at: of its time alone.
+        state: of FHIR.
+        critical: it has the flag of a critical value, and stands.
+    """
+
+    key: str = ""
+    person: str = ""
+    said: str = ""
+    at: str = ""
+    state: str = ""
+    critical: bool = True
