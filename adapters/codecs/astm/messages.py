@@ -20,13 +20,15 @@ from dataclasses import dataclass
 _PUNCTUATION = rb"[!-/:-@\\[-`{-~]"
 _HEADER = re.compile(rb"[Hh](" + _PUNCTUATION + rb")" + _PUNCTUATION)
 _HEADER_RECORD = re.compile(rb"(?:\A|[\r\n])[\0\t ]*(?=[Hh]" + _PUNCTUATION + _PUNCTUATION + rb")")
-_NUMBERED = re.compile(rb"[A-Za-z](" + _PUNCTUATION + rb")[0-9]+(?:\1|[\r\n]|\Z)")
+_NUMBERED = re.compile(rb"[A-Za-z](" + _PUNCTUATION + rb") *[0-9]+ *(?:\1|[\r\n]|\Z)")
 _UNNUMBERED = re.compile(rb"[HPOQRCMSLhpoqrcmsl](" + _PUNCTUATION + rb") *(?:\1|[\r\n]|\Z)")
 _PATIENT_OR_ORDER = re.compile(rb"[POpo](" + _PUNCTUATION + rb") *(?:\1|[\r\n]|\Z)")
+_RESULT = re.compile(rb"[Rr](" + _PUNCTUATION + rb") *\1" + _PUNCTUATION)  # without a number: `R||^^^GLU`
 _LETTER = re.compile(rb"[A-Za-z]\Z")
 _RECORD_END = re.compile(rb"[\r\n]")
 _RECORD = re.compile(rb"[^\r\n]+")
 _BLANKS = b"\0\n\r\t "
+_PADDING = b"\0\t "
 _INNER = frozenset(b"ABCDEFGIJKMNOPQRSTUVWXYZ")  # what records between H and L begin with
 _HEAD_BYTES = 64  # of a record: enough to recognise H and L
 
@@ -58,11 +60,14 @@ def begins_with_record(text: bytes) -> bool:
 def may_be_joined(end: bytes, text: bytes) -> bool:
     """Whether the frame ``text`` begins like a record, and the one before, which ended in ETX, has no line end.
 
-    ``end``: of the one before, its last byte at least. Some senders cut a record with ETX, so a letter alone says
-    nothing: it may be a flag.
+    ``end``: of the one before, all of it or more than `_HEAD_BYTES`. A line end has its effect on either side of the
+    ETX. Some senders cut a record with ETX, so a letter alone says nothing: it may be a flag.
     """
-    text = text.lstrip(_BLANKS)
-    begins = _NUMBERED.match(text) or _PATIENT_OR_ORDER.match(text) or begins_with_header(text)
+    text = text.lstrip(_PADDING)
+    if text[:1] in (b"\r", b"\n"):
+        return False
+    begins = _NUMBERED.match(text) or _PATIENT_OR_ORDER.match(text) or _RESULT.match(text) or begins_with_header(text)
+    end = end[-_HEAD_BYTES:].rstrip(_PADDING) or end[:-_HEAD_BYTES]
     return end[-1:] not in (b"", b"\r", b"\n") and bool(begins)
 
 
@@ -154,7 +159,8 @@ class MessageAssembler:
         Joined with the record before it, or cut from it, it would give a record that was never sent.
         """
         if not self._etx_ends_record:
-            joined = behind_etx and self._record_at < len(self._open) and may_be_joined(bytes(self._open[-1:]), text)
+            end = bytes(self._open[-_HEAD_BYTES - 1 :])
+            joined = behind_etx and self._record_at < len(self._open) and may_be_joined(end, text)
             return "a record begins behind ETX, and the one before has no CR" if joined else ""
         text = text.lstrip(b"\0\t ")
         if not self._open or not text or text[:1] in b"\r\n":

@@ -7,6 +7,7 @@ and after `STRIKES` of them it is dead (`MAPPING_FAULT`) and the rest goes on.
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,7 +48,8 @@ class RemoteProcessor:
     burst = 64
 
     def __init__(self, send: Callable[[list[bytes]], None], *, one_by_one: bool = False) -> None:
-        """``one_by_one``: the worker gets a message once it has answered the one before, so that it holds one."""
+        """``one_by_one``: the worker gets a message once it has answered the one before, so that it holds one. Where
+        there is no worker, all else of this process gets as much time after each as it took."""
         self._send = send
         self._one_by_one = one_by_one
         self._asked: deque[_PendingMessage] = deque()
@@ -57,6 +59,7 @@ class RemoteProcessor:
         self._here = False
         self._careful_to = 0  # up to this number, messages are sent one at a time
         self._turn_due = False
+        self._rest_s = 0.0  # before the next turn of `_process_here`
 
     @property
     def _is_careful(self) -> bool:
@@ -163,12 +166,19 @@ class RemoteProcessor:
     def _process_here_soon(self) -> None:
         if not self._turn_due and self._asked:
             self._turn_due = True
-            asyncio.get_running_loop().call_soon(self._process_here)
+            loop = asyncio.get_running_loop()
+            if self._one_by_one:
+                loop.call_later(self._rest_s, self._process_here)
+            else:
+                loop.call_soon(self._process_here)
 
     def _process_here(self) -> None:
         self._turn_due = False
-        for _ in range(HERE_AT_ONCE):
+        began = time.monotonic()
+        for _ in range(1 if self._one_by_one else HERE_AT_ONCE):
             if not self._asked or not self._here:
                 return
             self._answer(process(self._asked[0].stored, self._asked[0].channel))
+        if self._one_by_one:
+            self._rest_s = time.monotonic() - began
         self._process_here_soon()

@@ -1276,7 +1276,10 @@ def test_frames_taken_under_another_setting_give_no_record_that_was_never_sent(f
     assert SYSMEX[4] in found.incomplete
 
 
-@pytest.mark.parametrize("begins", [b"P|2\r", b"P|2||Z\r", b" P||\r", b"O|2|S2\r", b"R|2|^^^NA\r", H])
+@pytest.mark.parametrize(
+    "begins",
+    [b"P|2\r", b"P|2||Z\r", b" P||\r", b"P| 2||Z\r", b"O|2|S2\r", b"R|2|^^^NA\r", b"R|02 |^^^NA\r", b"R||^^^NA\r", H],
+)
 def test_a_record_is_not_joined_with_one_that_lacks_its_cr(begins: bytes) -> None:
     """Joined, the results behind another patient's record would be the first one's."""
     frames = [wire_frame(1, H), wire_frame(2, P), wire_frame(3, R[:-1]), wire_frame(4, begins)]
@@ -1291,6 +1294,27 @@ def test_a_record_is_not_joined_with_one_that_lacks_its_cr(begins: bytes) -> Non
     for sent in (ENQ, *frames, *rest, EOT):
         lost.send(sent)
     assert lost.messages == next_one
+
+
+@pytest.mark.parametrize(
+    ("end", "begin"), [(b"", b"\r"), (b"", b"\n"), (b"", b"\0\r"), (b"\r\0", b""), (b"\r ", b""), (b"\n\0", b"")]
+)
+def test_a_line_end_ends_its_record_on_either_side_of_the_etx(end: bytes, begin: bytes) -> None:
+    records = [H, P, O, R, L]
+    frames = [wire_frame(1, H[:-1] + end)]
+    frames += [wire_frame(number, begin + record[:-1] + end) for number, record in enumerate(records[1:], 2)]
+    peer = line()
+    assert [peer.send(sent) for sent in (ENQ, *frames, EOT)] == [ACK] * 6 + [b""]
+    assert (len(peer.messages), peer.incomplete, peer.faults) == (1, [], [])
+    assert [one.strip(b"\0 ") for one in peer.messages[0].splitlines() if one.strip(b"\0 ")] == [
+        one[:-1] for one in records
+    ]
+
+
+@pytest.mark.parametrize("blanks", [1, 64, 65, 200])
+def test_blanks_are_no_line_end(blanks: int) -> None:
+    frames = [wire_frame(1, H + P + O + R[:-1] + b" " * blanks), wire_frame(2, b"R|2|^^^NA\r")]
+    assert [line_.send(sent) for line_ in [line()] for sent in (ENQ, *frames)] == [ACK, ACK, NAK]
 
 
 def test_a_record_that_its_sender_cuts_with_etx_is_joined() -> None:

@@ -203,6 +203,21 @@ async def test_where_no_worker_can_be_had_this_process_judges_in_the_same_order(
     assert worker.asked == []
 
 
+async def test_where_no_worker_for_large_messages_can_be_had_all_else_gets_as_much_time_as_they_take() -> None:
+    """Mapped one after the other they would hold back every acknowledgement until the last."""
+    worker = Worker(one_by_one=True)
+    large = MESSAGE + b"OBX|2|NM|A||1\r" * 2000
+    for message_id in range(6):
+        worker.ask(message_id, large)
+    turns: list[int] = []  # messages answered until then, at each turn that others get
+    worker.processor.process_here()
+    while len(worker.answered) < 6:
+        turns.append(len(worker.answered))
+        await asyncio.sleep(0)
+    assert set(turns) == set(range(6)), "each has some of its own"
+    assert [message_id for message_id, _ in worker.answered] == list(range(6))
+
+
 async def test_a_worker_that_is_back_takes_over_where_this_process_stopped() -> None:
     worker = Worker()
     for message_id in range(20):
