@@ -8,14 +8,15 @@ class Spoken(NamedTuple):
 
     Attributes:
         key: of its order and its test; empty: it names no order, so it is compared with no other.
-        person: of the patient's number; empty: none is named.
-        said: of its value, its flags and its time. at: of its time alone.
+        person: of the patient's number; empty: none is named. lasting: that is one person's for good.
+        said: of its value, its flags and its time. at: of its time alone; empty: it has none.
         state: of FHIR.
-        critical: it has the flag of a critical value, and stands.
+        critical: it has the flag of a critical value, and is not withdrawn.
     """
 
     key: str = ""
     person: str = ""
+    lasting: bool = False
     said: str = ""
     at: str = ""
     state: str = ""

@@ -32,7 +32,7 @@ def spoken_of(
     """The results of a message, where one is critical or takes something back.
 
     Args:
-        documents: that are made of it, with their routes; they tell it where no reader takes the message.
+        documents: that are made of it, with their routes; they show it where no reader takes the message.
         controls: positions of the results that a mapping's filter took as a control's.
     """
     if channel.reader is not None and parsed.segments and not _is_asked(parsed):
@@ -91,8 +91,9 @@ def _spoken(person: Person, order: Order, result: Result, key: bytes) -> Spoken:
     return Spoken(
         key=_hashed(key, number, tube, measure.test, measure.sub) if number else "",
         person=_hashed(key, person.number) if person.number else "",
+        lasting=person.lasting,
         said=_hashed(key, value.sent, measure.unit, *(measure.flags or ()), result.stated),
-        at=_hashed(key, result.stated),
+        at=_hashed(key, result.stated) if result.stated else "",
         state=measure.state or "",
         critical=is_critical(result),
     )

@@ -4,7 +4,7 @@ The sender's flag decides: HL7 table 0078 (FHIR R4, ObservationInterpretation) `
 judged here. It is read from the facts of a message, whatever goes out of it. A result that is withdrawn is none, nor
 is that of a control, a calibrator, a blank or a pool, an answer at order entry, or what the code table leaves out.
 
-A message that no reader takes (JSON; of HL7 v2 all but results) tells it by the documents that are made of it.
+A message that no reader takes (JSON; of HL7 v2 all but results) shows it by the documents that are made of it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ _WITHDRAWN = (b"D", b"W")
 
 
 def is_critical(result: Result) -> bool:
-    """Whether it has such a flag, and stands."""
+    """Whether it has such a flag, and is not withdrawn."""
     measure = result.measure
     return not (
         CRITICAL.isdisjoint(measure.meant or ()) or measure.state in WITHDRAWN or result.kind in (ANSWER, LEFT_OUT)

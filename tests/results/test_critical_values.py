@@ -126,6 +126,11 @@ async def test_two_routes_and_what_is_sent_again_ring_once(tmp_path: Path) -> No
             await send(site, source, message.replace(b"M7|P", b"M8|P").replace(b"|7||AN", b"|8||AN"))
             await send(site, source, message.replace(b"7.9|", b"8.9|"))
             assert rung(site) == [True, False, True], source
+            untimed = message.replace(b"20240301091500", b"").replace(b"20240301090000", b"").replace(b"S1", b"S2")
+            for number in (b"4", b"5"):  # the analyzer may count anew: they may be of two tubes
+                again = untimed.replace(b"M7|P", b"M%b|P" % number).replace(b"|7||AN", b"|%b||AN" % number)
+                await send(site, source, again.replace(b"09070", b"09%b0" % (number * 2)))
+            assert rung(site)[3:] == [True, True], source
 
 
 @pytest.mark.parametrize(("source", "output"), [(one, output) for one, output in MAPPINGS if output != "abdm"])

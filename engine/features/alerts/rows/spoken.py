@@ -1,8 +1,10 @@
-"""Which results were told as critical, so that an echo rings no second time, and who was told hears when it is not so.
+"""Which results were notified as critical: an echo of one rings no second time, and those who were notified of one are
+notified when it is so no more.
 
 A later message ends one where it says another thing of the same order, specimen and test, and says so itself (a
 correction, a withdrawal), or was measured at the same time, or the critical value was not finished. What waits for a
-person ends none, and two patients are never one. A person who rejects all of a message ends its values, too.
+person ends none, and two patients are never one; where a number may be a counter's, another day is another one. A
+person who rejects all of a message ends its values, too.
 """
 
 from collections.abc import Sequence
@@ -13,15 +15,15 @@ from engine.store.core.writing.batch import Batch
 from engine.store.operations.emptying import ErasedMessage
 from engine.succession.steps import CANCELLED, CHANGES, UNFINISHED
 
-NAMELESS_US = 36 * 3_600_000_000  # for so long a number alone says whose a result is
+COUNTER_US = 36 * 3_600_000_000  # for so long a number that may be a counter's is of one
 
 
 def note(batch: Batch, message_id: int, channel: str, spoken: Sequence[Spoken], *, is_held: bool) -> None:
     """A message goes out, or all of it waits for a person."""
     new = []
     for one in spoken:
-        known = _standing(batch, message_id, one)
-        if one.critical and not any(said == one.said for _, _, said, _, _ in known):
+        known = _standing(batch, message_id, channel, one)
+        if one.critical and not (one.at and any(row[2] == one.said for row in known)):
             new.append(one)
         over = [row for row in known if row[2] != one.said or not one.critical]
         if not is_held:
@@ -34,19 +36,21 @@ def note(batch: Batch, message_id: int, channel: str, spoken: Sequence[Spoken], 
         )
 
 
-def _standing(batch: Batch, message_id: int, one: Spoken) -> list[tuple[int, int, str, str, str]]:
-    """Of the same result, what older messages told: row, message, said, measured, state."""
+def _standing(batch: Batch, message_id: int, channel: str, one: Spoken) -> list[tuple[int, int, str, str, str]]:
+    """Of the same result, what older messages say: row, message, said, measured, state."""
     if not one.key:
         return []
     return batch.execute(
-        "SELECT id, message_id, said, measured, state FROM critical_result WHERE key = ? AND over_us = 0"
-        " AND message_id < ? AND (person = ? OR ((person = '' OR ? = '') AND noted_us > ?))",
-        (one.key, message_id, one.person, one.person, batch.now_us - NAMELESS_US),
+        "SELECT r.id, r.message_id, r.said, r.measured, r.state FROM critical_result r"
+        " JOIN critical_value v ON v.message_id = r.message_id"
+        " WHERE r.key = ?1 AND r.over_us = 0 AND r.message_id < ?2 AND CASE WHEN r.person = '' OR ?3 = ''"
+        " THEN v.channel = ?4 AND r.noted_us > ?5 ELSE r.person = ?3 AND (?6 OR r.noted_us > ?5) END",
+        (one.key, message_id, one.person, channel, batch.now_us - COUNTER_US, one.lasting),
     ).fetchall()
 
 
 def _takes_the_place(one: Spoken, *, measured: str, state: str) -> bool:
-    return one.state in CHANGES or one.state == CANCELLED or one.at == measured or state in UNFINISHED
+    return one.state in CHANGES or one.state == CANCELLED or one.at == measured != "" or state in UNFINISHED
 
 
 def _end(batch: Batch, rows: Sequence[tuple[int, int]], by: int) -> None:

@@ -15,7 +15,8 @@ What flickers faster than its rule's `keep_s` stays open: two messages. What sta
 unsteady, and ends after an hour of calm.
 
 What gets worse is sent again: it is a problem now, or a count has doubled. The level of an alert is the worst one that
-was sent of it. So is a critical value that is one no more, to those who were told; a person takes it all the same.
+was sent of it. So is a critical value that is one no more, to the sinks that its start was sent to; a person
+takes it all the same.
 
 A parent that is open mutes its children: none of them begins, and none ends, until the parent has ended; then each has
 its time anew. An urgent alert is never muted and never silenced, and has no times to wait: it begins and ends at once.

@@ -327,6 +327,23 @@ async def test_who_was_told_of_a_critical_value_is_told_when_it_is_so_no_more(tm
         assert [one.message for one in rows.critical_values(home.journal)] == [second]
 
 
+@pytest.mark.parametrize(
+    ("person", "lasting", "hours", "is_over"),
+    [("", False, 35, True), ("", False, 37, False), ("A", False, 37, False), ("A", True, 37, True)],
+)
+async def test_a_number_that_may_be_a_counters_is_of_one_day(
+    tmp_path: Path, person: str, lasting: bool, hours: int, is_over: bool
+) -> None:
+    told = Spoken(key="K of 1", person=person, lasting=lasting, said="7.9", at="8:00", state="final")
+    async with house(
+        tmp_path, {"sinks": {"chat": {"kind": "http", "url": "http://127.0.0.1:1", "body": "{text}", "type": "text"}}}
+    ) as home:
+        await queue(home.journal, b"1", spoken=(told,))
+        home.clock.advance(hours * 3600)
+        await queue(home.journal, b"2", spoken=(told._replace(said="4.1", state="corrected", critical=False),))
+        assert [bool(one.over_us) for one in rows.critical_values(home.journal)] == [is_over]
+
+
 async def test_a_message_that_is_processed_again_rings_no_second_time(tmp_path: Path) -> None:
     async with scripted(TAKEN) as chat, house(tmp_path, {"sinks": {"chat": chat_sink(chat)}, **QUICK}) as home:
         (message,) = await queue(home.journal, CRITICAL_BODY, spoken=(Spoken(),))
