@@ -24,7 +24,7 @@ from engine.mapping.language.targets import FHIR, Target
 from engine.mapping.message.identity import BundleBuilder
 from engine.mapping.message.identity_fields import IdentityFields
 from engine.mapping.message.message_context import GENERATED, RESULT_SEGMENT, MessageContext
-from engine.mapping.message.read_cache import ReadCaches
+from engine.mapping.message.read_cache import KEPT_ASIDE, ReadCaches
 from engine.mapping.outputs.collected import MessageParts
 from engine.mapping.outputs.documents import body_of
 from engine.mapping.outputs.facts import FactsParts
@@ -109,7 +109,7 @@ class Program:
 
     def aside(self) -> "Program":
         """The same mapping with caches of its own, for another thread than the one that maps with this."""
-        return replace(self, _traced={}, _readings=ReadCaches())
+        return replace(self, _traced={}, _readings=ReadCaches(KEPT_ASIDE))
 
     def view(self, document: Document) -> View:
         """One of its documents, to be looked at."""

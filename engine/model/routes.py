@@ -25,6 +25,9 @@ class Program(Protocol):
     def name(self) -> str: ...
     @property
     def content_hash(self) -> str: ...
+    def aside(self) -> "Program":
+        """The same with caches of its own."""
+
     def apply(self, parsed: Parsed, context: MapContext) -> Mapped: ...
 
 

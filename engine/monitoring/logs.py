@@ -32,7 +32,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from engine.model.process.log_limits import LINES_AN_HOUR, REPEAT_WINDOW_S
-from engine.monitoring.metrics import LOG_FIELDS_DROPPED, LOG_LINES, LOG_OVER_BUDGET, LOG_REPEATS, Counters
+from engine.monitoring.counters import LOG_FIELDS_DROPPED, LOG_LINES, LOG_OVER_BUDGET, LOG_REPEATS, Counters
 
 OURS = "labrelay"
 # The loggers: `labrelay.` and one of these. Operators filter by them, so a name does not follow its module: each module

@@ -3,7 +3,7 @@
 The hot path adds to plain integers (`Cell.n += 1`, 30 ns) that it fetched once; prometheus-client runs only during a
 scrape. Values of the snapshot (queues, ages, states) are read from it, so that page and metrics never disagree. Labels
 are channel and destination names from the configuration and codes from our own enums; values that a peer could choose
-are limited to `MAX_LABEL_SETS` per metric, and the rest is counted as ``other``.
+are limited to `engine.monitoring.counters.MAX_LABEL_SETS` per metric, and the rest is counted as ``other``.
 
 Every metric is named in `OWN` or declared by a feature, and `labrelay help metrics` lists them.
 
@@ -17,7 +17,6 @@ import os
 import resource
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from functools import partial
 from typing import Any, Protocol
 
@@ -26,36 +25,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from engine.feature import Hook
-from engine.model.process.timing import TIMING_BUCKETS, Timing
+from engine.model.process.timing import TIMING_BUCKETS
+from engine.monitoring import counters
+from engine.monitoring.counters import Cell, Counters, Kind, Spec, counter
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level
 
-MAX_LABEL_SETS = 5000  # per metric; 500 channels with ten reasons each
-OTHER = "other"
-
-
-class Kind(Enum):
-    COUNTER = "counter"
-    GAUGE = "gauge"
-    HISTOGRAM = "histogram"
-
-
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """One metric's name (counters without ``_total``), labels and meaning."""
-
-    kind: Kind
-    name: str
-    help: str
-    labels: tuple[str, ...] = ()
-
-    @property
-    def exported(self) -> str:
-        """The name at ``/metrics``."""
-        return self.name + ("_total" if self.kind is Kind.COUNTER else "")
-
-
-counter, gauge, _histogram = partial(Spec, Kind.COUNTER), partial(Spec, Kind.GAUGE), partial(Spec, Kind.HISTOGRAM)
+gauge, _histogram = partial(Spec, Kind.GAUGE), partial(Spec, Kind.HISTOGRAM)
 _CHANNEL = ("channel",)
 _DESTINATION = ("destination",)
 _LANE = ("channel", "destination")
@@ -77,14 +53,8 @@ ATTEMPTS_FAILED = counter("labrelay_delivery_failures", "Attempts that failed, b
 BREAKER_OPENED = counter("labrelay_breaker_opened", "Times a destination was no longer reachable.", _DESTINATION)
 # Read from the snapshot, like the gauges below: the supervisor counts.
 TASK_RESTARTS = counter("labrelay_task_restarts", "Supervised tasks that fell over.", ("task",))
-LOG_LINES = counter("labrelay_log_lines", "Log lines written.", ("level",))
-LOG_REPEATS = counter("labrelay_log_repeats", "Log lines counted instead of written, as repeats.")
-LOG_OVER_BUDGET = counter(
-    "labrelay_log_over_budget", "Log lines counted instead of written: over the number for an hour.", ("level",)
-)
-LOG_FIELDS_DROPPED = counter(
-    "labrelay_log_fields_dropped", "Fields kept out of the log because they are not on its list."
-)
+LOG_LINES, LOG_REPEATS = counters.LOG_LINES, counters.LOG_REPEATS
+LOG_OVER_BUDGET, LOG_FIELDS_DROPPED = counters.LOG_OVER_BUDGET, counters.LOG_FIELDS_DROPPED
 COMMIT = _histogram("labrelay_commit_seconds", "Time of a journal commit with its sync.")
 DELIVERY = _histogram("labrelay_delivery_seconds", "Time of a successful attempt.", _DESTINATION)
 
@@ -160,40 +130,6 @@ def count(services: Mapping[str, object], cell: Callable[..., "Cell"]) -> None:
     for name, one in METRICS.by_feature().items():
         if name in services:
             one.counted(services[name], cell)
-
-
-class Cell:
-    """One counter with its labels: fetch it once, then add to ``n``."""
-
-    __slots__ = ("n",)
-
-    def __init__(self) -> None:
-        self.n = 0
-
-
-class Counters:
-    """All counters and timings of this process; they start at 0 with it, as Prometheus expects."""
-
-    def __init__(self) -> None:
-        self.cells: dict[Spec, dict[tuple[str, ...], Cell]] = {}
-        self.timings: dict[Spec, dict[tuple[str, ...], Timing]] = {}
-
-    def cell(self, spec: Spec, *labels: str) -> Cell:
-        """The counter with these label values, in the order of ``spec.labels``."""
-        if len(labels) != len(spec.labels):
-            raise ValueError(f"{spec.name} takes the labels {spec.labels}")
-        known = self.cells.setdefault(spec, {})
-        if labels not in known and len(known) >= MAX_LABEL_SETS:
-            labels = (OTHER,) * len(labels)
-        return known.setdefault(labels, Cell())
-
-    def add(self, spec: Spec, *labels: str) -> None:
-        """Count something too rare to keep its cell."""
-        self.cell(spec, *labels).n += 1
-
-    def adopt(self, spec: Spec, timing: Timing, *labels: str) -> None:
-        """Expose a histogram that another object fills."""
-        self.timings.setdefault(spec, {})[labels] = timing
 
 
 @dataclass(eq=False)

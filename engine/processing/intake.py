@@ -45,7 +45,7 @@ READ_AT_ONCE = 64
 NAMES_BYTES = 128 * 1024  # of messages whose names are read in one turn of the loop: some milliseconds
 TURNS_AT_ONCE = 4  # are added before one is taken: the more of one channel wait, the sooner others are among them
 LATE_US = 1_000_000  # an older message that waits makes the channels take turns
-ASIDE_BYTES = 8 * 1024 * 1024  # of large messages that are processed aside, before no further message is taken
+ASIDE_BYTES = 2 * 1024 * 1024  # of large messages that are processed aside, before no further message is taken
 STORE_RETRY_S = 1.0
 
 

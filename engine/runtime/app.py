@@ -34,7 +34,8 @@ from engine.model.message import Delivery
 from engine.model.process.clock import Clock, SystemClock
 from engine.model.site.corrections import Corrections, in_force
 from engine.model.texts.reasons import ReasonCode
-from engine.monitoring.metrics import Counters, new_registry
+from engine.monitoring.counters import Counters
+from engine.monitoring.metrics import new_registry
 from engine.runtime import gc_tuning
 from engine.runtime.api import sources
 from engine.runtime.build import BuiltSite, build_site
@@ -255,7 +256,14 @@ class App:
         supervisor.supervise("second anchor", self.second_anchor.run)
         supervisor.supervise("backup", self.backup.run)
         supervisor.supervise("backup rows", self.backup.run_rows)
-        scrub = Scrub(self.journal, lambda: self.parts.built.site, self.clock, killed=killed)
+        large = self.parts.large.process
+        scrub = Scrub(
+            self.journal,
+            lambda: self.parts.built.site,
+            self.clock,
+            killed=killed,
+            busy=lambda: large.pid is not None,
+        )
         supervisor.supervise("daily look", scrub.run)
         supervisor.supervise("snapshots", self.observer.keep_fresh)
         supervisor.supervise("certificates", self.certificates.run)

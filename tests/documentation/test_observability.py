@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from engine.monitoring.metrics import Kind, all_metrics
+from engine.monitoring.counters import Kind
+from engine.monitoring.metrics import all_metrics
 
 FOLDER = Path(__file__).parents[2] / "config" / "observability"
 OF_THE_PROCESS = {"process_resident_memory_bytes", "process_cpu_seconds_total"}

@@ -93,6 +93,10 @@ def _structure(kind: str, event: str, declared: str) -> str:
     return structure_for(f"{type_code(kind)}^{event_code(event)}^{structure_code(declared)}")
 
 
+_MANY_LINES = 1000  # from here on equal short fields are one object: of 22,000 results that is 5 MiB
+_SHARED = 16  # characters of them
+
+
 def _segments(text: str, msh: Msh, join_lines: bool, warnings: list[Issue]) -> list[Segment]:
     separator = msh.delimiters.field
     if not text.startswith("MSH"):
@@ -110,8 +114,13 @@ def _segments(text: str, msh: Msh, join_lines: bool, warnings: list[Issue]) -> l
         lines = _joined(lines, separator)
     segments: list[Segment] = []
     seen: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
+    many, share = len(lines) > _MANY_LINES, dict[str, str]().setdefault
+    lines.reverse()
+    for number in range(1, len(lines) + 1):
+        line = lines.pop()  # as many bytes as its fields take
         fields = line.split(separator)
+        if many:
+            fields = [share(field, field) if len(field) <= _SHARED else field for field in fields]
         name = fields[0]
         if name not in _COMMON or (name == "MSH" and segments):
             if not line.strip(_BLANK):

@@ -48,8 +48,8 @@ LEAVE_WITHIN_S = 1.0  # once everything is closed
 def command(session: Session, style: str, log_level: str) -> None:
     gc.disable()  # modules that are being read make no garbage, as in `engine.__main__.main`
     from engine.commands.shared.trying import SiteTrials
+    from engine.monitoring.counters import Counters
     from engine.monitoring.logs import loop_exception_handler, setup_logging
-    from engine.monitoring.metrics import Counters
     from engine.runtime import event_loop
     from engine.runtime.app import App
 

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from engine.features.alerts.service import Alerting
-from engine.monitoring.metrics import Cell, Metrics, Put, counter, gauge
+from engine.monitoring.counters import Cell, counter
+from engine.monitoring.metrics import Metrics, Put, gauge
 from engine.monitoring.snapshot.site import SiteSnapshot
 
 NOTIFICATIONS = counter(

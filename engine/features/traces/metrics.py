@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from engine.features.traces.service import Tracing
-from engine.monitoring.metrics import Cell, Metrics, counter
+from engine.monitoring.counters import Cell, counter
+from engine.monitoring.metrics import Metrics
 
 SPANS = counter(
     "labrelay_trace_spans",

@@ -121,6 +121,7 @@ class MessageContext:
 
     Attributes:
         noted: how many warnings were given; values computed meanwhile are valid only once.
+        named: codes without a row whose name was noted, with their table and unit.
     """
 
     def __init__(
@@ -139,6 +140,7 @@ class MessageContext:
         self.concepts = reading.concepts
         self.reading = reading
         self.noted = 0
+        self.named: set[tuple[str, str, str]] = set()
         delimiters = parsed.delimiters
         self.parsed = parsed
         self.context = context

@@ -17,6 +17,7 @@ from engine.model.message import MapContext, Parsed
 
 WAYS_OF_READING = 64  # kept apart from each other; a site has a few
 RESULTS_KEPT = 4096  # keys of one mapping, all together: code x unit x flag x status of analyzers; up to 2 kB each
+KEPT_ASIDE = 512  # where they are kept for one message
 MEASURES_KEPT = 4096  # of one loop that makes facts, in one way of reading
 CODES_KEPT = 1024  # test ids of ASTM in one way of reading
 LONGEST_RESULT = 1000  # characters of the fields that values are kept under
@@ -202,9 +203,10 @@ class ReadCache:
 class ReadCaches:
     """The ways of reading that one mapping has met. A full cache is emptied."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int = RESULTS_KEPT) -> None:
         self._known: dict[Hashable, ReadCache] = {}
-        self._room = Room()
+        self._kept = kept
+        self._room = Room(kept)
 
     def of(self, parsed: Parsed, context: MapContext) -> ReadCache:
         """The one that a message is read in."""
@@ -227,4 +229,4 @@ class ReadCaches:
 
     def _forget(self) -> None:
         self._known.clear()
-        self._room.empty()
+        self._room.empty(self._kept)

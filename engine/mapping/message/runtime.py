@@ -17,6 +17,7 @@ from engine.model.texts.reasons import ReasonCode
 
 NO_FIELDS: list[str] = []
 MOST_DISPLAY = 200  # characters of a name; the journal keeps as many
+MOST_NAMED = 4396  # codes of a message with a name; the journal knows 4096 codes by heart, and looks up 300 others
 
 
 def find_row(run: MessageContext, table: Table, given: tuple[str | None, ...]) -> Row | None:
@@ -47,8 +48,10 @@ def find_row(run: MessageContext, table: Table, given: tuple[str | None, ...]) -
 
 def _note_unmapped(run: MessageContext, table: Table, key: tuple[str, ...], unit_at: int | None) -> None:
     unit = key[unit_at] if unit_at else ""
-    display = ""
-    if run.at is not None and run.hl7 and run.at.name == "OBX" and len(run.at.fields) > 3:
+    display, code = "", (table.name, key[0], unit)
+    if len(run.named) < MOST_NAMED:
+        run.named.add(code)
+    if code in run.named and run.at is not None and run.hl7 and run.at.name == "OBX" and len(run.at.fields) > 3:
         display = (run.text(run.component(run.at.fields[3], 2) or "") or "")[:MOST_DISPLAY]
     run.noted += 1
     run.unmapped.append(Unmapped(table=table.name, code=key[0], unit=unit, display=display))

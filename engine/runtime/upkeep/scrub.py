@@ -37,12 +37,22 @@ _READ = (0, 6)  # exit codes of `labrelay verify`: no problem, or problems
 class Scrub:
     """Scrubs the journal of one running site, day by day."""
 
-    def __init__(self, journal: Journal, site: Callable[[], Site], clock: Clock, *, killed: bool = False) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        site: Callable[[], Site],
+        clock: Clock,
+        *,
+        killed: bool = False,
+        busy: Callable[[], bool] = lambda: False,
+    ) -> None:
         """
         Args:
             site: returns the configuration in force; a reload changes it.
             killed: the process before this one did not stop in order.
+            busy: whether large messages take memory; a look waits for their end, `AGAIN_S` at most.
         """
+        self._busy = busy
         self._journal = journal
         self._site = site
         self._clock = clock
@@ -57,11 +67,14 @@ class Scrub:
     def is_due(self) -> bool:
         return self._clock.monotonic() >= self._next
 
+    def _may_begin(self) -> bool:
+        return self.is_due and (not self._busy() or self._clock.monotonic() >= self._next + AGAIN_S)
+
     async def run(self) -> None:
         """Run without end."""
         while True:
             await asyncio.sleep(POLL_S)
-            if self.is_due and (self._first or self._site().config.backup.folder is None):
+            if self._may_begin() and (self._first or self._site().config.backup.folder is None):
                 self._next = self._clock.monotonic() + AGAIN_S
                 await self._verify()
 

@@ -29,10 +29,10 @@ from engine.model.packing import Packer
 from engine.model.ports import Destination
 from engine.model.process import allocator
 from engine.model.process.clock import SystemClock
-from engine.model.routes import Processed
+from engine.model.routes import Processed, Route
 from engine.model.texts.reasons import ReasonCode
+from engine.monitoring.counters import Counters
 from engine.monitoring.logs import loop_exception_handler, setup_logging
-from engine.monitoring.metrics import Counters
 from engine.processing.process import process
 from engine.runtime import gc_tuning
 from engine.runtime.build import BuiltSite, build_destination, build_site
@@ -181,6 +181,9 @@ class Child:
         if others or self._is_for_large:
             context = replace(channel.context, others=others, packs=self._is_for_large)
             channel = replace(channel, context=context)
+        if self._is_for_large:  # values kept for the next message take 10 MiB of one, and go with it
+            routes = tuple(_aside(route) for route in channel.routes)
+            channel = replace(channel, routes=routes)
         outcome = process(stored, channel)
         try:
             return frames.outcome(number, outcome, channel, self._pack)
@@ -222,6 +225,11 @@ class Child:
     def _cancel(self, frame: Frame) -> None:
         if (under_way := self._under_way.get(frame.fields[0])) is not None:
             under_way[1].cancel()
+
+
+def _aside(route: Route) -> Route:
+    """The route with caches of its own."""
+    return route if route.program is None else replace(route, program=route.program.aside())
 
 
 async def serve(end: socket) -> None:

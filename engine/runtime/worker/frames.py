@@ -84,6 +84,7 @@ _DELIVERY = (
     *("maybe_delivered", "manual", "entries", "message_type", "earlier", "traceparent"),
 )
 _of_stored, _of_delivery = attrgetter(*_STORED), attrgetter(*_DELIVERY)
+_of_unmapped = attrgetter("table", "code", "unit", "display")
 
 # -- main -> worker ------------------------------------------------------------------------------------------------
 
@@ -171,7 +172,6 @@ def outcome(
     positions = {id(route): position for position, route in enumerate(channel.routes)} if found.documents else {}
     noted = (  # a blob: a message may have ten thousand long codes
         found.issues,
-        found.unmapped,
         found.reagents,
         found.controls,
         [tuple(one) for one in found.numbers],
@@ -181,7 +181,7 @@ def outcome(
         [tuple(one) for one in found.spoken],
     )
     documents: list[Any] = []
-    blobs = [orjson.dumps(noted)]
+    blobs = [orjson.dumps([*map(_of_unmapped, found.unmapped)]), orjson.dumps(noted)]
     for document, route in found.documents:
         body, packed = (document.body, True) if document.packed else pack(document.body)
         bearers = [(bearer.lasting, bearer.person, bearer.master) for bearer in document.bearers]
@@ -225,7 +225,8 @@ def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
     """``channel`` as it was when the message was handed over."""
     _, state, reason, detail, mapping, documents = frame.fields
     blobs = iter(frame.blobs)
-    issues, unmapped, reagents, controls, numbers, tubes, lines, results, spoken = orjson.loads(next(blobs))
+    unmapped = tuple(Unmapped(*one) for one in orjson.loads(next(blobs)))  # before the rest: it may be large
+    issues, reagents, controls, numbers, tubes, lines, results, spoken = orjson.loads(next(blobs))
     made = []
     for position, media_type, packed, entries, bearers, used in documents:
         body, conditional, reports, facts = next(blobs), next(blobs), next(blobs), next(blobs)
@@ -248,7 +249,7 @@ def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
         mapping,
         tuple(made),
         tuple(Issue(**one) for one in issues),
-        tuple(Unmapped(**one) for one in unmapped),
+        unmapped,
         tuple(Reagent(**{**one, "tests": tuple(one["tests"])}) for one in reagents),
         tuple(ControlRun(**one) for one in controls),
         tuple(Number(kind, text) for kind, text in numbers),

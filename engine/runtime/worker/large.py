@@ -72,6 +72,7 @@ class LargeMessages:
                 life.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await life
+                allocator.trim()  # what recording the outcomes took
 
     async def _attend(self, life: "asyncio.Task[None]") -> None:
         """Wait until the process has ended, or has no work left."""

@@ -20,6 +20,7 @@ from aiohttp import web
 from engine.model.errors import ContentError, TransientDeliveryError
 from engine.model.process.log_limits import REPEAT_WINDOW_S
 from engine.model.texts.reasons import ReasonCode
+from engine.monitoring.counters import LOG_FIELDS_DROPPED, LOG_LINES, LOG_OVER_BUDGET, LOG_REPEATS, Counters
 from engine.monitoring.logs import (
     FIELDS,
     OVER_BUDGET,
@@ -31,7 +32,6 @@ from engine.monitoring.logs import (
     loop_exception_handler,
     setup_logging,
 )
-from engine.monitoring.metrics import LOG_FIELDS_DROPPED, LOG_LINES, LOG_OVER_BUDGET, LOG_REPEATS, Counters
 from tests.support.packages import PACKAGES
 
 ROOT = Path(__file__).parents[3]
@@ -336,7 +336,7 @@ def test_a_crash_prints_no_patient(where: str) -> None:
     code = f"""
 import threading
 from engine.monitoring.logs import setup_logging
-from engine.monitoring.metrics import Counters
+from engine.monitoring.counters import Counters
 setup_logging(Counters())
 class Bad:
     def __del__(self): raise ValueError({SEGMENT!r})

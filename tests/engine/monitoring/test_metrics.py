@@ -12,15 +12,13 @@ from engine.commands.shared.verb_list import TOPICS
 from engine.features.alerts.snapshot import AlertsSnapshot
 from engine.model.process.timing import Timing
 from engine.model.texts.reasons import ReasonCode
-from engine.monitoring import metrics
+from engine.monitoring.counters import Counters, Kind
 from engine.monitoring.metrics import (
     ATTEMPTS_FAILED,
     COMMIT,
     DELIVERY,
     LINK_FAULTS,
     RECEIVED,
-    Counters,
-    Kind,
     all_metrics,
     new_registry,
 )
@@ -59,7 +57,7 @@ def test_the_same_labels_give_the_same_cell() -> None:
 
 
 def test_a_peer_cannot_grow_the_labels_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "MAX_LABEL_SETS", 10)
+    monkeypatch.setattr("engine.monitoring.counters.MAX_LABEL_SETS", 10)
     counters = Counters()
     for number in range(1000):
         counters.add(LINK_FAULTS, "chemistry", f"kind-{number}")

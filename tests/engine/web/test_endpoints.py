@@ -8,7 +8,8 @@ from prometheus_client import Counter
 
 from engine.config.web import WebConfig
 from engine.model.texts.units import HostPort
-from engine.monitoring.metrics import Counters, SiteCollector
+from engine.monitoring.counters import Counters
+from engine.monitoring.metrics import SiteCollector
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.web.guard import host_allowed
 from engine.web.server import StatusServer

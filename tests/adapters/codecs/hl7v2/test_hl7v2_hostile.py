@@ -72,3 +72,13 @@ def test_framing_takes_time_in_proportion(filler: bytes) -> None:
     for _ in range(64):
         link.receive(chunk, 0.0)
     link.closed()
+
+
+def test_equal_short_fields_of_many_segments_are_one_object() -> None:
+    """Of 22,000 results they take 5 MiB; the segments are in the order of the message."""
+    lines = [f"OBX|{n}|NM|{n}^{'name' * 9}^L||4.5|mmol/L" for n in range(1, 1501)]
+    head = r"MSH|^~\&|A|L|||20260301101530||ORU^R01|M1|P|2.5" + "\rPID|1||P1\rOBR|1|O1|F1|GLU\r"
+    segments = parse((head + "\r".join(lines)).encode(), FormatOptions()).segments[3:]
+    assert ["|".join(one.fields) for one in segments] == lines
+    assert [one.ordinal for one in segments] == list(range(1, 1501))
+    assert len({id(one.fields[6]) for one in segments}) == 1

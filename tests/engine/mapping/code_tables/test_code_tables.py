@@ -8,9 +8,11 @@ from engine.mapping.code_tables.gaps import MissingCode, csv_lines
 from engine.mapping.code_tables.table_files import read_table
 from engine.mapping.code_tables.tables import Table
 from engine.mapping.code_tables.units import LOINC_SHAPE, loinc_check_digit_holds, ucum_problem
+from engine.mapping.message import runtime
 from engine.model.errors import ContentError
 from engine.model.message import MapContext, Parsed, Unmapped
 from engine.model.texts.reasons import ReasonCode
+from engine.store.core import unmapped_codes
 from tests.support.mapping_texts import HL7, Workshop, apply, context, parse
 
 HEAD = "code,unit_in,device,loinc,display,type,unit,ucum,factor,offset,digits\n"
@@ -152,6 +154,20 @@ def test_a_number_without_its_unit_does_not_pass_and_a_word_does(workshop: Works
     assert caught.value.reason is ReasonCode.UNMAPPED_UNIT
     made = apply(program, HL7.replace("|g/dL|", "||").replace("|14.8|", "|-----|"))
     assert [coding["code"] for coding in made.all("Observation")[0]["code"]["coding"]] == ["718-7", "HGB"]
+
+
+def test_of_very_many_codes_without_a_row_those_have_names_that_the_journal_can_keep(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message of 22,000 long names takes no more memory for them than the journal has use for."""
+    assert runtime.MOST_NAMED == unmapped_codes.ROWS_REMEMBERED + unmapped_codes.LOOKED_UP
+    monkeypatch.setattr(runtime, "MOST_NAMED", 2)
+    head, obx = HL7[: HL7.index("OBX")], "OBX|1|NM|{0}^Name of {0}^L||{1}|g/dL|||||F\r"
+    sent = "".join(obx.format(code, place) for place, code in enumerate(("X1", "X2", "X3", "X1", "X4"), 1))
+    made = apply(workshop.steps(STEPS, tables=use()), head + sent)
+    assert [(one.code, one.display) for one in made.mapped.unmapped] == [
+        ("X1", "Name of X1"), ("X2", "Name of X2"), ("X3", ""), ("X1", "Name of X1"), ("X4", ""),
+    ]  # fmt: skip
 
 
 def test_a_code_that_is_missing_passes_is_dead_or_is_dropped(workshop: Workshop) -> None:

@@ -10,8 +10,10 @@ import pytest
 
 from engine.mapping.fhir import entries
 from engine.mapping.message import identity
+from engine.mapping.message.read_cache import KEPT_ASIDE
 from engine.model.packing import unpack
 from tests.support.mapping_texts import HEAD, HL7, Workshop, apply, context, parse
+from tests.support.shipped import program
 
 MOST_GROWTH = 110  # MiB; 65 were measured, and 178 where every entry is an object until the end
 STEPS = """
@@ -184,6 +186,20 @@ print(document.packed, document.entries, status("VmHWM") - before)
     packed, count, grown = ran.stdout.split() or ran.stderr
     assert (packed, int(count) > 21_999) == ("True", True)
     assert int(grown) < MOST_GROWTH
+
+
+def test_what_a_mapping_keeps_aside_is_little_and_stays_with_no_other() -> None:
+    """The process for large messages maps each so: its values go with it."""
+    mapping = program("hl7-results")
+    obx = "OBX|{0}|NM|{0}^G^L||1.5|mmol/L|||||F\r"
+    message = MESSAGE[: MESSAGE.index("OBX")] + "".join(obx.format(n) for n in range(1, 3000))
+    aside = mapping.aside()
+    assert aside.apply(parse(message), context()) == mapping.apply(parse(message), context())
+    kept = [
+        sum(map(len, cache.results.values())) for one in (aside, mapping) for cache in one._readings._known.values()
+    ]
+    assert kept[0] <= KEPT_ASIDE < kept[1]
+    assert not mapping.aside()._readings._known
 
 
 def _count(monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -195,3 +195,34 @@ async def test_the_next_process_waits_for_the_time_of_the_next_look_of_a_large_j
             journal.looked_through(["row 2: not what was stored"])
             assert Scrub(journal, lambda: site, clock).is_due == (due or whole)
             journal.looked_through([])
+
+
+async def test_a_look_waits_while_large_messages_take_memory_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process takes 40 MiB."""
+    monkeypatch.setattr(scrub, "AGAIN_S", 3600.0)
+    looked, clock, asked, large = tmp_path / "looked", ManualClock(), 0, True
+    stand_in(tmp_path, monkeypatch, f'echo >> {looked}; echo \'{{"findings": [], "rows": 0}}\'')
+    site = site_of(tmp_path / "site")
+
+    def busy() -> bool:
+        nonlocal asked
+        asked += 1
+        return large
+
+    def looks() -> int:
+        return looked.read_text().count("\n") if looked.exists() else 0
+
+    async with running(tmp_path / "journal.db") as journal:
+        look = Scrub(journal, lambda: site, clock, busy=busy)
+        task = asyncio.create_task(look.run())
+        await until(lambda: asked > 3)
+        assert looks() == 0
+        clock.advance(3600.0)
+        await until(lambda: looks() == 1, LOOKED_WITHIN_S)
+        await until(lambda: look._first is False, LOOKED_WITHIN_S)
+        large = False
+        await until(lambda: looks() > 1, LOOKED_WITHIN_S)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

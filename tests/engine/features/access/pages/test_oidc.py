@@ -23,8 +23,8 @@ from engine.features.access.config import AccessConfig, OidcConfig
 from engine.features.access.rules.accounts import FREE_OF_ADDRESS
 from engine.model.site.permissions import ROLES
 from engine.model.texts.units import HostPort
+from engine.monitoring.counters import Counters
 from engine.monitoring.logs import RepeatFilter
-from engine.monitoring.metrics import Counters
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 from engine.store.queries.acts import acts_page

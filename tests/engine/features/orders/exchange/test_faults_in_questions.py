@@ -16,8 +16,8 @@ from engine.features.orders.exchange.asking import Asking
 from engine.features.orders.exchange.line import Line
 from engine.features.orders.rows.order_questions import queries
 from engine.model.orders import OrderedPatient, OrderLine
+from engine.monitoring.counters import Counters
 from engine.monitoring.logs import Fields, JsonFormatter
-from engine.monitoring.metrics import Counters
 from engine.processing.intake import Intake
 from tests.engine.features.orders.exchange.test_hl7_questions import (
     A19_QUERY,

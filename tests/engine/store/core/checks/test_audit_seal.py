@@ -17,8 +17,8 @@ from fhir.resources.R4B.auditevent import AuditEvent
 from engine.commands.shared.output import ExitCode
 from engine.model.process.clock import ManualClock
 from engine.model.site.actor import Actor
+from engine.monitoring.counters import Counters
 from engine.monitoring.logs import setup_logging
-from engine.monitoring.metrics import Counters
 from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.chain import GENESIS, ROW_COLUMNS, JournalRow, chain_hash
 from engine.store.core.checks import trail_check
