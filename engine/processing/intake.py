@@ -388,13 +388,14 @@ class Intake:
 
     def _ask_aside(self, aside: LargeMessageProcessor, stored: Stored, waiting: Waiting) -> None:
         """Have a large message processed aside: its channel continues when that has its outcome."""
+        waiting.stored = bare = replace(stored, payload=b"")  # the payload is large, and not needed here any more
 
         def processed(outcome: Processed) -> None:
             self._aside_bytes -= waiting.size
             self._turns.done(waiting)
-            self._outcome(replace(stored, payload=b""), outcome)  # the payload is large, and not needed any more
+            self._outcome(bare, outcome)
 
-        self._asked_for(stored)
+        self._asked_for(bare)
         aside.ask(stored, self._channels[stored.channel], processed)
 
     def _processed(self, stored: Stored, outcome: Processed, waiting: Waiting | None) -> None:

@@ -65,7 +65,11 @@ def parse(payload: bytes, options: FormatOptions) -> Parsed:
     text, charset, warnings = decode(payload, declared, options.charsets)
     if len(payload.translate(None, _CONTROLS)) != len(payload):
         text = _without_controls(text, warnings)
-    segments = _segments(text, msh, UNESCAPED_NEWLINES in options.fixes, warnings)
+    join_lines = UNESCAPED_NEWLINES in options.fixes
+    lines = _lines(text, msh, join_lines)
+    repeats = bool(delimiters.repetition) and text.count(delimiters.repetition) > 1  # one is in MSH-2
+    del text  # of a large message there are its bytes, and soon its fields
+    segments = _segments(lines, delimiters.field, join_lines, warnings)
     first = segments[0].fields + [""] * 11
     kind, event, declared_structure, *_ = [part.strip() for part in components(first[9], delimiters)[:3]] + ["", "", ""]
     structure = _structure(kind, event, declared_structure)
@@ -83,7 +87,7 @@ def parse(payload: bytes, options: FormatOptions) -> Parsed:
         charset=charset,
         control_id=first[10].strip(),
         warnings=warnings + misplaced if misplaced else warnings,
-        repeats=bool(delimiters.repetition) and text.count(delimiters.repetition) > 1,  # one is in MSH-2
+        repeats=repeats,
     )
 
 
@@ -97,8 +101,7 @@ _MANY_LINES = 1000  # from here on equal short fields are one object: of 22,000 
 _SHARED = 16  # characters of them
 
 
-def _segments(text: str, msh: Msh, join_lines: bool, warnings: list[Issue]) -> list[Segment]:
-    separator = msh.delimiters.field
+def _lines(text: str, msh: Msh, join_lines: bool) -> list[str]:
     if not text.startswith("MSH"):
         text = text.lstrip("\ufeff\ufffd \t\r\n")
         if not text.startswith("MSH"):
@@ -110,14 +113,17 @@ def _segments(text: str, msh: Msh, join_lines: bool, warnings: list[Issue]) -> l
             ReasonCode.TOO_LARGE, f"more than {MAX_SEGMENTS} segments or {MAX_DELIMITERS} delimiters and escapes"
         )
     lines = text.split("\r")
-    if join_lines:
-        lines = _joined(lines, separator)
+    return _joined(lines, msh.delimiters.field) if join_lines else lines
+
+
+def _segments(lines: list[str], separator: str, join_lines: bool, warnings: list[Issue]) -> list[Segment]:
+    """``lines`` is empty afterwards: a line goes as its fields come."""
     segments: list[Segment] = []
     seen: dict[str, int] = {}
     many, share = len(lines) > _MANY_LINES, dict[str, str]().setdefault
     lines.reverse()
     for number in range(1, len(lines) + 1):
-        line = lines.pop()  # as many bytes as its fields take
+        line = lines.pop()
         fields = line.split(separator)
         if many:
             fields = [share(field, field) if len(field) <= _SHARED else field for field in fields]

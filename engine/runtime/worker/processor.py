@@ -10,10 +10,11 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.model.message import Stored
 from engine.model.outcome import Outcome
+from engine.model.packing import Packer, unpack
 from engine.model.routes import ChannelRoutes, Processed
 from engine.model.texts.reasons import ReasonCode
 from engine.processing.process import process
@@ -32,12 +33,26 @@ Answer = Callable[[Processed], None]
 
 @dataclass(slots=True, eq=False)
 class _PendingMessage:
+    """``packed``: its payload, which ``stored`` does not have then; see `RemoteProcessor.__init__`."""
+
     number: int
     stored: Stored
     channel: ChannelRoutes
     answer: Answer
+    size: int
+    packed: bytes | None = None
     sent: bool = False
     strikes: int = 0
+
+    @property
+    def whole(self) -> Stored:
+        return self.stored if self.packed is None else replace(self.stored, payload=unpack(self.packed))
+
+    def keep_packed(self, packing: "asyncio.Future[tuple[bytes, bool]]") -> None:
+        if not packing.cancelled() and packing.exception() is None:
+            packed, is_smaller = packing.result()
+            if is_smaller:
+                self.stored, self.packed = replace(self.stored, payload=b""), packed
 
 
 class RemoteProcessor:
@@ -48,8 +63,9 @@ class RemoteProcessor:
     burst = 64
 
     def __init__(self, send: Callable[[list[bytes]], None], *, one_by_one: bool = False) -> None:
-        """``one_by_one``: the worker gets a message once it has answered the one before, so that it holds one. Where
-        there is no worker, all else of this process gets as much time after each as it took."""
+        """``one_by_one``: the worker gets a message once it has answered the one before, so that it holds one; here its
+        payload is compressed meanwhile. Where there is no worker, all else of this process gets as much time after
+        each as it took."""
         self._send = send
         self._one_by_one = one_by_one
         self._asked: deque[_PendingMessage] = deque()
@@ -76,10 +92,10 @@ class RemoteProcessor:
         return len(self._asked) < WINDOW_MESSAGES and self._bytes < WINDOW_BYTES
 
     def ask(self, stored: Stored, channel: ChannelRoutes, answer: Answer) -> None:
-        one = _PendingMessage(self._next, stored, channel, answer)
+        one = _PendingMessage(self._next, stored, channel, answer, size=len(stored.payload))
         self._next += 1
         self._asked.append(one)
-        self._bytes += len(stored.payload)
+        self._bytes += one.size
         if self._here:
             self._process_here_soon()
         elif self._ready and not self._is_careful:
@@ -143,12 +159,15 @@ class RemoteProcessor:
 
     def _answer(self, outcome: Processed) -> None:
         one = self._asked.popleft()
-        self._bytes -= len(one.stored.payload)
+        self._bytes -= one.size
         one.answer(outcome)
 
     def _hand_over(self, one: _PendingMessage) -> None:
         one.sent = True
-        self._send(frames.map_message(one.number, one.stored, one.channel.context.others))
+        self._send(frames.map_message(one.number, one.whole, one.channel.context.others))
+        if self._one_by_one and one.packed is None:
+            packing = asyncio.get_running_loop().run_in_executor(None, Packer().pack, one.stored.payload)
+            packing.add_done_callback(one.keep_packed)
 
     def _send_some(self) -> None:
         if not self._ready or not self._asked:
@@ -178,7 +197,7 @@ class RemoteProcessor:
         for _ in range(1 if self._one_by_one else HERE_AT_ONCE):
             if not self._asked or not self._here:
                 return
-            self._answer(process(self._asked[0].stored, self._asked[0].channel))
+            self._answer(process(self._asked[0].whole, self._asked[0].channel))
         if self._one_by_one:
             self._rest_s = time.monotonic() - began
         self._process_here_soon()

@@ -1,6 +1,7 @@
 """Messages judged elsewhere: in order, each once, whatever becomes of the worker; and no message ends them for ever."""
 
 import asyncio
+import random
 from dataclasses import replace
 
 from hypothesis import given
@@ -37,6 +38,7 @@ class Worker:
         self.processor = RemoteProcessor(self._sent, one_by_one=one_by_one)
         self.decoder = Decoder()
         self.asked: list[tuple[int, int]] = []  # number, message id
+        self.payloads: list[bytes] = []
         self.forgets = 0
         self.answered: list[tuple[int, str]] = []
 
@@ -48,6 +50,7 @@ class Worker:
             else:
                 number, stored, _ = frames.read_map(frame)
                 self.asked.append((number, stored.id))
+                self.payloads.append(stored.payload)
 
     def ask(self, message_id: int, payload: bytes = MESSAGE) -> None:
         stored = Stored(id=message_id, channel="chem", seq=message_id, payload=payload, received_us=0)
@@ -83,7 +86,7 @@ def test_what_is_asked_before_a_worker_is_ready_goes_out_once_it_is() -> None:
     assert worker.answered == [(1, "of 1"), (2, "of 2"), (3, "of 3")]
 
 
-def test_a_worker_for_large_messages_has_one_at_a_time() -> None:
+async def test_a_worker_for_large_messages_has_one_at_a_time() -> None:
     worker = Worker(one_by_one=True)
     worker.ask(1)
     worker.ask(2)
@@ -99,6 +102,33 @@ def test_a_worker_for_large_messages_has_one_at_a_time() -> None:
     assert worker.ids == [3]
     worker.answer()
     assert [number for number, _ in worker.answered] == [1, 2, 3]
+
+
+async def test_what_the_worker_for_large_messages_has_is_compressed_here_and_goes_whole_to_the_next_one() -> None:
+    worker = Worker(one_by_one=True)
+    plain, dense = MESSAGE + b"OBX|2|NM|A||1\r" * 2000, random.Random(1).randbytes(2000)
+    for number, payload in enumerate((plain, dense), 1):
+        worker.ask(number, payload)
+    worker.processor.ready()
+    oldest = worker.processor._asked[0]
+    await until(lambda: oldest.packed is not None)
+    assert oldest.packed is not None
+    assert (oldest.stored.payload, len(oldest.packed) < len(plain) // 4) == (b"", True)
+    for _ in range(2):
+        worker.die()
+        worker.processor.ready()
+    worker.answer()
+    await asyncio.get_running_loop().run_in_executor(None, bool)
+    worker.die()
+    worker.processor.ready()
+    assert worker.payloads == [plain, plain, plain, dense, dense]
+    worker.answer()
+    assert not worker.processor._bytes
+    worker.ask(3, plain)
+    await until(lambda: worker.processor._asked[0].packed is not None)
+    worker.die()
+    worker.processor.process_here()
+    await until(lambda: len(worker.answered) == 3)
 
 
 def test_no_more_is_outstanding_than_the_window_allows() -> None:
