@@ -97,8 +97,7 @@ def _structure(kind: str, event: str, declared: str) -> str:
     return structure_for(f"{type_code(kind)}^{event_code(event)}^{structure_code(declared)}")
 
 
-_MANY_LINES = 1000  # from here on equal short fields are one object: of 22,000 results that is 5 MiB
-_SHARED = 16  # characters of them
+_MANY_LINES = 1000  # from here on equal fields are one object: of 22,000 results that is 5 MiB
 
 
 def _lines(text: str, msh: Msh, join_lines: bool) -> list[str]:
@@ -126,7 +125,7 @@ def _segments(lines: list[str], separator: str, join_lines: bool, warnings: list
         line = lines.pop()
         fields = line.split(separator)
         if many:
-            fields = [share(field, field) if len(field) <= _SHARED else field for field in fields]
+            fields = [*map(share, fields, fields)]
         name = fields[0]
         if name not in _COMMON or (name == "MSH" and segments):
             if not line.strip(_BLANK):
