@@ -4,13 +4,13 @@ import logging
 from collections.abc import Callable
 
 import pytest
-from engine.model.reasons import ReasonCode
 
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.model.criticals import Spoken
 from engine.model.errors import ConfigError, ContentError
 from engine.model.message import Delimiters, Document, FormatOptions, Group, MapContext, Parsed, Stored
 from engine.model.routes import ChannelRoutes, Program, Route
+from engine.model.texts.reasons import ReasonCode
 from engine.processing.criticals import spoken_of
 
 ORU = (
