@@ -10,6 +10,7 @@ from hashlib import blake2b
 from engine.mapping.functions.controls import NUMBERS, ORDERS, listed
 from engine.model.content.facts import ANSWER, LEFT_OUT, Facts, Order, Person, Result, unpacked
 from engine.model.content.order_results import CORRECTS, WITHDRAWN
+from engine.model.content.quality_controls import ASTM_ROLE
 from engine.model.criticals import Spoken
 from engine.model.errors import ConfigError, ContentError
 from engine.model.message import Document, MapContext, Parsed, Stored
@@ -45,7 +46,8 @@ def spoken_of(
     context = changed(context_of(stored, channel.context), packs=False)
     facts = facts_of(parsed, channel, context)
     if facts is None:
-        return _shown(document for document, _ in documents)
+        found = _shown(document for document, _ in documents)
+        return found or ((Spoken(),) if parsed.format == "astm" and _records_tell(parsed) else ())
     found = tuple(spoken_in(facts, parsed, context, controls))
     return found if is_flagged else (*found, *_shown(read_elsewhere))
 
@@ -64,6 +66,19 @@ def _asked(parsed: Parsed) -> tuple[bool, bool]:
             takes_back = takes_back or segment.get(at[1]) in back
             is_flagged = is_flagged or any(flag in segment.get(at[0]) for flag in CRITICAL)
     return is_flagged, takes_back
+
+
+def _records_tell(parsed: Parsed) -> bool:
+    """Whether a record has such a flag, where the facts cannot be read: a copy as sent is no document that shows it."""
+    cut, is_controls = parsed.delimiters, False
+    for segment in parsed.segments:
+        if segment.name == "O":
+            is_controls = segment.get(12).strip().upper() == ASTM_ROLE
+        elif segment.name == "R" and not is_controls and segment.get(9).strip() not in WITHDRAWN["astm"]:
+            told = (one.split(cut.component)[0].strip() for one in segment.get(7).split(cut.repetition))
+            if not CRITICAL.isdisjoint(told):
+                return True
+    return False
 
 
 def facts_of(parsed: Parsed, channel: ChannelRoutes, context: MapContext) -> Facts | None:

@@ -194,9 +194,10 @@ def order(*rows: str, status: str = "F", drawn: str = "0900", person: str = "MR7
         f"OBX|{at}|NM|{code}||{value}|mmol/L||{flag}|||{state}|||20240301{'' if minute == '-' else minute}"
         for at, (code, value, flag, state, minute) in enumerate(said, 1)
     ]
+    named = f"PID|1||{person}||Iyer^Meena||19550101|F" if person else "PID|1"
     head = "MSH|^~\\&|AN|LAB|LIS|H|20240301093000||ORU^R01|M1|P|2.5.1"
-    taken = f"OBR|1||F1|K^Potassium^L|||20240301{drawn}" + "|" * 18 + status
-    return ("\r".join((head, f"PID|1||{person}||Iyer^Meena||19550101|F", taken, *results)) + "\r").encode()
+    taken = f"OBR|1||F1|K^Potassium^L|||{drawn and '20240301' + drawn}" + "|" * 18 + status
+    return ("\r".join((head, named, taken, *results)) + "\r").encode()
 
 
 SODIUM = "NA 190 HH F 0915"  # with a flag, so that the message is asked
@@ -222,6 +223,16 @@ HISTORIES = {  # name -> messages; which are critical at the end
     ),
     "a measurement that failed at another time": (
         order("K 7.9 HH F 1300"), order("K 0 N X 0915"), [True, False],
+    ),
+    "a counter's number, without a patient": (
+        order("K 7.9 HH P 0915", drawn="", person=""), order("K 4.1 N F 1015", SODIUM, drawn="", person=""),
+        [True, True],
+    ),
+    "a counter's number, corrected": (
+        order("K 7.9 HH F 0915", drawn="", person=""), order("K 4.1 N C 1015", drawn="", person=""), [True, False],
+    ),
+    "no patient, and the time of collection": (
+        order("K 7.9 HH F 0915", person=""), order("K 4.1 N C 1015", person=""), [False, False],
     ),
     "a rerun of the sample, corrected": (order("K 7.9 HH F 0915"), order("K 4.1 N C 1015"), [False, False]),
     "preliminary, then final": (order("K 7.9 HH P 0915"), order("K 4.1 N F 1015", SODIUM), [False, True]),
@@ -289,6 +300,16 @@ async def test_what_a_person_has_rejected_is_critical_again_once_it_is_sent_all_
         await site.settled()
         assert {one.state for one in site.deliveries(1)} == {"rejected", "delivered"}
         assert said(site) == ["lab: message 1 has a critical value"]
+
+
+async def test_a_record_that_cannot_be_read_silences_no_other_one(tmp_path: Path) -> None:
+    """The facts of the whole message fail then; a copy as sent goes out all the same."""
+    unread = "R|2|^^^NA|140|mmol/L||N||Z||||20240301091500\rL|1"
+    cases = (("HH", "", "F"), ("H", "", "F"), ("HH", "Q", "F"), ("HH", "", "X"), ("A\\LL^low", "", "F"))
+    async with running_site(tmp_path / "site", {"lab": site_channel("astm", "raw")}, folder(tmp_path)) as site:
+        for number, (flag, role, status) in enumerate(cases):
+            await send(site, "astm", astm(number, flag, role, f"S{number}", status).replace(b"L|1", unread.encode()))
+        assert rung(site) == [True, False, False, False, True]
 
 
 OWN = """

@@ -27,6 +27,7 @@ class Standing(NamedTuple):
     row: int
     message: int
     channel: str
+    person: str
     said: str
     measured: str
     drawn: str
@@ -62,7 +63,7 @@ def _standing(batch: Batch, message_id: int, channel: str, one: Spoken) -> list[
     if not one.key:
         return []
     rows = batch.execute(
-        "SELECT r.id, r.message_id, v.channel, r.said, r.measured, r.drawn, r.state FROM critical_result r"
+        "SELECT r.id, r.message_id, v.channel, r.person, r.said, r.measured, r.drawn, r.state FROM critical_result r"
         " JOIN critical_value v ON v.message_id = r.message_id"
         " WHERE r.key = ?1 AND r.over_us = 0 AND r.message_id < ?2 AND (r.person = ?3 OR r.person = '' OR ?3 = '')"
         " AND (?6 AND r.person = ?3 OR v.channel = ?4 AND r.noted_us > ?5)",
@@ -73,13 +74,15 @@ def _standing(batch: Batch, message_id: int, channel: str, one: Spoken) -> list[
 
 def _ends(one: Spoken, channel: str, row: Standing) -> bool:
     is_same = one.at == row.measured != ""
-    if one.state == WITHDRAWN or RANK.get(one.state, 0) >= RANK.get(row.state, 0):
-        if one.state in CHANGES and (is_same or one.drawn == row.drawn):
-            return True
-        is_first_end = row.state in UNFINISHED and one.state not in UNFINISHED and one.state != CANCELLED
-        if row.channel == channel and (is_same or (is_first_end and one.drawn == row.drawn)):
-            return True
-    return one.state == CANCELLED and is_same and row.channel == channel
+    is_of_sample = one.drawn == row.drawn and bool(one.drawn or one.person == row.person != "")
+    if one.state == CANCELLED:  # a measurement that failed, of which another one may stand
+        return is_same and row.channel == channel
+    if one.state != WITHDRAWN and RANK.get(one.state, 0) < RANK.get(row.state, 0):
+        return False
+    if one.state in CHANGES:
+        return is_same or is_of_sample
+    finishes = row.state in UNFINISHED and one.state not in UNFINISHED
+    return row.channel == channel and (is_same or (finishes and is_of_sample))
 
 
 def _end(batch: Batch, rows: Sequence[tuple[int, int]], by: int) -> None:
@@ -109,6 +112,8 @@ def _begin_again(batch: Batch, message_id: int) -> None:
 
 def decided(batch: Batch, message_id: int) -> None:
     """A person has decided about a delivery of a message."""
+    if not batch.notes_critical:
+        return
     left = "SELECT 1 FROM delivery WHERE message_id = ? AND state <> 'rejected' LIMIT 1"
     if batch.execute(left, (message_id,)).fetchone() is None:
         rows = batch.execute(
