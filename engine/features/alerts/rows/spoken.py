@@ -9,7 +9,7 @@ which a part waits for a person ends none, and two patients are never one; where
 day or channel is another one. A person who rejects all of a message ends its values, too, until it is sent again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from engine.features.alerts.rows.changes import CRITICAL_KEY, note_critical
@@ -36,13 +36,14 @@ class Standing(NamedTuple):
 
 def note(batch: Batch, message_id: int, channel: str, spoken: Sequence[Spoken], *, is_held: bool) -> None:
     """A message goes out, or some of it waits for a person."""
-    is_new = False
+    is_new, over = False, set[tuple[int, int]]()
     for one in spoken:
         known = _standing(batch, message_id, channel, one)
         if one.critical:
             is_new |= not (one.at and any(row.said == one.said for row in known))
         elif not is_held:
-            _end(batch, [(row.row, row.message) for row in known if _ends(one, channel, row)], message_id)
+            over |= {(row.row, row.message) for row in known if _ends(one, channel, row)}
+    _end(batch, over, message_id)
     if not is_new:
         return
     if not note_critical(batch, message_id, channel):
@@ -85,10 +86,10 @@ def _ends(one: Spoken, channel: str, row: Standing) -> bool:
     return row.channel == channel and (is_same or (finishes and is_of_sample))
 
 
-def _end(batch: Batch, rows: Sequence[tuple[int, int]], by: int) -> None:
+def _end(batch: Batch, rows: Collection[tuple[int, int]], by: int) -> None:
     """Their messages have no critical value any more, where none of it is left; it is for a person again."""
-    for row, message_id in rows:
-        batch.execute("UPDATE critical_result SET over_us = ? WHERE id = ?", (batch.now_us, row))
+    batch.executemany("UPDATE critical_result SET over_us = ? WHERE id = ?", [(batch.now_us, row) for row, _ in rows])
+    for message_id in sorted({message_id for _, message_id in rows}):
         ended = batch.execute(
             "UPDATE critical_value SET over_us = ?, over_by = ?, taken_us = 0, taken = 0 WHERE message_id = ?"
             " AND NOT EXISTS (SELECT 1 FROM critical_result WHERE message_id = ? AND over_us = 0)",
