@@ -7,9 +7,10 @@ class Spoken(NamedTuple):
     """What a message says of one result.
 
     Attributes:
-        key: of its order and its test; empty: it names no order, so it is compared with no other.
-        person: of the patient's number; empty: none is named. lasting: that is one person's for good.
-        said: of its value, its flags and its time. at: of its time alone; empty: it has none.
+        key: of its order, its test and its unit; empty: it names no order, so it is compared with no other.
+        person: of the patient's number, or name; empty: none is named. lasting: that is one person's for good.
+        said: of its value, its flags and its time. at: of its time alone; empty: it has none, or a day alone.
+        drawn: of the time when its sample was taken; empty: not known.
         state: of FHIR.
         critical: it has the flag of a critical value, and is not withdrawn.
     """
@@ -19,5 +20,6 @@ class Spoken(NamedTuple):
     lasting: bool = False
     said: str = ""
     at: str = ""
+    drawn: str = ""
     state: str = ""
     critical: bool = True

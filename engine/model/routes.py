@@ -53,6 +53,7 @@ class Route:
         joins: its reports list the results that other messages of the same orders brought, too.
         of_site: a result of another channel for the same order and test is the same result.
         form: the place of results in its documents, for CSV and JSON; None: these are not compared.
+        own: its mapping, or a library of that, is the site's own.
     """
 
     when: Callable[[Parsed], bool] | None
@@ -67,6 +68,7 @@ class Route:
     joins: bool = True
     of_site: bool = False
     form: Form | None = None
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

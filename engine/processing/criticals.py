@@ -3,18 +3,21 @@ back. Pure.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from hashlib import blake2b
 
 from engine.mapping.functions.controls import NUMBERS, ORDERS, listed
-from engine.model.content.facts import Facts, Order, Person, Result, unpacked
+from engine.model.content.facts import ANSWER, LEFT_OUT, Facts, Order, Person, Result, unpacked
 from engine.model.content.order_results import CORRECTS, WITHDRAWN
+from engine.model.content.quality_controls import ASTM_ROLE
 from engine.model.criticals import Spoken
 from engine.model.errors import ConfigError, ContentError
 from engine.model.message import Document, MapContext, Parsed, Stored
 from engine.model.routes import ChannelRoutes, Route, context_of
 from engine.model.values import changed
 from engine.succession.critical import CRITICAL, is_critical, of_patients, tells_critical
+from engine.succession.steps import MINUTE
 
 logger = logging.getLogger("labrelay.processing")
 
@@ -32,25 +35,49 @@ def spoken_of(
     """The results of a message, where one is critical or takes something back.
 
     Args:
-        documents: that are made of it, with their routes; they show it where no reader takes the message.
+        documents: that are made of it, with their routes; they show it where no reader takes the message, and those of
+            a site's own mapping, which may read it from any field, where no field of flags has it.
         controls: positions of the results that a mapping's filter took as a control's.
     """
-    if channel.reader is not None and parsed.segments and not _is_asked(parsed):
-        return ()
+    is_flagged, takes_back = _asked(parsed)
+    read_elsewhere = (document for document, route in documents if route.own)
+    if channel.reader is not None and parsed.segments and not (is_flagged or takes_back):
+        return _shown(read_elsewhere)
     context = changed(context_of(stored, channel.context), packs=False)
     facts = facts_of(parsed, channel, context)
     if facts is None:
-        return (Spoken(),) if any(tells_critical(document) for document, _ in documents) else ()
-    return tuple(spoken_in(facts, parsed, context, controls))
+        found = _shown(document for document, _ in documents)
+        return found or ((Spoken(),) if parsed.format == "astm" and _records_tell(parsed) else ())
+    found = tuple(spoken_in(facts, parsed, context, controls))
+    return found if is_flagged else (*found, *_shown(read_elsewhere))
 
 
-def _is_asked(parsed: Parsed) -> bool:
-    """Whether a field of flags may have one of a critical value, or a status is that of a correction or withdrawal."""
+def _shown(documents: Iterable[Document]) -> tuple[Spoken, ...]:
+    return (Spoken(),) if any(tells_critical(document) for document in documents) else ()
+
+
+def _asked(parsed: Parsed) -> tuple[bool, bool]:
+    """Whether a field of flags may have one of a critical value, and a status is of a correction or withdrawal."""
     back = CORRECTS.get(parsed.format, frozenset()) | WITHDRAWN.get(parsed.format, frozenset())
+    is_flagged = takes_back = False
     for segment in parsed.segments:
         at = _AT.get(segment.name)
-        if at is not None and (segment.get(at[1]) in back or any(flag in segment.get(at[0]) for flag in CRITICAL)):
-            return True
+        if at is not None:
+            takes_back = takes_back or segment.get(at[1]) in back
+            is_flagged = is_flagged or any(flag in segment.get(at[0]) for flag in CRITICAL)
+    return is_flagged, takes_back
+
+
+def _records_tell(parsed: Parsed) -> bool:
+    """Whether a record has such a flag, where the facts cannot be read: a copy as sent is no document that shows it."""
+    cut, is_controls = parsed.delimiters, False
+    for segment in parsed.segments:
+        if segment.name == "O":
+            is_controls = segment.get(12).strip().upper() == ASTM_ROLE
+        elif segment.name == "R" and not is_controls and segment.get(9).strip() not in WITHDRAWN["astm"]:
+            told = (one.split(cut.component)[0].strip() for one in segment.get(7).split(cut.repetition))
+            if not CRITICAL.isdisjoint(told):
+                return True
     return False
 
 
@@ -79,24 +106,41 @@ def spoken_in(facts: Facts, parsed: Parsed, context: MapContext, controls: Colle
     apart = {one.ordinal for one in parsed.segments if one.position in controls and one.name == name}
     numbers, orders = (listed(context.settings, setting) for setting in (NUMBERS, ORDERS))
     known = of_patients(facts, is_hl7=is_hl7, numbers=numbers, orders=orders)
-    for person, order, result in known:
-        if result.place not in apart:
-            yield _spoken(person, order, result, context.key)
+    found = [
+        _spoken(person, order, result, context.key)
+        for person, order, result in known
+        if result.place not in apart and result.kind not in (ANSWER, LEFT_OUT)
+    ]
+    times = Counter(one.key for one in found if one.key)
+    for one in found:
+        # of several with one name (serum and urine, two runs), none says anything of another one
+        yield one if times[one.key] < 2 else one._replace(key=_hashed(context.key, one.key, one.said))
 
 
 def _spoken(person: Person, order: Order, result: Result, key: bytes) -> Spoken:
     measure, value = result.measure, result.value
-    tube = result.tube or next((one.number for one in order.samples if one.number), None)
+    samples = [one for one in order.samples if one.number and one.number == (result.tube or one.number)]
+    tube = result.tube or (samples[0].number if samples else None)
     number = order.filler or order.placer or tube
+    drawn = (samples[0].collected if samples else None) or order.collected
+    is_timed = bool(result.stated) and len(result.at or "") >= MINUTE
     return Spoken(
-        key=_hashed(key, number, tube, measure.test, measure.sub) if number else "",
-        person=_hashed(key, person.number) if person.number else "",
+        key=_hashed(key, number, tube, measure.test, measure.sub, measure.unit) if number else "",
+        person=_who(person, key),
         lasting=person.lasting,
         said=_hashed(key, value.sent, measure.unit, *(measure.flags or ()), result.stated),
-        at=_hashed(key, result.stated) if result.stated else "",
+        at=_hashed(key, result.stated) if is_timed else "",
+        drawn=_hashed(key, drawn) if drawn else "",
         state=measure.state or "",
         critical=is_critical(result),
     )
+
+
+def _who(person: Person, key: bytes) -> str:
+    """A number that may be a counter's is one person's together with the name; a name alone is one, too."""
+    named = (person.name, person.born) if not person.lasting else ()
+    who = (person.authority, person.number, *named)
+    return _hashed(key, *who) if person.number or person.name else ""
 
 
 def _hashed(key: bytes, *parts: str | None) -> str:

@@ -366,6 +366,7 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
                     joins=config.report_list == "join",
                     of_site=config.results_of == "site",
                     form=None if program is None else form_of(program.target, program.columns, config.settings),
+                    own=program is not None and _is_own(site, program),
                 )
             )
         except ConfigError as error:
@@ -373,6 +374,10 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
     if problems:
         raise ConfigError(*problems)
     return tuple(routes)
+
+
+def _is_own(site: Site, program: Program) -> bool:
+    return any((site.folder / "mappings" / name).is_file() for name in program.files if name.endswith(".yaml"))
 
 
 def _setting_problems(site: Site, config: ChannelConfig, program: Program | None) -> Iterator[str]:

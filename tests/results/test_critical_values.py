@@ -7,13 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from engine.features.alerts.rows.reading import critical_values
 from tests.support.astm_peer import one_record_a_frame
 from tests.support.astm_peer import session as frames
-from tests.support.running import ASTM, MLLP, Json, RunningSite, channel, running_site
+from tests.support.running import (
+    ASTM,
+    MLLP,
+    Json,
+    RunningSite,
+    channel,
+    make_running_site,
+    running_app,
+    running_site,
+)
 from tests.support.senders import AstmAnalyzer, lines, send_blocks
 from tests.support.waiting import until
+from workbench.sandbox import Sandbox
 
 MAPPINGS = {
     ("oru", "fhir"): "hl7-results", ("oru", "csv"): "hl7-to-csv", ("oru", "json"): "hl7-to-json",
@@ -174,6 +185,170 @@ async def test_what_stays_critical(tmp_path: Path, case: Any) -> None:
             later = later.replace(before, after)
         await send(site, "oru", later.replace(b"|M7|", b"|M9|"))
         assert said(site) == ["lab: message 1 has a critical value"]
+
+
+def order(*rows: str, status: str = "F", drawn: str = "0900", person: str = "MR7^^^HOSPX") -> bytes:
+    """One order; a row: code, value, flag, status, minute of measurement, without any ``-``."""
+    said = [row.split() for row in rows]
+    results = [
+        f"OBX|{at}|NM|{code}||{value}|mmol/L||{flag}|||{state}|||20240301{'' if minute == '-' else minute}"
+        for at, (code, value, flag, state, minute) in enumerate(said, 1)
+    ]
+    named = f"PID|1||{person}||Iyer^Meena||19550101|F" if person else "PID|1"
+    head = "MSH|^~\\&|AN|LAB|LIS|H|20240301093000||ORU^R01|M1|P|2.5.1"
+    taken = f"OBR|1||F1|K^Potassium^L|||{drawn and '20240301' + drawn}" + "|" * 18 + status
+    return ("\r".join((head, named, taken, *results)) + "\r").encode()
+
+
+SODIUM = "NA 190 HH F 0915"  # with a flag, so that the message is asked
+HISTORIES = {  # name -> messages; which are critical at the end
+    "a preliminary one that comes late": (order("K 7.9 HH F 0915"), order("K 4.1 N P 0915", SODIUM), [True, True]),
+    "a first word behind its correction": (order("K 7.9 HH C 0915"), order("K 4.1 N F 0915", SODIUM), [True, True]),
+    "critical still, with another value": (order("K 7.9 HH F 0915"), order("K 8.3 HH C 0915"), [True, True]),
+    "another sample of the order": (
+        order("K 7.9 HH F 0915"), order("K 4.1 N C 1315", drawn="1300"), [True, False],
+    ),
+    "serum and urine under one name": (
+        order("GLU 33 HH F 0915", "GLU 3.0 N F 0915"), order("GLU 33 HH C 0915", "GLU 3.1 N C 0915"), [True, False],
+    ),
+    "two results of one name, sent again": (
+        order("HBS 79 HH F 0915", "HBS 9000 HH F 0915"), order("HBS 79 HH F 0915", "HBS 9000 HH F 0915"), [True, False],
+    ),
+    "two results of one name, one of them withdrawn": (
+        order("K 7.9 HH F 0915", "K 4.1 N F 0920"), order("K 7.9 HH D 0915", "K 4.1 N F 0920"), [False, False],
+    ),
+    "a day is no time of measurement": (order("K 7.9 HH F -"), order("K 4.1 N F -", SODIUM), [True, True]),
+    "another register's patient": (
+        order("K 7.9 HH F 0915"), order("K 4.1 N C 0915", person="MR7^^^HOSPY"), [True, False],
+    ),
+    "a measurement that failed at another time": (
+        order("K 7.9 HH F 1300"), order("K 0 N X 0915"), [True, False],
+    ),
+    "a counter's number, without a patient": (
+        order("K 7.9 HH P 0915", drawn="", person=""), order("K 4.1 N F 1015", SODIUM, drawn="", person=""),
+        [True, True],
+    ),
+    "a counter's number, corrected": (
+        order("K 7.9 HH F 0915", drawn="", person=""), order("K 4.1 N C 1015", drawn="", person=""), [True, False],
+    ),
+    "no patient, and the time of collection": (
+        order("K 7.9 HH F 0915", person=""), order("K 4.1 N C 1015", person=""), [False, False],
+    ),
+    "a rerun of the sample, corrected": (order("K 7.9 HH F 0915"), order("K 4.1 N C 1015"), [False, False]),
+    "preliminary, then final": (order("K 7.9 HH P 0915"), order("K 4.1 N F 1015", SODIUM), [False, True]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HISTORIES.values(), ids=HISTORIES)
+async def test_an_all_clear_is_of_this_result_only(tmp_path: Path, case: Any) -> None:
+    first, later, wanted = case
+    async with running_site(tmp_path / "site", {"lab": site_channel("oru", "raw")}, folder(tmp_path)) as site:
+        await send(site, "oru", first)
+        await send(site, "oru", later.replace(b"|M1|", b"|M2|"))
+        assert critical(site) == wanted
+
+
+def critical(site: RunningSite) -> list[bool]:
+    """Of each message, whether it has a critical value still."""
+    found = {one.message for one in critical_values(site.journal) if not one.over_us}
+    return [one.id in found for one in site.messages()]
+
+
+async def test_a_report_that_repeats_a_critical_value_is_critical_as_long_as_that_is(tmp_path: Path) -> None:
+    async with running_site(tmp_path / "site", {"lab": site_channel("oru", "raw")}, folder(tmp_path)) as site:
+        potassium = "K 7.9 HH F 0915"
+        reports = ((potassium,), (potassium, SODIUM), (potassium, "NA 140 N C 0915"), ("K 4.1 N C 0915",))
+        for number, rows in enumerate(reports):
+            await send(site, "oru", order(*rows).replace(b"|M1|", b"|M%d|" % number))
+            if number == 2:
+                assert critical(site) == [True, True, False]
+        assert critical(site) == [False] * 4
+
+
+@pytest.mark.parametrize(("numbers", "is_one_person"), [("counter", False), ("lasting", True)])
+async def test_analyzers_that_count_alike_end_none_of_each_other(
+    tmp_path: Path, numbers: str, is_one_person: bool
+) -> None:
+    """Two channels, the same numbers: of a register's patient it is the same order, and a correction of it counts."""
+    channels = {name: site_channel("oru", "raw") | {"patient_numbers": numbers} for name in ("lab", "other")}
+    async with running_site(tmp_path / "site", channels, folder(tmp_path)) as site:
+        await send(site, "oru", order("K 7.9 HH F 0915"))
+        await send_blocks(site.port("other"), [order("K 4.1 N F 0915", SODIUM)])  # a rerun: both stand
+        await until(lambda: len(site.messages()) == 2)
+        await site.settled()
+        assert critical(site) == [True, True]
+        await send_blocks(site.port("other"), [order("K 4.1 N C 0915").replace(b"|M1|", b"|M2|")])
+        await until(lambda: len(site.messages()) == 3)
+        await site.settled()
+        assert critical(site)[0] is not is_one_person
+
+
+async def test_what_a_person_has_rejected_is_critical_again_once_it_is_sent_all_the_same(tmp_path: Path) -> None:
+    rule = {"hold": [{"when": "=value > 5", "reason": "x"}]}
+    lab = channel(MLLP, {"mapping": "hl7-results", "to": "files", **rule})
+    site_folder = tmp_path / "site"
+    async with running_site(site_folder, {"lab": lab}, folder(tmp_path)) as site:
+        await send(site, "oru", order("K 7.9 HH F 0915"))
+        assert (await site.labrelay("held", "reject", "1", "--reason", "haemolysed", "--yes")).code == 0
+        assert critical(site) == [False]
+        also = channel(MLLP, {"mapping": "hl7-results", "to": "files"}, {"to": "files"})
+        (site_folder / "channels" / "lab.yaml").write_text(yaml.safe_dump({"channel": "lab", **also}), encoding="utf-8")
+        assert (await site.labrelay("reload")).code == 0
+        chosen = ("--channel", "lab", "--since", "2h", "--apply", "--reason", "tested", "--yes")
+        ran = await site.labrelay("reprocess", *chosen)
+        assert ran.code == 0, ran.err
+        await site.settled()
+        assert {one.state for one in site.deliveries(1)} == {"rejected", "delivered"}
+        assert said(site) == ["lab: message 1 has a critical value"]
+
+
+async def test_a_record_that_cannot_be_read_silences_no_other_one(tmp_path: Path) -> None:
+    """The facts of the whole message fail then; a copy as sent goes out all the same."""
+    unread = "R|2|^^^NA|140|mmol/L||N||Z||||20240301091500\rL|1"
+    cases = (("HH", "", "F"), ("H", "", "F"), ("HH", "Q", "F"), ("HH", "", "X"), ("A\\LL^low", "", "F"))
+    async with running_site(tmp_path / "site", {"lab": site_channel("astm", "raw")}, folder(tmp_path)) as site:
+        for number, (flag, role, status) in enumerate(cases):
+            await send(site, "astm", astm(number, flag, role, f"S{number}", status).replace(b"L|1", unread.encode()))
+        assert rung(site) == [True, False, False, False, True]
+
+
+OWN = """
+mapping: mine
+format: labrelay-mapping/1
+from: hl7v2/ORU_R01
+to: fhir/R4
+bundle: transaction
+policies: {unread_segment: ignore}
+steps:
+  - each: PATIENT_RESULT
+    do:
+      - each: ORDER_OBSERVATION
+        do:
+          - each: OBSERVATION
+            create: Observation
+            key: =[OBR-3.1 | '-', OBX-3.1 | '-']
+            body:
+              status: =lookup('0085', OBX-11)
+              code: {text: =OBX-3.1}
+              interpretation: =lookup('0078', OBX-13 | OBX-8)
+"""
+
+
+async def test_a_site_s_own_mapping_may_read_the_flag_from_any_field(tmp_path: Path) -> None:
+    """Where the field of flags has it, the facts decide: a control does not ring."""
+    site_folder = tmp_path / "site"
+    (site_folder / "mappings").mkdir(parents=True)
+    (site_folder / "mappings" / "mine.yaml").write_text(OWN, encoding="utf-8")
+    lab = channel(MLLP, {"mapping": "mine", "to": "files"}, settings=SETTINGS)
+    make_running_site(site_folder, {"lab": lab}, folder(tmp_path))
+    rows = (("F1", "H", "F", "HH"), ("F2", "H", "F", "N"), ("LEVEL1", "HH", "F", ""), ("F3", "H", "C", "LL"))
+    async with running_app(site_folder, own_tables=True) as app:
+        site = RunningSite(site_folder, app, Sandbox())
+        for number, flag, status, own in rows:
+            result = f"OBX|1|NM|K^Potassium^L||7.9|mmol/L||{flag}|||{status}||{own}"
+            head = order().replace(b"|F1|", f"|{number}|".encode()).replace(b"|M1|", f"|{number}|".encode())
+            await send(site, "oru", head + f"{result}\r".encode())
+        assert rung(site) == [True, False, False, True]
 
 
 async def test_a_correction_that_waits_for_a_person_ends_none_and_a_rejection_does(tmp_path: Path) -> None:

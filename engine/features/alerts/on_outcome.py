@@ -12,4 +12,4 @@ class CriticalValues(Step):
             return
         held = [why is not None for routed, why in zip(now.routes, now.held, strict=True) if not routed.echo]
         if held:
-            note(self.batch, now.id, now.channel, spoken, is_held=all(held))
+            note(self.batch, now.id, now.channel, spoken, is_held=any(held))

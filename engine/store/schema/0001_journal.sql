@@ -291,6 +291,7 @@ CREATE TABLE critical_result (
     person     TEXT NOT NULL,
     said       TEXT NOT NULL,
     measured   TEXT NOT NULL,
+    drawn      TEXT NOT NULL,
     state      TEXT NOT NULL,
     noted_us   INTEGER NOT NULL,
     over_us    INTEGER NOT NULL DEFAULT 0

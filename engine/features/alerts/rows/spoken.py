@@ -1,71 +1,120 @@
 """Which results were notified as critical: an echo of one rings no second time, and those who were notified of one are
 notified when it is so no more.
 
-A later message ends one where it says another thing of the same order, specimen and test, and says so itself (a
-correction, a withdrawal), or was measured at the same time, or the critical value was not finished. What waits for a
-person ends none, and two patients are never one; where a number may be a counter's, another day is another one. A
-person who rejects all of a message ends its values, too.
+A later message ends one where it says of the same order, specimen and test that it is not critical, and takes it back
+itself (a correction or withdrawal of the same sample, or of the same measurement); on the same channel, also where it
+has the same time of measurement, or finishes what was preliminary. A normal final result ends none by itself: only a
+message that has a critical flag or takes something back is asked. No lower status ends a higher one. A message of
+which a part waits for a person ends none, and two patients are never one; where a number may be a counter's, another
+day or channel is another one. A person who rejects all of a message ends its values, too, until it is sent again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
-from engine.features.alerts.rows.changes import note_critical
+from engine.features.alerts.rows.changes import CRITICAL_KEY, note_critical
 from engine.model.criticals import Spoken
 from engine.store.core.writing.batch import Batch
 from engine.store.operations.emptying import ErasedMessage
-from engine.succession.steps import CANCELLED, CHANGES, UNFINISHED
+from engine.succession.steps import CANCELLED, CHANGES, RANK, UNFINISHED, WITHDRAWN
 
 COUNTER_US = 36 * 3_600_000_000  # for so long a number that may be a counter's is of one
 
 
+class Standing(NamedTuple):
+    """What an older message says of the same result."""
+
+    row: int
+    message: int
+    channel: str
+    person: str
+    said: str
+    measured: str
+    drawn: str
+    state: str
+
+
 def note(batch: Batch, message_id: int, channel: str, spoken: Sequence[Spoken], *, is_held: bool) -> None:
-    """A message goes out, or all of it waits for a person."""
-    new = []
+    """A message goes out, or some of it waits for a person."""
+    is_new, over = False, set[tuple[int, int]]()
     for one in spoken:
         known = _standing(batch, message_id, channel, one)
-        if one.critical and not (one.at and any(row[2] == one.said for row in known)):
-            new.append(one)
-        over = [row for row in known if row[2] != one.said or not one.critical]
-        if not is_held:
-            _end(batch, [row[:2] for row in over if _takes_the_place(one, measured=row[3], state=row[4])], message_id)
-    if new and note_critical(batch, message_id, channel):
-        batch.executemany(
-            "INSERT INTO critical_result (message_id, key, person, said, measured, state, noted_us)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [(message_id, one.key, one.person, one.said, one.at, one.state, batch.now_us) for one in new],
-        )
+        if one.critical:
+            is_new |= not (one.at and any(row.said == one.said for row in known))
+        elif not is_held:
+            over |= {(row.row, row.message) for row in known if _ends(one, channel, row)}
+    _end(batch, over, message_id)
+    if not is_new:
+        return
+    if not note_critical(batch, message_id, channel):
+        _begin_again(batch, message_id)
+        return
+    batch.executemany(  # also those that are known: the message is critical as long as one of them is
+        "INSERT INTO critical_result (message_id, key, person, said, measured, drawn, state, noted_us)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (message_id, one.key, one.person, one.said, one.at, one.drawn, one.state, batch.now_us)
+            for one in spoken
+            if one.critical
+        ],
+    )
 
 
-def _standing(batch: Batch, message_id: int, channel: str, one: Spoken) -> list[tuple[int, int, str, str, str]]:
-    """Of the same result, what older messages say: row, message, said, measured, state."""
+def _standing(batch: Batch, message_id: int, channel: str, one: Spoken) -> list[Standing]:
     if not one.key:
         return []
-    return batch.execute(
-        "SELECT r.id, r.message_id, r.said, r.measured, r.state FROM critical_result r"
+    rows = batch.execute(
+        "SELECT r.id, r.message_id, v.channel, r.person, r.said, r.measured, r.drawn, r.state FROM critical_result r"
         " JOIN critical_value v ON v.message_id = r.message_id"
-        " WHERE r.key = ?1 AND r.over_us = 0 AND r.message_id < ?2 AND CASE WHEN r.person = '' OR ?3 = ''"
-        " THEN v.channel = ?4 AND r.noted_us > ?5 ELSE r.person = ?3 AND (?6 OR r.noted_us > ?5) END",
+        " WHERE r.key = ?1 AND r.over_us = 0 AND r.message_id < ?2 AND (r.person = ?3 OR r.person = '' OR ?3 = '')"
+        " AND (?6 AND r.person = ?3 OR v.channel = ?4 AND r.noted_us > ?5)",
         (one.key, message_id, one.person, channel, batch.now_us - COUNTER_US, one.lasting),
     ).fetchall()
+    return [Standing(*row) for row in rows]
 
 
-def _takes_the_place(one: Spoken, *, measured: str, state: str) -> bool:
-    return one.state in CHANGES or one.state == CANCELLED or one.at == measured != "" or state in UNFINISHED
+def _ends(one: Spoken, channel: str, row: Standing) -> bool:
+    is_same = one.at == row.measured != ""
+    is_of_sample = one.drawn == row.drawn and bool(one.drawn or one.person == row.person != "")
+    if one.state == CANCELLED:  # a measurement that failed, of which another one may stand
+        return is_same and row.channel == channel
+    if one.state != WITHDRAWN and RANK.get(one.state, 0) < RANK.get(row.state, 0):
+        return False
+    if one.state in CHANGES:
+        return is_same or is_of_sample
+    finishes = row.state in UNFINISHED and one.state not in UNFINISHED
+    return row.channel == channel and (is_same or (finishes and is_of_sample))
 
 
-def _end(batch: Batch, rows: Sequence[tuple[int, int]], by: int) -> None:
+def _end(batch: Batch, rows: Collection[tuple[int, int]], by: int) -> None:
     """Their messages have no critical value any more, where none of it is left; it is for a person again."""
-    for row, message_id in rows:
-        batch.execute("UPDATE critical_result SET over_us = ? WHERE id = ?", (batch.now_us, row))
-        batch.execute(
+    batch.executemany("UPDATE critical_result SET over_us = ? WHERE id = ?", [(batch.now_us, row) for row, _ in rows])
+    for message_id in sorted({message_id for _, message_id in rows}):
+        ended = batch.execute(
             "UPDATE critical_value SET over_us = ?, over_by = ?, taken_us = 0, taken = 0 WHERE message_id = ?"
             " AND NOT EXISTS (SELECT 1 FROM critical_result WHERE message_id = ? AND over_us = 0)",
             (batch.now_us, by, message_id, message_id),
         )
+        if ended.rowcount:  # an alert that a person has taken may be kept up to the next look
+            key = CRITICAL_KEY.format(message_id)
+            batch.execute("UPDATE alert SET taken_us = 0, taken = 0 WHERE key = ?", (key,))
+
+
+def _begin_again(batch: Batch, message_id: int) -> None:
+    """A message whose values ended when a person rejected it is sent all the same: they are critical again."""
+    rejected = "SELECT 1 FROM critical_value WHERE message_id = ? AND over_us > 0 AND over_by = 0"
+    if batch.execute(rejected, (message_id,)).fetchone() is not None:
+        batch.execute("UPDATE critical_result SET over_us = 0 WHERE message_id = ?", (message_id,))
+        batch.execute(
+            "UPDATE critical_value SET over_us = 0, taken_us = 0, taken = 0 WHERE message_id = ?", (message_id,)
+        )
+        batch.execute("DELETE FROM alert WHERE key = ?", (CRITICAL_KEY.format(message_id),))  # it starts anew
 
 
 def decided(batch: Batch, message_id: int) -> None:
     """A person has decided about a delivery of a message."""
+    if not batch.notes_critical:
+        return
     left = "SELECT 1 FROM delivery WHERE message_id = ? AND state <> 'rejected' LIMIT 1"
     if batch.execute(left, (message_id,)).fetchone() is None:
         rows = batch.execute(
@@ -76,5 +125,8 @@ def decided(batch: Batch, message_id: int) -> None:
 
 def forget(batch: Batch, message: ErasedMessage) -> int:
     """A message is erased: that it had a critical value stays."""
-    batch.execute("UPDATE critical_result SET key = '', person = '', said = '' WHERE message_id = ?", (message.id,))
+    batch.execute(
+        "UPDATE critical_result SET key = '', person = '', said = '', measured = '', drawn = '' WHERE message_id = ?",
+        (message.id,),
+    )
     return 0

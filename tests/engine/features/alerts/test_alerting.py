@@ -19,6 +19,7 @@ from engine.config.load import Site, load_site
 from engine.features.alerts import service as alerting
 from engine.features.alerts.rows import changes as alerts
 from engine.features.alerts.rows import reading as rows
+from engine.features.alerts.rows import spoken
 from engine.features.alerts.service import REFUSALS, Alerting
 from engine.features.todo.service import TodoList
 from engine.model.criticals import Spoken
@@ -325,6 +326,37 @@ async def test_who_was_told_of_a_critical_value_is_told_when_it_is_so_no_more(tm
         await home.alerting.acknowledge(f"critical/{first}", "asha", "")
         await home.look(seconds=60)
         assert [one.message for one in rows.critical_values(home.journal)] == [second]
+
+
+async def test_a_value_that_is_over_right_behind_its_taking_is_for_a_person_again(tmp_path: Path) -> None:
+    """Before any look: its alert is still the one that was taken."""
+    told = Spoken(key="K of F1", said="7.9", at="8:00", state="final")
+    async with scripted(TAKEN) as chat, house(tmp_path, {"sinks": {"chat": chat_sink(chat)}, **QUICK}) as home:
+        (first,) = await queue(home.journal, b"1", spoken=(told,))
+        await home.look()
+        await home.alerting.acknowledge(f"critical/{first}", "asha", "phoned the ward")
+        await queue(home.journal, b"2", spoken=(told._replace(state="corrected", critical=False),))
+        await home.look(seconds=60)
+        (alert,) = rows.kept(home.journal, home.clock.now_us())[0].values()
+        assert (alert.key, alert.taken, alert.taken_us) == (f"critical/{first}", 0, 0)
+        assert texts(chat)[-1].endswith("says another")
+
+
+@operation(priority=Priority.SETTLE)
+def rejected(batch: Any, message: int) -> None:
+    batch.execute("UPDATE delivery SET state = 'rejected' WHERE message_id = ?", (message,))
+    spoken.decided(batch, message)
+
+
+async def test_a_site_that_wants_no_critical_values_gets_none_back_by_a_rejection(tmp_path: Path) -> None:
+    async with scripted(TAKEN) as chat, house(tmp_path, {"sinks": {"chat": chat_sink(chat)}, **QUICK}) as home:
+        first, second = await queue(home.journal, b"1", b"2", spoken=(Spoken(),))
+        await home.journal.run(rejected, first)
+        assert [bool(one.over_us) for one in rows.critical_values(home.journal)] == [True, False]
+        home.journal.upkeep.notes_critical = False
+        await home.journal.run(alerts.close_critical)
+        await home.journal.run(rejected, second)
+        assert rows.critical_values(home.journal) == []
 
 
 @pytest.mark.parametrize(
