@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache, partial
-from operator import itemgetter
-from pathlib import Path
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
@@ -20,26 +18,24 @@ from engine.config.sources.source import AnySource, AutoLink, E1381Options, TcpP
 from engine.config.sources.source_tee import TeePart
 from engine.feature import Hook
 from engine.mapping import Program
-from engine.mapping import load as load_mapping
 from engine.mapping.code_tables.tables import Table
 from engine.mapping.conditions import EITHER, route_condition
 from engine.mapping.hold_rules.rules import HoldRules, compile_holding
 from engine.mapping.outputs.documents import form_of, setting_problems
-from engine.mapping.shipped import READER_TABLES, READERS
 from engine.model.errors import ConfigError
 from engine.model.journal.records import Assembled
 from engine.model.link_events import SessionEnd
-from engine.model.message import FormatOptions, MapContext, Parsed, Received
+from engine.model.message import FormatOptions, MapContext, Received
 from engine.model.packing import UnpackingDestination
 from engine.model.ports import Dialogue, Format, Link, TeeLink
 from engine.model.process.clock import Clock
 from engine.model.routes import ChannelRoutes, Route
-from engine.model.site.corrections import Sheet
 from engine.model.worklist import TakeSettings
 from engine.processing.formats import MEDIA_TYPES, format_of
 from engine.processing.names import are_read
 from engine.receiving.channel_parts import Answer, ChannelSettings
 from engine.receiving.door import Opening
+from engine.runtime.programs import Programs, is_own
 
 UNANSWERED = ("folder", "fhir_search")  # transports whose answers have no reader
 
@@ -168,38 +164,6 @@ def _tables(site: Site, programs: "Programs", config: ChannelConfig) -> Iterable
         own = program.tables if program is not None else {}
         found |= {table: own[table] for table in site.tables_of(config) if table in own}
     return found.values()
-
-
-class Programs:
-    """The compiled mappings of one site; channels with the same mapping and tables share one."""
-
-    def __init__(self, search: Sequence[Path]) -> None:
-        self._search = search
-        self._made: dict[tuple[str, tuple[tuple[str, tuple[str | Sheet, ...]], ...]], Program] = {}
-
-    def get(self, name: str, tables: Mapping[str, tuple[str | Sheet, ...]]) -> Program:
-        """Raises ConfigError, on every call for a faulty mapping."""
-        key = (name, tuple(sorted(tables.items(), key=itemgetter(0))))
-        if key not in self._made:
-            self._made[key] = load_mapping(name, self._search, tables=tables)
-        return self._made[key]
-
-    def reader(self, tables: Mapping[str, tuple[str | Sheet, ...]], parsed: Parsed) -> Program | None:
-        """What reads the facts of a message; None: nothing does. It is made when it is first asked for, and without
-        tables of the site that are none of its own.
-
-        Raises:
-            ConfigError: it is wrong.
-        """
-        name = READERS.get(parsed.format)
-        if name is None:
-            return None
-        own = {table: files for table, files in tables.items() if table in READER_TABLES[parsed.format]}
-        try:
-            made = self.get(name, own)
-        except ConfigError:
-            made = self.get(name, {})
-        return made if parsed.structure in made.structures else None
 
 
 def build_channel(
@@ -366,7 +330,7 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
                     joins=config.report_list == "join",
                     of_site=config.results_of == "site",
                     form=None if program is None else form_of(program.target, program.columns, config.settings),
-                    own=program is not None and _is_own(site, program),
+                    own=program is not None and is_own(program, site.folder),
                 )
             )
         except ConfigError as error:
@@ -374,10 +338,6 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
     if problems:
         raise ConfigError(*problems)
     return tuple(routes)
-
-
-def _is_own(site: Site, program: Program) -> bool:
-    return any((site.folder / "mappings" / name).is_file() for name in program.files if name.endswith(".yaml"))
 
 
 def _setting_problems(site: Site, config: ChannelConfig, program: Program | None) -> Iterator[str]:

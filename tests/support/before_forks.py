@@ -11,13 +11,13 @@ from pathlib import Path
 
 import adapters
 from engine.config.load import load_site
-from engine.runtime import build, gc_tuning
+from engine.runtime import gc_tuning, programs
 from tests.support.shipped import MAPPINGS, compiled_once
 
 
 def prepare(*modules: str) -> None:
     """Import ``modules`` and every adapter; no event loop, thread, file or connection is left open."""
-    setattr(build, "load_mapping", compiled_once)  # noqa: B010 - a name that build imports
+    setattr(programs, "load_mapping", compiled_once)  # noqa: B010 - a name that programs imports
     for name in ("hl7-results", "astm-results"):
         for generated in compiled_once(name, (MAPPINGS,), tables={}).plain.values():
             generated.made  # noqa: B018 - it is compiled here

@@ -18,7 +18,7 @@ import yaml
 from engine.commands.shared.output import ExitCode
 from engine.model.journal.journal_views import DeliveryView, Filter, MessageView, Trace
 from engine.model.process.clock import Clock
-from engine.runtime import build
+from engine.runtime import programs
 from engine.runtime.app import App
 from engine.store.journal import Journal
 from engine.store.queries.contents import stored_document
@@ -185,7 +185,7 @@ async def running_app(folder: Path, *, clock: Clock | None = None, own_tables: b
     `mappings/`."""
     app = App(folder, clock=clock)
     up = asyncio.Event()
-    with contextlib.nullcontext() if own_tables else mock.patch.object(build, "load_mapping", compiled_once):
+    with contextlib.nullcontext() if own_tables else mock.patch.object(programs, "load_mapping", compiled_once):
         task = asyncio.create_task(app.run(lambda _: up.set()))
         waiting = asyncio.create_task(up.wait())
         await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)

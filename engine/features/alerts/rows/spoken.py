@@ -76,7 +76,7 @@ def _standing(batch: Batch, message_id: int, channel: str, one: Spoken) -> list[
 def _ends(one: Spoken, channel: str, row: Standing) -> bool:
     is_same = one.at == row.measured != ""
     is_of_sample = one.drawn == row.drawn and bool(one.drawn or one.person == row.person != "")
-    if one.state == CANCELLED:  # a measurement that failed, of which another one may stand
+    if one.state == CANCELLED:  # a measurement that failed, another one of it may be right
         return is_same and row.channel == channel
     if one.state != WITHDRAWN and RANK.get(one.state, 0) < RANK.get(row.state, 0):
         return False

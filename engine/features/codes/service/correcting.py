@@ -24,7 +24,8 @@ from engine.model.routes import ChannelRoutes
 from engine.model.site.corrections import Correction, RowChange
 from engine.model.texts.phrases import R_
 from engine.runtime import gc_tuning
-from engine.runtime.build import Programs, build_channel, build_site
+from engine.runtime.build import build_channel, build_site
+from engine.runtime.programs import Programs
 from engine.store.journal import Journal
 
 if TYPE_CHECKING:

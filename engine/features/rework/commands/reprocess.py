@@ -186,7 +186,8 @@ def _wanted(session: Session, journal: "Reader", selection: "Selection", mapping
     from engine.commands.shared.mapping_options import known_channel
     from engine.model.process.clock import SystemClock
     from engine.processing.reprocessing import with_mapping
-    from engine.runtime.build import Programs, build_channel
+    from engine.runtime.build import build_channel
+    from engine.runtime.programs import Programs
     from engine.store.queries.listing import others_of
 
     site = session.load_corrected()
