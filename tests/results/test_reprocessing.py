@@ -284,6 +284,7 @@ async def test_messages_with_open_deliveries_come_later(site: RunningSite) -> No
     await site.sandbox.pause()
     for one in (message(1), message(2)):
         await send_blocks(site.port("lab"), [one])
+    await until(lambda: all(site.deliveries(number) for number in (1, 2)))  # they are mapped
     give_table(site.folder)
     ran = await site.labrelay(*AGAIN, "-o", "json")
 
