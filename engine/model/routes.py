@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from engine.model.content.list_form import Form
+from engine.model.content.results import Result
 from engine.model.journal.records import Routed, Rules
 from engine.model.message import Document, FormatOptions, MapContext, Mapped, Parsed, Stored
 from engine.model.outcome import Outcome
@@ -33,7 +34,7 @@ class Holding(Protocol):
 
     @property
     def asks_controls(self) -> bool: ...
-    def facts(self, parsed: Parsed, body: bytes, warnings: Sequence[str] = ()) -> bytes: ...
+    def facts(self, parsed: Parsed, results: Sequence[Result] | None, warnings: Sequence[str] = ()) -> bytes: ...
     def about(self, facts: bytes) -> Rules: ...
 
 

@@ -362,7 +362,7 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
                     hold_on_dead=route.on_dead == "hold",
                     filter=route.filter is not None,
                     worklist=program is not None and program.target.kind == "orders",
-                    hold=holding_of(site, config.channel, index, program) if program and route.hold else None,
+                    hold=holding_of(site, config.channel, index, program) if route.hold else None,
                     joins=config.report_list == "join",
                     of_site=config.results_of == "site",
                     form=None if program is None else form_of(program.target, program.columns, config.settings),
@@ -422,7 +422,7 @@ _NO_PAST = (
 )
 
 
-def holding_of(site: Site, channel: str, index: int, program: Program) -> HoldRules | None:
+def holding_of(site: Site, channel: str, index: int, program: Program | None) -> HoldRules | None:
     """The hold rules of a channel's route, by its position; None where it has none.
 
     Raises:
@@ -437,7 +437,8 @@ def holding_of(site: Site, channel: str, index: int, program: Program) -> HoldRu
         (one if one.kind == "scalar" else one.get("when") or one, rule.reason)
         for one, rule in zip(nodes, rules, strict=True)
     ]
-    holding = compile_holding(given, program.format, str(program.target), site.mapping_path())
+    reads = program.format if program is not None else site.channels[channel].source.reads_as
+    holding = compile_holding(given, reads, str(program.target) if program is not None else "", site.mapping_path())
     if holding.asks_the_past and not site.has_lasting_numbers(site.channels[channel]):
         raise ConfigError(node.problem(_NO_PAST))
     return holding
