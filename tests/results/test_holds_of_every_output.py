@@ -1,0 +1,96 @@
+"""Which results a rule holds: what a message says of them decides, and not what becomes of it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.commands.shared.output import ExitCode
+from tests.results.test_critical_values import ABDM, MAPPINGS, folder, send
+from tests.support.running import ASTM, MLLP, Json, RunningSite, channel, running_site
+
+RULES: list[Json] = [
+    {"when": "=code == 'K' and value > 7", "reason": "high"},
+    {"when": "=flags in ['HH', 'LL', 'AA']", "reason": "flagged"},
+    {"when": "=(abs(delta('7d')) | 0) > 2", "reason": "jump"},
+    {"when": "=text == 'clotted'", "reason": "clot"},
+    {"when": "=value and value < 1", "reason": "low"},
+    {"when": "=known(low) and known(value) and value < low and unit != 'g/L'", "reason": "below"},
+    {"when": "=code == 'NA' and delta('7d') > 5", "reason": "sodium"},
+    {"when": "=sex == 'male' and age < 18 and status == 'preliminary'", "reason": "child"},
+]
+NO_PAST = "cannot be decided, delta('7d'): no earlier value of this patient with this code and unit in that time"
+NO_NUMBER = "cannot be decided, value: the result is no number"
+# name -> what the message says beside the usual; the cause and the words, or nothing
+CASES: dict[str, tuple[Json, str]] = {
+    "the first": ({"value": "4.0"}, ""),
+    "high, and a jump": ({"value": "7.9", "flag": "H"}, "HELD_BY_RULE: high (K); jump (K)"),
+    "a flag": ({"value": "4.2", "flag": "HH"}, "HELD_BY_RULE: flagged (K)"),
+    "words": ({"value": "clotted", "kind": "ST", "flag": ""}, f"HELD_BY_RULE: high: {NO_NUMBER} (K); clot (K)"),
+    "a bound": ({"value": "<0.5"}, "HELD_BY_RULE: low (K); below (K)"),
+    "below its range": ({"value": "3.0"}, "HELD_BY_RULE: below (K)"),
+    "a control": ({"value": "9.9", "flag": "HH", "role": "Q"}, ""),
+    "held values are no earlier ones": ({"value": "4.3"}, ""),
+    "nothing before it": ({"test": "NA", "value": "140", "range": ""}, f"HOLD_UNDECIDED: sodium: {NO_PAST} (NA)"),
+    "a child": ({"value": "4.4", "patient": "MR2", "sex": "M", "born": "20200101", "status": "P"},
+                "HELD_BY_RULE: child (K)"),
+    "a correction": ({"value": "4.1", "like": 1, "status": "C"}, ""),
+}  # fmt: skip
+RELEASED = "high, and a jump"
+AFTER: Json = {"value": "4.5", "like": 3}  # measured next: 7.9 is the value before
+
+
+def message(source: str, number: int, said: Json) -> bytes:
+    usual = {"test": "K", "kind": "SN" if "<" in said["value"] else "NM", "flag": "", "role": "", "patient": "MR1"}
+    one: dict[str, Any] = {**usual, "sex": "F", "born": "19550101", "status": "F", "range": "3.5-5.1", **said}
+    at = one.get("like", number)
+    tube, taken, measured = f"S{at}", f"2024030109{at:02}00", f"2024030110{at:02}00"
+    if source == "astm":
+        return (
+            f"H|\\^&|{number}||AN|||||||P|1|2024030111{number:02}00\r"
+            f"P|1||{one['patient']}||Iyer^Meena||{one['born']}|{one['sex']}\r"
+            f"O|1|{tube}||^^^{one['test']}|R||{taken}||||{one['role']}\r"
+            f"R|1|^^^{one['test']}|{one['value']}|mmol/L|{one['range']}|{one['flag']}||{one['status']}||||{measured}\r"
+            "L|1|N\r"
+        ).encode()
+    value = one["value"].replace("<", "<^")
+    head = f"MSH|^~\\&|AN|LAB|LIS|H|2024030111{number:02}00||"
+    person = f"PID|1||{one['patient']}||Iyer^Meena||{one['born']}|{one['sex']}\r"
+    order = f"OBR|1||{tube}|PANEL^Panel^L|||{taken}\r"
+    result = f"OBX|1|{one['kind']}|{one['test']}^x^L||{value}|mmol/L|{one['range']}|{one['flag']}|||{one['status']}"
+    result += f"|||{measured}\r"
+    specimen = f"SPM|1|{tube}||SER|||||||{one['role']}||||||{taken}\r"
+    if source == "oul":
+        return f"{head}OUL^R22^OUL_R22|M{number}|P|2.5.1\r{person}{specimen}{order}{result}".encode()
+    return f"{head}ORU^R01|M{number}|P|2.5.1\r{person}{order}{result}{specimen}".encode()
+
+
+async def held(site: RunningSite, *arguments: str) -> Any:
+    ran = await site.labrelay("held", *arguments, "-o", "json")
+    assert ran.code == ExitCode.OK, ran.err
+    await site.settled()
+    return ran.json
+
+
+async def why(site: RunningSite) -> list[str]:
+    """Of each message, why it is held; empty: it is not."""
+    rows = {row["message"]: f"{row['code']}: {row['why']}" for row in (await held(site, "list"))["held"]}
+    return [rows.get(one.id, "") for one in site.messages()]
+
+
+@pytest.mark.parametrize(("source", "output"), MAPPINGS)
+async def test_a_rule_holds_the_same_in_the_same_words(tmp_path: Path, source: str, output: str) -> None:
+    name = MAPPINGS[source, output]
+    route: Json = {"to": "files", "hold": RULES} | ({"mapping": name} if name else {})
+    settings = ABDM if output == "abdm" else {}
+    lab = channel(ASTM if source == "astm" else MLLP, route, settings=settings)
+    async with running_site(tmp_path / "site", {"lab": lab}, folder(tmp_path)) as site:
+        for number, (said, _) in enumerate(CASES.values(), 1):
+            await send(site, source, message(source, number, said))
+        found = await why(site)
+        released = [one.id for one in site.messages()][list(CASES).index(RELEASED)]
+        await held(site, "release", str(released), "--reason", "seen", "--yes")
+        await send(site, source, message(source, len(CASES) + 1, AFTER))
+        last = (await why(site))[-1]
+    assert dict(zip(CASES, found, strict=True)) == {name: text for name, (_, text) in CASES.items()}
+    assert last == "HELD_BY_RULE: jump (K)"
