@@ -4,7 +4,7 @@ of the message.
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from hashlib import blake2b
 from typing import Any
@@ -91,11 +91,12 @@ class Reading:
         """As the function `measured`; nothing without facts."""
         return iter(()) if self.facts is None else measured(self.facts, self._parsed, self.context, controls)
 
-    def results(self, document: Document, controls: Collection[int] = ()) -> list[Result] | None:
+    def results(self, document: Document, controls: Collection[int] | None = None) -> list[Result] | None:
         """The results that hold rules are asked about; None: they cannot be read.
 
         Args:
             document: what goes out; it is read where no reader takes the message, and it is FHIR.
+            controls: as for `results_in`.
         """
         if self.facts is not None:
             return results_in(self.facts, self._parsed, self.context, controls)
@@ -116,13 +117,17 @@ def measured(
     Args:
         controls: positions of those that a mapping's filter took as a control's.
     """
-    is_hl7 = parsed.format == "hl7v2"
-    name = "OBX" if is_hl7 else "R"
-    apart = {one.ordinal for one in parsed.segments if one.position in controls and one.name == name}
     numbers, orders = (listed(context.settings, setting) for setting in (NUMBERS, ORDERS))
-    for one in of_patients(facts, is_hl7=is_hl7, numbers=numbers, orders=orders):
-        if one[-1].place not in apart:
-            yield one
+    known = of_patients(facts, is_hl7=parsed.format == "hl7v2", numbers=numbers, orders=orders)
+    return _beside(controls, known, parsed)
+
+
+def _beside(
+    controls: Collection[int], known: Iterable[tuple[Person, Order, Fact]], parsed: Parsed
+) -> Iterator[tuple[Person, Order, Fact]]:
+    name = "OBX" if parsed.format == "hl7v2" else "R"
+    apart = {one.ordinal for one in parsed.segments if one.position in controls and one.name == name}
+    return (one for one in known if one[-1].place not in apart)
 
 
 def hashed(context: MapContext, *parts: str | None) -> str:
@@ -136,9 +141,15 @@ def numbers_of(order: Order, result: Fact) -> tuple[str | None, str | None]:
     return order.filler or order.placer or tube, tube
 
 
-def results_in(facts: Facts, parsed: Parsed, context: MapContext, controls: Collection[int] = ()) -> list[Result]:
-    """The results that hold rules are asked about. A head that only groups others is none."""
-    known = list(measured(facts, parsed, context, controls))
+def results_in(
+    facts: Facts, parsed: Parsed, context: MapContext, controls: Collection[int] | None = None
+) -> list[Result]:
+    """The results that hold rules are asked about. A head that only groups others is none.
+
+    Args:
+        controls: positions of those that the mapping took as a control's: all others go out. None without a mapping.
+    """
+    known = list(measured(facts, parsed, context) if controls is None else _beside(controls, facts.results(), parsed))
     heads = {result.head for _, _, result in known}
     runs: Counter[str] = Counter()
     found: list[Result] = []

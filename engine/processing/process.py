@@ -184,7 +184,7 @@ def _with_facts(
     if hold is None:
         return made
     warned = [issue.code for issue in mapped.issues if issue.severity == "warning"] if mapped is not None else []
-    controls = mapped.controls if mapped is not None else ()
+    controls = mapped.controls if mapped is not None else None
     return [replace(one, facts=hold.facts(parsed, reading.results(one, controls), warned)) for one in made]
 
 
