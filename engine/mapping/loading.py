@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 
 from engine.config.reading import yaml_nodes
 from engine.config.reading.yaml_nodes import Node
+from engine.config.site import shipped
 from engine.mapping.code_tables.optional_keys import without_missing
 from engine.mapping.code_tables.plausible import Kinds, read_kinds
 from engine.mapping.code_tables.table_files import Doubt, Finding, first_file, read_tables
@@ -179,8 +180,18 @@ def _load(name_or_path: str | Path, search: Sequence[Path], tables: Chosen) -> P
         problems=tuple(problems.warnings),
         settings_read=frozenset(compiler.settings_read),
         report_numbers=frozenset(compiler.report_numbers),
+        is_own=_is_own(sources),
         plain=plain,
         compile_traced=lambda structure: compiler.compile(structure, traced=True),
+    )
+
+
+def _is_own(sources: _Sources) -> bool:
+    """Whether one of the files of rules is not as it ships."""
+    ours = shipped("mappings")
+    rules = [(name, data) for name, data in sources.hashes.items() if name.endswith((".yaml", ".yml"))]
+    return ours is None or any(
+        not (ours / name).is_file() or (ours / name).read_bytes() != data for name, data in rules
     )
 
 

@@ -91,22 +91,31 @@ class Reading:
         """As the function `measured`; nothing without facts."""
         return iter(()) if self.facts is None else measured(self.facts, self._parsed, self.context, controls)
 
-    def results(self, document: Document, controls: Collection[int] | None = None) -> list[Result] | None:
+    def results(
+        self, document: Document, controls: Collection[int] | None = None, *, written: bool = False
+    ) -> list[Result] | None:
         """The results that hold rules are asked about; None: they cannot be read.
 
         Args:
             document: what goes out; it is read where no reader takes the message, and it is FHIR.
             controls: as for `results_in`.
+            written: what a document in FHIR says counts, and not what its message says.
         """
+        if written and document.media_type == FHIR:
+            return _written(document)
         if self.facts is not None:
             return results_in(self.facts, self._parsed, self.context, controls)
         if self.taken:
             return None if self.failed else []
         if document.media_type != FHIR:
             return None if has_results(self._parsed) else []
-        with suppress(UnreadableResultsError, ValueError):
-            return results_of(unpack(document.body) if document.packed else document.body)
-        return None
+        return _written(document)
+
+
+def _written(document: Document) -> list[Result] | None:
+    with suppress(UnreadableResultsError, ValueError):
+        return results_of(unpack(document.body) if document.packed else document.body)
+    return None
 
 
 def measured(

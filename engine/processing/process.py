@@ -185,7 +185,8 @@ def _with_facts(
         return made
     warned = [issue.code for issue in mapped.issues if issue.severity == "warning"] if mapped is not None else []
     controls = mapped.controls if mapped is not None else None
-    return [replace(one, facts=hold.facts(parsed, reading.results(one, controls), warned)) for one in made]
+    asked = ((one, reading.results(one, controls, written=hold.asks_document)) for one in made)
+    return [replace(one, facts=hold.facts(parsed, results, warned)) for one, results in asked]
 
 
 def _tubes(parsed: Parsed, channel: ChannelRoutes, set_apart: set[int]) -> tuple[TubeResults, ...]:

@@ -191,15 +191,18 @@ class Programs:
         Raises:
             ConfigError: it is wrong.
         """
-        name = READERS.get(parsed.format)
-        if name is None:
+        if parsed.format not in READERS:
             return None
-        own = {table: files for table, files in tables.items() if table in READER_TABLES[parsed.format]}
         try:
-            made = self.get(name, own)
+            made = self.reading(parsed.format, tables)
         except ConfigError:
-            made = self.get(name, {})
+            made = self.get(READERS[parsed.format], {})
         return made if parsed.structure in made.structures else None
+
+    def reading(self, message_format: str, tables: Mapping[str, tuple[str | Sheet, ...]]) -> Program:
+        """What reads the facts of a format, with the tables of a channel. Raises ConfigError: they do not fit it."""
+        own = {table: files for table, files in tables.items() if table in READER_TABLES[message_format]}
+        return self.get(READERS[message_format], own)
 
 
 def build_channel(
@@ -352,6 +355,9 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
             problems += [node.problem(f"routes.{index}: {text}") for text in _misplaced(config, route, program)]
             problems += [node.problem(f"routes.{index}.drain: {text}") for text in _other_orders(config, route)]
             problems += _setting_problems(site, config, program)
+            hold = holding_of(site, config.channel, index, program) if route.hold else None
+            if hold is not None and not hold.asks_document:
+                _read_for_rules(site, config, program, programs)
             routes.append(
                 Route(
                     when=route_condition(route.when, reads, program.format if program else "", place=place),
@@ -362,7 +368,7 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
                     hold_on_dead=route.on_dead == "hold",
                     filter=route.filter is not None,
                     worklist=program is not None and program.target.kind == "orders",
-                    hold=holding_of(site, config.channel, index, program) if route.hold else None,
+                    hold=hold,
                     joins=config.report_list == "join",
                     of_site=config.results_of == "site",
                     form=None if program is None else form_of(program.target, program.columns, config.settings),
@@ -422,6 +428,14 @@ _NO_PAST = (
 )
 
 
+def _read_for_rules(site: Site, config: ChannelConfig, program: Program | None, programs: Programs) -> None:
+    """Raises ConfigError: what hold rules ask about cannot be read with the tables of the channel."""
+    reads = program.format if program is not None else config.source.reads_as
+    for one in READERS:
+        if reads in (one, EITHER):
+            programs.reading(one, site.tables_of(config))
+
+
 def holding_of(site: Site, channel: str, index: int, program: Program | None) -> HoldRules | None:
     """The hold rules of a channel's route, by its position; None where it has none.
 
@@ -438,7 +452,8 @@ def holding_of(site: Site, channel: str, index: int, program: Program | None) ->
         for one, rule in zip(nodes, rules, strict=True)
     ]
     reads = program.format if program is not None else site.channels[channel].source.reads_as
-    holding = compile_holding(given, reads, str(program.target) if program is not None else "", site.mapping_path())
+    makes, is_own = (str(program.target), program.is_own) if program is not None else ("", False)
+    holding = compile_holding(given, reads, makes, site.mapping_path(), is_own=is_own)
     if holding.asks_the_past and not site.has_lasting_numbers(site.channels[channel]):
         raise ConfigError(node.problem(_NO_PAST))
     return holding

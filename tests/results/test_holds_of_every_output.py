@@ -7,7 +7,17 @@ import pytest
 
 from engine.commands.shared.output import ExitCode
 from tests.results.test_critical_values import ABDM, MAPPINGS, folder, send
-from tests.support.running import ASTM, MLLP, Json, RunningSite, channel, running_site
+from tests.support.running import (
+    ASTM,
+    MLLP,
+    Json,
+    RunningSite,
+    Sandbox,
+    channel,
+    make_running_site,
+    running_app,
+    running_site,
+)
 
 RULES: list[Json] = [
     {"when": "=code == 'K' and value > 7", "reason": "high"},
@@ -94,3 +104,65 @@ async def test_a_rule_holds_the_same_in_the_same_words(tmp_path: Path, source: s
         last = (await why(site))[-1]
     assert dict(zip(CASES, found, strict=True)) == {name: text for name, (_, text) in CASES.items()}
     assert last == "HELD_BY_RULE: jump (K)"
+
+
+@pytest.mark.parametrize(
+    ("source", "said", "tests"), [("oru", {"role": "G"}, b""), ("oul", {"role": "G"}, b""), ("astm", {}, b"QC1\\^^^")]
+)
+async def test_what_a_mapping_sends_is_asked_about(tmp_path: Path, source: str, said: Json, tests: bytes) -> None:
+    """A group of specimens (SPM-11 G), and several tests of which one has the code of a control's order, are sent."""
+    rule: Json = {"when": "=code == 'K' and value > 7", "reason": "high"}
+    route: Json = {"to": "files", "hold": [rule], "mapping": MAPPINGS[source, "fhir"]}
+    lab = channel(ASTM if source == "astm" else MLLP, route, settings={"control_orders": ["QC*"]})
+    given = message(source, 1, {"value": "7.9", **said}).replace(b"||^^^K|", b"||^^^" + tests + b"K|")
+    async with running_site(tmp_path / "site", {"lab": lab}, folder(tmp_path)) as site:
+        await send(site, source, given)
+        assert await why(site) == ["HELD_BY_RULE: high (K)"]
+
+
+OWN_TABLE = "code,unit_in,loinc,display\nK,mmol/L,2823-3,Potassium\n"
+OWN_MAPPING = """
+mapping: own
+format: labrelay-mapping/1
+from: hl7v2/ORU_R01
+to: fhir/R4
+bundle: transaction
+policies: {unread_segment: ignore}
+tables:
+  mine: {csv: tables/mine.csv, key: [code, unit_in]}
+steps:
+  - each: PATIENT_RESULT
+    do:
+      - each: ORDER_OBSERVATION
+        do:
+          - each: OBSERVATION
+            let: {row: "=lookup('mine', OBX-3.1, OBX-6.1)", number: "=decimal(OBX-5)"}
+            create: Observation
+            key: =[OBR-3.1 | '-', OBX-3.1 | '-']
+            body:
+              status: =lookup('0085', OBX-11)
+              code: {coding: {system: "http://loinc.org", code: =row.loinc}}
+              valueQuantity: =quantity(number, row, OBX-6)
+"""
+
+
+def with_own_table(site: Path) -> None:
+    (site / "mappings/tables").mkdir(parents=True)
+    (site / "mappings/tables/mine.csv").write_text(OWN_TABLE)
+    (site / "mappings/own.yaml").write_text(OWN_MAPPING)
+
+
+async def test_what_a_mapping_of_the_site_writes_is_asked_about(tmp_path: Path) -> None:
+    """It may have codes that no reader of LabRelay knows."""
+    with_own_table(tmp_path / "site")
+    rule: Json = {"when": "=code == '2823-3' and value > 7", "reason": "high"}
+    route: Json = {"to": "files", "hold": [rule], "mapping": "own"}
+    make_running_site(tmp_path / "site", {"lab": channel(MLLP, route)}, folder(tmp_path))
+    async with running_app(tmp_path / "site", own_tables=True) as app:
+        site = RunningSite(tmp_path / "site", app, Sandbox())
+        given = message("oru", 1, {"value": "7.9"})
+        await send(site, "oru", given)
+        assert await why(site) == ["HELD_BY_RULE: high (2823-3)"]
+        (tmp_path / "k.hl7").write_bytes(given)
+        ran = await site.labrelay("map", "--channel", "lab", str(tmp_path / "k.hl7"))
+        assert "would be held: HELD_BY_RULE: high (2823-3)" in ran.err

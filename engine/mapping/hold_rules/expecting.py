@@ -98,7 +98,7 @@ def own_rules(test: Node, program: Program, search: Sequence[Path]) -> HoldRules
             raise ConfigError(node.problem("a rule is an expression, or {when: =..., reason: ...}"))
         reason = node.get("reason")
         rules.append((when, reason.value if reason is not None else ""))
-    return compile_holding(rules, program.format, str(program.target), search)
+    return compile_holding(rules, program.format, str(program.target), search, is_own=program.is_own)
 
 
 def told(test: Node) -> StatedHistory:
@@ -115,7 +115,10 @@ def would_hold(
 ) -> HoldReason | None:
     """Why what is made of a message would be held, with this patient history; None: it would not."""
     warned = [issue.code for issue in mapped.issues if issue.severity == "warning"]
-    asked = (holding.facts(parsed, reading.results(one, mapped.controls), warned) for one in mapped.documents)
+    asked = (
+        holding.facts(parsed, reading.results(one, mapped.controls, written=holding.asks_document), warned)
+        for one in mapped.documents
+    )
     return next(filter(None, (holding.about(facts).decide(past, 0) for facts in asked)), None)
 
 

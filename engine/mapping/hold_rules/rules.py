@@ -47,9 +47,15 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class HoldRules:
-    """All hold rules of a route, compiled."""
+    """All hold rules of a route, compiled.
+
+    Attributes:
+        asks_document: what the route's mapping writes in FHIR, and not what its message says: a site's own mapping may
+            have codes and units of its own.
+    """
 
     rules: tuple[Rule, ...]
+    asks_document: bool = False
 
     @property
     def asks_the_past(self) -> bool:
@@ -152,7 +158,12 @@ def _named(names: list[str]) -> str:
 
 
 def compile_holding(
-    rules: Sequence[tuple[Node, str]], message_format: str, document: str, search: Sequence[Path]
+    rules: Sequence[tuple[Node, str]],
+    message_format: str,
+    document: str,
+    search: Sequence[Path],
+    *,
+    is_own: bool = False,
 ) -> HoldRules:
     """Compile a route's rules.
 
@@ -161,6 +172,7 @@ def compile_holding(
         message_format: the format that the route's mapping reads, else that of the channel.
         document: the format that it writes, as ``to:`` of the mapping says; empty without a mapping.
         search: `mappings` folders, for tables of limits.
+        is_own: the mapping is a site's.
 
     Raises:
         ConfigError: all that is wrong with them.
@@ -174,7 +186,7 @@ def compile_holding(
             problems += error.problems
     if problems:
         raise ConfigError(*problems)
-    return HoldRules(tuple(made))
+    return HoldRules(tuple(made), asks_document=is_own and document == FHIR)
 
 
 def _compile(node: Node, reason: str, message_format: str, document: str, search: Sequence[Path]) -> Rule:
