@@ -107,12 +107,19 @@ async def test_a_rule_holds_the_same_in_the_same_words(tmp_path: Path, source: s
 
 
 @pytest.mark.parametrize(
-    ("source", "said", "tests"), [("oru", {"role": "G"}, b""), ("oul", {"role": "G"}, b""), ("astm", {}, b"QC1\\^^^")]
+    ("source", "output", "said", "tests"),
+    [
+        ("oru", "fhir", {"role": "G"}, b""),
+        ("oul", "fhir", {"role": "G"}, b""),
+        ("astm", "fhir", {}, b"QC1\\^^^"),
+        ("astm", "raw", {}, b"QC1\\^^^"),
+    ],
 )
-async def test_what_a_mapping_sends_is_asked_about(tmp_path: Path, source: str, said: Json, tests: bytes) -> None:
+async def test_what_is_sent_is_asked_about(tmp_path: Path, source: str, output: str, said: Json, tests: bytes) -> None:
     """A group of specimens (SPM-11 G), and several tests of which one has the code of a control's order, are sent."""
     rule: Json = {"when": "=code == 'K' and value > 7", "reason": "high"}
-    route: Json = {"to": "files", "hold": [rule], "mapping": MAPPINGS[source, "fhir"]}
+    name = MAPPINGS[source, output]
+    route: Json = {"to": "files", "hold": [rule]} | ({"mapping": name} if name else {})
     lab = channel(ASTM if source == "astm" else MLLP, route, settings={"control_orders": ["QC*"]})
     given = message(source, 1, {"value": "7.9", **said}).replace(b"||^^^K|", b"||^^^" + tests + b"K|")
     async with running_site(tmp_path / "site", {"lab": lab}, folder(tmp_path)) as site:

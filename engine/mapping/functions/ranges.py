@@ -57,6 +57,8 @@ def range_limits(
     there is not is empty. Absent where there are several ranges, or one without such ends."""
     if len(ranges) != 1:
         return None
+    if (row is None or not row.converts) and (match := _PLAIN_RANGE(ranges[0])) and _ascends(*match.groups()):
+        return list(match.groups())
     made = reference_range(run, ranges[0], row, unit)
     told: Json = {} if made is None else as_text(orjson.dumps(made))
     ends = [told.get(end, {}).get("value", "") for end in ("low", "high")]

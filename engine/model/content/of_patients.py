@@ -38,7 +38,15 @@ def _is_control(
     told = [*tubes, *_own_numbers(order, bool(tubes), is_patients)]
     if any(is_control_number(number, numbers) for number in told):
         return True
-    return bool(orders) and any(matches(code, orders) for code in (order.code, order.name) if code)
+    return bool(orders) and _is_of_controls(order, is_hl7, orders)
+
+
+def _is_of_controls(order: Order, is_hl7: bool, orders: Sequence[str]) -> bool:
+    """By its code; of several tests (ASTM) each has to be one."""
+    if is_hl7:
+        return any(matches(code, orders) for code in (order.code, order.name) if code)
+    tests = (order.code or "").split()
+    return bool(tests) and all(matches(test, orders) for test in tests)
 
 
 def _role(sample: Sample, order: Order, is_hl7: bool) -> str:
