@@ -177,7 +177,8 @@ def _run(person: Person, order: Order, result: Fact, context: MapContext, *, is_
     if number is None:
         return ""
     channel = "" if context.results_of == "site" else context.channel
-    day = None if context.specimen_ids == "unique" else (result.at or "")[:_DAY]
+    # As in ids: a correction may be measured on the day after.
+    day = None if context.specimen_ids == "unique" else (order.collected or result.at or "")[:_DAY]
     code = order.code if is_hl7 else None  # in ASTM it lists the tests of one session
     stated = result.stated if are_runs_apart(context.settings) else None
     measure = result.measure

@@ -54,7 +54,7 @@ def message(source: str, number: int, said: Json) -> bytes:
     usual = {"test": "K", "kind": "SN" if "<" in said["value"] else "NM", "flag": "", "role": "", "patient": "MR1"}
     one: dict[str, Any] = {**usual, "sex": "F", "born": "19550101", "status": "F", "range": "3.5-5.1", **said}
     at = one.get("like", number)
-    tube, taken, measured = f"S{at}", f"2024030109{at:02}00", f"2024030110{at:02}00"
+    tube, taken, measured = f"S{at}", f"2024030109{at:02}00", f"202403{one.get('day', 1):02}10{at:02}00"
     if source == "astm":
         return (
             f"H|\\^&|{number}||AN|||||||P|1|2024030111{number:02}00\r"
@@ -104,6 +104,18 @@ async def test_a_rule_holds_the_same_in_the_same_words(tmp_path: Path, source: s
         last = (await why(site))[-1]
     assert dict(zip(CASES, found, strict=True)) == {name: text for name, (_, text) in CASES.items()}
     assert last == "HELD_BY_RULE: jump (K)"
+
+
+@pytest.mark.parametrize(("source", "output"), [("oru", "fhir"), ("oru", "raw"), ("oul", "raw"), ("astm", "raw")])
+async def test_what_is_corrected_on_the_next_day_is_no_earlier_value(tmp_path: Path, source: str, output: str) -> None:
+    name = MAPPINGS[source, output]
+    route: Json = {"to": "files", "hold": RULES} | ({"mapping": name} if name else {})
+    said: list[Json] = [{"value": "4.0"}, {"value": "5.5"}, {"value": "6.5", "like": 2, "day": 2, "status": "C"}]
+    lab = channel(ASTM if source == "astm" else MLLP, route)
+    async with running_site(tmp_path / "site", {"lab": lab}, folder(tmp_path)) as site:
+        for number, one in enumerate(said, 1):
+            await send(site, source, message(source, number, one))
+        assert await why(site) == ["", "", "HELD_BY_RULE: jump (K)"]
 
 
 @pytest.mark.parametrize(
