@@ -7,6 +7,7 @@ import pytest
 
 from engine.commands.shared.output import ExitCode
 from tests.results.test_critical_values import ABDM, MAPPINGS, folder, send
+from tests.support.command_line import labrelay
 from tests.support.running import (
     ASTM,
     MLLP,
@@ -185,3 +186,14 @@ async def test_what_a_mapping_of_the_site_writes_is_asked_about(tmp_path: Path) 
         (tmp_path / "k.hl7").write_bytes(given)
         ran = await site.labrelay("map", "--channel", "lab", str(tmp_path / "k.hl7"))
         assert "would be held: HELD_BY_RULE: high (2823-3)" in ran.err
+
+
+def test_tables_that_the_facts_cannot_be_read_with_stop_the_check(tmp_path: Path) -> None:
+    """Else the rules would be asked about other codes than the tables have."""
+    (tmp_path / "mappings/tables").mkdir(parents=True)
+    (tmp_path / "mappings/tables/mine.csv").write_text("code,loinc,display\nK,2823-3,Potassium\n")
+    route: Json = {"to": "files", "hold": "=code == '2823-3' and value > 7"}
+    lab = channel(MLLP, route, settings={"tables": {"analytes": "tables/mine.csv"}})
+    make_running_site(tmp_path, {"lab": lab}, folder(tmp_path))
+    ran = labrelay("check", site=tmp_path)
+    assert (ran.code, "mine.csv:1:1: key column 'unit_in' is missing" in ran.out) == (ExitCode.CONFIG, True), ran.out
