@@ -23,7 +23,6 @@ from engine.mapping import Program
 from engine.mapping import load as load_mapping
 from engine.mapping.code_tables.tables import Table
 from engine.mapping.conditions import EITHER, route_condition
-from engine.mapping.hold_rules.rules import HoldRules, compile_holding
 from engine.mapping.outputs.documents import form_of, setting_problems
 from engine.mapping.shipped import READER_TABLES, READERS
 from engine.model.errors import ConfigError
@@ -40,6 +39,7 @@ from engine.processing.formats import MEDIA_TYPES, format_of
 from engine.processing.names import are_read
 from engine.receiving.channel_parts import Answer, ChannelSettings
 from engine.receiving.door import Opening
+from engine.runtime.holding import formats_asked, holding_of
 
 UNANSWERED = ("folder", "fhir_search")  # transports whose answers have no reader
 
@@ -356,8 +356,8 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
             problems += [node.problem(f"routes.{index}.drain: {text}") for text in _other_orders(config, route)]
             problems += _setting_problems(site, config, program)
             hold = holding_of(site, config.channel, index, program) if route.hold else None
-            if hold is not None and not hold.asks_document:
-                _read_for_rules(site, config, program, programs)
+            for one in formats_asked(hold, reads if program is None else program.format):
+                programs.reading(one, site.tables_of(config))  # else rules would be asked about other codes
             routes.append(
                 Route(
                     when=route_condition(route.when, reads, program.format if program else "", place=place),
@@ -420,43 +420,6 @@ def _other_orders(config: ChannelConfig, route: RouteConfig) -> Iterator[str]:
         in_order = {name for other in config.routes if other.drain == "in-order" for name in other.to or ()}
         for name in sorted(in_order.intersection(route.to or ())):
             yield f"another route sends to {name} in order, and both share one lane; say drain for both, or for none"
-
-
-_NO_PAST = (
-    "a rule asks for the patient's earlier values, and patient numbers of this channel are counters: each value would "
-    "be unknown, and held; say `patient_numbers: lasting` where they last (docs/identity.md)"
-)
-
-
-def _read_for_rules(site: Site, config: ChannelConfig, program: Program | None, programs: Programs) -> None:
-    """Raises ConfigError: what hold rules ask about cannot be read with the tables of the channel."""
-    reads = program.format if program is not None else config.source.reads_as
-    for one in READERS:
-        if reads in (one, EITHER):
-            programs.reading(one, site.tables_of(config))
-
-
-def holding_of(site: Site, channel: str, index: int, program: Program | None) -> HoldRules | None:
-    """The hold rules of a channel's route, by its position; None where it has none.
-
-    Raises:
-        ConfigError: with all their errors.
-    """
-    rules = site.channels[channel].routes[index].hold
-    if not rules:
-        return None
-    node = site.node(channel, "routes", index, "hold")
-    nodes = node.items if node.kind == "list" else (node,)
-    given = [
-        (one if one.kind == "scalar" else one.get("when") or one, rule.reason)
-        for one, rule in zip(nodes, rules, strict=True)
-    ]
-    reads = program.format if program is not None else site.channels[channel].source.reads_as
-    makes, is_own = (str(program.target), program.is_own) if program is not None else ("", False)
-    holding = compile_holding(given, reads, makes, site.mapping_path(), is_own=is_own)
-    if holding.asks_the_past and not site.has_lasting_numbers(site.channels[channel]):
-        raise ConfigError(node.problem(_NO_PAST))
-    return holding
 
 
 def _answer(config: ChannelConfig, clock: Clock) -> Answer:

@@ -239,7 +239,7 @@ def channel_mapper(
         when = route_condition(route.when, reads, mapped, place=place)
         hold = None
         if route.hold is not None:
-            from engine.runtime.build import holding_of
+            from engine.runtime.holding import holding_of
 
             hold = holding_of(site, name, index, made.program(route.mapping) if route.mapping is not None else None)
         made.routes.append(RouteOf(when, route.mapping, route.filter is not None, hold))
