@@ -188,6 +188,20 @@ async def test_what_a_mapping_of_the_site_writes_is_asked_about(tmp_path: Path) 
         assert "would be held: HELD_BY_RULE: high (2823-3)" in ran.err
 
 
+async def test_what_a_mapping_of_the_site_would_write_is_asked_about(tmp_path: Path) -> None:
+    with_own_table(tmp_path / "site")
+    rule: Json = {"when": "=code == '2823-3' and value > 7", "reason": "high"}
+    route: Json = {"to": "files", "hold": [rule], "mapping": "hl7-results"}
+    async with running_site(tmp_path / "site", {"lab": channel(MLLP, route)}, folder(tmp_path)) as site:
+        await send(site, "oru", message("oru", 1, {"value": "7.9"}))
+        assert await why(site) == [""]
+        own = str(tmp_path / "site/mappings/own.yaml")
+        chosen = ("--channel", "lab", "--since", "1h", "--mapping-from", own, "--apply", "--reason", "own", "--yes")
+        await site.labrelay("reprocess", *chosen)
+        await site.settled()
+        assert await why(site) == ["HELD_BY_RULE: high (2823-3)"]
+
+
 def test_tables_that_the_facts_cannot_be_read_with_stop_the_check(tmp_path: Path) -> None:
     """Else the rules would be asked about other codes than the tables have."""
     (tmp_path / "mappings/tables").mkdir(parents=True)

@@ -8,7 +8,7 @@ matches, cannot be decided, or fails holds the document; a fault never lets a do
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
@@ -56,6 +56,10 @@ class HoldRules:
 
     rules: tuple[Rule, ...]
     asks_document: bool = False
+
+    def beside(self, document: str, *, is_own: bool) -> "HoldRules":
+        """The same, for what another mapping makes; arguments as for `compile_holding`."""
+        return replace(self, asks_document=is_own and document == FHIR)
 
     @property
     def asks_the_past(self) -> bool:
@@ -186,7 +190,7 @@ def compile_holding(
             problems += error.problems
     if problems:
         raise ConfigError(*problems)
-    return HoldRules(tuple(made), asks_document=is_own and document == FHIR)
+    return HoldRules(tuple(made)).beside(document, is_own=is_own)
 
 
 def _compile(node: Node, reason: str, message_format: str, document: str, search: Sequence[Path]) -> Rule:
