@@ -56,6 +56,7 @@ class Program:
         problems: warnings of the check, as lines ``file:line:column: what; what to do``.
         settings_read: names of channel settings that rules ask for.
         report_numbers: (segment, field, component) of the numbers that reports and patients are known by.
+        is_own: it, or a library of it, is a site's.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Program:
     profiles: dict[str, str] = field(default_factory=dict, repr=False)
     target: Target = FHIR
     columns: tuple[str, ...] = ()
+    is_own: bool = False
     _traced: dict[str, Generated] = field(default_factory=dict, repr=False)
     _readings: ReadCaches = field(default_factory=ReadCaches, repr=False)
 

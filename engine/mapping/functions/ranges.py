@@ -12,6 +12,7 @@ from engine.mapping.code_tables.tables import Row
 from engine.mapping.functions.numbers import Json, amount, number, unit_of, unit_text
 from engine.mapping.functions.registry import function
 from engine.mapping.message.message_context import MessageContext
+from engine.mapping.values.json_text import as_text
 
 _RANGE = re.compile(r"(-?[0-9.,eE]+)\s*(?:-|–|\.\.|to|TO|To|~)\s*(-?[0-9.,eE]+)(?:\s*(\D[^\s]*))?", re.ASCII)
 _PLAIN_RANGE = re.compile(
@@ -46,6 +47,22 @@ def reference_range(
         text = orjson.dumps(made).decode()
         return Fragment(f'{text[:-1]},"type":{{"text":{orjson.dumps(told).decode()}}}}}')
     return {**made, "type": {"text": told}}
+
+
+@function("range_limits(ranges: field[], row: row?, unit: field?) -> text[]", steady=True, settings=("decimal_comma",))
+def range_limits(
+    run: MessageContext, ranges: list[str], row: Row | None = None, unit: str | None = None
+) -> list[str] | None:
+    """Low and high of a reference range as `reference_range` reads them, with the conversion of the row; an end that
+    there is not is empty. Absent where there are several ranges, or one without such ends."""
+    if len(ranges) != 1:
+        return None
+    if (row is None or not row.converts) and (match := _PLAIN_RANGE(ranges[0])) and _ascends(*match.groups()):
+        return list(match.groups())
+    made = reference_range(run, ranges[0], row, unit)
+    told: Json = {} if made is None else as_text(orjson.dumps(made))
+    ends = [told.get(end, {}).get("value", "") for end in ("low", "high")]
+    return ends if any(ends) else None
 
 
 @function("whole_ranges(ranges: field[]) -> field[]", steady=True)

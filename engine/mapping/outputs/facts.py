@@ -9,8 +9,10 @@ from engine.mapping.message.message_context import MessageContext
 from engine.mapping.message.read_cache import MEASURES_KEPT
 from engine.mapping.outputs.collected import MessageParts
 from engine.model.content.reagents import reagents_in
-from engine.model.message import Unmapped
+from engine.model.message import Group, Unmapped
 from engine.model.texts.reasons import ReasonCode
+
+Json = dict[str, Any]
 
 _RESULTS = -1  # of an order: its last member; of a person its orders
 
@@ -34,6 +36,13 @@ class FactsParts(MessageParts):
         """Whether a patient's number is one person's for good."""
         context = self._run.context
         return number is not None and (context.patient_numbers == "lasting" or authority in context.namespaces)
+
+    def subject(self, identifier: Json | None, group: Group, person: list[str]) -> str | None:
+        """The id that FHIR's Patient of this number has."""
+        if identifier is None:
+            return None
+        patient = self.whose(identifier, group, person, noted=False)
+        return self.identity("Patient", self.patient_key(patient, group))
 
     def keep(self, memory: dict[Any, Any], key: Any, made: Any, before: tuple[int, int, int]) -> None:
         """Keep a measure for the next result that is written alike.
