@@ -12,7 +12,6 @@ from typing import Any
 from engine.mapping.functions.channel import are_runs_apart
 from engine.mapping.functions.controls import NUMBERS, ORDERS, listed
 from engine.model.content.facts import (
-    ANSWER,
     DATA,
     DOCUMENT,
     LEFT_OUT,
@@ -37,7 +36,7 @@ from engine.model.values import changed
 logger = logging.getLogger("labrelay.processing")
 
 FHIR = "application/fhir+json"
-_NO_RESULT = frozenset({ANSWER, LEFT_OUT, DOCUMENT, PICTURE, DATA})
+_NO_RESULT = frozenset({LEFT_OUT, DOCUMENT, PICTURE, DATA})
 _HASH_BYTES = 12
 _DAY = len("2026-03-01")
 
@@ -182,7 +181,8 @@ def _run(person: Person, order: Order, result: Fact, context: MapContext, *, is_
     code = order.code if is_hl7 else None  # in ASTM it lists the tests of one session
     stated = result.stated if are_runs_apart(context.settings) else None
     measure = result.measure
-    return hashed(context.key, person.subject, channel, number, tube, code, measure.test, measure.sub, day, stated)
+    said = code, measure.test, measure.sub, result.kind, day, stated
+    return hashed(context.key, person.subject, channel, number, tube, *said)
 
 
 def _results(person: Person, result: Fact, run: str) -> Iterator[Result]:

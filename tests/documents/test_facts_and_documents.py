@@ -17,7 +17,7 @@ from engine.mapping.measured import results_in
 from engine.mapping.trying.facts_compared import differing
 from engine.mapping.trying.inputs import FoundMessage, Mapper, messages_in, own_time
 from engine.mapping.trying.testing import read_tests
-from engine.model.content.facts import ANSWER, Facts, unpacked
+from engine.model.content.facts import Facts, unpacked
 from engine.model.content.results import Result, results_of
 from engine.model.errors import ContentError
 from engine.model.message import MapContext, Parsed
@@ -71,9 +71,6 @@ def asked_otherwise(facts: Facts, asked: list[Result], written: list[Result]) ->
             missing.append(one)
         else:
             del left[same]
-    # An answer at order entry is nothing that was measured.
-    answers = [list(result.measure.codes or ()) for _, _, result in facts.results() if result.kind == ANSWER]
-    missing = [one for one in missing if ["|".join(code) for code in one.codes] not in answers]
     return [f"only in the document: {one}" for one in missing] + [f"only in the facts: {one}" for one in left]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from tests.results.test_critical_values import ABDM, MAPPINGS, folder, send
+from tests.results.test_critical_values import ABDM, MAPPINGS, folder, rung, send
 from tests.support.command_line import labrelay
 from tests.support.running import (
     ASTM,
@@ -138,6 +138,24 @@ async def test_what_is_sent_is_asked_about(tmp_path: Path, source: str, output: 
     async with running_site(tmp_path / "site", {"lab": lab}, folder(tmp_path)) as site:
         await send(site, source, given)
         assert await why(site) == ["HELD_BY_RULE: high (K)"]
+
+
+@pytest.mark.parametrize(("source", "output"), [(one, output) for one, output in MAPPINGS if one != "astm"])
+async def test_an_answer_at_order_entry_is_asked_about(tmp_path: Path, source: str, output: str) -> None:
+    """Nobody measured it (OBX-29): it is held as a result is, and no critical value."""
+    rule: Json = {"when": "=code == 'K' and value > 7", "reason": "high"}
+    name = MAPPINGS[source, output]
+    route: Json = {"to": "files", "hold": [rule]} | ({"mapping": name} if name else {})
+    said = message(source, 1, {"value": "7.9", "flag": "HH"})
+    beside = message(source, 1, {"value": "140", "test": "NA"})
+    end = said.index(b"\rOBX") + 1
+    asked = said[end:].split(b"\r")[0]
+    given = said.replace(asked, asked + b"|" * 15 + b"QST\r" + beside[beside.index(b"\rOBX") + 1 :].split(b"\r")[0])
+    lab = channel(MLLP, route, settings=ABDM if output == "abdm" else {})
+    async with running_site(tmp_path / "site", {"lab": lab}, folder(tmp_path)) as site:
+        await send(site, source, given)
+        assert await why(site) == ["HELD_BY_RULE: high (K)"]
+        assert rung(site) == [False]
 
 
 OWN_TABLE = "code,unit_in,loinc,display\nK,mmol/L,2823-3,Potassium\n"
