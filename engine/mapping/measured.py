@@ -6,8 +6,9 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
+from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.mapping.functions.channel import are_runs_apart
 from engine.mapping.functions.controls import NUMBERS, ORDERS, listed
@@ -21,7 +22,6 @@ from engine.model.content.facts import (
     Order,
     Person,
     Value,
-    unpacked,
 )
 from engine.model.content.facts import Result as Fact
 from engine.model.content.of_patients import of_patients
@@ -31,7 +31,6 @@ from engine.model.errors import ConfigError, ContentError, UnreadableResultsErro
 from engine.model.message import Document, MapContext, Parsed
 from engine.model.packing import unpack
 from engine.model.routes import Program
-from engine.model.values import changed
 
 logger = logging.getLogger("labrelay.processing")
 
@@ -56,16 +55,23 @@ class Reading:
         reader: Callable[[Parsed], Program | None] | None,
     ) -> None:
         self._parsed, self._context_of, self._reader = parsed, context, reader
+        self._context: MapContext | None = None
         self._facts: Facts | None = None
         self._is_read = False
         self.taken = self.failed = False
+
+    @property
+    def context(self) -> MapContext:
+        """What is known of the message beside itself."""
+        if self._context is None:
+            self._context = self._context_of()
+        return self._context
 
     @property
     def facts(self) -> Facts | None:
         """None: no reader takes the message, it has no results, or they cannot be read."""
         if not self._is_read:
             self._is_read = True
-            self.context = changed(self._context_of(), packs=False)
             if self._reader is not None:
                 self._read(self._reader)
         return self._facts
@@ -76,8 +82,7 @@ class Reading:
             if reader is None:
                 return
             self.taken = True
-            read = reader.apply(self._parsed, self.context)
-            self._facts = unpacked(read.documents[0].body) if read.documents else None
+            self._facts = reader.facts_in(self._parsed, self.context)
             return
         except (ConfigError, ContentError) as error:
             detail = str(error) if isinstance(error, ConfigError) else error.reason.value
@@ -159,51 +164,87 @@ def results_in(
     """
     known = list(measured(facts, parsed, context) if controls is None else _beside(controls, facts.results(), parsed))
     heads = {result.head for _, _, result in known}
-    runs: Counter[str] = Counter()
+    name = _Runs(context, is_hl7=parsed.format == "hl7v2")
+    times: dict[str | None, int | None] = {None: None}
     found: list[Result] = []
     for person, order, result in known:
         if result.kind in _NO_RESULT or (result.place in heads and result.value.sent is None):
             continue
-        run = _run(person, order, result, context, is_hl7=parsed.format == "hl7v2")
-        runs[run] += bool(run)
-        found += _results(person, result, run if runs[run] < 2 else f"{run} {runs[run]}")
+        if result.at not in times:
+            times[result.at] = instant_of(result.at or "")
+        found += _results(person, result, name.of(person, order, result), times[result.at])
     return found
 
 
-def _run(person: Person, order: Order, result: Fact, context: MapContext, *, is_hl7: bool) -> str:
-    """The same for a correction; another day is another run, where numbers are given again."""
-    number, tube = numbers_of(order, result)
-    if number is None:
-        return ""
-    channel = "" if context.results_of == "site" else context.channel
-    # As in ids: a correction may be measured on the day after.
-    day = None if context.specimen_ids == "unique" else (order.collected or result.at or "")[:_DAY]
-    code = order.code if is_hl7 else None  # in ASTM it lists the tests of one session
-    stated = result.stated if are_runs_apart(context.settings) else None
-    measure = result.measure
-    said = code, measure.test, measure.sub, result.kind, day, stated
-    return hashed(context.key, person.subject, channel, number, tube, *said)
+class _Runs:
+    """Pseudonyms of the results of one message: the same for a correction; another day is another run, where numbers
+    are given again.
+    """
+
+    def __init__(self, context: MapContext, *, is_hl7: bool) -> None:
+        self._context, self._is_hl7 = context, is_hl7
+        self._channel = "" if context.results_of == "site" else context.channel
+        self._is_day_told = context.specimen_ids != "unique"
+        self._are_apart = are_runs_apart(context.settings)
+        self._orders: dict[tuple[int, str | None, str | None], str] = {}
+        self._given: Counter[str] = Counter()
+
+    def of(self, person: Person, order: Order, result: Fact) -> str:
+        """Empty where it has no number."""
+        # As in ids: a correction may be measured on the day after.
+        day = (order.collected or result.at or "")[:_DAY] if self._is_day_told else None
+        at = id(order), result.tube, day
+        around = self._orders.get(at)
+        if around is None:
+            around = self._orders[at] = self._of_order(person, order, result, day)
+        if not around:
+            return ""
+        measure, stated = result.measure, result.stated if self._are_apart else None
+        run = f"{around} {(measure.test, measure.sub, result.kind, stated)}"
+        self._given[run] += 1
+        return run if self._given[run] < 2 else f"{run} {self._given[run]}"
+
+    def _of_order(self, person: Person, order: Order, result: Fact, day: str | None) -> str:
+        number, tube = numbers_of(order, result)
+        if number is None:
+            return ""
+        code = order.code if self._is_hl7 else None  # in ASTM it lists the tests of one session
+        return hashed(self._context.key, person.subject, self._channel, number, tube, code, day)
 
 
-def _results(person: Person, result: Fact, run: str) -> Iterator[Result]:
+class _Told(NamedTuple):
+    """What results of one measure have in common."""
+
+    codes: tuple[tuple[str, str], ...]
+    units: tuple[str, ...]
+    flags: tuple[str, ...]
+    status: str
+
+
+@lru_cache(maxsize=4096)
+def _told(measure: Measure, misfit: bool | None) -> _Told:
+    codes = (measure.own if misfit else measure.codes) or ()
+    units = (measure.unit,) if misfit else (measure.ucum, measure.named)
+    return _Told(_coded(codes), _each_once(units), measure.meant or (), measure.state or "")
+
+
+def _results(person: Person, result: Fact, run: str, at_us: int | None) -> Iterator[Result]:
     """One result, and one for each of its components."""
-    measure, value = result.measure, result.value
+    value, told = result.value, _told(result.measure, result.misfit)
     common: dict[str, Any] = {
-        "flags": (*(measure.meant or ()), *((value.call,) if value.call else ())),
-        "status": measure.state or "",
-        "at_us": instant_of(result.at or ""),
+        "flags": (*told.flags, value.call) if value.call else told.flags,
+        "status": told.status,
+        "at_us": at_us,
         "subject": person.subject or "",
         "sex": person.gender or "",
         "born": born if len(born := person.birthday or "") == _DAY else "",
     }
-    codes = _coded((measure.own if result.misfit else measure.codes) or ())
     parts = [part.partition("|") for part in value.parts or ()]
     if not parts or parts[0][0]:  # coded answers are a result each
-        yield Result(codes=codes, run=run, **_value(result, measure, value), **common)
+        yield Result(codes=told.codes, run=run, **_value(result, value, told), **common)
     for name, _, text in parts:
-        yield Result(
-            codes=(("", name),) if name else codes, text=text, run=f"{run}.{name}" if run and name else run, **common
-        )
+        codes = (("", name),) if name else told.codes
+        yield Result(codes=codes, text=text, run=f"{run}.{name}" if run and name else run, **common)
 
 
 def _coded(codes: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
@@ -211,15 +252,26 @@ def _coded(codes: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     return tuple((system, code) for system, _, code in (one.partition("|") for one in codes))
 
 
-def _value(result: Fact, measure: Measure, value: Value) -> dict[str, Any]:
+def _each_once(units: Iterable[str | None]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(one for one in units if one))
+
+
+def _value(result: Fact, value: Value, told: _Told) -> dict[str, Any]:
     if value.meant is None:
-        return {"text": None if value.missing else _words(measure, value)}
-    named = (value.unit,) if value.unit else (measure.unit,) if result.misfit else (measure.ucum, measure.named)
-    units = tuple(dict.fromkeys(one for one in named if one))
-    low, high = (decimal_in(end) for end in result.limits) if result.limits and not value.unit else (None, None)
-    comparator, number = value.comparator or "", decimal_in(value.meant)
-    text = None if number is None else f"{comparator}{value.meant}"
-    return {"value": number, "comparator": comparator, "text": text, "units": units, "low": low, "high": high}
+        return {"text": None if value.missing else _words(result.measure, value)}
+    number = decimal_in(value.meant)
+    low = high = None
+    if result.limits and not value.unit:
+        low, high = decimal_in(result.limits[0]), decimal_in(result.limits[1])
+    comparator = value.comparator or ""
+    return {
+        "value": number,
+        "comparator": comparator,
+        "text": None if number is None else f"{comparator}{value.meant}",
+        "units": (value.unit,) if value.unit else told.units,
+        "low": low,
+        "high": high,
+    }
 
 
 def _words(measure: Measure, value: Value) -> str | None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from engine.model.content.facts import Facts
 from engine.model.content.list_form import Form
 from engine.model.content.results import Result
 from engine.model.journal.records import Routed, Rules
@@ -32,6 +33,7 @@ class Program(Protocol):
         """The same with caches of its own."""
 
     def apply(self, parsed: Parsed, context: MapContext) -> Mapped: ...
+    def facts_in(self, parsed: Parsed, context: MapContext) -> Facts | None: ...
 
 
 class Holding(Protocol):

@@ -29,7 +29,6 @@ from engine.model.message import (
     ControlRun,
     Document,
     Issue,
-    MapContext,
     Mapped,
     Parsed,
     Reagent,
@@ -124,7 +123,6 @@ def _route(
     taken = False
     lines: list[OrderLine] | None = None
     filtered: ReasonCode | None = None
-    context: MapContext | None = None
     reading = Reading(parsed, partial(context_of, stored, channel.context), channel.reader)
     if channel.dialogue is not None and (about := about_orders(parsed, channel.dialogue)):
         return Outcome("filtered", about, numbers=numbers)
@@ -140,9 +138,7 @@ def _route(
             passed = Document(body=stored.payload, media_type=media_type)
             documents += [(document, route) for document in _with_facts([passed], route.hold, parsed, reading)]
             continue
-        if context is None:
-            context = context_of(stored, channel.context)
-        mapped = route.program.apply(parsed, context)
+        mapped = route.program.apply(parsed, reading.context)
         names.append(f"{route.program.name}@{route.program.content_hash[:12]}")
         issues += [issue for issue in mapped.issues if issue.severity != "note"]  # notes are for `explain`
         unmapped += mapped.unmapped

@@ -4,6 +4,7 @@ A conversion of the code table applies to them as to the value beside them (`eng
 """
 
 import re
+from functools import lru_cache
 
 import orjson
 from orjson import Fragment
@@ -57,8 +58,8 @@ def range_limits(
     there is not is empty. Absent where there are several ranges, or one without such ends."""
     if len(ranges) != 1:
         return None
-    if (row is None or not row.converts) and (match := _PLAIN_RANGE(ranges[0])) and _ascends(*match.groups()):
-        return list(match.groups())
+    if (row is None or not row.converts) and (plain := _plain_ends(ranges[0])) is not None:
+        return list(plain)
     made = reference_range(run, ranges[0], row, unit)
     told: Json = {} if made is None else as_text(orjson.dumps(made))
     ends = [told.get(end, {}).get("value", "") for end in ("low", "high")]
@@ -149,6 +150,12 @@ def _ends(run: MessageContext, text: str) -> tuple[str | None, str | None, str]:
 def _words(run: MessageContext, text: str | None) -> str:
     """The text after the numbers, without empty components."""
     return (text or "").strip(f"{run.C}{run.S} ")
+
+
+@lru_cache(maxsize=4096)
+def _plain_ends(raw: str) -> tuple[str, str] | None:
+    found = _PLAIN_RANGE(raw)
+    return (found[1], found[2]) if found and _ascends(*found.groups()) else None
 
 
 def _ascends(low: str, high: str) -> bool:

@@ -8,6 +8,7 @@ import orjson
 from engine.mapping.message.message_context import MessageContext
 from engine.mapping.message.read_cache import MEASURES_KEPT
 from engine.mapping.outputs.collected import MessageParts
+from engine.model.content.facts import Facts, facts_of, measure_of
 from engine.model.content.reagents import reagents_in
 from engine.model.message import Group, Unmapped
 from engine.model.texts.reasons import ReasonCode
@@ -24,6 +25,8 @@ class FactsParts(MessageParts):
         head: members of `engine.model.content.facts.Facts` before its people.
         people: each as the members of a `Person`, its orders and their results likewise.
     """
+
+    measure = staticmethod(measure_of)  # made once for many results: `keep`
 
     def __init__(self, run: MessageContext) -> None:
         super().__init__(run)
@@ -86,7 +89,12 @@ class FactsParts(MessageParts):
         """Nothing is dropped here."""
 
 
-def assemble(run: MessageContext, making: FactsParts) -> bytes:
+def facts_written(facts: Facts) -> bytes:
+    """As `engine.model.content.facts.unpacked` reads them."""
+    return orjson.dumps(tuple(facts), default=tuple)
+
+
+def facts_made(run: MessageContext, making: FactsParts) -> Facts:
     """The facts of one message.
 
     Raises:
@@ -95,4 +103,4 @@ def assemble(run: MessageContext, making: FactsParts) -> bytes:
     if run.parsed.segments and making.observations != len(run.accounted):
         raise run.dead(ReasonCode.COUNT_MISMATCH, "a result is twice in the facts")
     lots = [(one.lot, one.name, one.expires, one.tests) for one in reagents_in(run.parsed)]
-    return orjson.dumps((*making.head, making.people, lots))
+    return facts_of((*making.head, making.people, lots))

@@ -21,7 +21,7 @@ from engine.mapping.shipped import READER_TABLES, READERS, mapping_for, refusal
 from engine.mapping.trying import capture
 from engine.mapping.trying.facts_compared import differing
 from engine.mapping.values.local_time import LocalTimes, parse_instant, silent
-from engine.model.content.facts import Facts, unpacked
+from engine.model.content.facts import Facts
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Issue, MapContext, Mapped, Parsed
 from engine.model.ports import Format
@@ -174,8 +174,7 @@ class Mapper:
         reader = self._reader(parsed)
         if reader is None:
             return None
-        read = reader.apply(parsed, self.context_for(parsed, payload))
-        return unpacked(read.documents[0].body) if read.documents else None
+        return reader.facts_in(parsed, self.context_for(parsed, payload))
 
     def reading(self, parsed: Parsed, payload: bytes) -> Reading:
         """What hold rules ask about."""

@@ -10,7 +10,7 @@ Measure is what results of one kind of a sender have in common: results of one w
 (`engine.mapping.message.read_cache`). A reference range is no part of it: it changes with age and sex.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -219,32 +219,47 @@ def unpacked(content: bytes) -> Facts:
     Raises:
         ValueError, TypeError: it did not.
     """
-    *head, people, lots = orjson.loads(content)
+    return facts_of(orjson.loads(content))
+
+
+def facts_of(said: Sequence[Any]) -> Facts:
+    """The facts whose members these are, each a list or a tuple.
+
+    Raises:
+        ValueError, TypeError: they are none.
+    """
+    *head, people, lots = said
     return Facts._make(
         (*head, tuple(map(_person, people)), tuple(Lot._make((*one, tuple(tests))) for *one, tests in lots))
     )
 
 
-def _person(said: list[Any]) -> Person:
+def measure_of(said: Sequence[Any]) -> Measure:
+    """As `facts_of`."""
+    test, name, sub, own, codes, *others, flags, meant = said
+    return Measure._make((test, name, sub, _texts(own), _texts(codes), *others, _texts(flags), _texts(meant)))
+
+
+def _person(said: Sequence[Any]) -> Person:
     number, authority, others, *rest, orders = said
     return Person._make((number, authority, _texts(others), *rest, tuple(map(_order, orders))))
 
 
-def _order(said: list[Any]) -> Order:
+def _order(said: Sequence[Any]) -> Order:
     *head, samples, results = said
     return Order._make((*head, tuple(map(Sample._make, samples)), tuple(map(_result, results))))
 
 
-def _result(said: list[Any]) -> Result:
-    place, kind, measure, (*value, parts), at, stated, sent, limits, *rest, head, isolate, misfit = said
-    test, name, sub, own, codes, *others, flags, meant = measure
-    told = Measure._make((test, name, sub, _texts(own), _texts(codes), *others, _texts(flags), _texts(meant)))
-    found = Value._make((*value, _texts(parts)))
-    ends = sent, _texts(limits), *rest, None if head is None else int(head)
-    return Result._make((place, kind, told, found, at, stated, *ends, isolate, misfit))
+def _result(said: Sequence[Any]) -> Result:
+    place, kind, measure, value, at, stated, sent, limits, device, comment, tube, head, isolate, misfit = said
+    told = measure if isinstance(measure, Measure) else measure_of(measure)
+    found = Value._make(value if value[-1] is None else (*value[:-1], tuple(value[-1])))
+    belongs = None if head is None else int(head)
+    ends = _texts(limits), device, comment, tube, belongs, isolate, misfit
+    return Result(place, kind, told, found, at, stated, sent, *ends)
 
 
-def _texts(said: list[str] | None) -> tuple[str, ...] | None:
+def _texts(said: Sequence[str] | None) -> tuple[str, ...] | None:
     return None if said is None else tuple(said)
 
 

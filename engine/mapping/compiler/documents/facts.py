@@ -206,7 +206,8 @@ def _members(c: Compilation, elements: Elements, kind: Shape, path: str) -> dict
 def _tuple(c: Compilation, elements: Elements, name: str) -> str:
     kind = _INSIDE[name]
     given = _members(c, elements, kind, name)
-    return f"({', '.join(given.get(member, 'None') for member in kind._fields)})"
+    made = f"({', '.join(given.get(member, 'None') for member in kind._fields)})"
+    return f"making.measure({made})" if name == "measure" else made
 
 
 def _member(c: Compilation, element: Element, path: str, scope: Scope) -> str:
