@@ -62,7 +62,10 @@ def read(made: Program, message: str, **settings: Any) -> Facts:
     trace = made.explain(parsed, ctx)
     assert trace.mapped is not None, trace.error
     assert trace.mapped.documents == found.documents
-    return unpacked(found.documents[0].body)
+    facts = unpacked(found.documents[0].body)
+    for asked in (made.facts_in(parsed, ctx), made.facts_in(parsed, ctx)):  # again, when its measures are kept
+        assert (asked, hash(asked)) == (facts, hash(facts)), "what is asked in this process is what is written"
+    return facts
 
 
 def shipped(message: str, **settings: Any) -> Facts:
