@@ -1,4 +1,7 @@
-"""Numbered schema steps: ``engine/store/schema/NNNN_name.sql``, applied in order, each in one transaction.
+"""Numbered schema steps: ``NNNN_name.sql`` in ``engine/store/schema`` and in the folder of each feature.
+
+Files with one number are one step: that of the core, then those of the features by the alphabet. Steps are applied in
+order, each in one transaction.
 
 ``PRAGMA user_version`` holds the number of the last step, ``PRAGMA application_id`` a hash of the statements up to it.
 Both are changed in the step's own transaction, so a crash leaves either the old or the new schema, never a mixture. A
@@ -14,7 +17,8 @@ from pathlib import Path
 
 from engine.model.errors import StoreError
 
-SCHEMA = Path(__file__).parents[1] / "schema"
+ENGINE = Path(__file__).parents[2]
+PLACES = ("store/schema/[0-9]*.sql", "features/*/[0-9]*.sql")
 _BETWEEN_WORDS = re.compile(r"(?:--[^\n]*|\s)+")
 
 Steps = list[tuple[int, str]]
@@ -23,8 +27,12 @@ Steps = list[tuple[int, str]]
 @cache
 def steps() -> Steps:
     """Every step of this version: (number, SQL), in order."""
-    found = [(int(path.name[:4]), path.read_text("utf-8")) for path in SCHEMA.iterdir() if path.suffix == ".sql"]
-    return sorted(found)
+    files = [path for place in PLACES for path in sorted(ENGINE.glob(place))]
+    found: dict[int, str] = {}
+    for path in files:
+        number = int(path.name[:4])
+        found[number] = found.get(number, "") + path.read_text("utf-8")
+    return sorted(found.items())
 
 
 def version(connection: sqlite3.Connection) -> int:

@@ -18,6 +18,7 @@ import pytest
 from engine.feature import Table
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.feature_tables import TABLES, of_features
+from engine.store.core.migrate import PLACES
 from engine.store.operations.pruning import PrunableRows, let_go
 from engine.store.recovery.backups import state_snapshot
 from engine.store.recovery.backups.catalog import Copy
@@ -106,6 +107,15 @@ def test_each_table_is_of_the_store_or_of_one_feature(tmp_path: Path) -> None:
     assert {table for table, _ in written} >= {"bearer", "journal", "order_item", "todo"}, "statements are found"
     others = {(table, owner) for table, owner in written if owner != owners.get(table, "")}
     assert others == WRITTEN_BY_OTHERS.keys()
+
+
+def test_a_feature_makes_the_tables_that_it_declares_and_the_store_makes_the_others() -> None:
+    made: dict[str, set[str]] = {}
+    for path in (path for place in PLACES for path in sorted(ENGINE.glob(place))):
+        feature = path.parent.name if path.parent.parent.name == "features" else ""
+        made.setdefault(feature, set()).update(re.findall(r"CREATE TABLE (\w+)", path.read_text(encoding="utf-8")))
+    assert "journal" in made.pop("")
+    assert made == {feature: {one.name for one in tables} for feature, tables in TABLES.by_feature().items()}
 
 
 @pytest.fixture
