@@ -102,7 +102,7 @@ def command(
             mapping_options.say_dead(one, trace.error)
         # Of a stored message the journal says whether it is held: `labrelay held show`.
         held = (
-            mapping_options.held_by(mapper, parsed, program, trace.mapped)
+            mapping_options.held_by(mapper, parsed, one.found.payload, program, trace.mapped)
             if stored is None and trace.mapped is not None
             else None
         )

@@ -125,7 +125,7 @@ def command(
             say_issues(one, (*parsed.warnings, *mapped.issues, *differing))
         if mapped.filtered is not None:
             say(f"{one.where}: filtered: {mapped.filtered.value}")
-        held = mapping_options.held_by(mapper, parsed, program, mapped)
+        held = mapping_options.held_by(mapper, parsed, one.found.payload, program, mapped)
         mapping_options.say_held(one, held)
         if held is not None:
             row["outcome"] += "; would be held"

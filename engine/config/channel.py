@@ -123,10 +123,6 @@ class RouteConfig(Model):
                 raise ValueError("filter sends nothing; take out mapping and to, or filter")
             if self.hold is not None:
                 raise ValueError("filter sends nothing, so there is nothing to hold; take out hold, or filter")
-        elif self.hold is not None and self.mapping is None:
-            raise ValueError(
-                "hold looks at mapped results, and this route passes messages on as they came; name a mapping"
-            )
         elif self.to is None and self.mapping is None:
             raise ValueError(NO_DESTINATION)
         return self

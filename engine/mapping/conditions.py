@@ -4,7 +4,7 @@ A condition is evaluated before a mapping is chosen, on messages of every struct
 the first such segment anywhere in the message, ``OBX[*]-3`` all of them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from engine.config.reading.yaml_nodes import Node
 from engine.mapping.compiler.assembly import compilation
@@ -102,14 +102,25 @@ def route_condition(text: str | None, reads: str, mapped: str, *, place: str) ->
     """
     if reads != EITHER:
         return None if text is None else compile_condition(text, reads, place=place)
-    formats = (mapped,) if mapped else FORMATS
     if text is None:
-        return lambda parsed: parsed.format in formats
+        return lambda parsed: parsed.format in ((mapped,) if mapped else FORMATS)
+    return _of_either(lambda one: compile_condition(text, one, place=place), (mapped,) if mapped else FORMATS)
+
+
+def condition_in(formula: Formula, reads: str) -> Condition:
+    """As `condition_of`, also of a source that brings messages of either format."""
+    if reads != EITHER:
+        return condition_of(formula, reads)
+    return _of_either(lambda one: condition_of(formula, one), FORMATS)
+
+
+def _of_either(compiled_in: Callable[[str], Condition], formats: Sequence[str]) -> Condition:
+    """A condition that holds only for messages in whose format it makes sense."""
     compiled: dict[str, Condition] = {}
     problems: list[str] = []
     for one in formats:
         try:
-            compiled[one] = compile_condition(text, one, place=place)
+            compiled[one] = compiled_in(one)
         except ConfigError as error:
             problems += error.problems
     if not compiled:

@@ -32,6 +32,7 @@ from engine.mapping.message.read_cache import UNSET
 from engine.mapping.message.runtime import PROLOGUE
 from engine.mapping.outputs.documents import SETTINGS
 from engine.mapping.program import Program
+from engine.mapping.shipped import READERS
 from engine.model.errors import ConfigError, TooLargeError
 from engine.model.site.corrections import Sheet
 from engine.model.texts.spelling import suggestion
@@ -179,8 +180,20 @@ def _load(name_or_path: str | Path, search: Sequence[Path], tables: Chosen) -> P
         problems=tuple(problems.warnings),
         settings_read=frozenset(compiler.settings_read),
         report_numbers=frozenset(compiler.report_numbers),
+        is_own=_is_own(sources),
         plain=plain,
         compile_traced=lambda structure: compiler.compile(structure, traced=True),
+    )
+
+
+def _is_own(sources: _Sources) -> bool:
+    """Whether one of the files of rules is not as it ships: beside the readers, in the last such folder."""
+    readers = [f"{name}.yaml" for name in READERS.values()]
+    folders = (one for one in reversed(sources.search) if all((one / name).is_file() for name in readers))
+    ours = next(folders, None)
+    rules = [(name, data) for name, data in sources.hashes.items() if name.endswith((".yaml", ".yml"))]
+    return ours is None or any(
+        not (ours / name).is_file() or (ours / name).read_bytes() != data for name, data in rules
     )
 
 

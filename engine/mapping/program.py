@@ -27,10 +27,11 @@ from engine.mapping.message.message_context import GENERATED, RESULT_SEGMENT, Me
 from engine.mapping.message.read_cache import KEPT_ASIDE, ReadCaches
 from engine.mapping.outputs.collected import MessageParts
 from engine.mapping.outputs.documents import body_of
-from engine.mapping.outputs.facts import FactsParts
+from engine.mapping.outputs.facts import FactsParts, facts_made, facts_written
 from engine.mapping.outputs.tracing import PartTracer
 from engine.mapping.outputs.views import View
 from engine.mapping.shipped import refusal
+from engine.model.content.facts import Facts
 from engine.model.errors import ContentError, Dropped
 from engine.model.message import Document, MapContext, Mapped, Parsed, Segment
 from engine.model.texts.reasons import ReasonCode
@@ -56,6 +57,7 @@ class Program:
         problems: warnings of the check, as lines ``file:line:column: what; what to do``.
         settings_read: names of channel settings that rules ask for.
         report_numbers: (segment, field, component) of the numbers that reports and patients are known by.
+        is_own: it, or a library of it, is a site's.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Program:
     profiles: dict[str, str] = field(default_factory=dict, repr=False)
     target: Target = FHIR
     columns: tuple[str, ...] = ()
+    is_own: bool = False
     _traced: dict[str, Generated] = field(default_factory=dict, repr=False)
     _readings: ReadCaches = field(default_factory=ReadCaches, repr=False)
 
@@ -95,14 +98,18 @@ class Program:
             ContentError: the message is dead: a policy or rule says so, or the mapping failed (MAPPING_FAULT, naming
                 the rule).
         """
-        return self._apply(parsed, context, self._generated(parsed, self.plain), None)
+        return _written(self._apply(parsed, context, self._generated(parsed, self.plain), None))
+
+    def facts_in(self, parsed: Parsed, context: MapContext) -> Facts | None:
+        """As `apply` of a mapping to facts, for who asks them and writes none; None: the message has no results."""
+        return self._apply(parsed, context, self._generated(parsed, self.plain), None).facts
 
     def explain(self, parsed: Parsed, context: MapContext) -> Trace:
         """Map one message and trace the source of every value. A dead message is reported in the trace, not raised."""
         kind = Tracer if self.target.kind == "fhir" else PartTracer
         tracer = kind(parsed, context, self.name)
         try:
-            tracer.mapped = self._apply(parsed, context, self._generated(parsed, self._traced), tracer)
+            tracer.mapped = _written(self._apply(parsed, context, self._generated(parsed, self._traced), tracer))
         except ContentError as error:
             tracer.error = error
         return tracer.trace()
@@ -260,6 +267,7 @@ class Program:
         if run.policy("no_patient") == "dead" and not making.has("Patient"):
             raise ContentError(ReasonCode.NO_PATIENT, "no rule found a patient in the message")
         try:
+            facts = facts_made(run, making) if isinstance(making, FactsParts) else None
             made = self._document(run, making)
         except ContentError:
             raise
@@ -275,10 +283,13 @@ class Program:
             counts=counts,
             controls=controls,
             places=run.accounted,
+            facts=facts,
         )
 
     def _document(self, run: MessageContext, making: BundleBuilder) -> Document:
-        if isinstance(making, MessageParts):
+        if isinstance(making, FactsParts):
+            body, packed = b"", False  # `_written`
+        elif isinstance(making, MessageParts):
             body, packed = body_of(run, making, self.target, self.columns, self.name), False
         else:
             name = f"{self.name}:{self.content_hash[:16]}"
@@ -293,6 +304,14 @@ class Program:
             used=tuple(making.used.values()),
             entries=len(making.entries),
         )
+
+
+def _written(mapped: Mapped) -> Mapped:
+    """With the document of its facts."""
+    if mapped.facts is None:
+        return mapped
+    body = facts_written(mapped.facts)
+    return replace(mapped, documents=tuple(replace(one, body=body) for one in mapped.documents))
 
 
 def _refuse_what_lost_its_results(run: MessageContext, names: list[str]) -> None:

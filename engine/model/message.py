@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from engine.model.content.facts import Facts
 from engine.model.link_events import Line
 from engine.model.texts.reasons import ReasonCode
 from engine.model.values import changed, value
@@ -220,8 +221,7 @@ class UsedNumber(NamedTuple):
     """An order or specimen number that the site calls unique, as one message uses it.
 
     Attributes:
-        key: of its reports (`Report.key`).
-        day: of measurement, as `date.toordinal`; 0 where the message has none.
+        key: of its reports (`Report.key`). day: of measurement, as `date.toordinal`; 0 where the message has none.
         within: after so many days without a use, the number may belong to another specimen.
         reports: ids of the DiagnosticReports that are made of it.
     """
@@ -282,9 +282,8 @@ class MapContext:
     """Everything a mapping may know beside the message: the same context and bytes give the same document.
 
     Attributes:
-        channel: the channel's name (part of report keys).
+        channel: the channel's name (part of report keys). timezone: IANA zone of the analyzer.
         key: the site's identity key, 32 bytes: ids are keyed hashes under it.
-        timezone: IANA zone of the analyzer.
         received_at: the journal's receive time, for Provenance.recorded; None where it is not known.
         payload_hash: SHA-256 of the raw payload, hexadecimal, for Provenance.
         settings: the channel's ``settings:`` (strings, numbers, lists, maps as read from YAML text).
@@ -320,7 +319,7 @@ class Mapped:
     """The outcome of a mapping. It raises `ContentError` instead where the whole message is dead.
 
     Attributes:
-        documents: usually one; none if everything was filtered.
+        documents: usually one; none if everything was filtered. facts: of a mapping to facts.
         filtered: why nothing is sent (FILTERED, QUALITY_CONTROL), else None.
         counts: results in, observations out, declared drops ... (``results_in``, ``observations``, ``dropped``).
         without_row: positions of the result segments whose code no code table had.
@@ -336,6 +335,7 @@ class Mapped:
     counts: dict[str, int] = field(default_factory=dict)
     controls: tuple[int, ...] = ()
     places: Mapping[int, Any] = field(default_factory=dict, compare=False, repr=False)
+    facts: Facts | None = field(default=None, compare=False, repr=False)
 
 
 # -- journal and outbox ------------------------------------------------------------------------------------------

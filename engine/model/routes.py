@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from engine.model.content.facts import Facts
 from engine.model.content.list_form import Form
+from engine.model.content.results import Result
 from engine.model.journal.records import Routed, Rules
 from engine.model.message import Document, FormatOptions, MapContext, Mapped, Parsed, Stored
 from engine.model.outcome import Outcome
@@ -25,10 +27,13 @@ class Program(Protocol):
     def name(self) -> str: ...
     @property
     def content_hash(self) -> str: ...
+    @property
+    def is_own(self) -> bool: ...
     def aside(self) -> "Program":
         """The same with caches of its own."""
 
     def apply(self, parsed: Parsed, context: MapContext) -> Mapped: ...
+    def facts_in(self, parsed: Parsed, context: MapContext) -> Facts | None: ...
 
 
 class Holding(Protocol):
@@ -36,7 +41,10 @@ class Holding(Protocol):
 
     @property
     def asks_controls(self) -> bool: ...
-    def facts(self, parsed: Parsed, body: bytes, warnings: Sequence[str] = ()) -> bytes: ...
+    @property
+    def asks_document(self) -> bool: ...
+    def beside(self, document: str, *, is_own: bool) -> "Holding": ...
+    def facts(self, parsed: Parsed, results: Sequence[Result] | None, warnings: Sequence[str] = ()) -> bytes: ...
     def about(self, facts: bytes) -> Rules: ...
 
 
@@ -53,7 +61,6 @@ class Route:
         joins: its reports list the results that other messages of the same orders brought, too.
         of_site: a result of another channel for the same order and test is the same result.
         form: the place of results in its documents, for CSV and JSON; None: these are not compared.
-        own: its mapping, or a library of that, is the site's own.
     """
 
     when: Callable[[Parsed], bool] | None
@@ -68,7 +75,6 @@ class Route:
     joins: bool = True
     of_site: bool = False
     form: Form | None = None
-    own: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,29 +5,25 @@ back. Pure.
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from hashlib import blake2b
 
-from engine.mapping.functions.controls import NUMBERS, ORDERS, listed
-from engine.model.content.facts import ANSWER, LEFT_OUT, Facts, Order, Person, Result, unpacked
+from engine.mapping.measured import Reading, hashed, numbers_of
+from engine.model.content.facts import ANSWER, LEFT_OUT, Order, Person, Result
 from engine.model.content.order_results import CORRECTS, WITHDRAWN
 from engine.model.content.quality_controls import ASTM_ROLE
 from engine.model.criticals import Spoken
-from engine.model.errors import ConfigError, ContentError
-from engine.model.message import Document, MapContext, Parsed, Stored
-from engine.model.routes import ChannelRoutes, Route, context_of
-from engine.model.values import changed
-from engine.succession.critical import CRITICAL, is_critical, of_patients, tells_critical
+from engine.model.message import Document, Parsed
+from engine.model.routes import ChannelRoutes, Route
+from engine.succession.critical import CRITICAL, is_critical, tells_critical
 from engine.succession.steps import MINUTE
 
 logger = logging.getLogger("labrelay.processing")
 
 _AT = {"OBX": (8, 11), "R": (7, 9), "OBR": (0, 25), "O": (0, 26)}  # flags, status; 0: none
-_HASH_BYTES = 12
 
 
 def spoken_of(
-    stored: Stored,
     parsed: Parsed,
+    reading: Reading,
     channel: ChannelRoutes,
     documents: Iterable[tuple[Document, Route]],
     controls: Collection[int] = (),
@@ -40,15 +36,13 @@ def spoken_of(
         controls: positions of the results that a mapping's filter took as a control's.
     """
     is_flagged, takes_back = _asked(parsed)
-    read_elsewhere = (document for document, route in documents if route.own)
+    read_elsewhere = (document for document, route in documents if route.program is not None and route.program.is_own)
     if channel.reader is not None and parsed.segments and not (is_flagged or takes_back):
         return _shown(read_elsewhere)
-    context = changed(context_of(stored, channel.context), packs=False)
-    facts = facts_of(parsed, channel, context)
-    if facts is None:
+    if reading.facts is None:
         found = _shown(document for document, _ in documents)
         return found or ((Spoken(),) if parsed.format == "astm" and _records_tell(parsed) else ())
-    found = tuple(spoken_in(facts, parsed, context, controls))
+    found = tuple(_spoken_in(reading, controls))
     return found if is_flagged else (*found, *_shown(read_elsewhere))
 
 
@@ -81,56 +75,33 @@ def _records_tell(parsed: Parsed) -> bool:
     return False
 
 
-def facts_of(parsed: Parsed, channel: ChannelRoutes, context: MapContext) -> Facts | None:
-    """What the channel's reader reads; None: no reader takes the message, or it fails."""
-    if channel.reader is None:
-        return None
-    try:
-        reader = channel.reader(parsed)
-        if reader is None:
-            return None
-        read = reader.apply(parsed, context)
-        return unpacked(read.documents[0].body) if read.documents else None
-    except (ConfigError, ContentError) as error:
-        detail = str(error) if isinstance(error, ConfigError) else error.reason.value
-    except Exception as error:
-        detail = type(error).__name__
-    logger.error("facts cannot be read", extra={"channel": channel.channel, "detail": detail})
-    return None
-
-
-def spoken_in(facts: Facts, parsed: Parsed, context: MapContext, controls: Collection[int] = ()) -> Iterator[Spoken]:
+def _spoken_in(reading: Reading, controls: Collection[int]) -> Iterator[Spoken]:
     """What a message says of each result of a patient."""
-    is_hl7 = parsed.format == "hl7v2"
-    name = "OBX" if is_hl7 else "R"
-    apart = {one.ordinal for one in parsed.segments if one.position in controls and one.name == name}
-    numbers, orders = (listed(context.settings, setting) for setting in (NUMBERS, ORDERS))
-    known = of_patients(facts, is_hl7=is_hl7, numbers=numbers, orders=orders)
+    key = reading.context.key
     found = [
-        _spoken(person, order, result, context.key)
-        for person, order, result in known
-        if result.place not in apart and result.kind not in (ANSWER, LEFT_OUT)
+        _spoken(person, order, result, key)
+        for person, order, result in reading.measured(controls)
+        if result.kind not in (ANSWER, LEFT_OUT)
     ]
     times = Counter(one.key for one in found if one.key)
     for one in found:
         # of several with one name (serum and urine, two runs), none says anything of another one
-        yield one if times[one.key] < 2 else one._replace(key=_hashed(context.key, one.key, one.said))
+        yield one if times[one.key] < 2 else one._replace(key=hashed(key, one.key, one.said))
 
 
 def _spoken(person: Person, order: Order, result: Result, key: bytes) -> Spoken:
     measure, value = result.measure, result.value
-    samples = [one for one in order.samples if one.number and one.number == (result.tube or one.number)]
-    tube = result.tube or (samples[0].number if samples else None)
-    number = order.filler or order.placer or tube
+    number, tube = numbers_of(order, result)
+    samples = [one for one in order.samples if one.number and one.number == (tube or one.number)]
     drawn = (samples[0].collected if samples else None) or order.collected
     is_timed = bool(result.stated) and len(result.at or "") >= MINUTE
     return Spoken(
-        key=_hashed(key, number, tube, measure.test, measure.sub, measure.unit) if number else "",
+        key=hashed(key, number, tube, measure.test, measure.sub, measure.unit) if number else "",
         person=_who(person, key),
         lasting=person.lasting,
-        said=_hashed(key, value.sent, measure.unit, *(measure.flags or ()), result.stated),
-        at=_hashed(key, result.stated) if is_timed else "",
-        drawn=_hashed(key, drawn) if drawn else "",
+        said=hashed(key, value.sent, measure.unit, *(measure.flags or ()), result.stated),
+        at=hashed(key, result.stated) if is_timed else "",
+        drawn=hashed(key, drawn) if drawn else "",
         state=measure.state or "",
         critical=is_critical(result),
     )
@@ -140,8 +111,4 @@ def _who(person: Person, key: bytes) -> str:
     """A number that may be a counter's is one person's together with the name; a name alone is one, too."""
     named = (person.name, person.born) if not person.lasting else ()
     who = (person.authority, person.number, *named)
-    return _hashed(key, *who) if person.number or person.name else ""
-
-
-def _hashed(key: bytes, *parts: str | None) -> str:
-    return blake2b(repr(parts).encode(), key=key, digest_size=_HASH_BYTES).hexdigest()
+    return hashed(key, *who) if person.number or person.name else ""

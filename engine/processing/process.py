@@ -8,12 +8,14 @@ clock that has lost its battery (`engine.succession.steps.FIRST_YEAR`), say noth
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
+from engine.mapping.measured import Reading
 from engine.mapping.outputs.orders import order_lines
 from engine.mapping.shipped import refusal
 from engine.mapping.values.local_time import LocalTimes, silent
@@ -27,7 +29,6 @@ from engine.model.message import (
     ControlRun,
     Document,
     Issue,
-    MapContext,
     Mapped,
     Parsed,
     Reagent,
@@ -40,7 +41,6 @@ from engine.model.ports import Dialogue
 from engine.model.process.clock import to_us
 from engine.model.routes import ChannelRoutes, Holding, Processed, Route, context_of
 from engine.model.texts.reasons import ReasonCode
-from engine.model.values import changed
 from engine.model.worklist import Ordered
 from engine.processing.criticals import spoken_of
 from engine.processing.formats import MEDIA_TYPES
@@ -123,7 +123,7 @@ def _route(
     taken = False
     lines: list[OrderLine] | None = None
     filtered: ReasonCode | None = None
-    context: MapContext | None = None
+    reading = Reading(parsed, partial(context_of, stored, channel.context), channel.reader)
     if channel.dialogue is not None and (about := about_orders(parsed, channel.dialogue)):
         return Outcome("filtered", about, numbers=numbers)
     for route in channel.routes:
@@ -135,13 +135,10 @@ def _route(
             break
         if route.program is None:
             media_type = channel.media_type or MEDIA_TYPES[parsed.format]
-            documents.append((Document(body=stored.payload, media_type=media_type), route))
+            passed = Document(body=stored.payload, media_type=media_type)
+            documents += [(document, route) for document in _with_facts([passed], route.hold, parsed, reading)]
             continue
-        if context is None:
-            context = context_of(stored, channel.context)
-        # Hold rules read the document whole.
-        whole = changed(context, packs=False) if route.hold is not None and context.packs else context
-        mapped = route.program.apply(parsed, whole)
+        mapped = route.program.apply(parsed, reading.context)
         names.append(f"{route.program.name}@{route.program.content_hash[:12]}")
         issues += [issue for issue in mapped.issues if issue.severity != "note"]  # notes are for `explain`
         unmapped += mapped.unmapped
@@ -155,7 +152,7 @@ def _route(
             continue
         if mapped.controls and not controls and channel.notes_controls:
             controls = controls_in(parsed, mapped.controls)
-        made = mapped.documents if route.hold is None else _with_facts(mapped, route.hold, parsed)
+        made = _with_facts(mapped.documents, route.hold, parsed, reading, mapped)
         documents += [(document, route) for document in made]
     if not taken:
         return Outcome("dead", *refusal(parsed), issues=tuple(issues), reagents=reagents, numbers=numbers)
@@ -172,14 +169,20 @@ def _route(
         ordered=Ordered(lines=tuple(lines), settings=channel.takes) if lines is not None and channel.takes else None,
         tubes=_tubes(parsed, channel, set_apart) if documents and channel.dialogue is not None else (),
         results=_results(stored, parsed, channel, set_apart, without_row) if documents else (),
-        spoken=spoken_of(stored, parsed, channel, documents, set_apart) if documents else (),
+        spoken=spoken_of(parsed, reading, channel, documents, set_apart) if documents else (),
     )
 
 
-def _with_facts(mapped: Mapped, hold: Holding, parsed: Parsed) -> list[Document]:
-    """The documents of a route that has hold rules."""
-    warned = [issue.code for issue in mapped.issues if issue.severity == "warning"]
-    return [replace(document, facts=hold.facts(parsed, document.body, warned)) for document in mapped.documents]
+def _with_facts(
+    made: Iterable[Document], hold: Holding | None, parsed: Parsed, reading: Reading, mapped: Mapped | None = None
+) -> Iterable[Document]:
+    """The documents of a route with what its hold rules ask about; as they are without rules."""
+    if hold is None:
+        return made
+    warned = [issue.code for issue in mapped.issues if issue.severity == "warning"] if mapped is not None else []
+    controls = mapped.controls if mapped is not None else None
+    asked = ((one, reading.results(one, controls, written=hold.asks_document)) for one in made)
+    return [replace(one, facts=hold.facts(parsed, results, warned)) for one, results in asked]
 
 
 def _tubes(parsed: Parsed, channel: ChannelRoutes, set_apart: set[int]) -> tuple[TubeResults, ...]:

@@ -30,7 +30,7 @@ from engine.model.errors import ConfigError, ErasedError, IntegrityError, StoreE
 from engine.model.journal.journal_views import DeliveryView, Trace
 from engine.model.journal.records import Routed
 from engine.model.message import Document, Report
-from engine.model.routes import ChannelRoutes, Processed, routed_by
+from engine.model.routes import ChannelRoutes, Processed, Route, routed_by
 from engine.model.texts.reasons import ReasonCode
 from engine.processing.process import process
 from engine.store.queries.contents import reports_of, stored_document, stored_message
@@ -248,10 +248,15 @@ def with_mapping(site: Site, channel: ChannelRoutes, mapping: str) -> tuple[Chan
             "them it replaces"
         )
     routes = tuple(
-        replace(route, program=program) if route.program is not None and route.program.name in replaced else route
+        _with(route, program) if route.program is not None and route.program.name in replaced else route
         for route in channel.routes
     )
     return replace(channel, routes=routes), program
+
+
+def _with(route: Route, program: Program) -> Route:
+    hold = None if route.hold is None else route.hold.beside(str(program.target), is_own=program.is_own)
+    return replace(route, program=program, hold=hold)
 
 
 # -- many messages -------------------------------------------------------------------------------------------------

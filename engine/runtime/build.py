@@ -20,7 +20,6 @@ from engine.feature import Hook
 from engine.mapping import Program
 from engine.mapping.code_tables.tables import Table
 from engine.mapping.conditions import EITHER, route_condition
-from engine.mapping.hold_rules.rules import HoldRules, compile_holding
 from engine.mapping.outputs.documents import form_of, setting_problems
 from engine.model.errors import ConfigError
 from engine.model.journal.records import Assembled
@@ -35,7 +34,8 @@ from engine.processing.formats import MEDIA_TYPES, format_of
 from engine.processing.names import are_read
 from engine.receiving.channel_parts import Answer, ChannelSettings
 from engine.receiving.door import Opening
-from engine.runtime.programs import Programs, is_own
+from engine.runtime.holding import formats_asked, holding_of
+from engine.runtime.programs import Programs
 
 UNANSWERED = ("folder", "fhir_search")  # transports whose answers have no reader
 
@@ -316,6 +316,9 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
             problems += [node.problem(f"routes.{index}: {text}") for text in _misplaced(config, route, program)]
             problems += [node.problem(f"routes.{index}.drain: {text}") for text in _other_orders(config, route)]
             problems += _setting_problems(site, config, program)
+            hold = holding_of(site, config.channel, index, program) if route.hold else None
+            for one in formats_asked(hold, reads if program is None else program.format):
+                programs.reading(one, site.tables_of(config))  # else rules would be asked about other codes
             routes.append(
                 Route(
                     when=route_condition(route.when, reads, program.format if program else "", place=place),
@@ -326,11 +329,10 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
                     hold_on_dead=route.on_dead == "hold",
                     filter=route.filter is not None,
                     worklist=program is not None and program.target.kind == "orders",
-                    hold=holding_of(site, config.channel, index, program) if program and route.hold else None,
+                    hold=hold,
                     joins=config.report_list == "join",
                     of_site=config.results_of == "site",
                     form=None if program is None else form_of(program.target, program.columns, config.settings),
-                    own=program is not None and is_own(program, site.folder),
                 )
             )
         except ConfigError as error:
@@ -379,33 +381,6 @@ def _other_orders(config: ChannelConfig, route: RouteConfig) -> Iterator[str]:
         in_order = {name for other in config.routes if other.drain == "in-order" for name in other.to or ()}
         for name in sorted(in_order.intersection(route.to or ())):
             yield f"another route sends to {name} in order, and both share one lane; say drain for both, or for none"
-
-
-_NO_PAST = (
-    "a rule asks for the patient's earlier values, and patient numbers of this channel are counters: each value would "
-    "be unknown, and held; say `patient_numbers: lasting` where they last (docs/identity.md)"
-)
-
-
-def holding_of(site: Site, channel: str, index: int, program: Program) -> HoldRules | None:
-    """The hold rules of a channel's route, by its position; None where it has none.
-
-    Raises:
-        ConfigError: with all their errors.
-    """
-    rules = site.channels[channel].routes[index].hold
-    if not rules:
-        return None
-    node = site.node(channel, "routes", index, "hold")
-    nodes = node.items if node.kind == "list" else (node,)
-    given = [
-        (one if one.kind == "scalar" else one.get("when") or one, rule.reason)
-        for one, rule in zip(nodes, rules, strict=True)
-    ]
-    holding = compile_holding(given, program.format, str(program.target), site.mapping_path())
-    if holding.asks_the_past and not site.has_lasting_numbers(site.channels[channel]):
-        raise ConfigError(node.problem(_NO_PAST))
-    return holding
 
 
 def _answer(config: ChannelConfig, clock: Clock) -> Answer:

@@ -33,17 +33,15 @@ class Programs:
         Raises:
             ConfigError: it is wrong.
         """
-        name = READERS.get(parsed.format)
-        if name is None:
+        if parsed.format not in READERS:
             return None
-        own = {table: files for table, files in tables.items() if table in READER_TABLES[parsed.format]}
         try:
-            made = self.get(name, own)
+            made = self.reading(parsed.format, tables)
         except ConfigError:
-            made = self.get(name, {})
+            made = self.get(READERS[parsed.format], {})
         return made if parsed.structure in made.structures else None
 
-
-def is_own(program: Program, folder: Path) -> bool:
-    """Whether it, or a library of it, is a file of the site in this folder."""
-    return any((folder / "mappings" / name).is_file() for name in program.files if name.endswith(".yaml"))
+    def reading(self, message_format: str, tables: Mapping[str, tuple[str | Sheet, ...]]) -> Program:
+        """What reads the facts of a format, with the tables of a channel. Raises ConfigError: they do not fit it."""
+        own = {table: files for table, files in tables.items() if table in READER_TABLES[message_format]}
+        return self.get(READERS[message_format], own)

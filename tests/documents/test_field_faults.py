@@ -24,6 +24,7 @@ from engine.mapping.hold_rules.rules import compile_holding
 from engine.mapping.trying.inputs import FoundMessage, Mapper, messages_in
 from engine.mapping.values.local_time import LocalTimes, bounds_of_events
 from engine.model.content.quality_controls import is_control_number, matches
+from engine.model.content.results import Result
 from engine.model.texts.reasons import ReasonCode
 from tests.support.corpus import field_faults
 from tests.support.shipped import ANALYZERS, verdict_of
@@ -792,10 +793,9 @@ def test_a_route_may_hold_what_its_mapping_warned_of() -> None:
     node = Node(kind="scalar", file="route", line=1, column=1, value="=warnings == 'SAME_CODE'")
     holding = compile_holding([(node, "")], "astm", "fhir/R4", ())
     data = OWN["K2 other units"][0]
-    verdict, mapped = verdict_of(data, "astm")
+    _, mapped = verdict_of(data, "astm")
     assert mapped is not None
     parsed = Mapper(()).read(messages_in(data)[0])
     codes = [issue.code for issue in mapped.issues]
-    body = verdict.documents[0][0].body
-    assert holding.about(holding.facts(parsed, body, codes)).decide(StatedHistory({}, {}), 0) is not None
-    assert holding.about(holding.facts(parsed, body)).decide(StatedHistory({}, {}), 0) is None
+    assert holding.about(holding.facts(parsed, [Result()], codes)).decide(StatedHistory({}, {}), 0) is not None
+    assert holding.about(holding.facts(parsed, [Result()])).decide(StatedHistory({}, {}), 0) is None

@@ -238,10 +238,10 @@ def channel_mapper(
         mapped = made.program(route.mapping).format if reads == EITHER and route.mapping is not None else ""
         when = route_condition(route.when, reads, mapped, place=place)
         hold = None
-        if route.hold is not None and route.mapping is not None:
-            from engine.runtime.build import holding_of
+        if route.hold is not None:
+            from engine.runtime.holding import holding_of
 
-            hold = holding_of(site, name, index, made.program(route.mapping))
+            hold = holding_of(site, name, index, made.program(route.mapping) if route.mapping is not None else None)
         made.routes.append(RouteOf(when, route.mapping, route.filter is not None, hold))
     return made
 
@@ -335,18 +335,15 @@ class ChannelMapper(Mapper):
         raise ContentError(*refusal(parsed))
 
     def holding_for(self, parsed: Parsed, program: Program) -> HoldRules | None:
-        """The hold rules of the route with the mapping ``program``; if no route names it, those of the first route that
-        takes the message and makes the same kind of document. None without rules.
+        """The hold rules of the route with the mapping ``program``; if no route names it, those of the first
+        route with a mapping that takes the message. None without rules.
         """
         taking = [route for route in self.taking(parsed) if route.mapping is not None]
         for route in taking:
             own = self.program(route.mapping or "")
             if own is program or own.name == program.name:
                 return route.hold
-        for route in taking if self.mapping else ():
-            if self.program(route.mapping or "").target == program.target:
-                return route.hold
-        return None
+        return taking[0].hold if self.mapping and taking else None
 
     def programs(self) -> list[Program]:
         """The mappings that it has used, or that its routes name."""
@@ -431,14 +428,17 @@ def say_dead(one: Input, error: ContentError) -> None:
     say(f"{one.where}: {error.reason.value}: {place}{error.detail or error.reason.help}")
 
 
-def held_by(mapper: ChannelMapper, parsed: Parsed, program: Program, mapped: Mapped) -> HoldReason | None:
+def held_by(
+    mapper: ChannelMapper, parsed: Parsed, payload: bytes, program: Program, mapped: Mapped
+) -> HoldReason | None:
     """Why the channel's route would hold a message; None: it would not, or there is no channel.
 
     No journal is read: earlier results are unknown here, and a rule about them cannot be decided.
     """
     holding = mapper.holding_for(parsed, program)
-    found = (would_hold(holding, parsed, one, StatedHistory()) for one in mapped.documents if holding is not None)
-    return next(filter(None, found), None)
+    if holding is None:
+        return None
+    return would_hold(holding, parsed, mapper.reading(parsed, payload), mapped, StatedHistory())
 
 
 def say_held(one: Input, held: HoldReason | None) -> None:

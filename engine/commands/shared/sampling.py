@@ -288,7 +288,7 @@ class Sampler:
             for name, table in program.tables.items():
                 self.tables.setdefault((where, name), table)
             sample.counts.update(mapped.counts)
-            if (held := held_by(mapper, parsed, program, mapped)) is not None:
+            if (held := held_by(mapper, parsed, found.payload, program, mapped)) is not None:
                 sample.held.append(f"{held.reason.value}: {held.text}")
             filtered = mapped.filtered or filtered
             for document in mapped.documents:

@@ -1,13 +1,16 @@
 -- What the rules of routes that hold results back may ask: earlier values of a patient, the analyzer's last controls.
 CREATE TABLE earlier_value (
-    id      INTEGER PRIMARY KEY,
-    key     BLOB NOT NULL,                  -- 16-byte keyed hash: patient, code, unit
-    run     BLOB NOT NULL,                  -- 16-byte keyed hash: the Observation; a correction takes its place
-    at_us   INTEGER NOT NULL,               -- when it was measured
-    kept_us INTEGER NOT NULL,               -- when it was noted here
-    value   BLOB NOT NULL                   -- sealed: the decimal as it was written
+    id         INTEGER PRIMARY KEY,
+    key        BLOB NOT NULL,               -- 16-byte keyed hash: patient, code, unit; empty: it only takes one's place
+    run        BLOB NOT NULL,               -- 16-byte keyed hash: the result; a correction takes its place
+    message_id INTEGER NOT NULL,
+    waits      INTEGER NOT NULL,            -- for the release of the message's document with this ordinal; 0: it counts
+    at_us      INTEGER NOT NULL,            -- when it was measured
+    kept_us    INTEGER NOT NULL,            -- when it was noted here
+    value      BLOB NOT NULL                -- sealed: the decimal as it was written
 );
-CREATE UNIQUE INDEX earlier_value_run ON earlier_value (key, run);
+CREATE UNIQUE INDEX earlier_value_run ON earlier_value (key, run, message_id, waits);
+CREATE INDEX earlier_value_message ON earlier_value (message_id);
 CREATE INDEX earlier_value_at ON earlier_value (key, at_us);
 -- A correction or a withdrawal takes away the earlier value whatever code and unit it had.
 CREATE INDEX earlier_value_of_run ON earlier_value (run);

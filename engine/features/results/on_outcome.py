@@ -56,6 +56,7 @@ class Results(Step):
                 self._follow()
             self._tell_facts()
         if now.before is not None:
+            delta_history.decided_anew(self.batch, now.id)
             now.rejected_before = hold_queue.rejected_before(self.batch, now.id, now.channel) if now.routes else 0
 
     def _set_apart(self) -> None:
@@ -170,7 +171,7 @@ class Results(Step):
         now = self.now
         if now.rejected_before:
             now.held = hold_queue.once_more(now.routes, now.held, now.rejected_before)
-        now.held = hold_queue.decide(self.batch, now.channel, now.received_us, now.routes, now.held)
+        now.held = hold_queue.decide(self.batch, now.id, now.channel, now.received_us, now.routes, now.held)
         if now.tubes and now.state == "mapped":
             facts = self._compared.facts if self._compared is not None else {}
             now.tubes = with_repeats(self.batch, now.tubes, now.made, now.routes, facts)

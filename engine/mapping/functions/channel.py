@@ -1,5 +1,8 @@
 """Functions that read settings of the channel that received the message."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from engine.mapping.functions.registry import function
 from engine.mapping.message.message_context import MessageContext
 from engine.mapping.values.uris import quoted
@@ -32,7 +35,12 @@ def runs_apart(run: MessageContext) -> bool:
     """Whether the time distinguishes a result from an earlier run of the same test (setting `observation_key`, as
     `+OBX-14`, `+R-13`): then both are kept. Without it the later one replaces the earlier one.
     """
-    return str(run.settings.get("observation_key", "")).lower() in _RUNS_APART
+    return are_runs_apart(run.settings)
+
+
+def are_runs_apart(settings: Mapping[str, Any]) -> bool:
+    """As `runs_apart`, of a channel."""
+    return str(settings.get("observation_key", "")).lower() in _RUNS_APART
 
 
 @function("one_by_one() -> flag!", steady=True, settings=("one_by_one",))

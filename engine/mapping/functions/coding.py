@@ -240,6 +240,19 @@ def codes_in(concepts: list[Json], form: str | None = None) -> list[str] | None:
     return list(dict.fromkeys(found)) or None
 
 
+@function("parts_in(components: Observation.component[]) -> text[]", steady=True)
+def parts_in(run: MessageContext, components: list[Json]) -> list[str] | None:
+    """The components of a value in words, each behind its name (`strength|98`); a coded answer has none."""
+    found: list[str] = []
+    for one in components:
+        answered: Json = one.get("valueCodeableConcept") or {}
+        first: Json = next(iter(answered.get("coding", ())), {})
+        words = one.get("valueString") or answered.get("text") or first.get("display") or first.get("code")
+        name = "" if answered else one["code"].get("text", "")
+        found += [f"{name}|{words}"] if words else []
+    return found or None
+
+
 @function("table_code(row: row) -> CodeableConcept", steady=True)
 def table_code(run: MessageContext, row: Row) -> Json | None:
     """The code of a table row alone."""

@@ -284,6 +284,12 @@ def unit_code(run: MessageContext, unit: str | None, row: Row | None = None, uni
     return _named_unit(run, row, unit, units)[1]
 
 
+@function("unit_words(unit: field?, row: row?, units: row?) -> text", steady=True)
+def unit_words(run: MessageContext, unit: str | None, row: Row | None = None, units: Row | None = None) -> str | None:
+    """The unit of a number in words, as `quantity` names it."""
+    return _named_unit(run, row, unit, units)[0]
+
+
 def unit_of(run: MessageContext, row: Row | None, unit: str | None, units: Row | None) -> str:
     """The members of a Quantity besides its value, as the rest of a JSON object."""
     if row is not None:

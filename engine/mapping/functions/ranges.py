@@ -4,6 +4,7 @@ A conversion of the code table applies to them as to the value beside them (`eng
 """
 
 import re
+from functools import lru_cache
 
 import orjson
 from orjson import Fragment
@@ -12,6 +13,7 @@ from engine.mapping.code_tables.tables import Row
 from engine.mapping.functions.numbers import Json, amount, number, unit_of, unit_text
 from engine.mapping.functions.registry import function
 from engine.mapping.message.message_context import MessageContext
+from engine.mapping.values.json_text import as_text
 
 _RANGE = re.compile(r"(-?[0-9.,eE]+)\s*(?:-|–|\.\.|to|TO|To|~)\s*(-?[0-9.,eE]+)(?:\s*(\D[^\s]*))?", re.ASCII)
 _PLAIN_RANGE = re.compile(
@@ -46,6 +48,22 @@ def reference_range(
         text = orjson.dumps(made).decode()
         return Fragment(f'{text[:-1]},"type":{{"text":{orjson.dumps(told).decode()}}}}}')
     return {**made, "type": {"text": told}}
+
+
+@function("range_limits(ranges: field[], row: row?, unit: field?) -> text[]", steady=True, settings=("decimal_comma",))
+def range_limits(
+    run: MessageContext, ranges: list[str], row: Row | None = None, unit: str | None = None
+) -> list[str] | None:
+    """Low and high of a reference range as `reference_range` reads them, with the conversion of the row; an end that
+    there is not is empty. Absent where there are several ranges, or one without such ends."""
+    if len(ranges) != 1:
+        return None
+    if (row is None or not row.converts) and (plain := _plain_ends(ranges[0])) is not None:
+        return list(plain)
+    made = reference_range(run, ranges[0], row, unit)
+    told: Json = {} if made is None else as_text(orjson.dumps(made))
+    ends = [told.get(end, {}).get("value", "") for end in ("low", "high")]
+    return ends if any(ends) else None
 
 
 @function("whole_ranges(ranges: field[]) -> field[]", steady=True)
@@ -132,6 +150,12 @@ def _ends(run: MessageContext, text: str) -> tuple[str | None, str | None, str]:
 def _words(run: MessageContext, text: str | None) -> str:
     """The text after the numbers, without empty components."""
     return (text or "").strip(f"{run.C}{run.S} ")
+
+
+@lru_cache(maxsize=4096)
+def _plain_ends(raw: str) -> tuple[str, str] | None:
+    found = _PLAIN_RANGE(raw)
+    return (found[1], found[2]) if found and _ascends(*found.groups()) else None
 
 
 def _ascends(low: str, high: str) -> bool:

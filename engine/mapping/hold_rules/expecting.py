@@ -19,12 +19,13 @@ from pathlib import Path
 
 from engine.config.reading.yaml_nodes import Node
 from engine.mapping.hold_rules.rules import HoldRules, compile_holding
+from engine.mapping.measured import Reading
 from engine.mapping.program import Program
 from engine.mapping.values import decimals
 from engine.model.content.results import Result
 from engine.model.errors import ConfigError
 from engine.model.journal.records import HoldReason
-from engine.model.message import Document, Parsed
+from engine.model.message import Mapped, Parsed
 from engine.model.texts.reasons import ReasonCode
 from engine.model.texts.spelling import suggestion
 
@@ -97,7 +98,7 @@ def own_rules(test: Node, program: Program, search: Sequence[Path]) -> HoldRules
             raise ConfigError(node.problem("a rule is an expression, or {when: =..., reason: ...}"))
         reason = node.get("reason")
         rules.append((when, reason.value if reason is not None else ""))
-    return compile_holding(rules, program.format, str(program.target), search)
+    return compile_holding(rules, program.format, str(program.target), search, is_own=program.is_own)
 
 
 def told(test: Node) -> StatedHistory:
@@ -109,9 +110,16 @@ def told(test: Node) -> StatedHistory:
     )
 
 
-def would_hold(holding: HoldRules, parsed: Parsed, document: Document, past: StatedHistory) -> HoldReason | None:
-    """Why a document would be held, with this patient history; None: it would not."""
-    return holding.about(holding.facts(parsed, document.body)).decide(past, 0)
+def would_hold(
+    holding: HoldRules, parsed: Parsed, reading: Reading, mapped: Mapped, past: StatedHistory
+) -> HoldReason | None:
+    """Why what is made of a message would be held, with this patient history; None: it would not."""
+    warned = [issue.code for issue in mapped.issues if issue.severity == "warning"]
+    asked = (
+        holding.facts(parsed, reading.results(one, mapped.controls, written=holding.asks_document), warned)
+        for one in mapped.documents
+    )
+    return next(filter(None, (holding.about(facts).decide(past, 0) for facts in asked)), None)
 
 
 def differences(expected: Node, found: HoldReason | None) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""The hold rules of one route: the facts that they need of a document, and whether they hold it.
+"""The hold rules of one route: what they need of a message, and whether they hold what the route makes of it.
 
-    facts     where the message is mapped: answers of the conditions about the message, and the results, as JSON
+    facts     where the message is mapped: answers of the conditions about the message, and its results, as JSON
     decide    in the journal's transaction: each rule is applied to each result, with the patient's history
 
 The two steps may run in different processes. Only the order of the journal shows which value came before. A rule that
@@ -8,23 +8,26 @@ matches, cannot be decided, or fails holds the document; a fault never lets a do
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
 
 from engine.config.reading.yaml_nodes import Node
+from engine.mapping.conditions import EITHER
 from engine.mapping.hold_rules.context import HoldContext
 from engine.mapping.hold_rules.terms import Compiled, compile_rule
 from engine.mapping.language import syntax
 from engine.mapping.language.rules import Formula
-from engine.model.content.results import EarlierResults, Result, from_json, results_of
-from engine.model.errors import ConfigError, ExpressionError, UnreadableResultsError
+from engine.mapping.shipped import READERS
+from engine.model.content.results import EarlierResults, Result, from_json
+from engine.model.errors import ConfigError, ExpressionError
 from engine.model.journal.records import HoldReason
 from engine.model.message import Parsed
 from engine.model.texts.reasons import ReasonCode
 
 MAX_RESULTS = 5000  # rules ask the journal for each; a document of more is for a person
+FHIR = "fhir/R4"
 NAMED = 8  # results that a reason names
 
 
@@ -44,9 +47,19 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class HoldRules:
-    """All hold rules of a route, compiled."""
+    """All hold rules of a route, compiled.
+
+    Attributes:
+        asks_document: what the route's mapping writes in FHIR, and not what its message says: a site's own mapping may
+            have codes and units of its own.
+    """
 
     rules: tuple[Rule, ...]
+    asks_document: bool = False
+
+    def beside(self, document: str, *, is_own: bool) -> "HoldRules":
+        """The same, for what another mapping makes; arguments as for `compile_holding`."""
+        return replace(self, asks_document=is_own and document == FHIR)
 
     @property
     def asks_the_past(self) -> bool:
@@ -58,20 +71,19 @@ class HoldRules:
         """How controls of this channel ended has to be noted."""
         return any(rule.compiled.asks_controls for rule in self.rules)
 
-    def facts(self, parsed: Parsed, body: bytes, warnings: Sequence[str] = ()) -> bytes:
-        """The facts that `about` needs of a message and its document. Never raises: a fault is a fact, too.
+    def facts(self, parsed: Parsed, results: Sequence[Result] | None, warnings: Sequence[str] = ()) -> bytes:
+        """The facts that `about` needs of a message. Never raises: a fault is a fact, too.
 
         Args:
-            warnings: codes of those that its mapping gave.
+            results: None, they cannot be read.
+            warnings: codes of those that the route's mapping gave.
         """
         try:
             tests = [[holds(parsed) for holds in rule.compiled.conditions] for rule in self.rules]
         except Exception as error:
             return orjson.dumps({"fault": f"a condition about the message failed ({type(error).__name__})"})
-        try:
-            results = results_of(body)
-        except UnreadableResultsError:
-            return orjson.dumps({"fault": "the document is no FHIR Bundle whose results can be read"})
+        if results is None:
+            return orjson.dumps({"fault": "the results of the message cannot be read"})
         return orjson.dumps({"tests": tests, "results": results, "warnings": list(warnings)}, default=str)
 
     def about(self, facts: bytes) -> "DocumentRules":
@@ -104,12 +116,11 @@ class DocumentRules:
 
     def decide(self, earlier: EarlierResults, now_us: int) -> HoldReason | None:
         """See `engine.model.journal.records.Rules`."""
-        remember = self._holding.asks_the_past
         if self._fault:
-            return HoldReason(reason=ReasonCode.HOLD_FAULT, text=self._fault, remember=remember)
+            return HoldReason(reason=ReasonCode.HOLD_FAULT, text=self._fault)
         if len(self._results) > MAX_RESULTS:
             text = f"the document has {len(self._results)} results, and rules are asked for {MAX_RESULTS} at most"
-            return HoldReason(reason=ReasonCode.HOLD_UNDECIDED, text=text, remember=remember)
+            return HoldReason(reason=ReasonCode.HOLD_UNDECIDED, text=text)
         found: list[tuple[ReasonCode, str]] = []
         for rule, tests in zip(self._holding.rules, self._tests, strict=True):
             found += self._ask(rule, tests, earlier, now_us)
@@ -117,7 +128,7 @@ class DocumentRules:
             return None
         order = (ReasonCode.HELD_BY_RULE, ReasonCode.HOLD_UNDECIDED, ReasonCode.HOLD_FAULT)
         reason = min((reason for reason, _ in found), key=order.index)
-        return HoldReason(reason=reason, text="; ".join(text for _, text in found), remember=remember)
+        return HoldReason(reason=reason, text="; ".join(text for _, text in found))
 
     def _ask(self, rule: Rule, tests: list[bool], earlier: EarlierResults, now_us: int) -> list[tuple[ReasonCode, str]]:
         holds: list[str] = []
@@ -151,15 +162,21 @@ def _named(names: list[str]) -> str:
 
 
 def compile_holding(
-    rules: Sequence[tuple[Node, str]], message_format: str, document: str, search: Sequence[Path]
+    rules: Sequence[tuple[Node, str]],
+    message_format: str,
+    document: str,
+    search: Sequence[Path],
+    *,
+    is_own: bool = False,
 ) -> HoldRules:
     """Compile a route's rules.
 
     Args:
         rules: each expression's scalar, with its ``=``, and the reason that the route gives, or nothing.
-        message_format: the format that the route's mapping reads.
-        document: the format that it writes, as ``to:`` of the mapping says.
+        message_format: the format that the route's mapping reads, else that of the channel.
+        document: the format that it writes, as ``to:`` of the mapping says; empty without a mapping.
         search: `mappings` folders, for tables of limits.
+        is_own: the mapping is a site's.
 
     Raises:
         ConfigError: all that is wrong with them.
@@ -173,14 +190,15 @@ def compile_holding(
             problems += error.problems
     if problems:
         raise ConfigError(*problems)
-    return HoldRules(tuple(made))
+    return HoldRules(tuple(made)).beside(document, is_own=is_own)
 
 
 def _compile(node: Node, reason: str, message_format: str, document: str, search: Sequence[Path]) -> Rule:
     if not node.value.startswith("="):
         raise ConfigError(node.problem("a rule is an expression and starts with =, as =flags in ['HH', 'LL']"))
-    if document != "fhir/R4":
-        raise ConfigError(node.problem(f"rules look at results in FHIR, and the route's mapping makes {document}"))
+    if message_format not in (*READERS, EITHER) and document != FHIR:
+        text = f"nothing reads results of {message_format} but a mapping to FHIR, and this route has none"
+        raise ConfigError(node.problem(text))
     try:
         tree = syntax.parse(node.value[1:])
     except ExpressionError as error:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.mapping.compiler.terms import patterns
-from engine.mapping.conditions import Condition, condition_of
+from engine.mapping.conditions import Condition, condition_in
 from engine.mapping.hold_rules import answers, limits
 from engine.mapping.hold_rules.context import HoldContext, NumberOf, NumberTerm, Term, TestOf, TestTerm, TextTerm
 from engine.mapping.hold_rules.names import FUNCTIONS, NAMES
@@ -130,7 +130,7 @@ class _Compiler:
     def _condition(self, part: nodes.Expression) -> TestOf:
         number = len(self.conditions)
         try:
-            self.conditions.append(condition_of(Formula(self._formula.node, part), self._format))
+            self.conditions.append(condition_in(Formula(self._formula.node, part), self._format))
         except ConfigError as error:
             self.problems.errors += error.problems
         return lambda asked: asked.tests[number]

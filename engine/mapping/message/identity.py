@@ -347,17 +347,21 @@ class BundleBuilder:
             )
         return self.bearers.note(key, person, lasts=False)
 
-    def whose(self, identifier: Json, group: Group, person: list[str], master: bool = False) -> str:
+    def whose(
+        self, identifier: Json, group: Group, person: list[str], master: bool = False, *, noted: bool = True
+    ) -> str:
         """The part of result keys that replaces a patient number.
 
         Args:
             person: as for `report`.
             master: the sender keeps the record of this person, which is updated.
+            noted: the person behind the number goes to the journal.
         """
         if self.bearers.lasts(identifier):
             patient = self.identity_of(identifier)
             number = self._patient_number(patient)
-            self.bearers.note(number, person, lasts=True, master=master)
+            if noted:
+                self.bearers.note(number, person, lasts=True, master=master)
             if (which := self.bearers.person(number, person)) > 1:
                 self.bearers.told_apart.add((identifier.get("system"), identifier["value"]))
                 patient = f"{OTHER}{which}{SEPARATOR}{patient}"
@@ -367,7 +371,8 @@ class BundleBuilder:
             patient = f"{patient}{SEPARATOR}{self.scope.this_message()}"
         else:
             number = self.token(f"patient{SEPARATOR}{self.patient_key(patient, group)}")
-            self.bearers.note(number, person, lasts=False)
+            if noted:
+                self.bearers.note(number, person, lasts=False)
             if (which := self.bearers.person(number, person)) > 1:
                 patient = f"{patient}{SEPARATOR}{which}"
         self._orders[patient] = order

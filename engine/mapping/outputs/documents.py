@@ -10,7 +10,7 @@ import orjson
 
 from engine.mapping.language.targets import DELIMITERS, FLAGS, CsvForm, Target
 from engine.mapping.message.message_context import MessageContext
-from engine.mapping.outputs import csv_lines, facts, hl7_message, orders
+from engine.mapping.outputs import csv_lines, hl7_message, orders
 from engine.mapping.outputs.collected import MessageParts, Part
 from engine.model.content.list_form import Form
 
@@ -37,9 +37,6 @@ def body_of(run: MessageContext, making: MessageParts, target: Target, columns: 
             return assemble(making)
         case "orders":
             return orders.assemble(run, making)
-        case "results":
-            assert isinstance(making, facts.FactsParts)
-            return facts.assemble(run, making)
         case _:
             return csv_lines.lines(columns, (part.content for part in making.parts), _form(run.settings, target.csv))
 

@@ -8,9 +8,12 @@ import orjson
 from engine.mapping.message.message_context import MessageContext
 from engine.mapping.message.read_cache import MEASURES_KEPT
 from engine.mapping.outputs.collected import MessageParts
+from engine.model.content.facts import Facts, facts_of, measure_of
 from engine.model.content.reagents import reagents_in
-from engine.model.message import Unmapped
+from engine.model.message import Group, Unmapped
 from engine.model.texts.reasons import ReasonCode
+
+Json = dict[str, Any]
 
 _RESULTS = -1  # of an order: its last member; of a person its orders
 
@@ -23,6 +26,8 @@ class FactsParts(MessageParts):
         people: each as the members of a `Person`, its orders and their results likewise.
     """
 
+    measure = staticmethod(measure_of)  # made once for many results: `keep`
+
     def __init__(self, run: MessageContext) -> None:
         super().__init__(run)
         self.head: list[Any] = [None] * 5
@@ -34,6 +39,13 @@ class FactsParts(MessageParts):
         """Whether a patient's number is one person's for good."""
         context = self._run.context
         return number is not None and (context.patient_numbers == "lasting" or authority in context.namespaces)
+
+    def subject(self, identifier: Json | None, group: Group, person: list[str]) -> str | None:
+        """The id that FHIR's Patient of this number has."""
+        if identifier is None:
+            return None
+        patient = self.whose(identifier, group, person, noted=False)
+        return self.identity("Patient", self.patient_key(patient, group))
 
     def keep(self, memory: dict[Any, Any], key: Any, made: Any, before: tuple[int, int, int]) -> None:
         """Keep a measure for the next result that is written alike.
@@ -77,7 +89,12 @@ class FactsParts(MessageParts):
         """Nothing is dropped here."""
 
 
-def assemble(run: MessageContext, making: FactsParts) -> bytes:
+def facts_written(facts: Facts) -> bytes:
+    """As `engine.model.content.facts.unpacked` reads them."""
+    return orjson.dumps(tuple(facts), default=tuple)
+
+
+def facts_made(run: MessageContext, making: FactsParts) -> Facts:
     """The facts of one message.
 
     Raises:
@@ -86,4 +103,4 @@ def assemble(run: MessageContext, making: FactsParts) -> bytes:
     if run.parsed.segments and making.observations != len(run.accounted):
         raise run.dead(ReasonCode.COUNT_MISMATCH, "a result is twice in the facts")
     lots = [(one.lot, one.name, one.expires, one.tests) for one in reagents_in(run.parsed)]
-    return orjson.dumps((*making.head, making.people, lots))
+    return facts_of((*making.head, making.people, lots))

@@ -8,18 +8,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from engine.config import registry
 from engine.mapping.loading import Chosen, load
+from engine.mapping.measured import Reading
 from engine.mapping.program import Program
 from engine.mapping.shipped import READER_TABLES, READERS, mapping_for, refusal
 from engine.mapping.trying import capture
 from engine.mapping.trying.facts_compared import differing
 from engine.mapping.values.local_time import LocalTimes, parse_instant, silent
-from engine.model.content.facts import Facts, unpacked
+from engine.model.content.facts import Facts
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Issue, MapContext, Mapped, Parsed
 from engine.model.ports import Format
@@ -169,19 +171,24 @@ class Mapper:
             ContentError: it cannot be read.
             ConfigError: the reader, or a table in place of one of its own, is wrong.
         """
-        reader = self._reader(parsed.format)
-        if reader is None or parsed.structure not in reader.structures:
+        reader = self._reader(parsed)
+        if reader is None:
             return None
-        read = reader.apply(parsed, self.context_for(parsed, payload))
-        return unpacked(read.documents[0].body) if read.documents else None
+        return reader.facts_in(parsed, self.context_for(parsed, payload))
 
-    def _reader(self, message_format: str) -> Program | None:
-        name = READERS.get(message_format)
-        if name is not None and name not in self._readers:
-            own = READER_TABLES[message_format]
+    def reading(self, parsed: Parsed, payload: bytes) -> Reading:
+        """What hold rules ask about."""
+        return Reading(parsed, partial(self.context_for, parsed, payload), self._reader)
+
+    def _reader(self, parsed: Parsed) -> Program | None:
+        name = READERS.get(parsed.format)
+        if name is None:
+            return None
+        if name not in self._readers:
+            own = READER_TABLES[parsed.format]
             tables = {table: files for table, files in (self.tables or {}).items() if table in own}
             self._readers[name] = load(name, self.search, tables=tables)
-        return None if name is None else self._readers[name]
+        return self._readers[name] if parsed.structure in self._readers[name].structures else None
 
     def differing(self, parsed: Parsed, payload: bytes, program: Program, mapped: Mapped) -> list[Issue]:
         """Where the document of a message says another than its facts."""

@@ -148,24 +148,22 @@ class Runner:
         self._compare(test, outcome, mapped, error, trace)
         held = test.expect.get("held") if test.expect is not None else None
         if held is not None and mapped is not None and program is not None:
-            outcome.failures += self._held(test, held, program, parsed, mapped, search)
+            holding = self._holding(test, program, parsed, search)
+            reading, past = mapper.reading(parsed, found.payload), expecting.told(test.node)
+            reason = expecting.would_hold(holding, parsed, reading, mapped, past) if holding is not None else None
+            outcome.failures += expecting.differences(held, reason)
         if not outcome.passed and trace is not None:
             ruled = [leaf for leaf in trace.leaves if leaf.origin == RULE]
             outcome.help = list(lines(trace, ruled, values=True, whole=True))
         return outcome
 
-    def _held(
-        self, test: Test, expected: Node, program: Program, parsed: Parsed, mapped: Mapped, search: Sequence[Path]
-    ) -> Iterator[str]:
-        """Where the rules that the test names say otherwise than it expects."""
-        holding = expecting.own_rules(test.node, program, search)
+    def _holding(self, test: Test, program: Program, parsed: Parsed, search: Sequence[Path]) -> HoldRules | None:
+        """The rules that a test names."""
         channel = test.node.get("channel")
-        if channel is not None:
-            assert self.rules_of is not None, "a site that knows the channel knows its rules"
-            holding = self.rules_of(channel.value, parsed, program)
-        past = expecting.told(test.node)
-        found = (expecting.would_hold(holding, parsed, one, past) for one in mapped.documents if holding is not None)
-        yield from expecting.differences(expected, next(filter(None, found), None))
+        if channel is None:
+            return expecting.own_rules(test.node, program, search)
+        assert self.rules_of is not None, "a site that knows the channel knows its rules"
+        return self.rules_of(channel.value, parsed, program)
 
     def _apply(self, program: Program, parsed: Parsed, context: MapContext) -> Mapped:
         if not self.measure:

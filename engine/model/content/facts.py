@@ -10,7 +10,7 @@ Measure is what results of one kind of a sender have in common: results of one w
 (`engine.mapping.message.read_cache`). A reference range is no part of it: it changes with age and sex.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -31,7 +31,7 @@ class Measure(NamedTuple):
         sub: OBX-4.
         own: codes as sent, each behind its system (``http://loinc.org|718-7``); ``codes``: as meant, with those of the
             code table before them.
-        unit: as sent; ``ucum``: as meant, behind a conversion.
+        unit: as sent; ``ucum``: as meant, behind a conversion; ``named``: that one in words.
         flags: as sent; ``meant``: codes of table 0078.
         status: as sent, of the result; ``state``: of FHIR, with that of its order where it has none.
     """
@@ -43,6 +43,7 @@ class Measure(NamedTuple):
     codes: tuple[str, ...] | None = None
     unit: str | None = None
     ucum: str | None = None
+    named: str | None = None
     status: str | None = None
     state: str | None = None
     flags: tuple[str, ...] | None = None
@@ -59,6 +60,7 @@ class Value(NamedTuple):
         comparator, number: of one number, its digits as sent; ``meant``: converted by the code table.
         low, high: of a range. numerator, denominator: of a titre or ratio.
         code: of a coded answer, as sent.
+        parts: of coded answers, and of a value with components of their own: ``name|text`` each.
         missing: why there is none, as FHIR's dataAbsentReason: ``error``, ``not-performed``, ``unknown`` ...
     """
 
@@ -75,6 +77,7 @@ class Value(NamedTuple):
     denominator: str | None = None
     code: str | None = None
     missing: str | None = None
+    parts: tuple[str, ...] | None = None
 
 
 class Result(NamedTuple):
@@ -84,7 +87,7 @@ class Result(NamedTuple):
         place: its number among those of the message, from 1.
         kind: empty, or one of `KINDS`.
         at: when it was measured, FHIR's dateTime; ``stated``: the text that says so.
-        range: as sent.
+        range: as sent. limits: of the only one, low and high as meant; empty text for an end that it does not have.
         device: of the analyzer, as sent.
         tube: number of the specimen that it speaks of, where the result says so itself.
         head: place of the result that it belongs to: of an isolate, or of a panel.
@@ -99,6 +102,7 @@ class Result(NamedTuple):
     at: str | None = None
     stated: str | None = None
     range: str | None = None
+    limits: tuple[str, ...] | None = None
     device: str | None = None
     comment: str | None = None
     tube: str | None = None
@@ -158,6 +162,8 @@ class Person(NamedTuple):
 
     Attributes:
         number: with its ``authority``; others: further numbers.
+        gender, birthday: as meant, FHIR's code and date.
+        subject: pseudonym, the same in every message and format: the id of this Patient in FHIR.
         lasting: the number is one person's for good; else it may be a counter's.
     """
 
@@ -167,6 +173,9 @@ class Person(NamedTuple):
     name: str | None = None
     born: str | None = None
     sex: str | None = None
+    gender: str | None = None
+    birthday: str | None = None
+    subject: str | None = None
     lasting: bool = False
     orders: tuple[Order, ...] = ()
 
@@ -210,31 +219,47 @@ def unpacked(content: bytes) -> Facts:
     Raises:
         ValueError, TypeError: it did not.
     """
-    *head, people, lots = orjson.loads(content)
+    return facts_of(orjson.loads(content))
+
+
+def facts_of(said: Sequence[Any]) -> Facts:
+    """The facts whose members these are, each a list or a tuple.
+
+    Raises:
+        ValueError, TypeError: they are none.
+    """
+    *head, people, lots = said
     return Facts._make(
         (*head, tuple(map(_person, people)), tuple(Lot._make((*one, tuple(tests))) for *one, tests in lots))
     )
 
 
-def _person(said: list[Any]) -> Person:
-    *head, others, name, born, sex, lasting, orders = said
-    return Person._make((*head, _texts(others), name, born, sex, lasting, tuple(map(_order, orders))))
+def measure_of(said: Sequence[Any]) -> Measure:
+    """As `facts_of`."""
+    test, name, sub, own, codes, *others, flags, meant = said
+    return Measure._make((test, name, sub, _texts(own), _texts(codes), *others, _texts(flags), _texts(meant)))
 
 
-def _order(said: list[Any]) -> Order:
+def _person(said: Sequence[Any]) -> Person:
+    number, authority, others, *rest, orders = said
+    return Person._make((number, authority, _texts(others), *rest, tuple(map(_order, orders))))
+
+
+def _order(said: Sequence[Any]) -> Order:
     *head, samples, results = said
     return Order._make((*head, tuple(map(Sample._make, samples)), tuple(map(_result, results))))
 
 
-def _result(said: list[Any]) -> Result:
-    place, kind, measure, value, *rest, head, isolate, misfit = said
-    test, name, sub, own, codes, unit, ucum, status, state, flags, meant = measure
-    told = Measure(test, name, sub, _texts(own), _texts(codes), unit, ucum, status, state, _texts(flags), _texts(meant))
-    at = None if head is None else int(head)
-    return Result._make((place, kind, told, Value._make(value), *rest, at, isolate, misfit))
+def _result(said: Sequence[Any]) -> Result:
+    place, kind, measure, value, at, stated, sent, limits, device, comment, tube, head, isolate, misfit = said
+    told = measure if isinstance(measure, Measure) else measure_of(measure)
+    found = Value._make(value if value[-1] is None else (*value[:-1], tuple(value[-1])))
+    belongs = None if head is None else int(head)
+    ends = _texts(limits), device, comment, tube, belongs, isolate, misfit
+    return Result(place, kind, told, found, at, stated, sent, *ends)
 
 
-def _texts(said: list[str] | None) -> tuple[str, ...] | None:
+def _texts(said: Sequence[str] | None) -> tuple[str, ...] | None:
     return None if said is None else tuple(said)
 
 

@@ -162,7 +162,7 @@ def _of_observation(url: str, resource: dict[str, Any], resources: dict[str, Any
     born = patient.get("birthDate", "")
     common = {
         "status": resource.get("status", ""),
-        "at_us": _instant(resource.get("effectiveDateTime") or resource.get("effectiveInstant") or ""),
+        "at_us": instant_of(resource.get("effectiveDateTime") or resource.get("effectiveInstant") or ""),
         "subject": subject.removeprefix("urn:uuid:"),
         "sex": patient.get("gender", ""),
         "born": born if _DATE.fullmatch(born) else "",
@@ -185,7 +185,7 @@ def _valued(part: dict[str, Any], flags: tuple[str, ...], run: str, common: dict
     quantity = part.get("valueQuantity")
     if quantity is None:
         return Result(codes=codes, flags=flags, run=run, text=_words(part), **common)
-    value = _number(quantity.get("value"))
+    value = decimal_in(quantity.get("value"))
     units = tuple(dict.fromkeys(quantity[name] for name in ("code", "unit") if quantity.get(name)))
     low, high = _range(part, units)
     comparator = quantity.get("comparator", "")
@@ -229,7 +229,7 @@ def _range(part: dict[str, Any], units: tuple[str, ...]) -> tuple[Decimal | None
         theirs = {end[name] for name in ("code", "unit") if end.get(name)}
         if theirs and units and theirs.isdisjoint(units):
             return None, None
-    return _number(ends[0].get("value")), _number(ends[1].get("value"))
+    return decimal_in(ends[0].get("value")), decimal_in(ends[1].get("value"))
 
 
 def _codes(concept: dict[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -247,7 +247,8 @@ def _flags(part: dict[str, Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _number(text: Any) -> Decimal | None:
+def decimal_in(text: Any) -> Decimal | None:
+    """A number as it was written; None where there is none, or an endless one."""
     if text is not None and not isinstance(text, str):
         raise TypeError("a number with blanks before it: not written by a mapping")
     if text is None or len(text) > MAX_NUMBER:
@@ -258,7 +259,7 @@ def _number(text: Any) -> Decimal | None:
         return None
 
 
-def _instant(text: str) -> int | None:
+def instant_of(text: str) -> int | None:
     """Microseconds since 1970 of a FHIR dateTime; of a day its beginning, in UTC; None of less than a day."""
     try:
         if _DATE.fullmatch(text):

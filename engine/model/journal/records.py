@@ -41,7 +41,6 @@ INCOMPLETE_BYTES = 64 * 1024 * 1024  # of incomplete messages that are kept, unl
 MAYBE_DELIVERED = 1  # delivery.flags
 MANUAL = 2
 RELEASED = 4
-REMEMBER = 8
 UNCONDITIONAL = 16
 SHARED = 32  # its message has, or had, more than this one
 AGAIN = 64  # of a replay: beside what the message was queued with
@@ -57,12 +56,10 @@ class HoldReason:
 
     Attributes:
         text: the rules that hold it, with the results that they are about; for people, and sealed.
-        remember: its values are to be remembered for later rules, once a person has released it.
     """
 
     reason: ReasonCode
     text: str = ""
-    remember: bool = False
 
 
 class Rules(Protocol):

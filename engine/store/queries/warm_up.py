@@ -30,7 +30,7 @@ from pathlib import Path
 
 TREES = (
     "repeat", "report", "bearer", "used_number", "server_version", "earlier_value_run", "earlier_value_at",
-    "earlier_value_of_run",
+    "earlier_value_of_run", "earlier_value_message",
 )  # fmt: skip
 WORTH_BYTES = 64 * 1024 * 1024  # smaller files are read fast enough anyway
 MOST_BYTES = 256 * 1024 * 1024

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from engine.config.site import mapping_path
 from engine.mapping import Program, load
 from engine.model.content.facts import Facts, Measure, Order, Result, Value, unpacked
 from engine.model.errors import ConfigError
@@ -61,7 +62,10 @@ def read(made: Program, message: str, **settings: Any) -> Facts:
     trace = made.explain(parsed, ctx)
     assert trace.mapped is not None, trace.error
     assert trace.mapped.documents == found.documents
-    return unpacked(found.documents[0].body)
+    facts = unpacked(found.documents[0].body)
+    for asked in (made.facts_in(parsed, ctx), made.facts_in(parsed, ctx)):  # again, when its measures are kept
+        assert (asked, hash(asked)) == (facts, hash(facts)), "what is asked in this process is what is written"
+    return facts
 
 
 def shipped(message: str, **settings: Any) -> Facts:
@@ -204,6 +208,14 @@ def test_what_was_not_measured_of_a_sample_is_told_by_its_kind() -> None:
     )
     found = results(shipped(HL7 + more))
     assert [found[place].kind for place in (1, 3, 4)] == [None, "document", "answer"]
+
+
+def test_no_row_of_an_analyzers_codes_is_of_an_answer(workshop: Workshop) -> None:
+    workshop.write("own.csv", "code,unit_in,loinc,display,type\nGLU,mg/dL,2345-7,Glucose,NM\n")
+    made = load("results-hl7", [workshop.folder, *mapping_path(None)], tables={"analytes": ("own.csv",)})
+    more = "".join(f"OBX|{at}|NM|GLU^Glucose^L||90|mg/dL|||||F{'|' * 18}{said}\n" for at, said in ((3, "QST"), (4, "")))
+    found = results(read(made, HL7 + more))
+    assert [found[place].measure.codes for place in (3, 4)] == [("|GLU",), ("http://loinc.org|2345-7", "|GLU")]
 
 
 def test_of_several_samples_each_is_told() -> None:

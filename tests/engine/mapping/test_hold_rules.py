@@ -10,14 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.codecs.astm import records
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.config.reading.yaml_nodes import Node
 from engine.mapping.hold_rules.rules import HoldRules, compile_holding
 from engine.mapping.hold_rules.values import Bound, arithmetic, both, compare, either, negated
+from engine.mapping.measured import Reading
 from engine.model.content.results import Result, from_json, results_of
 from engine.model.errors import ConfigError
 from engine.model.journal.records import HoldReason
-from engine.model.message import FormatOptions, Parsed
+from engine.model.message import Document, FormatOptions, MapContext, Parsed
 from engine.model.texts.reasons import ReasonCode
 from tests.support.mapping_texts import HL7
 
@@ -81,7 +83,7 @@ def ask(
 ) -> HoldReason | None:
     holding = rules(text, search=search)
     body = bundle(*(observations or (observation(),)), patient=patient)
-    return holding.about(holding.facts(MESSAGE, body)).decide(past or Known(), 0)
+    return holding.about(holding.facts(MESSAGE, results_of(body))).decide(past or Known(), 0)
 
 
 def outcome(text: str, *observations: dict[str, Any], **more: Any) -> str:
@@ -185,7 +187,7 @@ def test_a_rule_is_asked_for_every_result_and_names_those_that_it_holds() -> Non
 
 def test_a_rule_about_the_message_alone_holds_a_document_without_results() -> None:
     holding = rules("=PID-8 == 'F'", "=value > 1")
-    found = holding.about(holding.facts(MESSAGE, bundle())).decide(Known(), 0)
+    found = holding.about(holding.facts(MESSAGE, results_of(bundle()))).decide(Known(), 0)
 
     assert found == HoldReason(reason=ReasonCode.HELD_BY_RULE, text="PID-8 == 'F'")
 
@@ -372,10 +374,20 @@ def test_a_rule_that_cannot_be_right_is_refused_with_its_place(text: str, place:
     assert problem in found
 
 
-def test_rules_want_a_mapping_to_fhir() -> None:
+@pytest.mark.parametrize("document", ["csv", ""])
+def test_where_nothing_reads_results_rules_want_a_mapping_to_fhir(document: str) -> None:
     node = Node(kind="scalar", file="channels/lab.yaml", line=7, column=11, value="=value > 1")
-    with pytest.raises(ConfigError, match="the route's mapping makes hl7v2/ORU_R01"):
-        compile_holding([(node, "")], "hl7v2", "hl7v2/ORU_R01", ())
+    with pytest.raises(ConfigError, match="nothing reads results of json but a mapping to FHIR"):
+        compile_holding([(node, "")], "json", document, ())
+    assert compile_holding([(node, "")], "json", "fhir/R4", ()).rules
+    assert compile_holding([(node, "")], "hl7v2", document, ()).rules
+
+
+def test_a_rule_about_messages_of_either_format_holds_where_it_makes_sense() -> None:
+    node = Node(kind="scalar", file="channels/lab.yaml", line=7, column=11, value="=MSH-9.1 == 'ORU'")
+    holding = compile_holding([(node, "")], "auto", "", ())
+    for parsed, is_held in ((MESSAGE, True), (records.parse(b"H|\\^&\rL|1\r", FormatOptions()), False)):
+        assert (holding.about(holding.facts(parsed, [])).decide(Known(), 0) is not None) is is_held
 
 
 # -- faults hold -----------------------------------------------------------------------------------------------------
@@ -384,7 +396,8 @@ def test_rules_want_a_mapping_to_fhir() -> None:
 def test_what_cannot_be_read_is_held() -> None:
     holding = rules("=value > 100")
     for body in (b"MSH|no bundle", b"[]", b'{"resourceType":"Bundle","entry":[{}]}', b"\xff"):
-        found = holding.about(holding.facts(MESSAGE, body)).decide(Known(), 0)
+        reading = Reading(MESSAGE, MapContext, None)
+        found = holding.about(holding.facts(MESSAGE, reading.results(Document(body=body)))).decide(Known(), 0)
         assert found is not None
         assert found.reason is ReasonCode.HOLD_FAULT
     for facts in (b"", b"{", b'{"results": [[1]]}'):
@@ -399,9 +412,7 @@ def test_a_rule_that_fails_holds_and_says_where_and_never_what() -> None:
             raise RuntimeError("Canary")
 
     found = ask("=delta('1d') > 1", past=Broken())
-    assert found == HoldReason(
-        reason=ReasonCode.HOLD_FAULT, text="RuntimeError in the rule channels/lab.yaml:7", remember=True
-    )
+    assert found == HoldReason(reason=ReasonCode.HOLD_FAULT, text="RuntimeError in the rule channels/lab.yaml:7")
 
 
 def test_a_document_of_very_many_results_is_for_a_person() -> None:

@@ -2,14 +2,16 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from adapters.codecs.hl7v2 import message as hl7v2
+from engine.mapping.measured import Reading
 from engine.model.criticals import Spoken
 from engine.model.errors import ConfigError, ContentError
 from engine.model.message import Delimiters, Document, FormatOptions, Group, MapContext, Parsed, Stored
-from engine.model.routes import ChannelRoutes, Program, Route
+from engine.model.routes import ChannelRoutes, Program, Route, context_of
 from engine.model.texts.reasons import ReasonCode
 from engine.processing.criticals import spoken_of
 
@@ -36,7 +38,8 @@ def found(parsed: Parsed, body: bytes, reader: Callable[[Parsed], Program | None
         context=MapContext(), reader=reader,
     )  # fmt: skip
     stored = Stored(id=1, channel="lab", seq=1, payload=body, received_us=1)
-    return spoken_of(stored, parsed, channel, [(Document(body=body), ROUTE)])
+    reading = Reading(parsed, partial(context_of, stored, channel.context), reader)
+    return spoken_of(parsed, reading, channel, [(Document(body=body), ROUTE)])
 
 
 def document(flag: str) -> bytes:

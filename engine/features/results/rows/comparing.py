@@ -119,7 +119,7 @@ def compare(
             except NotComparedError as error:
                 if status_only:  # a result without a value is never sent, not even by a person
                     return Compared((), (), {}, no_value=f"a status change without its value, and {error}")
-                why = HoldReason(reason=ReasonCode.NOT_COMPARED, text=str(error), remember=True)
+                why = HoldReason(reason=ReasonCode.NOT_COMPARED, text=str(error))
                 decided = DocumentFacts(not_compared=str(error))
                 logger.warning(
                     "a document is held, since it cannot be compared with those before it",
@@ -417,7 +417,7 @@ def _all(problems: Sequence[Problem]) -> HoldReason | None:
         return None
     words = list(dict.fromkeys(text for _, text in problems))
     more = f"; and {len(words) - _NAMED} more" if len(words) > _NAMED else ""
-    return HoldReason(reason=problems[0][0], text="; ".join(words[:_NAMED]) + more, remember=True)
+    return HoldReason(reason=problems[0][0], text="; ".join(words[:_NAMED]) + more)
 
 
 def _is_echo(

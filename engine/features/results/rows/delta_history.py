@@ -1,8 +1,8 @@
 """History for hold rules: earlier values of a patient, and the latest quality control runs.
 
 Values are kept under a keyed hash of patient, code and unit, and sealed; controls under a keyed hash of their specimen
-number. A value is remembered only when it is sent, at once or after a person has released it: a rejected result is
-nothing to compare with. Values are kept only for channels whose rules ask for earlier values. Both tables drop what is
+number. A value counts only when it is sent, at once or after a person has released it: a rejected result is nothing to
+compare with. Values are kept only for channels whose rules ask for earlier values. Both tables drop what is
 too old.
 """
 
@@ -26,11 +26,13 @@ class DeltaHistory:
     it.
 
     Args:
+        message_id: the message at hand; its own values are not earlier ones, whatever it goes out as.
         received_us: when the message at hand was received, for results without a time of measurement.
     """
 
-    def __init__(self, rows: Rows, channel: str, received_us: int) -> None:
+    def __init__(self, rows: Rows, message_id: int, channel: str, received_us: int) -> None:
         self._rows = rows
+        self._message = message_id
         self._channel = channel
         self._received_us = received_us
 
@@ -40,8 +42,9 @@ class DeltaHistory:
         for key in _keys(self._rows, result):
             found += self._rows.execute(
                 "SELECT at_us, id, value FROM earlier_value WHERE key = ? AND at_us < ? AND at_us >= ? AND run <> ?"
-                " ORDER BY at_us DESC, id DESC LIMIT 1",
-                (key, at_us, at_us - within_us, run),
+                " AND message_id <> ?"
+                " AND waits = 0 ORDER BY at_us DESC, id DESC LIMIT 1",
+                (key, at_us, at_us - within_us, run, self._message),
             )
         if not found:
             return None
@@ -67,36 +70,60 @@ class DeltaHistory:
         return bool(failed)
 
 
-def remember(batch: Batch, results: Iterable[Result], received_us: int) -> None:
-    """Remember values that were sent. A correction replaces the value that it corrects, a withdrawal removes it."""
+def remember(batch: Batch, message_id: int, results: Iterable[Result], received_us: int, *, waits: int = 0) -> None:
+    """Remember the values of a message that is sent. A correction replaces the value that it corrects, a withdrawal
+    removes it.
+
+    Args:
+        waits: ordinal of the held document whose release lets them count (`released`); 0: they count at once.
+    """
     for result in results:
         run = _run(batch, result)
         at_us = _measured(result, received_us)
-        # Under any code and unit: a correction may have others, and a withdrawal has none.
-        batch.execute("DELETE FROM earlier_value WHERE run = ?", (run,))
-        if result.value is None or result.status in WITHDRAWN:
+        if not waits:
+            _take_place(batch, run)
+        gone = result.value is None or result.status in WITHDRAWN
+        if gone and not waits:
             continue
-        text = f"{result.comparator}{result.value}"
-        for key in _keys(batch, result):
+        text = "" if gone else f"{result.comparator}{result.value}"
+        for key in [b""] if gone else _keys(batch, result):
             cursor = batch.execute(
-                "INSERT INTO earlier_value (key, run, at_us, kept_us, value) VALUES (?, ?, ?, ?, x'')",
-                (key, run, at_us, batch.now_us),
+                "INSERT INTO earlier_value (key, run, message_id, waits, at_us, kept_us, value)"
+                " VALUES (?, ?, ?, ?, ?, ?, x'')"
+                " ON CONFLICT (key, run, message_id, waits) DO UPDATE SET at_us = excluded.at_us RETURNING id",
+                (key, run, message_id, waits, at_us, batch.now_us),
             )
-            row_id = int(cursor.lastrowid or 0)  # the row id is part of the sealed value
+            row_id = int(cursor.fetchone()[0])  # the row id is part of the sealed value
             sealed = batch.seal(NOTE_KEYS, text.encode(), _COLUMN, row_id, "")
             batch.execute("UPDATE earlier_value SET value = ? WHERE id = ?", (sealed, row_id))
 
 
-def forget(rows: Rows, results: Iterable[Result]) -> int:
-    """Forget the values of these results, and everything under their patient, codes and units; return the number of
-    values.
-    """
-    gone = 0
-    for result in results:
-        gone += rows.execute("DELETE FROM earlier_value WHERE run = ?", (_run(rows, result),)).rowcount
-        for key in _keys(rows, result):
-            gone += rows.execute("DELETE FROM earlier_value WHERE key = ?", (key,)).rowcount
-    return gone
+def _take_place(batch: Batch, run: bytes) -> None:
+    """Under any code and unit: a correction may have others, and a withdrawal has none."""
+    batch.execute("DELETE FROM earlier_value WHERE run = ? AND waits = 0", (run,))
+
+
+def released(batch: Batch, message_id: int, ordinal: int) -> None:
+    """The values of a held document count from now on."""
+    of = (message_id, ordinal)
+    for (run,) in batch.execute("SELECT DISTINCT run FROM earlier_value WHERE message_id = ? AND waits = ?", of):
+        _take_place(batch, run)
+    batch.execute("DELETE FROM earlier_value WHERE message_id = ? AND waits = ? AND key = x''", of)
+    batch.execute(
+        "UPDATE earlier_value SET waits = 0, kept_us = ? WHERE message_id = ? AND waits = ?", (batch.now_us, *of)
+    )
+
+
+def decided_anew(batch: Batch, message_id: int) -> None:
+    """What waited for documents of a message that is processed again waits no more."""
+    batch.execute("DELETE FROM earlier_value WHERE message_id = ? AND waits > 0", (message_id,))
+
+
+def forget(rows: Rows, message_id: int) -> int:
+    """Forget the values of a message, and everything under their patient, codes and units; return how many."""
+    keys = "SELECT key FROM earlier_value WHERE message_id = ? AND key <> x''"
+    gone = rows.execute(f"DELETE FROM earlier_value WHERE key IN ({keys})", (message_id,)).rowcount  # noqa: S608
+    return gone + rows.execute("DELETE FROM earlier_value WHERE message_id = ?", (message_id,)).rowcount
 
 
 def note_controls(batch: Batch, channel: str, received_us: int, runs: Sequence[ControlRun]) -> None:

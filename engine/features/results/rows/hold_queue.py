@@ -18,12 +18,10 @@ from dataclasses import replace
 
 from engine.features.results.rows import delta_history, number_bearers, report_owners, used_numbers
 from engine.features.results.rows.superseding import in_words, overtaken, overtaken_by
-from engine.model.content.results import results_of
-from engine.model.errors import IntegrityError, StoreError, UnreadableResultsError
-from engine.model.journal.records import REMEMBER, HoldReason, Routed
+from engine.model.errors import IntegrityError, StoreError
+from engine.model.journal.records import HoldReason, Routed
 from engine.model.texts.reasons import ReasonCode
 from engine.store.core.notes import read_note
-from engine.store.core.rows import body_of
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import audit
@@ -35,29 +33,32 @@ TAKEN_BACK = "withdrawn by its sender"  # how the detail of a delivery begins th
 
 
 def decide(
-    batch: Batch, channel: str, received_us: int, routes: Sequence[Routed], already: Sequence[HoldReason | None] = ()
+    batch: Batch,
+    message_id: int,
+    channel: str,
+    received_us: int,
+    routes: Sequence[Routed],
+    already: Sequence[HoldReason | None] = (),
 ) -> list[HoldReason | None]:
-    """Decide for each document whether it is held, and why; None: not held. Values of documents that are not held are
-    remembered at once.
+    """Decide for each document whether it is held, and why; None: not held. Values of documents that are not held
+    count at once, others after their release.
 
     Args:
         already: why documents are held because of earlier accepted results (`engine.features.results.rows`);
             the reasons of the rules follow behind.
     """
     found: list[HoldReason | None] = []
-    for place, routed in enumerate(routes):
-        before = already[place] if place < len(already) else None
+    for place, routed in enumerate(routes, start=1):
+        before = already[place - 1] if place <= len(already) else None
         if routed.hold is None or not routed.destinations or routed.echo:
             found.append(before)
             continue
-        held = routed.hold.decide(delta_history.DeltaHistory(batch, channel, received_us), received_us)
+        held = routed.hold.decide(delta_history.DeltaHistory(batch, message_id, channel, received_us), received_us)
         if before is not None:
-            text = f"{before.text}; {held.text}" if held is not None else before.text
-            found.append(replace(before, text=text, remember=bool(routed.hold.results)))
-            continue
+            held = before if held is None else replace(before, text=f"{before.text}; {held.text}")
         found.append(held)
-        if held is None:
-            delta_history.remember(batch, routed.hold.results, received_us)
+        waits = 0 if held is None else place
+        delta_history.remember(batch, message_id, routed.hold.results, received_us, waits=waits)
     return found
 
 
@@ -115,15 +116,16 @@ def release(
 
 def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str:
     row = batch.execute(
-        "SELECT d.state, d.flags, d.document_id, j.channel, j.received_us, l.destination, j.id, d.cause FROM delivery d"
-        " JOIN journal j ON j.id = d.message_id JOIN lane l ON l.id = d.lane WHERE d.id = ?",
+        "SELECT d.state, o.ordinal, j.channel, j.received_us, l.destination, j.id, d.cause FROM delivery d"
+        " JOIN journal j ON j.id = d.message_id JOIN lane l ON l.id = d.lane"
+        " JOIN document o ON o.id = d.document_id WHERE d.id = ?",
         (delivery_id,),
     ).fetchone()
     if row is None:
         raise StoreError(f"there is no delivery {delivery_id}")
     if row[0] != "held":
         return "skipped"
-    _, flags, document_id, channel, received_us, destination, message_id, cause = row
+    _, ordinal, channel, received_us, destination, message_id, cause = row
     if cause == ReasonCode.ORDER_MOVED.value or number_bearers.waits_for_an_answer(batch.execute, delivery_id):
         return "unanswered"
     if batch.now_us - received_us >= REPORT_MEMORY_US:
@@ -138,10 +140,7 @@ def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str
     decisions.release(batch, delivery_id)
     used_numbers.released(batch, message_id)
     lanes.add((channel, destination))
-    if flags & REMEMBER:
-        # Delivery finds the same damage and reports it; an unreadable value is not remembered.
-        with suppress(IntegrityError, UnreadableResultsError, ValueError):
-            delta_history.remember(batch, results_of(body_of(batch, document_id)), received_us)
+    delta_history.released(batch, message_id, ordinal)
     return "released"
 
 

@@ -110,7 +110,7 @@ def why(moved: Sequence[MovedOrders | None]) -> list[HoldReason | None]:
 
 def _why(moved: MovedOrders) -> HoldReason:
     text = f"it corrects an order that message {moved.message_id} reported of another patient"
-    return HoldReason(reason=ReasonCode.ORDER_MOVED, text=text, remember=True)
+    return HoldReason(reason=ReasonCode.ORDER_MOVED, text=text)
 
 
 def withdraw(

@@ -53,5 +53,5 @@ def earlier_value(reader: Reader, message_id: int, channel: str, result: Result,
     """The value that a rule about ``result`` would find before it (`engine.features.results.rows.delta_history`)."""
     with reader.snapshot() as execute:
         row = execute("SELECT received_us FROM journal WHERE id = ?", (message_id,)).fetchone()
-        past = DeltaHistory(Rows(execute, reader.vault), channel, row[0] if row is not None else 0)
+        past = DeltaHistory(Rows(execute, reader.vault), message_id, channel, row[0] if row is not None else 0)
         return past.value(result, within_us)

@@ -186,8 +186,6 @@ def why(
         if routed.destinations and any(one.key in asked for one in routed.document.used):
             text = "the order or specimen number was used before, and another time of measurement is far from it"
             more = f"; {before.text}" if before is not None and before.text else ""
-            before = HoldReason(
-                reason=ReasonCode.NUMBER_AGAIN, text=text + more, remember=before is not None and before.remember
-            )
+            before = HoldReason(reason=ReasonCode.NUMBER_AGAIN, text=text + more)
         found.append(before)
     return found

@@ -31,7 +31,7 @@ from operator import itemgetter
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.documents import contents
 from engine.mapping.compiler.documents.members import one_text
-from engine.mapping.compiler.documents.orders import results_at_hand
+from engine.mapping.compiler.documents.orders import person_fields, results_at_hand
 from engine.mapping.compiler.fragments import used_body, with_lets
 from engine.mapping.compiler.scopes import Scope, Segments, Variable, bind_segments
 from engine.mapping.compiler.source.code import UNKNOWN, Val
@@ -60,7 +60,7 @@ _OWN = {
     "orders": {"place", "samples", "results"},
     "results": {"place"},
 }  # members that LabRelay itself gives
-_LISTS = {"own", "codes", "flags", "others"}
+_LISTS = {"own", "codes", "flags", "others", "parts", "limits"}
 _MEANT = ("measure", "meant")  # a list in a measure, a number in a value
 _FLAGS = {"isolate", "misfit"}
 
@@ -89,6 +89,9 @@ def make_facts(c: Compilation, make: Make, scope: Scope) -> str:
         c.code.emit(f"{part} = making.head = [{', '.join(members)}]")
     elif make.name == "people":
         given["lasting"] = f"making.lasting({given.get('number', 'None')}, {given.get('authority', 'None')})"
+        if "subject" in given:
+            group, fields = scope.group_scope().variable, person_fields(c, scope)
+            given["subject"] = f"making.subject({given['subject']}, {group}, {fields})"
         given["orders"] = "[]"
         _emit(c, part, given, kind, "[{}]")
         c.code.emit(f"making.people.append({part})")
@@ -203,7 +206,8 @@ def _members(c: Compilation, elements: Elements, kind: Shape, path: str) -> dict
 def _tuple(c: Compilation, elements: Elements, name: str) -> str:
     kind = _INSIDE[name]
     given = _members(c, elements, kind, name)
-    return f"({', '.join(given.get(member, 'None') for member in kind._fields)})"
+    made = f"({', '.join(given.get(member, 'None') for member in kind._fields)})"
+    return f"making.measure({made})" if name == "measure" else made
 
 
 def _member(c: Compilation, element: Element, path: str, scope: Scope) -> str:
@@ -224,6 +228,8 @@ def _fit(path: str) -> contents.Fit:
         return _list_of_texts
     if name in _FLAGS:
         return _flag
+    if path == "people.subject":
+        return _identifier
     return one_text
 
 
@@ -235,6 +241,11 @@ def _list_of_texts(c: Compilation, value: Val, formula: Formula, path: str) -> V
 
 def _flag(c: Compilation, value: Val, formula: Formula, path: str) -> Val:
     return value if value.kind.name == "flag" else contents.mismatch(c, formula, path, "true or false", value)
+
+
+def _identifier(c: Compilation, value: Val, formula: Formula, path: str) -> Val:
+    one = value.kind.name == "Identifier" and not value.kind.many
+    return value if one else contents.mismatch(c, formula, path, "an Identifier", value)
 
 
 # -- measures ----------------------------------------------------------------------------------------------------------

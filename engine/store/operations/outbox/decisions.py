@@ -116,10 +116,7 @@ def keep_back(batch: Batch, delivery_id: int, why: records.HoldReason) -> None:
     moved = move(batch, delivery_id, ("waiting",), "held", cause=why.reason.value, settled_us=batch.now_us)
     assert moved is not None
     sealed = seal_note(batch, "delivery", delivery_id, moved.lane.channel, note_of(why.text, b""))
-    batch.execute(
-        "UPDATE delivery SET detail = ?, flags = flags | ? WHERE id = ?",
-        (sealed, records.REMEMBER if why.remember else 0, delivery_id),
-    )
+    batch.execute("UPDATE delivery SET detail = ? WHERE id = ?", (sealed, delivery_id))
     batch.count(moved.lane.channel, moved.lane.destination, "held")
 
 

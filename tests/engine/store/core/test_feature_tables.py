@@ -44,6 +44,7 @@ ENDS = {"log_in_session", "log_in_device", "failed_log_in", "refused_log_in", "a
 OUTLASTS = {
     "bearer": "the person of a number is known for good",
     "bearer_asked": "a message with an open question is never deleted",
+    "earlier_value": "it is asked for in 90 days, and then forgotten",
     "used_number": "the days of a number are known for as long as the number may come again",
     "order_query": "a question has an age of its own",
     "abdm_context": "its reference is never another report's",

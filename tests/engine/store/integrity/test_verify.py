@@ -169,7 +169,7 @@ async def noted(tmp_path: Path) -> Path:
         await ends(journal, IYER, KHAN)
         (stored,) = await store(journal, b"GLU")
         await journal.run(record_outcome.record, stored.id, Outcome("mapped", unmapped=(Unmapped("analytes", "GLU"),)))
-        await journal.writer.submit(lambda batch: delta_history.remember(batch, [value], batch.now_us))
+        await journal.writer.submit(lambda batch: delta_history.remember(batch, 1, [value], batch.now_us))
         await journal.writer.submit(lambda batch: line_trace.store(batch, [line]))
         row = RowChange(channel="chem", table="analytes", key={"code": "GLU"}, cells={"loinc": "2345-7"})
         await journal.run(corrections.add, row, "asha", version=0)

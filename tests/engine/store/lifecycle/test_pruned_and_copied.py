@@ -289,7 +289,7 @@ def test_earlier_values_of_what_was_erased_do_not_come_back(place: Place, tmp_pa
     document = json.dumps(bundle, separators=(",", ":")).encode()  # as mappings write it
     place.fill(document)
     journal = opened(place.data)
-    journal.run_alone(lambda batch: delta_history.remember(batch, results_of(document), batch.now_us))
+    journal.run_alone(lambda batch: delta_history.remember(batch, 1, results_of(document), batch.now_us))
     copy = place.copy_alone(journal)
     journal.close()
     values = "SELECT count(*) FROM earlier_value"

@@ -57,11 +57,7 @@ class Always:
         self.results = results
 
     def decide(self, earlier: EarlierResults, now_us: int) -> HoldReason | None:
-        return (
-            HoldReason(reason=ReasonCode.HELD_BY_RULE, text="a rule", remember=bool(self.results))
-            if self.held
-            else None
-        )
+        return HoldReason(reason=ReasonCode.HELD_BY_RULE, text="a rule") if self.held else None
 
 
 def body(
@@ -316,6 +312,12 @@ async def known(journal: Journal, *results: Result) -> None:
     await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [made])
 
 
+async def before(journal: Journal, asked: Result, within_us: int) -> Decimal | None:
+    """What a message that comes now finds before its result."""
+    (stored,) = await store(journal, b"at hand")
+    return earlier_value(journal, stored.id, "chem", asked, within_us)
+
+
 @pytest.mark.parametrize(
     ("earlier", "asked", "within", "found"),
     [
@@ -337,7 +339,7 @@ async def test_which_value_was_before(
 ) -> None:
     async with running(tmp_path) as journal:
         await known(journal, *earlier)
-        value = earlier_value(journal, 1, "chem", asked, within * DAY_US)
+        value = await before(journal, asked, within * DAY_US)
         assert (None if value is None else str(value)) == found
 
 
@@ -357,7 +359,7 @@ async def test_a_correction_or_withdrawal_with_another_unit_or_code_takes_the_va
         await known(journal, result("12", day=6, run="a"))
         await known(journal, result("14.8", day=8, run="b"))
         await known(journal, replace(result("14.8", day=8, run="b"), **change))
-        assert earlier_value(journal, 1, "chem", result(), 7 * DAY_US) == Decimal(12)
+        assert await before(journal, result(), 7 * DAY_US) == Decimal(12)
 
 
 async def test_where_the_last_value_is_a_bound_nobody_knows_the_change(tmp_path: Path) -> None:
@@ -365,15 +367,15 @@ async def test_where_the_last_value_is_a_bound_nobody_knows_the_change(tmp_path:
     async with running(tmp_path) as journal:
         await known(journal, result("100", day=7, run="a"))
         await known(journal, replace(result("5", day=8, run="b"), comparator="<"))
-        assert earlier_value(journal, 1, "chem", result("98"), 7 * DAY_US) is None
-        assert earlier_value(journal, 1, "chem", result("98", day=8), 7 * DAY_US) == Decimal(100)
+        assert await before(journal, result("98"), 7 * DAY_US) is None
+        assert await before(journal, result("98", day=8), 7 * DAY_US) == Decimal(100)
 
 
 async def test_of_two_values_of_one_instant_the_later_word_counts(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         for run, value in (("b", "10"), ("a", "11"), ("c", "12")):
             await known(journal, result(value, day=8, run=run))
-        assert earlier_value(journal, 1, "chem", result(), 7 * DAY_US) == Decimal(12)
+        assert await before(journal, result(), 7 * DAY_US) == Decimal(12)
 
 
 async def test_what_is_no_exact_number_or_was_withdrawn_is_not_remembered(tmp_path: Path) -> None:
@@ -383,7 +385,7 @@ async def test_what_is_no_exact_number_or_was_withdrawn_is_not_remembered(tmp_pa
         await known(journal, replace(result("5", day=8, run="c"), subject=""))
         await known(journal, result("5", day=8, run="d"))
         await known(journal, replace(result("5", day=8, run="d"), status="entered-in-error"))
-        assert earlier_value(journal, 1, "chem", result(), 7 * DAY_US) is None
+        assert await before(journal, result(), 7 * DAY_US) is None
 
 
 async def test_values_are_forgotten_after_their_time(tmp_path: Path) -> None:
@@ -400,7 +402,7 @@ async def test_values_are_forgotten_after_their_time(tmp_path: Path) -> None:
                 break
         else:
             pytest.fail("nothing was forgotten")
-        assert earlier_value(journal, 1, "chem", result(day=3), 7 * DAY_US) is None
+        assert await before(journal, result(day=3), 7 * DAY_US) is None
 
 
 # -- controls ----------------------------------------------------------------------------------------------------------
@@ -432,7 +434,7 @@ async def test_how_controls_had_ended_when_a_message_came(
                 record_outcome.record, stored.id, Outcome("filtered", ReasonCode.FILTERED, controls=[control])
             )
         with journal.snapshot() as execute:
-            past = DeltaHistory(SimpleNamespace(execute=execute, vault=journal.vault), "chem", NOW_US)
+            past = DeltaHistory(SimpleNamespace(execute=execute, vault=journal.vault), 99, "chem", NOW_US)
             assert past.control_failed(("HGB",), DAY_US) is found
 
 
