@@ -20,7 +20,7 @@ from typing import Any
 from uuid import uuid4
 
 from engine.config import registry
-from engine.features.abdm.config.adapters import ABDM
+from engine.features.abdm.config import ABDM
 from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.flows import linking, matching
 from engine.features.abdm.flows.flow import CallKind, Flow

@@ -14,7 +14,7 @@ from hmac import compare_digest
 from typing import Any
 
 from engine.features.abdm.rows import change, sealing
-from engine.features.abdm.rows.set_back import follow
+from engine.features.abdm.rows.calls import follow
 from engine.features.abdm.rules.links import CodeState
 from engine.model.errors import IntegrityError
 from engine.store.core.rows import Rows
