@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from engine.features.access.config import BACK
-from engine.features.access.pages.log_in import log_in_page
-from engine.features.access.pages.sessions import enter
+from engine.features.access.pages.log_in import enter, log_in_page
 from engine.features.access.rules.accounts import LATE, UNREACHABLE
 from engine.features.access.service.accounts import Accounts
 from engine.model.errors import IdentityProviderError, LabRelayError
