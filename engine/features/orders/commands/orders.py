@@ -26,11 +26,11 @@ from engine.commands.shared.selecting import (
 )
 from engine.commands.shared.session import Session, pass_session
 from engine.features.orders.config.together import unsent_after_s
-from engine.features.orders.lists.orders import ORDER, QUESTION, WITHOUT_ORDER, in_full, sheet_csv, sheet_lines
+from engine.features.orders.lists import ORDER, QUESTION, WITHOUT_ORDER, in_full, sheet_csv, sheet_lines
 from engine.features.orders.rows import order_questions, tube_timeline
 from engine.features.orders.rows import reading as worklist
-from engine.features.orders.rows.order_tabs import TABS, filter_of
-from engine.features.orders.rows.order_tabs import unanswered as in_vain
+from engine.features.orders.rows.order_questions import TABS, filter_of
+from engine.features.orders.rows.order_questions import unanswered as in_vain
 from engine.model.errors import LabRelayError
 from engine.model.orders import ItemReason, ItemState, item_id, item_number
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from engine.config import registry
 from engine.config.channel import ChannelConfig
-from engine.features.orders.config.status import status_of
+from engine.features.orders.config.orders import status_of
 from engine.features.orders.rows.announcing import Listener
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Received
