@@ -263,11 +263,7 @@ FLOW = Flow(
     callbacks={"/v3/hip/health-information/request": _request},
     calls=(
         CallKind(name=ON_REQUEST, path="/api/hiecm/data-flow/v3/health-information/hip/on-request", ended=_answered),
-        CallKind(
-            name=DATA_NOTIFY,
-            path="/api/hiecm/data-flow/v3/health-information/notify",
-            headers=_report_headers,
-        ),
+        CallKind(name=DATA_NOTIFY, path="/api/hiecm/data-flow/v3/health-information/notify", headers=_report_headers),
     ),
 )
 

@@ -149,13 +149,7 @@ def _refused(batch: Batch, callback: Callback, reason: str, code: str, words: st
 
 
 def _answer(
-    batch: Batch,
-    callback: Callback,
-    body: Mapping[str, Any],
-    *,
-    share: int = 0,
-    counts: bool = False,
-    ends_us: int = 0,
+    batch: Batch, callback: Callback, body: Mapping[str, Any], *, share: int = 0, counts: bool = False, ends_us: int = 0
 ) -> None:
     """``counts``: the profile does, once the gateway has taken this answer."""
     said = {**body, "response": {"requestId": callback.request_id}}

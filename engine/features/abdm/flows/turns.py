@@ -42,10 +42,7 @@ class Turn:
     address: str = field(default="", repr=False)
 
 
-@operation(
-    priority=Priority.SETTLE,
-    size=lambda ours, number, found, left: sum(len(page.body) for page in found),
-)
+@operation(priority=Priority.SETTLE, size=lambda ours, number, found, left: sum(len(page.body) for page in found))
 def keep(batch: Batch, ours: AbdmDestination, number: int, found: list[NewPage], left: dict[str, str]) -> bool:
     """Keep the pages of a transfer; where there are none it ends. False: it has ended."""
     transfer = transfers.by_number(batch, number)

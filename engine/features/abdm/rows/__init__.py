@@ -58,8 +58,7 @@ TABLES = (
     _changed("abdm_context", "content"),
     _changed("abdm_call", "content", "fault"),
     Table(
-        name="abdm_request",
-        copied="SELECT r.* FROM state.abdm_call c JOIN main.abdm_request r ON r.call = c.number",
+        name="abdm_request", copied="SELECT r.* FROM state.abdm_call c JOIN main.abdm_request r ON r.call = c.number"
     ),
     _changed("abdm_callback", "body"),
     _changed("abdm_consent", "content"),

@@ -244,8 +244,7 @@ def claim(
         follow(batch)
     made: list[Text] = []
     rows = batch.execute(
-        f"{_CODE} WHERE state = 'waiting' AND not_before_us <= ? ORDER BY not_before_us LIMIT ?",
-        (batch.now_us, most),
+        f"{_CODE} WHERE state = 'waiting' AND not_before_us <= ? ORDER BY not_before_us LIMIT ?", (batch.now_us, most)
     ).fetchall()
     for row in rows:
         number = row[0]

@@ -265,12 +265,7 @@ def unfit(artefact: Artefact, facilities: Collection[str], held: Mapping[str, Ho
 
 
 def refusal(
-    standing: Standing | None,
-    request: DataRequest,
-    *,
-    facility: str,
-    now: datetime,
-    served: Collection[datetime] = (),
+    standing: Standing | None, request: DataRequest, *, facility: str, now: datetime, served: Collection[datetime] = ()
 ) -> Refusal | None:
     """Why a request gets nothing; None: it may be answered.
 

@@ -349,13 +349,7 @@ RULES: tuple[Rule, ...] = (
         both(has("subject"), refers("subject", "Patient")),
         "the subject is a Patient",
     ),
-    Rule(
-        "report-issued",
-        "DiagnosticReport",
-        "",
-        fits("issued", is_instant),
-        "a time of issue has its zone",
-    ),
+    Rule("report-issued", "DiagnosticReport", "", fits("issued", is_instant), "a time of issue has its zone"),
     Rule("report-effective", "DiagnosticReport", "", fits("effectiveDateTime", is_time), "its time is a time"),
     Rule(
         "report-performer",

@@ -80,10 +80,7 @@ class OidcPages:
             await self._accounts.raise_if_locked(sender_of(request))
             proven = await flow.finish(sealed, query)
             done = await self._accounts.come_in(
-                proven.identity,
-                kept=proven.kept,
-                address=sender_of(request),
-                device=cookie(request, BROWSER),
+                proven.identity, kept=proven.kept, address=sender_of(request), device=cookie(request, BROWSER)
             )
         except LabRelayError as error:
             answer = await self._refused(request, error, tried=error.args[0] != LATE)

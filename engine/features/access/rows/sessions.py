@@ -51,10 +51,7 @@ def refuse(batch: Batch, user: int, name: str, actor: str, origins: Sequence[Ori
         batch.execute("UPDATE refused_log_in SET n = ? WHERE user = ?", (times, user))
         return
     audit.note(batch, actor, "log-in-refused", {"user": name or None, "times": times})
-    batch.execute(
-        "INSERT OR REPLACE INTO refused_log_in (user, noted_us, n) VALUES (?, ?, 0)",
-        (user, batch.now_us),
-    )
+    batch.execute("INSERT OR REPLACE INTO refused_log_in (user, noted_us, n) VALUES (?, ?, 0)", (user, batch.now_us))
 
 
 def taken(batch: Batch, user: int) -> int:

@@ -28,10 +28,7 @@ def listeners(channels: Mapping[str, ChannelConfig]) -> dict[str, Sequence[Liste
                 of = channels.get(name)
                 answer = partial(_answer, channel, of) if source.answers and of is not None else None
                 one = Listener(
-                    channel=channel.channel,
-                    updates=source.updates,
-                    write=partial(_written, channel),
-                    answer=answer,
+                    channel=channel.channel, updates=source.updates, write=partial(_written, channel), answer=answer
                 )
                 found[name].append(one)
     return dict(found)

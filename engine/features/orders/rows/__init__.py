@@ -169,8 +169,7 @@ TABLES = (
         " WHERE at_us < :since - :day ORDER BY number DESC LIMIT 1), 0)",
     ),
     Table(
-        name="order_asked",
-        copied="SELECT a.* FROM state.order_query q JOIN main.order_asked a ON a.query = q.number",
+        name="order_asked", copied="SELECT a.* FROM state.order_query q JOIN main.order_asked a ON a.query = q.number"
     ),
     Table(
         name="order_without",

@@ -237,7 +237,7 @@ def heard(event: str, state: ItemState) -> Status | None:
 # They say when and how the line was written, or help a person; the same order may come with others.
 _PLACE = ("rack", "position", "tray", "tray_position")
 _NOT_CONTENT = frozenset(
-    ("action", "requested", "comment", "task", "test_name", "ordered", "panel", "panel_name", *_PLACE),
+    ("action", "requested", "comment", "task", "test_name", "ordered", "panel", "panel_name", *_PLACE)
 )
 _CONTENT = tuple(one.name for one in fields(OrderLine) if one.name not in _NOT_CONTENT)
 

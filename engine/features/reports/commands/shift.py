@@ -26,10 +26,7 @@ GROUP = "every day"
 
 @click.command(help=__doc__)
 @click.option(
-    "--from",
-    "since",
-    metavar="TIME",
-    help="An age (24h), a day, or a day and time; else the begin of the shift.",
+    "--from", "since", metavar="TIME", help="An age (24h), a day, or a day and time; else the begin of the shift."
 )
 @click.option("--until", metavar="TIME", help="Likewise; else now.")
 @form_option(Form.TABLE, Form.JSON)

@@ -267,11 +267,7 @@ DOWNTIME = View[reports.Downtime](
     Field("seconds", "SECONDS", of=lambda one: (one.until_us - one.since_us) // 1_000_000, right=True),
     Field("open", "OPEN", of="is_open"),
 )
-UNMAPPED = View[Unmapped](
-    "unmapped",
-    *_placed(),
-    Field("results", "RESULTS", right=True),
-)
+UNMAPPED = View[Unmapped]("unmapped", *_placed(), Field("results", "RESULTS", right=True))
 
 
 class Asked(NamedTuple):

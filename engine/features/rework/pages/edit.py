@@ -143,11 +143,7 @@ def _look(frame: Frame, words: Words, form: Form, now_us: int, reader: Reader, m
     except LabRelayError as error:
         return found | {"trouble": sentence(str(error))}
     changed = lines_changed(text, shown(content, (shape.charset,))[0])
-    beside = {
-        "lines": changed,
-        "cut": sum(line.cut for line in changed),
-        "config_hash": configured,
-    }
+    beside = {"lines": changed, "cut": sum(line.cut for line in changed), "config_hash": configured}
     return found | {"preview": _preview(trial, shape.charset, words) | beside}
 
 

@@ -74,10 +74,7 @@ def _found(reader: Reader, asking: Asking) -> Values:
     asked = Asked.of(OPERATIONS, words.language, asking.query, NAMES)
     found = operations_page(reader, before=asked.before or None, limit=PAGE + 1)
     more, found = len(found) > PAGE, found[:PAGE]
-    return {
-        "rows": [_row(one, words) for one in found],
-        "older": asked.href(before=found[-1].number) if more else "",
-    }
+    return {"rows": [_row(one, words) for one in found], "older": asked.href(before=found[-1].number) if more else ""}
 
 
 def _row(one: Operation, words: Words) -> dict[str, Any]:
