@@ -98,7 +98,7 @@ IMPORTED_LATE = {
     ("engine.runtime.worker.__main__", "engine.runtime.worker.child"): "signals are ignored before it is read",
     ("engine.web.api.service", "engine.web.api.reads"): "models that a site without requests to the API does not need",
     (
-        "engine.features.access.service.identity_provider",
+        "engine.features.access.service.accounts",
         "engine.features.access.client.flow",
     ): "few sites have a provider",
     (

@@ -18,7 +18,7 @@ from engine.actions.declared import all_acts, of_api
 from engine.actions.declaring import Act
 from engine.actions.selection import Selection
 from engine.features.abdm.lists import CONSENT, CONTEXT, FACILITY, PAGE, STEP, TRANSFER, VERSION
-from engine.features.orders.lists.orders import CHANGE, ORDER
+from engine.features.orders.lists import CHANGE, ORDER
 from engine.features.rework.lists.dead_letters import LETTER_GROUP
 from engine.features.rework.lists.operations import OPERATION
 from engine.views.message_in_full import TRACE

@@ -41,7 +41,7 @@ class Auth(Protocol):
 
 
 class Settings(Protocol):
-    """As `engine.features.alerts.config.sinks.EmailSink`."""
+    """As `engine.features.alerts.config.EmailSink`."""
 
     server: Address
     sender: str

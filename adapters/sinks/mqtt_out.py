@@ -18,7 +18,7 @@ from engine.model.texts.reasons import ReasonCode
 
 
 class Settings(BrokerConfig, Protocol):
-    """As `engine.features.alerts.config.sinks.MqttSink`."""
+    """As `engine.features.alerts.config.MqttSink`."""
 
     topic: str
 

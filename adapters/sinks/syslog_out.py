@@ -35,7 +35,7 @@ _ESCAPED = re.compile(r'["\\\]]')
 
 
 class Settings(Protocol):
-    """As `engine.features.alerts.config.sinks.SyslogSink`."""
+    """As `engine.features.alerts.config.SyslogSink`."""
 
     connect: Address
     protocol: str

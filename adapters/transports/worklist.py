@@ -1,5 +1,5 @@
 """The transport of a source without a line: its messages are changes of the worklist
-(`engine.features.orders.exchange.status`)."""
+(`engine.features.orders.exchange.service`)."""
 
 from engine.model.ports import StreamHandler
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.features.abdm.rules.profiles import PROFILES, Profile
+from engine.features.abdm.rules.abha import PROFILES, Profile
 from engine.features.abdm.wire.profile_rules import faults
 from tests.documents.test_abdm_documents import FILES, SETTINGS, STRUCTURED, _with_number, verdict
 from tests.support.abdm_documents import prepared

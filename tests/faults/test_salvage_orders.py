@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.features.orders.rows.earlier import RESERVED
+from engine.features.orders.rows.forgetting import RESERVED
 from engine.features.orders.rows.reading import ItemFilter
 from engine.features.orders.rows.reading import items as read_items
 from engine.model.process.clock import SystemClock

@@ -70,7 +70,7 @@ def alerts(site: str) -> Json:
 
 def orders(site: str) -> Json:
     """Modules that an older version does not have are imported here."""
-    from engine.features.orders.rows.order_outcomes import has_notices
+    from engine.features.orders.rows.announcing import has_notices
     from engine.features.orders.rows.order_questions import queries
     from engine.features.orders.rows.reading import ItemFilter, item, items
 

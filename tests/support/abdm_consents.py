@@ -9,8 +9,7 @@ import orjson
 
 from engine.features.abdm.flows import consents as flow
 from engine.features.abdm.rows import callbacks, calls, consents, contexts, patients, transfers
-from engine.features.abdm.rules.consent_rules import Refusal
-from engine.features.abdm.rules.consents import DataRequest, Period
+from engine.features.abdm.rules.consents import DataRequest, Period, Refusal
 from engine.features.abdm.rules.network import Call, Callback, CallbackState, ContextState, GatewayAnswer, Verdict
 from engine.features.abdm.wire.times import written
 from engine.model.process.clock import Clock, ManualClock

@@ -8,8 +8,7 @@ from engine.features.abdm.flows import linking
 from engine.features.abdm.rows import callbacks, calls, consents, contexts, patients, transfers
 from engine.features.abdm.rules.abha import AbhaNumber
 from engine.features.abdm.rules.care_contexts import Gone, Hold, Wait
-from engine.features.abdm.rules.consent_rules import Refusal
-from engine.features.abdm.rules.consents import ConsentState
+from engine.features.abdm.rules.consents import ConsentState, Refusal
 from engine.features.abdm.rules.network import ContextState, PageState, TransferState
 from engine.model.process.clock import from_us
 from engine.store.core.writing.batch import Batch

@@ -66,10 +66,10 @@ STEPS = {
     "look up a download": Step("engine.features.orders.rows", "download"),
     "write the answer": Step("adapters.codecs.astm.dialogue", "AstmDialogue.answer"),
     "write a download": Step("adapters.codecs.astm.dialogue", "AstmDialogue.download"),
-    "give it to the link": Step("engine.features.orders.exchange.line", "Line.offer"),
+    "give it to the link": Step("engine.features.orders.exchange.lines", "Line.offer"),
     "note that it was sent": Step("engine.features.orders.rows", "offered"),
     "note what an analyzer said": Step("engine.features.orders.rows", "confirmed"),
-    "make the answers": Step("engine.features.orders.exchange.status", "announce"),
+    "make the answers": Step("engine.features.orders.exchange.service", "announce"),
     # a call to ABDM's gateway, and a callback of it
     "take a report": Step("engine.features.abdm.flows.reports", "take"),
     "begin a call": Step("engine.features.abdm.rows.calls", "claim"),

@@ -10,7 +10,7 @@ from engine.features.alerts.todo import of_critical_value, of_sink
 from engine.features.codes.todo import of_gaps
 from engine.features.events.rows import FailingWebhook
 from engine.features.events.todo import of_webhook
-from engine.features.orders.rows.order_tabs import OrderTrouble
+from engine.features.orders.rows.order_questions import OrderTrouble
 from engine.features.orders.todo import of_trouble
 from engine.features.rework.todo import of_letters
 from engine.features.todo import rules

@@ -27,16 +27,13 @@ turns        steps of a transfer, each in one transaction
 pushing      transfers on their way to readers
 disclosures  what has gone out, in the audit trail
 leaving      a patient leaves the network
-sharing      a patient shares his profile at a counter
+sharing      a patient shares his profile at a counter, and the laboratory system hears of him
 inviting     SMS to patients without ABHA
-announcing   the laboratory system hears of him
 discovery    records that the patient links from his app
 matching     whose records he asks for
 texting      codes for it by SMS
-outbox       work that waits in the journal and goes out, some at once
-storing      waiting for the journal
-preflight    faults of our account at the gateway
-examine      lines of them for people who set up
+outbox       work that waits in the journal and goes out, some at once; waiting for the journal
+preflight    faults of our account at the gateway, and lines of them for people who set up
 watch        looks for them at intervals
 
 How to add a flow
@@ -80,9 +77,9 @@ FEATURE = Feature(
     panels="pages:PANELS",
     after=("orders",),
     destination="config.destination:AbdmDestination",
-    source="config.share:ShareSource",
+    source="config.together:ShareSource",
     erased="examine:kept",
-    elsewhere="service.examine:lines",
+    elsewhere="service.preflight:lines",
     agreement="config.together:disagreements",
     key_help="config.together:KEYS",
     acts="acts:ACTS",

@@ -11,9 +11,7 @@ def kept(reader: Reader, messages: Sequence[int], numbers: Sequence[str]) -> Kep
     """What an erasure of these messages, by these numbers, meets: rows go, and messages of his other reports stay."""
     rows, same_abha = of_person(reader, messages, numbers)
     return Kept(
-        goes="the patient at ABDM" if rows else "",
-        lines=[*_lines(rows, same_abha)],
-        document={"same_abha": same_abha},
+        goes="the patient at ABDM" if rows else "", lines=[*_lines(rows, same_abha)], document={"same_abha": same_abha}
     )
 
 

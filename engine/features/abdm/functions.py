@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
-from engine.features.abdm.rules import profiles
+from engine.features.abdm.rules import abha
 from engine.features.abdm.rules.abha import AbhaAddress, AbhaNumber
 from engine.mapping.functions.identifiers import type_of
 from engine.mapping.functions.registry import function
@@ -51,13 +51,13 @@ def abha_ids(run: MessageContext, ids: list[Json], system: str) -> list[Json] | 
     made: list[Json] = []
     numbers: set[AbhaNumber] = set()
     for one in ids:
-        if type_of(one) not in (profiles.NUMBER, profiles.ADDRESS) and one.get("system") != system:
+        if type_of(one) not in (abha.NUMBER, abha.ADDRESS) and one.get("system") != system:
             continue
         if AbhaAddress.read(one["value"]) is not None:
-            made.append(profiles.address_identifier(one["value"].strip(), profile))
+            made.append(abha.address_identifier(one["value"].strip(), profile))
         elif (number := AbhaNumber.read(one["value"])) is not None:
             if number not in numbers:
-                made += profiles.number_identifiers(number, system, profile)
+                made += abha.number_identifiers(number, system, profile)
             numbers.add(number)
         else:
             raise run.dead(
@@ -72,10 +72,10 @@ def abha_ids(run: MessageContext, ids: list[Json], system: str) -> list[Json] | 
     return made or None
 
 
-def _profile(run: MessageContext) -> profiles.Profile:
-    said = str(run.setting("abdm_profile") or profiles.PROFILES[-1])
-    if not profiles.is_profile(said):
-        raise run.dead(ReasonCode.BAD_VALUE, f"setting abdm_profile is one of {', '.join(profiles.PROFILES)}")
+def _profile(run: MessageContext) -> abha.Profile:
+    said = str(run.setting("abdm_profile") or abha.PROFILES[-1])
+    if not abha.is_profile(said):
+        raise run.dead(ReasonCode.BAD_VALUE, f"setting abdm_profile is one of {', '.join(abha.PROFILES)}")
     return said
 
 
@@ -91,7 +91,7 @@ def local_patient_ids(run: MessageContext, ids: list[Json], system: str) -> list
     made = []
     for one in ids:
         kind = type_of(one)
-        if kind not in (profiles.NUMBER, profiles.ADDRESS) and one.get("system") != system:
+        if kind not in (abha.NUMBER, abha.ADDRESS) and one.get("system") != system:
             made.append({**one, "type": _type(kind or "patient number")})
     return made or None
 

@@ -19,7 +19,7 @@ from engine.feature import Feature
 
 FEATURE = Feature(
     tables="rows:TABLES",
-    redone="rows.redone:REDONE",
+    redone="rows:REDONE",
     service="service.service:AccessService",
     pages="pages:routes",
     menu="pages:MENU",

@@ -13,27 +13,21 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from engine.config.destinations.destination_auth import host_in_clear
+from engine.config.reading import values
 from engine.config.reading.documented import Block, KeyHelp
 from engine.config.reading.joining import Behind, part
-from engine.config.reading.values import (
-    FilePath,
-    Flag,
-    Model,
-    Roles,
-    SecretName,
-    Text,
-    WebAddress,
-    Words,
-    distinct,
-    listed,
-)
 from engine.config.sitewide import Server, SiteConfig
 from engine.model.site.permissions import ROLES, Permission
 from engine.model.texts.phrases import N_
 
 BACK = "/log-in/oidc/back"  # the page that the provider sends browsers back to
 Role = Literal["viewer", "operator", "engineer", "admin"]
-Listed = Annotated[tuple[Text, ...], BeforeValidator(listed), AfterValidator(distinct), Words("text, or list of texts")]
+Listed = Annotated[
+    tuple[values.Text, ...],
+    BeforeValidator(values.listed),
+    AfterValidator(values.distinct),
+    values.Words("text, or list of texts"),
+]
 
 
 def _issuer(text: str) -> str:
@@ -44,28 +38,28 @@ def _issuer(text: str) -> str:
     return text
 
 
-class OidcConfig(Model):
+class OidcConfig(values.Model):
     """Log-in at an identity provider, by the authorization code flow with PKCE."""
 
-    issuer: Annotated[WebAddress, AfterValidator(_issuer)]
+    issuer: Annotated[values.WebAddress, AfterValidator(_issuer)]
     """The provider, letter by letter as it names itself: `https://login.lab.example/realms/lab`."""
 
-    client_id: Text
+    client_id: values.Text
     """The name under which the provider knows LabRelay."""
 
-    client_secret: SecretName | None = None
+    client_secret: values.SecretName | None = None
     """The secret of `client_id`, by name only; without it LabRelay is a public client, which PKCE protects."""
 
-    title: Text = N_("Single sign-on")
+    title: values.Text = N_("Single sign-on")
     """What the link of the log-in page says."""
 
-    scope: Text = "openid profile"
+    scope: values.Text = "openid profile"
     """What the provider is asked for; `openid` is always in it. Some give groups for a scope `groups` only."""
 
-    groups: Text = "groups"
+    groups: values.Text = "groups"
     """The claim of the ID token with a person's groups; with dots for one inside another, as `realm_access.roles`."""
 
-    roles: dict[Text, Role] = Field(min_length=1)
+    roles: dict[values.Text, Role] = Field(min_length=1)
     """Group -> role. Of several the one with the most permissions counts; a person without one is refused."""
 
     see_patients: Listed = ()
@@ -77,12 +71,12 @@ class OidcConfig(Model):
     subjects: Listed = ()
     """Only these accounts, by the claim `sub`. By default any."""
 
-    single_sign_on: Flag = False
+    single_sign_on: values.Flag = False
     """`true`: who has logged in at the provider is in without another look. By default each log-in
     is proven anew, as a computer that several people share needs it: the provider is asked for it (`prompt=login`,
     `max_age=0`), and its ID token has to say when (`auth_time`)."""
 
-    ca: FilePath | None = None
+    ca: values.FilePath | None = None
     """PEM file with the authority to trust for the provider; without it, the system's."""
 
 
@@ -93,23 +87,23 @@ def _with_a_role(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Account = Annotated[
-    str, StringConstraints(pattern=r"^%?[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}$"), Words("account or %group")
+    str, StringConstraints(pattern=r"^%?[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}$"), values.Words("account or %group")
 ]
 
 
 ALL_USERS = "required"
 Demanded = Annotated[
     tuple[Literal["required", "viewer", "operator", "engineer", "admin", "see-patients"], ...],
-    BeforeValidator(listed),
-    AfterValidator(distinct),
-    Words("required, a role, or list of roles"),
+    BeforeValidator(values.listed),
+    AfterValidator(values.distinct),
+    values.Words("required, a role, or list of roles"),
 ]
 
 
-class AccessConfig(Model):
+class AccessConfig(values.Model):
     """Who may do which thing: system users who may give commands, and what a log-in to the page needs."""
 
-    system_users: dict[Account, Annotated[Roles, AfterValidator(_with_a_role)]] = Field(default_factory=dict)
+    system_users: dict[Account, Annotated[values.Roles, AfterValidator(_with_a_role)]] = Field(default_factory=dict)
     """Accounts of this machine, and groups (`"%lab"`), with the role of each: `viewer`, `operator`, `engineer` or
     `admin`, and `see-patients` besides, as `[engineer, see-patients]`. They also need the group of the service."""
 
@@ -126,7 +120,7 @@ class AccessConfig(Model):
         return bool(demanded & {ALL_USERS, role}) or (sees_patients and Permission.PATIENTS.value in demanded)
 
 
-class AccessKeys(Model):
+class AccessKeys(values.Model):
     """Keys of the site's file."""
 
     access: Annotated[AccessConfig, Behind("web")] = Field(default_factory=AccessConfig)

@@ -20,9 +20,9 @@ FEATURE = Feature(
     metrics="metrics:METRICS",
     pages="pages:routes",
     menu="pages:MENU",
-    keys="config.alerts:AlertsKeys",
-    servers="config.alerts:servers",
-    key_help="config.alerts:KEYS",
+    keys="config:AlertsKeys",
+    servers="config:servers",
+    key_help="config:KEYS",
     acts="acts:ACTS",
     lists="lists.listed:LISTS",
 )

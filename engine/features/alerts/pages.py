@@ -9,7 +9,6 @@ from typing import Any
 
 from aiohttp import web
 
-from engine.actions.control import Request
 from engine.features.alerts.lists import Shown, critical_alert, shown
 from engine.features.alerts.rows import reading as rows
 from engine.features.alerts.rows.reading import Sent
@@ -28,7 +27,7 @@ from engine.web.menu import LOOKS, RESULTS, Entry
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.states import Look, badge
 from engine.web.pages.words import Words, iso
-from engine.web.routes import PRINCIPAL, Route
+from engine.web.routes import Route
 from engine.web.rows import LEVEL_WORDS
 
 ALERTS = "/alerts"
@@ -56,14 +55,10 @@ MENU = (Entry("/alerts", "Alerts", LOOKS, 60, RESULTS),)
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    listed = Route(ALERTS, partial(_show, frame), LOOKING)
+    listed = Route(ALERTS, partial(frame.show, page=_page, found=_found), LOOKING)
     if frame.desk is None or "alert_acknowledge" not in frame.verbs:
         return (listed,)
     return (listed, Route(ALERTS, partial(_take, frame, frame.desk), ACTING, method="POST"))
-
-
-async def _show(frame: Frame, request: web.Request) -> web.Response:
-    return await frame.show(request, _page, _found)
 
 
 def _page(asking: Asking) -> Page:
@@ -145,8 +140,7 @@ WHAT: dict[str, PageText] = {
 async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
     async def act(form: Form) -> web.Response:
         try:
-            verb, args = _asked(form)
-            await frame.verbs[verb].work(Request(verb=verb, actor=request[PRINCIPAL].actor, args=args))
+            await frame.give(request, *_asked(form))
         except LabRelayError as error:
             status, trouble = frame.refused(desk, request, error)
             asking = frame.asking(request)

@@ -21,13 +21,12 @@ from zoneinfo import ZoneInfo
 
 from engine.config.findings.renewal import hash_of
 from engine.config.load import Site
-from engine.features.alerts.config.alerts import AlertsConfig, alerts_of
+from engine.features.alerts.config import AlertsConfig, alerts_of
 from engine.features.alerts.rows import changes as alerts
 from engine.features.alerts.rows import reading as rows
 from engine.features.alerts.rules.causes import causes
-from engine.features.alerts.rules.machine import step
+from engine.features.alerts.rules.machine import AlertsSnapshot, step
 from engine.features.alerts.rules.wording import lines_of_a_test, notification, settings_of
-from engine.features.alerts.snapshot import AlertsSnapshot
 from engine.features.todo.service import TodoList
 from engine.model import errors
 from engine.model.ports import AlertSink

@@ -53,13 +53,7 @@ class TableUndo(Correction):
     "table_set", CHANGING, api="correct a row of a code table; a dry run shows what it changes in stored messages"
 )
 async def set_row(site: RunningSite, request: Request, asked: TableRow) -> Result:
-    change = RowChange(
-        channel=asked.channel,
-        table=asked.table,
-        key=asked.where,
-        cells=asked.cells,
-        reason=asked.why,
-    )
+    change = RowChange(channel=asked.channel, table=asked.table, key=asked.where, cells=asked.cells, reason=asked.why)
     return await _corrected(site, request, asked, lambda made: change)
 
 

@@ -1,4 +1,4 @@
-"""The ``webhooks:`` of a site: programs that events are sent to (`engine.features.events.service.webhooks`)."""
+"""The ``webhooks:`` of a site: programs that events are sent to (`engine.features.events.service`)."""
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module

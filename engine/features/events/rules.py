@@ -19,10 +19,7 @@ from engine.model.site.permissions import ADMINISTERING, LOOKING, Permission
 KINDS: Mapping[str, tuple[tuple[str, ...], frozenset[Permission]]] = MappingProxyType(
     {
         "message": (("received", "filtered", "dead", "incomplete", "dismissed", "mapped"), LOOKING),
-        "delivery": (
-            ("delivered", "dead", "held", "rejected", "dismissed", "superseded", "waiting"),
-            LOOKING,
-        ),
+        "delivery": (("delivered", "dead", "held", "rejected", "dismissed", "superseded", "waiting"), LOOKING),
         "act": (("begun", "ended"), ADMINISTERING),
         "alert": (("started", "ended"), LOOKING),
         "channel": (("state",), LOOKING),

@@ -2,12 +2,11 @@
 
 taking, order_writers, lis     orders in, and their answer on the connection that they came by
 polling                        what was taken of a server that is searched for orders
-building, service              their part in built channels, and what runs of them
-status, listening              later changes, as messages of channels of kind ``order-status``
-asking, codes_of_table         how a channel's analyzer asks, and by which codes it gets its orders
-desk, line, awaited, noting    questions and their answers, on the connection of the question
-own_line                       the same on a connection that LabRelay opens (IHE LAW)
-taking_back                    orders that were cancelled while the analyzer has them (IHE LAW)
+building, service, listening   their part in built channels, and what runs of them; later changes, as messages of
+                               channels of kind ``order-status``
+asking                         how a channel's analyzer asks, and by which codes it gets its orders
+desk, lines                    questions and their answers, on the connection of the question, or on one that LabRelay
+                               opens (IHE LAW); orders that were cancelled while the analyzer has them
 download, fetching             orders that go out unasked; a request for stored results
 sheets                         worklists for paper
 
@@ -29,13 +28,13 @@ FEATURE = Feature(
     on_decided="rows.holding:moved",
     on_taken_back="rows.holding:taken_back",
     tables="rows:TABLES",
-    on_earlier_state="rows.earlier:go_on_from",
+    on_earlier_state="rows.forgetting:go_on_from",
     checks="rows.check:CHECKS",
-    keeps="rows.pruning:keeps",
-    made_of="rows.pruning:made_of",
-    on_walk="rows.pruning:forget_questions",
-    left_of="rows.erasing:left_of",
-    on_erase="rows.erasing:erase",
+    keeps="rows.forgetting:keeps",
+    made_of="rows.forgetting:made_of",
+    on_walk="rows.forgetting:forget_questions",
+    left_of="rows.forgetting:left_of",
+    on_erase="rows.forgetting:erase",
     salvage="rows.salvage:SALVAGE",
     todo="todo:entries",
     sources="exchange.building:TALK",
@@ -44,7 +43,7 @@ FEATURE = Feature(
     menu="pages:MENU",
     panels="pages:PANELS",
     channel_keys="config.orders:OrdersKeys",
-    source="config.status:StatusSource",
+    source="config.orders:StatusSource",
     examine="examine:lines",
     agreement="config.together:disagreements",
     key_help="config.together:KEYS",

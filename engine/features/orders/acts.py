@@ -57,11 +57,7 @@ async def add(site: RunningSite, request: Request, asked: OrderAdd) -> Result:
     if wrong := [name for name in asked.targets if name not in runners]:
         raise LabRelayError(Said(WRONG_CHANNEL, name=wrong[0], names=", ".join(sorted(runners))))
     patient = OrderedPatient(
-        number=asked.patient,
-        family=asked.family,
-        given=asked.given,
-        birth_date=asked.birth_date,
-        sex=asked.sex,
+        number=asked.patient, family=asked.family, given=asked.given, birth_date=asked.birth_date, sex=asked.sex
     )
     lines = [
         OrderLine(

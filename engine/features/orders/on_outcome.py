@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from engine.features.orders import rows as worklist
-from engine.features.orders.rows import holding, naming, order_outcomes
+from engine.features.orders.rows import announcing, holding, naming
 from engine.model.content.order_results import TubeResults
 from engine.model.journal.document_facts import NOTHING
 from engine.model.journal.records import Routed
@@ -65,7 +65,7 @@ class Orders(Step):
         if now.state != "dead":
             took = worklist.take_orders(self.batch, now.id, now.channel, ordered.lines, ordered.settings)
             now.answers = answers(ordered.lines, took)
-            now.note["answers"] = order_outcomes.packed(now.answers)
+            now.note["answers"] = announcing.packed(now.answers)
         if ordered.settings.answers_later and now.before in (None, "dead"):
             worklist.note_answer(self.batch, now.id)
 

@@ -1,6 +1,6 @@
 """What of orders waits for a person."""
 
-from engine.features.orders.rows.order_tabs import OrderTrouble, troubles
+from engine.features.orders.rows.order_questions import OrderTrouble, troubles
 from engine.model.process.clock import from_us
 from engine.model.texts.phrases import PageText, Phrase
 from engine.monitoring.snapshot.states import Level

@@ -28,11 +28,10 @@ MENU = (Entry("/reagents", "Reagent lots", LOOKS, 30, CODES),)
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    return (Route(PATH, partial(_show, frame), LOOKING), Route(DATA, partial(_data, frame), LOOKING))
-
-
-async def _show(frame: Frame, request: web.Request) -> web.Response:
-    return await frame.show(request, _page, _rows)
+    return (
+        Route(PATH, partial(frame.show, page=_page, found=_rows), LOOKING),
+        Route(DATA, partial(_data, frame), LOOKING),
+    )
 
 
 async def _data(frame: Frame, request: web.Request) -> web.Response:

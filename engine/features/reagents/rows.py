@@ -14,10 +14,7 @@ from engine.store.core.writing.batch import Batch
 
 TABLES = (
     Table(name="reagent_use", copied="SELECT id FROM state.touched", by="message_id", pruned="message_id"),
-    Table(
-        name="reagent",
-        copied="SELECT * FROM main.reagent WHERE id IN (SELECT reagent FROM state.reagent_use)",
-    ),
+    Table(name="reagent", copied="SELECT * FROM main.reagent WHERE id IN (SELECT reagent FROM state.reagent_use)"),
 )
 _NAMED = "channel = ? AND lot_key = ? AND name = ? AND expires = ?"
 

@@ -18,13 +18,7 @@ if TYPE_CHECKING:
 LOOK_S = 30.0
 LOOKS_A_NOTE = 2  # where nothing changes
 _OF_CHANNELS = frozenset(
-    {
-        ChannelState.SILENT,
-        ChannelState.WAITING,
-        ChannelState.FAULTED,
-        ChannelState.REFUSING,
-        ChannelState.PAUSED,
-    }
+    {ChannelState.SILENT, ChannelState.WAITING, ChannelState.FAULTED, ChannelState.REFUSING, ChannelState.PAUSED}
 )
 _OF_DESTINATIONS = {
     DestinationState.BREAKER_OPEN: DestinationState.BREAKER_OPEN,

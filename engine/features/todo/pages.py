@@ -20,7 +20,6 @@ from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
-from engine.actions.control import Request
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.process.clock import from_us
 from engine.model.site.permissions import ACTING, LOOKING
@@ -222,8 +221,7 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
         verb, args = _asked(what, form, asking)
         try:
             _raise_if_missing(args)
-            given = {**args, "key": key}
-            await frame.verbs[verb].work(Request(verb=verb, actor=request[PRINCIPAL].actor, args=given))
+            await frame.give(request, verb, {**args, "key": key})
         except LabRelayError as error:
             status, trouble = desk.refused(request, error)
             values = _values(await _found(frame, request, key), asking)

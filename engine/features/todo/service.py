@@ -18,7 +18,6 @@ from zoneinfo import ZoneInfo
 
 from engine.config.web import WebConfig
 from engine.features.todo import rows as todo
-from engine.features.todo import rows as todo_looks
 from engine.features.todo.rows import looks, todo_states
 from engine.features.todo.rules import changes, entries, listed
 from engine.model.errors import RefusedError, StoreError
@@ -83,11 +82,11 @@ class TodoLooks:
         if now_us - self._noted.get(user, 0) >= NOTED_EVERY_US:
             self._noted[user] = now_us
             with suppress(StoreError):  # a full disk: then the look is forgotten
-                self._journal.run(todo_looks.looked, user, keys, now_us).add_done_callback(_ignore)
+                self._journal.run(todo.looked, user, keys, now_us).add_done_callback(_ignore)
 
     def _since(self, user: int, keys: frozenset[str]) -> Since | None:
         last, before = looks(self._journal, user)
-        if last is not None and self._clock.now_us() - last.at_us >= todo_looks.VISIT_US:
+        if last is not None and self._clock.now_us() - last.at_us >= todo.VISIT_US:
             before = last
         return self._compared(before, keys) if before is not None else None
 

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from aiohttp import hdrs, web
 from markupsafe import Markup
 
+from engine.actions.control import Request
 from engine.actions.declaring import Verb
 from engine.config.findings.changes import Change
 from engine.config.web import WebConfig
@@ -183,6 +184,13 @@ class Frame:
         if isinstance(error, (errors.StoreError, errors.ConfigError)):
             return self.why_not(error, self.asking(request).words)
         return desk.refused(request, error)
+
+    async def give(
+        self, request: web.Request, verb: str, args: Mapping[str, Any], content: bytes = b""
+    ) -> dict[str, Any]:
+        """What a verb does for the person who asks."""
+        given = Request(verb=verb, actor=request[PRINCIPAL].actor, args=args, content=content)
+        return await self.verbs[verb].work(given)
 
     async def read(self, work: Callable[..., Any], *given: Any) -> Any:
         """The result of ``work(reader, *given)``, called in a thread."""

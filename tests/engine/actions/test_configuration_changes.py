@@ -16,8 +16,7 @@ import pytest_asyncio
 
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts, process_again
-from engine.features.rework.acts.reprocess import reprocess_messages
-from engine.features.rework.acts.verbs import retry_letters
+from engine.features.rework.acts.verbs import reprocess_messages, retry_letters
 from engine.model.journal.journal_views import Trace
 from engine.model.journal.records import Decision
 from engine.model.message import Document, MapContext, Mapped, Parsed

@@ -27,8 +27,7 @@ from engine.actions.operations import BulkAct, Slice
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts
 from engine.features.results.acts import dismiss_letters
-from engine.features.rework.acts.reprocess import reprocess_messages
-from engine.features.rework.acts.verbs import replay_documents, retry_letters
+from engine.features.rework.acts.verbs import replay_documents, reprocess_messages, retry_letters
 from engine.features.rework.rows.letter_groups import letter_groups
 from engine.model.errors import ReconfiguredError, RefusedError
 from engine.model.message import FormatOptions, MapContext

@@ -12,7 +12,7 @@ from engine.config import site as sites
 from engine.config.load import load_site
 from engine.diagnostics import service
 from engine.features.access.config import AccessConfig
-from engine.features.alerts.config.sinks import SINK_KINDS
+from engine.features.alerts.config import SINK_KINDS
 from engine.model.site.health import Health
 from tests.support.command_line import labrelay
 from tests.support.running import channel, hl7_channel, make_running_site

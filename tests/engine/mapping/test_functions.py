@@ -894,6 +894,11 @@ def test_an_abha_number_is_known_by_its_system_too_and_whoever_has_none_has_none
     assert call("abha_ids", [call("cx", "7^^^HOSP^MR")], ABHA) is None
 
 
+@pytest.mark.parametrize("raw", ["91-1234-5678-9015^^^HOSP^MR", "91-1234-5678-9015", "91123456789015^^^^PI"])
+def test_fourteen_digits_of_another_kind_are_no_abha_number(raw: str) -> None:
+    assert call("abha_ids", [call("cx", raw)], ABHA) is None
+
+
 @pytest.mark.parametrize("patient_numbers", ["lasting", "counter"])
 def test_a_counter_is_no_number_that_lasts(patient_numbers: str) -> None:
     run = run_of(HL7, namespaces=NAMESPACES, patient_numbers=patient_numbers)

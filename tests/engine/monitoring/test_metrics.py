@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from engine.commands.shared.verb_list import TOPICS
-from engine.features.alerts.snapshot import AlertsSnapshot
+from engine.features.alerts.rules.machine import AlertsSnapshot
 from engine.model.process.timing import Timing
 from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.counters import Counters, Kind

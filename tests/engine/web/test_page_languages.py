@@ -15,7 +15,7 @@ import pytest
 
 from engine.features.access.rules.accounts import shown_name
 from engine.features.access.service import passwords
-from engine.features.alerts.config.alerts import AlertsConfig
+from engine.features.alerts.config import AlertsConfig
 from engine.features.todo.rules import _notices
 from engine.model.errors import RefusedError
 from engine.model.texts.phrases import Phrase, Said

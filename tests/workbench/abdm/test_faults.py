@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from engine.features.abdm.wire.faults import read_faults
+from engine.features.abdm.wire.verdicts import read_faults
 from tests.support.abdm_habits import Habits
 from tests.support.abdm_world import FACILITY, abdm_world, record
 from tests.support.waiting import until

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.features.abdm.rules.consent_rules import Standing, noticed, refusal
-from engine.features.abdm.rules.consents import Frequency, FrequencyUnit
+from engine.features.abdm.rules.consents import Frequency, FrequencyUnit, Standing, noticed, refusal
 from engine.features.abdm.wire import consents
 from tests.support.abdm_world import FACILITY, abdm_world, record
 from tests.support.waiting import until

@@ -10,6 +10,8 @@ clock is off: it refuses calls that are minutes early or late.
 Texts of the gateway may quote a patient. They are in the answer, for the journal, and in no log and no error.
 
 Sources: NHA's OpenAPI documents of 2026-09-16 (gateway, hiecm).
+
+Our own health path, fetched by the public name that the gateway uses: whether callbacks can come in.
 """
 
 import asyncio
@@ -329,3 +331,24 @@ def build(name: str, settings: Settings, clock: Clock) -> Gateway:
         ConfigError: a certificate or key file cannot be used.
     """
     return Gateway(name, settings, clock)
+
+
+HEALTH_S = 10.0
+MAX_HEALTH_BYTES = 64
+
+
+async def fault_of(url: str) -> str:
+    """Why ``url`` does not answer as our listener does; empty: it does."""
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=HEALTH_S), trust_env=False) as client,
+            client.get(url, allow_redirects=False) as answer,
+        ):
+            if answer.status != 200:
+                return f"HTTP {answer.status}"
+            content = await answer.content.read(MAX_HEALTH_BYTES)
+            return "" if content.strip() == b"ok" else "other content than `ok`: another program answers there"
+    except TimeoutError:
+        return "no answer in time"
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        return cause_of(error, CAUSES)

@@ -63,9 +63,7 @@ def link(
     person = _read(file) if file is not None else _asked()
     consent(f"Link the report of context {context} with this patient?", yes=yes)
     done = ask(
-        session,
-        "abdm_link",
-        {"context": context, **person, "confirmed": confirm, "readmit": readmit, "reason": reason},
+        session, "abdm_link", {"context": context, **person, "confirmed": confirm, "readmit": readmit, "reason": reason}
     )
     number = done["context"]
     other = "" if number == context else f", in place of context {context}"

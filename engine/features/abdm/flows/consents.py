@@ -32,15 +32,23 @@ from datetime import datetime
 from typing import Any
 
 from engine.config import registry
-from engine.features.abdm.config.adapters import ABDM
+from engine.features.abdm.config import ABDM
 from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.flows.flow import CallKind, Flow
 from engine.features.abdm.rows import callbacks, calls, consents, contexts, patients, transfers
 from engine.features.abdm.rows import reading as queries
 from engine.features.abdm.rows.consents import BAD_SIGNATURE, DISPUTED, DOUBTFUL, ENDED, SUSPENDED, KeptConsent
-from engine.features.abdm.rules import consent_rules
-from engine.features.abdm.rules.consent_rules import Refusal, Standing, Unfit
-from engine.features.abdm.rules.consents import Artefact, ConsentState, DataRequest, Holding, Notice
+from engine.features.abdm.rules import consents as consent_rules
+from engine.features.abdm.rules.consents import (
+    Artefact,
+    ConsentState,
+    DataRequest,
+    Holding,
+    Notice,
+    Refusal,
+    Standing,
+    Unfit,
+)
 from engine.features.abdm.rules.network import CONSENT_NOTICE, Call, Callback, GatewayAnswer, PatientState
 from engine.model.errors import CallbackBodyError, ContentError, RefusedError, StoreError
 from engine.model.process.clock import Clock, from_us, to_us

@@ -20,7 +20,7 @@ from typing import Any
 from uuid import uuid4
 
 from engine.config import registry
-from engine.features.abdm.config.adapters import ABDM
+from engine.features.abdm.config import ABDM
 from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.flows import linking, matching
 from engine.features.abdm.flows.flow import CallKind, Flow
@@ -246,11 +246,7 @@ def text_sent(batch: Batch, code: Code) -> None:
     if offer is None:
         return
     written = registry.load(ABDM, "times").written(from_us(code.ends_us))
-    meta = {
-        "communicationMedium": "MOBILE",
-        "communicationHint": code.content["hint"],
-        "communicationExpiry": written,
-    }
+    meta = {"communicationMedium": "MOBILE", "communicationHint": code.content["hint"], "communicationExpiry": written}
     answer = {
         "transactionId": offer.transaction_id,
         "link": {"referenceNumber": code.reference, "authenticationType": "DIRECT", "meta": meta},
@@ -403,9 +399,7 @@ FLOW = Flow(
         CallKind(name=ON_DISCOVER, path="/api/hiecm/user-initiated-linking/v3/patient/care-context/on-discover"),
         CallKind(name=ON_INIT, path="/api/hiecm/user-initiated-linking/v3/link/care-context/on-init"),
         CallKind(
-            name=ON_CONFIRM,
-            path="/api/hiecm/user-initiated-linking/v3/link/care-context/on-confirm",
-            ended=_confirmed,
+            name=ON_CONFIRM, path="/api/hiecm/user-initiated-linking/v3/link/care-context/on-confirm", ended=_confirmed
         ),
     ),
 )

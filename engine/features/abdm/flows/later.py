@@ -186,12 +186,7 @@ def checked(person: Person, environment: str, year: int) -> Person:
     if not year - OLDEST <= person.year <= year:
         raise RefusedError(R_("the year of birth is missing, or cannot be"))
     return replace(
-        person,
-        address=address.text,
-        number=number.digits if number else "",
-        name=name,
-        gender=gender,
-        verified=True,
+        person, address=address.text, number=number.digits if number else "", name=name, gender=gender, verified=True
     )
 
 

@@ -22,26 +22,17 @@ from uuid import uuid4
 import orjson
 
 from engine.config import registry
-from engine.features.abdm.config.adapters import ABDM
+from engine.features.abdm.config import ABDM
 from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.flows import issues
 from engine.features.abdm.flows.flow import CallKind, Flow
 from engine.features.abdm.rows import calls, contexts, patients
 from engine.features.abdm.rows.contexts import Context
 from engine.features.abdm.rows.patients import Patient, Person
-from engine.features.abdm.rules import care_contexts
+from engine.features.abdm.rules import care_contexts, network
 from engine.features.abdm.rules.abha import AbhaAddress
 from engine.features.abdm.rules.care_contexts import Hold
 from engine.features.abdm.rules.links import held, may_be
-from engine.features.abdm.rules.network import (
-    BLOCK_S,
-    Call,
-    ContextState,
-    GatewayAnswer,
-    PatientState,
-    TokenState,
-    Verdict,
-)
 from engine.model.process.clock import from_us
 from engine.store.core.rows import Rows
 from engine.store.core.writing.batch import Batch
@@ -78,16 +69,16 @@ def go_on(batch: Batch, ours: AbdmDestination, patient: int, *, confirmed: bool 
         confirmed: a person says that it is right nevertheless.
     """
     known = patients.by_number(batch, patient)
-    if known is None or known.person is None or known.state is not PatientState.KNOWN:
+    if known is None or known.person is None or known.state is not network.PatientState.KNOWN:
         return
-    ready = contexts.of_patient(batch, patient, ContextState.READY, AT_ONCE)
+    ready = contexts.of_patient(batch, patient, network.ContextState.READY, AT_ONCE)
     if not ready or calls.is_open(batch, TOKEN, patient):
         return
     token = patients.link_token(batch, patient)
-    if token is not None and token.state is TokenState.BLOCKED and token.until_us > batch.now_us:
-        contexts.move(batch, [one.number for one in ready], ContextState.READY, BLOCKED)
+    if token is not None and token.state is network.TokenState.BLOCKED and token.until_us > batch.now_us:
+        contexts.move(batch, [one.number for one in ready], network.ContextState.READY, BLOCKED)
         return
-    if token is None or token.state is not TokenState.HELD or token.until_us <= batch.now_us:
+    if token is None or token.state is not network.TokenState.HELD or token.until_us <= batch.now_us:
         if not confirmed and (mistake := mistaken(batch, patient, known.person)):
             _fail_waiting(batch, patient, mistake)
         else:
@@ -102,14 +93,14 @@ def come_back(batch: Batch, ours: AbdmDestination, patient: int, *, confirmed: b
     Args:
         confirmed: as of `go_on`.
     """
-    for context in contexts.of_patient(batch, patient, ContextState.LINKED, MOST_BLOCKED):
+    for context in contexts.of_patient(batch, patient, network.ContextState.LINKED, MOST_BLOCKED):
         if context.reason != NOT_NOTIFIED:  # else a person has it tried again
             tell(batch, ours, context)
     go_on(batch, ours, patient, confirmed=confirmed)
 
 
 def _ask_token(batch: Batch, patient: Patient, person: Person) -> None:
-    patients.set_link_token(batch, patient.number, TokenState.ASKED)
+    patients.set_link_token(batch, patient.number, network.TokenState.ASKED)
     calls.queue(batch, patient.facility, TOKEN, patient.number, _asks_for(person))
 
 
@@ -128,8 +119,8 @@ def mistaken(rows: Rows, patient: int, person: Person) -> str:
 
 def _fail_waiting(batch: Batch, patient: int, reason: str) -> None:
     """No report of a patient can be linked now; a person looks."""
-    while waiting := contexts.of_patient(batch, patient, ContextState.READY, AT_ONCE):
-        contexts.move(batch, [one.number for one in waiting], ContextState.FAILED, reason)
+    while waiting := contexts.of_patient(batch, patient, network.ContextState.READY, AT_ONCE):
+        contexts.move(batch, [one.number for one in waiting], network.ContextState.FAILED, reason)
 
 
 def _link(batch: Batch, ours: AbdmDestination, patient: Patient, person: Person, ready: list[Context]) -> None:
@@ -144,7 +135,7 @@ def _link(batch: Batch, ours: AbdmDestination, patient: Patient, person: Person,
     body |= {"abhaNumber": person.number} if person.number else {}
     numbers = [one.number for one in ready]
     for one in ready:
-        contexts.move(batch, [one.number], ContextState.LINKING, RENEWED if one.reason == RENEWED else "")
+        contexts.move(batch, [one.number], network.ContextState.LINKING, RENEWED if one.reason == RENEWED else "")
     calls.queue(batch, patient.facility, LINK, patient.number, body, about={"contexts": numbers})
 
 
@@ -171,9 +162,9 @@ def _may_be_of(context: Context, person: Person) -> bool:
 def tell(batch: Batch, ours: AbdmDestination, context: Context) -> None:
     """Tell the patient's app of a linked report, or of its new version; nothing where it knows that one."""
     patient = patients.by_number(batch, context.patient)
-    if context.state is not ContextState.LINKED or context.notified >= context.version:
+    if context.state is not network.ContextState.LINKED or context.notified >= context.version:
         return
-    if patient is None or patient.person is None or patient.state is not PatientState.KNOWN:
+    if patient is None or patient.person is None or patient.state is not network.PatientState.KNOWN:
         return
     if calls.is_open(batch, NOTIFY, context.number):  # its end looks again
         return
@@ -193,53 +184,55 @@ def tell(batch: Batch, ours: AbdmDestination, context: Context) -> None:
 # -- ends of calls -------------------------------------------------------------------------------------------------
 
 
-def _token_ended(batch: Batch, ours: AbdmDestination, call: Call, answer: GatewayAnswer) -> None:
+def _token_ended(batch: Batch, ours: AbdmDestination, call: network.Call, answer: network.GatewayAnswer) -> None:
     said = _body(answer)
     token = said.get("linkToken")
-    if answer.verdict is Verdict.TAKEN and isinstance(token, str) and token:
+    if answer.verdict is network.Verdict.TAKEN and isinstance(token, str) and token:
         if not _is_of(call, said):
             calls.withdraw(batch, call, OTHER_ADDRESS)
             patients.forget_link_token(batch, call.subject)
             _fail_waiting(batch, call.subject, OTHER_ADDRESS)
             return
         known = patients.by_number(batch, call.subject)
-        if known is None or known.state is PatientState.DROPPED:  # he has left meanwhile
+        if known is None or known.state is network.PatientState.DROPPED:  # he has left meanwhile
             return
         until_us = _ends_us(batch, token)
         if until_us <= batch.now_us:
             patients.forget_link_token(batch, call.subject)
             _fail_waiting(batch, call.subject, NO_TOKEN)
             return
-        patients.set_link_token(batch, call.subject, TokenState.HELD, until_us=until_us, token=token)
-        if known.state is PatientState.LEAVING:
+        patients.set_link_token(batch, call.subject, network.TokenState.HELD, until_us=until_us, token=token)
+        if known.state is network.PatientState.LEAVING:
             return
         _verified(batch, call)
-        given_up = contexts.of_patient(batch, call.subject, ContextState.FAILED, AT_ONCE)
+        given_up = contexts.of_patient(batch, call.subject, network.ContextState.FAILED, AT_ONCE)
         numbers = [one.number for one in given_up if one.reason == calls.NO_RESULT]
-        contexts.move(batch, numbers, ContextState.READY)
+        contexts.move(batch, numbers, network.ContextState.READY)
         go_on(batch, ours, call.subject)
         return
     kept = patients.link_token(batch, call.subject)
-    if answer.verdict is Verdict.BEFORE:
-        if kept is not None and kept.state is TokenState.HELD:
+    if answer.verdict is network.Verdict.BEFORE:
+        if kept is not None and kept.state is network.TokenState.HELD:
             go_on(batch, ours, call.subject)
             return
         if not calls.has_waited(batch, call.number):  # the answer to an earlier attempt was lost; its token is to come
             calls.await_result(batch, call, ours.answer_within)
             return
         calls.withdraw(batch, call, GIVEN_BEFORE)
-    if answer.verdict is Verdict.STOP:
-        waiting = [one.number for one in contexts.of_patient(batch, call.subject, ContextState.READY, MOST_BLOCKED)]
-        until_us = batch.now_us + round(BLOCK_S * 1_000_000)
-        patients.set_link_token(batch, call.subject, TokenState.BLOCKED, until_us=until_us)
-        contexts.move(batch, waiting, ContextState.READY, BLOCKED)
+    if answer.verdict is network.Verdict.STOP:
+        waiting = [
+            one.number for one in contexts.of_patient(batch, call.subject, network.ContextState.READY, MOST_BLOCKED)
+        ]
+        until_us = batch.now_us + round(network.BLOCK_S * 1_000_000)
+        patients.set_link_token(batch, call.subject, network.TokenState.BLOCKED, until_us=until_us)
+        contexts.move(batch, waiting, network.ContextState.READY, BLOCKED)
         return
     # A mismatch is never asked again by itself: three of them block the patient for a day.
     patients.forget_link_token(batch, call.subject)
     _fail_waiting(batch, call.subject, answer.code or NO_TOKEN)
 
 
-def _is_of(call: Call, said: Mapping[str, Any]) -> bool:
+def _is_of(call: network.Call, said: Mapping[str, Any]) -> bool:
     """Whether a token is for the address that was asked for, or for the one that the network makes of the number. One
     that names none is for the call's, by the REQUEST-ID."""
     named = AbhaAddress.read(str(said.get("abhaAddress") or call.body["abhaAddress"]))
@@ -249,30 +242,30 @@ def _is_of(call: Call, said: Mapping[str, Any]) -> bool:
     return named == asked or (bool(number) and named.text == f"{number}@{asked.domain}")
 
 
-def _token_late(batch: Batch, ours: AbdmDestination, call: Call, answer: GatewayAnswer) -> None:
+def _token_late(batch: Batch, ours: AbdmDestination, call: network.Call, answer: network.GatewayAnswer) -> None:
     """The token of a call that has failed, as its patient had left, or it came after all waiting. The network gives no
     other one: where he is known here now, and has none, it is his, and his reports that failed for it go on."""
     said = _body(answer)
     token, known = said.get("linkToken"), patients.by_number(batch, call.subject)
-    if answer.verdict is not Verdict.TAKEN or not isinstance(token, str) or not token:
+    if answer.verdict is not network.Verdict.TAKEN or not isinstance(token, str) or not token:
         return
-    if known is None or known.person is None or known.state is not PatientState.KNOWN:
+    if known is None or known.person is None or known.state is not network.PatientState.KNOWN:
         return
     held = patients.link_token(batch, call.subject)
     is_his = str(said.get("abhaAddress", "")).strip().lower() == known.person.address.lower()
-    if not is_his or (held is not None and held.state in (TokenState.HELD, TokenState.BLOCKED)):
+    if not is_his or (held is not None and held.state in (network.TokenState.HELD, network.TokenState.BLOCKED)):
         return
     until_us = _ends_us(batch, token)
     if until_us <= batch.now_us:
         return
-    patients.set_link_token(batch, call.subject, TokenState.HELD, until_us=until_us, token=token)
-    failed = contexts.of_patient(batch, call.subject, ContextState.FAILED, AT_ONCE)
+    patients.set_link_token(batch, call.subject, network.TokenState.HELD, until_us=until_us, token=token)
+    failed = contexts.of_patient(batch, call.subject, network.ContextState.FAILED, AT_ONCE)
     again = [one.number for one in failed if one.reason in (calls.NO_RESULT, GIVEN_BEFORE)]
-    contexts.move(batch, again, ContextState.READY)
+    contexts.move(batch, again, network.ContextState.READY)
     go_on(batch, ours, call.subject)
 
 
-def _verified(batch: Batch, call: Call) -> None:
+def _verified(batch: Batch, call: network.Call) -> None:
     """The network has compared the patient whom a call names: a report does not change him any more."""
     known, said = patients.by_number(batch, call.subject), call.body
     if known is None or known.person is None or known.person.verified:
@@ -287,10 +280,10 @@ def _verified(batch: Batch, call: Call) -> None:
 def _is_known(rows: Rows, number: int) -> bool:
     """Whether something may be sent of a patient: he has not left, and no notice says so."""
     patient = patients.by_number(rows, number)
-    return patient is not None and patient.state is PatientState.KNOWN
+    return patient is not None and patient.state is network.PatientState.KNOWN
 
 
-def _token_headers(batch: Batch, ours: AbdmDestination, call: Call) -> Mapping[str, str] | None:
+def _token_headers(batch: Batch, ours: AbdmDestination, call: network.Call) -> Mapping[str, str] | None:
     """None where the patient may have left."""
     if _is_known(batch, call.subject):
         return {}
@@ -299,34 +292,34 @@ def _token_headers(batch: Batch, ours: AbdmDestination, call: Call) -> Mapping[s
     return None
 
 
-def _link_headers(batch: Batch, ours: AbdmDestination, call: Call) -> Mapping[str, str] | None:
+def _link_headers(batch: Batch, ours: AbdmDestination, call: network.Call) -> Mapping[str, str] | None:
     """None where the patient may have left, there is no token, or a report was dropped meanwhile: the others are linked
     by another call."""
     token = patients.link_token(batch, call.subject)
-    is_held = token is not None and token.state is TokenState.HELD and token.until_us > batch.now_us
+    is_held = token is not None and token.state is network.TokenState.HELD and token.until_us > batch.now_us
     found = [contexts.by_number(batch, number) for number in call.about["contexts"]]
-    are_linking = all(one is not None and one.state is ContextState.LINKING for one in found)
+    are_linking = all(one is not None and one.state is network.ContextState.LINKING for one in found)
     is_known = _is_known(batch, call.subject)
     if token is not None and is_held and are_linking and is_known:
         return {"X-LINK-TOKEN": token.token}
     calls.withdraw(batch, call, Hold.LEFT.value if not is_known else "changed" if is_held else NO_TOKEN)
-    contexts.move(batch, call.about["contexts"], ContextState.READY)
+    contexts.move(batch, call.about["contexts"], network.ContextState.READY)
     go_on(batch, ours, call.subject)
     return None
 
 
-def _link_ended(batch: Batch, ours: AbdmDestination, call: Call, answer: GatewayAnswer) -> None:
+def _link_ended(batch: Batch, ours: AbdmDestination, call: network.Call, answer: network.GatewayAnswer) -> None:
     numbers = call.about["contexts"]
-    if answer.verdict in (Verdict.TAKEN, Verdict.BEFORE):
-        contexts.move(batch, numbers, ContextState.LINKED)
+    if answer.verdict in (network.Verdict.TAKEN, network.Verdict.BEFORE):
+        contexts.move(batch, numbers, network.ContextState.LINKED)
         for number in numbers:
             if (context := contexts.by_number(batch, number)) is not None:
                 tell(batch, ours, context)
     elif answer.code in WRONG_TOKEN and not any(_was_renewed(batch, number) for number in numbers):
         patients.forget_link_token(batch, call.subject)
-        contexts.move(batch, numbers, ContextState.READY, RENEWED)
+        contexts.move(batch, numbers, network.ContextState.READY, RENEWED)
     else:
-        contexts.move(batch, numbers, ContextState.FAILED, answer.code or "not-linked")
+        contexts.move(batch, numbers, network.ContextState.FAILED, answer.code or "not-linked")
     go_on(batch, ours, call.subject)
 
 
@@ -336,30 +329,34 @@ def _was_renewed(batch: Batch, number: int) -> bool:
     return context is not None and context.reason == RENEWED
 
 
-def _notice_headers(batch: Batch, ours: AbdmDestination, call: Call) -> Mapping[str, str] | None:
+def _notice_headers(batch: Batch, ours: AbdmDestination, call: network.Call) -> Mapping[str, str] | None:
     """None where the report is not given out any more, or its patient may have left."""
     context = contexts.by_number(batch, call.subject)
     has_left = context is not None and not _is_known(batch, context.patient)
-    if context is not None and context.state is ContextState.LINKED and not has_left:
+    if context is not None and context.state is network.ContextState.LINKED and not has_left:
         return {}
     calls.withdraw(batch, call, Hold.LEFT.value if has_left else "changed")
     return None
 
 
-def _notified(batch: Batch, ours: AbdmDestination, call: Call, answer: GatewayAnswer) -> None:
-    if answer.verdict is Verdict.FINAL and answer.code == NOT_LINKED_YET and call.attempt <= len(NOTICE_WAITS_S):
+def _notified(batch: Batch, ours: AbdmDestination, call: network.Call, answer: network.GatewayAnswer) -> None:
+    if (
+        answer.verdict is network.Verdict.FINAL
+        and answer.code == NOT_LINKED_YET
+        and call.attempt <= len(NOTICE_WAITS_S)
+    ):
         calls.again(batch, call, NOTICE_WAITS_S[call.attempt - 1])
         return
-    if answer.verdict in (Verdict.TAKEN, Verdict.BEFORE):
+    if answer.verdict in (network.Verdict.TAKEN, network.Verdict.BEFORE):
         contexts.notified(batch, call.subject, call.about["version"])
-        contexts.move(batch, [call.subject], ContextState.LINKED)
+        contexts.move(batch, [call.subject], network.ContextState.LINKED)
         if (context := contexts.by_number(batch, call.subject)) is not None:
             tell(batch, ours, context)
     else:
-        contexts.move(batch, [call.subject], ContextState.LINKED, NOT_NOTIFIED)  # the call has the code
+        contexts.move(batch, [call.subject], network.ContextState.LINKED, NOT_NOTIFIED)  # the call has the code
 
 
-def _body(answer: GatewayAnswer) -> Mapping[str, Any]:
+def _body(answer: network.GatewayAnswer) -> Mapping[str, Any]:
     try:
         said = orjson.loads(answer.body)
     except orjson.JSONDecodeError:

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from engine.config import registry
-from engine.features.abdm.config.adapters import ABDM
+from engine.features.abdm.config import ABDM
 from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.flows import issues
 from engine.features.abdm.rows import contexts, patients

@@ -19,10 +19,10 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from random import uniform
-from typing import Any, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from engine.config import registry
-from engine.features.abdm.config.adapters import ABDM
+from engine.features.abdm.config import ABDM
 from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.flows import pages, requests, turns
 from engine.features.abdm.flows.pages import Ready
@@ -30,10 +30,11 @@ from engine.features.abdm.rows import calls, transfers
 from engine.features.abdm.rows import reading as queries
 from engine.features.abdm.rows.transfers import KeptPage, KeptTransfer, NewPage
 from engine.features.abdm.rules.network import PageState, TransferState
-from engine.features.abdm.service import storing
+from engine.features.abdm.service import outbox
 from engine.features.abdm.service.outbox import SetBack
 from engine.model.errors import ContentError, FideliusError, GatewayDownError, IntegrityError, StoreError
 from engine.model.process.clock import Clock, from_us
+from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 
 AT_ONCE = 500  # transfers that are served; others wait in the journal
@@ -46,6 +47,7 @@ AGAIN_S = 1.0  # after a fault of ours
 DAMAGED_AFTER = 2  # looks at a row that cannot be opened
 FIRST_S, LONGEST_S = 1.0, 60.0  # of the back-off of a page
 GONE = "gone"
+P = ParamSpec("P")
 T = TypeVar("T")
 
 logger = logging.getLogger("labrelay.abdm")
@@ -160,9 +162,7 @@ class Pushing:
                     if await self._is_acknowledged(number):
                         await self._send_all(transfer)
                     else:
-                        await storing.for_sure(
-                            partial(self._journal.run, turns.give_up, number, requests.NOT_ACKNOWLEDGED)
-                        )
+                        await self._run(turns.give_up, number, requests.NOT_ACKNOWLEDGED)
                         self._ended()
                 return
             except IntegrityError as error:
@@ -172,7 +172,7 @@ class Pushing:
                         "a transfer to a reader has ended: a row of it is damaged",
                         extra={"count": number, "detail": str(error)},
                     )
-                    await storing.for_sure(partial(self._journal.run, turns.give_up_damaged, number))
+                    await self._run(turns.give_up_damaged, number)
                     self._ended()
                     return
                 await asyncio.sleep(AGAIN_S)
@@ -183,7 +183,7 @@ class Pushing:
                 logger.error("a transfer waits for the journal", extra={"count": number, "detail": str(error)})
             except (ContentError, FideliusError) as error:
                 reason = requests.KEYS if isinstance(error, FideliusError) else GONE
-                await storing.for_sure(partial(self._journal.run, turns.give_up, number, reason))
+                await self._run(turns.give_up, number, reason)
                 self._ended()
                 return
             except Exception as error:  # its words may name the patient
@@ -192,7 +192,7 @@ class Pushing:
                     extra={"count": number, "cause": type(error).__name__},
                 )
             await asyncio.sleep(AGAIN_S)
-            if await storing.for_sure(partial(self._journal.run, turns.give_up_late, number)):
+            if await self._run(turns.give_up_late, number):
                 self._ended()
                 return
 
@@ -208,7 +208,7 @@ class Pushing:
             await self._unkept.wait()
             found = await self._made(transfer, left)
         with self._unkept.holding(sum(len(one.body) for one in found)):
-            is_open = await storing.for_sure(partial(self._journal.run, turns.keep, self._ours, number, found, left))
+            is_open = await self._run(turns.keep, self._ours, number, found, left)
         if not is_open:
             self._ended()
             return None
@@ -262,17 +262,14 @@ class Pushing:
             async with self._place(address):
                 token = await self._token()
                 can_send, ahead_s, set_back = token is not None, self._gateway.ahead_s, self._set_back()
-                turn = await storing.for_sure(
-                    partial(
-                        self._journal.run, turns.look, self._ours, number,
-                        can_send=can_send, ahead_s=ahead_s, set_back=set_back,
-                    )
-                )  # fmt: skip
+                turn = await self._run(
+                    turns.look, self._ours, number, can_send=can_send, ahead_s=ahead_s, set_back=set_back
+                )
                 sent = None
                 if turn.page is not None and token is not None:
                     sent = await self._send(turn.page, turn.address, transfer, token, logged_in)
             if sent is not None:
-                if await storing.for_sure(sent):
+                if await outbox.for_sure(sent):
                     self._ended()
                     return
                 continue
@@ -350,7 +347,7 @@ class Pushing:
                 page = await self._in_thread(
                     pages.sealed_one, ready, request, n, transfer.pages, now=self._now(), expiry=self._expiry(transfer)
                 )
-        await storing.for_sure(partial(self._journal.run, turns.replace, number, n, page, reason))
+        await self._run(turns.replace, number, n, page, reason)
 
     # -- help ------------------------------------------------------------------------------------------------------
 
@@ -366,6 +363,10 @@ class Pushing:
         except GatewayDownError as error:
             logger.warning("records wait for a session at ABDM's gateway", extra={"cause": str(error)})
             return None
+
+    async def _run(self, operation: Callable[Concatenate[Batch, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """What the journal made of it; where it takes nothing now, it is asked again."""
+        return await outbox.for_sure(partial(self._journal.run, operation, *args, **kwargs))
 
     def _look(self, read: Callable[..., T], *arguments: Any) -> T:
         """What ``read`` finds in a transaction of its own."""

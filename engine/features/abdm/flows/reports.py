@@ -8,7 +8,7 @@ and a person looks (`engine.features.todo.rules`).
 from dataclasses import dataclass
 
 from engine.config import registry
-from engine.features.abdm.config.adapters import ABDM
+from engine.features.abdm.config import ABDM
 from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.flows import inviting, issues, linking
 from engine.features.abdm.rows import contexts, patients

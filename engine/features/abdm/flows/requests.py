@@ -23,7 +23,7 @@ from typing import Any
 import orjson
 
 from engine.config import registry
-from engine.features.abdm.config.adapters import ABDM
+from engine.features.abdm.config import ABDM
 from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.flows import consents, pages
 from engine.features.abdm.flows.flow import CallKind, Flow
@@ -31,9 +31,8 @@ from engine.features.abdm.rows import calls, contexts, forgetting, transfers
 from engine.features.abdm.rows import consents as kept_consents
 from engine.features.abdm.rows.consents import KeptConsent
 from engine.features.abdm.rows.transfers import KeptTransfer
-from engine.features.abdm.rules import consent_rules
-from engine.features.abdm.rules.consent_rules import Refusal
-from engine.features.abdm.rules.consents import Artefact, DataRequest
+from engine.features.abdm.rules import consents as consent_rules
+from engine.features.abdm.rules.consents import Artefact, DataRequest, Refusal
 from engine.features.abdm.rules.network import Call, Callback, GatewayAnswer, PageState, TransferState, Verdict
 from engine.model.errors import ContentError, FideliusError, IntegrityError, PushRefusedError
 from engine.model.process.clock import from_us
@@ -264,11 +263,7 @@ FLOW = Flow(
     callbacks={"/v3/hip/health-information/request": _request},
     calls=(
         CallKind(name=ON_REQUEST, path="/api/hiecm/data-flow/v3/health-information/hip/on-request", ended=_answered),
-        CallKind(
-            name=DATA_NOTIFY,
-            path="/api/hiecm/data-flow/v3/health-information/notify",
-            headers=_report_headers,
-        ),
+        CallKind(name=DATA_NOTIFY, path="/api/hiecm/data-flow/v3/health-information/notify", headers=_report_headers),
     ),
 )
 

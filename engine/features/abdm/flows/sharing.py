@@ -5,7 +5,7 @@
 
 The profile is the network's own: the patient is kept as verified, and reports that named this ABHA and waited are
 linked to him. No report is given to him by name, mobile or a number of the laboratory: several people may share these.
-The laboratory system hears of him by a message (`announcing`). Nothing else of the profile is kept.
+The laboratory system hears of him by a message. Nothing else of the profile is kept.
 
 A scan while a token is in force has the same token, whichever REQUEST-ID it has.
 
@@ -13,23 +13,38 @@ All of this follows once the gateway has taken our answer: any party that has se
 callback, and the gateway refuses an answer to nothing.
 
 Sources: NHA's OpenAPI documents of 2026-09-16 (patient share); the code on the wall as published programs make it.
+
+Channels of kind ``abdm-share`` get a message for each patient. The token is given in the transaction that folds the
+callback. Then it becomes a message of the journal, which is handed to intake as a received one is: with a lane, retries
+and an explanation. Where it cannot be stored now, it is tried again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from engine.config import registry
+from engine.config.channel import ChannelConfig
+from engine.features.abdm.config import ABDM
 from engine.features.abdm.config.destination import AbdmDestination
+from engine.features.abdm.config.together import share_of
 from engine.features.abdm.flows import linking
 from engine.features.abdm.flows.flow import CallKind, Flow
 from engine.features.abdm.rows import callbacks, calls, invitations, patients, shares
 from engine.features.abdm.rows.contexts import Context
 from engine.features.abdm.rows.patients import Person
+from engine.features.abdm.rows.shares import Listener, announce, has_shares
 from engine.features.abdm.rules import shares as model
 from engine.features.abdm.rules.care_contexts import Wait
 from engine.features.abdm.rules.links import held, may_be
 from engine.features.abdm.rules.network import Call, Callback, GatewayAnswer, PatientState
-from engine.features.abdm.rules.shares import COUNTER, Profile
+from engine.features.abdm.rules.shares import COUNTER, Profile, Shared
+from engine.model.message import Received, Stored
+from engine.model.process.clock import from_us
+from engine.receiving import made_here
 from engine.store.core.writing.batch import Batch
+from engine.store.journal import Journal
 
 SHARE, ON_SHARE = "/v3/hip/patient/share", "on-share"
 PROFILE_SHARE = "PROFILE_SHARE"
@@ -134,13 +149,7 @@ def _refused(batch: Batch, callback: Callback, reason: str, code: str, words: st
 
 
 def _answer(
-    batch: Batch,
-    callback: Callback,
-    body: Mapping[str, Any],
-    *,
-    share: int = 0,
-    counts: bool = False,
-    ends_us: int = 0,
+    batch: Batch, callback: Callback, body: Mapping[str, Any], *, share: int = 0, counts: bool = False, ends_us: int = 0
 ) -> None:
     """``counts``: the profile does, once the gateway has taken this answer."""
     said = {**body, "response": {"requestId": callback.request_id}}
@@ -152,11 +161,42 @@ def _object(said: object) -> Mapping[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def _list(said: object) -> list[Any]:
-    return said if isinstance(said, list) else []
-
-
 FLOW = Flow(
     callbacks={SHARE: _share},
     calls=(CallKind(name=ON_SHARE, path="/api/hiecm/patient-share/v3/on-share", ended=_answered),),
 )
+
+
+def listeners(channels: Mapping[str, ChannelConfig]) -> list[Listener]:
+    """The channels that want such messages."""
+    return [
+        Listener(channel=one.channel, facilities=source.facilities, write=partial(_written, one))
+        for one in channels.values()
+        if (source := share_of(one)) is not None and one.enabled
+    ]
+
+
+async def run(
+    journal: Journal, channels: Callable[[], Mapping[str, ChannelConfig]], stored: Callable[[Stored], None]
+) -> None:
+    """Until cancelled.
+
+    Args:
+        channels: of the configuration in force.
+        stored: as of `engine.receiving.channel.Channel`.
+    """
+    await made_here.run(journal, has_shares, lambda: journal.run(announce, listeners(channels())), stored)
+
+
+def _written(channel: ChannelConfig, shared: Shared) -> Received:
+    """The message of a token, as if it had come over the channel."""
+    codec = registry.load(ABDM, "shared_profile")
+    at = from_us(shared.at_us).astimezone(ZoneInfo(channel.timezone)).strftime("%Y%m%d%H%M%S%z")
+    return Received(
+        channel=channel.channel,
+        payload=codec.message(shared, at=at, settings=channel.settings),
+        received_us=shared.at_us,
+        control_id=codec.control_id(shared),
+        message_type=codec.TYPE,
+        sent=at,
+    )

@@ -16,7 +16,7 @@ from engine.features.abdm.flows import discovery
 from engine.features.abdm.rows import offers
 from engine.features.abdm.rows import reading as rows
 from engine.features.abdm.rows.offers import Text
-from engine.features.abdm.service import storing
+from engine.features.abdm.service import outbox
 from engine.features.abdm.service.outbox import Outbox
 from engine.model.errors import DeliveryError, TransientDeliveryError
 from engine.model.process.clock import Clock
@@ -76,7 +76,7 @@ class Texting:
 
     async def carry_out(self) -> None:
         """Send SMS until cancelled. Those that were under way when this ended before go out again."""
-        await storing.for_sure(lambda: self._journal.run(offers.recover))
+        await outbox.for_sure(lambda: self._journal.run(offers.recover))
         await self._outbox.carry_out()
 
     def _claim(self, most: int, set_back: bool) -> "asyncio.Future[list[Text]]":
@@ -95,5 +95,5 @@ class Texting:
             work = partial(self._journal.run, offers.not_sent, text.code, NOT_TAKEN, again_s, discovery.text_failed)
         else:
             work = partial(self._journal.run, offers.sent, text.code, discovery.text_sent)
-        await storing.for_sure(work)
+        await outbox.for_sure(work)
         self._sent()

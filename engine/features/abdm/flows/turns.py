@@ -13,10 +13,9 @@ from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.flows import consents, pages, requests
 from engine.features.abdm.rows import callbacks, transfers
 from engine.features.abdm.rows import consents as kept_consents
-from engine.features.abdm.rows.set_back import follow
+from engine.features.abdm.rows.calls import follow
 from engine.features.abdm.rows.transfers import KeptPage, KeptTransfer, NewPage
-from engine.features.abdm.rules.consent_rules import Refusal
-from engine.features.abdm.rules.consents import Artefact, DataRequest
+from engine.features.abdm.rules.consents import Artefact, DataRequest, Refusal
 from engine.features.abdm.rules.network import PageState, TransferState
 from engine.model.errors import IntegrityError
 from engine.model.process.clock import from_us
@@ -43,10 +42,7 @@ class Turn:
     address: str = field(default="", repr=False)
 
 
-@operation(
-    priority=Priority.SETTLE,
-    size=lambda ours, number, found, left: sum(len(page.body) for page in found),
-)
+@operation(priority=Priority.SETTLE, size=lambda ours, number, found, left: sum(len(page.body) for page in found))
 def keep(batch: Batch, ours: AbdmDestination, number: int, found: list[NewPage], left: dict[str, str]) -> bool:
     """Keep the pages of a transfer; where there are none it ends. False: it has ended."""
     transfer = transfers.by_number(batch, number)

@@ -27,12 +27,7 @@ TROUBLES: Mapping[str, tuple[str, str]] = {
 
 def _patient(one: Any) -> dict[str, Any]:
     who: MaskedPatient = one.patient
-    return {
-        "name": who.name,
-        "abha_number": who.abha_number,
-        "abha_address": who.abha_address,
-        "known": who.is_known,
-    }
+    return {"name": who.name, "abha_number": who.abha_number, "abha_address": who.abha_address, "known": who.is_known}
 
 
 def _patient_cell(one: Any) -> str:
@@ -136,9 +131,7 @@ PAGE = View[details.PageLine](
     Field("consent", "CONSENT", of=or_none("consent"), right=True),
 )
 LEFT = View[details.Left](
-    "not_sent",
-    Field("context", "CONTEXT", of=or_none("context"), right=True),
-    Field("reason", "REASON"),
+    "not_sent", Field("context", "CONTEXT", of=or_none("context"), right=True), Field("reason", "REASON")
 )
 
 

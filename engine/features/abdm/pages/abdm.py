@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from aiohttp import web
-
 from engine.features.abdm.pages import acts as abdm_acts
 from engine.features.abdm.pages.words import CONSENTS, CONTEXTS, NOT_WELL, PATH, TROUBLES, WELL, reason_of
 from engine.features.abdm.rows import lists as abdm_lists
-from engine.features.abdm.rows import shares_read as abdm_shares
+from engine.features.abdm.rows import shares as abdm_shares
 from engine.features.abdm.rows import state as abdm_state
 from engine.features.abdm.rows.lists import CallLine
 from engine.features.abdm.rows.state import FacilityState
@@ -33,11 +31,7 @@ MOST = 50  # rows of each table
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    return (Route(PATH, partial(_show, frame), LOOKING),)
-
-
-async def _show(frame: Frame, request: web.Request) -> web.Response:
-    return await frame.show(request, _page, _found)
+    return (Route(PATH, partial(frame.show, page=_page, found=_found), LOOKING),)
 
 
 def _page(asking: Asking) -> Page:

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from aiohttp import hdrs, web
 
-from engine.actions.control import Request
 from engine.features.abdm.pages.words import CONTEXTS, PATH, TRANSFERS, consent_badge, reason_of
 from engine.features.abdm.rows import calls, consents, contexts, transfers
 from engine.features.abdm.rows.consents import DOUBTFUL, SUSPENDED
@@ -29,7 +28,7 @@ from engine.web.forms import Form
 from engine.web.pages.frame import Asking, Frame
 from engine.web.pages.states import badge
 from engine.web.pages.words import Words
-from engine.web.routes import PRINCIPAL, Route
+from engine.web.routes import Route
 
 LINK, WITHDRAW, RETRY, RESUME = "link", "withdraw", "retry", "resume"
 SUBJECTS = ("context", "transfer", "call", "consent")  # names in an address
@@ -292,7 +291,6 @@ async def _take(frame: Frame, desk: Desk, name: str, request: web.Request) -> we
     asked = Asked.of(frame.asking(request))
 
     async def act(form: Form) -> web.Response:
-        deed = DEEDS[name]
         args: dict[str, Any] = {asked.subject: asked.row, "reason": form["reason"]}
         if name == LINK:
             args |= {one: form[one] for one in ("number", "address", "name", "gender")}
@@ -302,7 +300,7 @@ async def _take(frame: Frame, desk: Desk, name: str, request: web.Request) -> we
         if name == RESUME:
             args["looked"] = form["looked"] == "yes"
         try:
-            done = await frame.verbs[deed.verb].work(Request(verb=deed.verb, actor=request[PRINCIPAL].actor, args=args))
+            done = await frame.give(request, DEEDS[name].verb, args)
         except LabRelayError as error:
             return await _page(frame, desk, name, request, form.fields, *frame.refused(desk, request, error))
         if asked.subject in ("context", "consent"):

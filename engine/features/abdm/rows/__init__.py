@@ -1,17 +1,15 @@
 """What the laboratory has to do with ABDM, India's network of health records. Operations of a writer's batch, and
 functions that a flow calls within one (`engine.features.abdm`).
 
-calls        calls to the gateway, journaled before they go out, and their ends
+calls        calls to the gateway, journaled before they go out, and their ends; what was noted while a clock was ahead
 callbacks    what the gateway sends, verbatim, and the one place where it becomes state
 patients     patients of the network, and their link tokens
 contexts     care contexts: reports that the network may ask for
 offers       links that patients make: what their apps were offered, and codes by SMS
-consents     consents of patients
-ended_consents  what goes of consents and transfers
+consents     consents of patients, and what goes of them and of transfers
 transfers    requests for records, and their encrypted pages
-shares       tokens of patients who have shared their profile; share_messages: the laboratory system hears of them
+shares       tokens of patients who have shared their profile; the laboratory system hears of them
 invitations  SMS to patients without ABHA: the one of each report
-set_back     what was noted while the clock was ahead
 leaving      what goes when a patient has left the network
 forgetting   what goes, by its age, by retention and by an erasure
 sealing      how the rows above hide what names a patient
@@ -60,8 +58,7 @@ TABLES = (
     _changed("abdm_context", "content"),
     _changed("abdm_call", "content", "fault"),
     Table(
-        name="abdm_request",
-        copied="SELECT r.* FROM state.abdm_call c JOIN main.abdm_request r ON r.call = c.number",
+        name="abdm_request", copied="SELECT r.* FROM state.abdm_call c JOIN main.abdm_request r ON r.call = c.number"
     ),
     _changed("abdm_callback", "body"),
     _changed("abdm_consent", "content"),

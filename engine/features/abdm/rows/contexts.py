@@ -147,16 +147,6 @@ def hold(batch: Batch, number: int, reason: str, *, patient: int | None = None) 
     )
 
 
-def give(batch: Batch, numbers: Iterable[int], patient: int) -> None:
-    """Contexts that waited are this patient's; not those of which a person decides."""
-    batch.executemany(
-        "UPDATE abdm_context SET patient = ?, state = 'ready', reason = '', changed_us = ?"
-        " WHERE number = ? AND state = 'waiting' AND reason NOT IN"
-        " ('same_number', 'other_laboratory', 'counted', 'two_numbers', 'doubtful_number')",
-        [(patient, batch.now_us, number) for number in numbers],
-    )
-
-
 def assign(batch: Batch, number: int, patient: int) -> None:
     """Have a report linked with a patient, also one that waits or is dropped."""
     change(batch, "abdm_context", number, patient=patient, state="ready", reason="")

@@ -5,7 +5,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from engine.features.abdm.rows import consents as grants
 from engine.features.abdm.rows import consents as kept_consents
 from engine.features.abdm.rows import contexts as kept_contexts
 from engine.features.abdm.rows import lists as abdm_lists
@@ -207,10 +206,10 @@ def _there(rows: Rows, message_id: int) -> int:
 def _granted(rows: Rows, number: int) -> tuple[Granted | None, int, list[int]]:
     with suppress(IntegrityError):
         kept = kept_consents.by_number(rows, number)
-        artefact = next(grants.artefacts(kept), None) if kept is not None else None
+        artefact = next(kept_consents.artefacts(kept), None) if kept is not None else None
         if kept is not None and artefact is not None:
             found = [_number_of(rows, one.reference) for one in artefact.care_contexts[:MOST_CONTEXTS]]
-            return _shown(artefact), len(grants.grants(kept)), found
+            return _shown(artefact), len(kept_consents.grants(kept)), found
     return None, 0, []
 
 

@@ -11,16 +11,7 @@ answered as one for a report that is not here.
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 
-from engine.features.abdm.rows import (
-    contexts,
-    ended_consents,
-    invitations,
-    offers,
-    patients,
-    sealing,
-    shares,
-    transfers,
-)
+from engine.features.abdm.rows import consents, contexts, invitations, offers, patients, sealing, shares, transfers
 from engine.features.abdm.rules.abha import AbhaAddress, AbhaNumber
 from engine.features.abdm.rules.links import held
 from engine.model.content.search_keys import folded
@@ -50,7 +41,7 @@ def sweep(batch: Batch) -> bool:
         if table == "abdm_call":
             batch.executemany("DELETE FROM abdm_request WHERE call = ?", rows)
         batch.executemany(f"DELETE FROM {table} WHERE number = ?", rows)  # noqa: S608 - constants
-    more = [shares.sweep(batch, before_us, AT_ONCE), ended_consents.sweep(batch, AT_ONCE), full]
+    more = [shares.sweep(batch, before_us, AT_ONCE), consents.sweep(batch, AT_ONCE), full]
     more.append(offers.sweep(batch, AT_ONCE))
     return not any(more)
 
@@ -133,12 +124,12 @@ def erase(batch: Batch, messages: Iterable[int], numbers: Sequence[str]) -> None
         gone.update(reports)
         _drop_contexts(batch, "number", reports, ERASED)
         _empty_calls(batch, number, reports)
-        consents = ended_consents.of_patient(batch, number, words)
-        to_report = ended_consents.to_report(batch, consents)
-        ended_consents.erase(batch, consents, ERASED, batch.now_us)
+        his = consents.of_patient(batch, number, words)
+        to_report = consents.to_report(batch, his)
+        consents.erase(batch, his, ERASED, batch.now_us)
         for transfer, content in to_report.items():
             transfers.keep_content(batch, transfer, content or None)
-        ended_consents.erase_traffic(batch, words, consents.values(), ERASED, batch.now_us)
+        consents.erase_traffic(batch, words, his.values(), ERASED, batch.now_us)
         shares.forget(batch, number)
         patients.drop(batch, number, erased=True)
     offers.erase(batch, gone)
@@ -165,7 +156,7 @@ def erase_again(rows: Rows, message_id: int, is_his: Callable[[str], bool]) -> N
     gone = {number for _, number in found}
     for patient in erased:
         gone.update(_column(rows, "SELECT number FROM abdm_context WHERE patient = ?", patient))
-    ended_consents.let_go_pages(rows, gone, ERASED)
+    consents.let_go_pages(rows, gone, ERASED)
     invitations.let_go(rows, gone)
     for number in gone:
         rows.execute(
@@ -179,9 +170,9 @@ def erase_again(rows: Rows, message_id: int, is_his: Callable[[str], bool]) -> N
         left = rows.execute("SELECT 1 FROM abdm_context WHERE patient = ? AND state <> 'dropped'", (patient,))
         if patient and left.fetchone() is None:
             words = _words(rows, patient)
-            consents = ended_consents.of_patient(rows, patient, words)
-            ended_consents.erase(rows, consents, ERASED)
-            ended_consents.erase_traffic(rows, words, consents.values(), ERASED)
+            his = consents.of_patient(rows, patient, words)
+            consents.erase(rows, his, ERASED)
+            consents.erase_traffic(rows, words, his.values(), ERASED)
             rows.execute("DELETE FROM abdm_link_token WHERE patient = ?", (patient,))
             rows.execute("UPDATE abdm_share SET content = x'', patient = 0 WHERE patient = ?", (patient,))
             rows.execute(
@@ -202,7 +193,7 @@ def _drop_contexts(batch: Batch, column: str, numbers: Iterable[int], reason: st
     for number in numbers:
         dropped = batch.execute(f"SELECT number FROM abdm_context WHERE {column} = ? AND {column} > 0", (number,))  # noqa: S608 - constant
         gone = [one for (one,) in dropped.fetchall()]
-        ended_consents.let_go_pages(batch, gone, reason)
+        consents.let_go_pages(batch, gone, reason)
         invitations.let_go(batch, gone)
 
 

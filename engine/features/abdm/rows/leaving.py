@@ -5,7 +5,7 @@
     contexts    dropped, without what names him: the reports stay in the laboratory
     consents    revoked; open transfers under them end, the bytes of their pages are deleted now. An artefact is deleted
                 where no transfer under it is open: else it says what the report of that has to list, and goes with
-                the age of the consent (`ended_consents`)
+                the age of the consent (`consents.sweep`)
     searches    what his app was offered goes, and no code is sent to him
     calls       those about him that have not ended are not made; none keeps its body
 
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import orjson
 
-from engine.features.abdm.rows import calls, consents, ended_consents, invitations, offers, patients, sealing, shares
+from engine.features.abdm.rows import calls, consents, invitations, offers, patients, sealing, shares
 from engine.features.abdm.rules.abha import AbhaNumber
 from engine.features.abdm.rules.network import PatientState
 from engine.model.errors import IntegrityError
@@ -128,7 +128,7 @@ def _drop(batch: Batch, number: int) -> set[str]:
         " WHERE name = ? AND subject = ?",
         [(batch.now_us, LEFT, name, subject) for name, subject in subjects],
     )
-    ended_consents.let_go_pages(batch, [context for context, _ in contexts], LEFT)
+    consents.let_go_pages(batch, [context for context, _ in contexts], LEFT)
     consents.end_all_of_patient(batch, number, LEFT)
     batch.execute(
         "UPDATE abdm_consent SET content = x'', changed_us = ? WHERE patient = ? AND content <> x'' AND NOT EXISTS"

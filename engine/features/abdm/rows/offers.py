@@ -14,7 +14,7 @@ from hmac import compare_digest
 from typing import Any
 
 from engine.features.abdm.rows import change, sealing
-from engine.features.abdm.rows.set_back import follow
+from engine.features.abdm.rows.calls import follow
 from engine.features.abdm.rules.links import CodeState
 from engine.model.errors import IntegrityError
 from engine.store.core.rows import Rows
@@ -244,8 +244,7 @@ def claim(
         follow(batch)
     made: list[Text] = []
     rows = batch.execute(
-        f"{_CODE} WHERE state = 'waiting' AND not_before_us <= ? ORDER BY not_before_us LIMIT ?",
-        (batch.now_us, most),
+        f"{_CODE} WHERE state = 'waiting' AND not_before_us <= ? ORDER BY not_before_us LIMIT ?", (batch.now_us, most)
     ).fetchall()
     for row in rows:
         number = row[0]

@@ -8,14 +8,17 @@ The messages that tell laboratory systems of patients who have shared their prof
 
 The message and the note that it is made are one transaction. One that cannot be written is a dead letter of its channel
 (`NOT_WRITTEN`), and the next ones go on.
+
+Reading the tokens of patients who have shared their profile at a counter.
 """
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 
-from engine.features.abdm.rows import change, contexts, sealing
+from engine.features.abdm.rows import change, contexts, patients, sealing
 from engine.features.abdm.rows.contexts import Context
+from engine.features.abdm.rules.abha import masked_name
 from engine.features.abdm.rules.shares import Profile, Shared
 from engine.model.errors import IntegrityError
 from engine.model.message import Received, Stored
@@ -25,6 +28,8 @@ from engine.store.core.rows import Rows
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import append
+from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Rows as Read
 
 TABLE = "abdm_share"
 MOST_TOKENS = 9_999  # of one counter and day
@@ -178,3 +183,41 @@ def _message(batch: Batch, listener: Listener, shared: Shared) -> list[Stored]:
         append.store_dead(batch, lost, ReasonCode.NOT_WRITTEN, type(error).__name__)
         return []
     return [append.store_message(batch, made, repeat_window_s=0.0)]
+
+
+def has_shares(reader: Reader) -> bool:
+    """Whether a patient has shared his profile and no message was made of it."""
+    with reader.snapshot() as execute:
+        return to_announce(Read(execute, reader.vault))
+
+
+@dataclass(frozen=True, slots=True)
+class TokenView:
+    """A token of the day. ``name``: of the patient, masked but for first letters; empty: he has left."""
+
+    facility: str
+    counter: str
+    token: int
+    made_us: int
+    until_us: int
+    name: str = field(repr=False)
+
+
+def tokens(reader: Reader, day: str, most: int) -> list[TokenView]:
+    """The newest tokens of a day (ISO, in the site's zone), for the desk."""
+    with reader.snapshot() as execute:
+        rows = Read(execute, reader.vault)
+        found = execute(
+            "SELECT facility, counter, token, made_us, until_us, patient FROM abdm_share WHERE day = ?"
+            " ORDER BY number DESC LIMIT ?",
+            (day, most),
+        ).fetchall()
+        return [
+            TokenView(facility, counter, token, made_us, until_us, _name(rows, patient))
+            for facility, counter, token, made_us, until_us, patient in found
+        ]
+
+
+def _name(rows: Rows, patient: int) -> str:
+    one = patients.by_number(rows, patient)
+    return masked_name(one.person.name) if one is not None and one.person is not None else ""

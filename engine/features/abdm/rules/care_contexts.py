@@ -177,11 +177,6 @@ class Person:
     birth_year: int = field(repr=False)
 
 
-def key(facility: str, report: Report) -> tuple[str, str]:
-    """By which a context is found; the same accession of another facility, patient or day has another one."""
-    return facility, report.document
-
-
 def step(known: Known | None, report: Report, *, came_later: bool = True) -> Step:
     """What an issue is to the context with its key.
 

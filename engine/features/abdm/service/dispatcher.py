@@ -15,14 +15,14 @@ from random import uniform
 from typing import Any, Protocol
 
 from engine.config import registry
-from engine.features.abdm.config.adapters import ABDM
+from engine.features.abdm.config import ABDM
 from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.flows import consents, discovery, inviting, leaving, linking, requests, sharing
 from engine.features.abdm.flows.flow import CallKind, Flow, Handler, Refused
 from engine.features.abdm.rows import callbacks, calls
 from engine.features.abdm.rows import reading as rows
 from engine.features.abdm.rules.network import Attempt, Call, Callback, CallState, GatewayAnswer, Verdict
-from engine.features.abdm.service import outbox, storing
+from engine.features.abdm.service import outbox
 from engine.features.abdm.service.outbox import Outbox
 from engine.model.errors import CallbackBodyError, StoreError
 from engine.model.process.clock import Clock
@@ -180,7 +180,7 @@ class Dispatcher:
 
     async def _fold_one(self, number: int) -> None:
         try:
-            await storing.for_sure(lambda: self._journal.run(callbacks.fold, number, self._handle, self._refused))
+            await outbox.for_sure(lambda: self._journal.run(callbacks.fold, number, self._handle, self._refused))
         except StoreError:
             raise
         except Exception as error:  # a fault of ours costs this callback; its words may name the patient
@@ -196,7 +196,7 @@ class Dispatcher:
     async def _set_aside(self, number: int) -> None:
         refuse, fault = callbacks.refuse, callbacks.FAULT
         try:
-            await storing.for_sure(lambda: self._journal.run(refuse, number, fault, self._refused))
+            await outbox.for_sure(lambda: self._journal.run(refuse, number, fault, self._refused))
         except StoreError:
             raise
         except Exception as error:
@@ -204,7 +204,7 @@ class Dispatcher:
                 "nothing follows on a callback of ABDM that could not be used; look at it",
                 extra={"count": number, "cause": type(error).__name__},
             )
-            await storing.for_sure(lambda: self._journal.run(refuse, number, fault))
+            await outbox.for_sure(lambda: self._journal.run(refuse, number, fault))
 
     def _refused(self, batch: Batch, callback: Callback) -> None:
         if (follows := self.table.refused.get(callback.path)) is not None:
@@ -245,7 +245,7 @@ class Dispatcher:
 
     async def carry_out(self) -> None:
         """Make calls until cancelled. Those that were under way when this ended before are made again."""
-        await storing.for_sure(lambda: self._journal.run(calls.recover))
+        await outbox.for_sure(lambda: self._journal.run(calls.recover))
         await self._outbox.carry_out()
 
     def _claim(self, most: int, set_back: bool) -> "asyncio.Future[list[Attempt]]":
@@ -270,7 +270,7 @@ class Dispatcher:
                     "cause": answer.cause,
                 },
             )
-        await storing.for_sure(
+        await outbox.for_sure(
             lambda: self._journal.run(
                 calls.answered,
                 call.number,

@@ -26,7 +26,7 @@ import orjson
 from aiohttp import hdrs, web
 
 from engine.config import registry
-from engine.features.abdm.config.adapters import ABDM
+from engine.features.abdm.config import ABDM
 from engine.features.abdm.config.destination import HEALTH, AbdmDestination
 from engine.features.abdm.rows import callbacks
 from engine.features.abdm.rules.consents import Notice
@@ -260,7 +260,7 @@ class CallbackListener:
             return False
         if notice.artefact is None:
             return False
-        forms = registry.load(ABDM, "signed_bytes").forms(body)
+        forms = registry.load(ABDM, "consents").forms(body)
         with suppress(GatewayDownError):
             keys, found = await self._gateway.keys()
             if self._proof.is_signed(forms, notice.signature, keys):

@@ -3,6 +3,8 @@
 A piece of work is claimed in a transaction before it goes out, and what came of it is written in another one. Which
 work is due, and what an attempt is, the caller says. Twice as much is claimed as may be under way: else the places
 would be empty while the journal syncs.
+
+Where the journal takes nothing for a while, it is waited for: what has happened outside cannot be undone.
 """
 
 import asyncio
@@ -11,15 +13,33 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from engine.features.abdm.service import storing
-from engine.model.errors import StoreError
+from engine.model.errors import IntegrityError, StoreError
 from engine.model.process.clock import Clock
 
+RETRY_S = 1.0
 IDLE_S = 30.0  # a look without a reason to
 AHEAD = 2  # attempts that are begun and not noted, for each place
 T = TypeVar("T")
 
 logger = logging.getLogger("labrelay.abdm")
+
+
+async def for_sure(begin: Callable[[], "asyncio.Future[T]"]) -> T:
+    """What the journal made of it; while it takes nothing (a full disk), it is asked again.
+
+    Raises:
+        StoreError: it has failed for good, or what it has cannot be read.
+    """
+    while True:
+        try:
+            return await begin()
+        except IntegrityError:
+            raise
+        except StoreError as error:
+            if error.fatal:
+                raise
+            logger.error("ABDM waits for the journal", extra={"detail": str(error)})
+            await asyncio.sleep(RETRY_S)
 
 
 class SetBack:
@@ -40,7 +60,7 @@ class Outbox(Generic[T]):
 
     Args:
         places: attempts under way at once.
-        claim: claims so many at most; and whether the clock was set back (`engine.features.abdm.rows.set_back`).
+        claim: claims so many at most; and whether the clock was set back (`engine.features.abdm.rows.calls`).
         attempt: one of those; is under way while it has a `place`, and ends once what came of it is durable.
         put_off: has one made again later, whose attempt ended by a fault of ours.
         due_us: when the next is due; None: there is none.
@@ -89,7 +109,7 @@ class Outbox(Generic[T]):
                 room = self._most - len(self._under_way)
                 begun: list[T] = []
                 if room > 0:
-                    begun = await storing.for_sure(partial(self._claim, room, self._set_back()))
+                    begun = await for_sure(partial(self._claim, room, self._set_back()))
                 for one in begun:
                     task = asyncio.get_running_loop().create_task(self._make(one))
                     self._under_way.add(task)
@@ -109,7 +129,7 @@ class Outbox(Generic[T]):
             if isinstance(error, StoreError) and error.fatal:
                 raise
             logger.error(self._fault, extra={"cause": type(error).__name__})
-            await storing.for_sure(partial(self._put_off, one))
+            await for_sure(partial(self._put_off, one))
 
     def _over(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)

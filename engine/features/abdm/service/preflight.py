@@ -1,6 +1,10 @@
 """Preflight of ABDM: whether the gateway takes our calls, and its callbacks can come in.
 
 Each fault has a constant code. An examination changes nothing.
+
+What each laboratory still lacks at ABDM, for `labrelay doctor` and `labrelay check --online`.
+
+The faults at the gateway are those of the preflight; what the site's own files lack is said beside them.
 """
 
 import json
@@ -9,11 +13,14 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from engine.config import registry
-from engine.features.abdm.config.adapters import ABDM
-from engine.features.abdm.config.destination import HEALTH, AbdmDestination
+from engine.config.channel import ChannelConfig
+from engine.config.load import Site
+from engine.features.abdm.config import ABDM
+from engine.features.abdm.config.destination import HEALTH, AbdmDestination, found_in
 from engine.features.abdm.rules.account import AbdmFault
 from engine.features.abdm.rules.network import GatewayAnswer, Verdict
 from engine.model.process.clock import SystemClock
+from engine.model.site.health import Health, Line
 from engine.model.texts.phrases import Phrase
 from engine.monitoring.snapshot.states import Level
 
@@ -50,13 +57,14 @@ async def at_gateway(name: str, ours: AbdmDestination, *, name_url: bool = False
         name: of the destination.
         name_url: name our URL first (`set_url`); where that is refused, it is the one fault.
     """
-    gateway = registry.load(ABDM, "gateway").build(name, ours, SystemClock())
+    client = registry.load(ABDM, "gateway")
+    gateway = client.build(name, ours, SystemClock())
     await gateway.start()
     try:
         refused = await set_url(ours, gateway) if name_url else None
         if refused is not None:
             return [refused]
-        return await examine(ours, gateway, registry.load(ABDM, "health").fault_of)
+        return await examine(ours, gateway, client.fault_of)
     finally:
         await gateway.close()
 
@@ -155,3 +163,55 @@ async def set_url(ours: AbdmDestination, gateway: Caller) -> AbdmFault | None:
     why = f"HTTP {answer.status} {answer.code}".rstrip()
     text = Phrase("the gateway refuses {url}: {why}", {"url": ours.callbacks.url, "why": why})
     return AbdmFault(code="url-refused", text=text, remedy=Phrase("correct callbacks.url"))
+
+
+SUBJECT = "ABDM"
+
+
+async def lines(site: Site) -> list[Line]:
+    """One line for each fault, and for each thing that is in order; nothing where the site is not in the network."""
+    named = found_in(site.config.destinations)
+    if named is None:
+        return []
+    name, ours = named
+    lacks = list(lacking(name, ours, site.channels))
+    if not ours.client_secret.is_set:
+        text = f"{ours.client_secret} is not set in this shell: the gateway is not asked"
+        return [*lacks, Line(Health.WARN, SUBJECT, text, "labrelay abdm preflight, where it is set")]
+    return [*lacks, *of_gateway(ours, await at_gateway(name, ours))]
+
+
+def lacking(name: str, ours: AbdmDestination, channels: Mapping[str, ChannelConfig]) -> Iterator[Line]:
+    """What the site's files lack.
+
+    Args:
+        name: of the destination.
+    """
+    bring = [
+        channel
+        for channel, one in channels.items()
+        if one.enabled and any(name in (route.to or ()) for route in one.routes)
+    ]
+    served = {ours.facility_of(channel) for channel in bring}
+    for facility in ours.facilities:
+        if facility not in served:
+            advice = f"a route with `mapping: abdm-report` and `to: {name}` in a channel of this laboratory"
+            yield Line(Health.WARN, SUBJECT, f"{facility}: no channel brings its reports", advice)
+    if ours.sms is None:
+        text = "no SMS service: patients who search for their reports from their app find none"
+        yield Line(Health.WARN, SUBJECT, text, f"`sms:` of the destination {name} (docs/abdm.md)")
+
+
+def of_gateway(ours: AbdmDestination, faults: list[AbdmFault]) -> Iterator[Line]:
+    """The faults of the preflight, and the laboratories that have none."""
+    for one in faults:
+        health = Health.FAIL if one.level is Level.PROBLEM else Health.WARN
+        yield Line(health, SUBJECT, f"{one.facility}{': ' * bool(one.facility)}{one.text}", str(one.remedy))
+    if any(one.code in HIDES for one in faults):
+        return  # of the laboratories nothing is known
+    named = {one.facility for one in faults}
+    for facility in ours.facilities:
+        if facility not in named:
+            yield Line(Health.OK, SUBJECT, f"{facility}: the gateway has its HIP service")
+    if "" not in named:
+        yield Line(Health.OK, SUBJECT, "the gateway takes our calls, and callbacks can come in")

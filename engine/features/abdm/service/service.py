@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from engine.config import registry
 from engine.config.load import Site
-from engine.features.abdm.config.adapters import ABDM
+from engine.features.abdm.config import ABDM
 from engine.features.abdm.config.destination import AbdmDestination, facilities_of, found_in
-from engine.features.abdm.flows import announcing, consents, reports
+from engine.features.abdm.flows import consents, reports, sharing
 from engine.features.abdm.flows.pushing import Pushing
 from engine.features.abdm.flows.texting import Texting
 from engine.features.abdm.service.dispatcher import Dispatcher
@@ -62,7 +62,7 @@ class Abdm:
             self.texts = registry.load(ABDM, "texts").build(name, ours.sms, clock)
             self.texting = Texting(journal, self.texts, lambda: ours, clock, self.dispatcher.changed)
             self.dispatcher.follow(self.texting.changed)
-        self.watch = Watch(name, ours, self.gateway, journal, clock, registry.load(ABDM, "health").fault_of)
+        self.watch = Watch(name, ours, self.gateway, journal, clock, registry.load(ABDM, "gateway").fault_of)
         self.dispatcher.is_elsewhere = lambda: self.watch.is_elsewhere
         self.fault = ""
 
@@ -172,7 +172,7 @@ class AbdmService(Service):
 
     async def _announce(self) -> None:
         parts = self._app.parts
-        await announcing.run(self._app.journal, lambda: parts.built.site.channels, parts.stored)
+        await sharing.run(self._app.journal, lambda: parts.built.site.channels, parts.stored)
 
     def shown(self, site: Site) -> dict[str, object]:
         return {

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from engine.features.abdm.rules.profiles import PROFILES, Profile
+from engine.features.abdm.rules.abha import PROFILES, Profile
 from engine.model.values import value
 
 Json = dict[str, Any]

@@ -16,10 +16,10 @@ from contextlib import suppress
 from dataclasses import field
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
 from adapters.codecs import json_tree
-from engine.features.abdm.rules import profiles
+from engine.features.abdm.rules import abha
 from engine.features.abdm.rules.abha import AbhaAddress, AbhaNumber
 from engine.features.abdm.rules.care_contexts import GENDERS, Report
 from engine.model.errors import ContentError
@@ -27,7 +27,6 @@ from engine.model.texts.reasons import ReasonCode
 from engine.model.values import value
 
 Json = dict[str, Any]
-Urls = Literal["uuid", "relative"]
 MAX_VERSION_DIGITS = 18
 WITHOUT_PDF = "The PDF of this report is too large, and is not part of this record. Ask the laboratory for it."
 """What the reader is told of a document without its PDF."""
@@ -36,7 +35,6 @@ _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _YEAR = re.compile(r"([0-9]{4})(-[0-9]{2}){0,2}")
 _MOBILE = re.compile(r"(?:91|0)?([6-9][0-9]{9})")  # of India
-_UUID = "urn:uuid:"
 
 
 class LeftOut(StrEnum):
@@ -53,7 +51,7 @@ class Prepared:
     left_out: LeftOut | None = None
 
 
-def read_report(body: bytes, systems: Collection[str] = profiles.ABHA_SYSTEMS) -> Report:
+def read_report(body: bytes, systems: Collection[str] = abha.ABHA_SYSTEMS) -> Report:
     """The facts of a document for its care context.
 
     Args:
@@ -70,8 +68,8 @@ def _report(bundle: Json, systems: Collection[str], digest: bytes) -> Report:
     patient = _only(bundle, "Patient")
     composition = _only(bundle, "Composition")
     identifiers = _objects(patient, "identifier")
-    numbers = [AbhaNumber.read(text) for text in profiles.numbers_among(identifiers, systems)]
-    addresses = [AbhaAddress.read(text) for text in profiles.addresses_among(identifiers)]
+    numbers = [AbhaNumber.read(text) for text in abha.numbers_among(identifiers, systems)]
+    addresses = [AbhaAddress.read(text) for text in abha.addresses_among(identifiers)]
     return Report(
         document=_text(_object(bundle, "identifier"), "value") or _absent("identifier.value"),
         version=_version(bundle),
@@ -85,7 +83,7 @@ def _report(bundle: Json, systems: Collection[str], digest: bytes) -> Report:
         own_numbers=frozenset(
             (_text(one, "system"), number)
             for one in identifiers
-            if not profiles.is_abha(one, systems) and (number := _text(one, "value"))
+            if not abha.is_abha(one, systems) and (number := _text(one, "value"))
         ),
         name=next((text for one in _objects(patient, "name") if (text := _name(one))), ""),
         gender=GENDERS.get(_text(patient, "gender"), "U"),
@@ -104,12 +102,11 @@ def going_out(
     *,
     version: int,
     max_bytes: int,
-    profile: profiles.Profile,
+    profile: abha.Profile,
     system: str,
     number: AbhaNumber | None = None,
     address: AbhaAddress | None = None,
     are_all: bool = False,
-    urls: Urls = "uuid",
 ) -> tuple[Report, Prepared, Json]:
     """A document as it goes out: its report without digest, the bytes to encrypt, and the tree of which they were
     written. The document is read once.
@@ -120,18 +117,17 @@ def going_out(
         number, address: of the patient, where a person linked them; None leaves those of the document.
         are_all: a person has said whose it is: a number or address of the document goes out in no form, also where
             ``number`` is None.
-        urls: how resources are named: ``urn:uuid:...``, as FHIR wants it, or ``Patient/...``, as NHA's page has it.
 
     Raises:
         ContentError: as `read_report`; TOO_LARGE: it is longer than ``max_bytes``, and without its PDF still is, or is
             nothing else.
     """
     bundle = _bundle(body)
-    report = _report(bundle, profiles.ABHA_SYSTEMS | {system}, b"")
+    report = _report(bundle, abha.ABHA_SYSTEMS | {system}, b"")
     if are_all:
-        patient, systems = _only(bundle, "Patient"), profiles.ABHA_SYSTEMS | {system}
-        patient["identifier"] = [one for one in _objects(patient, "identifier") if not profiles.is_abha(one, systems)]
-    made = _prepared(bundle, version, max_bytes, profile, system, number, address, urls)
+        patient, systems = _only(bundle, "Patient"), abha.ABHA_SYSTEMS | {system}
+        patient["identifier"] = [one for one in _objects(patient, "identifier") if not abha.is_abha(one, systems)]
+    made = _prepared(bundle, version, max_bytes, profile, system, number, address)
     return report, made, bundle
 
 
@@ -139,17 +135,14 @@ def _prepared(
     bundle: Json,
     version: int,
     max_bytes: int,
-    profile: profiles.Profile,
+    profile: abha.Profile,
     system: str,
     number: AbhaNumber | None,
     address: AbhaAddress | None,
-    urls: Urls,
 ) -> Prepared:
     patient = _only(bundle, "Patient")
     bundle["meta"] = {**_object(bundle, "meta"), "versionId": str(version)}
     patient["identifier"] = _identifiers(_objects(patient, "identifier"), number, address, system, profile)
-    if urls == "relative":
-        _rename(bundle, {url: _relative(entry) for entry in _entries(bundle) if (url := _text(entry, "fullUrl"))})
     written = json_tree.write(bundle)
     if len(written) <= max_bytes:
         return Prepared(written)
@@ -224,7 +217,7 @@ def _name(name: Json) -> str:
 
 def _own_number(identifiers: list[Json], systems: Collection[str]) -> str:
     """The laboratory's own number of the patient: of type MR, else the first."""
-    own = [one for one in identifiers if not profiles.is_abha(one, systems) and _text(one, "value")]
+    own = [one for one in identifiers if not abha.is_abha(one, systems) and _text(one, "value")]
     typed = [one for one in own if any(c.get("code") == "MR" for c in _objects(_object(one, "type"), "coding"))]
     return next((_text(one, "value") for one in (*typed, *own)), "")
 
@@ -245,8 +238,7 @@ def _laboratory(bundle: Json, composition: Json) -> Iterator[str]:
             for one in _objects(organization, "identifier"):
                 codings = _objects(_object(one, "type"), "coding")
                 if any(
-                    coding.get("system") == profiles.IDENTIFIER_TYPE and coding.get("code") == "PRN"
-                    for coding in codings
+                    coding.get("system") == abha.IDENTIFIER_TYPE and coding.get("code") == "PRN" for coding in codings
                 ):
                     yield _text(one, "value")
 
@@ -283,16 +275,16 @@ def _absent(place: str) -> str:
 
 
 def _identifiers(
-    given: list[Json], number: AbhaNumber | None, address: AbhaAddress | None, system: str, profile: profiles.Profile
+    given: list[Json], number: AbhaNumber | None, address: AbhaAddress | None, system: str, profile: abha.Profile
 ) -> list[Json]:
     """A Patient's identifiers, ABHA first, in the types of the profile. A text that is no ABHA goes out in no form."""
-    systems = profiles.ABHA_SYSTEMS | {system}
-    numbers = [number] if number else [AbhaNumber.read(text) for text in profiles.numbers_among(given, systems)]
-    addresses = [address.text] if address else list(profiles.addresses_among(given))
+    systems = abha.ABHA_SYSTEMS | {system}
+    numbers = [number] if number else [AbhaNumber.read(text) for text in abha.numbers_among(given, systems)]
+    addresses = [address.text] if address else list(abha.addresses_among(given))
     return [
-        *(one for read in dict.fromkeys(numbers) if read for one in profiles.number_identifiers(read, system, profile)),
-        *(profiles.address_identifier(text, profile) for text in dict.fromkeys(addresses) if AbhaAddress.read(text)),
-        *(one for one in given if not profiles.is_abha(one, systems)),
+        *(one for read in dict.fromkeys(numbers) if read for one in abha.number_identifiers(read, system, profile)),
+        *(abha.address_identifier(text, profile) for text in dict.fromkeys(addresses) if AbhaAddress.read(text)),
+        *(one for one in given if not abha.is_abha(one, systems)),
     ]
 
 
@@ -308,20 +300,3 @@ def _without_pdf(bundle: Json) -> bool:
     if _text(narrative, "div").endswith("</div>"):
         narrative["div"] = f"{_text(narrative, 'div').removesuffix('</div>')}<p>{WITHOUT_PDF}</p></div>"
     return True
-
-
-def _relative(entry: Json) -> str:
-    resource = entry["resource"]
-    return f"{resource.get('resourceType')}/{str(entry['fullUrl']).removeprefix(_UUID)}"
-
-
-def _rename(node: Any, names: dict[str, str]) -> None:
-    if isinstance(node, list):
-        for one in node:
-            _rename(one, names)
-    elif isinstance(node, dict):
-        for name, said in node.items():
-            if name in ("reference", "fullUrl") and isinstance(said, str):
-                node[name] = names.get(said, said)
-            else:
-                _rename(said, names)

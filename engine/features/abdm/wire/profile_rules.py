@@ -16,13 +16,14 @@ from itertools import islice
 from typing import Any
 
 from adapters.codecs import json_tree
-from engine.features.abdm.rules.abha import AbhaAddress, AbhaNumber
-from engine.features.abdm.rules.profiles import (
+from engine.features.abdm.rules.abha import (
     ADDRESS,
     IDENTIFIER_TYPE,
     NDHM_IDENTIFIER_TYPE,
     NUMBER,
     PROFILES,
+    AbhaAddress,
+    AbhaNumber,
     Profile,
 )
 from engine.features.abdm.wire.document_check import (
@@ -348,13 +349,7 @@ RULES: tuple[Rule, ...] = (
         both(has("subject"), refers("subject", "Patient")),
         "the subject is a Patient",
     ),
-    Rule(
-        "report-issued",
-        "DiagnosticReport",
-        "",
-        fits("issued", is_instant),
-        "a time of issue has its zone",
-    ),
+    Rule("report-issued", "DiagnosticReport", "", fits("issued", is_instant), "a time of issue has its zone"),
     Rule("report-effective", "DiagnosticReport", "", fits("effectiveDateTime", is_time), "its time is a time"),
     Rule(
         "report-performer",

@@ -2,6 +2,14 @@
 
 What has to be remembered meanwhile is sealed in a cookie of the browser, so that strangers who begin log-ins fill no
 memory, and a code is good in the browser alone that has begun.
+
+ID tokens (OpenID Connect Core 1.0, 3.1.3.7): does one prove who is there, and what may that person do here.
+
+A person is known by issuer and subject. Names and addresses of email can change hands, so they are only shown.
+
+Log-out at the provider: what is kept of a log-in for it, and which log-ins the provider ends.
+
+RP-Initiated Logout 1.0 (the person logs out here, then there) and Back-Channel Logout 1.0 (the provider ends a log-in).
 """
 
 import secrets
@@ -15,17 +23,186 @@ from typing import Any, TypeVar
 
 import orjson
 
-from engine.features.access.client import id_token
-from engine.features.access.client.log_out import Ended, Kept, ended_by, kept_of
 from engine.features.access.client.provider import Provider, joined
 from engine.features.access.config import OidcConfig
-from engine.features.access.rules.accounts import DENIED, LATE, WRONG, Identity, LogInSession, User
+from engine.features.access.rules import accounts
 from engine.model.errors import IdentityProviderError, IntegrityError, UnknownKeyError
 from engine.model.process.clock import Clock
+from engine.model.site.permissions import ROLES
 from engine.store.core.vault import Vault
+from engine.web.signed import JWT, SKEW_S, is_name, raise_if_not_for_us, signed_claims
+
+EVENT = "http://schemas.openid.net/event/backchannel-logout"
+TYPES = (*JWT, "LOGOUT+JWT")
+LONGEST_TOKEN = 4000  # characters of an ID token that an address may carry
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept of a log-in until its session ends.
+
+    Attributes:
+        session: the provider's name for its own session (``sid``); empty: it gave none.
+        hint: the provider's name for the person (``login_hint``, else ``sub``).
+        token: the ID token; empty: too long for an address.
+    """
+
+    session: str
+    hint: str
+    token: str = field(repr=False)
+
+    def to_text(self) -> str:
+        return orjson.dumps([self.session, self.hint, self.token]).decode()
+
+    @classmethod
+    def of_text(cls, text: str) -> "Kept":
+        return cls(*orjson.loads(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What the provider ends: the log-ins of a person, or those of one session of its own. A log-in of which it is not
+    known by which session it was proven (None) ends with any.
+
+    Attributes:
+        token: names this notice (``jti``).
+        subject, session: each log-in has all that is not empty.
+        issued_s: only log-ins that began before; a notice that comes again ends no later one.
+    """
+
+    token: str
+    subject: str
+    session: str
+    issued_s: float
+
+    def means(self, user: accounts.User, log_in: accounts.LogInSession, kept: Kept | None) -> bool:
+        return (
+            self.subject in ("", user.subject)
+            and (kept is None or self.session in ("", kept.session))
+            and log_in.began_us <= (self.issued_s + SKEW_S) * 1e6
+        )
+
+
+def kept_of(claims: Mapping[str, Any], token: str) -> Kept:
+    session, hint = claims.get("sid"), claims.get("login_hint")
+    return Kept(
+        session=str(session) if is_name(session) else "",
+        hint=str(hint) if is_name(hint) else str(claims["sub"]),
+        token=token if len(token) <= LONGEST_TOKEN else "",
+    )
+
+
+def ended_by(token: str, keys: Sequence[Mapping[str, Any]], *, issuer: str, client_id: str, now_s: float) -> Ended:
+    """What a logout token ends (Back-Channel Logout 1.0, 2.6).
+
+    Raises:
+        UnknownKeyError: none of these keys is the one of the token.
+        IdentityProviderError: it is no notice of this provider for us; ``reason`` says why.
+    """
+    claims = signed_claims(token, keys, TYPES)
+    raise_if_not_for_us(claims, issuer=issuer, client_id=client_id, now_s=now_s)
+    events = claims.get("events")
+    named = {name: claims[name] for name in ("sub", "sid") if name in claims}
+    wrong = {
+        "events": not isinstance(events, dict) or not isinstance(events.get(EVENT), dict),
+        "nonce": "nonce" in claims,  # else an ID token would do
+        "jti": not is_name(claims.get("jti")),
+        "subject": not named or not all(is_name(one) for one in named.values()),
+    }
+    for reason, is_wrong in wrong.items():
+        if is_wrong:
+            raise IdentityProviderError(accounts.WRONG, reason)
+    return Ended(claims["jti"], named.get("sub", ""), named.get("sid", ""), float(claims["iat"]))
+
+
+MOST_GROUPS = 1000
+
+
+def claims_of(
+    token: str,
+    keys: Sequence[Mapping[str, Any]],
+    *,
+    issuer: str,
+    client_id: str,
+    nonce: str,
+    now_s: float,
+    anew_since_s: float | None,
+) -> Mapping[str, Any]:
+    """The claims of a token that is genuine, fresh, for us, and of this log-in.
+
+    Args:
+        keys: of the provider, as JSON Web Keys (RFC 7517).
+        anew_since_s: the person has to have proven at the provider who is there since then; None: whenever.
+
+    Raises:
+        UnknownKeyError: none of these keys is the one of the token.
+        IdentityProviderError: it does not prove that; ``reason`` says why.
+    """
+    claims = signed_claims(token, keys)
+    raise_if_not_for_us(claims, issuer=issuer, client_id=client_id, now_s=now_s)
+    same = claims.get("nonce")
+    if not isinstance(same, str) or not compare_digest(same.encode("utf-8", "surrogatepass"), nonce.encode()):
+        raise IdentityProviderError(accounts.WRONG, "nonce")
+    if not is_name(claims.get("sub")):
+        raise IdentityProviderError(accounts.WRONG, "subject")
+    if anew_since_s is not None:
+        _check_anew(claims.get("auth_time"), anew_since_s, now_s)
+    return claims
+
+
+def _check_anew(proven_s: object, since_s: float, now_s: float) -> None:
+    """Rule 13: the browser carries the request for a new proof, so a person there can take it out."""
+    if not isinstance(proven_s, int | float) or isinstance(proven_s, bool):
+        raise IdentityProviderError(accounts.NO_TIME, "no auth_time")
+    if not since_s - SKEW_S <= proven_s <= now_s + SKEW_S:
+        raise IdentityProviderError(accounts.NOT_ANEW, "auth_time")
+
+
+def identity_of(claims: Mapping[str, Any], config: OidcConfig) -> accounts.Identity:
+    """Who it is, and as what.
+
+    Raises:
+        IdentityProviderError: this person may not log in here, or has no role.
+    """
+    subject = claims["sub"]
+    if config.subjects and subject not in config.subjects:
+        raise IdentityProviderError(accounts.NOT_ALLOWED, "subject")
+    if config.domains and not _domains(claims) & {one.lower() for one in config.domains}:
+        raise IdentityProviderError(accounts.NOT_ALLOWED, "domain")
+    groups = _groups(claims, config.groups)
+    roles = [config.roles[group] for group in groups if group in config.roles]
+    if not roles:
+        raise IdentityProviderError(accounts.NO_ROLE, "no role")
+    given = (claims.get(name) for name in ("preferred_username", "name", "email"))
+    return accounts.Identity(
+        issuer=config.issuer,
+        subject=subject,
+        name=next((one for one in given if isinstance(one, str) and one), ""),
+        role=max(roles, key=list(ROLES).index),
+        sees_patients=bool(groups & set(config.see_patients)),
+    )
+
+
+def _domains(claims: Mapping[str, Any]) -> set[str]:
+    found = {claims.get("hd")}
+    if claims.get("email_verified") is True:
+        found.add(str(claims.get("email", "")).rpartition("@")[2])
+    return {one.lower() for one in found if isinstance(one, str) and one}
+
+
+def _groups(claims: Mapping[str, Any], path: str) -> frozenset[str]:
+    """The groups of a claim: one of exactly this name, or one inside another."""
+    found: Any = claims
+    for step in (path,) if path in claims else path.split("."):
+        found = found.get(step) if isinstance(found, Mapping) else None
+    listed = [found] if isinstance(found, str) else found
+    if not isinstance(listed, list):
+        return frozenset()
+    return frozenset(one for one in listed[:MOST_GROUPS] if isinstance(one, str))
+
 
 Read = TypeVar("Read")
-Means = Callable[[User, LogInSession], bool]
+Means = Callable[[accounts.User, accounts.LogInSession], bool]
 WITHIN_S = 600
 PURPOSE, KEPT, LEAVING = "oidc", "oidc session", "oidc log-out"
 LONGEST_PATH = 500  # of the page to go to afterwards
@@ -54,7 +231,7 @@ class Proven:
         kept: sealed, for the store: what its log-out needs.
     """
 
-    identity: Identity
+    identity: accounts.Identity
     to: str
     kept: str = field(repr=False)
 
@@ -113,17 +290,17 @@ class Flow:
         """
         state, nonce, verifier, to, until_s, issuer = self._opened(sealed)
         if not compare_digest(said.get("state", "").encode("utf-8", "surrogatepass"), state.encode()):
-            raise IdentityProviderError(LATE, "state")
+            raise IdentityProviderError(accounts.LATE, "state")
         if self._now_s() >= until_s or issuer != self.config.issuer:
-            raise IdentityProviderError(LATE, "late")
+            raise IdentityProviderError(accounts.LATE, "late")
         endpoints = await self._provider.endpoints()
         if said.get("iss", "" if endpoints.names_itself else issuer) != issuer:
-            raise IdentityProviderError(WRONG, "iss of the answer")
+            raise IdentityProviderError(accounts.WRONG, "iss of the answer")
         if "error" in said or not said.get("code"):
-            raise IdentityProviderError(DENIED, "no code")
+            raise IdentityProviderError(accounts.DENIED, "no code")
         token = await self._provider.exchange(said["code"], verifier, self.ways.log_in)
         claims = await self._by_keys(
-            lambda keys: id_token.claims_of(
+            lambda keys: claims_of(
                 token,
                 keys,
                 issuer=self.config.issuer,
@@ -134,7 +311,7 @@ class Flow:
             )
         )
         kept = self._vault.in_address(kept_of(claims, token).to_text(), KEPT)
-        return Proven(id_token.identity_of(claims, self.config), to, kept)
+        return Proven(identity_of(claims, self.config), to, kept)
 
     # -- the end -------------------------------------------------------------------------------------------------
 
@@ -185,13 +362,13 @@ class Flow:
             lambda keys: ended_by(token, keys, issuer=config.issuer, client_id=config.client_id, now_s=self._now_s())
         )
         if ended.token in self._notices:
-            raise IdentityProviderError(WRONG, "jti")
+            raise IdentityProviderError(accounts.WRONG, "jti")
         await end(lambda user, log_in: user.issuer == config.issuer and ended.means(user, log_in, self._kept(log_in)))
         self._notices[ended.token] = None
         if len(self._notices) > MOST_NOTICES:
             self._notices.popitem(last=False)
 
-    def _kept(self, log_in: LogInSession) -> Kept | None:
+    def _kept(self, log_in: accounts.LogInSession) -> Kept | None:
         """None: it is damaged."""
         try:
             return Kept.of_text(self._vault.out_of_address(log_in.kept, KEPT))
@@ -211,7 +388,7 @@ class Flow:
         try:
             state, nonce, verifier, to, until_s, issuer = orjson.loads(self._vault.out_of_address(sealed, PURPOSE))
         except IntegrityError:
-            raise IdentityProviderError(LATE, "cookie") from None
+            raise IdentityProviderError(accounts.LATE, "cookie") from None
         return state, nonce, verifier, to, until_s, issuer
 
     def _now_s(self) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from aiohttp import web
 from markupsafe import Markup
 
-from engine.features.access.pages.sessions import log_ins, signed_in
+from engine.features.access.pages.log_in import log_ins, signed_in
 from engine.features.access.service import second_factor
 from engine.features.access.service.accounts import PASSWORD, SECOND_FACTOR, Accounts
 from engine.model.errors import LogInError, RefusedError

@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from engine.features.access.pages.sessions import log_ins
+from engine.features.access.pages.log_in import log_ins
 from engine.features.access.service.accounts import Accounts
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.site.permissions import ADMINISTERING, ROLES, WATCHING, Permission

@@ -1,13 +1,16 @@
-"""Log in and out, change the person at a shared computer, the set-up link, the wall screen, more time."""
+"""Log in and out, change the person at a shared computer, the set-up link, the wall screen, more time.
+
+Log-ins on pages: who is in one, how one begins, and all of a user in a list.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import orjson
 from aiohttp import web
 
-from engine.features.access.pages.sessions import begin_session, enter, signed_in
-from engine.features.access.service.accounts import Accounts
+from engine.features.access.rules.accounts import LogInSession
+from engine.features.access.service.accounts import Accounts, LogIn, SignedIn
 from engine.features.access.service.set_up_link import GONE
 from engine.model.errors import BusyError, LabRelayError, LockedOutError, LogInError
 from engine.model.site.permissions import LOOKING
@@ -15,9 +18,51 @@ from engine.model.texts.phrases import R_
 from engine.web import identity
 from engine.web.desk import ACCOUNT, LOG_IN, Desk, local_path, say
 from engine.web.forms import Form
-from engine.web.identity import person_of
+from engine.web.identity import BROWSER, BROWSER_S, SESSION, SIGNED_IN, cookie, person_of, set_cookie
 from engine.web.routes import OPEN_TO_ALL, Route
 from engine.web.sender import sender_of
+
+
+def signed_in(request: web.Request) -> SignedIn:
+    """The session of a request for a page that only a person may see.
+
+    Raises:
+        web.HTTPForbidden: a program or a screen asks.
+    """
+    found = request.get(SIGNED_IN)
+    if not isinstance(found, SignedIn):
+        raise web.HTTPForbidden
+    return found
+
+
+def begin_session(request: web.Request, answer: web.StreamResponse, done: LogIn) -> None:
+    """Give the browser the secrets of a log-in: both are new, so that one set before is of no use."""
+    set_cookie(request, answer, SESSION, done.secret, None)
+    set_cookie(request, answer, BROWSER, done.device, BROWSER_S)
+
+
+async def enter(desk: Desk, accounts: Accounts, request: web.Request, done: LogIn, to: str) -> web.Response:
+    """Into the new session; the one that this browser had before ends."""
+    await accounts.log_out(cookie(request, SESSION), address=sender_of(request))
+    answer = desk.go(request, to)
+    begin_session(request, answer, done)
+    return answer
+
+
+def log_ins(desk: Desk, sessions: Iterable[LogInSession], here: int = 0) -> list[dict[str, object]]:
+    """Rows for a list of log-ins. ``here``: the number of the one that asks."""
+    return [
+        {
+            "number": one.number,
+            "here": one.number == here,
+            "address": one.address,
+            "how": one.how,
+            "began": desk.at(one.began_us),
+            "seen": desk.at(one.seen_us),
+        }
+        for one in sessions
+    ]
+
 
 CODE = "/log-in/code"
 CHANGE_USER = "/change-user"

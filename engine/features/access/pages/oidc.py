@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from engine.features.access.config import BACK
-from engine.features.access.pages.log_in import log_in_page
-from engine.features.access.pages.sessions import enter
+from engine.features.access.pages.log_in import enter, log_in_page
 from engine.features.access.rules.accounts import LATE, UNREACHABLE
 from engine.features.access.service.accounts import Accounts
 from engine.model.errors import IdentityProviderError, LabRelayError
@@ -81,10 +80,7 @@ class OidcPages:
             await self._accounts.raise_if_locked(sender_of(request))
             proven = await flow.finish(sealed, query)
             done = await self._accounts.come_in(
-                proven.identity,
-                kept=proven.kept,
-                address=sender_of(request),
-                device=cookie(request, BROWSER),
+                proven.identity, kept=proven.kept, address=sender_of(request), device=cookie(request, BROWSER)
             )
         except LabRelayError as error:
             answer = await self._refused(request, error, tried=error.args[0] != LATE)

@@ -228,4 +228,3 @@ NO_TIME = R_(
     "the identity provider does not say when you proved who you are (auth_time); ask the person who administers"
     " LabRelay to look at single_sign_on of access: oidc"
 )
-TEXTS = (WRONG, DENIED, LATE, UNREACHABLE, NO_ROLE, NOT_ALLOWED, NOT_ANEW, NO_TIME)

@@ -1,25 +1,29 @@
-"""Log-in, log-out, and who a session's or a token's secret belongs to."""
+"""Log-in, log-out, and who a session's or a token's secret belongs to.
+
+The identity provider of a site, where it has one (``access: oidc:``); what of it each site needs.
+
+The code of OpenID Connect (`engine.features.access.client`) is read with the first log-in there.
+"""
 
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from engine.features.access.config import AccessConfig
 from engine.features.access.rows import reading as accounts
 from engine.features.access.rows import sessions, tokens, users
-from engine.features.access.rows.refusals import Origin
-from engine.features.access.rows.sessions import NewSession
+from engine.features.access.rows.sessions import NewSession, Origin
 from engine.features.access.rules.accounts import Credentials, Device, Identity, Known, LogInSession, User, hashed
 from engine.features.access.service import passwords, second_factor
 from engine.features.access.service.directory import Directory
-from engine.features.access.service.identity_provider import IdentityProvider
-from engine.features.access.service.own_account import OwnAccount
 from engine.features.access.service.proving import WRONG, Prover
 from engine.features.access.service.set_up_link import SetUpLink
 from engine.features.access.service.tokens import Tokens
-from engine.features.access.service.users import Users
+from engine.features.access.service.users import OwnAccount, Users
 from engine.model.errors import LogInError
 from engine.model.process.clock import Clock
 from engine.model.site.actor import Actor
@@ -27,6 +31,50 @@ from engine.model.site.permissions import Principal
 from engine.model.texts.phrases import N_, R_
 from engine.store.journal import Journal
 from engine.web.identity import Session
+
+if TYPE_CHECKING:
+    from engine.features.access.client.flow import Flow
+
+
+class IdentityProvider:
+    """Log-ins there, by the configuration in force."""
+
+    def __init__(self, journal: Journal, clock: Clock, rules: Callable[[], AccessConfig]) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._rules = rules
+        self._code: ModuleType | None = None
+        self._flow: Flow | None = None
+
+    @property
+    def title(self) -> str:
+        """What the link of the log-in page says; empty: there is no provider."""
+        oidc = self._rules().oidc
+        return oidc.title if oidc is not None else ""
+
+    def knows(self, issuer: str) -> bool:
+        """Whether a user of this issuer may be here; one with a password of ours (empty) always."""
+        oidc = self._rules().oidc
+        return not issuer or (oidc is not None and oidc.issuer == issuer)
+
+    async def flow(self, log_in: str, log_out: str) -> "Flow | None":
+        """Log-ins at the provider; None: there is none. The arguments: where it sends browsers back to."""
+        oidc = self._rules().oidc
+        if oidc is None:
+            return None
+        if self._code is None:
+            self._code = await asyncio.to_thread(_load)
+        ways = self._code.Ways(log_in, log_out)
+        if self._flow is None or self._flow.config != oidc or self._flow.ways != ways:
+            self._flow = self._code.Flow(oidc, ways, self._journal.vault, self._clock)
+        return self._flow
+
+
+def _load() -> ModuleType:
+    from engine.features.access.client import flow
+
+    return flow
+
 
 IDLE_S = 30 * 60.0
 LONGEST_S = 12 * 3600.0

@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import NoReturn
 
 from engine.features.access.rows import reading as accounts
-from engine.features.access.rows import refusals
-from engine.features.access.rows.refusals import Origin
+from engine.features.access.rows import sessions
+from engine.features.access.rows.sessions import Origin
 from engine.features.access.rules.accounts import (
     FREE_OF_ADDRESS,
     FREE_OF_USER,
@@ -140,5 +140,5 @@ class Prover:
         number, name = (user.id, user.name) if user is not None else (0, "")
         times = 1 + self._unseen.pop(number, 0)
         actor = Actor("unknown", **{"from": address})
-        await self._directory.journal.run(refusals.refuse, number, name, actor, origins, times)
+        await self._directory.journal.run(sessions.refuse, number, name, actor, origins, times)
         raise LogInError(text)

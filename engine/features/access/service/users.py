@@ -1,13 +1,22 @@
-"""An admin's acts on users."""
+"""An admin's acts on users.
+
+A user's acts on the own account: password, PIN, second factor, language. Each one but the last asks for the password
+again.
+"""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from engine.features.access.rows import users
-from engine.features.access.rules.accounts import Credentials, User, shown_name
-from engine.features.access.service import passwords
+from engine.features.access.rows.sessions import Origin
+from engine.features.access.rules.accounts import Credentials, User, hashed, shown_name
+from engine.features.access.service import passwords, second_factor
 from engine.features.access.service.directory import Directory
-from engine.model.errors import LabRelayError, RefusedError
+from engine.features.access.service.proving import Prover
+from engine.model.errors import LabRelayError, LogInError, RefusedError
+from engine.model.site.actor import Actor
 from engine.model.site.permissions import ROLES
 from engine.model.texts.phrases import R_
 
@@ -104,3 +113,110 @@ class Users:
 def _raise_if_unknown(role: str) -> None:
     if role not in ROLES:
         raise RefusedError(f"there is no role {role}; roles: {', '.join(ROLES)}")
+
+
+NO_SESSION = R_("the session has ended; log in again")
+
+
+class OwnAccount:
+    """Changes the account of the user whose session it is.
+
+    Each method but `set_language` takes the secret of the session and the present password. It raises LogInError or
+    LockedOutError where these are wrong, RefusedError where the new value is not allowed.
+
+    Args:
+        demands_second_factor: whether a user may not do without one.
+    """
+
+    def __init__(
+        self, directory: Directory, prover: Prover, demands_second_factor: Callable[[User], bool] = lambda user: False
+    ) -> None:
+        self._directory = directory
+        self._prover = prover
+        self._demands_second_factor = demands_second_factor
+
+    async def change_password(self, secret: str, password: str, new: str, *, address: str) -> None:
+        """Take a new password; all other sessions of the user end."""
+        async with self._proven(secret, password, address) as user:
+            passwords.raise_if_weak(new, user.name)
+            if user.credentials.given and new == password:
+                raise RefusedError(R_("this is your present password; choose another one"))
+            encoded = await asyncio.to_thread(passwords.hash_of, new)
+            changed = replace(user.credentials, password=encoded, given=False)
+            await self._put(user, address, "user-password", changed, keeps=hashed(secret))
+
+    async def set_pin(self, secret: str, password: str, pin: str, *, address: str) -> None:
+        """Take a new PIN for shared computers; empty: have none."""
+        async with self._proven(secret, password, address) as user:
+            if pin:
+                passwords.raise_if_no_pin(pin)
+            encoded = await asyncio.to_thread(passwords.hash_of, pin) if pin else ""
+            await self._put(user, address, "pin-set" if pin else "pin-removed", replace(user.credentials, pin=encoded))
+
+    async def set_language(self, user: User, language: str) -> None:
+        """Show the pages in a language; empty: as the browser asks."""
+        await self._directory.run(users.set_language, user.id, language)
+
+    async def offer_second_factor(self, secret: str, password: str, *, address: str, site: str) -> tuple[str, str]:
+        """Make a secret for the user's app; return its ``otpauth:`` address and the QR picture of it, SVG.
+
+        It is in use from `confirm_second_factor` on; until then a present one stays.
+        """
+        async with self._proven(secret, password, address) as user:
+            offered = second_factor.new_secret()
+            await self._put(user, address, "second-factor-offered", replace(user.credentials, offered=offered))
+            shown = second_factor.address_of(offered, user.name, site)
+            return shown, second_factor.picture_of(shown)
+
+    async def confirm_second_factor(self, secret: str, password: str, code: str, *, address: str) -> list[str]:
+        """Take the offered secret into use, with a code of it; return the recovery codes, which are shown once.
+
+        All other sessions of the user end.
+        """
+        async with self._proven(secret, password, address) as user:
+            offered = user.credentials.offered
+            step = second_factor.step_of(offered, code, self._prover.now_us() / 1e6, 0) if offered else 0
+            if not step:
+                raise RefusedError(R_("this is no code of the new second factor; look at the clock of the phone"))
+            codes = second_factor.new_recovery_codes()
+            hashes = tuple(map(second_factor.recovery_hash, codes))
+            new = replace(user.credentials, totp=offered, step=step, offered="", recovery=hashes)
+            await self._put(user, address, "second-factor-on", new, keeps=hashed(secret))
+            return codes
+
+    async def drop_second_factor(self, secret: str, password: str, *, address: str) -> None:
+        """Go without a second factor; all other sessions of the user end."""
+        async with self._proven(secret, password, address) as user:
+            if self._demands_second_factor(user):
+                raise RefusedError(R_("you cannot do without a second factor here; set up another phone"))
+            without = replace(user.credentials, totp="", step=0, offered="", recovery=())
+            await self._put(user, address, "second-factor-off", without, keeps=hashed(secret))
+
+    @asynccontextmanager
+    async def _proven(self, secret: str, password: str, address: str) -> AsyncIterator[User]:
+        """The user of the session, once the password was given again."""
+
+        async def look() -> tuple[User, int, list[Origin]]:
+            known = await self._directory.known()
+            session = known.sessions.get(hashed(secret))
+            user = known.users.get(session.user) if session is not None else None
+            if session is None or user is None or user.disabled:
+                raise LogInError(NO_SESSION)
+            if user.issuer:
+                raise RefusedError(
+                    R_("you log in at the identity provider, which keeps your password and second factor")
+                )
+            origins = self._prover.origins_in_session(user, session.number)
+            await self._prover.raise_if_locked(user, origins)
+            return user, session.number, origins
+
+        _, number, _ = await look()
+        async with self._prover.turn(address, f"session {number}"):
+            user, _, origins = await look()
+            if not await self._prover.is_right(user.credentials.password, password):
+                await self._prover.refuse(user, address, origins, R_("the password is wrong"))
+            yield user
+
+    async def _put(self, user: User, address: str, verb: str, new: Credentials, *, keeps: bytes | None = None) -> None:
+        actor = Actor(user.name, role=user.role, **{"from": address})
+        await self._directory.run(users.set_credentials, user.id, new, actor, verb, keeps=keeps)

@@ -94,11 +94,7 @@ def rule_of(kind: str) -> str:
 
 
 def causes(
-    entries: Sequence[Entry],
-    rules: Mapping[str, Rule],
-    alerts: Mapping[str, Alert],
-    site: SiteSnapshot,
-    now_us: int,
+    entries: Sequence[Entry], rules: Mapping[str, Rule], alerts: Mapping[str, Alert], site: SiteSnapshot, now_us: int
 ) -> list[Cause]:
     """The causes that are there now.
 
@@ -123,12 +119,7 @@ def causes(
 
 def _cause(name: str, entry: Entry) -> Cause:
     return Cause(
-        key=entry.key,
-        rule=name,
-        level=entry.level,
-        phrase=entry.phrase,
-        subject=entry.subject,
-        count=entry.count,
+        key=entry.key, rule=name, level=entry.level, phrase=entry.phrase, subject=entry.subject, count=entry.count
     )
 
 
@@ -190,10 +181,7 @@ def _network(
     known = alerts.get(NETWORK)
     if known is None or not known.since_us:
         times = sorted(alerts[one.key].since_us if one.key in alerts else now_us for one in away)
-        together = max(
-            (sum(begin <= time <= begin + TOGETHER_US for time in times) for begin in times),
-            default=0,
-        )
+        together = max((sum(begin <= time <= begin + TOGETHER_US for time in times) for begin in times), default=0)
         if together < enough:
             return
     if len({one.subject for one in away}) >= enough:

@@ -282,10 +282,19 @@ class _Look:
         return replace(alert, said_us=now_us, sent_count=alert.count)
 
 
-def taken(alert: Alert, act: int, now_us: int) -> Alert:
-    """The alert once a person has taken it; the escalation stops."""
-    return replace(alert, taken=act, taken_us=now_us)
-
-
 def _us(seconds: float) -> int:
     return round(seconds * 1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class AlertsSnapshot:
+    """What the metrics say of alerts.
+
+    Attributes:
+        open: (rule, level) -> open alerts; each rule that may send is there, also with 0.
+        unsent_since_us: sink -> when the oldest line was queued that it has not taken, microseconds since 1970; None:
+            nothing waits. Lines that a quiet window holds are left out.
+    """
+
+    open: Mapping[tuple[str, str], int]
+    unsent_since_us: Mapping[str, int | None]

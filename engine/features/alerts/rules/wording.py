@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from engine.features.alerts.config.alerts import AlertsConfig
+from engine.features.alerts.config import AlertsConfig
 from engine.features.alerts.rules.causes import RULES, Rule
 from engine.features.alerts.rules.machine import Escalation, Settings
 from engine.model.site.alerts import Line, Message, Notification, What

@@ -3,6 +3,11 @@
 The form is filled with what is known of the code, but for its meaning: what a table says of the very same code with
 another unit is shown beside it, and suggestions of published sources, each with its source, as not confirmed. Only a
 person's act puts a row in force. Each correction stays in a list and can be taken back.
+
+The suggestions of an analyzer's pack beside the draft of a row: each with its source, none in force by itself.
+
+A link fills the draft with one of them, and is offered only for the very code and unit that were sent. The preview and
+the act follow, as for a row that a person typed.
 """
 
 import asyncio
@@ -12,15 +17,14 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from engine.actions.control import Request
 from engine.features.codes.lists import in_words, tables_of
-from engine.features.codes.pages import suggested
 from engine.features.codes.rows import list_corrections
 from engine.features.rework.pages.affected import PATH as AFFECTED
 from engine.features.rework.pages.affected import VERB as RESEND
 from engine.mapping.code_tables.corrected import FREE, LONGEST, MEANT, columns_of, named
+from engine.mapping.code_tables.suggestions import MAKER, Suggestion
 from engine.mapping.code_tables.tables import VALUE_TYPES, Row, Table
-from engine.model.errors import LabRelayError
+from engine.model.errors import ConfigError, LabRelayError
 from engine.model.site.corrections import Correction, latest, without_notes
 from engine.model.site.permissions import LOOKING
 from engine.model.texts.phrases import N_, PageText
@@ -32,7 +36,56 @@ from engine.web.forms import Form
 from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
 from engine.web.pages.messages import PATH as MESSAGES
 from engine.web.pages.words import Words, grouped, iso, shown
-from engine.web.routes import PRINCIPAL, Route
+from engine.web.routes import Route
+
+MOST = 20  # suggestions for one code
+_SUGGESTED = 500
+
+
+def of_channel(frame: Frame, channel: str) -> Sequence[Suggestion] | None:
+    """The suggestions for an analyzer; None where they cannot be read. Call it in a thread."""
+    try:
+        return frame.suggestions(channel)
+    except ConfigError:
+        return None
+
+
+def of_code(frame: Frame, channel: str, table: Table, code: str) -> Sequence[Suggestion] | None:
+    """Those for one code, with whatever unit."""
+    if table.key[:1] != ("code",) or not code:
+        return ()
+    found = of_channel(frame, channel)
+    return found and [one for one in found if one.code == code][:MOST]
+
+
+def chosen(found: Sequence[Suggestion], line: int, code: str, unit: str) -> dict[str, str]:
+    """The cells of the suggestion of a line of the file, for the draft; none where it is not for this code and unit."""
+    return next((one.draft() for one in found if one.line == line and one.is_for(code, unit)), {})
+
+
+def rows(
+    words: Words, path: str, channel: str, table: Table, found: Sequence[Suggestion], unit: str
+) -> list[dict[str, Any]]:
+    """As the page shows them. ``path``: of the draft."""
+    return [
+        {
+            "analyte": shown(one.analyte, _SUGGESTED),
+            "of_maker": one.by == MAKER,
+            "loinc": one.loinc,
+            "display": shown(one.display, _SUGGESTED),
+            "unit": shown(one.unit_in, _SUGGESTED),
+            "specimen": shown(one.specimen, _SUGGESTED),
+            "assumes": shown(one.assumes, _SUGGESTED),
+            "source": shown(one.source, _SUGGESTED),
+            "link": shown(one.link, _SUGGESTED),
+            "fits": one.is_for(one.code, unit),
+            "href": words.href(path, channel=channel, table=table.name, code=one.code, unit=unit, suggested=one.line)
+            if one.loinc and one.is_for(one.code, unit)
+            else "",
+        }
+        for one in found
+    ]
+
 
 PATH, DO, MADE, UNDO = "/codes/row", "/codes/row/do", "/codes/corrections", "/codes/undo"
 VERB, BACK = "table_set", "table_undo"
@@ -70,13 +123,13 @@ LABELS: dict[str, PageText] = {
 
 def routes(frame: Frame) -> Sequence[Route]:
     """The list alone where no person can log in."""
-    made = Route(MADE, partial(_list, frame), LOOKING)
+    made = Route(MADE, partial(frame.show, page=_list_page, found=_made), LOOKING)
     if frame.desk is None or not frame.verbs.keys() >= {VERB, BACK}:
         return (made,)
     needs, post = frame.verbs[VERB].needs, hdrs.METH_POST
     return (
         made,
-        Route(PATH, partial(_draft, frame), needs),
+        Route(PATH, partial(frame.show, page=_page, found=partial(_known, frame)), needs),
         Route(PATH, partial(_look, frame, frame.desk), needs, method=post),
         Route(DO, partial(_make, frame, frame.desk), needs, method=post),
         Route(UNDO, partial(_ask_back, frame, frame.desk), needs),
@@ -85,10 +138,6 @@ def routes(frame: Frame) -> Sequence[Route]:
 
 
 # -- the draft -------------------------------------------------------------------------------------------------------
-
-
-async def _draft(frame: Frame, request: web.Request) -> web.Response:
-    return await frame.show(request, _page, partial(_known, frame))
 
 
 def _page(asking: Asking) -> Page:
@@ -144,12 +193,12 @@ def _suggested(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """The suggestions beside a draft, and the cells of that in ``line`` of the pack's file; call it in a thread."""
     code, unit = cells.get(table.key[0], ""), cells.get("unit_in", "")
-    read = suggested.of_code(frame, channel, table, code)
+    read = of_code(frame, channel, table, code)
     found = read or ()
-    draft = suggested.chosen(found, line, code, unit)
+    draft = chosen(found, line, code, unit)
     taken = {name: cell for name, cell in draft.items() if name in columns_of(table)}
     return {
-        "suggestions": suggested.rows(words, PATH, channel, table, found, unit),
+        "suggestions": rows(words, PATH, channel, table, found, unit),
         "unreadable": read is None,
         "chosen": bool(taken),
     }, taken
@@ -224,12 +273,12 @@ def _row_known(row: Row, first: str) -> dict[str, str]:
 
 async def _look(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
     form = await desk.form(request)
-    given = _request(frame, request, form, dry_run=True)
-    if not given.args["cells"]:  # it would give the key back to the files, which is an act of its own
+    args = _args(frame, form, dry_run=True)
+    if not args["cells"]:  # it would give the key back to the files, which is an act of its own
         nothing = {"column": "loinc", "text": frame.asking(request).words.say(NOTHING), "doubt": False}
         return await _again(frame, desk, request, form, 400, problems=[nothing])
     try:
-        seen = await frame.verbs[VERB].work(given)
+        seen = await frame.give(request, VERB, args)
     except LabRelayError as error:
         status, trouble = desk.refused(request, error)
         return await _again(frame, desk, request, form, status, trouble)
@@ -260,7 +309,7 @@ async def _again(
 
 async def _make(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
     async def make(request: web.Request, form: Form) -> web.Response:
-        made = await frame.verbs[VERB].work(_request(frame, request, form, dry_run=False))
+        made = await frame.give(request, VERB, _args(frame, form, dry_run=False))
         return desk.go(request, MADE, made=str(made["version"]))
 
     async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
@@ -285,9 +334,9 @@ def _cells(form: Form) -> dict[str, str]:
     return {name.removeprefix(CELL): form[name] for name in names if form[name]}
 
 
-def _request(frame: Frame, request: web.Request, form: Form, *, dry_run: bool) -> Request:
+def _args(frame: Frame, form: Form, *, dry_run: bool) -> dict[str, Any]:
     table, cells = _table_of(frame, form), _cells(form)
-    args = {
+    return {
         "channel": form["channel"],
         "table": form["table"],
         "where": {name: cell for name, cell in cells.items() if name in table.asked} or {table.key[0]: ""},
@@ -296,7 +345,6 @@ def _request(frame: Frame, request: web.Request, form: Form, *, dry_run: bool) -
         "version": number(form["version"]),
         "dry_run": dry_run,
     }
-    return Request(verb=VERB, actor=request[PRINCIPAL].actor, args=args)
 
 
 def _seen(words: Words, seen: Mapping[str, Any]) -> dict[str, Any]:
@@ -321,10 +369,6 @@ def _seen(words: Words, seen: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # -- what was corrected, and back --------------------------------------------------------------------------------------
-
-
-async def _list(frame: Frame, request: web.Request) -> web.Response:
-    return await frame.show(request, _list_page, _made)
 
 
 def _list_page(asking: Asking) -> Page:
@@ -372,10 +416,9 @@ async def _show_back(
     frame: Frame, desk: Desk, request: web.Request, words: Words, asked: int, status: int = 200, trouble: str = ""
 ) -> web.Response:
     values = {"number": asked, "action": words.href(UNDO), "back": words.href(MADE), "seen": None}
-    given = Request(verb=BACK, actor=request[PRINCIPAL].actor, args={"correction": asked, "dry_run": True})
     if not trouble:
         try:
-            seen = await frame.verbs[BACK].work(given)
+            seen = await frame.give(request, BACK, {"correction": asked, "dry_run": True})
             trouble = "; ".join(_said(one["text"]) for one in seen["problems"])
             values["seen"] = _seen(words, seen) if not trouble else None
         except LabRelayError as error:
@@ -390,7 +433,7 @@ async def _take_back(frame: Frame, desk: Desk, request: web.Request) -> web.Resp
         args = {
             "correction": number(form["correction"]), "reason": form["reason"], "version": number(form["version"])
         }  # fmt: skip
-        made = await frame.verbs[BACK].work(Request(verb=BACK, actor=request[PRINCIPAL].actor, args=args))
+        made = await frame.give(request, BACK, args)
         return desk.go(request, MADE, made=str(made["version"]))
 
     async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:

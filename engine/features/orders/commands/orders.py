@@ -26,11 +26,11 @@ from engine.commands.shared.selecting import (
 )
 from engine.commands.shared.session import Session, pass_session
 from engine.features.orders.config.together import unsent_after_s
-from engine.features.orders.lists.orders import ORDER, QUESTION, WITHOUT_ORDER, in_full, sheet_csv, sheet_lines
+from engine.features.orders.lists import ORDER, QUESTION, WITHOUT_ORDER, in_full, sheet_csv, sheet_lines
 from engine.features.orders.rows import order_questions, tube_timeline
 from engine.features.orders.rows import reading as worklist
-from engine.features.orders.rows.order_tabs import TABS, filter_of
-from engine.features.orders.rows.order_tabs import unanswered as in_vain
+from engine.features.orders.rows.order_questions import TABS, filter_of
+from engine.features.orders.rows.order_questions import unanswered as in_vain
 from engine.model.errors import LabRelayError
 from engine.model.orders import ItemReason, ItemState, item_id, item_number
 
@@ -252,9 +252,7 @@ def fetch(session: Session, /, channel: str, specimen: str, since: str | None, f
     if bool(specimen) == (since is not None):
         raise click.UsageError("give either --specimen or --since")
     done = ask(
-        session,
-        "order_fetch",
-        {"channel": channel, "specimen": specimen, "since_us": instant_us(session, since) or 0},
+        session, "order_fetch", {"channel": channel, "specimen": specimen, "since_us": instant_us(session, since) or 0}
     )
     show_document(form, done, [f"the analyzer of {channel} has the request; its results come as messages"])
 
@@ -291,11 +289,7 @@ def unordered(
     raise_if_unknown(session, channel=channel)
     with session.reader() as reader:
         found = tube_timeline.without_order(
-            reader,
-            channel=channel or "",
-            since_us=instant_us(session, since) or 0,
-            after=before or 0,
-            limit=limit + 1,
+            reader, channel=channel or "", since_us=instant_us(session, since) or 0, after=before or 0, limit=limit + 1
         )
     cut, found = len(found) > limit, found[:limit]
     next_page = f"--before {found[-1].message_id}" if cut else ""

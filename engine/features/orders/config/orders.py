@@ -1,19 +1,83 @@
-"""The ``orders:`` block of a channel: the analyzer asks, and its questions are answered from the worklist."""
+"""The ``orders:`` block of a channel: the analyzer asks, and its questions are answered from the worklist.
+
+The part of a ``source:`` block for all that a laboratory system hears of its orders, but not on their connection.
+
+source: {kind: order-status, of: his}
+
+The ``lis:`` block of a channel with ``role: orders``: how the orders of a laboratory system are taken.
+"""
 
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from engine.config.channel import ChannelConfig, FeatureKeys, own_line
+from engine.config.mapping_settings import number_patterns
 from engine.config.reading import values
 from engine.config.reading.joining import Behind, part
-from engine.config.sources.source import AnySource
+from engine.config.reading.values import Duration, Flag, Model, Names, NotEmpty, Text, Words, distinct, listed
+from engine.config.sources.source import AnySource, Source
 from engine.config.tls import ConnectTls
-from engine.features.orders.config.lis import LisConfig, why_no_orders
 from engine.model.orders import code_alone
 from engine.model.texts.units import HostPort
+
+DAY = 86_400.0
+LIS_DEADLINE_S = 10.0
+
+Texts = Annotated[
+    tuple[Text, ...], BeforeValidator(listed), NotEmpty, AfterValidator(distinct), Words("text or list of texts")
+]
+
+
+class LisConfig(Model):
+    """How the orders of a channel with `role: orders` are taken ([orders](questions.md)). Each key may be left out."""
+
+    targets: Names | None = None
+    """Channels, or groups of them, that may run the orders of this laboratory system (LIS); an order that names
+    another one is rejected. By default each channel that has a code for the test."""
+
+    codes: Annotated[dict[Text, Text], NotEmpty, Words("block of `code of the LIS: code of the worklist`")] | None = (
+        None
+    )
+    """The LIS's own codes, each with the code that `orders: codes:` of the analyzers' channels has for it, as
+    `{"1001": GLU}`. A test that is not here is then rejected. By default the codes are the same."""
+
+    panels: Annotated[dict[Text, Texts], NotEmpty, Words("block of `code of a panel: [codes of its tests]`")] | None = (
+        None
+    )
+    """Panels, each with the LIS's codes of its tests, as `{LIPID: [CHOL, HDL]}`. A panel that an analyzer has a code
+    for goes to it as it is."""
+
+    cancel: Literal["order", "specimen"] = "order"
+    """What a cancel names: an `order` by its number; or `specimen`: without a number, all orders of its specimen."""
+
+    expires: Duration = Field(default=7 * DAY, ge=60.0, le=366 * DAY)
+    """How long an order waits for an analyzer that asks."""
+
+    specimen_reuse: Duration = Field(default=30 * DAY, ge=0.0, le=366 * DAY)
+    """How long after its result a specimen number may not be another patient's. Within this time the orders of both
+    are held."""
+
+    control_numbers: Annotated[Texts, AfterValidator(number_patterns)] | None = None
+    """Specimen numbers of control materials, `*` for any text, as `["QC*"]`. An order for one is rejected."""
+
+    deadline: Duration = Field(default=LIS_DEADLINE_S, ge=0.5, le=60.0)
+    """How long the LIS may wait for its answer. Later than that it gets a commit accept (CA), where it asked for one;
+    else the connection is closed, and it sends the order again."""
+
+
+def why_no_orders(source: AnySource) -> str:
+    """Why no orders can be taken from this source; empty where they can."""
+    if hasattr(source, "tee"):
+        return "a tee only listens, and the orders that pass are the other system's"
+    if source.link not in ("mllp", "whole"):
+        return "orders come over mllp or http, as files of a folder, or of a FHIR server; change the source"
+    if source.format not in ("hl7v2", "json", "fhir"):
+        return f"orders come as HL7, JSON or FHIR, and this source reads {source.format}; change the source"
+    return ""
+
 
 DEADLINE_S = 8.0  # the shortest time that an analyzer is known to wait over ASTM is 10 s; a dialogue may know better
 
@@ -246,3 +310,59 @@ def taken_of(channel: ChannelConfig) -> LisConfig | None:
 
 def lis_of(channel: ChannelConfig) -> LisConfig | None:
     return part(channel, OrdersKeys).lis
+
+
+class StatusPart(Model):
+    """Changes of orders, and answers to them: each is an HL7 v2 message (ORM^O01; ORR^O02, ORL), which the routes of
+    the channel send on."""
+
+    transport: Literal["worklist"] = "worklist"
+    """How messages come: from the `worklist`."""
+
+    link: Literal["whole"] = "whole"
+    """`whole`: a message is written at once."""
+
+    format: Literal["hl7v2"] = "hl7v2"
+    """Content: `hl7v2`."""
+
+    of: Names
+    """The channels with `role: orders` whose orders are meant."""
+
+    updates: Flag = False
+    """`true`: a message also where an analyzer has accepted an order, or has begun it. By default the end of an order
+    alone makes one."""
+
+    answers: Flag = False
+    """`true`: the answers to these orders as well, before their changes: for a system that cannot be answered on the
+    connection that its orders came by (files, a server that is searched), or that wants the application's answer on
+    another one (MSH-15, MSH-16 over MLLP)."""
+
+    tasks: Literal["keep", "update"] = "keep"
+    """For orders that are Tasks on a FHIR server that is searched. `keep`: a Task that the laboratory system wrote
+    stays as it is, and LabRelay writes Tasks of its own. `update`: that Task gets the status of its order, too. It
+    needs `answers: true`, a server that keeps versions and looks at `If-Match`, and a route to a `fhir` destination
+    with the `url` of that server."""
+
+    @model_validator(mode="after")
+    def _versions(self) -> Self:
+        if self.tasks == "update" and not self.answers:
+            raise PydanticCustomError(
+                "tasks", "tasks: update needs answers: true: a Task is changed once it is answered"
+            )
+        return self
+
+    @property
+    def place(self) -> str:
+        return "the worklist"
+
+
+class StatusSource(StatusPart, Source):
+    """Changes of orders of the worklist."""
+
+    preset = "order-status"
+
+
+def status_of(channel: ChannelConfig) -> StatusPart | None:
+    """The source of a channel of changes of orders; None: it has another one."""
+    source: object = channel.source
+    return source if isinstance(source, StatusPart) else None

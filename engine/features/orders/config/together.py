@@ -14,9 +14,7 @@ from engine.config.reading.documented import Block, KeyHelp
 from engine.config.reading.problems import closest
 from engine.config.sources.source_fhir import FhirSearchPart
 from engine.config.sources.source_http import HttpPart
-from engine.features.orders.config.lis import LisConfig
-from engine.features.orders.config.orders import OrdersConfig, lis_of, orders_of
-from engine.features.orders.config.status import StatusPart, status_of
+from engine.features.orders.config.orders import LisConfig, OrdersConfig, StatusPart, lis_of, orders_of, status_of
 
 
 def disagreements(channels: Mapping[str, ChannelConfig], destinations: Destinations) -> Iterator[Disagreement]:

@@ -1,16 +1,24 @@
-"""How the analyzer of a channel asks, and which orders it may get; made of the configuration."""
+"""How the analyzer of a channel asks, and which orders it may get; made of the configuration.
 
+What happens to an answer is noted in the journal, and in the log by item ids alone.
+"""
+
+import asyncio
+import logging
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
+from engine.model.errors import StoreError
 from engine.model.message import FormatOptions, Parsed
-from engine.model.orders import AnswerContext, Question
+from engine.model.orders import AnswerContext, Question, item_id
 from engine.model.ports import Dialogue, Format
 from engine.model.process.clock import from_us
 from engine.model.worklist import AskSettings
+from engine.store.journal import Journal
 
 ACCEPT = frozenset({"AL", "SU"})  # table 0155: of MSH-15, a commit accept is asked for
 ACCEPT_AT = 15
@@ -32,7 +40,7 @@ class Asking:
             at once, and an answer waits for no line.
         ends: the analyzer sees the end of its connection, as on no serial line.
         commits: a question gets a commit accept where it asks for one.
-        own_line: orders go out on a connection that we open (`engine.features.orders.exchange.own_line`).
+        own_line: orders go out on a connection that we open (`engine.features.orders.exchange.lines`).
         host: our name, where the analyzer gave none.
         download: when waiting orders are sent unasked; None: never. download_every_s: of ``batch``.
         cancels: the analyzer has a message that makes it give up an order.
@@ -109,3 +117,40 @@ def may_ask(payload: bytes) -> bool:
 def is_answer(parsed: Parsed) -> bool:
     """Whether an HL7 v2 message answers one of ours: such a message is never acknowledged as a message is."""
     return any(segment.name == "MSA" for segment in parsed.segments)
+
+
+logger = logging.getLogger("labrelay.orders")
+
+ITEMS_LOGGED = 20
+
+
+class Notes:
+    """Of one channel."""
+
+    def __init__(self, channel: str, journal: Journal) -> None:
+        self._channel = channel
+        self._journal = journal
+
+    def note(self, operation: Callable[..., Any], /, *arguments: Any, **more: Any) -> None:
+        """Have the journal note what has happened. Where it cannot, the next start finds an answer without an end."""
+        try:
+            future = self._journal.run(operation, *arguments, **more)
+        except StoreError as error:
+            self._not_noted(error)
+            return
+        future.add_done_callback(self._noted)
+
+    def _noted(self, done: "asyncio.Future[Any]") -> None:
+        if not done.cancelled() and (error := done.exception()) is not None:
+            self._not_noted(error)
+
+    def _not_noted(self, error: BaseException) -> None:
+        logger.error(
+            "the end of an answer cannot be stored", extra={"channel": self._channel, "detail": type(error).__name__}
+        )
+
+
+def about(channel: str, items: Sequence[int] = ()) -> dict[str, Any]:
+    """The fields of a log line about some items."""
+    more = {"detail": " ".join(map(item_id, items[:ITEMS_LOGGED]))} if items else {}
+    return {"channel": channel, **more}

@@ -16,15 +16,12 @@ import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engine.features.orders import rows as worklist
-from engine.features.orders.exchange.asking import QUESTION_BYTES, Asking, is_answer, may_ask
+from engine.features.orders.exchange import lines
+from engine.features.orders.exchange.asking import QUESTION_BYTES, Asking, Notes, about, is_answer, may_ask
 from engine.features.orders.exchange.download import PUT_OFF, Downloads, Outlet
-from engine.features.orders.exchange.line import Answering, Line, Sending, Unconfirmed, keep_line
-from engine.features.orders.exchange.noting import Notes, about
-from engine.features.orders.exchange.own_line import Exchange, OwnLine
-from engine.features.orders.exchange.taking_back import TakingBack
 from engine.model.content.order_results import has_results, question_in
 from engine.model.errors import ContentError
 from engine.model.link_events import NotSent, SendEnd, Sent
@@ -34,9 +31,7 @@ from engine.model.process.clock import Clock
 from engine.model.values import changed
 from engine.model.worklist import Answered
 from engine.receiving.channel_parts import Acknowledged, Connection
-
-if TYPE_CHECKING:
-    from engine.store.journal import Journal
+from engine.store.journal import Journal
 
 logger = logging.getLogger("labrelay.orders")
 
@@ -49,18 +44,18 @@ NOT_READY = frozenset({"late", "fault", "silent"})  # the analyzer has to ask ag
 class Desk:
     """The desk of one channel, for all its connections (`engine.receiving.channel_parts.QuestionDesk`)."""
 
-    def __init__(self, channel: str, asking: Callable[[], Asking], *, journal: "Journal", clock: Clock) -> None:
+    def __init__(self, channel: str, asking: Callable[[], Asking], *, journal: Journal, clock: Clock) -> None:
         """``asking``: as the configuration in force has it."""
         self._channel = channel
         self._asking = asking
         self._journal = journal
         self._notes = Notes(channel, journal)
         self._clock = clock
-        self._lines: dict[int, Line] = {}
-        self._own = OwnLine(channel, asking, journal=journal, clock=clock)
-        self._downloads: tuple[Line, Downloads] | None = None
-        self._taking_back = TakingBack(channel, asking, self._take_back, journal=journal, clock=clock)
-        self._taken_back_by: Line | None = None
+        self._lines: dict[int, lines.Line] = {}
+        self._own = lines.OwnLine(channel, asking, journal=journal, clock=clock)
+        self._downloads: tuple[lines.Line, Downloads] | None = None
+        self._taking_back = lines.TakingBack(channel, asking, self._take_back, journal=journal, clock=clock)
+        self._taken_back_by: lines.Line | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._faults: deque[float] = deque(maxlen=FAULTS)
 
@@ -70,12 +65,12 @@ class Desk:
         if connection.own:
             self._own.opened(connection)
             return
-        line = self._lines[id(connection)] = Line(connection)
+        line = self._lines[id(connection)] = lines.Line(connection)
         line.note_rest()
         self._download_by(line)
 
     def durable(self, connection: Connection, stored: Stored) -> None:
-        line = self._lines.get(id(connection)) or Line(connection, gone=True)
+        line = self._lines.get(id(connection)) or lines.Line(connection, gone=True)
         try:
             self._take(line, stored)
         except Exception:  # an error of ours costs this question alone
@@ -84,7 +79,7 @@ class Desk:
                 connection.acknowledged = Acknowledged.NOT
                 connection.unread = True
 
-    def _take(self, line: Line, stored: Stored) -> None:
+    def _take(self, line: lines.Line, stored: Stored) -> None:
         connection = line.connection
         self._put_off(line)
         if len(stored.payload) > QUESTION_BYTES:
@@ -117,7 +112,7 @@ class Desk:
             self._take_back_by(line)
         waits_s = asking.waits_s(question)
         due = self._clock.monotonic() + waits_s
-        answering = line.answering = Answering(stored.id, parsed, question, due, asking.is_committed(parsed))
+        answering = line.answering = lines.Answering(stored.id, parsed, question, due, asking.is_committed(parsed))
         answering.timer = asyncio.get_running_loop().call_later(waits_s, self._drop_if, line, answering, "late")
         if question.kind != "cancel":
             self._look_up(line, answering, asking)
@@ -169,7 +164,7 @@ class Desk:
 
     # -- messages that no question asked for ---------------------------------------------------------------------------
 
-    def _download_by(self, line: Line | None) -> None:
+    def _download_by(self, line: lines.Line | None) -> None:
         """Download by this line, the newest one, and by no other: an older one may be dead already."""
         if self._downloads is not None:
             self._downloads[1].close()
@@ -188,13 +183,13 @@ class Desk:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def send_unasked(self, line: Line, reply: Reply, *, cancels: bool = False) -> SendEnd:
+    async def send_unasked(self, line: lines.Line, reply: Reply, *, cancels: bool = False) -> SendEnd:
         """Send a message that no question asked for, and wait for its end
         (`engine.features.orders.exchange.download.Outlet`)."""
         if not line.is_free:
             return NotSent(0, PUT_OFF)
         ended: asyncio.Future[SendEnd] = asyncio.get_running_loop().create_future()
-        line.sending = Sending(line.offer(reply, self._clock.monotonic()), reply, ended=ended)
+        line.sending = lines.Sending(line.offer(reply, self._clock.monotonic()), reply, ended=ended)
         end = await ended
         if isinstance(end, Sent) and reply.control_id:
             line.awaited.add(reply, 0, cancels=cancels)
@@ -202,14 +197,14 @@ class Desk:
         return end
 
     @staticmethod
-    def _put_off(line: Line) -> None:
+    def _put_off(line: lines.Line) -> None:
         """The analyzer has sent something: a message that has not begun is looked up anew."""
         sending = line.sending
         if sending is not None and sending.ended is not None and line.link.withdraw(sending.ticket):
             line.sending = None
             sending.ended.set_result(NotSent(sending.ticket, PUT_OFF))
 
-    def _take_back_by(self, line: Line | None) -> None:
+    def _take_back_by(self, line: lines.Line | None) -> None:
         """Take cancelled orders back by this line, and by no other; None: there is none."""
         self._taking_back.end()
         self._taken_back_by = line
@@ -220,7 +215,7 @@ class Desk:
         if self._taken_back_by is not None:
             self._in_a_task(self._send_back(self._taken_back_by, replies))
 
-    async def _send_back(self, line: Line, replies: Sequence[Reply]) -> None:
+    async def _send_back(self, line: lines.Line, replies: Sequence[Reply]) -> None:
         """Send messages that take orders back, each once the line rests."""
         outlet = _LineOutlet(self, line)
         for reply in replies:
@@ -235,7 +230,7 @@ class Desk:
 
     # -- one answer ----------------------------------------------------------------------------------------------------
 
-    def _look_up(self, line: Line, answering: Answering, asking: Asking) -> None:
+    def _look_up(self, line: lines.Line, answering: lines.Answering, asking: Asking) -> None:
         try:
             settings = asking.look_up(self._clock.now_us(), answering.question)
             future = self._journal.run(worklist.answer, answering.message, answering.question, settings)
@@ -244,7 +239,9 @@ class Desk:
             return
         future.add_done_callback(partial(self._looked_up, line, answering, asking))
 
-    def _looked_up(self, line: Line, answering: Answering, asking: Asking, done: "asyncio.Future[Answered]") -> None:
+    def _looked_up(
+        self, line: lines.Line, answering: lines.Answering, asking: Asking, done: "asyncio.Future[Answered]"
+    ) -> None:
         if done.cancelled() or (error := done.exception()) is not None:
             self._not_looked_up(line, answering, None if done.cancelled() else error)
             return
@@ -261,7 +258,7 @@ class Desk:
         elif line.answering is answering:
             self._drop(line, "silent")
 
-    def _write(self, line: Line, answering: Answering, asking: Asking, tubes: Sequence[Tube]) -> bool:
+    def _write(self, line: lines.Line, answering: lines.Answering, asking: Asking, tubes: Sequence[Tube]) -> bool:
         """Have the dialogue write the answer; False: it says nothing, or failed."""
         answering.looks += 1
         number = f"Q{answering.message}" if answering.looks == 1 else f"Q{answering.message}-{answering.looks}"
@@ -277,7 +274,7 @@ class Desk:
         answering.replies = deque(reply for reply in replies if not (reply.control_id and asking.own_line))
         return bool(replies)
 
-    def _not_looked_up(self, line: Line, answering: Answering, error: BaseException | None) -> None:
+    def _not_looked_up(self, line: lines.Line, answering: lines.Answering, error: BaseException | None) -> None:
         """Say nothing: better no answer than a wrong "none"."""
         logger.error(
             "a question was not looked up, and is not answered", exc_info=error, extra=self._about(answering.message)
@@ -286,7 +283,7 @@ class Desk:
             self._end(line, answering)
             self._let_ask_again(line, answering, fault=True)
 
-    def _let_ask_again(self, line: Line, answering: Answering, *, fault: bool) -> None:
+    def _let_ask_again(self, line: lines.Line, answering: lines.Answering, *, fault: bool) -> None:
         """Without its answer an analyzer on MLLP waits, unless it got a commit accept or the connection ends.
 
         Args:
@@ -308,11 +305,11 @@ class Desk:
         return stays
 
     @staticmethod
-    def _end_idle(line: Line) -> None:
+    def _end_idle(line: lines.Line) -> None:
         if not line.gone and line.answering is None:
             line.connection.stream.end()
 
-    def _send_next(self, line: Line) -> None:
+    def _send_next(self, line: lines.Line) -> None:
         """Give the link the next message of the answer, unless one is under way."""
         answering = line.answering
         if answering is None or line.sending is not None or answering.confirms or not answering.replies:
@@ -327,12 +324,12 @@ class Desk:
             logger.exception("an answer cannot be framed", extra=self._about(answering.message, reply.items))
             self._drop(line, "fault")
             return
-        line.sending = Sending(ticket, reply, answering)
+        line.sending = lines.Sending(ticket, reply, answering)
 
-    def _note_ends(self, line: Line) -> None:
+    def _note_ends(self, line: lines.Line) -> None:
         """Note the message whose sending has ended, and go on with the answer that is wanted."""
         for end in line.link.sends_ended():
-            keep_line(line.connection, end)
+            lines.keep_line(line.connection, end)
             sending = line.sending
             if sending is None or sending.ticket != end.ticket:
                 continue
@@ -367,25 +364,25 @@ class Desk:
                 self._end(line, answering)
             self._send_next(line)
 
-    def _send_on_own_line(self, answering: Answering) -> None:
+    def _send_on_own_line(self, answering: lines.Answering) -> None:
         if answering.own:
-            exchange = Exchange(answering.own, answering.query)
+            exchange = lines.Exchange(answering.own, answering.query)
             for item in exchange.items:
                 answering.items.pop(item, None)
             self._own.put(exchange, self._asking().deadline_s)
 
-    def _end(self, line: Line, answering: Answering) -> None:
+    def _end(self, line: lines.Line, answering: lines.Answering) -> None:
         if answering.timer is not None:
             answering.timer.cancel()
         if line.answering is answering:
             line.answering = None
             line.note_rest()
 
-    def _drop_if(self, line: Line, answering: Answering, reason: str) -> None:
+    def _drop_if(self, line: lines.Line, answering: lines.Answering, reason: str) -> None:
         if line.answering is answering:
             self._drop(line, reason)
 
-    def _drop(self, line: Line, reason: str) -> None:
+    def _drop(self, line: lines.Line, reason: str) -> None:
         """Throw the answer away. A message of it that has begun goes out to its end; the rest does not."""
         answering = line.answering
         if answering is None:
@@ -401,7 +398,7 @@ class Desk:
         if reason in NOT_READY:
             self._let_ask_again(line, answering, fault=reason == "fault")
 
-    def _give_up(self, answering: Answering, reason: str, *, under_way: bool = False) -> None:
+    def _give_up(self, answering: lines.Answering, reason: str, *, under_way: bool = False) -> None:
         """``under_way``: a message of it is; its end will be noted."""
         if answering.timer is not None:
             answering.timer.cancel()
@@ -413,7 +410,7 @@ class Desk:
             self._not_offered(answering, reason)
         logger.warning("a question is not answered", extra={**self._about(answering.message), "reason": reason})
 
-    def _look_up_anew(self, line: Line) -> None:
+    def _look_up_anew(self, line: lines.Line) -> None:
         """The analyzer has sent something else before our answer began: what was found may be of yesterday.
 
         A tube whose message has arrived (over ASTM each has one) is not answered a second time.
@@ -433,7 +430,7 @@ class Desk:
 
     # -- what the analyzer says of its orders --------------------------------------------------------------------------
 
-    def _await(self, line: Line, answering: Answering, reply: Reply) -> None:
+    def _await(self, line: lines.Line, answering: lines.Answering, reply: Reply) -> None:
         """The analyzer confirms this message by another one; what is left of the answer goes after that."""
         line.awaited.add(reply, answering.query)
         self._wait_for(line, reply)
@@ -445,19 +442,19 @@ class Desk:
                 self._asking().deadline_s, self._drop_if, line, answering, "unconfirmed"
             )
 
-    def _wait_for(self, line: Line, reply: Reply) -> None:
+    def _wait_for(self, line: lines.Line, reply: Reply) -> None:
         """Nothing that no question asked for goes out before the analyzer has confirmed this message."""
         line.unconfirmed = reply.control_id
         line.note_rest()
         asyncio.get_running_loop().call_later(self._asking().deadline_s, self._waits_no_more, line, reply.control_id)
 
     @staticmethod
-    def _waits_no_more(line: Line, control_id: str) -> None:
+    def _waits_no_more(line: lines.Line, control_id: str) -> None:
         if line.unconfirmed == control_id:
             line.unconfirmed = ""
             line.note_rest()
 
-    def _confirmed(self, line: Line, message: int, said: Confirmation, sent: Unconfirmed) -> None:
+    def _confirmed(self, line: lines.Line, message: int, said: Confirmation, sent: lines.Unconfirmed) -> None:
         self._notes.note(worklist.confirmed, self._channel, message, said, sent.items, cancels=sent.cancels)
         self._waits_no_more(line, said.of)
         if sent.cancels and self._taken_back_by is line:
@@ -468,7 +465,7 @@ class Desk:
 
     # -- noting --------------------------------------------------------------------------------------------------------
 
-    def _not_offered(self, answering: Answering, reason: str) -> None:
+    def _not_offered(self, answering: lines.Answering, reason: str) -> None:
         """Note that the items of an answer that are left were not sent; of one without an item, what became of it."""
         items, answering.items = tuple(answering.items), {}
         empty, answering.empty = answering.empty, False
@@ -484,7 +481,7 @@ class Desk:
 class _LineOutlet:
     """One line, for downloads (`engine.features.orders.exchange.download.Outlet`)."""
 
-    def __init__(self, desk: Desk, line: Line) -> None:
+    def __init__(self, desk: Desk, line: lines.Line) -> None:
         self._desk = desk
         self._line = line
 

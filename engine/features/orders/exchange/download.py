@@ -15,22 +15,19 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import tenacity
 
 from engine.features.orders import rows as worklist
-from engine.features.orders.exchange.asking import Asking
-from engine.features.orders.exchange.noting import about
+from engine.features.orders.exchange.asking import Asking, about
 from engine.model.errors import StoreError
 from engine.model.link_events import SendEnd, Sent
 from engine.model.orders import Reply, Tube
 from engine.model.process import back_off
 from engine.model.process.clock import Clock
 from engine.model.worklist import Answered
-
-if TYPE_CHECKING:
-    from engine.store.journal import Journal
+from engine.store.journal import Journal
 
 logger = logging.getLogger("labrelay.orders")
 
@@ -60,7 +57,7 @@ class Downloads:
     asking: Callable[[], Asking]
     outlet: Outlet
     _: KW_ONLY
-    journal: "Journal"
+    journal: Journal
     clock: Clock
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _gone: asyncio.Event = field(default_factory=asyncio.Event)

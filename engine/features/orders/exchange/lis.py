@@ -13,10 +13,10 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
-from engine.features.orders.rows.order_outcomes import Told, told_of
+from engine.features.orders.rows.announcing import Told, told_of
 from engine.model.errors import ContentError, StoreError
 from engine.model.journal.records import Recorded
 from engine.model.message import Stored
@@ -24,9 +24,7 @@ from engine.model.orders import LineAnswer
 from engine.model.process.clock import Clock, from_us
 from engine.model.texts.reasons import ReasonCode
 from engine.receiving.channel_parts import Answer
-
-if TYPE_CHECKING:
-    from engine.store.journal import Journal
+from engine.store.journal import Journal
 
 logger = logging.getLogger("labrelay.orders")
 
@@ -66,7 +64,7 @@ class LisAnswers:
 class OrderDesk:
     """Answers the orders of one channel (`engine.receiving.channel_parts.OrderAnswers`). Lives on the event loop."""
 
-    def __init__(self, channel: str, answering: Callable[[], LisAnswers], *, journal: "Journal", clock: Clock) -> None:
+    def __init__(self, channel: str, answering: Callable[[], LisAnswers], *, journal: Journal, clock: Clock) -> None:
         """``answering``: as the configuration in force has it."""
         self._channel = channel
         self._answering = answering

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from engine.config import registry
 from engine.config.channel import ChannelConfig
-from engine.features.orders.config.status import status_of
+from engine.features.orders.config.orders import status_of
 from engine.features.orders.rows.announcing import Listener
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Received
@@ -28,10 +28,7 @@ def listeners(channels: Mapping[str, ChannelConfig]) -> dict[str, Sequence[Liste
                 of = channels.get(name)
                 answer = partial(_answer, channel, of) if source.answers and of is not None else None
                 one = Listener(
-                    channel=channel.channel,
-                    updates=source.updates,
-                    write=partial(_written, channel),
-                    answer=answer,
+                    channel=channel.channel, updates=source.updates, write=partial(_written, channel), answer=answer
                 )
                 found[name].append(one)
     return dict(found)

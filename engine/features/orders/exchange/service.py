@@ -3,32 +3,51 @@
 End the orders whose time has come.
 
 What a channel has taken of the server that it polls, in the journal (`engine.model.ports.PollMemory`).
+
+Report changes of orders to their laboratory systems: channels of kind ``order-status`` get a message for each.
+
+The worklist notes a change in the transaction that makes it. Here it becomes a message of the journal, which is handed
+to intake as a received one is. Where that cannot be stored now, it is tried again.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from engine.config.load import Site
 from engine.features.orders import rows as worklist
 from engine.features.orders.config.together import unsent_after_s
-from engine.features.orders.exchange import status
 from engine.features.orders.exchange.desk import Desk
 from engine.features.orders.exchange.lis import OrderDesk
 from engine.features.orders.exchange.listening import listeners
+from engine.features.orders.rows.announcing import Listener, announce, has_notices
 from engine.model.errors import StoreError
+from engine.model.message import Stored
 from engine.model.ports import PollCursor, PolledVersion
+from engine.receiving import made_here
 from engine.runtime.build import BuiltChannel
 from engine.runtime.service import Desks, Loop, Service
 from engine.runtime.sources import ChannelSource
+from engine.store.journal import Journal
 from engine.store.operations import polled as operations
 from engine.store.queries.polled import cursor_of, is_old
 
 if TYPE_CHECKING:
     from engine.runtime.app import App
-    from engine.store.journal import Journal
+
+
+async def run_notices(
+    journal: Journal, listeners: Callable[[], Mapping[str, Sequence[Listener]]], stored: Callable[[Stored], None]
+) -> None:
+    """Until cancelled.
+
+    Args:
+        listeners: of the configuration in force, by the channel of the orders.
+        stored: as of `engine.receiving.channel.Channel`.
+    """
+    await made_here.run(journal, has_notices, lambda: journal.run(announce, listeners()), stored)
 
 
 logger = logging.getLogger("labrelay.site")
@@ -83,7 +102,7 @@ class OrderService(Service):
 
     async def _tell(self) -> None:
         parts = self._app.parts
-        await status.run(self._app.journal, lambda: listeners(parts.built.site.channels), parts.stored)
+        await run_notices(self._app.journal, lambda: listeners(parts.built.site.channels), parts.stored)
 
     def shown(self, site: Site) -> dict[str, object]:
         return {"unsent_after_s": unsent_after_s(site.channels)}
@@ -92,7 +111,7 @@ class OrderService(Service):
 EVERY_S = 60.0
 
 
-async def run(journal: "Journal") -> None:
+async def run(journal: Journal) -> None:
     """Until cancelled. What cannot be stored now is tried a minute later."""
     while True:
         try:
@@ -106,7 +125,7 @@ async def run(journal: "Journal") -> None:
 class JournalMemory:
     """Of one channel."""
 
-    def __init__(self, channel: str, journal: "Journal") -> None:
+    def __init__(self, channel: str, journal: Journal) -> None:
         self._channel = channel
         self._journal = journal
 

@@ -12,8 +12,7 @@ from functools import partial
 
 from engine.config.channel import ChannelConfig
 from engine.features.orders import rows as worklist
-from engine.features.orders.config.lis import LisConfig
-from engine.features.orders.config.orders import orders_of
+from engine.features.orders.config.orders import LisConfig, orders_of
 from engine.features.orders.exchange.asking import Asking
 from engine.features.orders.exchange.download import PUT_OFF, Outlet
 from engine.features.orders.exchange.listening import answers_later

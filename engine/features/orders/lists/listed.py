@@ -6,11 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from engine.features.orders.lists.orders import ORDER, QUESTION, WITHOUT_ORDER, in_full
+from engine.features.orders.lists import ORDER, QUESTION, WITHOUT_ORDER, in_full
 from engine.features.orders.rows import order_questions, tube_timeline
 from engine.features.orders.rows import reading as worklist
-from engine.features.orders.rows.order_questions import AskedQuery, QueryFilter
-from engine.features.orders.rows.order_tabs import TABS, filter_of, unanswered
+from engine.features.orders.rows.order_questions import TABS, AskedQuery, QueryFilter, filter_of, unanswered
 from engine.features.orders.rows.reading import ItemFilter
 from engine.features.orders.rows.tube_timeline import WithoutOrder
 from engine.model.errors import ProblemError

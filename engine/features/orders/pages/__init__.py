@@ -19,10 +19,7 @@ from engine.web.pages.panels import Panels, Section
 from engine.web.pages.words import Words
 
 routes = routes_of(acts, order, orders, questions, worklists)
-MENU = (
-    Entry("/orders", "Orders", LOOKS, 10, ORDERS),
-    Entry("/questions", "Questions of analyzers", LOOKS, 20, ORDERS),
-)
+MENU = (Entry("/orders", "Orders", LOOKS, 10, ORDERS), Entry("/questions", "Questions of analyzers", LOOKS, 20, ORDERS))
 
 
 class _Panels(Panels):

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from aiohttp import hdrs, web
 
-from engine.actions.control import Request
 from engine.features.orders.pages.orders import ONE
 from engine.features.orders.pages.words import reason_of, state_of
 from engine.features.orders.rows import reading as worklist
@@ -25,7 +24,7 @@ from engine.web.desk import Desk
 from engine.web.forms import Form
 from engine.web.pages.frame import Asking, Frame
 from engine.web.pages.words import Words, shown
-from engine.web.routes import PRINCIPAL, Route
+from engine.web.routes import Route
 
 NO_ORDER = N_("There is no order {order}.")
 _S = ItemState
@@ -225,9 +224,7 @@ async def _take(frame: Frame, desk: Desk, name: str, request: web.Request) -> we
         if name == MATCH:
             args["message"] = number(form["message"])
         try:
-            await frame.verbs[DEEDS[name].verb].work(
-                Request(verb=DEEDS[name].verb, actor=request[PRINCIPAL].actor, args=args)
-            )
+            await frame.give(request, DEEDS[name].verb, args)
         except LabRelayError as error:
             return await _refused(frame, desk, name, request, error)
         return desk.go(request, f"{ONE}?item={item_id(order)}")

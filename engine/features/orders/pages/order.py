@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from aiohttp import hdrs, web
 
-from engine.actions.control import Request
 from engine.features.orders.pages import acts as order_acts
 from engine.features.orders.pages.orders import MESSAGES, ONE, PATH, order_rows
 from engine.features.orders.pages.words import PRIORITIES, cause_of, event_of, none_of, outcome_of, reason_of, state_of
@@ -87,15 +86,11 @@ class Step(NamedTuple):
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    found = [Route(ONE, partial(_show, frame), LOOKING)]
+    found = [Route(ONE, partial(frame.show, page=_page, found=partial(_found, "")), LOOKING)]
     if frame.desk is not None and SHOWN in frame.verbs:
         needs = frame.verbs[SHOWN].needs
         found.append(Route(ONE, partial(_reveal, frame, frame.desk), needs, method=hdrs.METH_POST))
     return found
-
-
-async def _show(frame: Frame, request: web.Request) -> web.Response:
-    return await frame.show(request, _page, partial(_found, ""))
 
 
 async def _reveal(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
@@ -105,8 +100,7 @@ async def _reveal(frame: Frame, desk: Desk, request: web.Request) -> web.Respons
     request[PERSON] = desk.person(request, request[PRINCIPAL])  # its links to languages lead to the page of the form
     purpose, trouble = form["purpose"], ""
     try:
-        args = {"order": asked, "purpose": purpose}
-        await frame.verbs[SHOWN].work(Request(verb=SHOWN, actor=request[PRINCIPAL].actor, args=args))
+        await frame.give(request, SHOWN, {"order": asked, "purpose": purpose})
     except LabRelayError as error:
         status, trouble = frame.refused(desk, request, error)
         if status < 500:

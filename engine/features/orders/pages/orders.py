@@ -12,14 +12,13 @@ from typing import Any
 
 from aiohttp import web
 
-from engine.actions.control import Request
 from engine.features.orders.pages.words import reason_of, state_of
 from engine.features.orders.rows import order_questions, tube_timeline
 from engine.features.orders.rows import reading as worklist
-from engine.features.orders.rows.order_tabs import MOST, TABS, UNANSWERED_US, filter_of, unanswered
+from engine.features.orders.rows.order_questions import MOST, TABS, UNANSWERED_US, filter_of, unanswered
 from engine.features.orders.rows.reading import ItemFilter
 from engine.features.orders.rows.tube_timeline import WithoutOrder
-from engine.features.orders.rules.usual_times import UsualTime
+from engine.features.orders.rules.order_rules import UsualTime
 from engine.model.orders import AT_ANALYZER, WorkItem
 from engine.model.site.permissions import LOOKING
 from engine.model.texts.phrases import N_, PageText, Span
@@ -30,7 +29,7 @@ from engine.web.pages.columns import COLUMNS, Choice, Column, choice
 from engine.web.pages.filters import known
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.words import Words, grouped, iso, shown
-from engine.web.routes import PRINCIPAL, Route
+from engine.web.routes import Route
 
 PATH, ONE, QUESTIONS, MESSAGES = "/orders", "/order", "/questions", "/messages"
 SHOWING = "exported"  # of the control socket
@@ -108,7 +107,7 @@ async def _list(frame: Frame, request: web.Request) -> web.Response:
     columns = _columns(asking)
     if "specimen" in columns.shown and not columns.wrong:
         said = {"what": {"list": PATH, "column": "specimen"}, "purpose": "a list of orders"}
-        await frame.verbs[SHOWING].work(Request(verb=SHOWING, actor=request[PRINCIPAL].actor, args=said))
+        await frame.give(request, SHOWING, said)
     return await frame.show(request, _page, _found, asking)
 
 

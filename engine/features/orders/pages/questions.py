@@ -5,13 +5,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from aiohttp import web
-
 from engine.features.orders.pages import orders
 from engine.features.orders.pages.words import KINDS, none_of, outcome_of
 from engine.features.orders.rows import order_questions
-from engine.features.orders.rows.order_questions import AskedQuery, QueryFilter
-from engine.features.orders.rows.order_tabs import MOST, unanswered
+from engine.features.orders.rows.order_questions import MOST, AskedQuery, QueryFilter, unanswered
 from engine.model.site.permissions import LOOKING
 from engine.store.queries.reader import Reader
 from engine.web.asked import PAGE, Asked, counted
@@ -25,11 +22,7 @@ CODES_SHOWN = 8  # of one answer
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    return (Route(orders.QUESTIONS, partial(_list, frame), LOOKING),)
-
-
-async def _list(frame: Frame, request: web.Request) -> web.Response:
-    return await frame.show(request, _page, _found)
+    return (Route(orders.QUESTIONS, partial(frame.show, page=_page, found=_found), LOOKING),)
 
 
 def _asked(asking: Asking) -> Asked:

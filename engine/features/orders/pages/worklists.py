@@ -9,15 +9,14 @@ from typing import Any
 
 from aiohttp import web
 
-from engine.actions.control import Request
-from engine.features.orders.lists.orders import patient_words
+from engine.features.orders.lists import patient_words
 from engine.features.orders.pages.orders import PATH, SHEETS, WORKLIST
 from engine.features.orders.pages.words import reason_of_code
 from engine.model.errors import LabRelayError
 from engine.web.desk import Desk
 from engine.web.pages.frame import Frame
 from engine.web.pages.words import Words, shown
-from engine.web.routes import PRINCIPAL, Route
+from engine.web.routes import Route
 
 PURPOSE = "a worklist on paper"
 LONGEST = 200
@@ -43,7 +42,7 @@ async def _show(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
     }
     args = {"channels": [channel] if channel else [], "purpose": PURPOSE}
     try:
-        found = await frame.verbs[SHEETS].work(Request(verb=SHEETS, actor=request[PRINCIPAL].actor, args=args))
+        found = await frame.give(request, SHEETS, args)
     except LabRelayError as error:
         status, values["trouble"] = frame.refused(desk, request, error)
         return await desk.page(request, "worklist", status, **values)

@@ -4,12 +4,10 @@ taking      orders in: new, change, cancel, hold, release, rerun
 answering   questions of analyzers, and what became of each answer
 downloading orders that go out unasked
 acting      acts of a person on single orders
-matching    results without an order, and the order that a person says one is of
+matching    results without an order, and the order that a person says one is of; orders that an analyzer made itself
 closing     results, and the end of an item's time
-self_made   orders that an analyzer made itself: a reflex, a test ordered at it
 holding     results that wait for a person, or were given up
-earlier     what is unknown after a backup was restored
-erasing     orders of a patient whose data is erased
+forgetting  what goes by an erasure and by retention, and what is unknown after a backup was restored
 naming      the orders of results, for their documents
 items       the rows; the one place where an item changes
 
@@ -171,8 +169,7 @@ TABLES = (
         " WHERE at_us < :since - :day ORDER BY number DESC LIMIT 1), 0)",
     ),
     Table(
-        name="order_asked",
-        copied="SELECT a.* FROM state.order_query q JOIN main.order_asked a ON a.query = q.number",
+        name="order_asked", copied="SELECT a.* FROM state.order_query q JOIN main.order_asked a ON a.query = q.number"
     ),
     Table(
         name="order_without",

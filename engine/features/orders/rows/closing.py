@@ -17,7 +17,7 @@ is of that order, by any clock. One that names an order which this channel was g
 at once: it is of none, and a person has to look.
 
 A result of which the analyzer says that it ordered the test itself has an item of its own, where no order asks for it
-(`engine.features.orders.rows.self_made`).
+(`engine.features.orders.rows.matching`).
 
 A final result closes its item; a preliminary one says that it is in progress. A result whose message is held does so
 when it is released (`engine.features.orders.rows.holding`). A result that comes after its order was given up is
@@ -37,7 +37,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from engine.features.orders.rows import holding, items, self_made
+from engine.features.orders.rows import holding, items, matching
 from engine.features.orders.rows.items import OPEN, Kept
 from engine.features.orders.rows.matching import note_without
 from engine.features.orders.rules.order_rules import ItemEvent
@@ -96,7 +96,7 @@ def result(
         meant = results.of(each)
         if not meant and not control and results.is_self_made(each):
             parent = results.parent_of(each)
-            one = self_made.make(batch, message_id, channel, specimen, patient_number, each, parent)
+            one = matching.make(batch, message_id, channel, specimen, patient_number, each, parent)
             results.add(one)
             meant = [one]
         if all(one.made and not one.parent for one in meant):
@@ -158,7 +158,7 @@ class Results:
             one
             for one in every
             if one.state is not ItemState.REJECTED
-            and (self_made.may_go_on(batch, one, channel) if one.made else one.message_id < came)
+            and (matching.may_go_on(batch, one, channel) if one.made else one.message_id < came)
             and not (patient_number and one.line.patient.number and patient_number != one.line.patient.number)
             and (not one.targets or not one.targets.isdisjoint(names | {channel}))
         ]

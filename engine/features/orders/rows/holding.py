@@ -16,16 +16,7 @@ from collections.abc import Collection
 
 from engine.features.orders.rows import items
 from engine.features.orders.rows.items import Kept
-from engine.features.orders.rules.order_rules import (
-    MAKES_KNOWN,
-    PUT_BACK,
-    REOPENED,
-    ItemEvent,
-    PatientsOfTube,
-    Standing,
-    same_patient,
-    step,
-)
+from engine.features.orders.rules import order_rules
 from engine.model.orders import ANSWERED_STATES, MOST_OF_TUBE, ItemReason, ItemState
 from engine.store.core.rows import Rows
 from engine.store.core.writing.batch import Batch
@@ -54,9 +45,9 @@ def hold(batch: Batch, one: Kept, *, message_id: int, channel: str, cause: str, 
     if one.state is ItemState.RESULTED and cause != WITHDRAWAL:
         return False
     more = {"message_id": message_id, "channel": channel, "cause": cause, "own_us": own_us}
-    if items.apply(batch, one, ItemEvent.RESULT_HELD, **more).done:  # type: ignore[arg-type]
+    if items.apply(batch, one, order_rules.ItemEvent.RESULT_HELD, **more).done:  # type: ignore[arg-type]
         return True
-    items.note(batch, one, ItemEvent.RESULT_HELD, **more)  # type: ignore[arg-type]
+    items.note(batch, one, order_rules.ItemEvent.RESULT_HELD, **more)  # type: ignore[arg-type]
     return False
 
 
@@ -109,14 +100,14 @@ def put_back(batch: Batch, one: Kept, message_id: int, channel: str) -> None:
     rows = batch.execute(
         "SELECT n, event, state, reason, message_id FROM order_event WHERE item = ? ORDER BY n DESC", (one.number,)
     ).fetchall()
-    event = PUT_BACK
+    event = order_rules.PUT_BACK
     waits = _waits(batch, one, message_id)
     known = waits or _is_known_without(batch, one, message_id)
     if one.state is ItemState.RESULTED:
         n, last, _, _, of = next((row for row in rows if row[1] in _CLOSES), (0, "", "", "", 0))
-        if last != ItemEvent.FINAL or of != message_id:  # another result has closed it
+        if last != order_rules.ItemEvent.FINAL or of != message_id:  # another result has closed it
             return
-        event = REOPENED
+        event = order_rules.REOPENED
         rows = [row for row in rows if row[0] < n]
     elif waits or one.reason is not ItemReason.RESULT_HELD:
         if one.sent != known or waits:
@@ -161,32 +152,32 @@ def _is_known_without(batch: Batch, one: Kept, message_id: int, *, before: int =
 def _end_cancel(batch: Batch, one: Kept) -> None:
     """A pending cancel of an order that no analyzer has is done: none is left to give it up."""
     if one.state is ItemState.CANCEL_PENDING and not one.known:
-        items.apply(batch, one, ItemEvent.NOT_SENT)
+        items.apply(batch, one, order_rules.ItemEvent.NOT_SENT)
 
 
-_CLOSES = frozenset({ItemEvent.FINAL, REOPENED})
-_MAKES_KNOWN = MAKES_KNOWN - {ItemEvent.RESULT_HELD}
+_CLOSES = frozenset({order_rules.ItemEvent.FINAL, order_rules.REOPENED})
+_MAKES_KNOWN = order_rules.MAKES_KNOWN - {order_rules.ItemEvent.RESULT_HELD}
 
 
 def _before(rows: list[tuple[int, str, str, str, int]]) -> tuple[ItemState, ItemReason]:
     """State and reason without the held results; newest first. What else happened since then has happened all the same:
     the analyzer got the order once more, or a preliminary result went out.
     """
-    since: list[ItemEvent] = []
+    since: list[order_rules.ItemEvent] = []
     for _, event, state, reason, _ in rows:
         if reason != ItemReason.RESULT_HELD:
-            found = Standing(ItemState(state), ItemReason(reason))
+            found = order_rules.Standing(ItemState(state), ItemReason(reason))
             break
         if event in _MAKES_KNOWN:
-            since.append(ItemEvent(event))
+            since.append(order_rules.ItemEvent(event))
     for event in reversed(since):
-        found = step(found, event).standing
+        found = order_rules.step(found, event).standing
     return found.state, found.reason
 
 
 def _is_of_two(batch: Batch, one: Kept) -> bool:
     """Whether its specimen number has become another patient's meanwhile."""
-    patients = PatientsOfTube({})
+    patients = order_rules.PatientsOfTube({})
     for other in items.of_specimen(batch, one.line.specimen, MOST_OF_TUBE):
         if (other.is_open and not other.made) or other.number == one.number:
             patients.add(other.line.patient)
@@ -199,12 +190,16 @@ def _close(batch: Batch, one: Kept, message_id: int, channel: str, cause: str) -
         if one.reason is ItemReason.RESULT_HELD and not _waits(batch, one, message_id):
             put_back(batch, one, message_id, channel)
         return
-    event = ItemEvent.PRELIMINARY if cause == PRELIMINARY else ItemEvent.FINAL
-    is_own = event is ItemEvent.FINAL and _was_of_one(batch, one, message_id)
+    event = order_rules.ItemEvent.PRELIMINARY if cause == PRELIMINARY else order_rules.ItemEvent.FINAL
+    is_own = event is order_rules.ItemEvent.FINAL and _was_of_one(batch, one, message_id)
     if is_own and note_in_conflict(batch, one, message_id=message_id, channel=channel):
         return
     done = items.apply(batch, one, event, message_id=message_id, channel=channel)
-    if event is ItemEvent.PRELIMINARY and one.reason is ItemReason.RESULT_HELD and not _waits(batch, one, message_id):
+    if (
+        event is order_rules.ItemEvent.PRELIMINARY
+        and one.reason is ItemReason.RESULT_HELD
+        and not _waits(batch, one, message_id)
+    ):
         one.reason = ItemReason.NONE
         items.note(batch, one, event, message_id=message_id, channel=channel)
     if done.done and cause == REDUNDANT:
@@ -218,7 +213,7 @@ def note_in_conflict(batch: Batch, one: Kept, *, message_id: int, channel: str, 
         return False
     one.sent = True
     more = {"message_id": message_id, "channel": channel, "own_us": own_us}
-    items.note(batch, one, ItemEvent.FINAL, cause=IN_CONFLICT, **more)  # type: ignore[arg-type]
+    items.note(batch, one, order_rules.ItemEvent.FINAL, cause=IN_CONFLICT, **more)  # type: ignore[arg-type]
     return True
 
 
@@ -250,7 +245,7 @@ def withdraw(batch: Batch, one: Kept, *, message_id: int, channel: str) -> None:
         (one.number,),
     ).fetchone()
     if row is not None and row[0] < message_id and row[1] == channel:
-        items.apply(batch, one, ItemEvent.WITHDRAWN, message_id=message_id, channel=channel)
+        items.apply(batch, one, order_rules.ItemEvent.WITHDRAWN, message_id=message_id, channel=channel)
 
 
 def _waits(batch: Batch, one: Kept, message_id: int) -> bool:
@@ -274,9 +269,11 @@ def take_back_twins(
     for one in items.of_specimen(batch, measured.line.specimen, MOST_OF_TUBE):
         for_others = bool(one.targets) and one.targets.isdisjoint(here) and not known_alone
         elsewhere = one.channel not in here if one.known else for_others
-        same = one.line.test == measured.line.test and same_patient(one.line.patient, measured.line.patient)
+        same = one.line.test == measured.line.test and order_rules.same_patient(one.line.patient, measured.line.patient)
         if one.number != measured.number and one.is_open and not one.made and elsewhere and same:
-            items.apply(batch, one, ItemEvent.CANCEL, message_id=message_id, channel=one.channel, cause=TWIN)
+            items.apply(
+                batch, one, order_rules.ItemEvent.CANCEL, message_id=message_id, channel=one.channel, cause=TWIN
+            )
 
 
 def of_message(batch: Batch, message_id: int) -> list[tuple[Kept, str, str]]:

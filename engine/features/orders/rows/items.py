@@ -10,8 +10,7 @@ from typing import Any
 
 import orjson
 
-from engine.features.orders.rules.order_rules import MAKES_KNOWN, ItemEvent, Standing, Step, heard, step
-from engine.features.orders.rules.usual_times import NEWEST, usual_time
+from engine.features.orders.rules import order_rules
 from engine.model import orders
 from engine.model.content.search_keys import folded
 from engine.model.errors import IntegrityError, RefusedError
@@ -52,7 +51,7 @@ ADD_EVENT = (
     "INSERT INTO order_event (item, n, at_us, event, state, reason, late, channel, message_id, query, cause, detail,"
     " own_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_BEGINS = frozenset({ItemEvent.PRELIMINARY, ItemEvent.RESULT_HELD})
+_BEGINS = frozenset({order_rules.ItemEvent.PRELIMINARY, order_rules.ItemEvent.RESULT_HELD})
 _LINE = {one.name: one.default for one in fields(orders.OrderLine)}
 _PATIENT = {one.name: one.default for one in fields(orders.OrderedPatient)}
 
@@ -319,7 +318,7 @@ def put(batch: Batch, one: Kept, cause: str = "") -> None:
 def apply(
     batch: Batch,
     one: Kept,
-    event: ItemEvent,
+    event: order_rules.ItemEvent,
     *,
     message_id: int = 0,
     channel: str = "",
@@ -328,20 +327,22 @@ def apply(
     detail: str = "",
     at_us: int = 0,
     own_us: int = 0,
-) -> Step:
+) -> order_rules.Step:
     """Let an event happen to an item: by the rules of `engine.features.orders.rules.order_rules`. Written where it
     changes something, is a late result, or is the first proof that an analyzer has the item.
     """
-    found = step(Standing(one.state, one.reason, one.known), event)
+    found = order_rules.step(order_rules.Standing(one.state, one.reason, one.known), event)
     to = found.standing
-    if found.done or found.late or (to.known and not one.sent and event in MAKES_KNOWN):
-        if channel and (not one.known if event in _BEGINS else event is ItemEvent.WITHDRAWN and not one.channel):
+    if found.done or found.late or (to.known and not one.sent and event in order_rules.MAKES_KNOWN):
+        if channel and (
+            not one.known if event in _BEGINS else event is order_rules.ItemEvent.WITHDRAWN and not one.channel
+        ):
             # An analyzer that was given no order measures it.
             one.channel, one.code = channel, one.code if one.channel == channel else ""
-        one.sent = one.sent or event in MAKES_KNOWN
+        one.sent = one.sent or event in order_rules.MAKES_KNOWN
         ends = one.is_open and to.state not in orders.OPEN_STATES
         _time(batch, one, event, to.state, cause, at_us or batch.now_us)
-        if event is ItemEvent.WITHDRAWN:
+        if event is order_rules.ItemEvent.WITHDRAWN:
             one.expires_us = batch.steady_us + one.waits_us
         one.state, one.reason = to.state, to.reason
         if ends:
@@ -355,7 +356,7 @@ def apply(
     return found
 
 
-def _time(batch: Batch, one: Kept, event: ItemEvent, to: orders.ItemState, cause: str, at_us: int) -> None:
+def _time(batch: Batch, one: Kept, event: order_rules.ItemEvent, to: orders.ItemState, cause: str, at_us: int) -> None:
     """Note when the analyzer got an item, and learn from its final result how long the test takes there. A match by a
     person says nothing of that, nor does a result that a person has released.
     """
@@ -363,7 +364,7 @@ def _time(batch: Batch, one: Kept, event: ItemEvent, to: orders.ItemState, cause
         if one.state not in orders.AT_ANALYZER:
             one.given_us = at_us
     elif (
-        event is ItemEvent.FINAL
+        event is order_rules.ItemEvent.FINAL
         and one.state in orders.AT_ANALYZER
         and one.reason is not orders.ItemReason.RESULT_HELD
         and one.code
@@ -375,8 +376,8 @@ def _time(batch: Batch, one: Kept, event: ItemEvent, to: orders.ItemState, cause
 
 def _learn(batch: Batch, channel: str, code: str, took_us: int) -> None:
     row = batch.execute("SELECT took FROM order_usual WHERE channel = ? AND code = ?", (channel, code)).fetchone()
-    took = [*map(int, filter(None, row[0].split(",") if row else ())), took_us][-NEWEST:]
-    learned = usual_time(took)
+    took = [*map(int, filter(None, row[0].split(",") if row else ())), took_us][-order_rules.NEWEST :]
+    learned = order_rules.usual_time(took)
     batch.execute(
         "INSERT OR REPLACE INTO order_usual (channel, code, took, usual_us, late_us) VALUES (?, ?, ?, ?, ?)",
         (channel, code, "".join(f"{one}," for one in took), learned.usual_us, learned.late_us),
@@ -408,7 +409,7 @@ def note(
     batch.orders_changed = True
     one.last_id = max(one.last_id, message_id)  # an old message may be processed again
     store(batch, one)
-    if one.source and heard(event, one.state) is not None:
+    if one.source and order_rules.heard(event, one.state) is not None:
         batch.execute("INSERT INTO order_notice (item, n) VALUES (?, ?)", (one.number, one.events))
     sealed = b""
     if detail:

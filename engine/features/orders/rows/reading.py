@@ -1,11 +1,14 @@
-"""Reading the worklist: its items, and their history."""
+"""Reading the worklist: its items, and their history.
+
+Reading the worklist for analyzers that must hear of a cancel.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from engine.features.orders.rows import items as rows_of
-from engine.features.orders.rules.usual_times import DEFAULT_LATE_US, FLOOR_LATE_US, UsualTime
+from engine.features.orders.rules.order_rules import DEFAULT_LATE_US, FLOOR_LATE_US, UsualTime
 from engine.model.errors import IntegrityError
 from engine.model.orders import AT_ANALYZER, OPEN_STATES, ItemReason, ItemState, WorkItem
 from engine.store.core.rows import Execute
@@ -44,7 +47,7 @@ class ItemFilter:
         still_of: the same for orders that one of these analyzers was concerned with last.
         stat: only stat orders.
         late_us: only those that an analyzer has, and that are late at this time
-        (`engine.features.orders.rules.usual_times`).
+        (`engine.features.orders.rules.order_rules`).
         after_all_us: only those that were given up, and got a result all the same, then or later.
     """
 
@@ -235,3 +238,15 @@ def _event(vault: Vault, number: int, row: tuple[Any, ...]) -> ItemHistory:
         n=n, at_us=at_us, event=event, state=ItemState(state), reason=ItemReason(reason), late=bool(late),
         channel=channel, message_id=message_id, query=query, cause=cause, detail=detail,
     )  # fmt: skip
+
+
+def given_up(reader: Reader, channel: str, *, limit: int) -> list[WorkItem]:
+    """Items that were cancelled, and that the analyzer of this channel has, or may have, all the same."""
+    # SQLite takes the index of open items where all of its condition is said.
+    rows = reader.rows(
+        f"{rows_of.SELECT} INDEXED BY order_item_open"
+        " WHERE state IN ('waiting', 'held', 'offered', 'accepted', 'in_progress', 'cancel_pending')"
+        " AND state = 'cancel_pending' AND channel = ? AND query = 0 AND sent = 1 AND made = 0 LIMIT ?",
+        (channel, limit),
+    )
+    return [rows_of.kept(reader.vault, row).value() for row in rows]

@@ -25,7 +25,7 @@ specimens and order numbers, which are read once.
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from engine.features.orders.rows import earlier, items
+from engine.features.orders.rows import forgetting, items
 from engine.features.orders.rows.items import Kept
 from engine.features.orders.rules.order_rules import (
     ItemEvent,
@@ -160,7 +160,7 @@ class _Taking:
     own: dict[tuple[int, str], list[Kept]] | None = None
     read: dict[str, set[str]] = field(default_factory=dict)  # order number -> kinds of it that were sorted
     next_number: int = 0
-    until: int | None = None  # `earlier.until`
+    until: int | None = None  # `forgetting.until`
 
     def take(self, place: int, line: OrderLine, *, known: bool) -> list[LineOutcome]:
         if line.action == "unknown":
@@ -276,7 +276,7 @@ class _Taking:
             tube.is_held = False
         made = self._make(place, line, state, reason, after=after, run=run, parent=parent)
         if 0 < self.message_id <= self._earlier() and not after:
-            items.apply(self.batch, made, ItemEvent.MAYBE_SENT, cause=earlier.CAUSE)
+            items.apply(self.batch, made, ItemEvent.MAYBE_SENT, cause=forgetting.CAUSE)
         tube.items.append(made)
         tube.open += 1
         tube.patients.add(line.patient)
@@ -284,7 +284,7 @@ class _Taking:
 
     def _earlier(self) -> int:
         if self.until is None:
-            self.until = earlier.until(self.batch.execute)
+            self.until = forgetting.until(self.batch.execute)
         return self.until
 
     def _put_rejected(self, place: int, line: OrderLine, reason: ItemReason) -> LineOutcome:

@@ -13,7 +13,7 @@ PAGE = 200
 _WITHOUT = "SELECT message_id, channel, at_us, results - matched, codes, older"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class TubeQuestion:
     """One time that an analyzer asked for a tube. ``none``: why it got no order; empty: it got ``items`` of them."""
 
@@ -27,7 +27,7 @@ class TubeQuestion:
     ended_us: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class WithoutOrder:
     """Results of one specimen in a message that no order is there for: ``results`` of them, and no match.
 
@@ -68,10 +68,8 @@ def without_order(
 
 
 def _without_order(row: tuple[Any, ...]) -> WithoutOrder:
-    message_id, channel, at_us, results, codes, older = row
-    return WithoutOrder(
-        message_id=message_id, channel=channel, at_us=at_us, results=results, codes=codes, older=bool(older)
-    )
+    *values, older = row
+    return WithoutOrder(*[*values, bool(older)])
 
 
 def count_without(reader: Reader, *, channel: str = "", since_us: int = 0, most: int) -> int:
@@ -144,12 +142,6 @@ def tube_of(reader: Reader, token: bytes, *, limit: int = PAGE, specimen: str = 
         ).fetchall()
     return TubeTimeline(
         items=details,
-        questions=tuple(
-            TubeQuestion(
-                query=query, message_id=message, channel=channel, at_us=at_us, items=n, none=none, outcome=outcome,
-                ended_us=ended_us,
-            )
-            for query, message, channel, at_us, n, none, outcome, ended_us in reversed(asked)
-        ),
+        questions=tuple(TubeQuestion(*row) for row in reversed(asked)),
         without=tuple(map(_without_order, reversed(without))),
-    )  # fmt: skip
+    )

@@ -15,7 +15,7 @@ from engine.commands.shared.output import Form, form_option, say, show_document
 from engine.commands.shared.selecting import instant_us
 from engine.commands.shared.session import Session, pass_session
 from engine.features.reports.config import site_shifts
-from engine.features.reports.lists.shift import CHANNEL_SHIFT, ChannelShift, Shift, by_channel, shift_of
+from engine.features.reports.lists import CHANNEL_SHIFT, ChannelShift, Shift, by_channel, shift_of
 from engine.model.errors import UnreachableError
 from engine.model.process.clock import from_us
 from engine.store.queries.tallies import hours_between
@@ -26,10 +26,7 @@ GROUP = "every day"
 
 @click.command(help=__doc__)
 @click.option(
-    "--from",
-    "since",
-    metavar="TIME",
-    help="An age (24h), a day, or a day and time; else the begin of the shift.",
+    "--from", "since", metavar="TIME", help="An age (24h), a day, or a day and time; else the begin of the shift."
 )
 @click.option("--until", metavar="TIME", help="Likewise; else now.")
 @form_option(Form.TABLE, Form.JSON)

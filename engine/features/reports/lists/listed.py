@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from engine.features.reports.lists import reports
-from engine.features.reports.lists.reports import BY, REPORTS, period_of, today_in
+from engine.features.reports import lists
+from engine.features.reports.lists import BY, REPORTS, period_of, today_in
 from engine.model.errors import ProblemError
 from engine.web.api.lists import Asked, Resource
 from engine.web.api.parameters import Nothing, Word, one_of
@@ -36,7 +36,7 @@ def _report(name: str) -> Callable[[Asked[Report]], Sequence[Any]]:
         except ValueError as error:
             errors = [{"parameter": wrong or "last", "detail": str(error)}]
             raise ProblemError("arguments", f"wrong: {wrong or 'first, last'}", errors=errors) from None
-        wanted = reports.Asked(period, given.by or next(iter(report.by), ""), given.channel, zone)
+        wanted = lists.Asked(period, given.by or next(iter(report.by), ""), given.channel, zone)
         return report.read(asked.journal, wanted)
 
     rows.__name__ = f"{name}_report"

@@ -8,7 +8,4 @@ from engine.web.menu import LOOKS, RESULTS, Entry
 from engine.web.pages.frame import routes_of
 
 routes = routes_of(reports, shift)
-MENU = (
-    Entry("/shift", "Shift report", LOOKS, 50),
-    Entry("/reports", "Reports", LOOKS, 40, RESULTS),
-)
+MENU = (Entry("/shift", "Shift report", LOOKS, 50), Entry("/reports", "Reports", LOOKS, 40, RESULTS))

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from engine.features.reports.lists import reports
+from engine.features.reports import lists
 from engine.features.reports.rows.reading import counted_to
 from engine.features.reports.rules import Stage
 from engine.model.site.permissions import LOOKING
@@ -23,7 +23,7 @@ from engine.web.routes import Route
 
 PATH, CSV = "/reports", "/reports.csv"
 NAMES = ("from", "until", "by", "channel")
-ROWS_BY: dict[str, PageText] = {reports.CHANNEL: "Analyzer", reports.TEST: "Test", reports.DAY: "Day"}
+ROWS_BY: dict[str, PageText] = {lists.CHANNEL: "Analyzer", lists.TEST: "Test", lists.DAY: "Day"}
 STAGE_WORDS: dict[str, PageText] = {
     "collected-resulted": "collected to result",
     "resulted-received": "result to receipt",
@@ -50,13 +50,9 @@ MOST = 400  # rows of a table; the file has all
 
 def routes(frame: Frame) -> Sequence[Route]:
     return (
-        Route(PATH, partial(_show, frame), LOOKING),
+        Route(PATH, partial(frame.show, page=_page, found=_found), LOOKING),
         Route(CSV, partial(_file, frame), LOOKING),
     )
-
-
-async def _show(frame: Frame, request: web.Request) -> web.Response:
-    return await frame.show(request, _page, _found)
 
 
 async def _file(frame: Frame, request: web.Request) -> web.Response:
@@ -65,7 +61,7 @@ async def _file(frame: Frame, request: web.Request) -> web.Response:
     name = request.query.get("report", "")
     try:
         asked = _asked(asking)
-        report = reports.REPORTS[name]
+        report = lists.REPORTS[name]
     except (ValueError, KeyError):
         raise web.HTTPBadRequest from None
     by = asked.by if asked.by in report.by else next(iter(report.by), "")
@@ -76,17 +72,17 @@ async def _file(frame: Frame, request: web.Request) -> web.Response:
     return web.Response(text="".join(f"{line}\n" for line in lines), content_type="text/csv", headers=headers)
 
 
-def _asked(asking: Asking) -> reports.Asked:
+def _asked(asking: Asking) -> lists.Asked:
     """
     Raises:
         ValueError: the address has no such period; with the sentence for people.
     """
     words = asking.words
     address = _address(asking)
-    today = reports.today_in(words.zone, int(words.now.timestamp() * 1e6))
-    period = reports.period_of(address.get("from"), address.get("until"), today)
-    by = address.get("by") or reports.CHANNEL
-    return reports.Asked(period, by if by in reports.BY else reports.CHANNEL, address.get("channel"), words.zone)
+    today = lists.today_in(words.zone, int(words.now.timestamp() * 1e6))
+    period = lists.period_of(address.get("from"), address.get("until"), today)
+    by = address.get("by") or lists.CHANNEL
+    return lists.Asked(period, by if by in lists.BY else lists.CHANNEL, address.get("channel"), words.zone)
 
 
 def _address(asking: Asking) -> Address:
@@ -106,7 +102,7 @@ def _page(asking: Asking) -> Page:
         "period": period,
         "heading": heading,
         "made": f"LabRelay {site.version} · {site.timezone} · {words.time(int(site.now.timestamp() * 1e6))}",
-        "by": [(name, words.say(label)) for name, label in ROWS_BY.items() if name != reports.CHANNEL],
+        "by": [(name, words.say(label)) for name, label in ROWS_BY.items() if name != lists.CHANNEL],
         "channels": known([one.name for one in site.channels], address.get("channel")),
         "months": _months(words),
         "files": [
@@ -120,9 +116,9 @@ def _page(asking: Asking) -> Page:
 
 def _months(words: Words) -> list[tuple[str, str]]:
     """This month and the one before: words and address."""
-    today = reports.today_in(words.zone, int(words.now.timestamp() * 1e6))
-    this = reports.Period(today.replace(day=1), today)
-    before = reports.period_of(None, (this.first - timedelta(days=1)).isoformat(), today)
+    today = lists.today_in(words.zone, int(words.now.timestamp() * 1e6))
+    this = lists.Period(today.replace(day=1), today)
+    before = lists.period_of(None, (this.first - timedelta(days=1)).isoformat(), today)
     return [
         (words.say(text), words.href(PATH, **{"from": str(one.first), "until": str(one.last)}))
         for text, one in zip(MONTHS, (this, before), strict=True)
@@ -131,7 +127,7 @@ def _months(words: Words) -> list[tuple[str, str]]:
 
 def _found(reader: Reader, asking: Asking) -> Values:
     asked, words = _asked(asking), asking.words
-    results = reports.Results(reader, asked)
+    results = lists.Results(reader, asked)
     rows: dict[str, list[dict[str, Any]]] = {
         "volume": [
             {
@@ -143,7 +139,7 @@ def _found(reader: Reader, asking: Asking) -> Values:
                 "results": grouped(one.results.results),
                 "final": grouped(one.results.final),
             }
-            for one in reports.volume(reader, asked, results)
+            for one in lists.volume(reader, asked, results)
         ],
         "turnaround": [
             {
@@ -154,7 +150,7 @@ def _found(reader: Reader, asking: Asking) -> Values:
                 "missing": grouped(one.times.missing),
                 "impossible": grouped(one.times.impossible),
             }
-            for one in reports.turnaround(reader, asked, results)
+            for one in lists.turnaround(reader, asked, results)
         ],
         "utilisation": [
             {
@@ -163,7 +159,7 @@ def _found(reader: Reader, asking: Asking) -> Values:
                 "busy": one.busy / 12,
                 "percent": "-" if one.percent is None else f"{one.percent} %",
             }
-            for one in reports.utilisation(reader, asked)
+            for one in lists.utilisation(reader, asked)
         ],
         "downtime": [
             {
@@ -172,11 +168,11 @@ def _found(reader: Reader, asking: Asking) -> Values:
                 "times": grouped(times),
                 "lasted": Span(seconds).say(words.catalogue),
             }
-            for (kind, name, state), (times, seconds) in reports.hours_down(reports.downtime(reader, asked)).items()
+            for (kind, name, state), (times, seconds) in lists.hours_down(lists.downtime(reader, asked)).items()
         ],
         "unmapped": [
             {"place": " ".join(filter(None, one.place)), "results": grouped(one.results)}
-            for one in reports.unmapped(reader, asked, results)
+            for one in lists.unmapped(reader, asked, results)
         ],
     }
     left, open_ = counted_to(reader)
@@ -190,7 +186,7 @@ def _found(reader: Reader, asking: Asking) -> Values:
 def _place(one: Any, by: str) -> str:
     day, channel, code = one.place
     return str(
-        {reports.CHANNEL: channel or "-", reports.DAY: day, reports.TEST: f"{channel} {code}"}[by]
+        {lists.CHANNEL: channel or "-", lists.DAY: day, lists.TEST: f"{channel} {code}"}[by]
     )  # -: orders of no channel
 
 

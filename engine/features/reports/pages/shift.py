@@ -10,9 +10,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from aiohttp import web
-
-from engine.features.reports.lists.shift import Shift, by_channel, hour_us, shift_of
+from engine.features.reports.lists import Shift, by_channel, hour_us, shift_of
 from engine.model.journal.journal_views import Act
 from engine.model.process.clock import from_us
 from engine.model.site.permissions import ADMINISTERING, LOOKING
@@ -45,11 +43,7 @@ ACTS_AT_ONCE = 200
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    return (Route(PATH, partial(_show, frame), LOOKING),)
-
-
-async def _show(frame: Frame, request: web.Request) -> web.Response:
-    return await frame.show(request, _page, _found)
+    return (Route(PATH, partial(frame.show, page=_page, found=_found), LOOKING),)
 
 
 def _shift(asking: Asking) -> tuple[Shift, str]:

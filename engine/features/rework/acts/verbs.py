@@ -3,33 +3,38 @@
 Replay: choose the documents to send again, and where; they are queued behind all new work, as an operation.
 
 Retry dead letters: deliveries wait in their old places, messages are processed with today's mapping.
+
+Map messages again and send the differences, which `engine.processing.reprocessing` finds, as an operation.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import takewhile
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from engine.actions import underway
 from engine.actions.control import Request
 from engine.actions.declaring import Declared, NoArguments, Rate, Reason, RowNumber, Selected
 from engine.actions.operations import BulkAct, Slice
 from engine.actions.running_site import Result, RunningSite, known
-from engine.actions.selection import MOST_BY_NUMBER, PAGE, REPLAY_STATES, Selection, chunks, replay_states, replayable
-from engine.actions.underway import (
-    ANSWER_WITHIN_S,
-    DEFAULT_RATE,
-    Acts,
-    answer,
-    begin_bulk_act,
-    begin_operation,
-    map_again,
+from engine.actions.selection import (
+    MOST_BY_NUMBER,
+    PAGE,
+    REPLAY_STATES,
+    Selection,
+    chunks,
+    messages,
+    replay_states,
+    replayable,
 )
+from engine.actions.underway import ANSWER_WITHIN_S, DEFAULT_RATE, Acts, Again, operation_so_far
 from engine.config.load import Site
 from engine.features.rework.acts.edit import edit_message
-from engine.features.rework.acts.reprocess import reprocess_messages, reprocessing
 from engine.features.rework.acts.set_aside import set_aside_delivery
 from engine.features.rework.rows import letter_steps
 from engine.features.rework.rows.letter_steps import ALONG
@@ -37,23 +42,113 @@ from engine.mapping.language.targets import MEDIA_TYPES
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.journal.journal_views import Filter
 from engine.model.journal.records import Decision
+from engine.model.routes import ChannelRoutes
 from engine.model.site.permissions import ACTING, CHANGING, EDITING
 from engine.model.texts.reasons import ReasonCode
-from engine.processing.reprocessing import with_mapping
-from engine.store.operations.bulk import Member, Operation, counts
+from engine.processing.reprocessing import Finding, examine, with_mapping
+from engine.store.operations.bulk import Member, Operation, counts, leaves_all
+from engine.store.queries.bulk import running_operations
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.messages import lanes_of, sent_among
 
+VERB = "reprocess"
+OUTCOMES = {"superseded": "outdated"}  # finding -> outcome, where an outcome of other acts has its name
+
+
+async def reprocess_messages(
+    acts: Acts,
+    selection: Selection,
+    *,
+    config: str,
+    actor: str,
+    reason: str,
+    tried: ChannelRoutes | None = None,
+    mapping: str = "",
+    rate: float = DEFAULT_RATE,
+    within_s: float = ANSWER_WITHIN_S,
+) -> dict[str, Any]:
+    """Map the messages of a channel again and send the differences; ``count`` is the number of messages checked.
+
+    Where the configuration changes, the messages left are ``configuration_changed``: they stay as they were.
+
+    Args:
+        config: the first 12 digits of the hash of the configuration to map with.
+        tried: the routes to map with, where they are not the channel's own. A restart does not know them any more:
+            the messages left are ``configuration_changed``, too.
+        mapping: the name and digest of what was tried, for the audit trail.
+        rate: messages per second that are sent, at most.
+        within_s: how long to wait for its end; after that it continues.
+    """
+    if not reason.strip():
+        raise RefusedError("reprocessing needs a reason")
+    channel = selection.channel
+    if channel is None:
+        raise RefusedError("reprocessing is for one channel")
+    async with acts.beginning:  # two at once would find the same differences, and send them twice
+        running = await asyncio.to_thread(running_operations, acts.journal)
+        if any(one.verb == VERB and one.what.get("selection", {}).get("channel") == channel for one in running):
+            raise RefusedError(f"messages of {channel} are being reprocessed already; try again when that has ended")
+        last, counted_us = acts.journal.last_id, acts.now_us()
+        chosen: list[int] = []
+        for state in ("mapped", "filtered"):
+            chosen += await asyncio.to_thread(messages, acts.journal, replace(selection, state=state, last=last))
+        kept = replace(selection.without_numbers(chosen), channel=channel)
+        if len(kept.ids) > max(MOST_BY_NUMBER, len(selection.ids)):
+            raise RefusedError(f"more than {MOST_BY_NUMBER} messages bear that number; narrow it by time")
+        what = {"selection": kept.to_json(), "count": len(chosen), "reason": reason, "mapping": mapping}
+        what |= {"rate": rate, "config": config}
+        members = [Member(message) for message in sorted(chosen)]
+        act = reprocessing(acts, tried)
+        number = await acts.operations.start(
+            act, VERB, members, last=last, counted_us=counted_us, actor=actor, what=what
+        ) if members else None  # fmt: skip
+    return await operation_so_far(acts, number, len(members), within_s)
+
+
+def reprocessing(acts: Acts, tried: ChannelRoutes | None = None) -> BulkAct:
+    """The slices of a reprocessing: one message that differs, or those before the next that does."""
+
+    async def next_slice(order: Operation, members: Sequence[Member]) -> Slice:
+        same = Counter[str]()
+        for message, _ in members:
+            routes = tried
+            if routes is None and not order.what["mapping"]:
+                routes = acts.channels().get(order.what["selection"]["channel"])
+            if routes is None or acts.journal.upkeep.config_hash != order.what["config"]:
+                same["configuration_changed"] = len(members) - same.total()
+                break
+            # In a thread: analyzers are answered meanwhile.
+            finding = await asyncio.to_thread(examine, acts.journal, message, routes)
+            if finding.outcome == "changed":
+                if not same:
+                    return _sent(order, finding, routes.channel)
+                break
+            same[OUTCOMES.get(finding.outcome, finding.outcome)] += 1
+        return Slice(same.total(), leaves_all(same))
+
+    return next_slice
+
+
+def _sent(order: Operation, finding: Finding, channel: str) -> Slice:
+    """Store a message's new documents and queue them where they differ."""
+    assert finding.processed is not None
+    decision = Decision(again=True, accept_conflict=finding.same_reports)
+    lanes = frozenset((channel, name) for routed in finding.send for name in routed.destinations)
+    again = Again(finding.message_id, finding.processed, finding.send, decision, order.what["config"], lanes)
+    work = partial(letter_steps.reprocess, again=again, operation=order.number)
+    payload = sum(len(routed.document.body) for routed in finding.send)
+    return Slice(1, work, payload, pause_s=1.0 / order.what["rate"])
+
 
 async def retry_letters(
-    acts: Acts,
+    acts: underway.Acts,
     selection: Selection,
     *,
     actor: str,
     reason: str = "",
     overwrite: bool = False,
     dry_run: bool = False,
-    within_s: float = ANSWER_WITHIN_S,
+    within_s: float = underway.ANSWER_WITHIN_S,
 ) -> dict[str, Any]:
     """Retry dead letters; ``count`` is the number of selected ones, ``done`` their results.
 
@@ -72,14 +167,14 @@ async def retry_letters(
             "a retry accepts that one number belongs to two patients: compare the messages of each, and name them by "
             "their numbers"
         )
-    return await begin_bulk_act(
+    return await underway.begin_bulk_act(
         acts, retrying(acts), "retry", dead_letters, selection,
         actor=actor, reason=reason, dry_run=dry_run, within_s=within_s,
         more={"overwrite": True} if overwrite else {},
     )  # fmt: skip
 
 
-def retrying(acts: Acts) -> BulkAct:
+def retrying(acts: underway.Acts) -> BulkAct:
     """The slices of a retry: deliveries together, a message by itself, oldest first."""
 
     async def next_slice(order: Operation, members: Sequence[Member]) -> Slice:
@@ -98,7 +193,7 @@ def retrying(acts: Acts) -> BulkAct:
     return next_slice
 
 
-async def _message(acts: Acts, order: Operation, message: int) -> Slice:
+async def _message(acts: underway.Acts, order: Operation, message: int) -> Slice:
     """Map a dead message again; the work records the outcome."""
     page = await asyncio.to_thread(dead_letters, acts.journal, Filter(), before_id=message + 1, limit=1)
     letter = next((one for one in page if (one.message_id, one.delivery_id) == (message, 0)), None)
@@ -111,7 +206,7 @@ async def _message(acts: Acts, order: Operation, message: int) -> Slice:
     named = bool(order.what["selection"].get("ids"))
     accept_conflict = named and letter.reason == ReasonCode.IDENTITY_CONFLICT.value
     decision = Decision(again=True, while_dead=True, accept_conflict=accept_conflict)
-    again = await map_again(acts, message, decision)
+    again = await underway.map_again(acts, message, decision)
     if again is None:
         return Slice(1, letter_steps.leaves(Member(message)))
     work = partial(letter_steps.record, again=again, operation=order.number)
@@ -119,16 +214,16 @@ async def _message(acts: Acts, order: Operation, message: int) -> Slice:
 
 
 async def replay_documents(
-    acts: Acts,
+    acts: underway.Acts,
     selection: Selection,
     *,
     actor: str,
     reason: str = "",
     to: str = "",
     takes: str = "",
-    rate: float = DEFAULT_RATE,
+    rate: float = underway.DEFAULT_RATE,
     dry_run: bool = False,
-    within_s: float = ANSWER_WITHIN_S,
+    within_s: float = underway.ANSWER_WITHIN_S,
 ) -> dict[str, Any]:
     """Send stored documents of messages again, and with them the newer messages of the same reports.
 
@@ -157,7 +252,7 @@ async def replay_documents(
         details["new"] = len(found.all) - sum(sent)
     if dry_run:
         said = {"needs_reason": found.needs_reason, "last": last, "counted_us": counted_us}
-        return {**answer(count, None, {}), **details, **said}
+        return {**underway.answer(count, None, {}), **details, **said}
     if found.needs_reason and not reason.strip():
         raise RefusedError(
             f"{len(found.newer)} newer messages of the same reports go along; a reason is needed, for they at "
@@ -169,14 +264,14 @@ async def replay_documents(
     what = {"selection": kept.to_json(), "count": count, "to": to, "takes": takes, "rate": rate}
     what |= {name: said for name, said in (("newer", len(found.newer)), ("reason", reason.strip())) if said}
     members = sorted([*map(Member, found.selected), *(Member(one, ALONG) for one in found.newer)])
-    begun = await begin_operation(
+    begun = await underway.begin_operation(
         acts, replaying(acts), "replay", members, last=last, counted_us=counted_us, actor=actor, what=what,
         within_s=within_s,
     )  # fmt: skip
     return {**begun, "count": count, **details}
 
 
-def replaying(acts: Acts) -> BulkAct:
+def replaying(acts: underway.Acts) -> BulkAct:
     """The slices of a replay: one message, once its lanes are free; all that there are where this process sends
     nothing.
     """
@@ -292,7 +387,7 @@ async def replay(
     dry_run: bool = False,
     selection: Selected,
     to: str | None = None,
-    rate: Rate = DEFAULT_RATE,
+    rate: Rate = underway.DEFAULT_RATE,
 ) -> Result:
     return await replay_documents(
         site.acts,

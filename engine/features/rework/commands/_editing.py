@@ -24,8 +24,7 @@ from engine.commands.shared.acting import ACT_TIMEOUT_S, channels, without_daemo
 from engine.commands.shared.output import ExitCode, Form, on_terminal, say, show_document
 from engine.commands.shared.revealing import note_shown
 from engine.commands.shared.session import Session, consent
-from engine.features.rework.acts.edit import charsets_of, raise_if_not_editable
-from engine.features.rework.acts.edit_text import CR, HEAD, Shape, read, shown
+from engine.features.rework.acts.edit import CR, HEAD, Shape, charsets_of, raise_if_not_editable, read, shown
 from engine.model.errors import EditedTextError, LabRelayError, RefusedError, UnreachableError
 from engine.store.queries.contents import stored_payload, why_absent
 from engine.store.queries.messages import trace_of

@@ -237,13 +237,7 @@ def set_aside(
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def edit(
-    session: Session,
-    message: int,
-    reason: str | None,
-    source: BinaryIO | None,
-    dry_run: bool,
-    yes: bool,
-    form: Form,
+    session: Session, message: int, reason: str | None, source: BinaryIO | None, dry_run: bool, yes: bool, form: Form
 ) -> ExitCode:
     """Correct a dead message in your editor ($VISUAL or $EDITOR), and have it processed again.
 

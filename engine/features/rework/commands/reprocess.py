@@ -21,7 +21,7 @@ does not have any more stays at its destination: LabRelay deletes nothing there.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,19 +30,19 @@ import click
 
 from engine.commands.shared.acting import ask, followed
 from engine.commands.shared.completing import channel_names
-from engine.commands.shared.output import ExitCode, Form, form_option, say
+from engine.commands.shared.output import SCHEMA_VERSION, ExitCode, Form, form_option, say, to_json
 from engine.commands.shared.revealing import note_exported, purpose_option, stated
 from engine.commands.shared.selecting import instant_us
 from engine.commands.shared.session import Session, consent, pass_session
+from engine.features.rework.lists.affected import HEADING, RESULTS, Affected, csv_line, row_of
 from engine.store.queries.bulk import undelivered
 from engine.store.queries.messages import each_message
-from engine.views.text import plural, printable, table
+from engine.views.text import cell, plural, printable, table
 from engine.views.view import Field, Row, View
 
 if TYPE_CHECKING:
     from engine.actions.selection import Selection
     from engine.config.load import Site
-    from engine.features.rework.commands._affected_list import AffectedList
     from engine.model.routes import ChannelRoutes
     from engine.processing.reprocessing import Group, Tally
     from engine.store.queries.reader import Reader
@@ -129,7 +129,6 @@ def command(
     form: Form,
 ) -> ExitCode:
     from engine.actions.selection import Selection
-    from engine.features.rework.commands._affected_list import AffectedList
 
     if send and not (reason or "").strip():
         raise click.UsageError("--apply needs --reason: why these results are sent again")
@@ -311,3 +310,62 @@ def _in_words(result: dict[str, Any], held: int) -> list[str]:
     if result["stage"] == "cancelled":
         lines.append(f"operation {result['operation']} was cancelled before its end")
     return lines
+
+
+class AffectedList:
+    """The list of affected results: writes the rows as they come, however long it is, and keeps none of them.
+
+    table    a heading, then rows; a column grows with a wider value
+    json     one document; the rows are in ``results``, before the fields that are known only at the end
+    ndjson   an object a row
+    csv      a heading and a line a row. A text that a spreadsheet would take for a formula has an apostrophe before it;
+                 a number has none
+
+    Attributes:
+        rows: how many were written.
+    """
+
+    def __init__(self, form: Form, *, unmask: bool) -> None:
+        self.rows = 0
+        self._form = form
+        self._unmask = unmask
+        self._widths = [len(column.title) for column in RESULTS.columns]
+
+    def begin(self, document: Mapping[str, Any]) -> None:
+        """Write the beginning, before the rows.
+
+        Args:
+            document: for JSON, the fields that are known already.
+        """
+        if self._form is Form.CSV:
+            click.echo(HEADING, nl=False)
+        elif self._form is Form.JSON:
+            click.echo(to_json({"schema_version": SCHEMA_VERSION, **document})[:-1] + ',"results":[', nl=False)
+        elif self._form is Form.TABLE:
+            click.echo(click.style(self._line([column.title for column in RESULTS.columns]), bold=True))
+
+    def add(self, one: Affected) -> None:
+        row = row_of(one, unmask=self._unmask)
+        if self._form is Form.CSV:
+            click.echo(csv_line(row.values()), nl=False)
+        elif self._form is Form.JSON:
+            click.echo(("," if self.rows else "") + "\n" + to_json(row), nl=False)
+        elif self._form is Form.NDJSON:
+            click.echo(to_json({"schema_version": SCHEMA_VERSION, **row}))
+        else:
+            click.echo(self._line([cell(row[column.name]) for column in RESULTS.columns]))
+        self.rows += 1
+
+    def end(self, document: Mapping[str, Any]) -> None:
+        """Write the end, after the rows: for JSON, the rest of the document."""
+        if self._form is Form.JSON:
+            rest = to_json(document)[1:]
+            click.echo("]" + ("," if rest != "}" else "") + rest)
+
+    def _line(self, cells: list[str]) -> str:
+        self._widths = [max(width, len(text)) for width, text in zip(self._widths, cells, strict=True)]
+        parts = [
+            text.rjust(width) if column.right else text.ljust(width)
+            for column, text, width in zip(RESULTS.columns, cells, self._widths, strict=True)
+        ]
+        return "  ".join(parts).rstrip()

@@ -14,7 +14,6 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from engine.actions.control import Request
 from engine.actions.selection import Selection
 from engine.actions.underway import DEFAULT_RATE
 from engine.features.rework.acts.affected_look import MOST_MESSAGES, MOST_SHOWN, Look, rows, step
@@ -30,7 +29,7 @@ from engine.web.pages.filters import moments, page_of
 from engine.web.pages.frame import Asking, Frame
 from engine.web.pages.messages import PATH as MESSAGES
 from engine.web.pages.words import Words, grouped, shown
-from engine.web.routes import PRINCIPAL, Route
+from engine.web.routes import Route
 
 PATH, CSV, RESULTS = "/affected", "/affected.csv", "/affected/results"
 VERB, EXPORT = "reprocess", "exported"
@@ -200,8 +199,7 @@ async def _note(frame: Frame, request: web.Request, look: Look, purpose: str) ->
     if not purpose:
         raise RefusedError("say what you look at it for")
     what = {"reprocess": look.selection.channel, **look.selection.to_json(), "code": look.code}
-    args = {"what": what, "purpose": purpose}
-    await frame.verbs[EXPORT].work(Request(verb=EXPORT, actor=request[PRINCIPAL].actor, args=args))
+    await frame.give(request, EXPORT, {"what": what, "purpose": purpose})
 
 
 async def _results(frame: Frame, desk: Desk, looks: Looks, request: web.Request) -> web.Response:
@@ -280,8 +278,7 @@ async def _take(frame: Frame, desk: Desk, looks: Looks, request: web.Request) ->
                 "rate": DEFAULT_RATE,
                 "config_hash": look.config,
             }
-            given = Request(verb=VERB, actor=request[PRINCIPAL].actor, args=args)
-            result = await frame.verbs[VERB].work(given)
+            result = await frame.give(request, VERB, args)
         except ValueError:
             raise web.HTTPBadRequest from None
         except LabRelayError as error:

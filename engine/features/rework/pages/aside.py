@@ -9,7 +9,6 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from engine.actions.control import Request
 from engine.features.rework.acts.set_aside import OPEN
 from engine.model.errors import LabRelayError
 from engine.model.journal.journal_views import DeliveryView
@@ -22,7 +21,7 @@ from engine.web.forms import Form
 from engine.web.pages.frame import Asking, Frame
 from engine.web.pages.messages import PATH as LIST
 from engine.web.pages.words import grouped
-from engine.web.routes import PRINCIPAL, Route
+from engine.web.routes import Route
 
 PATH = "/messages/{number}/set-aside"
 VERB = "set_aside"
@@ -55,17 +54,13 @@ def _address(asking: Asking, message: int, destination: str = "") -> str:
     return asking.words.href(PATH.replace("{number}", str(message)), destination=destination)
 
 
-def _request(request: web.Request, message: int, destination: str, reason: str, *, dry_run: bool) -> Request:
-    args = {"message": message, "destination": destination, "reason": reason, "dry_run": dry_run}
-    return Request(verb=VERB, actor=request[PRINCIPAL].actor, args=args)
-
-
 async def _ask(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
     asking = frame.asking(request)
     asked, words = number(asking.found["number"]), asking.words
-    looking = _request(request, asked, asking.query.get("destination", ""), LOOKING_FIRST, dry_run=True)
+    place = asking.query.get("destination", "")
+    looking = {"message": asked, "destination": place, "reason": LOOKING_FIRST, "dry_run": True}
     try:
-        told = await frame.verbs[VERB].work(looking)
+        told = await frame.give(request, VERB, looking)
     except LabRelayError as error:
         return await _refused(frame, desk, asking, request, error)
     place = told["destination"]
@@ -117,9 +112,9 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
     asked = number(asking.found["number"])
 
     async def act(form: Form) -> web.Response:
-        given = _request(request, asked, form["destination"], form["reason"], dry_run=False)
+        args = {"message": asked, "destination": form["destination"], "reason": form["reason"], "dry_run": False}
         try:
-            await frame.verbs[VERB].work(given)
+            await frame.give(request, VERB, args)
         except LabRelayError as error:
             return await _refused(frame, desk, asking, request, error)
         return desk.go(request, f"{LIST}/{asked}")

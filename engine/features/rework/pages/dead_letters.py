@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from aiohttp import web
-
 from engine.features.rework.pages import edit
 from engine.features.rework.rows.letter_groups import letter_groups
 from engine.model.journal.journal_views import DeadLetter
@@ -58,18 +56,11 @@ OF_EACH = letter_columns(why=False)
 
 
 def routes(frame: Frame) -> Sequence[Route]:
+    grouped_page = partial(page_of, "dead_letters", PATH, NAMES, columns=OF_GROUPS)
     return (
-        Route(PATH, partial(_groups, frame), LOOKING),
-        Route(EACH, partial(_each, frame), LOOKING),
+        Route(PATH, partial(frame.show, page=grouped_page, found=_found_groups), LOOKING),
+        Route(EACH, partial(frame.show, page=_page_of_each, found=_found_each), LOOKING),
     )
-
-
-async def _groups(frame: Frame, request: web.Request) -> web.Response:
-    return await frame.show(request, partial(page_of, "dead_letters", PATH, NAMES, columns=OF_GROUPS), _found_groups)
-
-
-async def _each(frame: Frame, request: web.Request) -> web.Response:
-    return await frame.show(request, _page_of_each, _found_each)
 
 
 def _page_of_each(asking: Asking) -> Page:

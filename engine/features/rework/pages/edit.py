@@ -1,6 +1,6 @@
 r"""Correct a dead message: its text, what the correction changes and what would become of it, then the act.
 
-The text is that of `engine.features.rework.acts.edit_text`: a line is a segment or record, and a byte that a form would
+The text is that of `engine.features.rework.acts.edit`: a line is a segment or record, and a byte that a form would
 hide or change is written as ``<0D>``. So a form that comes back unchanged gives the same bytes, whatever line ends the
 browser sends. The act takes the very bytes that the preview was of, and makes a new message of them.
 """
@@ -14,11 +14,8 @@ from urllib.parse import quote_plus
 
 from aiohttp import hdrs, web
 
-from engine.actions.control import Request
-from engine.features.rework.acts.edit import Trial, charsets_of, raise_if_not_editable, tried
-from engine.features.rework.acts.edit_text import read, shown
-from engine.features.rework.lists.edited import lines_changed, whose_changed
-from engine.features.rework.lists.moved_results import results_moved
+from engine.features.rework.acts.edit import Trial, charsets_of, raise_if_not_editable, read, shown, tried
+from engine.features.rework.lists.edited import lines_changed, results_moved, whose_changed
 from engine.model.errors import LabRelayError, StoreError
 from engine.model.journal.journal_views import Trace
 from engine.store.queries.contents import stored_payload, why_absent
@@ -35,7 +32,7 @@ from engine.web.pages.messages import PATH as LIST
 from engine.web.pages.revealing import reveal
 from engine.web.pages.words import Words
 from engine.web.pages.words import shown as short
-from engine.web.routes import PRINCIPAL, Route
+from engine.web.routes import Route
 
 PATH, DO = "/messages/{number}/edit", "/messages/{number}/edit/do"
 VERB = "edit"
@@ -53,7 +50,7 @@ def routes(frame: Frame) -> Sequence[Route]:
         return ()
     needs = frame.verbs[VERB].needs | frame.verbs[revealing.VERB].needs
     return (
-        Route(PATH, partial(_ask, frame), needs),
+        Route(PATH, partial(frame.show, page=_page, found=_about), needs),
         Route(PATH, partial(_edit, frame, frame.desk), needs, method=hdrs.METH_POST),
         Route(DO, partial(_take, frame, frame.desk), needs, method=hdrs.METH_POST),
     )
@@ -79,10 +76,6 @@ def _address(path: str, message: int, words: Words) -> str:
 
 
 # -- the purpose -----------------------------------------------------------------------------------------------------
-
-
-async def _ask(frame: Frame, request: web.Request) -> web.Response:
-    return await frame.show(request, _page, _about)
 
 
 def _page(asking: Asking) -> Page:
@@ -150,11 +143,7 @@ def _look(frame: Frame, words: Words, form: Form, now_us: int, reader: Reader, m
     except LabRelayError as error:
         return found | {"trouble": sentence(str(error))}
     changed = lines_changed(text, shown(content, (shape.charset,))[0])
-    beside = {
-        "lines": changed,
-        "cut": sum(line.cut for line in changed),
-        "config_hash": configured,
-    }
+    beside = {"lines": changed, "cut": sum(line.cut for line in changed), "config_hash": configured}
     return found | {"preview": _preview(trial, shape.charset, words) | beside}
 
 
@@ -195,9 +184,8 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
         except ValueError:
             raise web.HTTPBadRequest from None
         args = {"message": asked, "reason": form["reason"], "config_hash": form["config_hash"], "dry_run": False}
-        given = Request(verb=VERB, actor=request[PRINCIPAL].actor, args=args, content=content)
         try:
-            result = await frame.verbs[VERB].work(given)
+            result = await frame.give(request, VERB, args, content)
         except LabRelayError as error:
             status, trouble = frame.refused(desk, request, error)
             around = _around(asking)

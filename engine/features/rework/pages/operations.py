@@ -6,7 +6,6 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from engine.actions.control import Request
 from engine.actions.operations import sums
 from engine.model.errors import LabRelayError
 from engine.model.site.permissions import LOOKING
@@ -23,7 +22,7 @@ from engine.web.pages.filters import page_of
 from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
 from engine.web.pages.states import DELIVERY, Look, badge
 from engine.web.pages.words import Words, grouped, iso
-from engine.web.routes import PRINCIPAL, Route
+from engine.web.routes import Route
 
 ONE = f"{OPERATIONS}/{{number}}"
 CANCEL, WAITS = "operation_cancel", "operation_waits"
@@ -75,10 +74,7 @@ def _found(reader: Reader, asking: Asking) -> Values:
     asked = Asked.of(OPERATIONS, words.language, asking.query, NAMES)
     found = operations_page(reader, before=asked.before or None, limit=PAGE + 1)
     more, found = len(found) > PAGE, found[:PAGE]
-    return {
-        "rows": [_row(one, words) for one in found],
-        "older": asked.href(before=found[-1].number) if more else "",
-    }
+    return {"rows": [_row(one, words) for one in found], "older": asked.href(before=found[-1].number) if more else ""}
 
 
 def _row(one: Operation, words: Words) -> dict[str, Any]:
@@ -100,8 +96,7 @@ def _row(one: Operation, words: Words) -> dict[str, Any]:
 
 async def _show(frame: Frame, request: web.Request) -> web.Response:
     asked = number(request.match_info["number"])
-    given = Request(verb=WAITS, actor=request[PRINCIPAL].actor, args={"number": asked})
-    waits = (await frame.verbs[WAITS].work(given))["waits"] if WAITS in frame.verbs else ""
+    waits = (await frame.give(request, WAITS, {"number": asked}))["waits"] if WAITS in frame.verbs else ""
     return await frame.show(request, partial(_page, waits), _one)
 
 
@@ -155,9 +150,8 @@ async def _cancel(frame: Frame, desk: Desk, request: web.Request) -> web.Respons
     words, asked = frame.asking(request).words, number(request.match_info["number"])
 
     async def act(form: Form) -> web.Response:
-        given = Request(verb=CANCEL, actor=request[PRINCIPAL].actor, args={"number": asked})
         try:
-            await frame.verbs[CANCEL].work(given)
+            await frame.give(request, CANCEL, {"number": asked})
         except LabRelayError as error:
             status, text = desk.refused(request, error)
             title, back = words.say("Cancel"), words.href(f"{OPERATIONS}/{asked}")

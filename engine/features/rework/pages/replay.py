@@ -12,9 +12,8 @@ from typing import Any
 import orjson
 from aiohttp import hdrs, web
 
-from engine.actions.control import Request
 from engine.actions.selection import REPLAY_STATES, Replayable, Selection, replay_states, replayable
-from engine.features.rework.rows.replays import extent_of
+from engine.features.rework.rows.letter_groups import extent_of
 from engine.model.errors import LabRelayError
 from engine.model.journal.journal_views import Trace
 from engine.model.site.permissions import SEEING_PATIENTS
@@ -27,7 +26,7 @@ from engine.web.pages.doing import COUNTING, GONE, NOTHING, OPERATIONS
 from engine.web.pages.filters import moments, page_of
 from engine.web.pages.frame import Asking, Frame
 from engine.web.pages.words import grouped
-from engine.web.routes import PRINCIPAL, Route
+from engine.web.routes import Route
 
 PATH = "/replay"
 VERB = "replay"
@@ -93,7 +92,7 @@ async def _preview(frame: Frame, request: web.Request, asking: Asking, asked: As
     """
     selection, words = _selection(asking, asked), asking.words
     args = {"selection": selection.to_json(), "to": asked.get("to"), "reason": COUNTING, "dry_run": True}
-    told = await _give(frame, request, args)
+    told = await frame.give(request, VERB, args)
     selection = replace(selection, last=told["last"], counted_us=told["counted_us"])
     places, patients = await frame.read(_extent, selection)
     facts = [
@@ -154,10 +153,6 @@ def _extent(reader: Reader, selection: Selection) -> tuple[dict[str, int], int]:
 # -- the act ---------------------------------------------------------------------------------------------------------
 
 
-async def _give(frame: Frame, request: web.Request, args: Mapping[str, Any]) -> dict[str, Any]:
-    return await frame.verbs[VERB].work(Request(verb=VERB, actor=request[PRINCIPAL].actor, args=args))
-
-
 async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
     async def begin(request: web.Request, form: Form) -> web.Response:
         try:
@@ -165,10 +160,10 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
         except orjson.JSONDecodeError:
             raise web.HTTPBadRequest from None
         args = {"selection": selection, "to": form["to"] or None, "reason": form["reason"]}
-        told = await _give(frame, request, args | {"dry_run": True})
+        told = await frame.give(request, VERB, args | {"dry_run": True})
         if _counted(told) != form["counted"]:
             return await _draw(frame, desk, request, form.fields)
-        result = await _give(frame, request, args | {"dry_run": False})
+        result = await frame.give(request, VERB, args | {"dry_run": False})
         if result["operation"] is None:
             return await _draw(frame, desk, request, form.fields, 400, frame.asking(request).words.say(GONE))
         return desk.go(request, f"{OPERATIONS}/{result['operation']}")

@@ -18,7 +18,7 @@ from engine.config.destinations import destination
 from engine.config.layouts import layout_files
 from engine.config.sources import source
 from engine.diagnostics.packs import packs
-from engine.features.alerts.config.sinks import SINK_KINDS
+from engine.features.alerts.config import SINK_KINDS
 from engine.mapping.functions import FUNCTIONS
 from engine.mapping.functions.code_maps import CODE_MAPS
 from engine.mapping.hold_rules import names

@@ -12,7 +12,7 @@ from engine.features.abdm.flows import consents as flow
 from engine.features.abdm.flows import requests, turns
 from engine.features.abdm.rows import callbacks, consents, forgetting, leaving, patients, transfers
 from engine.features.abdm.rows.reading import RefusedCallbacks, refused_callbacks, undecided
-from engine.features.abdm.rules.consent_rules import Refusal
+from engine.features.abdm.rules.consents import Refusal
 from engine.features.abdm.rules.network import Callback, CallbackState, PageState, Verdict
 from engine.features.abdm.wire.times import instant, written
 from engine.model.process.clock import ManualClock, from_us

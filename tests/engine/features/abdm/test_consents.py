@@ -22,8 +22,7 @@ from engine.features.abdm.rows import callbacks, calls, contexts
 from engine.features.abdm.rows import consents as kept_consents
 from engine.features.abdm.rows import details as abdm_details
 from engine.features.abdm.rules.care_contexts import Wait
-from engine.features.abdm.rules.consent_rules import Refusal
-from engine.features.abdm.rules.consents import DataRequest, Period
+from engine.features.abdm.rules.consents import DataRequest, Period, Refusal
 from engine.features.abdm.rules.network import Callback
 from engine.features.abdm.wire.times import written
 from engine.model.process.clock import SystemClock

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.features.abdm.rows import contexts
-from engine.features.abdm.rules.consent_rules import Refusal
+from engine.features.abdm.rules.consents import Refusal
 from engine.model.process.clock import SystemClock
 from engine.store.integrity.verify import run as verify
 from engine.store.lifecycle import erasure

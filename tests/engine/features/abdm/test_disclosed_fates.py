@@ -16,7 +16,7 @@ import pytest
 from engine.features.abdm.flows import consents as flow
 from engine.features.abdm.flows import requests, turns
 from engine.features.abdm.rows import calls, consents, sealing, transfers
-from engine.features.abdm.rules.consent_rules import Refusal
+from engine.features.abdm.rules.consents import Refusal
 from engine.features.abdm.rules.network import PageState
 from engine.features.abdm.wire.times import written
 from engine.model.errors import ContentError

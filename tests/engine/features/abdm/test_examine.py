@@ -10,7 +10,7 @@ from engine.commands.shared.output import ExitCode
 from engine.config.load import load_site
 from engine.features.abdm.config.destination import found_in
 from engine.features.abdm.rules.account import AbdmFault
-from engine.features.abdm.service import examine, preflight
+from engine.features.abdm.service import preflight
 from engine.model.site.health import Health
 from engine.model.texts.phrases import Phrase
 from engine.monitoring.snapshot.states import Level
@@ -49,7 +49,7 @@ LINES: dict[str, tuple[list[AbdmFault], list[tuple[Health, str]]]] = {
 def test_each_fault_is_a_line_and_each_laboratory_in_order_has_one(case: str) -> None:
     faults, expected = LINES[case]
     two = {FACILITY: {"name": "A", "channels": "a"}, WEST: {"name": "B", "channels": "b"}}
-    found = list(examine.of_gateway(destination("http://127.0.0.1:1", facilities=two), faults))
+    found = list(preflight.of_gateway(destination("http://127.0.0.1:1", facilities=two), faults))
     assert [(one.health, one.text) for one in found] == expected
     assert [one.advice for one in found] == ["mend it"] * len(faults) + [""] * (len(found) - len(faults))
     assert {one.subject for one in found} == {"ABDM"}
@@ -66,7 +66,7 @@ def test_what_the_files_lack_is_said_for_each_laboratory(tmp_path: Path) -> None
         loaded = load_site(site, require_secrets=False)
         named = found_in(loaded.config.destinations)
         assert named is not None
-        return [line.text for line in examine.lacking(*named, loaded.channels)]
+        return [line.text for line in preflight.lacking(*named, loaded.channels)]
 
     def west(enabled: bool) -> None:
         route = {"mapping": "abdm-report", "to": "abdm"}

@@ -14,8 +14,8 @@ from engine.features.abdm.rules.links import Asked, Held
 from engine.features.abdm.rules.network import Attempt, Call, Callback, GatewayAnswer
 from engine.features.abdm.rules.shares import Profile, Shared
 from engine.features.abdm.wire.documents import Prepared
-from engine.features.abdm.wire.faults import GatewayFault
 from engine.features.abdm.wire.fidelius import Agreement
+from engine.features.abdm.wire.verdicts import GatewayFault
 
 SECRETS: dict[type, set[str]] = {
     Prepared: {"body"},
@@ -32,7 +32,7 @@ SECRETS: dict[type, set[str]] = {
     Held: {"addresses", "numbers", "own", "mobile", "name", "gender", "year"},
     Person: {"name", "gender", "birth_year"},
     Report: {"own_numbers", "own_number", "name", "gender", "birth_year", "mobiles", "accession"},
-    Artefact: {"reader_name", "requester"},
+    Artefact: {"reader_name"},
     DataRequest: {"push_url", "key_material"},
     Notice: {"signature"},
     Profile: {one.name for one in dataclasses.fields(Profile)},

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.features.abdm.client.gateway import Gateway
-from engine.features.abdm.client.health import fault_of
+from engine.features.abdm.client.gateway import Gateway, fault_of
 from engine.features.abdm.service import preflight
 from engine.model.process.clock import SystemClock
 from tests.support.abdm_site import FACILITY, SECRET, AbdmSite, abdm_site, destination

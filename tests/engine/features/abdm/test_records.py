@@ -14,7 +14,7 @@ from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.flows import pages, pushing, requests, turns
 from engine.features.abdm.rows import contexts
 from engine.features.abdm.rows.reading import undecided
-from engine.features.abdm.rules.profiles import NDHM_IDENTIFIER_TYPE
+from engine.features.abdm.rules.abha import NDHM_IDENTIFIER_TYPE
 from engine.model.errors import NoRoomError
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation

@@ -13,8 +13,7 @@ from engine.features.abdm.flows.leaving import STATUS
 from engine.features.abdm.flows.sharing import SHARE
 from engine.features.abdm.rows import callbacks, patients
 from engine.features.abdm.rows.reading import undecided
-from engine.features.abdm.rows.shares import Listener, announce
-from engine.features.abdm.rows.shares_read import has_shares, tokens
+from engine.features.abdm.rows.shares import Listener, announce, has_shares, tokens
 from engine.model.message import FormatOptions
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine.features.abdm.client.health import fault_of
+from engine.features.abdm.client.gateway import fault_of
 from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.rules.account import AbdmFault
 from engine.features.abdm.service import preflight, watch

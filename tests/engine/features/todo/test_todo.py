@@ -14,7 +14,7 @@ from engine.features.abdm.rows.reading import RefusedCallbacks, Undecided
 from engine.features.abdm.rules.account import AbdmFault, AbdmSnapshot
 from engine.features.alerts.rows.reading import CriticalValue, FailingSink
 from engine.features.events.rows import FailingWebhook
-from engine.features.orders.rows.order_tabs import OrderTrouble
+from engine.features.orders.rows.order_questions import OrderTrouble
 from engine.features.todo.rules import FORGET_AFTER_US, SET_UP_BACKUP, changes, listed
 from engine.model.process.clock import from_us
 from engine.model.site.todo import Mark, Snooze, TodoState

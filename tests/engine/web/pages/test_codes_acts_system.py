@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.features.access.service.accounts import Accounts
-from engine.features.codes.pages import codes
+from engine.features.codes import pages
 from engine.model.message import Received, Unmapped
 from engine.model.outcome import Outcome
 from engine.model.process.clock import ManualClock, from_us
@@ -128,7 +128,7 @@ async def test_no_line_of_the_file_is_a_formula_or_controls_a_terminal(page: Pag
 
 
 async def test_many_codes_are_cut_and_said(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codes, "MOST", 2)
+    monkeypatch.setattr(pages, "MOST", 2)
     html = await read(page, "/codes?lang=en")
     assert len(html.one("tbody").all("tr")) == 2
     assert "shown here: 2" in html.one("caption").text

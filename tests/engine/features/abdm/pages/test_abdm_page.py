@@ -9,8 +9,7 @@ from engine.features.abdm.flows import linking, pages, requests
 from engine.features.abdm.pages import words as abdm_words
 from engine.features.abdm.rows import calls, consents, contexts, forgetting, leaving
 from engine.features.abdm.rules.care_contexts import Gone, Hold, Wait
-from engine.features.abdm.rules.consent_rules import Refusal, Unfit
-from engine.features.abdm.rules.consents import ConsentState, FrequencyUnit
+from engine.features.abdm.rules.consents import ConsentState, FrequencyUnit, Refusal, Unfit
 from engine.features.abdm.rules.network import CallState, ContextState, PageState, TransferState
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation

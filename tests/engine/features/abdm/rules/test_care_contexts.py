@@ -21,7 +21,6 @@ from engine.features.abdm.rules.care_contexts import (
     claim,
     display,
     followed,
-    key,
     linked_by_hand,
     reference,
     step,
@@ -146,12 +145,6 @@ def test_each_reason_to_wait_has_a_case() -> None:
     assert {found for _, found in PATIENTS.values() if isinstance(found, Wait)} == set(Wait)
     assert {found for _, found in ISSUES.values()} | {Step.NEW} == set(Step)
     assert {Wait.COUNTED, Wait.OTHER_LABORATORY} == ENDS
-
-
-def test_two_facilities_and_two_reports_are_apart() -> None:
-    other = changed(FIRST, document="urn:uuid:2")
-    assert len({key(facility, one) for facility in ("IN1", "IN2") for one in (FIRST, other)}) == 4
-    assert key("IN1", FIRST) == key("IN1", changed(FIRST, version=12, digest=b"second"))
 
 
 def test_a_version_rises_with_each_amendment_also_where_the_time_of_issue_stays() -> None:

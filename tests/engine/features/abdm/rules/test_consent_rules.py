@@ -12,20 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.features.abdm.rules.abha import AbhaAddress
-from engine.features.abdm.rules.consent_rules import (
-    CODES,
-    Chosen,
-    Refusal,
-    Standing,
-    Unfit,
-    chosen,
-    is_used_up,
-    noticed,
-    refusal,
-    state_at,
-    unfit,
-)
 from engine.features.abdm.rules.consents import (
+    CODES,
     PURPOSES,
     UNIT_LASTS,
     Artefact,
@@ -37,6 +25,14 @@ from engine.features.abdm.rules.consents import (
     Holding,
     Notice,
     Period,
+    Refusal,
+    Standing,
+    Unfit,
+    is_used_up,
+    noticed,
+    refusal,
+    state_at,
+    unfit,
 )
 from engine.model.values import changed
 from tests.support.examples import examples
@@ -132,7 +128,7 @@ def test_two_grants_with_different_contents_are_a_dispute(name: str) -> None:
 
 
 def test_a_grant_that_names_its_reader_in_other_words_is_no_dispute() -> None:
-    again = changed(GRANT, artefact=changed(GRANTED, reader_name="City Hospital", requester="Dr. Nair"))
+    again = changed(GRANT, artefact=changed(GRANTED, reader_name="City Hospital"))
     assert looked_at(after(GRANT, again)) is None
 
 
@@ -220,13 +216,6 @@ def test_how_often_a_consent_is_used(frequency: Frequency | None, served: list[d
 
 def test_the_longest_frequency_is_within_the_calendar() -> None:
     assert is_used_up(Frequency(FrequencyUnit.YEAR, 10_000, 1), [NOW], NOW)
-
-
-def test_the_care_contexts_that_a_request_gets() -> None:
-    artefact = changed(GRANTED, care_contexts=tuple(CareContext("P-7", f"LR-{one}") for one in "ABCDE"))
-    dates = {"LR-A": BEGIN, "LR-B": END, "LR-C": BEGIN - MICROSECOND, "LR-E": END + MICROSECOND, "LR-X": NOW - DAY}
-    found = chosen(artefact, GRANTED.period, dates)
-    assert found == Chosen(sent=("LR-A", "LR-B"), outside=("LR-C", "LR-E"), absent=("LR-D",))
 
 
 # -- a grant that comes ----------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ def test_a_grant_as_the_documents_have_it() -> None:
     )
     assert artefact.erase_at == datetime(2026, 12, 20, 6, 10, 0, 587000, tzinfo=UTC)
     assert artefact.frequency == Frequency(FrequencyUnit.HOUR, 1, 0)
-    assert (artefact.reader, artefact.reader_name, artefact.requester) == ("HIU-1", "City Hospital", "Dr. Nair")
+    assert (artefact.reader, artefact.reader_name) == ("HIU-1", "City Hospital")
 
 
 # place below notification, another value, which gives the same grant

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.codecs import json_tree
-from engine.features.abdm.rules.abha import AbhaAddress, AbhaNumber
+from engine.features.abdm.rules.abha import PROFILES, AbhaAddress, AbhaNumber, Profile
 from engine.features.abdm.rules.care_contexts import Step, followed, step
-from engine.features.abdm.rules.profiles import PROFILES, Profile
 from engine.features.abdm.wire.documents import WITHOUT_PDF, LeftOut, read_report
 from engine.model.errors import ContentError
 from tests.documents.test_abdm_documents import PDF_ONLY, SETTINGS, STRUCTURED, verdict
@@ -184,16 +183,6 @@ def test_above_its_limit_a_report_goes_without_its_pdf_and_says_so() -> None:
 def test_one_that_does_not_fit_without_its_pdf_does_not_go(payload: bytes) -> None:
     with pytest.raises(ContentError, match="TOO_LARGE"):
         prepared(body(payload), version=1, max_bytes=500, profile="6.5", system=SYSTEM)
-
-
-def test_resources_may_be_named_as_nha_has_it() -> None:
-    sent = prepared(body(), version=1, max_bytes=ROOM, profile="2.0.1", system=SYSTEM, urls="relative").body
-    bundle = json.loads(sent)
-    named = {one["fullUrl"] for one in bundle["entry"]}
-    assert {one.partition("/")[0] for one in named} == {one["resource"]["resourceType"] for one in bundle["entry"]}
-    assert bundle["identifier"]["value"].startswith("urn:uuid:")
-    assert sent.count(b"urn:uuid:") == 1
-    assert all(one["resource"]["id"] == one["fullUrl"].partition("/")[2] for one in bundle["entry"])
 
 
 names = st.text('abcé"\\ ', max_size=5)

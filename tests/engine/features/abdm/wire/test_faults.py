@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engine.features.abdm.rules.network import Verdict
 from engine.features.abdm.wire import verdicts
-from engine.features.abdm.wire.faults import (
+from engine.features.abdm.wire.verdicts import (
     MAX_BODY_BYTES,
     MAX_FAULTS,
     MAX_MESSAGE,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.features.abdm.rules.profiles import NDHM_IDENTIFIER_TYPE, PROFILES, Profile
+from engine.features.abdm.rules.abha import NDHM_IDENTIFIER_TYPE, PROFILES, Profile
 from engine.features.abdm.wire.documents import read_report
 from engine.features.abdm.wire.profile_rules import MAX_FAULTS, RULES, faults
 from engine.model.errors import ContentError
@@ -341,8 +341,6 @@ def test_each_rule_has_a_name_of_its_own_and_a_document_that_breaks_it() -> None
 def test_a_document_that_goes_out_keeps_all_rules(profile: Profile, payload: bytes) -> None:
     made = prepared(body(payload), version=1, max_bytes=ROOM, profile=profile, system=SYSTEM)
     assert faults(made.body, profile) == ()
-    relative = prepared(body(payload), version=1, max_bytes=ROOM, profile=profile, system=SYSTEM, urls="relative")
-    assert faults(relative.body, profile) == ()
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -443,11 +441,11 @@ def test_any_json_has_faults_or_none_and_never_an_error(seed: int, profile: Prof
 
 
 @settings(max_examples=examples(300))
-@given(st.integers(0, 2**32), st.sampled_from(PROFILES), st.sampled_from(["uuid", "relative"]), st.integers(500, 9000))
-def test_any_json_is_read_and_prepared_or_refused(seed: int, profile: Profile, urls: Any, room: int) -> None:
+@given(st.integers(0, 2**32), st.sampled_from(PROFILES), st.integers(500, 9000))
+def test_any_json_is_read_and_prepared_or_refused(seed: int, profile: Profile, room: int) -> None:
     wrong = damaged(seed, profile)
     with contextlib.suppress(ContentError):
         assert read_report(wrong).document
     with contextlib.suppress(ContentError):
-        made = prepared(wrong, version=2, max_bytes=room, profile=profile, system=SYSTEM, urls=urls)
+        made = prepared(wrong, version=2, max_bytes=room, profile=profile, system=SYSTEM)
         assert len(made.body) <= room

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.features.abdm.wire.signed_bytes import forms
+from engine.features.abdm.wire.consents import forms
 
 SENT = '{ "b" : "é\\u00e9", "a": {"d": [1, 2.5], "c": "x y"} }'
 FORMS = [SENT, '{"b":"éé","a":{"d":[1,2.5],"c":"x y"}}', '{"a":{"c":"x y","d":[1,2.5]},"b":"éé"}']

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from engine.features.access.client import log_out
+from engine.features.access.client import flow
 from engine.features.access.config import AccessConfig
 from engine.model.errors import StoreError
 from engine.store.core.writing.batch import Batch
@@ -21,7 +21,7 @@ from tests.support.access import Browser
 from tests.support.identity_provider import CLIENT, SECRET, Provider, by_public_key, no_json, rsa, unsigned
 from tests.support.single_sign_on import Place, place
 
-EVENT = log_out.EVENT
+EVENT = flow.EVENT
 
 
 @pytest.fixture
@@ -306,8 +306,6 @@ async def test_a_notice_within_its_limits_or_none(here: Place) -> None:
 
 
 async def test_many_notices_cost_little_memory(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine.features.access.client import flow
-
     monkeypatch.setattr(flow, "MOST_NOTICES", 3)
     for _ in range(5):
         assert (await end(here, here.provider.notice()))[0] == 200

@@ -17,8 +17,8 @@ import orjson
 import pyotp
 import pytest
 
-from engine.features.access.rows import refusals
-from engine.features.access.rows.refusals import Origin
+from engine.features.access.rows import sessions
+from engine.features.access.rows.sessions import Origin
 from engine.features.access.rules.accounts import FORGOTTEN_US, FREE_OF_ADDRESS, FREE_OF_USER
 from engine.features.access.service import passwords
 from engine.features.access.service.accounts import Accounts
@@ -369,13 +369,13 @@ async def test_an_admin_who_gives_a_password_during_a_log_in_wins(tmp_path: Path
 async def test_refused_names_and_addresses_are_kept_within_a_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refusals, "MOST_ORIGINS", 20)
+    monkeypatch.setattr(sessions, "MOST_ORIGINS", 20)
     clock = ManualClock()
     async with running(tmp_path, clock=clock) as journal:
-        await journal.run(refusals.refuse, 7, "Anna", ROOT, [Origin(b"of a user", 7, 5)])
+        await journal.run(sessions.refuse, 7, "Anna", ROOT, [Origin(b"of a user", 7, 5)])
         for number in range(50):
             clock.advance(1)
-            await journal.run(refusals.refuse, 0, "", ROOT, [Origin(b"%d" % number, 0, 5)])
+            await journal.run(sessions.refuse, 0, "", ROOT, [Origin(b"%d" % number, 0, 5)])
         await journal.run(audit.note, ROOT, "reload", {})
     with closing(sqlite3.connect(tmp_path / JOURNAL_NAME)) as connection:
         kept = [row[0] for row in connection.execute("SELECT origin FROM failed_log_in ORDER BY last_us")]
@@ -385,9 +385,9 @@ async def test_refused_names_and_addresses_are_kept_within_a_bound(
 async def test_refusals_are_forgotten_after_an_hour(tmp_path: Path) -> None:
     clock = ManualClock()
     async with running(tmp_path, clock=clock) as journal:
-        await journal.run(refusals.refuse, 7, "Anna", ROOT, [Origin(b"of a user", 7, 5)])
+        await journal.run(sessions.refuse, 7, "Anna", ROOT, [Origin(b"of a user", 7, 5)])
         clock.advance(FORGOTTEN_US / 1e6)
-        await journal.run(refusals.refuse, 8, "Vik", ROOT, [Origin(b"of another", 8, 5)])
+        await journal.run(sessions.refuse, 8, "Vik", ROOT, [Origin(b"of another", 8, 5)])
         assert journal.rows("SELECT origin FROM failed_log_in") == [(b"of another",)]
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from engine.features.alerts.rules.causes import CRITICAL, NETWORK, RULES, Cause, parents_of, rule_of
-from engine.features.alerts.rules.machine import MAX_ALERTS, Escalation, Settings, step, taken
+from engine.features.alerts.rules.machine import MAX_ALERTS, Escalation, Settings, step
 from engine.model.site.alerts import MOST_CRITICAL, Alert, Changes, Line, Silence, State, What
 from engine.model.texts.phrases import Phrase, Span, unpacked
 from engine.monitoring.snapshot.states import Level
@@ -29,6 +29,11 @@ def cause(key: str, count: int = 1) -> Cause:
     kind = key.partition("/")[0]
     name = NETWORK if kind == NETWORK else rule_of(kind)
     return Cause(key=key, rule=name, level=Level.PROBLEM, phrase=Phrase("{k}", {"k": key}), count=count)
+
+
+def taken(alert: Alert, act: int, now_us: int) -> Alert:
+    """As a row is once a person has taken its alert."""
+    return replace(alert, taken=act, taken_us=now_us)
 
 
 class Site:

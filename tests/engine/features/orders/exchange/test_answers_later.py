@@ -204,7 +204,7 @@ async def test_an_answer_that_was_not_said_before_a_stop_is_said_after_the_start
 ) -> None:
     inbox, source = folder_of(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("engine.features.orders.exchange.status.has_notices", lambda journal: False)
+        patch.setattr("engine.features.orders.exchange.service.has_notices", lambda journal: False)
         async with running_site(tmp_path / "site", site_of(lis(source)), OUT) as site:
             (inbox / "a.hl7").write_bytes(order("M1", TSH))
             await until(lambda: states(site) == [("TSH", "waiting", "")])

@@ -13,7 +13,7 @@ import pytest
 from engine.features.orders import rows as worklist
 from engine.features.orders.exchange import desk
 from engine.features.orders.exchange.asking import Asking
-from engine.features.orders.exchange.line import Line
+from engine.features.orders.exchange.lines import Line
 from engine.features.orders.rows.order_questions import queries
 from engine.model.orders import OrderedPatient, OrderLine
 from engine.monitoring.counters import Counters

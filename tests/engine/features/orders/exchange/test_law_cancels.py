@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from engine.features.orders.exchange import taking_back
-from engine.features.orders.rows.given_up import given_up
+from engine.features.orders.exchange import lines
+from engine.features.orders.rows.reading import given_up
 from engine.features.orders.rows.reading import item as read_item
 from engine.model.orders import WorkItem
 from tests.engine.features.orders.exchange.test_hl7_questions import BC_QUERY, analyzer, becomes, line, ordered, states
@@ -103,8 +103,8 @@ async def test_a_cancel_waits_for_the_answer_to_the_orders_before_it(
         looks.append(len(found))
         return found
 
-    monkeypatch.setattr(taking_back, "given_up", looking)
-    monkeypatch.setattr(taking_back, "LOOK_S", 0.01)
+    monkeypatch.setattr(lines, "given_up", looking)
+    monkeypatch.setattr(lines, "LOOK_S", 0.01)
     async with law_site(tmp_path) as (site, one):
         await ordered(site, line("022", "TSH", WHO), line("023", "TSH", WHO))
         _, order = await asked(one, query("022"))

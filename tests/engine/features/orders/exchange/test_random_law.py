@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from engine.features.orders import rows as worklist
-from engine.features.orders.exchange import taking_back
+from engine.features.orders.exchange import lines as exchange_lines
 from engine.features.orders.rows.order_questions import queries
 from engine.features.orders.rows.reading import ItemFilter
 from engine.features.orders.rows.reading import item as read_item
@@ -143,7 +143,7 @@ async def test_no_order_is_lost_or_on_another_tube_whatever_happens(
     tmp_path: Path, seed: int, orders_on: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chance = random.Random(seed)
-    monkeypatch.setattr(taking_back, "LOOK_S", 0.02)
+    monkeypatch.setattr(exchange_lines, "LOOK_S", 0.02)
     async with contextlib.AsyncExitStack() as lines:
         if orders_on == "own":
             site, _, takes = await lines.enter_async_context(own_site(tmp_path, deadline="500ms"))

@@ -17,7 +17,7 @@ import pytest
 from adapters.codecs.hl7v2 import message as hl7
 from adapters.codecs.hl7v2 import order_status
 from engine.features.orders import rows as worklist
-from engine.features.orders.rows.order_outcomes import has_notices
+from engine.features.orders.rows.announcing import has_notices
 from engine.features.orders.rules.order_rules import ItemEvent
 from engine.model.message import FormatOptions
 from engine.model.orders import OrderedPatient, OrderLine, Status, StatusChange
@@ -246,7 +246,7 @@ async def test_what_was_not_said_before_a_stop_is_said_after_the_start(
 ) -> None:
     """The note of a change is in the transaction of the change."""
     with monkeypatch.context() as patch:
-        patch.setattr("engine.features.orders.exchange.status.has_notices", lambda journal: False)
+        patch.setattr("engine.features.orders.exchange.service.has_notices", lambda journal: False)
         async with running_site(tmp_path, site_of(), OUT) as site, ordering(site.port("his")) as his:
             await his.ask(order("M1", TSH))
             await person(site, "cancel", "W1")

@@ -16,8 +16,7 @@ from engine.features.orders.rows import tube_timeline
 from engine.features.orders.rows.answering import UNCONFIRMED
 from engine.features.orders.rows.holding import TWIN
 from engine.features.orders.rows.order_questions import queries
-from engine.features.orders.rules.order_rules import ItemEvent, Standing, step
-from engine.features.orders.rules.usual_times import ENOUGH
+from engine.features.orders.rules.order_rules import ENOUGH, ItemEvent, Standing, step
 from engine.model.link_events import NOT_SENT
 from engine.model.orders import ItemReason, ItemState, NoOrder, Question
 from engine.store.queries.acts import acts_page

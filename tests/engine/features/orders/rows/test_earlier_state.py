@@ -5,7 +5,7 @@ from typing import Any
 
 from engine.features.orders import rows as worklist
 from engine.features.orders.rows import reading
-from engine.features.orders.rows.earlier import RESERVED
+from engine.features.orders.rows.forgetting import RESERVED
 from engine.model.orders import Asked, OrderedPatient, OrderLine, Question
 from engine.model.process.clock import ManualClock
 from engine.model.worklist import AskSettings, TakeSettings

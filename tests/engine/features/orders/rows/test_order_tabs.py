@@ -8,12 +8,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.features.orders import rows as worklist
-from engine.features.orders.rows import items, order_questions, order_tabs, reading, tube_timeline
-from engine.features.orders.rows.order_questions import QueryFilter
-from engine.features.orders.rows.order_tabs import AFTER_ALL_US, REFUSED_US, TABS, UNANSWERED_US, UNSENT_AFTER_US
+from engine.features.orders.rows import items, order_questions, reading, tube_timeline
+from engine.features.orders.rows.order_questions import (
+    AFTER_ALL_US,
+    REFUSED_US,
+    TABS,
+    UNANSWERED_US,
+    UNSENT_AFTER_US,
+    QueryFilter,
+)
 from engine.features.orders.rows.reading import ItemFilter
-from engine.features.orders.rules.order_rules import ItemEvent
-from engine.features.orders.rules.usual_times import DEFAULT_LATE_US, ENOUGH
+from engine.features.orders.rules.order_rules import DEFAULT_LATE_US, ENOUGH, ItemEvent
 from engine.model.link_events import NOT_SENT
 from engine.model.orders import AT_ANALYZER, Confirmation, ItemReason, ItemState
 from engine.model.process.clock import ManualClock
@@ -105,7 +110,7 @@ def test_an_analyzer_has_its_own_time_until_an_order_is_unsent(tmp_path: Path, b
 
     def plant(batch: Batch) -> None:
         states = [
-            (S.WAITING, ItemReason.MAYBE_KNOWN, stat, age * order_tabs.MINUTE_US, set[str]())
+            (S.WAITING, ItemReason.MAYBE_KNOWN, stat, age * order_questions.MINUTE_US, set[str]())
             for age, stat, *_ in UNSENT
         ]
         planted(batch, [*states[:before], *states])
@@ -124,11 +129,11 @@ def test_an_analyzer_has_its_own_time_until_an_order_is_unsent(tmp_path: Path, b
                 )
 
     journal.run_alone(plant)
-    wanted = order_tabs.filter_of("unsent", NOW_US, OWN)
+    wanted = order_questions.filter_of("unsent", NOW_US, OWN)
     expected = [before + number for number, row in enumerate(UNSENT, start=1) if row[-1]]
     assert [one.number for one in reading.items(journal, wanted)] == expected[::-1]
     assert reading.count_items(journal, wanted, most=MOST)[0] == len(expected)
-    told = {one.kind: one.count for one in order_tabs.troubles(journal, NOW_US, OWN)}
+    told = {one.kind: one.count for one in order_questions.troubles(journal, NOW_US, OWN)}
     assert told["unsent"] == len(expected)
     journal.close()
 
@@ -162,7 +167,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
 
 
 def unanswered(desk: Desk) -> list[int]:
-    wanted = order_tabs.unanswered(desk.clock.now_us())
+    wanted = order_questions.unanswered(desk.clock.now_us())
     found = order_questions.queries(desk.journal, wanted)
     assert order_questions.count_queries(desk.journal, wanted, most=MOST) == len(found)
     return [one.number for one in found]
@@ -218,17 +223,17 @@ async def test_a_result_without_an_order_is_noted_and_leads_to_its_tube(desk: De
 
 
 async def test_what_waits_for_a_person_is_counted_worst_first(desk: Desk) -> None:
-    assert order_tabs.troubles(desk.journal, desk.clock.now_us(), {}) == []
+    assert order_questions.troubles(desk.journal, desk.clock.now_us(), {}) == []
     await desk.take(order())
     await desk.tell("S1")
     said = Confirmation(of="", accepted=False, items=(("W1", False, "E1", ""),))
     await desk.journal.run(worklist.confirmed, "chem", await desk.message(), said)
     await desk.ask("S7")
     await desk.take(order(placer="O2", specimen="S2", action="hold"))
-    kinds = [(one.kind, one.count) for one in order_tabs.troubles(desk.journal, desk.clock.now_us(), {})]
+    kinds = [(one.kind, one.count) for one in order_questions.troubles(desk.journal, desk.clock.now_us(), {})]
     assert kinds == [("refused", 1), ("questions", 1), ("held", 1)]
     assert await desk.journal.run(worklist.cancel, 1, actor="asha", reason="measured elsewhere") == S.CANCELLED
-    kinds = [(one.kind, one.count) for one in order_tabs.troubles(desk.journal, desk.clock.now_us(), {})]
+    kinds = [(one.kind, one.count) for one in order_questions.troubles(desk.journal, desk.clock.now_us(), {})]
     assert kinds == [("questions", 1), ("held", 1)]
     assert reading.item(desk.journal, 1).history[-1].event == ItemEvent.CLOSE  # type: ignore[union-attr]
 
@@ -260,7 +265,7 @@ async def test_an_order_is_late_by_the_history_of_its_test_on_its_analyzer(desk:
         desk.clock.advance(minutes * 60)
         seen.append(late(desk))
     assert seen == [[], [stat], [stat], [glu, stat], [glu, stat], [glu, stat, urea]]
-    kinds = {one.kind: one.count for one in order_tabs.troubles(desk.journal, desk.clock.now_us(), {})}
+    kinds = {one.kind: one.count for one in order_questions.troubles(desk.journal, desk.clock.now_us(), {})}
     assert kinds == {"late": 3}
     items_of = reading.items(desk.journal, TABS["late"](desk.clock.now_us()))
     learned = reading.usual_times(desk.journal, items_of)
@@ -319,10 +324,10 @@ async def test_an_order_that_was_cancelled_and_measured_is_told_to_a_person(desk
     await desk.result("S1", ResultOf(test="GLU"))
     wanted = TABS["after_all"](desk.clock.now_us())
     assert [one.number for one in reading.items(desk.journal, wanted)] == [1]
-    (told,) = order_tabs.troubles(desk.journal, desk.clock.now_us(), {})
+    (told,) = order_questions.troubles(desk.journal, desk.clock.now_us(), {})
     assert (told.kind, told.count) == ("after_all", 1)
     desk.clock.advance(AFTER_ALL_US / 1_000_000 + 1)
-    assert order_tabs.troubles(desk.journal, desk.clock.now_us(), {}) == []
+    assert order_questions.troubles(desk.journal, desk.clock.now_us(), {}) == []
 
 
 async def test_a_question_is_unanswered_also_where_the_line_was_busy(desk: Desk) -> None:

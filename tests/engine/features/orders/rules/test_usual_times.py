@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.features.orders.rules.usual_times import (
+from engine.features.orders.rules.order_rules import (
     DEFAULT_LATE_US,
     ENOUGH,
     FLOOR_LATE_US,

@@ -12,7 +12,7 @@ from engine.commands.shared.output import ExitCode
 from engine.config.load import load_site
 from engine.config.site import CONFIG_FILE
 from engine.features.reports.config import site_shifts
-from engine.features.reports.lists.shift import LONGEST_US, ChannelShift, by_channel, shift_of
+from engine.features.reports.lists import LONGEST_US, ChannelShift, by_channel, shift_of
 from engine.model.errors import ConfigError
 from engine.model.journal.journal_views import HourCount
 from engine.model.process.clock import ManualClock, from_us

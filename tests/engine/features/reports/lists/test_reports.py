@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import orjson
 import pytest
 
-from engine.features.reports.lists.reports import (
+from engine.features.reports.lists import (
     BAD_MONTH,
     BAD_PERIOD,
     COUNTED,

@@ -10,7 +10,7 @@ import pytest
 
 from engine.config.web import WebConfig
 from engine.features.access.service.accounts import Accounts
-from engine.features.reports.lists.shift import HANDOVER
+from engine.features.reports.lists import HANDOVER
 from engine.features.reports.pages import shift
 from engine.model.process.clock import ManualClock, from_us
 from engine.model.site.actor import Actor

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.features.rework.acts.edit_text import HEAD, Shape, read, shown
+from engine.features.rework.acts.edit import HEAD, Shape, read, shown
 from engine.model.errors import EditedTextError
 
 CHARSETS = ("utf-8", "iso-8859-1", "ascii", "shift_jis", "iso2022_jp", "gb18030", "utf-16", "koi8-r", "nothing-known")

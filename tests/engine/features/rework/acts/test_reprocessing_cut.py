@@ -10,7 +10,7 @@ import pytest
 from engine.actions.declared import bulk_acts
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts
-from engine.features.rework.acts.reprocess import reprocess_messages
+from engine.features.rework.acts.verbs import reprocess_messages
 from engine.model.content.search_keys import Number
 from engine.model.outcome import Outcome
 from engine.model.routes import Route

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.features.rework.lists.moved_results import Moved, results_moved
+from engine.features.rework.lists.edited import Moved, results_moved
 
 HEAD, END = {"hl7": "MSH|^~\\&|XN", "astm": "H|\\^&|||XN"}, {"hl7": (), "astm": ("L|1|N",)}
 LINES = {

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from engine.delivery.retry import RetryPolicy
+from engine.features.events import service
 from engine.features.events.config import WebhookConfig
 from engine.features.events.rows import FailingWebhook, stored_webhooks
-from engine.features.events.service import webhooks
-from engine.features.events.service.webhooks import Webhooks
+from engine.features.events.service import Webhooks
 from engine.model.process.clock import ManualClock
 from engine.model.texts.reasons import ReasonCode
 from engine.store.core import notes
@@ -30,7 +30,7 @@ from tests.support.journals import queue, running, store
 from tests.support.scripted_http import CLOSE, RESET, SILENCE, Request, ScriptedServer, http, scripted
 from tests.support.waiting import until
 
-PAGE = Path(__file__).parents[5] / "docs" / "events.md"
+PAGE = Path(__file__).parents[4] / "docs" / "events.md"
 SECRETS = {
     "HOOK": f"whsec_{b64encode(b'k' * 24).decode()}",
     "FORMER": f"whsec_{b64encode(b'f' * 32).decode()}",
@@ -43,11 +43,11 @@ OK = http(200)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(webhooks, "RETRY", RetryPolicy(first=0.001, max=0.001))
-    monkeypatch.setattr(webhooks, "CONFIGURED_S", 0.01)
-    monkeypatch.setattr(webhooks, "LOOK_S", 0.01)
-    monkeypatch.setattr(webhooks, "AGAIN_S", 0.01)
-    monkeypatch.setattr(webhooks, "KEPT_S", 0.0)
+    monkeypatch.setattr(service, "RETRY", RetryPolicy(first=0.001, max=0.001))
+    monkeypatch.setattr(service, "CONFIGURED_S", 0.01)
+    monkeypatch.setattr(service, "LOOK_S", 0.01)
+    monkeypatch.setattr(service, "AGAIN_S", 0.01)
+    monkeypatch.setattr(service, "KEPT_S", 0.0)
 
 
 def hook(server: ScriptedServer | str, **more: Any) -> WebhookConfig:
@@ -95,7 +95,7 @@ def verified(request: Request, secret: str) -> bool:
 
 
 # Answer -> how often the first event is sent, and whether it is taken or given up then.
-TAKEN, AGAIN, REFUSED = (1, "taken"), (3, "taken"), (webhooks.REFUSALS, "given up")
+TAKEN, AGAIN, REFUSED = (1, "taken"), (3, "taken"), (service.REFUSALS, "given up")
 ORACLE: dict[str, tuple[Any, tuple[int, str]]] = {
     "200": (http(200), TAKEN),
     "204": (http(204), TAKEN),
@@ -203,7 +203,7 @@ async def test_a_webhook_gets_all_that_happens_after_its_begin(tmp_path: Path) -
 async def test_what_was_taken_is_kept_while_the_next_event_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhooks, "KEPT_S", 0.1)
+    monkeypatch.setattr(service, "KEPT_S", 0.1)
     async with (
         running(tmp_path) as journal,
         scripted(OK, http(503)) as server,
@@ -220,14 +220,14 @@ async def test_a_receiver_that_refuses_one_event_after_the_other_loses_one(
     async with running(tmp_path) as journal, scripted(lambda _: OK if secrets else http(400)) as server:
         async with sending(journal, {"erp": hook(server)}):
             await store(journal, b"1", b"2", b"3")
-            await until(lambda: len(server.requests) >= 3 * webhooks.REFUSALS)
+            await until(lambda: len(server.requests) >= 3 * service.REFUSALS)
             assert len({*ids(server)}) == 2
             assert stored_webhooks(journal)[0].given_up == 1
             secrets.append("the right one")
             await until(lambda: told(server)[-1] == ("message.received", 3))
         assert stored_webhooks(journal)[0].given_up == 1
         secrets.clear()
-        monkeypatch.setattr(webhooks, "REFUSING_S", 0.1)
+        monkeypatch.setattr(service, "REFUSING_S", 0.1)
         async with sending(journal, {"erp": hook(server)}):
             await store(journal, b"4", b"5", b"6")
             await until(lambda: stored_webhooks(journal)[0].given_up == 4)  # it does not stop for ever
@@ -236,14 +236,14 @@ async def test_a_receiver_that_refuses_one_event_after_the_other_loses_one(
 async def test_a_kill_sends_again_under_the_same_ids_what_was_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhooks, "KEPT_S", 1e9)
+    monkeypatch.setattr(service, "KEPT_S", 1e9)
     async with running(tmp_path) as journal, scripted(OK) as server:
         task = asyncio.create_task(Webhooks(journal, lambda: {"erp": hook(server)}, ManualClock()).run())
         await until(lambda: bool(stored_webhooks(journal)))
         await store(journal, b"1", b"2", b"3")
         await until(lambda: len(server.requests) == 3)
         with monkeypatch.context() as killed:
-            killed.setattr(webhooks._Place, "keep", lambda place: asyncio.sleep(0))  # as if nothing ran any more
+            killed.setattr(service._Place, "keep", lambda place: asyncio.sleep(0))  # as if nothing ran any more
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         async with sending(journal, {"erp": hook(server)}):
@@ -253,7 +253,7 @@ async def test_a_kill_sends_again_under_the_same_ids_what_was_not_kept(
 
 
 async def test_a_receiver_that_is_away_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhooks, "AWAY_S", 0.0)
+    monkeypatch.setattr(service, "AWAY_S", 0.0)
     monkeypatch.setattr(notes, "MOST_EVENTS", 10)
     answers: list[bytes] = []
     async with (
@@ -281,7 +281,7 @@ async def test_a_receiver_that_is_away_holds_up_no_other(tmp_path: Path, monkeyp
 
 
 async def test_events_that_were_given_up_are_for_a_person_for_a_day(tmp_path: Path) -> None:
-    refused = [http(400)] * webhooks.REFUSALS
+    refused = [http(400)] * service.REFUSALS
     async with (
         running(tmp_path) as journal,
         scripted(*refused, OK) as server,
@@ -317,7 +317,7 @@ async def test_a_secret_that_is_none_sends_nothing_and_says_so(
 async def test_one_whose_certificate_cannot_be_read_is_for_a_person_until_it_can(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhooks, "AWAY_S", 0.0)
+    monkeypatch.setattr(service, "AWAY_S", 0.0)
     authority = Authority(tmp_path / "authority")
     missing = tmp_path / "ca.pem"
     config = hook("https://127.0.0.1:9/hook", tls={"ca": str(missing)})

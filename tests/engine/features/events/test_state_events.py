@@ -18,7 +18,7 @@ from tests.support.waiting import until
 
 
 async def test_each_state_at_a_start_and_then_each_other_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "LOOK_S", 0.0)
+    monkeypatch.setattr(service, "STATES_S", 0.0)
     site = quiet_site()
     first = site.channels[0]
     looks = 0

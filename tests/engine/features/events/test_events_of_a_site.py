@@ -28,7 +28,7 @@ from tests.support.sites import SITE_YAML, make_site
 from tests.support.waiting import WITHIN_S
 from workbench.bench.messages import oru
 
-PAGE = Path(__file__).parents[5] / "docs" / "events.md"
+PAGE = Path(__file__).parents[4] / "docs" / "events.md"
 ROOT = Actor("tester")
 ARCHIVE = {"kind": "file", "folder": "var/archive"}
 

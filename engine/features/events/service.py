@@ -1,4 +1,9 @@
-"""Webhooks of the running site: each reads the events from a position of its own and sends them, one after the other.
+"""Events as the daemon has them: its webhooks, and the states of its channels and destinations.
+
+States are those that the page has: looked at every `STATES_S`, so a state that was over before the next look has no
+event. A start begins with the state of each.
+
+Webhooks of the running site: each reads the events from a position of its own and sends them, one after the other.
 
 The position is durable once an event was taken, at most a second later. So a kill sends the events of that second once
 more, under their own ids, and skips none. A receiver that is away holds up its own webhook alone, and costs the memory
@@ -9,23 +14,28 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from engine.config.findings.renewal import hash_of
+from engine.config.load import Site
 from engine.delivery.retry import RetryPolicy
-from engine.features.events import rows as events
-from engine.features.events import rows as webhooks
-from engine.features.events.config import WebhookConfig
-from engine.features.events.config import webhooks_of as webhooks_of
-from engine.features.events.rows import FailingWebhook, StoredWebhook, stored_webhooks
+from engine.features.events import rows
+from engine.features.events.config import WebhookConfig, webhooks_of
+from engine.features.events.rows import FailingWebhook, StateChange, StoredWebhook, stored_webhooks
 from engine.features.events.rules import Event, Position, Wanted, position_of, wanted
 from engine.model import errors
 from engine.model.ports import EventReceiver
 from engine.model.process.clock import Clock
 from engine.model.texts.reasons import ReasonCode
+from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.runtime.service import Loop, Service
 from engine.store.journal import Journal
+
+if TYPE_CHECKING:
+    from engine.runtime.app import App
 
 logger = logging.getLogger("labrelay.events")
 
@@ -61,8 +71,8 @@ class Webhooks:
                 await self._positions(configured)
 
     async def _positions(self, names: Collection[str]) -> dict[str, Position]:
-        newest = await asyncio.to_thread(events.newest, self._journal)
-        kept = await self._journal.run(webhooks.begin, [*names], str(newest))
+        newest = await asyncio.to_thread(rows.newest, self._journal)
+        kept = await self._journal.run(rows.begin, [*names], str(newest))
         return {name: position_of(position) for name, position in kept.items()}
 
     async def run(self) -> None:
@@ -84,7 +94,7 @@ class Webhooks:
                 await _end([running.pop(name)[1] for name in gone])
                 if names != configured.keys():
                     with suppress(errors.StoreError):
-                        await self._journal.run(webhooks.keep, list(configured))
+                        await self._journal.run(rows.keep, list(configured))
                         names = set(configured)
                         self._failing = {name: us for name, us in self._failing.items() if name in names}
                         self._oldest = {name: at for name, at in self._oldest.items() if name in names}
@@ -160,7 +170,7 @@ class Webhooks:
                 await place.keep_if_due()
                 await asyncio.sleep(LOOK_S)
                 continue
-            page = await asyncio.to_thread(events.page, self._journal, place.position, wishes)
+            page = await asyncio.to_thread(rows.page, self._journal, place.position, wishes)
             seen = reached if page.is_last else None
             for event in page.events:
                 self._oldest[name] = event.timestamp
@@ -240,7 +250,7 @@ class _Place:
 
     async def given_up(self, position: Position) -> None:
         self.position = self._kept = position
-        await self._journal.run(webhooks.give_up, self._name, str(position))
+        await self._journal.run(rows.give_up, self._name, str(position))
 
     async def keep_if_due(self) -> None:
         if self.position != self._kept and asyncio.get_running_loop().time() >= self._due:
@@ -250,7 +260,7 @@ class _Place:
         """Make the position durable."""
         if self.position != self._kept:
             position = self.position
-            await self._journal.run(webhooks.reached, self._name, str(position))
+            await self._journal.run(rows.reached, self._name, str(position))
             self._kept = position
 
 
@@ -258,3 +268,54 @@ async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+STATES_S = 10.0
+
+States = Mapping[tuple[str, str], str]
+
+
+async def run(journal: Journal, snapshot: Callable[[], Awaitable[SiteSnapshot]]) -> None:
+    """Look and note until cancelled."""
+    known: States = {}
+    while True:
+        seen = states_of(await snapshot())
+        if found := list(changes(known, seen)):
+            with suppress(errors.StoreError):  # a full disk: the next look tries again
+                await journal.run(rows.note, found)
+                known = seen
+        else:
+            known = seen
+        await asyncio.sleep(STATES_S)
+
+
+def states_of(site: SiteSnapshot) -> States:
+    """By kind and name."""
+    return {
+        **{("channel", one.name): one.state.value for one in site.channels},
+        **{("destination", one.name): one.state.value for one in site.destinations},
+    }
+
+
+def changes(known: States, seen: States) -> Iterator[StateChange]:
+    """Those that are new, or another than before."""
+    for (kind, name), state in seen.items():
+        if (was := known.get((kind, name), "")) != state:
+            yield StateChange(kind, name, state, was)
+
+
+class EventService(Service):
+    """Of a running site."""
+
+    def __init__(self, app: "App") -> None:
+        self._app = app
+        self.webhooks = Webhooks(app.journal, lambda: webhooks_of(app.parts.built.site.config), app.clock)
+
+    async def prepare(self, site: Site) -> None:
+        await self.webhooks.begin(webhooks_of(site.config))
+
+    def loops(self) -> dict[str, Loop]:
+        return {"webhooks": self.webhooks.run, "states": self._note_states}
+
+    async def _note_states(self) -> None:
+        await run(self._app.journal, self._app.observer.present)

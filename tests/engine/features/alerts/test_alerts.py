@@ -9,8 +9,7 @@ import pytest
 import yaml
 
 from engine.config.load import load_site
-from engine.features.alerts.config.alerts import AlertsConfig, alerts_of
-from engine.features.alerts.config.sinks import SINK_KINDS, HttpSink
+from engine.features.alerts.config import SINK_KINDS, AlertsConfig, HttpSink, alerts_of
 from engine.features.alerts.rules.causes import RULES
 from engine.features.alerts.rules.wording import settings_of
 from engine.model.errors import ConfigError
@@ -19,7 +18,7 @@ from engine.model.texts.templates import filled
 from engine.monitoring.snapshot.states import Level
 from tests.support.sites import SITE_YAML, make_site
 
-DOCS = Path(__file__).parents[5] / "docs" / "alerts.md"
+DOCS = Path(__file__).parents[4] / "docs" / "alerts.md"
 SINK = "{kind: http, url: 'http://127.0.0.1:1', body: '{\"text\": \"{text}\"}'}"
 MAIL = "{kind: email, server: 'm.example:587', sender: l@x.example, to: a@x.example%s}"
 

@@ -1,1 +1,0 @@
-"""The keys of this feature in the site's files."""
