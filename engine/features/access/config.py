@@ -13,8 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from engine.config.destinations.destination_auth import host_in_clear
-from engine.config.reading.documented import Block, KeyHelp
-from engine.config.reading.joining import Behind, part
+from engine.config.reading.joining import Behind, Block, KeyHelp, part
 from engine.config.reading.values import (
     FilePath,
     Flag,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from engine.config.channel import ChannelConfig
 from engine.config.findings.agreement import Destinations, Disagreement
-from engine.config.reading.documented import Block, KeyHelp
+from engine.config.reading.joining import Block, KeyHelp
 from engine.config.reading.problems import closest
 from engine.config.reading.yaml_nodes import KeyPath
 from engine.features.abdm.config.destination import AbdmDestination, CallbackConfig, FacilityConfig

@@ -8,8 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
-from engine.config.reading.documented import Block, KeyHelp
-from engine.config.reading.joining import Behind, part
+from engine.config.reading.joining import Behind, Block, KeyHelp, part
 from engine.config.reading.values import Duration, Flag, Model, Name, Names, Whole
 from engine.config.sitewide import Server, SiteConfig
 from engine.features.alerts.config.sinks import SINK_KINDS, Language, SinkBase, SinkConfig

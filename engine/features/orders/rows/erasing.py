@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from engine.features.orders.rows import items
 from engine.model.orders import ItemReason, ItemState
-from engine.store.core.checks import erased_rows
+from engine.store.core.checks import pruned_ranges
 from engine.store.core.rows import Execute
 from engine.store.core.vault import NOTE_KEYS, Vault
 from engine.store.core.writing.batch import Batch
@@ -48,7 +48,7 @@ def erase_again(batch: Batch, act: int) -> int:
     rows = batch.execute(
         "SELECT DISTINCT i.message_id FROM order_item i JOIN erased e ON e.what = ? AND e.number = i.message_id"
         " WHERE i.test <> x'' OR i.specimen <> x'' OR i.patient <> x''",
-        (erased_rows.JOURNAL,),
+        (pruned_ranges.JOURNAL,),
     )
     return erase(batch, [message_id for (message_id,) in rows.fetchall()], (), act)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from adapters.codecs.text.layout_rules import ACTIONS, RULE_KEYS
-from engine.actions.declared import of_api
+from adapters.codecs.text.layout_reader import ACTIONS, RULE_KEYS
+from engine.actions.verbs import of_api
 from engine.commands.shared.output import EXIT_WORDS, ExitCode
 from engine.commands.shared.verb_list import TOPICS as SHORT
 from engine.commands.shared.verb_list import verbs
@@ -26,7 +26,7 @@ from engine.model.tables import table_lines
 from engine.model.texts import reasons
 from engine.model.texts.reasons import ReasonCode
 from engine.monitoring import logs
-from engine.monitoring.snapshot.links import LinkState
+from engine.monitoring.snapshot.channels import LinkState
 from engine.views.help import library
 from engine.views.help.markdown import narrowed, sections
 from engine.web.api.problems import KINDS
