@@ -616,4 +616,4 @@ def test_the_readers_of_the_standards_are_loaded_where_a_site_asks_for_them_alon
     """They are large and slow to load: no daemon and no other command pays for them."""
     loads = re.compile(r"^\s*(?:import|from)\s+(?:hl7apy|fhir)\b|import_module\(\"(?:hl7apy|fhir)\b", re.MULTILINE)
     users = {name for name, path in {**ENGINE, **ADAPTERS}.items() if loads.search(path.read_text(encoding="utf-8"))}
-    assert users == {"engine.commands.shared.sampling", "engine.commands.shared.hl7_structures"}
+    assert users == {"engine.commands.shared.sampling"}

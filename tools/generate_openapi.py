@@ -14,9 +14,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from pydantic import BaseModel, TypeAdapter
 
 from engine.actions.control import WITH_CONTENT
-from engine.actions.declared import all_acts, of_api
 from engine.actions.declaring import Act
 from engine.actions.selection import Selection
+from engine.actions.verbs import all_acts, of_api
 from engine.features.abdm.lists import CONSENT, CONTEXT, FACILITY, PAGE, STEP, TRANSFER, VERSION
 from engine.features.orders.lists import CHANGE, ORDER
 from engine.features.rework.lists.dead_letters import LETTER_GROUP

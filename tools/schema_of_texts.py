@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from adapters.codecs.hl7v2 import writer as hl7v2_writer
-from adapters.codecs.text import layout_language, layout_nodes, layout_reader, layout_rules
+from adapters.codecs.text import layout_language, layout_nodes, layout_reader
 from adapters.codecs.text.framing import CHECKSUMS
 from engine.mapping.fhir.r4 import CODES, ELEMENTS, PRIMITIVES, RESOURCES, Element
 from engine.mapping.hold_rules import expecting
@@ -47,7 +47,7 @@ def _filled(node: Any, known: Mapping[str, object]) -> Any:
 
 def layout() -> Schema:
     """A file of ``layouts/``, or the ``layout.yaml`` of a pack."""
-    field = layout_rules.FIELD.pattern.replace("[A-Z]", f"[{layout_language.LETTERS}]")
+    field = layout_reader.FIELD.pattern.replace("[A-Z]", f"[{layout_language.LETTERS}]")
     known = {
         "CHECKSUMS": list(CHECKSUMS),
         "DURATION": f"^{layout_nodes.DURATION.pattern}$",

@@ -37,7 +37,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode as MqttReasonCode
 
-from adapters.clients.http.settings import Address, BasicAuth, Tls
+from adapters.clients.http.log_in import Address, BasicAuth, Tls
 from adapters.clients.tls import tls_context
 from engine.model.errors import (
     ConfigError,

@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from adapters.clients.http.exchange import HttpClient, HttpExchange, Server
-from adapters.clients.http.settings import Tls
+from adapters.clients.http.log_in import Tls
 from adapters.clients.http.templated import Header
 from engine.model.errors import ConfigError, DestinationDownError, RefusedDeliveryError
 from engine.model.process.clock import Clock

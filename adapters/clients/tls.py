@@ -1,13 +1,17 @@
-"""TLS towards destinations, and why a connection failed."""
+"""TLS towards destinations: its settings, whether a server can be reached, and why a connection failed."""
 
+import asyncio
+import contextlib
 import os
+import socket
 import ssl
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 
-from adapters.clients.http.settings import Tls
-from engine.model.errors import ConfigError
+from adapters.clients.http.log_in import Tls
+from engine.model.errors import ConfigError, DestinationDownError, TransientDeliveryError
+from engine.model.texts.reasons import ReasonCode
 
 
 def tls_context(name: str, tls: Tls | None) -> ssl.SSLContext:
@@ -72,3 +76,41 @@ def cause_of(error: BaseException, known: Iterable[tuple[type[Exception], str]] 
             return os.strerror(at.errno).lower()
         at = at.__cause__
     return next((words for kind, words in known if isinstance(error, kind)), type(error).__name__)
+
+
+CLOSING_S = 1.0
+CAUSES: tuple[tuple[type[Exception], str], ...] = (
+    (socket.gaierror, "the host name cannot be resolved"),
+    (UnicodeError, "the host name cannot be resolved"),  # one that is none
+    (OSError, "no connection could be made"),  # to any address of the host, for more than one cause
+)
+
+
+async def reach(host: str, port: int, tls: ssl.SSLContext | None, timeout_s: float, *, connects: bool = True) -> None:
+    """
+    Args:
+        connects: false: the name alone is looked up, as of a server that is spoken to over UDP.
+
+    Raises:
+        DeliveryError: it cannot be reached.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            if not connects:
+                await asyncio.get_running_loop().getaddrinfo(host, port)
+                return
+            _, writer = await asyncio.open_connection(host, port, ssl=tls)
+    except TimeoutError as error:
+        why = f"no answer within {timeout_s:g} s" if error.errno is None else cause_of(error)
+        raise TransientDeliveryError(ReasonCode.NO_ANSWER, why) from error
+    except ssl.SSLCertVerificationError as error:
+        why = f"the server's certificate is not trusted: {error.verify_message}"
+        raise DestinationDownError(ReasonCode.NO_ANSWER, why) from error
+    except ssl.SSLError as error:
+        raise DestinationDownError(ReasonCode.NO_ANSWER, f"TLS failed: {cause_of(error)}") from error
+    except (OSError, UnicodeError) as error:
+        raise TransientDeliveryError(ReasonCode.NO_ANSWER, cause_of(error, CAUSES)) from error
+    writer.close()
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(CLOSING_S):
+            await writer.wait_closed()

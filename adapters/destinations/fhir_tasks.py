@@ -43,7 +43,7 @@ from yarl import URL
 from adapters.clients.http.exchange import MAX_CONFLICTS, MAX_KEPT_ANSWER_BYTES, HttpExchange
 from adapters.codecs.fhir import searchset
 from adapters.codecs.fhir.searchset import SYSTEM, is_id
-from adapters.codecs.json_places import with_members
+from adapters.codecs.json_tree import with_members
 from engine.model.errors import ContentError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.texts.reasons import ReasonCode
 

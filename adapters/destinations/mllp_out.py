@@ -37,7 +37,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from adapters.clients.http.settings import Address, Tls
+from adapters.clients.http.log_in import Address, Tls
 from adapters.clients.tls import tls_context
 from adapters.codecs.hl7v2.acknowledgement import Ack, read_ack
 from adapters.codecs.hl7v2.header import header

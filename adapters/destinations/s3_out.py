@@ -34,10 +34,8 @@ from typing import Protocol, TypeVar
 from yarl import URL
 
 from adapters.clients.http.exchange import MAX_KEPT_ANSWER_BYTES, HttpClient, HttpExchange, Server
-from adapters.clients.http.log_in import LARGE_BODY_BYTES, of_one_line, revealed
+from adapters.clients.http.log_in import LARGE_BODY_BYTES, Secret, ServerTime, Tls, of_one_line, revealed
 from adapters.clients.http.posts import Answer
-from adapters.clients.http.server_time import ServerTime
-from adapters.clients.http.settings import Secret, Tls
 from adapters.codecs.fhir.attachments import attachments
 from adapters.codecs.signatures import authorization
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError

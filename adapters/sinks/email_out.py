@@ -20,7 +20,7 @@ from typing import Protocol
 
 import aiosmtplib
 
-from adapters.clients.http.settings import Address, BasicAuth, Tls
+from adapters.clients.http.log_in import Address, BasicAuth, Tls
 from adapters.clients.tls import cause_of, tls_context
 from engine.model.errors import (
     ConfigError,

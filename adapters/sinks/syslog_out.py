@@ -17,9 +17,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
-from adapters.clients.http.settings import Address, Tls
-from adapters.clients.reach import reach
-from adapters.clients.tls import cause_of, tls_context
+from adapters.clients.http.log_in import Address, Tls
+from adapters.clients.tls import cause_of, reach, tls_context
 from engine.model.errors import TransientDeliveryError
 from engine.model.process.clock import Clock
 from engine.model.site.alerts import Notification

@@ -11,9 +11,8 @@ from yarl import URL
 
 from adapters.clients.http.auth import log_in_of
 from adapters.clients.http.exchange import HttpClient, HttpExchange, Server
-from adapters.clients.http.log_in import Config
+from adapters.clients.http.log_in import Config, ServerTime, http_date
 from adapters.clients.http.posts import Answer
-from adapters.clients.http.server_time import ServerTime, http_date
 from adapters.codecs.fhir import searchset
 from adapters.codecs.fhir.outcome import reasons
 from adapters.codecs.fhir.searchset import Found, Page

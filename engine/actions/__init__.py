@@ -21,7 +21,7 @@ ended (P2, P5), so that one cut short by a crash is known; an operation goes on 
 selection      the messages or dead letters of an action
 underway       `Acts`: the row before, the work, the row after; every action is a function that gets it
 operations     actions on many letters, in slices
-declaring      how an act is declared, to the control socket and the API; `declared` has all
+declaring      how an act is declared, to the control socket and the API; `verbs` has all
 erase, pause_resume
-               one kind of action each; ``verbs`` has the acts of the core, ``acts`` of a feature those of its own
+               one kind of action each; the acts of a feature are in its ``acts``
 """

@@ -10,7 +10,7 @@ against the permissions of its verb (`engine.actions.admission`).
 ``error`` is one of `ERRORS`; the client raises the same class that the daemon's handler raised. Arguments and results
 carry names, numbers and reason codes, never the content of messages. There are two exceptions: ``content`` of the verbs
 of `WITH_CONTENT`, in base 64; and a tap, whose lines are masked until the audit row that names the reader is durable.
-The verbs and their arguments are in `engine.actions.declared`. Beside the arguments is ``stated``: what the
+The verbs and their arguments are in `engine.actions.verbs`. Beside the arguments is ``stated``: what the
 environment of the command says of its user (`engine.model.site.actor.STATED`).
 
 An outcome is ``{"count", "act", "done", "going_on"}``: the number of selected items, the id of the row that was written
@@ -30,16 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.model.errors import (
-    ConfigError,
-    ErasedError,
-    IntegrityError,
-    LabRelayError,
-    LockedError,
-    RefusedError,
-    StoreError,
-    UnreachableError,
-)
+from engine.model import errors
 from engine.model.site.actor import stated_by
 
 if TYPE_CHECKING:
@@ -76,15 +67,15 @@ Follower = Callable[[Request], AsyncGenerator[dict[str, Any], None]]
 
 
 # The name on the wire and the class on both ends; the first match is sent.
-ERRORS: dict[str, type[LabRelayError]] = {
-    "config": ConfigError,
-    "locked": LockedError,
-    "erased": ErasedError,
-    "integrity": IntegrityError,
-    "store": StoreError,
-    "refused": RefusedError,
-    "unreachable": UnreachableError,
-    "failed": LabRelayError,
+ERRORS: dict[str, type[errors.LabRelayError]] = {
+    "config": errors.ConfigError,
+    "locked": errors.LockedError,
+    "erased": errors.ErasedError,
+    "integrity": errors.IntegrityError,
+    "store": errors.StoreError,
+    "refused": errors.RefusedError,
+    "unreachable": errors.UnreachableError,
+    "failed": errors.LabRelayError,
 }
 
 
@@ -105,7 +96,7 @@ def call(
         LabRelayError: the error of the handler, as the same class.
     """
     if len(content) > MAX_CONTENT_BYTES:
-        raise LabRelayError(f"larger than {MAX_CONTENT_BYTES} bytes")
+        raise errors.LabRelayError(f"larger than {MAX_CONTENT_BYTES} bytes")
     with _asked(path, verb, args or {}, timeout, content) as (_, answer):
         return _read(answer)
 
@@ -134,7 +125,7 @@ def follow(
             except OSError:
                 said = b""
             if not said.endswith(b"\n"):
-                raise UnreachableError("the daemon has ended, or was restarted")
+                raise errors.UnreachableError("the daemon has ended, or was restarted")
             item = json.loads(said)
             if "item" not in item:
                 raise _error(item)
@@ -156,7 +147,9 @@ def _asked(
     asked: dict[str, Any] = {**args, "stated": stated_by(os.environ)}
     body = packed(asked)
     if len(body) >= MAX_REQUEST_BYTES:
-        raise LabRelayError("too much for one command; name fewer messages, or a filter: --channel, --since, --until")
+        raise errors.LabRelayError(
+            "too much for one command; name fewer messages, or a filter: --channel, --since, --until"
+        )
     if content:
         body = packed({**asked, "content": base64.b64encode(content).decode()})
     with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as line:
@@ -176,12 +169,12 @@ def _asked(
         except TimeoutError as error:
             raise TimeoutError(f"the daemon did not answer within {timeout:g} s") from error
         except PermissionError as error:
-            raise RefusedError(
+            raise errors.RefusedError(
                 f"{path} is closed to this account; use sudo, or ask for a role (access: system_users in "
                 "config/labrelay.yaml) and the group of the service"
             ) from error
         except OSError as error:
-            raise UnreachableError(
+            raise errors.UnreachableError(
                 f"no daemon runs for this site ({path.parent}); start it with: labrelay run"
             ) from error
 
@@ -191,8 +184,8 @@ def packed(said: Mapping[str, Any]) -> bytes:
     return json.dumps(said, separators=(",", ":")).encode()
 
 
-def _not_understood() -> UnreachableError:
-    return UnreachableError("the daemon's answer cannot be read; the command and the daemon may differ")
+def _not_understood() -> errors.UnreachableError:
+    return errors.UnreachableError("the daemon's answer cannot be read; the command and the daemon may differ")
 
 
 def _read(answer: "HTTPResponse") -> dict[str, Any]:
@@ -205,10 +198,10 @@ def _read(answer: "HTTPResponse") -> dict[str, Any]:
     return said
 
 
-def _error(said: Mapping[str, Any]) -> LabRelayError:
+def _error(said: Mapping[str, Any]) -> errors.LabRelayError:
     if said.get("error") == "config":
-        return ConfigError(*said.get("problems", ()))
-    return ERRORS.get(said.get("error", ""), LabRelayError)(said.get("message", ""))
+        return errors.ConfigError(*said.get("problems", ()))
+    return ERRORS.get(said.get("error", ""), errors.LabRelayError)(said.get("message", ""))
 
 
 @contextlib.contextmanager

@@ -21,19 +21,8 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from engine.actions import control
 from engine.actions.admission import Admission, Person, is_own
-from engine.actions.control import (
-    ERRORS,
-    MAX_CONTENT_BYTES,
-    MAX_REQUEST_BYTES,
-    VERSION,
-    WITH_CONTENT,
-    Follower,
-    Handler,
-    Request,
-    packed,
-    short,
-)
 from engine.model.errors import ConfigError, LabRelayError
 from engine.model.site.actor import of_process, stated_by
 from engine.model.site.permissions import Principal
@@ -49,7 +38,8 @@ NDJSON = "application/x-ndjson"
 
 _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _NOT_A_REQUEST = (
-    f"not a request of version {VERSION}; a text in it may not be UTF-8, or the command and the daemon may differ"
+    f"not a request of version {control.VERSION}; "
+    "a text in it may not be UTF-8, or the command and the daemon may differ"
 )
 
 
@@ -59,9 +49,9 @@ class ControlServer:
     def __init__(
         self,
         path: Path,
-        handlers: Mapping[str, Handler],
+        handlers: Mapping[str, control.Handler],
         *,
-        followers: Mapping[str, Follower] | None = None,
+        followers: Mapping[str, control.Follower] | None = None,
         admission: Admission | None = None,
     ) -> None:
         self._path = path
@@ -90,7 +80,7 @@ class ControlServer:
         await self._runner.setup()
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            with short(self._path) as address:
+            with control.short(self._path) as address:
                 self._path.unlink(missing_ok=True)
                 listener.bind(address)
             # No client can connect between bind and listen, so the socket is never open to others.
@@ -166,16 +156,18 @@ class ControlServer:
         response.force_close()
         return response
 
-    async def _read(self, request: web.BaseRequest, uid: int, pid: int) -> Request:
+    async def _read(self, request: web.BaseRequest, uid: int, pid: int) -> control.Request:
         if self._asking[uid] > (MAX_CLIENTS if is_own(uid) else MAX_OF_ANOTHER):
             raise LabRelayError("too many requests at once; try again")
         version, _, verb = request.path.removeprefix("/").partition("/")
-        if request.method != "POST" or version != f"v{VERSION}":
+        if request.method != "POST" or version != f"v{control.VERSION}":
             raise LabRelayError(_NOT_A_REQUEST)
         if verb not in self._handlers and verb not in self._followers:
             raise LabRelayError(f"the daemon does not know '{verb}'; restart it after an upgrade")
         await self._admitted(uid, pid, verb)
-        most = MAX_REQUEST_BYTES + (MAX_CONTENT_BYTES * 4 // 3 + 4 if verb in WITH_CONTENT else 0)
+        most = control.MAX_REQUEST_BYTES + (
+            control.MAX_CONTENT_BYTES * 4 // 3 + 4 if verb in control.WITH_CONTENT else 0
+        )
         body = bytearray()
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
@@ -190,13 +182,13 @@ class ControlServer:
             args = orjson.loads(body)  # not of ``json``: it passes half a surrogate pair, which no row can hold
             content = base64.b64decode(args.pop("content", ""), validate=True)
             stated = stated_by(args.pop("stated", {}))
-            if content and verb not in WITH_CONTENT:
+            if content and verb not in control.WITH_CONTENT:
                 raise ValueError
         except (ValueError, TypeError, AttributeError, RecursionError):
             raise LabRelayError(_NOT_A_REQUEST) from None
         actor = of_process(uid, pid, stated, role=person.role)
         reads_notes = Principal(actor, person.permissions).reads_notes
-        return Request(verb=verb, args=args, actor=actor, content=content, reads_notes=reads_notes)
+        return control.Request(verb=verb, args=args, actor=actor, content=content, reads_notes=reads_notes)
 
     async def _admitted(self, uid: int, pid: int, verb: str) -> Person:
         """
@@ -207,7 +199,7 @@ class ControlServer:
         await self._admission.admit(person, verb, of_process(uid, pid, role=person.role))
         return person
 
-    async def _run(self, asked: Request) -> dict[str, Any]:
+    async def _run(self, asked: control.Request) -> dict[str, Any]:
         # A handler that has begun is completed, also without a waiting client: half a reload is worse than none.
         task = asyncio.ensure_future(self._handlers[asked.verb](asked))
         self._under_way.add(task)
@@ -223,7 +215,7 @@ class ControlServer:
         if not task.cancelled():
             task.exception()  # a waiting client gets the error; else its action's audit row has the result
 
-    async def _follow(self, asked: Request, request: web.BaseRequest) -> web.StreamResponse:
+    async def _follow(self, asked: control.Request, request: web.BaseRequest) -> web.StreamResponse:
         """Send items until the client is gone. While it does not read, items wait elsewhere."""
         stream = web.StreamResponse(headers={"Content-Type": NDJSON})
         stream.force_close()
@@ -232,7 +224,7 @@ class ControlServer:
                 async for item in items:
                     if not stream.prepared:
                         await stream.prepare(request)
-                    await stream.write(packed({"item": item}) + b"\n")
+                    await stream.write(control.packed({"item": item}) + b"\n")
         except OSError:
             logger.debug("control client went away")
         except Exception as error:
@@ -241,7 +233,7 @@ class ControlServer:
             if not isinstance(error, LabRelayError):
                 logger.exception("control handler failed", extra={"verb": asked.verb})
                 error = _inside(error)
-            await stream.write(packed(_error(error)) + b"\n")
+            await stream.write(control.packed(_error(error)) + b"\n")
         return stream
 
 
@@ -252,7 +244,10 @@ def _inside(error: Exception) -> LabRelayError:
 def _error(error: LabRelayError) -> dict[str, Any]:
     if isinstance(error, ConfigError):
         return {"error": "config", "problems": list(error.problems)}
-    return {"error": next(name for name, known in ERRORS.items() if isinstance(error, known)), "message": str(error)}
+    return {
+        "error": next(name for name, known in control.ERRORS.items() if isinstance(error, known)),
+        "message": str(error),
+    }
 
 
 def _peer(transport: asyncio.BaseTransport | None) -> tuple[int, int]:

@@ -24,15 +24,7 @@ from typing import Any, NamedTuple
 
 from engine.actions.operations import BulkAct, Operations, Reclaim
 from engine.actions.selection import Pages, Selection, counted, frozen
-from engine.model.errors import (
-    AbsentError,
-    ErasedError,
-    IntegrityError,
-    LabRelayError,
-    LeftOutError,
-    ReconfiguredError,
-    StoreError,
-)
+from engine.model import errors
 from engine.model.journal.records import Decision, Recorded, Routed
 from engine.model.message import Stored
 from engine.model.process.clock import Clock, SystemClock
@@ -185,7 +177,7 @@ class Acts:
             awaited.update(*under_way.values())
             if loop.time() > until:
                 message, to = next(iter(under_way.items()))
-                raise LabRelayError(
+                raise errors.LabRelayError(
                     f"an attempt to deliver message {message} to {', '.join(to)} is under way, and cannot be called "
                     f"back; nothing was changed. How it ends: labrelay messages show {message}; then give the command "
                     "again"
@@ -266,7 +258,7 @@ async def operation_so_far(acts: Acts, number: int | None, count: int, within_s:
     if number is None:
         return {**answer(0, None, {}), "operation": None, "stage": None}
     ended, order = await acts.operations.wait(number, within_s), None
-    with suppress(StoreError):  # it has begun: a person who got an error would begin it once more
+    with suppress(errors.StoreError):  # it has begun: a person who got an error would begin it once more
         order = await asyncio.to_thread(operation_if, acts.journal, number)
     done = order.outcomes if ended and order is not None else {}
     stage = order.stage if order is not None else ("ended" if ended else "running")
@@ -297,15 +289,15 @@ async def map_again(acts: Acts, message: int, decision: Decision) -> Again | Non
     """
     try:
         stored = await asyncio.to_thread(stored_message, acts.journal, message)
-    except AbsentError:
+    except errors.AbsentError:
         return None
-    except ErasedError:
-        raise LeftOutError("erased") from None
-    except IntegrityError:
-        raise LeftOutError("damaged") from None
+    except errors.ErasedError:
+        raise errors.LeftOutError("erased") from None
+    except errors.IntegrityError:
+        raise errors.LeftOutError("damaged") from None
     channel, config = acts.channels().get(stored.channel), acts.journal.upkeep.config_hash
     if channel is None:
-        raise LeftOutError("no_channel")
+        raise errors.LeftOutError("no_channel")
     # In a thread: analyzers are answered meanwhile.
     outcome = await asyncio.to_thread(process, stored, channel)
     routed = [routed_by(route, document) for document, route in outcome.documents]
@@ -330,7 +322,7 @@ async def process_again(acts: Acts, message: int, decision: Decision) -> Recorde
             decision=again.decision,
             config=again.config,
         )
-    except ReconfiguredError:
+    except errors.ReconfiguredError:
         return await process_again(acts, message, decision)
     if recorded.already:
         return None

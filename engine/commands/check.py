@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.commands.shared.accounts_elsewhere import examined
 from engine.commands.shared.mapping_options import mapper_for, mapping_options, say_packs
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.session import Session, pass_session
@@ -28,7 +27,7 @@ from engine.config.load import Site, load_site
 from engine.config.reading.yaml_nodes import Node, line, read_file, walk
 from engine.config.site import CONFIG_FILE, mapping_path, shipped
 from engine.config.sitewide import Server, servers
-from engine.diagnostics.examine import budget
+from engine.diagnostics.examine import budget, examined
 from engine.feature import Hook
 from engine.model.errors import ConfigError, DeliveryError, LabRelayError
 from engine.model.process.clock import SystemClock

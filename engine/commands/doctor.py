@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import click
 from pydantic import BaseModel
 
-from engine.commands.shared.accounts_elsewhere import examined
 from engine.commands.shared.output import ExitCode, Form, form_option, show_document
 from engine.commands.shared.session import Session, pass_session
 from engine.config.load import Site, serial_lines
 from engine.config.reading.secrets import CREDENTIALS_VARIABLE, Secret
 from engine.diagnostics import examine
+from engine.diagnostics.examine import examined
 from engine.feature import Hook
 from engine.model.errors import ConfigError, IntegrityError, StoreError
 from engine.model.site.health import Health, Line
@@ -169,7 +169,7 @@ def _key(data: Path) -> Iterator[Line]:
 
 
 def _network(site: "Site", runs: bool) -> Iterator[Line]:
-    from engine.config.findings.renewal import certificate_files
+    from engine.config.findings.tls_files import certificate_files
     from engine.config.sources.source_tee import TeePart
 
     if site.config.web.enabled:

@@ -7,22 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from engine.config.mapping_settings import with_known_forms
+from engine.config.reading import values
 from engine.config.reading.joining import joined_model
-from engine.config.reading.values import (
-    Charsets,
-    Days,
-    Dialect,
-    Duration,
-    Fixes,
-    Flag,
-    Model,
-    Name,
-    Names,
-    NotEmpty,
-    Text,
-    Words,
-    Zone,
-)
 from engine.config.sources.source import AnySource, source_type
 from engine.config.sources.source_fhir import FhirSearchPart
 from engine.config.sources.source_folder import FolderPart
@@ -38,10 +24,10 @@ REUSE_AFTER = 30 * DAY
 NO_DESTINATION = "a route needs to: a destination or several (or filter, where such messages are not wanted)"
 
 
-class HoldRule(Model):
+class HoldRule(values.Model):
     """A rule of a route's `hold`."""
 
-    when: Text
+    when: values.Text
     """Condition about each result of the document, as `=flags in ['HH', 'LL']`; `labrelay help holds` lists the names
     that it may use."""
 
@@ -60,23 +46,23 @@ def _rules(value: Any) -> Any:
 HoldRules = Annotated[
     tuple[HoldRule, ...],
     BeforeValidator(_rules),
-    NotEmpty,
-    Words("expression, or list of expressions and `{when, reason}`"),
+    values.NotEmpty,
+    values.Words("expression, or list of expressions and `{when, reason}`"),
 ]
 
 
-class RouteConfig(Model):
+class RouteConfig(values.Model):
     """Which messages go where. Every route whose `when` holds takes the message, in the order of the file; a `filter`
     route that holds ends the look."""
 
-    when: Text | None = None
+    when: values.Text | None = None
     """Condition in the mapping language, as `=MSH-9.1 == 'ORU'`; without it the route takes everything."""
 
-    mapping: Name | None = None
+    mapping: values.Name | None = None
     """Name of the mapping that makes documents of the message: a file of `mappings/`. Without it the message passes
     on as it came (to any destination but `fhir`)."""
 
-    to: Names | None = None
+    to: values.Names | None = None
     """Destination or list of destinations. A mapping that reads orders (`to: orders`) has none: their place is the
     worklist."""
 
@@ -95,7 +81,7 @@ class RouteConfig(Model):
     """Keeps a mapped result back until a person releases it (`labrelay held`): a condition about each result of the
     document, as `=flags in ['HH', 'LL']`, or a list of `{when: ..., reason: ...}`."""
 
-    filter: Text | None = None
+    filter: values.Text | None = None
     """Why such messages are not wanted. They end as *filtered* with this text; takes the place of `mapping` and
     `to`."""
 
@@ -128,36 +114,36 @@ class RouteConfig(Model):
         return self
 
 
-class ChannelConfig(Model):  # the core's keys; `channel_model` has all
+class ChannelConfig(values.Model):  # the core's keys; `channel_model` has all
     """One channel."""
 
-    channel: Name
+    channel: values.Name
     """Name of the channel; part of report keys and lanes, so never change it lightly."""
 
     description: str = ""
     """For people: which analyzer, and its location."""
 
-    analyzer: Name | None = None
+    analyzer: values.Name | None = None
     """Name of an analyzer's pack (`labrelay analyzers`): gives the code table, dialect, character sets and settings
     that this file does not name itself."""
 
-    enabled: Flag = True
+    enabled: values.Flag = True
     """`false` switches the source off; deliveries go on."""
 
-    timezone: Zone
+    timezone: values.Zone
     """IANA zone of the analyzer's clock, as `Asia/Kolkata`. Without it, the site's."""
 
     source: AnySource
     """How messages come in."""
 
-    charset: Charsets = ("utf-8",)
+    charset: values.Charsets = ("utf-8",)
     """Character sets to try in this order, strictly, where a message declares none."""
 
-    dialect: Dialect | None = None
+    dialect: values.Dialect | None = None
     """Name of the analyzer's dialect, where it departs from its standard in what a message says."""
 
     # a YAML list is a Python list; each route in it is still read strictly
-    routes: Annotated[tuple[RouteConfig, ...], NotEmpty] = Field(strict=False)
+    routes: Annotated[tuple[RouteConfig, ...], values.NotEmpty] = Field(strict=False)
     """The routes of messages; a message that no route accepts is dead (`NO_ROUTE`)."""
 
     settings: Annotated[dict[str, Any], AfterValidator(with_known_forms)] = Field(default_factory=dict)
@@ -167,14 +153,14 @@ class ChannelConfig(Model):  # the core's keys; `channel_model` has all
     """What the channel brings: `results` of an analyzer; or `orders` of a laboratory system (LIS), which a mapping
     puts on the worklist ([orders](questions.md)). The LIS is answered once they are there, beside all results."""
 
-    usual_gap: Duration | None = Field(default=None, gt=0)
+    usual_gap: values.Duration | None = Field(default=None, gt=0)
     """How far apart messages usually are; the page says so when it is much longer. Without it the gap is learned, for
     each hour of the week, from three weeks of history on ([the page](page.md#the-usual-gap))."""
 
-    days_off: Days = ()
+    days_off: values.Days = ()
     """Days on which nothing is expected of this analyzer, besides the site's."""
 
-    repeat_window: Duration = Field(default=DAY, gt=0, le=DAY)
+    repeat_window: values.Duration = Field(default=DAY, gt=0, le=DAY)
     """For this long, 24 h at most, the same bytes can be a repeat: answered again, not delivered again. Something
     else must say so: a control id or a time to the minute that changes on the channel, or an answer of ours that the
     sender could not have. Else they are delivered, and flagged."""
@@ -185,7 +171,7 @@ class ChannelConfig(Model):  # the core's keys; `channel_model` has all
     a day of the laboratory's clock a number is one specimen's, with or without a patient. `unique`: it is one
     specimen's; under a second patient it is a dead letter that cannot be accepted."""
 
-    reuse_after: Duration | None = Field(default=None, ge=DAY, le=90 * DAY)
+    reuse_after: values.Duration | None = Field(default=None, ge=DAY, le=90 * DAY)
     """With `specimen_ids: unique`: for so long after its last use a number is still the same specimen's, from `1d`
     to `90d`; `30d` by default. Later measurements are held (`NUMBER_AGAIN`), for it may be another specimen's."""
 
@@ -205,7 +191,7 @@ class ChannelConfig(Model):  # the core's keys; `channel_model` has all
     destination has it as well (HL7 v2 only). Then a dead letter is answered AE, and so is what takes longer than
     `ack_timeout`; the message is kept in any case, and sending it again is harmless."""
 
-    ack_timeout: Duration = Field(default=30.0, gt=0, le=600.0)
+    ack_timeout: values.Duration = Field(default=30.0, gt=0, le=600.0)
     """With `ack: on_delivery`: how long the answer waits."""
 
     on_store_fault: Literal["close", "ae"] = "close"
@@ -219,7 +205,7 @@ class ChannelConfig(Model):  # the core's keys; `channel_model` has all
     spm_obx: Literal["result", "specimen"] = "result"
     """The meaning of an OBX after SPM where its OBR has no other: a `result`, or about the `specimen`."""
 
-    fix: Fixes = ()
+    fix: values.Fixes = ()
     """Repairs to allow: `unescaped_newlines` joins a line that begins no segment to the field before."""
 
     @field_validator("reuse_after")
@@ -267,7 +253,7 @@ class ChannelConfig(Model):  # the core's keys; `channel_model` has all
         return {name: (files,) if isinstance(files, str) else tuple(files) for name, files in given.items()}
 
 
-class FeatureKeys(Model):
+class FeatureKeys(values.Model):
     """A feature's keys of a channel's file.
 
     Attributes:

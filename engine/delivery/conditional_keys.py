@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from engine.model.message import Delivery
 from engine.model.packing import unpack
 from engine.model.versions import Versions, conditioned, worth_keeping, written
-from engine.store.queries.versions import known_versions, shown_versions
+from engine.store.queries.servers import known_versions, shown_versions
 
 if TYPE_CHECKING:
     from engine.store.journal import Journal

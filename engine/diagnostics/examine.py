@@ -1,11 +1,9 @@
 """Examine the machine that LabRelay runs on: each examination returns findings, and changes nothing that lasts.
 
 Facts that decide whether results are safe and timely: does the disk sync and how fast, is the clock right, can the
-ports be opened, do certificates last, who may read the key. `labrelay doctor` prints them.
-
-How much the log of a site writes, and whether the disk has room for it.
-
-Examine the serial lines of a site: whether each port exists, this user may open it, another program uses it.
+ports be opened, do certificates last, who may read the key; can each serial port be opened, and does no other program
+use it; has the disk room for the log; what say a site's accounts at others, its identity provider and networks that it
+is part of. `labrelay doctor` prints them.
 """
 
 import ctypes
@@ -19,11 +17,12 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from engine.feature import Hook
 from engine.model.process.log_limits import LINE_BYTES, bad_day_lines, most_lines_a_day
 from engine.model.site.health import Health, Line
 from engine.model.texts.units import HostPort, size_text
@@ -391,3 +390,11 @@ def _command(folder: Path) -> str:
         return (folder / "comm").read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
+
+
+ELSEWHERE: "Hook[Callable[[Site], Awaitable[Sequence[Line]]]]" = Hook("elsewhere")
+
+
+async def examined(site: "Site") -> list[Line]:
+    """What features find; nothing where the site has no such account."""
+    return [line for lines in ELSEWHERE.each() for line in await lines(site)]

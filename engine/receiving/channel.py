@@ -42,7 +42,7 @@ from engine.receiving.outcomes import Outcomes, all_delivered
 from engine.receiving.preparing import prepared
 from engine.receiving.unstored import Evidence, UnstoredMessages
 from engine.receiving.whole_blocks import taken
-from engine.store.operations import append, polled
+from engine.store.operations import append, servers
 from engine.store.operations.line_trace import LineRecord, LineTrace
 
 if TYPE_CHECKING:
@@ -355,7 +355,7 @@ class Channel:
         self, connection: Connection, received: Received, awaited: "list[asyncio.Future[Any]]"
     ) -> "asyncio.Future[BaseException | None]":
         if connection.polled is not None:
-            future = self._journal.run(polled.store_polled, received, connection.polled)
+            future = self._journal.run(servers.store_polled, received, connection.polled)
         else:
             future = self._journal.run(append.store_message, received, repeat_window_s=self.settings.repeat_window_s)
         if self._expect is None:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from engine.diagnostics.suggested import suggested
+from engine.diagnostics.packs import suggested
 from engine.web.api.lists import Present, Sources
 
 if TYPE_CHECKING:

@@ -20,14 +20,14 @@ from zoneinfo import ZoneInfo
 from engine.actions.admission import system_users
 from engine.actions.control import SOCKET_NAME
 from engine.actions.control_server import ControlServer
-from engine.actions.declared import bulk_acts, verbs_of
 from engine.actions.pause_resume import Switches
 from engine.actions.underway import Acts, Yielding
+from engine.actions.verbs import bulk_acts, verbs_of
 from engine.config.findings import tls_files
 from engine.config.findings.changes import REFUSED, Change, changes
 from engine.config.load import Site, changed_files, load_site
 from engine.config.web import AT_START, WebConfig
-from engine.diagnostics.suggested import suggested
+from engine.diagnostics.packs import suggested
 from engine.model.errors import ConfigError, LabRelayError, StoreError
 from engine.model.journal.records import DELIVERIES, Recovery
 from engine.model.message import Delivery

@@ -1,4 +1,4 @@
-"""The acts of a running daemon (`engine.actions.declared`), for the control socket, the pages and the API.
+"""The acts of a running daemon (`engine.actions.verbs`), for the control socket, the pages and the API.
 
 Where no daemon runs, a command calls the same functions itself (`RunningSite.running` is None then).
 """
@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from engine.actions.admission import Admission, system_users
 from engine.actions.control import Follower
-from engine.actions.declared import needs
 from engine.actions.pause_resume import Switches
 from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
-from engine.actions.verbs.contents import FOLLOWED
+from engine.actions.verbs import FOLLOWED, needs
 from engine.model.site.actor import Actor
 from engine.store.operations import audit
 

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from engine.config.destinations.destination import DestinationConfig
 from engine.config.findings.changes import same_link
-from engine.config.findings.renewal import fingerprints
+from engine.config.findings.tls_files import fingerprints
 from engine.config.load import Site
 from engine.delivery.breaker import Breaker
 from engine.delivery.conditional_keys import ConditionalGuard, Conditions

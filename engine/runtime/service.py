@@ -11,7 +11,7 @@ from engine.model.message import Delivery, Stored
 from engine.model.packing import UnpackingDestination
 from engine.model.ports import PollMemory
 from engine.model.texts.reasons import ReasonCode
-from engine.monitoring.snapshot.notice import Notice
+from engine.monitoring.snapshot.site import Notice
 from engine.receiving.channel_parts import OrderAnswers, QuestionDesk
 from engine.runtime.build import BuiltChannel
 

@@ -9,8 +9,7 @@ messages           messages, deliveries, attempts       message_in_full    one m
 acts, trail        the audit trail                      letter_in_full     the dead letters of one message
 site               channels, destinations, pauses       wire               frames on a line
 encoding           rows as JSON                         copies             copies of the journal
-explained          a stored message mapped today        as_sent            a document with its decisions
-message_tree       its fields with names, values, rules
+message_tree       fields with names, values, rules     as_sent            mapped today, with its decisions
 field_names        as the standards name fields         document_lines     a document as lines with places
 mapping_test       a message as a mapping test, without its patient
 

@@ -1,21 +1,24 @@
-"""Explain a document as it is sent, based on the explanation of the document that its mapping makes.
+"""Explain the documents of a stored message as they are sent: mapped by the routes in force now.
 
 A mapping sees one message alone; the sent document also depends on the journal's knowledge of its orders
 (`engine.model.journal.document_facts`). Both come together here: each value with the rule that made it, or with the
-decision about it.
+decision about it. It is what `labrelay explain` shows of a message of the journal.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from engine.mapping.explanations.explaining import ExplainContext, Leaf, explained, numbered
+from engine.mapping.explanations import explaining
+from engine.mapping.explanations.explaining import ExplainContext, Leaf, numbered
 from engine.mapping.explanations.trace import Trace
+from engine.mapping.program import Program
 from engine.mapping.values.json_text import as_text
 from engine.model.content.list_form import Form
 from engine.model.journal.document_facts import DocumentFacts
-from engine.model.message import Document
+from engine.model.message import Document, Parsed, Stored
+from engine.model.routes import ChannelRoutes, context_of
 from engine.succession.kinds import has_ids, under
 from engine.succession.statements import SENDER_STATUS
 from engine.views.decided import ANEW, CORRECTS, ECHO, OF_ORDER, why_status
@@ -59,7 +62,7 @@ def as_sent(
     names |= {old_names[old]: new_names[new] for new, old in old_at.items()}
     by_pointer = {leaf.pointer: leaf for leaf in leaves}
     found: list[Leaf] = []
-    for leaf in explained(after, {}, (), ExplainContext({})):
+    for leaf in explaining.explained(after, {}, (), ExplainContext({})):
         entry = _ENTRY.fullmatch(leaf.pointer)
         if entry is None:
             made_as = by_pointer.get(leaf.pointer, leaf)
@@ -116,3 +119,59 @@ def _is_tag(entry: Json, place: str) -> bool:
     return any(
         place.startswith(f"/resource/meta/tag/{at}/") for at, tag in enumerate(tags) if tag["system"] == SENDER_STATUS
     )
+
+
+class Explained(NamedTuple):
+    """What one route makes of a message.
+
+    Attributes:
+        place: of its document among those of the message, from 1, as `DocumentView.ordinal`.
+        mapping: its name and hash, as `engine.model.journal.journal_views.Trace.mapping` has them.
+        trace: with the (first) document as it is sent.
+    """
+
+    place: int
+    mapping: str
+    trace: Trace
+
+    @property
+    def document(self) -> Document | None:
+        mapped = self.trace.mapped
+        return mapped.documents[0] if mapped is not None and mapped.documents else None
+
+
+def mappings_of(routes: ChannelRoutes) -> list[str]:
+    """The mappings of a channel in force now, ``name@hash``."""
+    return [_named(route.program) for route in routes.routes if isinstance(route.program, Program)]
+
+
+def explained(
+    stored: Stored, parsed: Parsed, routes: ChannelRoutes, facts: Mapping[int, DocumentFacts]
+) -> Iterator[Explained]:
+    """For each route with a mapping that takes the message.
+
+    Args:
+        facts: the decisions about its documents, by place.
+
+    Raises:
+        ContentError: a condition of a route cannot be decided.
+    """
+    place = 1
+    for route in routes.routes:
+        if route.when is not None and not route.when(parsed):
+            continue
+        if route.filter:
+            return
+        if not isinstance(route.program, Program):
+            place += 1
+            continue
+        trace = route.program.aside().explain(parsed, context_of(stored, routes.context))
+        documents = trace.mapped.documents if trace.mapped is not None else ()
+        if documents and place in facts:
+            trace = traced_as_sent(trace, route.form, facts[place])
+        yield Explained(place, _named(route.program), trace)
+        place += len(documents)
+
+
+def _named(program: Program) -> str:
+    return f"{program.name}@{program.content_hash[:12]}"

@@ -13,9 +13,10 @@ from engine.monitoring.snapshot.channels import (
     ChannelSnapshot,
     DestinationSnapshot,
     LaneSnapshot,
+    LineStep,
     ReagentSnapshot,
+    TeeSnapshot,
 )
-from engine.monitoring.snapshot.links import LineStep, TeeSnapshot
 from engine.web.cells import Cells, Fact, Row, iso, quoted, warn
 from engine.web.pages.words import shown
 from engine.web.rows import Rows

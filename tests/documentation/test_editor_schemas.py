@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from adapters.codecs.text import layout_reader, layout_rules
+from adapters.codecs.text import layout_reader
 from engine.mapping.language import rules, targets
 from engine.mapping.language.rule_files import IDENTITY_KEYS
 from engine.mapping.trying import testing
@@ -162,8 +162,8 @@ def _properties(value: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def test_the_keys_of_layouts_are_those_that_are_read() -> None:
     """They are read by hand: the names in the reader's calls are the names of the schema."""
-    read = set(layout_rules.RULE_KEYS).union(*layout_reader.TEXT_KEYS.values())
-    for module in (layout_reader, layout_rules):
+    read = set(layout_reader.RULE_KEYS).union(*layout_reader.TEXT_KEYS.values())
+    for module in (layout_reader, layout_reader):
         for node in ast.walk(ast.parse(Path(module.__file__).read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "block":
                 read |= {one.value for one in node.args if isinstance(one, ast.Constant) and isinstance(one.value, str)}

@@ -10,8 +10,7 @@ import pytest
 
 from adapters.codecs.text.framing import CHECKSUMS, wire
 from adapters.codecs.text.layout import TextFormat
-from adapters.codecs.text.layout_reader import read_layout
-from adapters.codecs.text.layout_rules import ACTIONS, RULE_KEYS
+from adapters.codecs.text.layout_reader import ACTIONS, RULE_KEYS, read_layout
 from engine.config.reading.yaml_nodes import read
 from engine.model.message import FormatOptions
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from engine.model.process.log_limits import REPEAT_WINDOW_S
 from engine.model.texts.link_words import FAULT_WORDS
 from engine.monitoring.logs import describe
-from engine.monitoring.snapshot.links import LinkState
+from engine.monitoring.snapshot.channels import LinkState
 from engine.monitoring.snapshot.states import SILENT_AFTER_GAPS, ChannelState, DestinationState
 from engine.views.help import library
 from engine.web.cells import Cells

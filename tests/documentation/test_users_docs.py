@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from engine.actions.declared import needs
+from engine.actions.verbs import needs
 from engine.model.site.permissions import ACTING, CHANGING, LOOKING, SEEING_PATIENTS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "users.md").read_text(encoding="utf-8")

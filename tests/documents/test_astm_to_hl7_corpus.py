@@ -15,7 +15,7 @@ import hl7
 import pytest
 import yaml
 
-from engine.commands.shared import hl7_structures
+from engine.commands.shared import sampling
 from engine.config.pack import find_pack
 from engine.mapping.values.json_text import as_text
 from engine.model.journal.document_facts import OWN_SYSTEM
@@ -184,7 +184,7 @@ def compare(fhir: Processed, written: Processed) -> None:
     body = written.documents[0][0].body
     segments = ours(body)
     assert segments == theirs(body)
-    assert set(hl7_structures.departures(body.decode())[0]) <= DEPARTURES
+    assert set(sampling.hl7_departures(body.decode())[0]) <= DEPARTURES
     expected, found = fhir_results(bundle), hl7_results(segments)
     assert len(found) == len(expected)
     for wanted, got in zip(expected, found, strict=True):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.codecs.hl7v2.grammar import GRAMMARS
+from adapters.codecs.hl7v2.binding import GRAMMARS
 from adapters.codecs.hl7v2.message import parse
 from engine.mapping.fhir.validity import faults, load
 from engine.mapping.shipped import SHIPPED, mapping_for

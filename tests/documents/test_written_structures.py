@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine.commands.shared import hl7_structures
+from engine.commands.shared import sampling
 from engine.mapping import Program, load
 from engine.mapping.language.targets import HL7_STRUCTURES
 from tests.support.mapping_texts import context, parse
@@ -145,7 +145,7 @@ def test_a_message_of_another_structure_is_sound(case: str, tmp_path: Path) -> N
     text = document.body.decode()
     assert text.split("|")[8] == type_said
     # hl7apy wants of the orders that ORM chooses from all at once, and takes a second order of OML for a prior result.
-    assert target == "ORM_O01" or set(hl7_structures.departures(text)[0]) <= {
+    assert target == "ORM_O01" or set(sampling.hl7_departures(text)[0]) <= {
         "OML_O21_ORDER_PRIOR.OML_O21_OBSERVATION_PRIOR is required"
     }
     view = made.view(document)

@@ -19,7 +19,7 @@ import yaml
 from adapters.codecs import json_tree
 from adapters.codecs.astm import records as astm_records
 from adapters.codecs.astm.link import AstmReceiver
-from adapters.codecs.astm.options import AstmOptions
+from adapters.codecs.astm.session import AstmOptions
 from adapters.codecs.hl7v2 import acknowledgement
 from adapters.codecs.hl7v2 import message as hl7v2
 from adapters.codecs.hl7v2.mllp import MllpLink, MllpOptions

@@ -14,8 +14,8 @@ from typing import Any
 from adapters.codecs.astm import records, two_way
 from adapters.codecs.astm.dialogue import AstmDialogue
 from adapters.codecs.astm.habits import GENERIC
-from adapters.codecs.astm.options import AstmOptions
 from adapters.codecs.astm.sender import SenderOptions
+from adapters.codecs.astm.session import AstmOptions
 from engine.features.orders import rows as worklist
 from engine.features.orders.exchange.asking import Asking
 from engine.features.orders.exchange.desk import Desk

@@ -13,11 +13,11 @@ import aiohttp
 from aiohttp import web
 
 from engine.actions.control import Request
-from engine.actions.declared import verbs_of
 from engine.actions.declaring import Verb
 from engine.actions.pause_resume import Switches
 from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
+from engine.actions.verbs import verbs_of
 from engine.mapping.code_tables.suggestions import Suggestion
 from engine.model.site.actor import Actor
 from engine.model.site.permissions import ALL, ROLES, SEEING_PATIENTS, WATCHING, Principal

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from adapters.codecs.astm import link as astm_link
 from adapters.codecs.astm import records as astm_records
-from adapters.codecs.astm.options import AstmOptions
+from adapters.codecs.astm.session import AstmOptions
 from adapters.codecs.hl7v2 import acknowledgement as hl7v2_ack
 from adapters.codecs.hl7v2 import message as hl7v2
 from adapters.codecs.hl7v2 import mllp

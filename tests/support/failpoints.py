@@ -34,8 +34,8 @@ STEPS = {
     "store the last frame": Step("engine.store.operations.append", "store_completing_frame"),
     "store a message": Step("engine.store.operations.append", "store_message"),
     "store a frame": Step("engine.store.operations.append", "store_frame"),
-    "store a version": Step("engine.store.operations.polled", "store_polled"),
-    "move the cursor": Step("engine.store.operations.polled", "move_cursor"),
+    "store a version": Step("engine.store.operations.servers", "store_polled"),
+    "move the cursor": Step("engine.store.operations.servers", "move_cursor"),
     "answer": Step("adapters.transports.sockets.tcp_stream", "TcpStream.write"),
     "answer a whole block": Step("adapters.transports.sockets.tcp_stream", "TcpStream.send"),
     # a transaction of the writer, from BEGIN to the hand-over of its results

@@ -3,11 +3,11 @@
 from types import SimpleNamespace
 from typing import Any
 
-from engine.actions.declared import verbs_of
 from engine.actions.declaring import Verb
 from engine.actions.pause_resume import Switches
 from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
+from engine.actions.verbs import verbs_of
 from engine.store.journal import Journal
 from engine.store.queries.acts import acts_page
 from tests.support.access import Browser

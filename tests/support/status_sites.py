@@ -10,13 +10,16 @@ from engine.monitoring.snapshot.channels import (
     DestinationSnapshot,
     LaneSnapshot,
     LastError,
+    LineStep,
+    LinkFaults,
+    LinkSnapshot,
+    LinkState,
     PendingRetry,
     ReagentSnapshot,
+    TeeSnapshot,
     UsualGap,
 )
-from engine.monitoring.snapshot.links import LineStep, LinkFaults, LinkSnapshot, LinkState, TeeSnapshot
-from engine.monitoring.snapshot.notice import About, Notice
-from engine.monitoring.snapshot.site import BackupSnapshot, JournalSnapshot, KeptSnapshot, SiteSnapshot
+from engine.monitoring.snapshot.site import About, BackupSnapshot, JournalSnapshot, KeptSnapshot, Notice, SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
 
 NOW = datetime(2026, 3, 2, 4, 42, 7, tzinfo=UTC)

@@ -8,9 +8,8 @@ from functools import partial
 from yarl import URL
 
 from adapters.clients.http import log_in
+from adapters.clients.http.log_in import BasicAuth, ServerTime
 from adapters.clients.http.oauth2 import OAuth2
-from adapters.clients.http.server_time import ServerTime
-from adapters.clients.http.settings import BasicAuth
 from adapters.codecs.signatures import HEADER, sign
 from engine.model.errors import ConfigError
 from engine.model.process.clock import Clock

@@ -35,12 +35,9 @@ from aiohttp import Payload
 from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
-from adapters.clients.http.log_in import LogIn
+from adapters.clients.http.log_in import LogIn, Tls, http_date
 from adapters.clients.http.posts import BROKEN, ENDED, NOT_HTTP, Answer, Posts
-from adapters.clients.http.server_time import http_date
-from adapters.clients.http.settings import Tls
-from adapters.clients.reach import reach
-from adapters.clients.tls import cause_of, tls_context
+from adapters.clients.tls import cause_of, reach, tls_context
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import Delivery
 from engine.model.process.clock import Clock

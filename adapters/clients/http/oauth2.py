@@ -45,9 +45,7 @@ from urllib.parse import quote_plus, urlencode
 from yarl import URL
 
 from adapters.clients.http.exchange import HttpExchange, Server, retry_after_seconds
-from adapters.clients.http.log_in import OAuth2Auth, revealed
-from adapters.clients.http.server_time import ServerTime
-from adapters.clients.http.settings import Tls
+from adapters.clients.http.log_in import OAuth2Auth, ServerTime, Tls, revealed
 from engine.model.errors import DeliveryError, DestinationDownError, TransientDeliveryError
 from engine.model.process.clock import Clock
 from engine.model.texts.reasons import ReasonCode

@@ -9,8 +9,7 @@ from typing import Protocol
 
 from adapters.clients.http.auth import log_in_of
 from adapters.clients.http.exchange import NOT_TAKEN, HttpClient, HttpExchange, Server
-from adapters.clients.http.log_in import Config
-from adapters.clients.http.settings import Secret
+from adapters.clients.http.log_in import Config, Secret
 from engine.model.errors import ConfigError, DestinationDownError, RefusedDeliveryError
 from engine.model.process.clock import Clock
 from engine.model.texts.reasons import ReasonCode

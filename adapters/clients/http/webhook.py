@@ -8,7 +8,7 @@ all else     tried again; 410: the receiver wants no more, until a person has lo
 from typing import Protocol
 
 from adapters.clients.http.exchange import HttpClient, HttpExchange, Server
-from adapters.clients.http.settings import Secret, Tls
+from adapters.clients.http.log_in import Secret, Tls
 from adapters.codecs import signatures
 from engine.model.errors import ConfigError, DestinationDownError
 from engine.model.process.clock import Clock

@@ -4,7 +4,7 @@
     we        H|\\^&|||host^1|||||cobas-e411|TSDWN^REPLY|P|1    P|1   O|1|0000000387|587^0^2^^S1^SC|^^^10^1|R|..  L|1|N
 
 An answer has the delimiters of its question; H-5 and H-10 change places. `habits` says what differs between makers,
-`questions` reads, `orders` writes. Items that cannot be sent are not in the answer, and wait: those without a code,
+`orders` reads and writes. Items that cannot be sent are not in the answer, and wait: those without a code,
 with a dilution for which the maker has no form, or with a text that cannot be represented.
 
 Source: ASTM E1394-97, records H, P, O, Q and L.
@@ -15,7 +15,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
-from adapters.codecs.astm import questions
+from adapters.codecs.astm import orders
 from adapters.codecs.astm.habits import GENERIC, Habits
 from adapters.codecs.astm.orders import OrderWriter
 from adapters.codecs.astm.text import components, repetitions
@@ -57,10 +57,10 @@ class AstmDialogue:
         ordered: set[str] = set()
         for segment in parsed.segments if self.habits.assay_at else ():
             if segment.name == "O":
-                tests = repetitions(questions.field_of(segment, TESTS), parsed.delimiters)
+                tests = repetitions(orders.field_of(segment, TESTS), parsed.delimiters)
                 ordered = {_component(test, 4, parsed) for test in tests} - {""}
             elif segment.name == "R":
-                assay = _component(questions.field_of(segment, TEST), self.habits.assay_at, parsed)
+                assay = _component(orders.field_of(segment, TEST), self.habits.assay_at, parsed)
                 if assay in ordered:
                     found[segment.position] = assay
             elif segment.name == "P":
@@ -68,7 +68,7 @@ class AstmDialogue:
         return found
 
     def question(self, parsed: Parsed) -> Question | None:
-        return questions.question(parsed, self.habits)
+        return orders.question(parsed, self.habits)
 
     def answer(self, parsed: Parsed, question: Question, tubes: Sequence[Tube], context: AnswerContext) -> list[Reply]:
         if question.kind == "cancel":

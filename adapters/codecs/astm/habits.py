@@ -1,6 +1,6 @@
 """How one kind of analyzer asks for orders in E1394, and the form in which it takes them: a table, as data.
 
-A dialect (`adapters.dialects`) declares its own as ``DIALOGUE``. `adapters.codecs.astm.questions` and `dialogue` read
+A dialect (`adapters.dialects`) declares its own as ``DIALOGUE``. `adapters.codecs.astm.orders` and `dialogue` read
 it. The defaults are those of E1394-97.
 """
 

@@ -5,18 +5,16 @@
 
 A sender forgets a frame once it is acknowledged, and EOT gets no answer at all. So the ACK of each frame is held until
 the caller says that the frame is durable; NAK is the answer to everything else, and the sender then repeats the frame
-under the same number. `frames` reads the layout, `session` judges the frames, `messages` finds the messages in their
-text, `answers` has what is answered.
+under the same number. `frames` reads the layout, `session` judges the frames and has what is answered, `messages`
+finds the messages in their text.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from adapters.codecs.astm.answers import Answers, Event, State
 from adapters.codecs.astm.frames import SAMPLE_BYTES, FrameReader, Seen, Token, WireFrame, read_frame
 from adapters.codecs.astm.messages import Assembled
-from adapters.codecs.astm.options import AstmOptions
-from adapters.codecs.astm.session import Session
+from adapters.codecs.astm.session import Answers, AstmOptions, Event, Session, State
 from adapters.codecs.link_options import options_of
 from engine.model.link_events import Frame, LinkEvent, LinkFault, SessionEnd
 

@@ -1,9 +1,56 @@
-"""One session of a receiving E1381 link: its text, the number of its next frame, and why a frame is refused. Pure."""
+"""One session of a receiving E1381 link: its settings, state and text, the answers that it owes. Pure.
 
-from adapters.codecs.astm.frames import SAMPLE_BYTES, WireFrame
+A table maps a state and an event to the next state and the answer. A good frame has no answer there: its ACK is due
+once the caller says that the frame is durable.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Literal
+
+from adapters.codecs.astm.frames import ACK, NAK, SAMPLE_BYTES, WireFrame
 from adapters.codecs.astm.messages import Assembled, MessageAssembler, begins_with_header
-from adapters.codecs.astm.options import AstmOptions
 from engine.model.link_events import LinkEvent, LinkFault, SessionEnd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AstmOptions:
+    """A channel's settings for its analyzer's link.
+
+    Attributes:
+        framing: ``e1381``; ``enq-less`` takes frames, or text from its H on, without ENQ too; ``none`` is text without
+            frames.
+        checksum: ``required``; ``warn`` accepts a frame with any sum and reports it, ``ignore`` does not report it.
+        frame_numbers: ``strict``; ``warn`` accepts frames with any number (some count from 0, some never restart) and
+            reports it, ``ignore`` does not report it and accepts frames without a number.
+        acks: the answers that the analyzer waits for: to each ``frame``; to ENQ and EOT only (``session``); ``none``.
+        answer_stx: an STX that comes alone waits for an answer, and so does the EOT behind such a frame. It has neither
+            a number nor a sum, and ends with its ETX (Snibe).
+        commit: hold the ACK of each ``frame`` until it is durable, or only that of the frame that ends a ``message``.
+        record_end: a record ends with its ``cr``; with ``etx`` at the end of a frame as well, where that is no ETB.
+        end: a message ends with its L ``record``; with ``eot`` the end of the session completes what is open.
+        max_frame: bytes from STX through ETX or ETB.
+        max_message: bytes of text from H through L.
+        max_frames: frames of one message.
+        receive_timeout: seconds that a frame may take, counted from the answer to the one before.
+        answer_within: seconds after which the sender has given up waiting: a later ACK would be taken as the answer to
+            another frame.
+    """
+
+    framing: Literal["e1381", "enq-less", "none"] = "e1381"
+    checksum: Literal["required", "warn", "ignore"] = "required"
+    frame_numbers: Literal["strict", "warn", "ignore"] = "strict"
+    acks: Literal["frame", "session", "none"] = "frame"
+    answer_stx: bool = False
+    commit: Literal["frame", "message"] = "frame"
+    record_end: Literal["cr", "etx"] = "cr"
+    end: Literal["record", "eot"] = "record"
+    max_frame: int = 64_000
+    max_message: int = 16 * 1024 * 1024
+    max_frames: int = 100_000
+    receive_timeout: float = 30.0
+    answer_within: float = 15.0
+
 
 _LINE_END = b"\r\n"
 
@@ -157,3 +204,84 @@ class Session:
             f"number {'missing' if number is None else number}, expected {'any' if expected is None else expected}",
             frame.raw[:SAMPLE_BYTES],
         )
+
+
+class State(Enum):
+    __hash__ = object.__hash__  # these are looked up for every frame, and Enum's own is slow
+
+    IDLE = auto()
+    RECEIVING = auto()
+    HOLDING = auto()  # a good frame waits to be durable; bytes that come meanwhile wait, too
+
+
+class Event(Enum):
+    """Input of the link's state machine: checked tokens from the line, and calls of the caller."""
+
+    __hash__ = object.__hash__
+
+    ENQ = auto()
+    STX = auto()  # one that is answered before its frame
+    BEGUN = auto()  # a frame or text that begins a session without ENQ, where that is allowed
+    GOOD_FRAME = auto()
+    GOOD_FRAME_INSIDE = auto()  # one that ends no message, with `commit: message`
+    DUPLICATE = auto()  # the frame just accepted again, byte for byte: our ACK was lost
+    BAD_FRAME = auto()
+    DURABLE = auto()
+    NOT_DURABLE = auto()
+    UNANSWERED = auto()  # either, but no answer is due: text without frames, or the sender has given up waiting
+    EOT = auto()
+    EOT_AFTER_LOSS = auto()  # something of the session did not get through
+    TIMEOUT = auto()
+    CLOSED = auto()
+
+
+# (state, event) -> (next state, answer). A missing pair does not happen: bytes that come while HOLDING wait, and
+# what belongs to no session while IDLE never becomes an event.
+# BAD_FRAME leaves the expected number as it was, and so does NOT_DURABLE: the frame was never there. ENQ while
+# receiving is a sender that starts over; the earlier text is set aside. TIMEOUT ends the session and not the
+# connection, which may be a serial server's, open for years.
+TRANSITIONS: dict[tuple[State, Event], tuple[State, bytes]] = {
+    (State.IDLE, Event.ENQ): (State.RECEIVING, ACK),
+    (State.IDLE, Event.BEGUN): (State.RECEIVING, b""),
+    (State.RECEIVING, Event.ENQ): (State.RECEIVING, ACK),
+    (State.RECEIVING, Event.STX): (State.RECEIVING, ACK),
+    (State.RECEIVING, Event.GOOD_FRAME): (State.HOLDING, b""),
+    (State.RECEIVING, Event.GOOD_FRAME_INSIDE): (State.RECEIVING, ACK),
+    (State.RECEIVING, Event.DUPLICATE): (State.RECEIVING, ACK),
+    (State.RECEIVING, Event.BAD_FRAME): (State.RECEIVING, NAK),
+    (State.HOLDING, Event.DURABLE): (State.RECEIVING, ACK),
+    (State.HOLDING, Event.NOT_DURABLE): (State.RECEIVING, NAK),
+    (State.HOLDING, Event.UNANSWERED): (State.RECEIVING, b""),
+    (State.RECEIVING, Event.EOT): (State.IDLE, ACK),
+    (State.RECEIVING, Event.EOT_AFTER_LOSS): (State.IDLE, NAK),
+    (State.RECEIVING, Event.TIMEOUT): (State.IDLE, b""),
+    (State.RECEIVING, Event.CLOSED): (State.IDLE, b""),
+}
+_EOTS = frozenset({Event.EOT, Event.EOT_AFTER_LOSS})
+# The events that the analyzer waits to be answered, by the channel's `acks`.
+_AWAITED = {"frame": frozenset(Event) - _EOTS, "session": _EOTS | {Event.ENQ}, "none": frozenset[Event]()}
+
+
+class Answers:
+    """The answers of one link.
+
+    Attributes:
+        state: the current state.
+    """
+
+    def __init__(self, acks: Literal["frame", "session", "none"]) -> None:
+        self.state = State.IDLE
+        self._awaited = _AWAITED[acks]
+        self._out = bytearray()
+
+    def go(self, event: Event, *, awaited: bool = False) -> None:
+        """``awaited``: the analyzer waits for the answer, whatever `acks` says."""
+        self.state, answer = TRANSITIONS[self.state, event]
+        if awaited or event in self._awaited:
+            self._out += answer
+
+    def outgoing(self) -> bytes:
+        """The answers that are due; empties them."""
+        out = bytes(self._out)
+        self._out.clear()
+        return out

@@ -17,10 +17,9 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from adapters.codecs.astm.answers import State
 from adapters.codecs.astm.frames import ACK, ENQ, EOT, NAK, STX, read_frame
 from adapters.codecs.astm.link import AstmReceiver
-from adapters.codecs.astm.options import AstmOptions
+from adapters.codecs.astm.session import AstmOptions, State
 from adapters.codecs.link_options import options_of
 from engine.model import link_events
 

@@ -21,10 +21,10 @@ from dataclasses import replace
 from typing import Any
 
 from adapters.codecs.astm import link as astm_link
-from adapters.codecs.astm.answers import State as ReceiverState
 from adapters.codecs.astm.link import AstmReceiver
-from adapters.codecs.astm.options import AstmOptions
 from adapters.codecs.astm.sender import AstmSender, Failed, SenderEvent, SenderOptions, State, frames_of
+from adapters.codecs.astm.session import AstmOptions
+from adapters.codecs.astm.session import State as ReceiverState
 from adapters.codecs.link_options import options_of
 from engine.model.link_events import LinkEvent, NotSent, SendEnd, Sent
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from adapters.codecs import json_tree
 from adapters.codecs.fhir.outcome import reasons
-from adapters.codecs.json_places import DECODER, items, members, skip
+from adapters.codecs.json_tree import DECODER, items, members, skip
 from engine.model.errors import ContentError
 from engine.model.texts.reasons import ReasonCode
 

@@ -4,17 +4,16 @@ Pure.
     message  = segment { CR segment }        LF and CRLF are read as CR; empty lines and a byte order mark are skipped
     segment  = name { | field }              split here; repetitions, components and escapes when they are read
 
-Its parts: `header` (MSH from the bytes), `batch` (several messages in one block), `charset`, `grammar` and `binding`
-(who belongs to whom), `text` (components, escapes), `acknowledgement`. Source: HL7 v2.5 chapter 2.
+Its parts: `header` (MSH from the bytes), `batch` (several messages in one block), `charset`, `binding` (who
+belongs to whom), `text` (components, escapes), `acknowledgement`. Source: HL7 v2.5 chapter 2.
 """
 
 import re
 from functools import lru_cache
 
 from adapters.codecs.hl7v2.batch import split
-from adapters.codecs.hl7v2.binding import bind
+from adapters.codecs.hl7v2.binding import GRAMMARS, bind, structure_for, structure_without_event
 from adapters.codecs.hl7v2.charset import declared_set, decode
-from adapters.codecs.hl7v2.grammar import GRAMMARS, structure_for, structure_without_event
 from adapters.codecs.hl7v2.header import (
     BAD_DELIMITERS,
     NO_MSH,

@@ -22,9 +22,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 
-from adapters.codecs.hl7v2.binding import bind
+from adapters.codecs.hl7v2.binding import GRAMMARS, GroupGrammar, bind, structure_for
 from adapters.codecs.hl7v2.charset import codec_for
-from adapters.codecs.hl7v2.grammar import GRAMMARS, GroupGrammar, structure_for
 from adapters.codecs.hl7v2.text import LINE_BREAK, escape
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, Group, Issue, Segment

@@ -4,7 +4,7 @@ A channel is closed and opened again. A destination's connections are made anew,
 once; so are those of a lane (CHANNEL/DESTINATION). Nothing is lost, and no answered delivery is sent twice.
 """
 
-from engine.commands.shared.switching import switching_verb
+from engine.commands.daemon.pause import switching_verb
 
 GROUP = "when something is wrong"
 

@@ -3,7 +3,7 @@
 A channel listens again (or connects); a destination or lane gets its waiting deliveries, in order.
 """
 
-from engine.commands.shared.switching import switching_verb
+from engine.commands.daemon.pause import switching_verb
 
 GROUP = "every day"
 

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.commands.init import SCHEMAS, write_schemas
+from engine.commands.init import SCHEMA_LINE, SCHEMAS, write_schemas
 from engine.commands.shared.line_options import LineAt, line_at, line_options
-from engine.commands.shared.new_site import SCHEMA_LINE
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.selecting import file_option, given_duration
 from engine.commands.shared.session import Session, pass_session

@@ -159,10 +159,10 @@ def without_daemon(session: Session, verb: str, args: dict[str, Any], content: b
     from functools import cache
 
     from engine.actions.control import Request
-    from engine.actions.declared import all_acts
     from engine.actions.pause_resume import Switches
     from engine.actions.running_site import RunningSite
     from engine.actions.underway import Acts
+    from engine.actions.verbs import all_acts
     from engine.model.site.actor import of_this_process
     from engine.store.journal import Journal
 

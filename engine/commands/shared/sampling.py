@@ -3,13 +3,15 @@
 No daemon, no journal, nothing is sent. Rules run in their traced variant, so that every field that no rule reads is
 known. Nothing here quotes a message: only places, codes and counts are reported.
 
-FHIR documents against the models of `fhir.resources` (R4B): a second opinion, by an independent reader.
-
-R4B differs from R4 only in wider reference targets among the resources that mappings make. The models' own texts quote
-values; here places and kinds of errors are reported, and no content of the document.
+Two independent readers give a second opinion: `fhir.resources` (R4B) on FHIR documents, hl7apy on HL7 v2 messages. R4B
+differs from R4 only in wider reference targets among the resources that mappings make. Mappings read more than the
+standard allows, since analyzers send more; this shows a vendor the errors. Their own texts quote values; here places,
+tables, limits and kinds of errors are reported, and no content.
 """
 
 import importlib
+import re
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from engine.commands.shared import hl7_structures
 from engine.commands.shared.mapping_options import ChannelMapper, channel_mapper, held_by
 from engine.diagnostics.packs import Pack, packs, recognise
 from engine.mapping.code_tables.gaps import Tally
@@ -250,7 +251,7 @@ class Sampler:
             sample.issues += parsed.warnings
             if self.strict and parsed.format == HL7:
                 text = found.payload.decode(parsed.charset, "replace")
-                sample.hl7_errors, sample.hl7_warnings = hl7_structures.departures(text)
+                sample.hl7_errors, sample.hl7_warnings = hl7_departures(text)
             if mapper is self.bare:
                 raise ContentError(*refusal(parsed))
             self._map(sample, found, parsed, mapper)
@@ -296,7 +297,7 @@ class Sampler:
                 sample.resources.update(view.counts())
                 wrong = view.faults()
                 if self.strict and program.target.kind == HL7:
-                    errors, warnings = hl7_structures.departures(view.text())
+                    errors, warnings = hl7_departures(view.text())
                     sample.hl7_errors += [f"written: {line}" for line in errors]
                     sample.hl7_warnings += [f"written: {line}" for line in warnings]
                 if self.strict and program.target.kind == FHIR.kind:
@@ -371,3 +372,62 @@ def departures(body: bytes) -> list[str]:
 
 def _place(parts: tuple[int | str, ...]) -> str:
     return ".".join(map(str, parts)) or "the resource"
+
+
+_PLACE = r"[A-Z][A-Za-z0-9_.]*"
+# hl7apy's sentences as rules without values; a sentence without a rule is reported by its first words only.
+_SENTENCES = (
+    (re.compile(rf"Missing required child ({_PLACE})"), "{0} is required"),
+    (re.compile(rf"Child limit exceeded ({_PLACE})"), "{0} occurs too often"),
+    (re.compile(rf"Exceeded max length \((\d+)\) of ({_PLACE})"), "{1} is longer than {0}"),
+    (re.compile(rf"Value .* not in table HL7(\w+) in element ({_PLACE})", re.DOTALL), "{1} is not in table {0}"),
+    (re.compile(rf"Datatype None is not correct for ({_PLACE})"), "{0} has parts that its type does not have"),
+    (re.compile(rf"Datatype (\w+) is not correct for ({_PLACE})"), "{1} is of another type than {0}"),
+    (
+        re.compile(rf"Invalid children detected for <\w+ ({_PLACE})[^>]*>: \[([\w', ]*)\]"),
+        "{1} does not belong into {0}",
+    ),
+    (re.compile(rf"Unknown element found: ({_PLACE})"), "{0} has an element that the standard does not know"),
+    (re.compile(r"Invalid element found"), "has an element that the standard does not know"),
+)
+
+
+def hl7_departures(text: str) -> tuple[list[str], list[str]]:
+    """(errors, warnings) of a decoded message, each once: ``OBX.OBX_11 is required``.
+
+    An error is a structure that the standard does not allow, a warning a value that is too long or not in its table.
+    """
+    parser: Any = importlib.import_module("hl7apy.parser")
+    consts: Any = importlib.import_module("hl7apy.consts")
+    known: Any = importlib.import_module("hl7apy.exceptions")
+    segments = "\r".join(line for line in re.split(r"\r\n|\r|\n", text) if line.strip())
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report"
+        try:
+            message = parser.parse_message(segments + "\r", validation_level=consts.VALIDATION_LEVEL.TOLERANT)
+            message.validate(report_file=str(report))
+        except known.HL7apyException as error:
+            if not report.is_file():  # it cannot be read at all
+                return [f"hl7apy cannot read it ({type(error).__name__})"], []
+        except AttributeError as error:
+            if str(error) == "reference":  # it has parsed the message, and has no structure of this name to compare
+                return ["HL7 has no structure of this name in this version (MSH-9, MSH-12)"], []
+            return [f"hl7apy fails on it ({type(error).__name__})"], []
+        except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
+            return [f"hl7apy fails on it ({type(error).__name__})"], []
+        lines = report.read_text(encoding="utf-8").splitlines() if report.is_file() else []
+    return _told(lines, "Error: "), _told(lines, "Warning: ")
+
+
+def _told(lines: list[str], kind: str) -> list[str]:
+    return list(dict.fromkeys(_without_values(line.removeprefix(kind)) for line in lines if line.startswith(kind)))
+
+
+def _without_values(sentence: str) -> str:
+    for pattern, words in _SENTENCES:
+        if (match := pattern.search(sentence)) is not None:
+            places = [group.replace("'", "") for group in match.groups()]
+            if "None" in places[-1].split(", "):  # a value without a name at this place
+                return f"{places[0]} has a field that this version does not have"
+            return words.format(*places)
+    return "departs from the standard in another way"

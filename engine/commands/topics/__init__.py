@@ -1,1 +1,1 @@
-"""One module for each topic: ``markdown()`` is its text, made from the code that it lists."""
+"""A module for each long topic: ``markdown()`` is its text, made from the code that it lists; `short` has the rest."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from engine.actions.declared import of_api
+from engine.actions.verbs import of_api
 from engine.commands.topics.tables import code, rows
 from engine.web.api import reads
 from engine.web.api.problems import KINDS

@@ -11,20 +11,12 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from engine.commands.topics.tables import cell, code, rows
-from engine.config import channel, keeping, pack, sitewide, tls, web
-from engine.config.destinations import destination, destination_auth, destination_base, downtime
+from engine.config import channel, pack, sitewide, tls, web
+from engine.config.destinations import destination, destination_auth, destination_base
 from engine.config.reading import problems
-from engine.config.reading.documented import KeyHelp
+from engine.config.reading.joining import KeyHelp
 from engine.config.reading.problems import alternatives, description, words
-from engine.config.sources import (
-    source,
-    source_folder,
-    source_http,
-    source_json,
-    source_serial,
-    source_tee,
-    source_text,
-)
+from engine.config.sources import source, source_folder, source_http, source_serial, source_tee, source_text
 from engine.feature import Hook
 from engine.model.texts.units import HostPort, duration_text, size_text
 
@@ -42,8 +34,8 @@ OF_SITE: Mapping[str, type[BaseModel]] = {
     "site": sitewide.SiteInfo,
     "web": web.WebConfig,
     "limits": sitewide.LimitsConfig,
-    "retention": keeping.RetentionConfig,
-    "backup": keeping.BackupConfig,
+    "retention": sitewide.RetentionConfig,
+    "backup": sitewide.BackupConfig,
 }
 ADDED: Hook[KeyHelp] = Hook("key_help")
 
@@ -87,7 +79,7 @@ def destination_keys() -> Iterator[str]:
     yield from of_features("destinations")
     yield from block("`retry:`", destination_base.RetryConfig)
     yield from block("`breaker:`", destination_base.BreakerConfig)
-    yield from block("An entry of `expected_downtime:`", downtime.DowntimeWindow)
+    yield from block("An entry of `expected_downtime:`", destination_base.DowntimeWindow)
     for way, field in destination_auth.AuthConfig.model_fields.items():
         yield from block(f"`auth: {{{way}: ...}}`", alternatives(field.annotation)[""])
     yield from block("`tls:` of a destination", tls.ConnectTls)
@@ -116,8 +108,8 @@ def source_keys() -> Iterator[str]:
     yield from block("ASTM E1381 (`kind: astm`)", source.E1381Link, source.E1381Options, intro=False)
     yield from block("Either of the two (`kind: auto`)", source.AutoLink, source.AutoOptions)
     yield from block("Texts that a layout describes (`kind: text`)", source_text.TextPart, intro=False)
-    yield from block("Files (`kind: folder`)", source_folder.FolderPart, source_json.JsonPart, intro=False)
-    yield from block("Requests over HTTP (`kind: http`)", source_http.HttpPart, source_json.JsonPart, intro=False)
+    yield from block("Files (`kind: folder`)", source_folder.FolderPart, source_text.JsonPart, intro=False)
+    yield from block("Requests over HTTP (`kind: http`)", source_http.HttpPart, source_text.JsonPart, intro=False)
     yield from block(
         "Orders of a FHIR server (`kind: fhir-search`)", source.FhirSearchSource, skip=source.Source.model_fields
     )

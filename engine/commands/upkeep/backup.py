@@ -199,7 +199,7 @@ def drill(session: Session, folder: Path | None, gently: bool, form: Form) -> Ex
     Prints how much would have been lost now (RPO), and how long it takes to have a site again (RTO).
     """
     from engine.store.operations import incarnation
-    from engine.store.recovery.backups.restore_test import run
+    from engine.store.recovery.backups.checking import drill as restored
 
     be_gentle(gently)
     site = session.load(require_secrets=False)
@@ -207,7 +207,7 @@ def drill(session: Session, folder: Path | None, gently: bool, form: Form) -> Ex
     with session.reader() as reader, reader.snapshot() as execute:
         shelf.claim(incarnation.of(execute), practice=site.config.site.practice)
     scratch = site.config.backup.scratch or shelf.path
-    found = run(shelf, scratch, keys=session.data, clock=SystemClock())
+    found = restored(shelf, scratch, keys=session.data, clock=SystemClock())
     lines = [
         f"restored {found['copy']}: {found['rows']} rows in {found['seconds']:.1f} s, including the check with "
         f"{found['check_seconds']:.1f} s",

@@ -187,11 +187,12 @@ def _alone(session: Session, wanted: ErasureRequest, *, compacts: bool) -> ExitC
     """
     from engine.store.journal import Journal
     from engine.store.lifecycle import erasure
+    from engine.store.operations.outbox import claims
     from engine.store.queries.extent import is_compact_due
 
     journal = Journal.open(session.data, clock=SystemClock(), elsewhere=session.elsewhere)
     try:
-        journal.run_alone(_void_leases)
+        journal.run_alone(claims.void_leases)  # nothing is being delivered: the daemon is stopped
         _assemble(journal, wanted.site)
         plan = _plan(journal, wanted)
         due = is_compact_due(journal)
@@ -264,13 +265,6 @@ def _folders(site: "Site", channels: set[str]) -> list[str]:
     sources = [site.channels[name].source for name in sorted(channels & site.channels.keys())]
     ends = (*sources, *site.config.destinations.values())
     return list(dict.fromkeys(str(folder) for end in ends for folder in end.folders))
-
-
-def _void_leases(batch: Any) -> None:
-    """Nothing is being delivered: the daemon is stopped."""
-    from engine.store.operations.outbox import claims
-
-    claims.void_leases(batch)
 
 
 def _assemble(journal: "Journal", site: "Site") -> None:

@@ -25,7 +25,7 @@ from engine.store.queries.prunable import survey
 from engine.views.text import cell, local, plural
 
 if TYPE_CHECKING:
-    from engine.config.keeping import RetentionConfig
+    from engine.config.sitewide import RetentionConfig
     from engine.store.lifecycle.retention import Policy
 
 GROUP = "upkeep"
@@ -232,14 +232,14 @@ def compact(session: Session, yes: bool) -> None:
 
 def _hidden(journal: Path) -> int:
     """The number of log frames that SQLite cannot read because of a damaged one before them."""
-    from engine.store.core.files import wal_repair
     from engine.store.journal.upkeep import PAGE_BYTES
+    from engine.store.recovery.salvage.saving import repair
 
     path = journal.resolve()
     log = path.with_name(path.name + "-wal")
     if not log.exists():
         return 0
-    repaired = wal_repair.repair(log.read_bytes(), _size(path) // PAGE_BYTES)
+    repaired = repair(log.read_bytes(), _size(path) // PAGE_BYTES)
     return repaired.hidden if repaired is not None else 0
 
 

@@ -121,9 +121,9 @@ def init(session: Session, from_sheet: bool) -> ExitCode:
 
 
 def _restore(session: Session, path: Path) -> ExitCode:
-    from engine.store.core import key_encryption_key, key_sheet
+    from engine.store.core import key_encryption_key
 
-    key = _typed(list(range(1, key_sheet.LINES + 1)))
+    key = _typed(list(range(1, key_encryption_key.LINES + 1)))
     typed = key_encryption_key.key_id(check_value(key))
     if session.journal.exists():
         expected = _facts(session).id
@@ -150,7 +150,6 @@ def _restore(session: Session, path: Path) -> ExitCode:
 
 def _typed(numbers: list[int]) -> bytes:
     """A person's input for these lines of a sheet; on a terminal line by line, until each is right."""
-    from engine.store.core import key_sheet
 
     if not on_terminal():
         given = [line.strip() for line in sys.stdin.read(4096).splitlines() if line.strip()]
@@ -159,14 +158,16 @@ def _typed(numbers: list[int]) -> bytes:
                 f"{len(numbers)} lines of the sheet are expected on standard input, not {len(given)}"
             )
         try:
-            return b"".join(key_sheet.read_line(number, line) for number, line in zip(numbers, given, strict=True))
+            return b"".join(
+                key_encryption_key.read_line(number, line) for number, line in zip(numbers, given, strict=True)
+            )
         except ValueError as error:
             raise click.UsageError(str(error)) from error
     parts = []
     for number in numbers:
         while True:
             try:
-                parts.append(key_sheet.read_line(number, click.prompt(f"line {number}", err=True)))
+                parts.append(key_encryption_key.read_line(number, click.prompt(f"line {number}", err=True)))
                 break
             except ValueError as error:
                 say(f"{error}; once more")
@@ -192,7 +193,7 @@ def recovery_sheet(session: Session, html: bool, path: Path | None, confirm: boo
     Keep the sheet where a stranger does not come, away from this machine. Its holder can read all of a copy of the
     journal or a backup. Then say so: labrelay key recovery-sheet --confirm
     """
-    from engine.store.core import key_encryption_key, key_sheet
+    from engine.store.core import key_encryption_key
     from engine.store.core.files.ownership import as_given
 
     found, others = _look(session)
@@ -204,8 +205,12 @@ def recovery_sheet(session: Session, html: bool, path: Path | None, confirm: boo
             key_encryption_key.unlock(session.data, facts.check)  # says which keys lie there, and which is needed
         raise ConfigError(key_encryption_key.not_there(session.data, facts.id))
     if confirm:
-        numbers = [1 + secrets.randbelow(key_sheet.LINES)] if on_terminal() else list(range(1, key_sheet.LINES + 1))
-        size = KEY_BYTES // key_sheet.LINES
+        numbers = (
+            [1 + secrets.randbelow(key_encryption_key.LINES)]
+            if on_terminal()
+            else list(range(1, key_encryption_key.LINES + 1))
+        )
+        size = KEY_BYTES // key_encryption_key.LINES
         right = b"".join(found.kek[(number - 1) * size : number * size] for number in numbers)
         if not secrets.compare_digest(_typed(numbers), right):
             raise IntegrityError(f"this is not the sheet of the key in use ({found.id}); print a new one")
@@ -232,10 +237,9 @@ def recovery_sheet(session: Session, html: bool, path: Path | None, confirm: boo
 
 
 def _sheet(site: str, found: "FoundKey", *, html: bool) -> str:
-    from engine.store.core import key_sheet
     from engine.web.page_templates import templates
 
-    typed = list(enumerate(key_sheet.write(found.kek), start=1))
+    typed = list(enumerate(key_encryption_key.write(found.kek), start=1))
     facts: dict[str, Any] = {
         "site": site,
         "key": found.id,

@@ -52,7 +52,7 @@ def command(
 ) -> ExitCode:
     from engine.model.process.clock import SystemClock
     from engine.model.site.actor import of_this_process
-    from engine.store.core.files.new_folder import RESTORING, publish, raise_if_in_use
+    from engine.store.core.files.durable import RESTORING, publish, raise_if_in_use
     from engine.store.recovery.backups import restoring
 
     data = _data(session)

@@ -12,23 +12,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from engine.config.destinations.destination_auth import USE_HTTPS, USE_MQTT_TLS, PasswordAuth, host_in_clear
+from engine.config.destinations.destination_auth import USE_HTTPS, USE_MQTT_TLS, HttpServer, PasswordAuth, host_in_clear
 from engine.config.destinations.destination_base import DestinationBase
-from engine.config.destinations.http_server import HttpServer
-from engine.config.reading.values import (
-    Address,
-    Bucket,
-    Endpoint,
-    FilePath,
-    Flag,
-    HttpUrl,
-    Name,
-    Prefix,
-    SecretName,
-    Text,
-    Topic,
-    Whole,
-)
+from engine.config.reading import values
 from engine.config.reading.yaml_nodes import KeyPath
 from engine.config.tls import ConnectTls
 from engine.feature import Hook
@@ -51,10 +37,10 @@ lab-fhir:
     kind: Literal["fhir"]
     """`fhir`: POST of transaction Bundles to a FHIR R4 server."""
 
-    url: HttpUrl
+    url: values.HttpUrl
     """Base address of the server, as `https://fhir.example.org/fhir`."""
 
-    concurrency: Whole = Field(default=32, ge=1, le=256)
+    concurrency: values.Whole = Field(default=32, ge=1, le=256)
     """Requests under way at once, over all lanes; one lane never has more than one."""
 
     ids: Literal["client", "server"] = "client"
@@ -85,11 +71,11 @@ archive:
     method: Literal["POST", "PUT"] = "POST"
     """Request method."""
 
-    taken: Text | None = None
+    taken: values.Text | None = None
     """A text that the answer has where the document was taken, as `'"Status":1,'`, for a service that answers 200 also
     to what it refuses. Without it in the answer the delivery is a dead letter, which has the answer's own words."""
 
-    concurrency: Whole = Field(default=8, ge=1, le=256)
+    concurrency: values.Whole = Field(default=8, ge=1, le=256)
     """Requests under way at once, over all lanes."""
 
     @model_validator(mode="after")
@@ -115,7 +101,7 @@ old-lis:
     kind: Literal["mllp"]
     """`mllp`: HL7 v2 messages to a receiver, acknowledged one by one."""
 
-    connect: Address
+    connect: values.Address
     """Address of the receiver, as host:port."""
 
     tls: ConnectTls | None = None
@@ -149,13 +135,13 @@ feed:
     kind: Literal["mqtt"]
     """`mqtt`: one message per document to an MQTT broker, acknowledged."""
 
-    connect: Address
+    connect: values.Address
     """Address of the broker, as host:port (1883; with TLS 8883)."""
 
-    client_id: Name
+    client_id: values.Name
     """Our name at the broker. No other client may have it: the broker ends the older of two connections."""
 
-    topic: Topic
+    topic: values.Topic
     """Where to publish, as `lab/{channel}/{message_type}`; also `{destination}`. Nothing else is allowed in braces:
     a topic is shown and logged everywhere."""
 
@@ -201,28 +187,28 @@ archive:
     kind: Literal["s3"]
     """`s3`: one object per document in S3-compatible object storage."""
 
-    endpoint: Endpoint
+    endpoint: values.Endpoint
     """Address of the storage, as `https://s3.ap-south-1.amazonaws.com`."""
 
-    bucket: Bucket
+    bucket: values.Bucket
     """Name of the bucket; it must be there."""
 
-    region: Name = "us-east-1"
+    region: values.Name = "us-east-1"
     """The storage's region, part of each signature."""
 
-    prefix: Prefix = ""
+    prefix: values.Prefix = ""
     """The beginning of objects' names, as `results/`."""
 
     address: Literal["path", "host"] = "path"
     """The place of the bucket in addresses: in the `path`, or before the `host` name."""
 
-    access_key: SecretName
+    access_key: values.SecretName
     """The id of our key at the storage, by name only."""
 
-    secret_key: SecretName
+    secret_key: values.SecretName
     """The key itself, by name only."""
 
-    attachments: Flag = False
+    attachments: values.Flag = False
     """Put PDFs, pictures and texts that a FHIR document encloses as objects of their own, too."""
 
     tls: ConnectTls | None = None
@@ -250,7 +236,7 @@ folder:
     kind: Literal["file"]
     """`file`: one file per document, written whole or not at all."""
 
-    folder: FilePath
+    folder: values.FilePath
     """The folder; relative to the site's. It is made if it is missing."""
 
     @property

@@ -1,8 +1,10 @@
-"""A file's model, put together of the core's keys and of those that features declare."""
+"""A file's model: the core's keys with those that features declare, which `labrelay help keys` has, too."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
+
+from pydantic import BaseModel
 
 from engine.config.reading.values import Model
 
@@ -37,8 +39,8 @@ def joined_model(core: type[M], parts: Iterable[type[Model]], **types: Any) -> t
 def _in_order(core: type[Model], parts: Iterable[type[Model]]) -> list[str]:
     placed: dict[str, list[str]] = {}
     for part in parts:
-        for name, field in part.model_fields.items():
-            behind = next(mark.key for mark in field.metadata if isinstance(mark, Behind))
+        for name, known in part.model_fields.items():
+            behind = next(mark.key for mark in known.metadata if isinstance(mark, Behind))
             if behind not in core.model_fields:
                 raise ValueError(f"{name} is written behind {behind}, which is no key of {core.__name__}")
             placed.setdefault(behind, []).append(name)
@@ -49,3 +51,31 @@ def part(config: Model, keys: type[M]) -> M:
     """The keys of one feature, of a file's model."""
     assert isinstance(config, keys)
     return config
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The keys of a model, or of the parts of one, behind the first one's docstring.
+
+    Attributes:
+        skip: keys that are shown elsewhere.
+        intro: with the docstring.
+    """
+
+    title: str
+    models: Sequence[type[BaseModel]]
+    skip: Collection[str] = ()
+    intro: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHelp:
+    """The keys of a feature.
+
+    Attributes:
+        blocks: by the key of the site's file that they are below, or by the part of the help that they are in.
+        about: those keys of the site's file that are parts of their own, with a sentence or two.
+    """
+
+    blocks: Mapping[str, Sequence[Block]]
+    about: Mapping[str, str] = field(default_factory=dict)

@@ -13,15 +13,14 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from engine.config.destinations.http_server import HttpServer
+from engine.config.destinations.destination_auth import HttpServer
 from engine.config.reading.values import Address, Duration, Flag, HttpUrl, Model, Networks, Size, Whole
 from engine.config.sources.source_fhir import FhirSearchPart
 from engine.config.sources.source_folder import FolderPart
 from engine.config.sources.source_http import HttpPart
-from engine.config.sources.source_json import JsonPart
 from engine.config.sources.source_serial import SerialPart
 from engine.config.sources.source_tee import TeePart
-from engine.config.sources.source_text import TextPart
+from engine.config.sources.source_text import JsonPart, TextPart
 from engine.config.tls import ServerTls
 from engine.feature import Hook
 from engine.model.texts.units import HostPort

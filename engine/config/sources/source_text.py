@@ -1,16 +1,18 @@
-"""The part of a ``source:`` block for analyzers with a text format of their own, described by a layout.
+"""The parts of a ``source:`` block for messages that are JSON, or a text format of the analyzer's own with a layout.
 
 source: {kind: text, listen: "0.0.0.0:4001", layout: biomerieux-minividas}
 source: {kind: text-serial, device: /dev/ttyS0, baud: 4800, layout: biomerieux-minividas}
 """
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo, model_validator
+from pydantic_core import PydanticCustomError
 
 from engine.config.layouts import layout_files, load_layout
 from engine.config.reading.values import Model, Words
@@ -74,3 +76,33 @@ class TextPart(Model):
             ConfigError: all that is wrong with it.
         """
         return load_layout(self.layout.path, self.layout.name)
+
+
+JSON_PATH = re.compile(r"\$(\.[A-Za-z_][A-Za-z0-9_]*|\[\d{1,6}\]|\['[^'\\]{1,200}'\])+")
+
+
+def _json_path(text: str) -> str:
+    if not JSON_PATH.fullmatch(text):
+        raise ValueError("expected a path, as $.payload.id or $.items[0]['unit price']")
+    return text
+
+
+JsonPath = Annotated[str, AfterValidator(_json_path), Words("path")]
+
+
+class JsonPart(Model):
+    """How JSON is read."""
+
+    control_id: JsonPath | None = None
+    """With `format: json`: path of the number by which the sender knows the message, as `$.event.id`. It is the
+    control id, by which a repeat is known."""
+
+    message_type: JsonPath | None = None
+    """With `format: json`: path of the kind of the message, as `$.event`. Name one that has a code and never a person:
+    lists, logs, topics, events and webhooks have it. A text with seven digits is none."""
+
+    @model_validator(mode="after")
+    def _paths_fit(self) -> Self:
+        if getattr(self, "format", "") != "json" and (self.control_id or self.message_type):
+            raise PydanticCustomError("json", "control_id and message_type are for format: json; take them out")
+        return self

@@ -2,8 +2,7 @@
 out.
 
 capture    bytes with their times and directions, and the file that keeps them
-marks      one direction's bytes cut into units: ENQ, frames, blocks, text
-frames     one E1381 frame: whether its sum fits, and how it was changed if not
+marks      one direction's bytes cut into units: ENQ, blocks, text, frames with how they were changed
 serial     settings of a serial line that bytes give away: parity, a wrong speed
 look       everything seen on a line, and the sentences about it
 signs      bytes as people read them, and patient data masked

@@ -13,9 +13,8 @@ from enum import StrEnum
 from typing import Any
 
 from engine.config import registry
-from engine.diagnostics.lines.frames import CHANGED_LINE_ENDS, OTHER_SUMS, Sum
 from engine.diagnostics.lines.look import Inspection, look
-from engine.diagnostics.lines.marks import Kind
+from engine.diagnostics.lines.marks import CHANGED_LINE_ENDS, OTHER_SUMS, Kind, Sum
 from engine.diagnostics.packs import Pack, recognise
 from engine.mapping.trying.capture import CapturedBytes
 from engine.model.errors import ContentError

@@ -10,8 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 
-from engine.diagnostics.lines.frames import CHANGED_LINE_ENDS, OTHER_SUMS, FrameSeen, Sum
-from engine.diagnostics.lines.marks import Kind, Mark, Marks
+from engine.diagnostics.lines.marks import CHANGED_LINE_ENDS, OTHER_SUMS, FrameSeen, Kind, Mark, Marks, Sum
 from engine.diagnostics.lines.messages import AstmText, Hl7Message, astm_text, hl7_messages
 from engine.diagnostics.lines.serial import LineSigns, signs, without_parity
 from engine.mapping.trying.capture import CapturedBytes, Direction, received

@@ -14,8 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 
 from engine.config.destinations.destination_auth import host_in_clear
 from engine.config.reading import values
-from engine.config.reading.documented import Block, KeyHelp
-from engine.config.reading.joining import Behind, part
+from engine.config.reading.joining import Behind, Block, KeyHelp, part
 from engine.config.sitewide import Server, SiteConfig
 from engine.model.site.permissions import ROLES, Permission
 from engine.model.texts.phrases import N_

@@ -17,11 +17,10 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from engine.config.destinations.destination_auth import USE_MQTT_TLS, PasswordAuth
-from engine.config.destinations.downtime import DowntimeWindow
+from engine.config.destinations.destination_base import DowntimeWindow
 from engine.config.destinations.templated_request import TemplatedRequest
 from engine.config.reading import values
-from engine.config.reading.documented import Block, KeyHelp
-from engine.config.reading.joining import Behind, part
+from engine.config.reading.joining import Behind, Block, KeyHelp, part
 from engine.config.reading.values import Duration, Flag, Model, Name, Names, Whole
 from engine.config.reading.yaml_nodes import KeyPath
 from engine.config.sitewide import Server, SiteConfig

@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo
 
-from engine.config.findings.renewal import hash_of
+from engine.config.findings.tls_files import hash_of
 from engine.config.load import Site
 from engine.features.alerts.config import AlertsConfig, alerts_of
 from engine.features.alerts.rows import changes as alerts

@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from engine.config.load import Site
-from engine.diagnostics.packs import Pack, PackWords, loinc_gaps
-from engine.diagnostics.suggested import suggestions_of
+from engine.diagnostics.packs import Pack, PackWords, loinc_gaps, suggestions_of
 from engine.features.codes.lists import SUGGESTION, gap_words, in_words
 from engine.features.codes.service.corrections import disagreements
 from engine.mapping.code_tables.corrected import named

@@ -8,8 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from engine.config.destinations.destination_auth import USE_HTTPS, host_in_clear
-from engine.config.reading.documented import Block, KeyHelp
-from engine.config.reading.joining import Behind, part
+from engine.config.reading.joining import Behind, Block, KeyHelp, part
 from engine.config.reading.values import Model, Name, Names, SecretName, WebAddress
 from engine.config.sitewide import Server, SiteConfig
 from engine.config.tls import ConnectTls

@@ -19,7 +19,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from engine.config.findings.renewal import hash_of
+from engine.config.findings.tls_files import hash_of
 from engine.config.load import Site
 from engine.delivery.retry import RetryPolicy
 from engine.features.events import rows
@@ -50,7 +50,7 @@ RETRY = RetryPolicy(first=1.0, max=300.0)
 AWAY_S = 60.0  # attempts that fail for so long are on the to-do list
 GIVEN_UP_US = 86_400_000_000  # how long events that were given up are
 
-_Wanted = tuple[WebhookConfig, str]  # and the content of its files (`engine.config.findings.renewal`)
+_Wanted = tuple[WebhookConfig, str]  # and the content of its files (`engine.config.findings.tls_files`)
 
 
 class Webhooks:

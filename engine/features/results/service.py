@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.config.findings.questions import numbers_open
 from engine.config.load import Site
-from engine.monitoring.snapshot.notice import About, Notice, notices
+from engine.monitoring.snapshot.site import About, Notice, notices
 from engine.runtime.service import Service, Today
 from engine.store.queries.tallies import seeming_count
 

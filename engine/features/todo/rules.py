@@ -17,8 +17,7 @@ from typing import NamedTuple
 from engine.model.site.todo import TodoState
 from engine.model.texts.phrases import Phrase, Span, phrase_of
 from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
-from engine.monitoring.snapshot.notice import About
-from engine.monitoring.snapshot.site import NO_BACKUP, SiteSnapshot, destination_phrase, disk_findings
+from engine.monitoring.snapshot.site import NO_BACKUP, About, SiteSnapshot, destination_phrase, disk_findings
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level
 from engine.monitoring.todo import Entry, Todo, named
 

@@ -10,8 +10,7 @@ from pydantic import Field, model_validator
 
 from engine.config.destinations.destination_auth import host_in_clear
 from engine.config.destinations.templated_request import OURS, SecretHeader
-from engine.config.reading.documented import Block, KeyHelp
-from engine.config.reading.joining import Behind, part
+from engine.config.reading.joining import Behind, Block, KeyHelp, part
 from engine.config.reading.values import HttpUrl, Model, Whole
 from engine.config.reading.yaml_nodes import KeyPath
 from engine.config.sitewide import Server, SiteConfig

@@ -31,7 +31,7 @@ from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from engine.config.findings.renewal import hash_of
+from engine.config.findings.tls_files import hash_of
 from engine.config.load import Site
 from engine.delivery.retry import LONGEST_RETRY_AFTER_S
 from engine.features.traces.config import TracesConfig, traces_of

@@ -9,9 +9,6 @@ Instants are aware UTC datetimes, durations are seconds, sizes are bytes, "today
 new fields may appear.
 
 states     states of a channel or destination, and their urgency
-links      connections
-channels   channels, destinations, lanes
-store      the journal and its copies
-notice     sentences about parts of the site
-site       the whole: `SiteSnapshot`
+channels   channels, destinations, lanes, connections
+site       the whole: `SiteSnapshot`; the journal, its copies, sentences about parts of the site
 """

@@ -1,19 +1,55 @@
-"""The state of the whole site at one moment, the findings for people, and the same for scripts.
+"""The state of the whole site at one moment, with its journal and copies; findings for people, the same for scripts."""
 
-The state of the journal, its retention, and its copies.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import datetime
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 from engine.model.journal.records import UNMAPPED_ROWS
-from engine.model.texts.phrases import Phrase, Span, phrase_of
+from engine.model.texts.phrases import Phrase, Said, Span, phrase_of
 from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
-from engine.monitoring.snapshot.notice import Notice
 from engine.monitoring.snapshot.states import ChannelState, Level
+
+
+class About(StrEnum):
+    """The part of the site that a notice is about; a key of the to-do list, so names stay as they are."""
+
+    DELIVERIES = "deliveries"  # all of them are paused
+    JOURNAL = "journal"
+    BACKUP = "backup"
+    ANCHOR = "second-anchor"
+    KEY = "key"
+    REFUSED = "refused-by-receivers"
+    PAGE = "page"
+    WORKER = "second-process"
+    CLOCK = "clock"
+    CERTIFICATE = "certificate"
+    PERSONS = "persons"
+    ERASURE = "erasure"
+    CONFIGURATION = "configuration"
+    DISK = "disk"
+
+
+class Notice(Said):
+    """A sentence; a string, so that JSON and the command line show it as such.
+
+    Attributes:
+        about: the part of the site.
+    """
+
+    about: About
+
+    def __new__(cls, text: str, about: About) -> "Notice":
+        made = str.__new__(cls, text)
+        made.phrase = phrase_of(text)
+        made.about = about
+        return made
+
+
+def notices(about: About, texts: Iterable[str]) -> Iterator[Notice]:
+    """These sentences, about one part of the site; empty ones are left out."""
+    return (Notice(text, about) for text in texts if text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

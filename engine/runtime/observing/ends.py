@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from engine.config import registry
-from engine.config.destinations.downtime import DAYS, DowntimeWindow
-from engine.config.findings.renewal import certificate_files
+from engine.config.destinations.destination_base import DAYS, DowntimeWindow
+from engine.config.findings.tls_files import certificate_files
 from engine.config.sources.source_serial import SerialPart
 from engine.diagnostics import examine
 from engine.model.process.clock import Clock

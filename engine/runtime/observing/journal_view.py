@@ -4,7 +4,7 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
-from engine.config.keeping import RetentionConfig
+from engine.config.sitewide import RetentionConfig
 from engine.model.errors import StoreError
 from engine.model.process.clock import Clock, from_us
 from engine.model.texts.phrases import Phrase, Said

@@ -12,7 +12,7 @@ from engine.model.link_events import Answered, Direction
 from engine.model.ports import TracedLink
 from engine.model.process.clock import from_us
 from engine.model.texts.phrases import Phrase
-from engine.monitoring.snapshot.links import (
+from engine.monitoring.snapshot.channels import (
     STEPS,
     LineStep,
     LinkFaults,

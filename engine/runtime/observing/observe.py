@@ -20,9 +20,8 @@ from engine.model.message import Delivery
 from engine.model.texts.phrases import Said
 from engine.model.texts.reasons import ReasonCode
 from engine.monitoring import metrics
-from engine.monitoring.snapshot.notice import About, Notice
-from engine.monitoring.snapshot.notice import notices as about
-from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.monitoring.snapshot.site import About, Notice, SiteSnapshot
+from engine.monitoring.snapshot.site import notices as about
 from engine.runtime.observing import not_taken, notices
 from engine.runtime.observing.journal_view import JournalView
 from engine.runtime.observing.traffic_view import Reading, TrafficViews

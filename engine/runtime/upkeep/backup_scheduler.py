@@ -15,8 +15,8 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from engine.config.keeping import BackupConfig
 from engine.config.load import Site
+from engine.config.sitewide import BackupConfig
 from engine.model.errors import (
     IntegrityError,
     LabRelayError,

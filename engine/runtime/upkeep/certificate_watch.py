@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 
-from engine.config.findings.renewal import certificate_files
+from engine.config.findings.tls_files import certificate_files
 from engine.config.load import Site
 from engine.diagnostics import examine
 from engine.model.process.clock import Clock

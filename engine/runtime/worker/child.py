@@ -20,7 +20,7 @@ from socket import socket
 from typing import Any
 
 from engine.config.destinations.destination import DestinationConfig
-from engine.config.findings.renewal import Fingerprints, fingerprints
+from engine.config.findings.tls_files import Fingerprints, fingerprints
 from engine.config.load import changed_files, load_site
 from engine.model.errors import ConfigError, DeliveryError, TransientDeliveryError
 from engine.model.message import Delivery, LateRefusal

@@ -141,7 +141,7 @@ def pruned_digest(what: str, first: int, last: int, chain: bytes) -> bytes:
 
 
 def erased_digest(what: str, number: int, stored: bytes, now: bytes) -> bytes:
-    """The digest of one erased row, as its record stores it (`engine.store.core.checks.erased_rows`).
+    """The digest of one erased row, as its record stores it (`engine.store.core.checks.pruned_ranges`).
 
     Args:
         what: kind of row: ``journal``, ``document``.

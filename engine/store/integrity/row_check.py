@@ -1,6 +1,7 @@
 """Read rows of the journal around damage, and check one after another: numbers, hashes, the chain.
 
-Hashes and chain run over stored bytes, so no key is needed.
+Hashes and chain run over stored bytes, so no key is needed. With the key, what is sealed beside the rows is checked,
+too, by the store itself and by features.
 """
 
 import sqlite3
@@ -10,13 +11,14 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+from engine.model.errors import IntegrityError
 from engine.model.journal.records import KIND_MESSAGE
 from engine.store.core.chain import COLUMNS, ROW_COLUMNS, SEALED_COLUMNS, JournalRow, chain_hash
-from engine.store.core.checks import erased_rows
-from engine.store.core.checks.erased_rows import AccountedRows
-from engine.store.core.checks.pruned_ranges import Range
+from engine.store.core.checks import pruned_ranges
+from engine.store.core.checks.pruned_ranges import AccountedRows, Range
 from engine.store.core.connecting import DAMAGE
-from engine.store.core.vault import Vault
+from engine.store.core.vault import Vault, sealed_to
+from engine.store.operations.pruning import of_features
 
 CHUNK_ROWS = 500
 
@@ -137,7 +139,7 @@ class RowCheck:
         computed = b""
         with suppress(Exception):  # a damaged row may hold values of any type and size
             computed = row.computed
-        if computed != row.hash and self._emptied.covers(erased_rows.JOURNAL, row.id, row.hash, computed):
+        if computed != row.hash and self._emptied.covers(pruned_ranges.JOURNAL, row.id, row.hash, computed):
             computed = row.hash
         from_computed = [chain_hash(before, computed) for before in self._before]
         from_stored = [chain_hash(before, row.hash) for before in self._before]
@@ -224,3 +226,34 @@ def _one_by_one(
         found = next((row for row in rows if row[place] == row_id), None) or by_walk.get(row_id)
         if found is not None:
             yield found
+
+
+# The store's own sealed columns beside the journal, by table: column, row, channel and content.
+_NOTES = {
+    "message_state": "SELECT 'message_state', s.id, j.channel, s.detail FROM message_state s"
+    " JOIN journal j ON j.id = s.id WHERE s.detail <> x''",
+    "delivery": "SELECT 'delivery', d.id, l.channel, d.detail FROM delivery d JOIN lane l ON l.id = d.lane"
+    " WHERE d.detail <> x''",
+    "attempt": "SELECT 'attempt ' || a.n, a.delivery, l.channel, a.detail FROM attempt a"
+    " JOIN delivery d ON d.id = a.delivery JOIN lane l ON l.id = d.lane WHERE a.detail <> x''",
+    "line_trace": "SELECT 'line_trace', id, channel, content FROM line_trace",
+    "unmapped_code": "SELECT 'unmapped', id, channel, text FROM unmapped_code",
+}
+
+
+def check(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Finding]:
+    """Sealed notes beside the journal; they have no hash of their own, opening them is their check."""
+    if vault is None:
+        return
+    selects = {**_NOTES, **{one.name: one.sealed for one in of_features() if one.sealed}}
+    for table, select in selects.items():
+        for column, row, channel, sealed in connection.execute(select):
+            row_id = row if isinstance(row, int) else sealed_to(row)
+            yield from open_one(vault, sealed, column, table, row_id, channel)
+
+
+def open_one(vault: Vault, sealed: bytes, column: str, table: str, row_id: int, channel: str) -> Iterator[Finding]:
+    try:
+        vault.open(sealed, column, row_id, channel)
+    except IntegrityError as error:
+        yield Finding("sealed", table, row_id, row_id, str(error))

@@ -23,14 +23,13 @@ from engine.model.errors import ConfigError, DamagedError, IntegrityError, LossE
 from engine.model.journal.records import KIND_ERASED, KIND_MESSAGE, KIND_PRUNED
 from engine.store.core import anchor, migrate
 from engine.store.core.chain import GENESIS, JournalRow, document_hash
-from engine.store.core.checks import erased_rows, pruned_ranges
-from engine.store.core.checks.erased_rows import AccountedRows
+from engine.store.core.checks import pruned_ranges
 from engine.store.core.checks.loss import find_loss, find_total_loss, last_number
-from engine.store.core.checks.pruned_ranges import Range
+from engine.store.core.checks.pruned_ranges import AccountedRows, Range
 from engine.store.core.connecting import DAMAGE, access, connect, key_check
 from engine.store.core.key_encryption_key import key_id, unlock
 from engine.store.core.vault import Vault, WrappedKey
-from engine.store.integrity import looks, rollback, row_check, sealed_notes
+from engine.store.integrity import looks, rollback, row_check
 from engine.store.integrity.rollback import Witness
 
 Progress = Callable[[int, int], None]
@@ -127,7 +126,7 @@ def _tail(connection: sqlite3.Connection, last_id: int, rows: int) -> list[row_c
     gone = [one for one in vouched(connection, pruned_ranges.JOURNAL) if one.last >= first]
     # A gap that began before it: a restore leaves a million numbers unused.
     gaps = [(max(begin, first), end) for begin, end in _gaps(connection) if end >= first]
-    check = row_check.RowCheck(first, gaps, chain, gone, erased_rows.AccountedRows(connection.execute))
+    check = row_check.RowCheck(first, gaps, chain, gone, pruned_ranges.AccountedRows(connection.execute))
     findings = [finding for row in row_check.journal_rows(connection, first, last_id) for finding in check.feed(row)]
     return findings + list(check.end(last_id))
 
@@ -156,7 +155,7 @@ def _findings(
         ("document", _documents(connection, vault)),
         ("delivery", _lanes(connection)),
         ("tallies", _tallies(connection)),
-        ("notes", sealed_notes.check(connection, vault)),
+        ("notes", row_check.check(connection, vault)),
         *((name, check(connection, vault)) for checks in CHECKS.each() for name, check in checks.items()),
         ("structure", _structure(connection)),
     ]
@@ -252,7 +251,7 @@ def _at_once(connection: sqlite3.Connection) -> Iterator[None]:
 
 def _journal(connection: sqlite3.Connection, vault: Vault | None, progress: Progress) -> Iterator[row_check.Finding]:
     last_id = last_number(connection.execute)
-    emptied = erased_rows.AccountedRows(connection.execute)
+    emptied = pruned_ranges.AccountedRows(connection.execute)
     gone = partial(vouched, connection, pruned_ranges.JOURNAL)
     check = row_check.RowCheck(1, _gaps(connection), GENESIS, gone(), emptied, gone)
     for row in row_check.journal_rows(connection, 1, last_id):
@@ -273,7 +272,7 @@ def _open_row(vault: Vault, row: JournalRow, emptied: AccountedRows) -> Iterator
     except (IntegrityError, TypeError) as error:
         yield row_check.Finding("sealed", "journal", row.id, row.id, str(error))
         return
-    if not payload and row.size and emptied.covers(erased_rows.JOURNAL, row.id, row.hash, row.computed):
+    if not payload and row.size and emptied.covers(pruned_ranges.JOURNAL, row.id, row.hash, row.computed):
         return
     if len(payload) != row.size:
         text = f"row {row.id}: {len(payload)} bytes, {row.size} were stored"
@@ -297,7 +296,7 @@ def _vouches(payload: bytes, token: bytes) -> bool:
 def _documents(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[row_check.Finding]:
     expected, given_up = 1, document_gaps(connection)
     given_up.update((one.first, one.last) for one in vouched(connection, pruned_ranges.DOCUMENT))
-    emptied = erased_rows.AccountedRows(connection.execute)
+    emptied = pruned_ranges.AccountedRows(connection.execute)
     columns = "id, message_id, revision, ordinal, media_type, conditional, reports, body, hash"
     last = _number(connection, "SELECT max(id) FROM document")
     for row in row_check.read_rows(connection, 1, last, columns, "document"):
@@ -322,14 +321,14 @@ def _documents(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[
         computed = b""
         with suppress(Exception):
             computed = document_hash(document_id, message_id, *fields)
-        if computed != stored and not emptied.covers(erased_rows.DOCUMENT, document_id, stored, computed):
+        if computed != stored and not emptied.covers(pruned_ranges.DOCUMENT, document_id, stored, computed):
             yield row_check.Finding(
                 "changed", "document", document_id, document_id, f"document {document_id}: not what was stored"
             )
         elif vault is not None:
             channel = connection.execute("SELECT channel FROM journal WHERE id = ?", (message_id,)).fetchone()
             if channel or connection.execute("SELECT 1 FROM document WHERE id = ?", (document_id,)).fetchone():
-                yield from sealed_notes.open_one(
+                yield from row_check.open_one(
                     vault, fields[-1], "document", "document", document_id, channel[0] if channel else ""
                 )
 

@@ -19,13 +19,13 @@ from engine.feature import Hook, joined
 from engine.model.errors import StoreError
 from engine.model.process.clock import Clock
 from engine.store.core.anchor import Anchor
+from engine.store.core.files.damage import describe, is_fatal
 from engine.store.core.files.reserve import Reserve
 from engine.store.core.sweeping import InSteps, Step, sweep
 from engine.store.core.vault import DOCUMENT_KEYS, MESSAGE_KEYS, NOTE_KEYS, Vault
 from engine.store.core.writing.batch import Batch, Tail, month_of
-from engine.store.core.writing.write_errors import describe, is_fatal
 from engine.store.lifecycle import retention
-from engine.store.operations import failure_fingerprint, hour_counts, incomplete, search_index
+from engine.store.operations import dead_letters, hour_counts, incomplete, search_index
 
 logger = logging.getLogger("labrelay.journal")
 
@@ -53,7 +53,7 @@ SWEEPS: tuple[Sweep, ...] = (
     partial(sweep, table="report", key=("key", "message_id")),
     partial(sweep, table="server_version", key=("resource",)),
     partial(sweep, table="polled", key=("resource",)),
-    failure_fingerprint.sweep,
+    dead_letters.sweep,
     incomplete.sweep,
 )
 

@@ -6,7 +6,7 @@ where its row proves it. So a hole in the numbers is retention's or a loss, and 
 (`engine.store.core.checks.pruned_ranges`). A feature's reason to keep a row: `retention.Need`.
 
 `erasure` seals an empty content in place of the old one. The row keeps its hash, so chain and anchor stay valid. A
-record in the chain explains the difference (`engine.store.core.checks.erased_rows`); every comparison of hashes looks
+record in the chain explains the difference (`engine.store.core.checks.pruned_ranges`); every comparison of hashes looks
 there.
 
 `key_rotation` has four steps; a power failure may follow each.

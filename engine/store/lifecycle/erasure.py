@@ -6,7 +6,7 @@ patient's records; where the number occurs anywhere else, a person has to check 
 
 Erased, for each message:
 
-    its row and its frames          content and notes: an empty content is sealed in their place (`erased_rows`)
+    its row and its frames          content and notes: an empty content is sealed in their place (`pruned_ranges`)
     its documents                   content, keyed hashes of reports and of conditional keys        the same
     state, deliveries, attempts     details and answers of destinations
     lookup entries                  numbers, repeats, reports, earlier values, line traces
@@ -32,8 +32,7 @@ from engine.model.content.search_keys import folded
 from engine.model.errors import IntegrityError, StoreError
 from engine.model.journal.records import KIND_FRAME
 from engine.store.core.chain import document_hash, erased_digest
-from engine.store.core.checks.erased_rows import COMPACT_DUE, DOCUMENT
-from engine.store.core.checks.missing_rows import absence
+from engine.store.core.checks.pruned_ranges import COMPACT_DUE, DOCUMENT, absence
 from engine.store.core.rows import Execute, reports_of
 from engine.store.core.vault import DOCUMENT_KEYS, Vault
 from engine.store.core.writing.batch import Batch

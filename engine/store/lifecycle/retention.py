@@ -58,7 +58,7 @@ from engine.store.operations import audit, bulk
 from engine.store.operations.pruning import RECORD_RANGES, PrunableRows, let_go
 
 if TYPE_CHECKING:
-    from engine.config.keeping import RetentionConfig
+    from engine.config.sitewide import RetentionConfig
 
 SECOND_US = 1_000_000
 STEP_ROWS = 32  # deletions in one transaction ...
@@ -76,7 +76,7 @@ _DISMISSED = frozenset({"rejected", "dismissed"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """The ages (microseconds) at which finished rows are deleted; see `engine.config.keeping`.
+    """The ages (microseconds) at which finished rows are deleted; see `engine.config.sitewide`.
 
     Attributes:
         least_us: younger rows stay, whatever the size.

@@ -10,8 +10,8 @@ held until a person answers; a start reads those numbers, and all channels and t
 measured far from them is held, under ids of its own.
 
 `search_index` keeps keyed hashes of a message's numbers in blocks of neighbouring messages: an index on random keys
-over all messages would write a page of the log for each row. `failure_fingerprint` is a keyed hash that dead letters
-of one cause share, so thousands are counted unopened; the writer's upkeep adds it to rows without one.
+over all messages would write a page of the log for each row. `dead_letters` has a keyed hash that those of one cause
+share, so thousands are counted unopened; the writer's upkeep adds it to rows without one.
 
 `incomplete` keeps bytes that never became a message, within limits: of one over ``max_message`` the first 64 KiB and a
 hash, once for each peer and content. Beyond ``limits: incomplete`` the content of the oldest is deleted, dismissed ones
@@ -19,7 +19,7 @@ first: `emptying` leaves the row, so chain, backups and lists stay whole.
 
 `engine.features.rework.rows.edit_message` journals a person's bytes as a new message behind those before it, and closes
 the dead one in the same transaction. `bulk` deals with some members of an operation and moves its place in one
-transaction, so an end of the process leaves no gap and no repeat. `server_versions` has the versions that the resources
+transaction, so an end of the process leaves no gap and no repeat. `servers` has the versions that the resources
 of a document had last (``conflicts: check``). `pauses` stores a pause with its audit row. A table of a feature
 is declared (`engine.feature.Table`); a new one of the store that refers to messages is cleared in `pruning`.
 """

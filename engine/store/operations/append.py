@@ -20,7 +20,7 @@ from engine.model.texts.reasons import ReasonCode
 from engine.store.core.vault import NOTE_KEYS
 from engine.store.core.writing.batch import Batch, ChannelTally
 from engine.store.core.writing.operation import Priority, operation
-from engine.store.operations import dedup, failure_fingerprint, search_index
+from engine.store.operations import dead_letters, dedup, search_index
 from engine.store.operations import incomplete as unfinished
 
 
@@ -180,7 +180,7 @@ def store_incomplete(batch: Batch, received: Received, reason: ReasonCode, *, se
     stored = _insert(batch, received, token, dedup.EarlierCopies(), session, incomplete=reason)
     unfinished.note(batch, stored.id, repeat_token, frames, received)
     set_state(batch, stored.id, stored.channel, "incomplete", reason, numbers=own_number(received.control_id))
-    failure_fingerprint.note(batch, "message_state", stored.id, received.channel, "")
+    dead_letters.note(batch, "message_state", stored.id, received.channel, "")
     batch.channel(received.channel).incomplete += 1
     batch.count(received.channel, "", "incomplete")
     return stored
@@ -194,7 +194,7 @@ def store_dead(batch: Batch, received: Received, reason: ReasonCode, detail: str
     stored = _insert(batch, received, _token(batch, received), dedup.EarlierCopies(), 0)
     note = seal_note(batch, "message_state", stored.id, channel, {"detail": detail})
     set_state(batch, stored.id, stored.channel, "dead", reason, detail=note, numbers=own_number(received.control_id))
-    failure_fingerprint.note(batch, "message_state", stored.id, channel, detail)
+    dead_letters.note(batch, "message_state", stored.id, channel, detail)
     batch.channel(channel).dead += 1
     batch.count(channel, "", "dead")
 

@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import orjson
 
 from engine.model.errors import RefusedError
-from engine.store.core.checks import erased_rows
+from engine.store.core.checks import pruned_ranges
 from engine.store.core.rows import Execute
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
@@ -293,7 +293,7 @@ def _json(outcomes: Mapping[str, int]) -> str:
 
 def why_left(batch: Batch, member: Member) -> str:
     """The outcome of a letter that is not as it was counted."""
-    return "erased" if erased_rows.act_of(batch.execute, erased_rows.JOURNAL, member.message_id) else "skipped"
+    return "erased" if pruned_ranges.act_of(batch.execute, pruned_ranges.JOURNAL, member.message_id) else "skipped"
 
 
 def as_counted(batch: Batch, delivery_id: int, state: str, counted_us: int) -> tuple[str, str, str] | None:

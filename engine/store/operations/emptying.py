@@ -1,6 +1,6 @@
 """Empty rows: delete their content, keep the row. A sealed empty content takes its place, and a record attests it.
 
-`engine.store.core.checks.erased_rows` distinguishes an emptied row from a changed one. Two callers empty rows:
+`engine.store.core.checks.pruned_ranges` distinguishes an emptied row from a changed one. Two callers empty rows:
 `engine.store.lifecycle.erasure`, when a patient's data is erased, and `engine.store.operations.incomplete`, when
 incomplete messages exceed their limit. Numbers, chain and anchor stay valid, and the journal can be copied at any
 moment.
@@ -14,7 +14,7 @@ from typing import Any
 
 from engine.model.journal.records import KIND_ERASED
 from engine.store.core.chain import ROW_COLUMNS, SEALED_COLUMNS, JournalRow, erased_digest
-from engine.store.core.checks.erased_rows import JOURNAL
+from engine.store.core.checks.pruned_ranges import JOURNAL
 from engine.store.core.rows import Execute
 from engine.store.core.vault import MESSAGE_KEYS
 from engine.store.core.writing.batch import Batch

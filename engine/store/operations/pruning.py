@@ -5,14 +5,13 @@ new table of the store that refers to messages must be cleared here; one of a fe
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from engine.feature import Hook
+from engine.feature import Hook, Table, joined
 from engine.model.journal.records import KIND_PRUNED
 from engine.store.core.checks import pruned_ranges
 from engine.store.core.checks.pruned_ranges import Range
-from engine.store.core.feature_tables import of_features
 from engine.store.core.writing.batch import Batch
 
 # The most ranges that one record attests, and the most records that one step may merge: where every other message is
@@ -146,3 +145,10 @@ def vouch(batch: Batch, ranges: Sequence[Range], counts: dict[str, int]) -> None
             "INSERT OR REPLACE INTO pruned (what, first, last, chain, record) VALUES (?, ?, ?, ?, ?)",
             [(one.what, one.first, one.last, one.chain, record) for one in part],
         )
+
+
+TABLES: Hook[Sequence[Table]] = Hook("tables")
+
+
+def of_features() -> Iterator[Table]:
+    return joined(TABLES)

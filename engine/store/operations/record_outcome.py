@@ -17,11 +17,11 @@ from engine.model.errors import ReconfiguredError, StoreError
 from engine.model.journal.records import NO_DECISION, Decision, Recorded, Routed
 from engine.model.outcome import Outcome
 from engine.model.texts.reasons import ReasonCode
-from engine.store.core.checks.missing_rows import absence
+from engine.store.core.checks.pruned_ranges import absence
 from engine.store.core.notes import opened_note
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
-from engine.store.operations import failure_fingerprint, search_index
+from engine.store.operations import dead_letters, search_index
 from engine.store.operations.append import seal_note, set_state, tell_state
 from engine.store.operations.outbox import decisions, queueing
 from engine.store.operations.recording import Recording, Step
@@ -134,7 +134,7 @@ def _write(now: Recording, size: int) -> int:
         search_index.note(batch, message_id, outcome.numbers)
     if state == "dead":
         issues = note.get("issues", ()) if now.detail == outcome.detail else ()  # else the mapping was not the reason
-        failure_fingerprint.note(batch, "message_state", message_id, channel, now.detail, issues)
+        dead_letters.note(batch, "message_state", message_id, channel, now.detail, issues)
         batch.channel(channel).dead += 1
     if state != "mapped":  # a message without a row here was mapped: the usual case needs none
         batch.count(channel, "", state)

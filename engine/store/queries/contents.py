@@ -11,8 +11,8 @@ from engine.model.message import Report, Stored
 from engine.model.texts.reasons import ReasonCode
 from engine.store.core import anchor
 from engine.store.core.anchor import ANCHOR_NAME
-from engine.store.core.checks import erased_rows
-from engine.store.core.checks.missing_rows import absence
+from engine.store.core.checks import pruned_ranges
+from engine.store.core.checks.pruned_ranges import absence
 from engine.store.queries.reader import Reader
 
 
@@ -27,7 +27,7 @@ def stored_payload(reader: Reader, row_id: int) -> bytes:
     if row is None:
         raise why_absent(reader, "row", row_id)
     content = reader.vault.open(row[0], "body", row_id, row[1])
-    return content or _unless_erased(reader, "row", erased_rows.JOURNAL, row_id)
+    return content or _unless_erased(reader, "row", pruned_ranges.JOURNAL, row_id)
 
 
 def stored_document(reader: Reader, document_id: int) -> bytes:
@@ -38,7 +38,7 @@ def stored_document(reader: Reader, document_id: int) -> bytes:
     if row is None:
         raise AbsentError(f"there is no document {document_id}")
     content = reader.vault.open(row[0], "document", document_id, row[1])
-    return content or _unless_erased(reader, "document", erased_rows.DOCUMENT, document_id)
+    return content or _unless_erased(reader, "document", pruned_ranges.DOCUMENT, document_id)
 
 
 def stored_message(reader: Reader, message_id: int) -> Stored:
@@ -51,7 +51,7 @@ def stored_message(reader: Reader, message_id: int) -> Stored:
         raise why_absent(reader, "message", message_id)
     stored = open_stored(reader, row)
     if not stored.payload:
-        _unless_erased(reader, "message", erased_rows.JOURNAL, message_id)
+        _unless_erased(reader, "message", pruned_ranges.JOURNAL, message_id)
     return stored
 
 
@@ -62,7 +62,7 @@ def reports_of(reader: Reader, document_id: int) -> frozenset[Report]:
 
 
 def why_absent(reader: Reader, kind: str, row_id: int) -> StoreError:
-    """Why a row is missing, as the error to raise (`engine.store.core.checks.missing_rows`)."""
+    """Why a row is missing, as the error to raise (`engine.store.core.checks.pruned_ranges`)."""
     try:
         mark = anchor.read(reader.path.with_name(ANCHOR_NAME)).mark
     except StoreError:  # not for us to read: the journal speaks for itself
@@ -97,7 +97,7 @@ def _unless_erased(reader: Reader, kind: str, what: str, number: int) -> bytes:
         ErasedError: the content was erased.
     """
     with reader.snapshot() as execute:
-        act = erased_rows.act_of(execute, what, number)
+        act = pruned_ranges.act_of(execute, what, number)
     if act:
         raise ErasedError(f"{kind} {number} was erased (act {act})")
     return b""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import orjson
 
 from engine.store.core.checks import pruned_ranges
-from engine.store.core.checks.erased_rows import COMPACT_DUE
+from engine.store.core.checks.pruned_ranges import COMPACT_DUE
 from engine.store.core.growth import DAY_US, DAYS, Growth, pages_of, used_bytes
 from engine.store.core.moments import first_at
 from engine.store.core.rows import Execute

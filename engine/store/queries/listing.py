@@ -46,7 +46,7 @@ BLOCKS_AT_ONCE = 512  # searched by one statement
 STATES_OF_DELIVERIES = ("waiting", "delivered", "held")
 OTHER_KINDS: tuple[NumberKind, ...] = ("specimen", "control")
 SEARCHED_KINDS: tuple[NumberKind, ...] = ("patient", *OTHER_KINDS)
-CAUSE_BYTES = 8  # the first half of a fingerprint (`engine.store.operations.failure_fingerprint`)
+CAUSE_BYTES = 8  # the first half of a fingerprint (`engine.store.operations.dead_letters`)
 LONGEST_NUMBER = 18  # digits of a message's number here
 
 COLUMNS = "j.id, j.channel, j.seq, j.received_us, j.message_type, j.size, s.state, s.reason, j.meta"

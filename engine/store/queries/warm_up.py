@@ -1,6 +1,6 @@
 """Read pages that any message may need into the page cache after a start, before they are needed.
 
-The short-lived tables have keyed hashes as keys (`engine.store.operations.dedup` and `server_versions`,
+The short-lived tables have keyed hashes as keys (`engine.store.operations.dedup` and `servers`,
 `engine.features.results.rows.report_owners` and `delta_history`), so each message reads two or three of their pages.
 After a reboot each of these is a read from the disk, while an analyzer waits. Here they are requested in the order of
 the file, some at once: a third of the cost of reading each by itself. It is a hint: the system may drop them, and

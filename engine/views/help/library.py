@@ -95,7 +95,8 @@ def written(name: str) -> str:
 @cache
 def topic(name: str) -> str:
     """The Markdown of a topic, made from the code; its first use imports what it lists."""
-    made: str = import_module(f"engine.commands.topics.{name}").markdown()
+    lines = import_module("engine.commands.topics.short").TOPICS.get(name)
+    made: str = "\n".join(lines()) if lines else import_module(f"engine.commands.topics.{name}").markdown()
     return f"{made.rstrip()}\n"
 
 

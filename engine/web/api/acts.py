@@ -19,9 +19,9 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from engine.actions.control import MAX_REQUEST_BYTES, WITH_CONTENT, Request
-from engine.actions.declared import all_acts, of_api
 from engine.actions.declaring import Verb
 from engine.actions.selection import Selection
+from engine.actions.verbs import all_acts, of_api
 from engine.model.errors import LabRelayError, NoRoomError, ProblemError, StoreError
 from engine.monitoring.snapshot.site import SCHEMA_VERSION
 from engine.store.journal import Journal

@@ -20,8 +20,7 @@ from engine.model.journal.records import DELIVERIES, Target
 from engine.model.process.clock import from_us
 from engine.model.site.permissions import LOOKING
 from engine.model.texts.phrases import Phrase
-from engine.monitoring.snapshot.channels import ChannelSnapshot
-from engine.monitoring.snapshot.links import STEPS, LineStep, line_steps
+from engine.monitoring.snapshot.channels import STEPS, ChannelSnapshot, LineStep, line_steps
 from engine.monitoring.snapshot.states import ChannelState
 from engine.store.queries.lanes import list_pauses
 from engine.store.queries.line import line_of

@@ -21,7 +21,7 @@ from engine.model.texts.signs import text
 from engine.store.queries.contents import stored_document, stored_message, why_absent
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader
-from engine.views.explained import Explained, explained
+from engine.views.as_sent import Explained, explained
 from engine.views.messages import as_text
 from engine.views.text import printable
 from engine.views.wire import steps_of

@@ -1,6 +1,6 @@
 """Fields of a message and elements of its documents as rows that lead to each other, with the rule between them.
 
-All of it is the explanation that the mapping engine gives (`engine.views.explained`): nothing here knows a mapping.
+All of it is the explanation that the mapping engine gives (`engine.views.as_sent`): nothing here knows a mapping.
 """
 
 import re
@@ -12,8 +12,8 @@ from engine.mapping.explanations.explain_text import chosen, missing, reason
 from engine.mapping.explanations.explaining import RULE, Leaf
 from engine.model.errors import ContentError
 from engine.model.message import Parsed
+from engine.views.as_sent import Explained
 from engine.views.document_lines import Line, lines_of, pointer_of
-from engine.views.explained import Explained
 from engine.views.message_tree import MessageTree, Place, counts_of, shown, source_of
 from engine.views.text import printable
 

@@ -14,7 +14,7 @@ from engine.model.texts.phrases import N_
 from engine.store.queries.contents import why_absent
 from engine.store.queries.messages import ends_of, neighbours_of, trace_of
 from engine.store.queries.reader import Reader
-from engine.views.explained import mappings_of
+from engine.views.as_sent import mappings_of
 from engine.views.letter_in_full import outcome, outcome_words
 from engine.views.message_in_full import acts_about, without_reasons
 from engine.views.messages import issue_words

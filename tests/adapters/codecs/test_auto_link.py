@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from adapters.codecs import auto_format
 from adapters.codecs.astm.link import AstmReceiver
-from adapters.codecs.astm.options import AstmOptions
+from adapters.codecs.astm.session import AstmOptions
 from adapters.codecs.auto_link import MAX_NOISE, AutoLink
 from adapters.codecs.hl7v2.mllp import MllpLink, MllpOptions
 from engine.model.link_events import Block, Frame, LinkEvent, LinkFault, SessionEnd

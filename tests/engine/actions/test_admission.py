@@ -20,8 +20,7 @@ from engine.actions import admission
 from engine.actions.admission import MAX_REFUSED, UNSEEN, Admission, Person, roles_of
 from engine.actions.control import Request, call, follow
 from engine.actions.control_server import MAX_OF_ANOTHER, ControlServer
-from engine.actions.declared import all_acts, needs
-from engine.actions.verbs.contents import FOLLOWED
+from engine.actions.verbs import FOLLOWED, all_acts, needs
 from engine.config.reading import values
 from engine.model.errors import LabRelayError, RefusedError, StoreError
 from engine.model.site.actor import Actor

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from engine.actions import operations
-from engine.actions.declared import bulk_acts
 from engine.actions.selection import Selection
+from engine.actions.verbs import bulk_acts
 from engine.features.results.acts import dismiss_letters, reject_held, release_held
 from engine.features.rework.acts.verbs import retry_letters
 from engine.model.errors import StoreError

@@ -4,13 +4,12 @@ from typing import Any
 
 import pytest
 
+from engine.actions import verbs
 from engine.actions.control import Request
-from engine.actions.declared import OF_FEATURES, all_acts
 from engine.actions.declaring import Declared, NoArguments, Selected, read
 from engine.actions.running_site import Result, RunningSite
 from engine.actions.selection import Selection
-from engine.actions.verbs import contents, upkeep
-from engine.actions.verbs.contents import Tap, TapContents
+from engine.actions.verbs import OF_FEATURES, Tap, TapContents, all_acts
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.site.permissions import ACTING
 
@@ -106,5 +105,5 @@ async def test_a_model_is_given_whole_and_an_act_without_arguments_takes_none() 
 def test_no_two_acts_have_one_name() -> None:
     """The later one would be given in place of the first."""
     declared = [act.name for one in OF_FEATURES.each() for act in one.acts]
-    own = [act.name for module in (contents, upkeep) for act in module.ACTS.acts]
+    own = [act.name for declared in (verbs.ACTS, verbs.OF_SITE) for act in declared.acts]
     assert sorted(all_acts()) == sorted(declared + own)

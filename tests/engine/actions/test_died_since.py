@@ -2,8 +2,8 @@
 
 import pytest
 
-from engine.actions.declared import bulk_acts
 from engine.actions.selection import Selection
+from engine.actions.verbs import bulk_acts
 from engine.model.texts.reasons import ReasonCode
 from engine.store.core.writing.batch import Batch
 from engine.store.operations import bulk

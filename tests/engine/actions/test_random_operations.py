@@ -22,10 +22,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.actions import operations
-from engine.actions.declared import bulk_acts
 from engine.actions.operations import BulkAct, Slice
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts
+from engine.actions.verbs import bulk_acts
 from engine.features.results.acts import dismiss_letters
 from engine.features.rework.acts.verbs import replay_documents, reprocess_messages, retry_letters
 from engine.features.rework.rows.letter_groups import letter_groups

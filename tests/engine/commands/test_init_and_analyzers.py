@@ -9,7 +9,7 @@ import pytest
 from engine.commands.shared.output import ExitCode
 from engine.config.load import load_site
 from engine.config.pack import find_pack, packs
-from engine.diagnostics.suggested import suggestions_of
+from engine.diagnostics.packs import suggestions_of
 from engine.mapping.code_tables.suggestions import read_suggestions
 from tests.support.command_line import labrelay
 

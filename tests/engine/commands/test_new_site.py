@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.commands.shared import new_site
+from engine.commands import init
 from engine.commands.shared.output import ExitCode
 from engine.config.load import load_site
 from engine.config.pack import packs
@@ -116,12 +116,12 @@ def test_a_person_at_a_terminal_is_asked_for_what_is_not_given(tmp_path: Path) -
 def test_another_disk_is_one_that_is_mounted_where_people_mount_them() -> None:
     """The second file system of this machine is its memory, which takes the place of a disk here."""
     memory, data = Path("/dev/shm"), Path("/usr/no-such-site/var")
-    known = new_site.MOUNTED
+    known = init.MOUNTED
     lines = [f"/dev/sdb1 {memory} ext4 rw 0 0", f"tmpfs {memory} tmpfs rw 0 0", f"nas:/lab {memory} nfs rw 0 0"]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(new_site, "MOUNTED", ("/dev/shm",))
-        found = [new_site.another_disk(data, line) for line in lines]
+        patched.setattr(init, "MOUNTED", ("/dev/shm",))
+        found = [init.another_disk(data, line) for line in lines]
         assert found == [memory, None, memory]
-        assert new_site.another_disk(memory / "var", lines[0]) is None  # the journal is on it
-    assert known == new_site.MOUNTED
-    assert new_site.another_disk(data, lines[0]) is None
+        assert init.another_disk(memory / "var", lines[0]) is None  # the journal is on it
+    assert known == init.MOUNTED
+    assert init.another_disk(data, lines[0]) is None

@@ -10,8 +10,7 @@ import pytest
 from adapters.transports.folder_files import CLAIMED
 from engine.config.load import load_site
 from engine.model.errors import ConfigError, StoreError
-from engine.monitoring.snapshot.channels import ChannelSnapshot
-from engine.monitoring.snapshot.links import LinkState
+from engine.monitoring.snapshot.channels import ChannelSnapshot, LinkState
 from engine.monitoring.snapshot.states import ChannelState, Level
 from engine.store.operations import append
 from tests.support.channels import hl7

@@ -4,7 +4,7 @@ import pytest
 
 from engine.mapping.trying.inputs import Mapper, messages_in
 from engine.model.errors import ContentError
-from engine.views.message_fields import fields_of
+from engine.views.message_tree import fields_of
 from tests.support.corpus import CorpusFile, own_and_captured
 from tests.support.mapping_texts import ASTM, HL7, parse
 

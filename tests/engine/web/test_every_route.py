@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 from yarl import URL
 
-from engine.actions.declared import all_acts
+from engine.actions.verbs import all_acts
 from engine.model.site.permissions import WATCHING
 from engine.web.api.acts import OfferedActs
 from engine.web.api.service import Api

@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from engine.actions.declared import all_acts
+from engine.actions.verbs import all_acts
 from engine.model.site.actor import Actor
 from engine.model.site.permissions import (
     ACTING,

@@ -6,7 +6,7 @@ from unittest import mock
 
 import pytest
 
-from engine.actions.declared import all_acts
+from engine.actions.verbs import all_acts
 from engine.features.abdm.pages import abdm
 from engine.features.abdm.pages import acts as abdm_acts
 from engine.features.orders.pages import acts as order_acts

@@ -10,11 +10,11 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pytest
 from aiohttp import web
 
-from engine.actions.declared import verbs_of
 from engine.actions.declaring import Verb
 from engine.actions.pause_resume import Switches
 from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
+from engine.actions.verbs import verbs_of
 from engine.features.rework.rows import dismissal
 from engine.model.content.search_keys import Number
 from engine.model.errors import LogInError

@@ -20,7 +20,7 @@ from engine.features.todo.rules import _notices
 from engine.model.errors import RefusedError
 from engine.model.texts.phrases import Phrase, Said
 from engine.model.texts.reasons import ReasonCode
-from engine.monitoring.snapshot.notice import About, Notice, notices
+from engine.monitoring.snapshot.site import About, Notice, notices
 from engine.runtime.observing import not_taken
 from engine.runtime.observing import notices as notices_of_a_site
 from engine.web import cells, desk, languages

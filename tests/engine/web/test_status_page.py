@@ -6,8 +6,7 @@ from dataclasses import replace
 import pytest
 
 from engine.monitoring.snapshot.channels import ChannelSnapshot
-from engine.monitoring.snapshot.notice import About, Notice
-from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.monitoring.snapshot.site import About, Notice, SiteSnapshot
 from tests.support.status_server import Element, read_html, running
 from tests.support.status_sites import NOW, quiet_site, troubled_site
 

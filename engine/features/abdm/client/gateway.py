@@ -25,8 +25,7 @@ import aiohttp
 import orjson
 
 from adapters.clients.http.exchange import CAUSES
-from adapters.clients.http.server_time import ServerTime, http_date
-from adapters.clients.http.settings import Secret, Tls
+from adapters.clients.http.log_in import Secret, ServerTime, Tls, http_date
 from adapters.clients.tls import cause_of, tls_context
 from engine.features.abdm.rules.network import GatewayAnswer, Verdict
 from engine.features.abdm.wire import times, verdicts

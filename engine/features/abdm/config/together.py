@@ -12,7 +12,7 @@ from typing import Literal
 
 from engine.config.channel import ChannelConfig
 from engine.config.findings.agreement import Destinations, Disagreement
-from engine.config.reading.documented import Block, KeyHelp
+from engine.config.reading.joining import Block, KeyHelp
 from engine.config.reading.problems import closest
 from engine.config.reading.values import Model, Texts
 from engine.config.reading.yaml_nodes import KeyPath

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 from engine.model.site.alerts import Alert
 from engine.model.texts.phrases import PageText, Phrase
-from engine.monitoring.snapshot.notice import About
-from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.monitoring.snapshot.site import About, SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, Level
 from engine.monitoring.todo import Entry
 

@@ -158,8 +158,7 @@ def suggest(session: Session, name: str, form: Form) -> ExitCode:
     candidates to choose from. All are unconfirmed: no mapping uses one before a person puts it in force, on the page of
     unmapped codes or with tables set. A message names the codes of the pack for which nothing is suggested.
     """
-    from engine.diagnostics.packs import find_pack, loinc_gaps
-    from engine.diagnostics.suggested import suggestions_of
+    from engine.diagnostics.packs import find_pack, loinc_gaps, suggestions_of
     from engine.mapping.code_tables.suggestions import csv_lines
 
     channel = session.load(require_secrets=False).channels.get(name) if session.folder_or_none is not None else None

@@ -10,7 +10,7 @@ Suggestions of analyzer packs for codes.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from engine.diagnostics.suggested import LoincGaps
+from engine.diagnostics.packs import LoincGaps
 from engine.mapping.code_tables.gaps import MissingCode, still_missing
 from engine.mapping.code_tables.suggestions import Suggestion
 from engine.mapping.code_tables.tables import Table

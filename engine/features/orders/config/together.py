@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from engine.config.channel import ChannelConfig
 from engine.config.destinations.destination import DestinationConfig, FhirDestination
 from engine.config.findings.agreement import Destinations, Disagreement
-from engine.config.reading.documented import Block, KeyHelp
+from engine.config.reading.joining import Block, KeyHelp
 from engine.config.reading.problems import closest
 from engine.config.sources.source_fhir import FhirSearchPart
 from engine.config.sources.source_http import HttpPart

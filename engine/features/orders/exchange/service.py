@@ -31,8 +31,8 @@ from engine.runtime.build import BuiltChannel
 from engine.runtime.service import Desks, Loop, Service
 from engine.runtime.sources import ChannelSource
 from engine.store.journal import Journal
-from engine.store.operations import polled as operations
-from engine.store.queries.polled import cursor_of, is_old
+from engine.store.operations import servers as operations
+from engine.store.queries.servers import cursor_of, is_old
 
 if TYPE_CHECKING:
     from engine.runtime.app import App

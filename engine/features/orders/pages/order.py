@@ -25,7 +25,7 @@ from engine.model.orders import WorkItem, item_id, item_number
 from engine.model.site.permissions import LOOKING
 from engine.model.texts.phrases import N_
 from engine.model.texts.signs import text
-from engine.monitoring.snapshot.links import line_step
+from engine.monitoring.snapshot.channels import line_step
 from engine.store.queries.acts import acts_page
 from engine.store.queries.messages import ends_of, messages_page, trace_of
 from engine.store.queries.reader import Reader

@@ -44,7 +44,7 @@ def check(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Findi
         return
     for number, content, *keys in connection.execute(_KEYS):
         line = items.opened(vault, number, content)
-        # One that was erased has no line, nor has a damaged one, which `sealed_notes` names.
+        # One that was erased has no line, nor has a damaged one, which `row_check` names.
         if line != OrderLine() and keys != [items.RANKS[line.priority], *items.tokens(vault, line)]:
             yield Finding(
                 "changed", "order_item", number, number, f"order {number}: it is not found by its own content"

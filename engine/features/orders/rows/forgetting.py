@@ -22,7 +22,7 @@ from engine.features.orders.rows import items
 from engine.features.orders.rows.items import OPEN
 from engine.features.orders.rules.order_rules import ItemEvent
 from engine.model.orders import ItemReason, ItemState
-from engine.store.core.checks import erased_rows, pruned_ranges
+from engine.store.core.checks import pruned_ranges
 from engine.store.core.checks.pruned_ranges import Range
 from engine.store.core.rows import Execute
 from engine.store.core.vault import NOTE_KEYS, Vault
@@ -69,7 +69,7 @@ def erase_again(batch: Batch, act: int) -> int:
     rows = batch.execute(
         "SELECT DISTINCT i.message_id FROM order_item i JOIN erased e ON e.what = ? AND e.number = i.message_id"
         " WHERE i.test <> x'' OR i.specimen <> x'' OR i.patient <> x''",
-        (erased_rows.JOURNAL,),
+        (pruned_ranges.JOURNAL,),
     )
     return erase(batch, [message_id for (message_id,) in rows.fetchall()], (), act)
 

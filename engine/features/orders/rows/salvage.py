@@ -28,8 +28,7 @@ from engine.store.core.vault import Vault
 from engine.store.core.writing.batch import Batch
 from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.recovery.salvage.found import MissingOrders
-from engine.store.recovery.salvage.leaves import stray_rows
-from engine.store.recovery.salvage.tables import Part, Tables
+from engine.store.recovery.salvage.tables import Part, Tables, stray_rows
 
 SALVAGED = "salvage"  # the cause of a history that begins anew
 _KEYS = ("rank", "specimen", "patient", "placer", "filler", "place", "tray", "test")

@@ -1,5 +1,5 @@
 """Dead letters in groups of one reason, cause and destination, counted by the index on their causes
-(`engine.store.operations.failure_fingerprint`).
+(`engine.store.operations.dead_letters`).
 
 One letter of each cause is opened, for its text; the token identifies the channel of the counted letters. Letters
 without a fingerprint are opened one by one.

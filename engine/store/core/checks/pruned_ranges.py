@@ -1,15 +1,33 @@
-"""Row numbers that retention removed (not data loss): reading the records of deletions.
+"""Rows that are gone or emptied by right, and why a number has no message: a lost one must not look like that.
 
-`engine.store.lifecycle.retention` writes these records and explains them.
+`engine.store.lifecycle.retention` writes the records of deletions, and explains them. A number below the newest without
+a row was pruned by it, or given up by a person (table ``gap``: a salvage, a restore, an accepted loss), or its row is
+missing: a damaged page.
+
+`engine.store.lifecycle.erasure` replaces the content of a row by an empty, sealed one and leaves the row's hash as it
+is, so chain and anchor stay valid. A record attests that such a row no longer matches its hash. The record is a row of
+the journal of kind 5, numbered, chained and anchored like all others; its ``token`` has 16 bytes for each erased row::
+
+    SHA-256("labrelay erased" | what | number | stored hash | hash of the row as it is now)[:16]     store/core/chain.py
+
+So a check needs no key, and nothing can empty a row, or change an emptied one, without leaving a trace.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from engine.model.journal.records import KIND_PRUNED
-from engine.store.core.chain import digests_in, pruned_digest
+import orjson
+
+from engine.model.errors import AbsentError, IntegrityError, StoreError
+from engine.model.journal import records
+from engine.model.journal.records import KIND_ERASED, KIND_PRUNED
+from engine.model.process.clock import from_us
+from engine.model.texts.phrases import N_, Said
+from engine.store.core.anchor import Mark
+from engine.store.core.chain import digests_in, erased_digest, pruned_digest
 from engine.store.core.rows import Execute
+from engine.store.core.vault import Vault
 
 JOURNAL = "journal"
 DOCUMENT = "document"
@@ -83,3 +101,136 @@ def runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
     for _, run in groupby(enumerate(numbers), lambda each: each[1] - each[0]):
         found = [number for _, number in run]
         yield found[0], found[-1]
+
+
+COMPACT_DUE = "compact_due"  # in ``meta``, from an erasure until a rewrite of the file: old pages may hold the content
+
+
+class AccountedRows:
+    """The erasures that the records of a journal attest; rereads the records while rows are checked, where it can. That
+    the records are unchanged is proved by their own hashes and the chain.
+
+    Raises:
+        sqlite3.Error: they cannot be read.
+    """
+
+    def __init__(self, execute: Execute | None = None) -> None:
+        self._execute = execute
+        self._newest = 0  # id of the newest record that was read
+        self._digests: set[bytes] = set()
+        self._look_again()
+
+    def covers(self, what: str, number: int, stored: bytes, computed: bytes) -> bool:
+        """Whether a row with another hash than the stored one was erased, and is as the erasure left it."""
+        return self._has(what, number, stored, computed) or (
+            self._look_again() and self._has(what, number, stored, computed)
+        )
+
+    def _has(self, what: str, number: int, stored: bytes, computed: bytes) -> bool:
+        return bool(self._digests) and erased_digest(what, number, stored, computed) in self._digests
+
+    def _look_again(self) -> bool:
+        """Read the records that came since; True where there are any."""
+        if self._execute is None:
+            return False
+        newest = self._execute("SELECT coalesce(max(record), 0) FROM erased").fetchone()[0]
+        if newest == self._newest:
+            return False
+        self._newest = newest
+        for (token,) in self._execute(
+            "SELECT token FROM journal WHERE kind = ? AND id IN (SELECT DISTINCT record FROM erased)", (KIND_ERASED,)
+        ).fetchall():
+            if isinstance(token, bytes):
+                self._digests.update(digests_in(token))
+        return True
+
+
+def act_of(execute: Execute, what: str, number: int) -> int:
+    """The audit row of a row's erasure; 0 where it was not erased."""
+    row = execute("SELECT act FROM erased WHERE what = ? AND number = ?", (what, number)).fetchone()
+    return int(row[0]) if row is not None else 0
+
+
+NO_MESSAGE = N_("there is no message {n}")
+LET_GO = N_("message {n} is not kept any longer: retention deleted it on {day}")
+_OTHERS = {
+    records.KIND_FRAME: "a frame",
+    records.KIND_ACT: "an entry of the audit trail",
+    records.KIND_PRUNED: "a record of rows that retention deleted",
+    records.KIND_ERASED: "a record of erased rows",
+}
+
+
+def absence(
+    execute: Execute, kind: str, row_id: int, *, vault: Vault | None = None, mark: Mark | None = None
+) -> StoreError:
+    """The error for a number without a message (or row): an `IntegrityError` where the row is missing.
+
+    Args:
+        kind: ``message`` or ``row``, for the text.
+        vault: the keys; with them the error also names how a lost number was lost.
+        mark: of the anchor, where it is known; read *before* the snapshot was taken, as in
+        `engine.store.core.checks.loss`.
+
+    Raises:
+        sqlite3.Error: the journal cannot be read.
+    """
+    row = execute("SELECT kind FROM journal WHERE id = ?", (row_id,)).fetchone()
+    if row is not None:
+        return AbsentError(
+            f"there is no {kind} {row_id}: this is the number of {_OTHERS.get(row[0], 'something else')}"
+        )
+    let_go = around(execute, JOURNAL, row_id)
+    if let_go is not None:
+        at = execute("SELECT received_us FROM journal WHERE id = ?", (let_go.record,)).fetchone()
+        if kind == "message" and at is not None:
+            return AbsentError(Said(LET_GO, n=row_id, day=f"{from_us(at[0]):%Y-%m-%d}"))
+        return AbsentError(f"{kind} {row_id} is not kept any longer: retention deleted it")
+    gap = execute(
+        "SELECT first_id, last_id, act FROM gap WHERE first_id <= ? AND last_id >= ?", (row_id, row_id)
+    ).fetchone()
+    if gap is not None:
+        first, last, act = gap
+        verb, how = _told(execute, vault, act)
+        numbers = f"the number {first}" if first == last else f"the numbers {first} to {last}"
+        listed = f"labrelay audit list{f' --act {verb}' if verb else ''}"
+        return StoreError(
+            f"{kind} {row_id} is not here: the row with {numbers} {how}; "
+            f"entry {act} of the audit trail says who noted that, and why ({listed})"
+        )
+    if 0 < row_id <= _newest(execute, mark):
+        return IntegrityError(
+            f"{kind} {row_id} is missing: its number was given, and no record says that it was deleted. "
+            "labrelay verify shows what is damaged"
+        )
+    return AbsentError(
+        Said(NO_MESSAGE, n=row_id) if kind == "message" else f"there is no {kind} {row_id} in the journal"
+    )
+
+
+def _newest(execute: Execute, mark: Mark | None) -> int:
+    """The newest number that was given, according to the journal and its anchor."""
+    newest, journal_id = execute(
+        "SELECT coalesce(max(id), 0), (SELECT value FROM meta WHERE name = 'journal_id') FROM journal"
+    ).fetchone()
+    return max(newest, mark.last_id) if mark is not None and mark.journal_id == journal_id else int(newest)
+
+
+def _told(execute: Execute, vault: Vault | None, act: int) -> tuple[str, str]:
+    """The verb of the action behind a gap, and a text on how its numbers were lost; an empty verb where it cannot be
+    opened.
+    """
+    row = execute("SELECT body FROM journal WHERE id = ?", (act,)).fetchone()
+    if vault is None or row is None:
+        return "", "was lost"
+    try:
+        content = orjson.loads(vault.open(row[0], "body", act, ""))
+    except (IntegrityError, ValueError):
+        return "", "was lost"
+    if content["verb"] == "salvage":
+        return "salvage", "was lost with damaged pages"
+    if content["verb"] == "restore" and not content["what"]["known"]:
+        return "restore", "came after the backup that was restored, if it came at all"
+    if content["verb"] == "restore":
+        return "restore", "was lost: it is not in the backup that was restored"
+    return content["verb"], "was lost, and a person has accepted that"

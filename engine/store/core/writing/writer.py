@@ -26,9 +26,9 @@ from typing import Any, Protocol, TypeVar
 
 from engine.model.errors import JobStoppedError, NoRoomError, StoreError
 from engine.model.process.timing import Timing
+from engine.store.core.files.damage import failure, fault_of_ours, is_fatal, is_full, is_store_fault, translated
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority
-from engine.store.core.writing.write_errors import failure, fault_of_ours, is_fatal, is_full, is_store_fault, translated
 
 logger = logging.getLogger("labrelay.journal")
 

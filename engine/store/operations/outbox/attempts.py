@@ -12,10 +12,10 @@ from engine.model.versions import Versions
 from engine.store.core.notes import note_of
 from engine.store.core.writing.batch import Batch, LaneTally
 from engine.store.core.writing.operation import Priority, operation
-from engine.store.operations import failure_fingerprint, server_versions
+from engine.store.operations import dead_letters, servers
 from engine.store.operations.append import seal_note
 from engine.store.operations.bulk import Member
-from engine.store.operations.outbox import whole_messages
+from engine.store.operations.outbox import moving
 from engine.store.operations.outbox.moving import move, note_attempt, note_late
 
 
@@ -31,9 +31,9 @@ def settle(batch: Batch, delivery_id: int, delivered_us: int, versions: Versions
         lane = moved.lane
         lane.delivered_us = max(lane.delivered_us, delivered_us)
         if versions:
-            server_versions.remember(batch, lane.destination, versions)
+            servers.remember(batch, lane.destination, versions)
         batch.count(lane.channel, lane.destination, "delivered")
-        whole_messages.count(batch, delivery_id, moved)
+        moving.count(batch, delivery_id, moved)
         if moved.flags & MANUAL:
             forget(batch, Member(moved.message_id, delivery_id))
 
@@ -116,7 +116,7 @@ def refuse_late(
     assert moved is not None
     if batch.day_of(row[0]) == batch.day_of(batch.now_us):  # an earlier day's count stays; the dead letter shows it
         batch.count(moved.lane.channel, moved.lane.destination, "delivered", -1)
-        whole_messages.take_back(batch, delivery_id, moved)
+        moving.take_back(batch, delivery_id, moved)
     _tell_dead(batch, delivery_id, moved.lane, reason, detail, answer, hold_lane=hold_lane)
     return True
 
@@ -134,7 +134,7 @@ def _tell_dead(
     note_attempt(batch, delivery_id, lane.channel, reason, detail, answer)
     sealed = seal_note(batch, "delivery", delivery_id, lane.channel, note_of(detail, answer))
     batch.execute("UPDATE delivery SET detail = ? WHERE id = ?", (sealed, delivery_id))
-    failure_fingerprint.note(batch, "delivery", delivery_id, lane.channel, detail)
+    dead_letters.note(batch, "delivery", delivery_id, lane.channel, detail)
     if hold_lane and not lane.held_by:
         lane.held_by = delivery_id
     batch.count(lane.channel, lane.destination, "dead")

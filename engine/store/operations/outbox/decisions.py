@@ -8,9 +8,9 @@ from engine.model.texts.reasons import ReasonCode
 from engine.store.core.notes import note_of
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
-from engine.store.operations import failure_fingerprint
+from engine.store.operations import dead_letters
 from engine.store.operations.append import seal_note
-from engine.store.operations.outbox import whole_messages
+from engine.store.operations.outbox import moving
 from engine.store.operations.outbox.moving import close_all, move, tell
 
 TAKEN_BACK: Hook[Callable[[Batch, int], None]] = Hook("on_taken_back")
@@ -52,7 +52,7 @@ def set_aside(batch: Batch, delivery_id: int, cause: ReasonCode, detail: str) ->
     if moved is None:
         return False
     tell(batch, delivery_id, moved.lane.channel, detail)
-    failure_fingerprint.note(batch, "delivery", delivery_id, moved.lane.channel, "")
+    dead_letters.note(batch, "delivery", delivery_id, moved.lane.channel, "")
     batch.count(moved.lane.channel, moved.lane.destination, "dead")
     return True
 
@@ -62,7 +62,7 @@ def supersede(batch: Batch, delivery_ids: Iterable[int], detail: str = "") -> in
     """Close deliveries because a newer result was delivered: sending them would undo it."""
     closed = close_all(batch, delivery_ids, _SUPERSEDED_FROM, "superseded", detail)
     for delivery_id, moved in closed:
-        whole_messages.count(batch, delivery_id, moved)
+        moving.count(batch, delivery_id, moved)
     return len(closed)
 
 

@@ -19,6 +19,6 @@ commits waiting operations. Another connection reads the pieces, since rows neve
 
 Modules: `catalog` knows this layout, and which machine may write in it, `copying` makes a full copy,
 `increments` writes the rows since, `state_snapshot` the state of messages, `recovery_point` reports the present value
-of the copies, `checking` reads a copy back, `restoring` makes a site from all of these: `decisions` redoes later
-decisions of people, `erasing_again` erasures.
+of the copies, `checking` tries one, `restoring` makes a site from all of these: `decisions` redoes later
+decisions and erasures of people.
 """

@@ -10,7 +10,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from engine.config.keeping import BackupConfig
+from engine.config.sitewide import BackupConfig
 from engine.model.errors import StoreError
 from engine.model.site.health import Health, Line
 from engine.model.texts.phrases import N_

@@ -39,11 +39,9 @@ from engine.model.process.clock import Clock
 from engine.model.texts.reasons import ReasonCode
 from engine.store.core import anchor, key_encryption_key, migrate, notes
 from engine.store.core.chain import PUT_ROW, JournalRow
-from engine.store.core.checks import erased_rows
+from engine.store.core.checks import pruned_ranges
 from engine.store.core.connecting import JOURNAL_NAME, data_keys
-from engine.store.core.feature_tables import of_features
-from engine.store.core.files.durable import sync_file
-from engine.store.core.files.new_folder import RESTORING, publish, raise_if_in_use
+from engine.store.core.files.durable import RESTORING, publish, raise_if_in_use, sync_file
 from engine.store.core.files.ownership import open_below
 from engine.store.core.vault import KEY_NAME, Vault, WrappedKey, write_kek
 from engine.store.core.writing.batch import Batch
@@ -53,7 +51,8 @@ from engine.store.journal import Journal
 from engine.store.lifecycle import key_rotation
 from engine.store.operations import audit, bulk, dedup, incarnation, incomplete, pauses, search_index
 from engine.store.operations.incarnation import Incarnation
-from engine.store.recovery.backups import decisions, erasing_again, increments, state_snapshot
+from engine.store.operations.pruning import of_features
+from engine.store.recovery.backups import decisions, increments, state_snapshot
 from engine.store.recovery.backups.catalog import SITE_FOLDER, Copy, incarnations
 from engine.store.recovery.backups.copying import CONFIGURATION
 from engine.store.recovery.rebuilding import moment, put_state
@@ -186,7 +185,7 @@ class _Restoration:
             first = self._take_standings(connection, meta["journal_id"], last_id) + 1
             connection.execute("BEGIN")
             for content in self._erasures:
-                erasing_again.run(connection, self._vault(connection), content, first)
+                decisions.run(connection, self._vault(connection), content, first)
             if first <= last_id:
                 self._count(connection, first)
             self._mark_open(connection)
@@ -296,7 +295,7 @@ class _Restoration:
                 content = increments.read(piece.path)
                 if content.before != chain or content.journal_id.hex() != self._copy.manifest.journal_id:
                     raise IntegrityError(f"{piece.path}: does not go on from what is before it")
-                emptied = {number for what, number, _, _ in content.erased if what == erased_rows.JOURNAL}
+                emptied = {number for what, number, _, _ in content.erased if what == pruned_ranges.JOURNAL}
                 after = chain
                 for one in content.rows:
                     after = _checked(piece.path, one, after, emptied)

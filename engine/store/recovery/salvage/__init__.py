@@ -20,11 +20,9 @@ Which rows are accepted, and what follows:
   readable: a lost entry costs a warning, or a result sent twice under one key, never a result.
 
 found      copied and missing rows, as values and for people
-tables     a damaged file read row by row into a new one
-leaves     rows on unreachable pages
-proven     the journal's rows: proven ones and missing ones
+tables     a damaged file read row by row into a new one, also from unreachable pages
+proven     the journal's rows, proven ones and missing ones; documents, deliveries, messages to process again
 orders     the worklist: proven orders, missing ones, and messages that order these again
-outgoing   documents and deliveries, and messages to process again
 tallies    numbers and counts from the remaining rows
 saving     all steps in order: `run`
 """

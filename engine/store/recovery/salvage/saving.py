@@ -1,10 +1,20 @@
 """A salvage from beginning to end: the ways to read the damaged files, the steps, and the audit row.
 
-Recount from the remaining rows: places in lanes, tallies of lanes and channels, pauses.
+Places in lanes, tallies of lanes and channels, and pauses are counted from the remaining rows.
+
+A damaged write-ahead log is made readable to its end. SQLite reads a log up to the first frame with a wrong checksum,
+for each checksum covers all frames before it: one flipped bit hides every commit behind it. The hidden frames are still
+there. Here each frame gets the checksum of its present content, so that SQLite reads on; whether the pages are right,
+the reader must check (rows of the journal carry a hash of their own). Source: the SQLite file format, section 4, "The
+Write-Ahead Log". Pure.
+
+    32  header: magic, version, page size, sequence number, salts 1 and 2, checksums 1 and 2; big-endian
+    then frames, each a page behind 24 bytes: page number, pages in all after a commit (else 0), salts, checksums
 """
 
 import shutil
 import sqlite3
+import struct
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -20,9 +30,8 @@ from engine.store.core import anchor, migrate
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.checks.pruned_ranges import Range
 from engine.store.core.connecting import DAMAGE, JOURNAL_NAME, connect, data_keys
-from engine.store.core.files import wal_repair
+from engine.store.core.files.durable import SALVAGING, publish, raise_if_in_use
 from engine.store.core.files.lock import SiteLock
-from engine.store.core.files.new_folder import SALVAGING, publish, raise_if_in_use
 from engine.store.core.key_encryption_key import FoundKey, Source, unlock
 from engine.store.core.vault import KEY_NAME, Vault, write_kek
 from engine.store.core.writing.batch import Batch
@@ -31,7 +40,7 @@ from engine.store.integrity.verify import Progress
 from engine.store.journal import Journal
 from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.operations import audit, bulk, pruning, search_index
-from engine.store.recovery.salvage import outgoing, proven
+from engine.store.recovery.salvage import proven
 from engine.store.recovery.salvage.found import Salvage
 from engine.store.recovery.salvage.proven import JournalRows
 from engine.store.recovery.salvage.tables import SALVAGE, Tables, without_own_indexes
@@ -125,7 +134,7 @@ def _readings(path: Path, scratch: Path) -> Iterator[tuple[Path, int]]:
     if log.exists():
         content, pages = log.read_bytes(), path.stat().st_size // PAGE_BYTES
         for number, keep in enumerate((True, False)):
-            repaired = wal_repair.repair(content, pages, keep_damaged=keep)
+            repaired = repair(content, pages, keep_damaged=keep)
             if repaired is not None:
                 folder = scratch / f"mended{number}"
                 folder.mkdir(mode=0o700)
@@ -154,15 +163,15 @@ def _copy(source: sqlite3.Connection, data: Path, folder: Path, order: _Order, h
         lost = [one for part in SALVAGE.each() for one in part.take(tables, vault, rows.gone)]
         tables.take("message_state", _VERDICT)
         search_index.add_again(new.execute)
-        outgoing.take_documents(tables, rows.emptied)
+        proven.take_documents(tables, rows.emptied)
         tables.take("lane")
         pause_lanes(new)
-        outgoing.take_deliveries(tables, vault)
-        outgoing.restore_verdicts(tables, vault, decided)
-        outgoing.process_again(tables, rows.gone, decided)
+        proven.take_deliveries(tables, vault)
+        proven.restore_verdicts(tables, vault, decided)
+        proven.process_again(tables, rows.gone, decided)
         for part in SALVAGE.each():
             part.again(tables)
-        outgoing.remember_reports(new, order.clock.now_us())
+        proven.remember_reports(new, order.clock.now_us())
         number_lanes(new)
         count_channels(tables, all_may_be_gone=bool(rows.gone))
         tables.take("open_act", "EXISTS (SELECT 1 FROM journal WHERE id = ?1 AND kind = 3)")
@@ -273,3 +282,87 @@ def count_channels(tables: Tables, *, all_may_be_gone: bool) -> None:
     if all_may_be_gone:  # retention may have deleted all messages before the remaining ones
         for name, row in known.items():
             tables.insert("channel", columns, (name, kept[name], row[2], 0, 0, 0))
+
+
+_HEADER = struct.Struct(">IIIIIIII")
+_FRAME = struct.Struct(">IIIIII")
+_MAGIC = (0x377F0682, 0x377F0683)  # checksums over little-endian, over big-endian words
+_MASK = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """A log that SQLite reads to its last commit.
+
+    Attributes:
+        log: its bytes.
+        damaged: the frames, from 1, whose own checksum was wrong.
+        hidden: frames that could not be read before.
+    """
+
+    log: bytes
+    damaged: tuple[int, ...]
+    hidden: int
+
+
+def repair(log: bytes, pages: int, *, keep_damaged: bool = True) -> Repaired | None:
+    """None where no frame of ``log`` is hidden, or its header is damaged.
+
+    Args:
+        pages: the least number of pages of the database; a page number far beyond it is damaged.
+        keep_damaged: also keep damaged frames that name their page.
+    """
+    if len(log) < _HEADER.size:
+        return None
+    magic, _, page_size, _, salt_1, salt_2, *stored = _HEADER.unpack_from(log)
+    if magic not in _MAGIC or page_size < 512 or page_size & (page_size - 1):
+        return None
+    words = struct.Struct(f"{'<' if magic == _MAGIC[0] else '>'}{page_size // 4}I")
+    order = "<" if magic == _MAGIC[0] else ">"
+    head = _sum(struct.unpack_from(f"{order}6I", log), (0, 0))
+    if head != tuple(stored):
+        return None
+    size = _FRAME.size + page_size
+    frames = (len(log) - _HEADER.size) // size
+    most = pages + frames  # each frame can add one page
+    out = bytearray(log[: _HEADER.size])
+    was, now = head, head  # the running checksums: as they were written, and as we write them
+    damaged: list[int] = []
+    hidden = kept = last_commit = strange = 0
+    for number in range(1, frames + 1):
+        at = _HEADER.size + (number - 1) * size
+        page, commit, first, second, *stored = _FRAME.unpack_from(log, at)
+        # Frames of an earlier use of the file have other salts and end the log. One such value may be damage.
+        if (first, second) != (salt_1, salt_2):
+            strange += 1
+            if strange > 1 or (first != salt_1 and second != salt_2):
+                break
+        else:
+            strange = 0
+        content = words.unpack_from(log, at + _FRAME.size)
+        lead = struct.unpack_from(f"{order}2I", log, at)
+        was = _sum(content, _sum(lead, was))
+        if was != tuple(stored) or (first, second) != (salt_1, salt_2):
+            damaged.append(number)
+            was = (stored[0], stored[1])
+        hidden += bool(damaged)
+        astray = not 0 < page <= most or commit > most
+        if astray or (damaged and damaged[-1] == number and not keep_damaged):
+            continue
+        now = _sum(content, _sum(struct.unpack(f"{order}2I", struct.pack(">2I", page, commit)), now))
+        out += _FRAME.pack(page, commit, salt_1, salt_2, *now) + log[at + _FRAME.size : at + size]
+        kept += 1
+        if commit:
+            last_commit = kept
+    if not damaged:
+        return None
+    return Repaired(bytes(out[: _HEADER.size + last_commit * size]), tuple(damaged), hidden)
+
+
+def _sum(words: tuple[int, ...], start: tuple[int, int]) -> tuple[int, int]:
+    """SQLite's running checksum, continued from ``start``."""
+    first, second = start
+    for at in range(0, len(words), 2):
+        first = first + words[at] + second & _MASK
+        second = second + words[at + 1] + first & _MASK
+    return first, second

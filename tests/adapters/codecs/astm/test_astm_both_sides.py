@@ -13,11 +13,11 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from adapters.codecs.astm.answers import State as ReceiverState
 from adapters.codecs.astm.link import AstmReceiver
-from adapters.codecs.astm.options import AstmOptions
 from adapters.codecs.astm.sender import AstmSender, Failed, SenderOptions, Sent, frames_of
 from adapters.codecs.astm.sender import State as SenderState
+from adapters.codecs.astm.session import AstmOptions
+from adapters.codecs.astm.session import State as ReceiverState
 from engine.model.link_events import Frame, LinkEvent, SessionEnd
 from tests.support.astm_host import sum8
 from tests.support.examples import examples

@@ -10,7 +10,7 @@ import pytest
 from adapters.codecs.astm import records as astm_records
 from adapters.codecs.astm.capture import read_capture
 from adapters.codecs.astm.link import AstmReceiver
-from adapters.codecs.astm.options import AstmOptions
+from adapters.codecs.astm.session import AstmOptions
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Parsed, Segment
 from engine.model.texts.reasons import ReasonCode

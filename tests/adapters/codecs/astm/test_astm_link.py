@@ -4,10 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.codecs.astm.answers import State
 from adapters.codecs.astm.frames import FrameReader
 from adapters.codecs.astm.link import AstmReceiver, assemble
-from adapters.codecs.astm.options import AstmOptions
+from adapters.codecs.astm.session import AstmOptions, State
 from engine.model.link_events import Frame, LinkFault, SessionEnd
 from tests.support.astm_peer import (
     ACK,

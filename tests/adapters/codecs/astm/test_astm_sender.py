@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.codecs.astm.link import AstmReceiver
-from adapters.codecs.astm.options import AstmOptions
 from adapters.codecs.astm.sender import AstmSender, Failed, SenderEvent, SenderOptions, Sent, State, frame, frames_of
+from adapters.codecs.astm.session import AstmOptions
 from engine.model.link_events import Frame, SessionEnd
 from tests.support.astm_peer import ACK, ENQ, EOT, NAK, cut_every, one_record_a_frame, read_session, sum_of, wire_frame
 

@@ -6,8 +6,8 @@ import pytest
 
 from adapters.codecs.astm import records as astm_records
 from adapters.codecs.astm.link import AstmReceiver
-from adapters.codecs.astm.options import AstmOptions
 from adapters.codecs.astm.sender import AstmSender, SenderOptions, Sent, frames_of
+from adapters.codecs.astm.session import AstmOptions
 from engine.model.link_events import Frame, LinkFault
 from engine.model.message import FormatOptions
 from tests.support.astm_host import StrictHost

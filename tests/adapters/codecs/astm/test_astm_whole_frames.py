@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 
 from adapters.codecs.astm.link import AstmReceiver
-from adapters.codecs.astm.options import AstmOptions
+from adapters.codecs.astm.session import AstmOptions
 from tests.support.astm_peer import ENQ, EOT, Line, wire_frame
 
 records = st.one_of(

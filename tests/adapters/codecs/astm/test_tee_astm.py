@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.codecs.astm.options import AstmOptions
+from adapters.codecs.astm.session import AstmOptions
 from adapters.codecs.astm.tee import AstmListener
 from engine.model.link_events import Answered, Direction, LinkFault, OverheardMessage, TeeEvent
 from tests.support.astm_peer import ACK, ENQ, EOT, NAK, cut_every, one_record_a_frame, wire_frame

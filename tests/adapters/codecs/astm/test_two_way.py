@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.codecs.astm.link import AstmReceiver
-from adapters.codecs.astm.options import AstmOptions
 from adapters.codecs.astm.sender import SenderOptions
+from adapters.codecs.astm.session import AstmOptions
 from adapters.codecs.astm.two_way import AstmTwoWayLink, links
 from engine.model.link_events import Frame, LinkEvent, NotSent, SendEnd, Sent, SessionEnd
 from tests.support.astm_peer import ACK, ENQ, EOT, NAK, one_record_a_frame, session, wire_frame

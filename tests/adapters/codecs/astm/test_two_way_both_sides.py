@@ -28,10 +28,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from adapters.codecs.astm.answers import State as ReceiverState
-from adapters.codecs.astm.options import AstmOptions
 from adapters.codecs.astm.sender import SenderOptions, frames_of
 from adapters.codecs.astm.sender import State as SenderState
+from adapters.codecs.astm.session import AstmOptions
+from adapters.codecs.astm.session import State as ReceiverState
 from adapters.codecs.astm.two_way import AstmTwoWayLink
 from engine.model.link_events import Frame, LinkEvent, NotSent, SendEnd, Sent, SessionEnd
 from tests.support.astm_host import sum8

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.codecs.fhir.server_ids import SYSTEM, TAGGED, for_server_ids
+from adapters.codecs.fhir.versions import SYSTEM, TAGGED, for_server_ids
 from engine.mapping.fhir.r4 import ELEMENTS, RESOURCES
 from tests.support.deliveries import put, shared, transaction
 

@@ -4,8 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.codecs.hl7v2.binding import MAX_DEPTH, MAX_WARNINGS, bind
-from adapters.codecs.hl7v2.grammar import GRAMMARS, GroupGrammar, structure_for, structure_without_event
+from adapters.codecs.hl7v2.binding import (
+    GRAMMARS,
+    MAX_DEPTH,
+    MAX_WARNINGS,
+    GroupGrammar,
+    bind,
+    structure_for,
+    structure_without_event,
+)
 from engine.model.message import Group, Segment
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from adapters.codecs.hl7v2 import writer
-from adapters.codecs.hl7v2.grammar import GRAMMARS
+from adapters.codecs.hl7v2.binding import GRAMMARS
 from adapters.codecs.hl7v2.writer import component_types, field_types, path_problem
 
 ROOT = Path(__file__).parents[4]

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from adapters.codecs.text.layout_rules import ACTIONS, RULE_KEYS
-from engine.actions.declared import of_api
+from adapters.codecs.text.layout_reader import ACTIONS, RULE_KEYS
+from engine.actions.verbs import of_api
 from engine.commands.shared.output import EXIT_WORDS, ExitCode
 from engine.commands.shared.verb_list import TOPICS as SHORT
 from engine.commands.shared.verb_list import verbs
-from engine.commands.topics import commands, keys, status
+from engine.commands.topics import commands, keys, short
 from engine.config import pack, registry, sitewide
 from engine.config.channel import RouteConfig, channel_model
 from engine.config.destinations import destination
@@ -26,7 +26,7 @@ from engine.model.tables import table_lines
 from engine.model.texts import reasons
 from engine.model.texts.reasons import ReasonCode
 from engine.monitoring import logs
-from engine.monitoring.snapshot.links import LinkState
+from engine.monitoring.snapshot.channels import LinkState
 from engine.views.help import library
 from engine.views.help.markdown import narrowed, sections
 from engine.web.api.problems import KINDS
@@ -162,7 +162,7 @@ def test_resources_acts_and_problems_of_the_api_are_listed() -> None:
 
 
 def test_every_field_of_status_json_is_described() -> None:
-    described = set(status.fields())
+    described = set(short.status_fields())
     found = set(_paths(troubled_site().to_json()))
     keyed = ("task_restarts.", "channels[].link_faults.", "facilities.", "unsent_after_s.")  # names of a site's own
     missing = {path for path in found if not path.startswith(keyed)} - described

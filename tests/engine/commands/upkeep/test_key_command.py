@@ -9,7 +9,7 @@ import pytest
 
 from engine.commands.shared.output import ExitCode
 from engine.runtime.worker import process
-from engine.store.core import key_encryption_key, key_sheet
+from engine.store.core import key_encryption_key
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME, check_value, read_kek, write_kek
 from engine.store.lifecycle import key_rotation
@@ -33,7 +33,7 @@ def key_of(site: Path) -> bytes:
 
 def shows(ran: Ran, key: bytes) -> bool:
     plain = (ran.out + ran.err).replace(" ", "").replace("-", "")
-    lines = [line.replace("-", "") for line in key_sheet.write(key)]
+    lines = [line.replace("-", "") for line in key_encryption_key.write(key)]
     return key.hex() in plain or any(line in plain for line in lines)
 
 
@@ -80,7 +80,7 @@ def test_the_sheet_is_shown_when_asked_for_only_and_noted(site: Path, tmp_path: 
     page = tmp_path / "sheet.html"
     assert labrelay("key", "recovery-sheet", "--html", "--to", str(page), "--yes", site=site).code == ExitCode.OK
     text = page.read_text("utf-8")
-    assert all(line in text for line in key_sheet.write(key_of(site)))
+    assert all(line in text for line in key_encryption_key.write(key_of(site)))
     assert "Test Lab" in text
     assert "script" not in text
     assert page.stat().st_mode & 0o777 == 0o600
@@ -88,10 +88,12 @@ def test_the_sheet_is_shown_when_asked_for_only_and_noted(site: Path, tmp_path: 
 
 
 def test_a_sheet_is_confirmed_by_typing_from_it(site: Path) -> None:
-    lines = key_sheet.write(key_of(site))
+    lines = key_encryption_key.write(key_of(site))
     before = labrelay("doctor", "-o", "json", site=site)
     assert any("recovery sheet" in line["text"] for line in before.json["lines"])
-    wrong = labrelay("key", "recovery-sheet", "--confirm", site=site, given="\n".join(key_sheet.write(bytes(32))))
+    wrong = labrelay(
+        "key", "recovery-sheet", "--confirm", site=site, given="\n".join(key_encryption_key.write(bytes(32)))
+    )
     assert wrong.code == ExitCode.INTEGRITY
     slip = [lines[0][:-1] + ("A" if lines[0][-1] != "A" else "B"), *lines[1:]]
     mistyped = labrelay("key", "recovery-sheet", "--confirm", site=site, given="\n".join(slip))
@@ -142,9 +144,11 @@ def test_a_lost_key_comes_back_from_its_sheet(site: Path, left: str) -> None:
     assert gone.code == (ExitCode.INTEGRITY if left == "another key" else ExitCode.CONFIG)
     status = labrelay("key", "status", site=site)
     assert status.code in (ExitCode.INTEGRITY, ExitCode.CONFIG)
-    strange = labrelay("key", "init", "--from-sheet", site=site, given="\n".join(key_sheet.write(bytes(31) + b"x")))
+    strange = labrelay(
+        "key", "init", "--from-sheet", site=site, given="\n".join(key_encryption_key.write(bytes(31) + b"x"))
+    )
     assert strange.code == ExitCode.INTEGRITY
-    back = labrelay("key", "init", "--from-sheet", site=site, given="\n".join(key_sheet.write(key)))
+    back = labrelay("key", "init", "--from-sheet", site=site, given="\n".join(key_encryption_key.write(key)))
     assert back.code == ExitCode.OK, back.err
     assert key_of(site) == key
     assert (

@@ -3,8 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.diagnostics.lines.frames import FrameSeen, Sum
-from engine.diagnostics.lines.marks import MAX_OPEN, Kind, Mark, Marks
+from engine.diagnostics.lines.marks import MAX_OPEN, FrameSeen, Kind, Mark, Marks, Sum
 from tests.support.astm_peer import ENQ, EOT, wire_frame
 
 WIRE = st.lists(

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from engine.actions.declared import verbs_of
 from engine.actions.declaring import Verb
+from engine.actions.verbs import verbs_of
 from engine.features.alerts.rows import changes as alerts
 from engine.features.alerts.rows import reading as rows
 from engine.model.site.alerts import Alert, Changes, Line, What

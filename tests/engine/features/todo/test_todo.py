@@ -20,10 +20,16 @@ from engine.model.process.clock import from_us
 from engine.model.site.todo import Mark, Snooze, TodoState
 from engine.model.texts.phrases import Phrase
 from engine.model.texts.reasons import ReasonCode
-from engine.monitoring.snapshot.channels import LaneSnapshot, LastError
-from engine.monitoring.snapshot.links import TeeSnapshot
-from engine.monitoring.snapshot.notice import About, Notice, notices
-from engine.monitoring.snapshot.site import NO_BACKUP, BackupSnapshot, JournalSnapshot, SiteSnapshot
+from engine.monitoring.snapshot.channels import LaneSnapshot, LastError, TeeSnapshot
+from engine.monitoring.snapshot.site import (
+    NO_BACKUP,
+    About,
+    BackupSnapshot,
+    JournalSnapshot,
+    Notice,
+    SiteSnapshot,
+    notices,
+)
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level, Paused
 from engine.monitoring.todo import Entry, Way
 from engine.store.operations.dead_letters import Group

@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from engine.actions.control import Request
-from engine.actions.declared import verbs_of
 from engine.actions.declaring import Verb
+from engine.actions.verbs import verbs_of
 from engine.config.web import WebConfig
 from engine.features.todo import service
 from engine.features.todo.pages import until
@@ -26,8 +26,7 @@ from engine.model.site.permissions import ROLES, WATCHING, Permission, Principal
 from engine.model.site.todo import Since
 from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.snapshot.channels import LaneSnapshot
-from engine.monitoring.snapshot.notice import About, Notice
-from engine.monitoring.snapshot.site import BackupSnapshot, SiteSnapshot
+from engine.monitoring.snapshot.site import About, BackupSnapshot, Notice, SiteSnapshot
 from engine.monitoring.todo import Todo
 from engine.store.journal import Journal
 from engine.store.operations import append, pauses, record_outcome

@@ -9,8 +9,7 @@ import pytest
 from engine.config.load import load_site
 from engine.config.pack import Pack, find_pack, packs, read_pack
 from engine.config.site import mapping_path
-from engine.diagnostics.packs import check_pack, codes_of, loinc_gaps
-from engine.diagnostics.suggested import suggested, suggestions_of
+from engine.diagnostics.packs import check_pack, codes_of, loinc_gaps, suggested, suggestions_of
 from engine.mapping.code_tables import units
 from engine.mapping.code_tables.suggestions import COLUMNS, MAX_ROWS, Suggestion, csv_lines, doubt, read_suggestions
 from engine.mapping.loading import kinds_of

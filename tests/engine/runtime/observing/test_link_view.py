@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.model.texts.link_words import FAULT_WORDS
-from engine.monitoring.snapshot.channels import ChannelSnapshot
-from engine.monitoring.snapshot.links import LinkState
+from engine.monitoring.snapshot.channels import ChannelSnapshot, LinkState
 from tests.support.astm_peer import ACK, ENQ, EOT, NAK, one_record_a_frame
 from tests.support.channels import END, block
 from tests.support.mllp_peer import ack, mllp_peer

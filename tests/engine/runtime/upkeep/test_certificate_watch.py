@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config.findings.renewal import certificate_files
+from engine.config.findings.tls_files import certificate_files
 from engine.config.load import load_site
 from engine.model.process.clock import ManualClock
 from engine.runtime.upkeep import certificate_watch

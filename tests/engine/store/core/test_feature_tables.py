@@ -17,9 +17,8 @@ import pytest
 
 from engine.feature import Table
 from engine.store.core.connecting import JOURNAL_NAME
-from engine.store.core.feature_tables import TABLES, of_features
 from engine.store.core.migrate import PLACES
-from engine.store.operations.pruning import PrunableRows, let_go
+from engine.store.operations.pruning import TABLES, PrunableRows, let_go, of_features
 from engine.store.recovery.backups import state_snapshot
 from engine.store.recovery.backups.catalog import Copy
 from tests.support.copies import Place

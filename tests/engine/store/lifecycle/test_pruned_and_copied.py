@@ -35,7 +35,7 @@ from engine.store.queries.contents import stored_payload
 from engine.store.queries.lanes import list_lanes
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader
-from engine.store.recovery.backups import checking, copying, increments, restore_test
+from engine.store.recovery.backups import checking, copying, increments
 from engine.store.recovery.backups.catalog import Copy, read_copy
 from engine.store.recovery.salvage import saving
 from tests.support import copies
@@ -162,13 +162,13 @@ def test_a_drill_puts_no_key_into_the_folder_of_the_copies(place: Place, monkeyp
         return check(*arguments, **more)
 
     monkeypatch.setattr(verify, "run", look)
-    killed, other = (shelf.path / f"{restore_test.PREFIX}{start}-x" for start in (shelf.path.name[-8:], "00000000"))
+    killed, other = (shelf.path / f"{checking.PREFIX}{start}-x" for start in (shelf.path.name[-8:], "00000000"))
     at_work = shelf.path / f"{killed.name}y"
     for folder in (killed, other, at_work):
         folder.mkdir()
     for folder in (killed, other):
         os.utime(folder, (0, 0))
-    restore_test.run(shelf, shelf.path, keys=place.data, clock=SystemClock())
+    checking.drill(shelf, shelf.path, keys=place.data, clock=SystemClock())
     assert seen == []
     assert (killed.exists(), other.exists(), at_work.exists()) == (False, True, True)
 

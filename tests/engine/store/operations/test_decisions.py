@@ -24,8 +24,8 @@ from engine.store.operations.outbox import attempts, claims, decisions, queueing
 from engine.store.queries.acts import acts_page
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.letters import dead_letters, held_deliveries
+from engine.store.queries.servers import known_versions
 from engine.store.queries.tallies import counters_of
-from engine.store.queries.versions import known_versions
 from tests.support.journals import DAY_S, NOW_US, queue, received, routed, running, started, store
 
 LATER_US = NOW_US + 60_000_000

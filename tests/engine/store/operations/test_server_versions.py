@@ -8,7 +8,7 @@ from engine.store.core.writing.batch import Batch
 from engine.store.journal.upkeep import SWEEPS
 from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.store.operations.outbox import attempts, claims
-from engine.store.queries.versions import known_versions
+from engine.store.queries.servers import known_versions
 from tests.support.journals import queue, running
 
 

@@ -41,7 +41,7 @@ from engine.store.queries.contents import stored_payload
 from engine.store.queries.lanes import list_channels
 from engine.store.queries.messages import messages_page, not_all_numbers, trace_of
 from engine.store.queries.reader import Reader
-from engine.store.recovery.backups import checking, copying, restore_test, restoring, state_snapshot
+from engine.store.recovery.backups import checking, copying, restoring, state_snapshot
 from engine.store.recovery.backups.catalog import MANIFEST_NAME, Copy, Shelf, read_copy
 from engine.store.recovery.backups.restoring import RESERVED
 from tests.support.copies import Place, complete
@@ -513,7 +513,7 @@ def test_a_drill_says_what_would_be_lost_and_leaves_nothing(place: Place, tmp_pa
             return place.shelf(journal)
 
     shelf = asyncio.run(before())
-    found = restore_test.run(shelf, shelf.path, keys=place.data, clock=SystemClock())
+    found = checking.drill(shelf, shelf.path, keys=place.data, clock=SystemClock())
 
     assert (found["rows"], found["from_pieces"], found["wrong"]) == (2, 1, [])
     assert 0 <= found["rpo_s"] < 600

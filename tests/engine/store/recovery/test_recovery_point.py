@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config.keeping import BackupConfig
+from engine.config.sitewide import BackupConfig
 from engine.model.process.clock import SystemClock
 from engine.model.site.health import Health, Line
 from engine.store.operations import append

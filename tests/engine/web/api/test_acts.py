@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from engine.actions.control import Request
-from engine.actions.declared import all_acts, of_api
+from engine.actions.verbs import all_acts, of_api
 from engine.model.errors import NoRoomError, StoreError, UnreachableError
 from engine.store.queries.acts import acts_page
 from engine.store.queries.letters import dead_letters

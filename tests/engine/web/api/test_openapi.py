@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.actions.declared import of_api
+from engine.actions.verbs import of_api
 from engine.web.api.resources import CONTENTS, EVENTS, QUESTIONS, resources
 from engine.web.api.service import OPENAPI
 from tests.support.api import Client, acting_site

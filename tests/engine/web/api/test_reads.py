@@ -11,7 +11,7 @@ import pytest
 
 from engine.commands.shared.output import to_json
 from engine.config.pack import find_pack
-from engine.diagnostics.suggested import suggestions_of
+from engine.diagnostics.packs import suggestions_of
 from engine.features.abdm.rules.account import AbdmFault, AbdmSnapshot
 from engine.features.codes import rows as corrections
 from engine.features.orders import rows as worklist

@@ -10,12 +10,12 @@ from urllib.parse import urlencode
 
 import pytest
 
-from engine.actions.declared import verbs_of
 from engine.actions.declaring import Verb
 from engine.actions.operations import KINDS
 from engine.actions.pause_resume import Switches
 from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
+from engine.actions.verbs import verbs_of
 from engine.commands.shared.acting import LEFT
 from engine.features.rework.lists.operations import OPERATION
 from engine.model.journal.journal_views import Filter

@@ -12,7 +12,7 @@ import pytest
 from engine.model.process.clock import ManualClock, from_us
 from engine.model.texts.phrases import Phrase
 from engine.model.texts.reasons import ReasonCode
-from engine.monitoring.snapshot.links import LineStep, LinkSnapshot
+from engine.monitoring.snapshot.channels import LineStep, LinkSnapshot
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.journal import Journal
 from engine.store.operations import append

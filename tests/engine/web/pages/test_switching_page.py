@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from engine.actions import pause_resume as says
-from engine.actions.declared import verbs_of
 from engine.actions.declaring import Verb
 from engine.actions.pause_resume import Switches, SwitchOrder
 from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
+from engine.actions.verbs import verbs_of
 from engine.config.load import Site as LoadedSite
 from engine.config.load import load_site
 from engine.model.journal.records import DELIVERIES, Pause, Target

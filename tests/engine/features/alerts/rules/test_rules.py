@@ -9,7 +9,7 @@ from engine.features.alerts.rules.causes import NETWORK, RULES, Rule, causes, ru
 from engine.model.process.clock import to_us
 from engine.model.site.alerts import Alert
 from engine.model.texts.phrases import Phrase
-from engine.monitoring.snapshot.notice import About
+from engine.monitoring.snapshot.site import About
 from engine.monitoring.snapshot.states import ChannelState, Level
 from engine.monitoring.todo import Entry
 from tests.support.status_sites import NOW, quiet_site

@@ -10,14 +10,14 @@ from threading import Event
 
 import pytest
 
-from engine.actions.declared import verbs_of
 from engine.actions.declaring import Verb
 from engine.actions.pause_resume import Switches
 from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
+from engine.actions.verbs import verbs_of
 from engine.config.load import Site as Configuration
 from engine.config.load import load_site
-from engine.diagnostics.suggested import suggested
+from engine.diagnostics.packs import suggested
 from engine.features.codes.rows import list_corrections
 from engine.features.codes.service.correcting import MOST_WAITING
 from engine.mapping.code_tables.suggestions import Suggestion

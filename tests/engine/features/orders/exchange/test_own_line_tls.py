@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.config.findings.renewal import certificate_files, fingerprints
-from engine.config.findings.tls_files import problems
+from engine.config.findings.tls_files import certificate_files, fingerprints, problems
 from engine.config.load import load_site
 from engine.model.errors import ConfigError
 from tests.engine.features.orders.exchange.test_hl7_questions import becomes, line, ordered, states

@@ -10,9 +10,9 @@ import pytest
 import pytest_asyncio
 
 from engine.actions import operations, underway
-from engine.actions.declared import bulk_acts
 from engine.actions.selection import Selection
 from engine.actions.underway import LIVE_FIRST, Acts
+from engine.actions.verbs import bulk_acts
 from engine.features.rework.acts.verbs import replay_documents
 from engine.model.errors import StoreError
 from engine.model.texts.reasons import ReasonCode

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from engine.actions.declared import bulk_acts
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts
+from engine.actions.verbs import bulk_acts
 from engine.features.rework.acts.verbs import reprocess_messages
 from engine.model.content.search_keys import Number
 from engine.model.outcome import Outcome

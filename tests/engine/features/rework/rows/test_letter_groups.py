@@ -16,7 +16,8 @@ from engine.model.texts.reasons import ReasonCode
 from engine.store.core.vault import KEY_NAME, Vault
 from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
-from engine.store.operations import append, failure_fingerprint, record_outcome
+from engine.store.operations import append, record_outcome
+from engine.store.operations import dead_letters as failure_fingerprint
 from engine.store.operations.dead_letters import cause_of
 from engine.store.operations.outbox import attempts, decisions
 from engine.store.queries.letters import dead_letters

@@ -25,9 +25,9 @@ from engine.model.journal.records import Target
 from engine.model.outcome import Outcome
 from engine.model.process.clock import ManualClock
 from engine.model.texts.reasons import ReasonCode
+from engine.store.core.files.damage import is_fatal
 from engine.store.core.writing import writer
 from engine.store.core.writing.batch import Batch
-from engine.store.core.writing.write_errors import is_fatal
 from engine.store.core.writing.writer import Writer
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover, unprocessed

@@ -1,21 +1,60 @@
-"""Resources of a server that a channel polls: each version becomes one message, once.
+"""What is known of other servers: the last version of each of our resources there, and the resources that were polled.
 
-The message and the note of its version are one transaction, so that a kill takes none twice and loses none. A version
-that is older than the one taken last, by time and by number, is never taken: a server may answer from a copy that lags
-behind. One of the two alone proves nothing: a clock may be set back, and a restored server counts from before. A row is
-kept for 90 days, and the search goes back less far than that (`adapters.transports.fhir_search`); one of a resource
-without a time is kept for good.
+Our versions are for destinations with `conflicts: check`: written in the transaction that settles the delivery, and
+read by the next delivery that writes the same resource; the destination's worker has uncommitted ones in memory. Each
+row is a few bytes under a keyed hash, kept for 90 days and swept in steps; a resource that is corrected later than that
+is written without a condition.
+
+Each version of a polled resource becomes one message, once. The message and the note of its version are one
+transaction, so that a kill takes none twice and loses none. A version that is older than the one taken last, by time
+and by number, is never taken: a server may answer from a copy that lags behind. One of the two alone proves nothing: a
+clock may be set back, and a restored server counts from before. A row is kept for 90 days, and the search goes back
+less far than that (`adapters.transports.fhir_search`); one of a resource without a time is kept for good.
 """
+
+from collections.abc import Iterable, Sequence
 
 from engine.model.message import Received, Stored
 from engine.model.ports import PollCursor, PolledVersion
 from engine.model.values import changed
+from engine.model.versions import worth_keeping
 from engine.store.core.rows import Execute
 from engine.store.core.vault import Vault
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import append
 from engine.store.operations.dedup import REPORT_MEMORY_US
+
+_KIND = b"server-version"
+
+
+def remember(batch: Batch, destination: str, versions: Iterable[tuple[str, str]]) -> None:
+    """Store the versions that the server answered."""
+    until_us = batch.now_us + REPORT_MEMORY_US
+    batch.executemany(
+        "INSERT OR REPLACE INTO server_version (resource, version, until_us) VALUES (?, ?, ?)",
+        [
+            (_key(batch.vault, destination, resource), version, until_us)
+            for resource, version in worth_keeping(versions)
+        ],
+    )
+
+
+def look_up(execute: Execute, vault: Vault, destination: str, resources: Sequence[str]) -> dict[str, str]:
+    """The known versions, by resource."""
+    found = {}
+    for resource in resources:
+        row = execute(
+            "SELECT version FROM server_version WHERE resource = ?", (_key(vault, destination, resource),)
+        ).fetchone()
+        if row is not None:
+            found[resource] = row[0]
+    return found
+
+
+def _key(vault: Vault, destination: str, resource: str) -> bytes:
+    return vault.past_key(_KIND, destination.encode(), resource.encode())
+
 
 _RESOURCE, _VERSION = b"polled", b"polled-version"
 

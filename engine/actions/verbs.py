@@ -1,29 +1,65 @@
-"""Acts that record who is about to see patient data, and the tap, which shows it.
+"""All acts: those of the core, about messages of any kind, the site and its parts, and who sees patients; and each
+feature's.
 
-Erase a patient's messages while the site runs: their deliveries stop first, then they are erased in small steps.
-
-Acts on messages of any kind: the end of an operation, erasure.
+Erasing a patient's messages while the site runs stops their deliveries first, then erases in small steps.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Annotated, Any, Self, TypeVar
+from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from engine.actions.control import Request
-from engine.actions.declaring import Declared, NoArguments, Purpose, RowNumber, read
+from engine.actions.declaring import Act, Declared, NoArguments, Purpose, RowNumber, Verb, read
+from engine.actions.operations import BulkAct
+from engine.actions.pause_resume import SwitchOrder, target_of
 from engine.actions.running_site import Result, RunningSite, known
 from engine.actions.selection import chunks
 from engine.actions.underway import Acts
+from engine.config.findings.changes import changes
+from engine.feature import Hook
 from engine.model.content.search_keys import MAX_LENGTH, folded
 from engine.model.errors import LabRelayError, RefusedError, StoreError
-from engine.model.site.permissions import ACTING, ADMINISTERING, LOOKING, SEEING_PATIENTS, Permission
-from engine.store.lifecycle import erasure
+from engine.model.site.permissions import ACTING, ADMINISTERING, CHANGING, LOOKING, SEEING_PATIENTS, Permission
+from engine.store.journal import keys
+from engine.store.lifecycle import erasure, key_rotation
 from engine.store.operations import audit
 from engine.store.queries.messages import lanes_of
+
+OF_FEATURES: Hook[Declared] = Hook("acts")
+
+
+@cache
+def all_acts() -> Mapping[str, Act]:
+    """By name, in the order of documents."""
+    every = (ACTS, OF_SITE, *OF_FEATURES.each())
+    acts = [act for one in every for act in one.acts]
+    return {act.name: act for act in sorted(acts, key=lambda act: act.place)}
+
+
+def of_api() -> Mapping[str, Act]:
+    """Those that the API gives."""
+    return {name: act for name, act in all_acts().items() if act.api}
+
+
+def verbs_of(site: RunningSite) -> Mapping[str, Verb]:
+    return {name: Verb(act.needs, act.arguments, partial(act.work, site)) for name, act in all_acts().items()}
+
+
+def needs() -> Mapping[str, frozenset[Permission]]:
+    """The permissions of each verb, also of those that are followed."""
+    followed = {name: one.needs for name, one in FOLLOWED.items()}
+    return {name: act.needs for name, act in all_acts().items()} | followed
+
+
+def bulk_acts(acts: Acts) -> Mapping[str, BulkAct]:
+    """The slices of each act that is an operation; a restart goes on with them."""
+    return {name: act.slices(acts) for name, act in all_acts().items() if act.slices is not None}
+
 
 ACTS = Declared(3)
 
@@ -188,3 +224,94 @@ async def erase(site: RunningSite, request: Request, asked: Erase) -> Result:
     return await erase_messages(
         site.acts, asked.messages, asked.numbers, actor=request.actor, reason=asked.reason, more=asked.more
     )
+
+
+OF_SITE = Declared(12)
+KEY_ACTS = {"show": "key-shown", "restored": "key-restored"}  # use of the key by a command -> its action
+
+
+@OF_SITE.act("status", LOOKING, not_in_api="a resource")
+async def status(site: RunningSite, request: Request) -> Result:
+    shown = site.app.observer.snapshot()
+    return (shown if request.reads_notes else shown.without_notes()).to_json()
+
+
+class Reload(NoArguments):
+    """``dry_run``: the files are read and checked, and nothing of them comes into force."""
+
+    dry_run: bool = False
+
+
+@OF_SITE.act("reload", CHANGING, api="read the configuration again; a dry run says what that changes")
+async def reload(site: RunningSite, request: Request, asked: Reload) -> Result:
+    """``changes``: what it changes, or would, as `engine.config.findings.changes` has it."""
+    before = site.app.parts.built.site
+    if asked.dry_run:
+        built, found = await site.app.anew()
+        loaded = replace(built.site, warnings=(*built.site.warnings, *built.doubts))
+    else:
+        loaded = await site.app.reload()
+        found = tuple(changes(before, loaded))
+        await site.journal.run(audit.note, request.actor, "reload", {"from": before.hash, "to": loaded.hash})
+    return {
+        "config_hash": loaded.hash,
+        "changed": loaded.hash != before.hash,
+        "changes": [one._asdict() for one in found],
+        "warnings": list(loaded.warnings),
+    }
+
+
+@OF_SITE.act(
+    "backup",
+    ADMINISTERING,
+    api="make a copy of the journal, try whether one can be restored, or say that the journal goes on here",
+)
+async def backup(
+    site: RunningSite, request: Request, *, do: Literal["now", "drill", "state", "go-on"], reason: str = ""
+) -> Result:
+    keeper = site.app.backup
+    if do == "go-on":
+        await keeper.go_on(request.actor, reason)
+    elif do != "state":
+        keeper.ask(do)
+    said = keeper.snapshot()
+    return {"busy": keeper.is_busy, "running": said.running, "fault": said.fault}
+
+
+@OF_SITE.act("prune", ADMINISTERING, api="let retention delete now what it may")
+async def prune(site: RunningSite, request: Request) -> Result:
+    site.journal.upkeep.walk_now()
+    return {}
+
+
+@OF_SITE.act("key", ADMINISTERING, not_in_api="the key is changed at the machine")
+async def key(
+    site: RunningSite,
+    request: Request,
+    *,
+    step: Literal["rotate", "confirm", "show", "restored"],
+    key: str = "",
+    discard_old: bool = False,
+) -> Result:
+    if step == "rotate":
+        return asdict(await keys.rotate(site.journal, site.data, actor=request.actor, discard_old=discard_old))
+    if step == "confirm":
+        await site.journal.run(key_rotation.confirm_sheet, actor=request.actor)
+    else:
+        await site.journal.run(audit.note, request.actor, KEY_ACTS[step], {"key": key})
+    return {}
+
+
+@OF_SITE.act("restart", ACTING, api="close and open it, or try its deliveries at once", place=7)
+@OF_SITE.act("resume", ACTING, api="resume it", place=7)
+@OF_SITE.act("pause", ACTING, api="pause a channel, a destination, a lane, or all deliveries", place=7)
+async def switch(
+    site: RunningSite, request: Request, *, kind: str, name: str | None = None, reason: str = "", dry_run: bool = False
+) -> Result:
+    order = SwitchOrder(request.verb, target_of(kind, name), request.actor, reason)
+    return await site.switches.carry_out(order, site.loaded(), dry_run=dry_run)
+
+
+@OF_SITE.act("underway", LOOKING, not_in_api="a look, of which the status has the counts")
+async def underway(site: RunningSite, request: Request, *, kind: str, name: str | None = None) -> Result:
+    return await asyncio.to_thread(site.switches.underway, target_of(kind, name))
