@@ -3,6 +3,7 @@ back. Pure.
 """
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from hashlib import blake2b
@@ -22,6 +23,7 @@ from engine.succession.steps import MINUTE
 logger = logging.getLogger("labrelay.processing")
 
 _AT = {"OBX": (8, 11), "R": (7, 9), "OBR": (0, 25), "O": (0, 26)}  # flags, status; 0: none
+_FLAG = re.compile("|".join(sorted(CRITICAL))).search
 _HASH_BYTES = 12
 
 
@@ -61,10 +63,9 @@ def _asked(parsed: Parsed) -> tuple[bool, bool]:
     back = CORRECTS.get(parsed.format, frozenset()) | WITHDRAWN.get(parsed.format, frozenset())
     is_flagged = takes_back = False
     for segment in parsed.segments:
-        at = _AT.get(segment.name)
-        if at is not None:
+        if (at := _AT.get(segment.name)) is not None:
             takes_back = takes_back or segment.get(at[1]) in back
-            is_flagged = is_flagged or any(flag in segment.get(at[0]) for flag in CRITICAL)
+            is_flagged = is_flagged or _FLAG(segment.get(at[0])) is not None
     return is_flagged, takes_back
 
 
