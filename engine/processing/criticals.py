@@ -23,6 +23,7 @@ from engine.succession.steps import MINUTE
 logger = logging.getLogger("labrelay.processing")
 
 _AT = {"OBX": (8, 11), "R": (7, 9), "OBR": (0, 25), "O": (0, 26)}  # flags, status; 0: none
+_BACK = {name: found | WITHDRAWN.get(name, frozenset()) for name, found in CORRECTS.items()}
 _FLAG = re.compile("|".join(sorted(CRITICAL))).search
 _HASH_BYTES = 12
 
@@ -60,12 +61,16 @@ def _shown(documents: Iterable[Document]) -> tuple[Spoken, ...]:
 
 def _asked(parsed: Parsed) -> tuple[bool, bool]:
     """Whether a field of flags may have one of a critical value, and a status is of a correction or withdrawal."""
-    back = CORRECTS.get(parsed.format, frozenset()) | WITHDRAWN.get(parsed.format, frozenset())
+    back = _BACK.get(parsed.format, frozenset())
     is_flagged = takes_back = False
     for segment in parsed.segments:
         if (at := _AT.get(segment.name)) is not None:
-            takes_back = takes_back or segment.get(at[1]) in back
-            is_flagged = is_flagged or _FLAG(segment.get(at[0])) is not None
+            flags, status = at
+            fields = segment.fields
+            takes_back = takes_back or (len(fields) > status and fields[status] in back)
+            is_flagged = is_flagged or (
+                len(fields) > flags and len(fields[flags]) > 1 and _FLAG(fields[flags]) is not None
+            )
     return is_flagged, takes_back
 
 
