@@ -14,13 +14,8 @@ def wake(waiter: Waiter | None) -> None:
 
 def expire(waiter: Waiter) -> None:
     """End the wait with `TimeoutError`."""
-    fail(waiter, TimeoutError())
-
-
-def fail(waiter: Waiter | None, error: Exception) -> None:
-    """End the wait with ``error``."""
-    if waiter is not None and not waiter.done():
-        waiter.set_exception(error)
+    if not waiter.done():
+        waiter.set_exception(TimeoutError())
 
 
 async def finish(tasks: Collection["asyncio.Task[None]"], grace_s: float) -> None:

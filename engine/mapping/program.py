@@ -350,8 +350,26 @@ _NUMBER = re.compile(r"[0-9][-0-9./]*[A-Za-z]?", re.ASCII).fullmatch  # of a res
 _LETTER = re.compile(r"[^\W\d_]").search
 
 
+def _has_same_codes(run: MessageContext) -> bool:
+    """Whether there may be a result with the code of another one: of nearly every message that is not so."""
+    result, order = ("OBX", "OBR") if run.hl7 else ("R", "O")
+    seen: set[str] = set()
+    for segment in run.parsed.segments:
+        name = segment.name
+        if name == result:
+            code = _code(run, segment)
+            if code in seen:
+                return True
+            seen.add(code)
+        elif name == order or name in ("P", "PID"):
+            seen.clear()
+    return False
+
+
 def warn_of_same_codes(run: MessageContext) -> None:
     """A warning at the first result of each message that has the code of another one."""
+    if not _has_same_codes(run):
+        return
     result, order = ("OBX", "OBR") if run.hl7 else ("R", "O")
     units: dict[str, str] = {}
     names: dict[tuple[str, int], str] = {}
@@ -371,7 +389,7 @@ def warn_of_same_codes(run: MessageContext) -> None:
                 units.clear()
                 names.clear()
                 seen.clear()
-            code, number, own = _code(run, segment)
+            code, number, own = _code(run, segment), segment.get(4).strip() if run.hl7 else "", _names(run, segment)
             if any(one and names.setdefault((code, at), one) != one for at, one in enumerate(map(str.casefold, own))):
                 _warn(run, segment, "with different names")
                 return
@@ -399,16 +417,23 @@ def _warn(run: MessageContext, segment: Segment, why: str) -> None:
     run.warn("SAME_CODE", f"{_WORDS}, {why}{_WHERE}")
 
 
-def _code(run: MessageContext, segment: Segment) -> tuple[str, str, tuple[str, str]]:
-    """The code of a result, its own number (OBX-4), and names beside the code: OBX-3.2 and OBX-4; components 1 and 5 of
-    R-3, where the channel does not say itself which of them count."""
+def _code(run: MessageContext, segment: Segment) -> str:
+    """The code of a result, with its own number (OBX-4) where it is one of several parts."""
     raw = segment.get(3)
-    parts = [part.strip() for part in raw.split(run.C)] + [""] * 5
+    if not run.hl7:
+        return (astm_test_code(run, raw) or "") if raw else ""
+    code = raw.partition(run.C)[0].strip() or raw
+    return f"{code}/{segment.get(4).strip()}" if run.S in code else code
+
+
+def _names(run: MessageContext, segment: Segment) -> tuple[str, str]:
+    """Names beside the code: OBX-3.2 and OBX-4; components 1 and 5 of R-3, where the channel does not say itself which
+    of them count."""
+    parts = [part.strip() for part in segment.get(3).split(run.C)] + [""] * 5
     if not run.hl7:
         own = [parts[at] if _LETTER(parts[at]) and not run.settings.get(SETTING) else "" for at in (0, 4)]
-        return (astm_test_code(run, raw) or "") if raw else "", "", (own[0], own[1])
+        return own[0], own[1]
+    if run.S in (parts[0] or segment.get(3)):
+        return "", ""
     number = segment.get(4).strip()
-    code = parts[0] or raw
-    if run.S in code:
-        return f"{code}/{number}", number, ("", "")
-    return code, number, (parts[1], number if _LETTER(number) and not _NUMBER(number) else "")
+    return parts[1], number if _LETTER(number) and not _NUMBER(number) else ""

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.model.link_events import Block, Direction, LinkEvent, SendEnd, TeeEvent
+from engine.model.link_events import Direction, LinkEvent, SendEnd, TeeEvent
 from engine.model.message import Delivery, FormatOptions, Header, Parsed
 from engine.model.orders import AnswerContext, Confirmation, Question, Reply, Tube
 from engine.model.site.alerts import Notification
@@ -110,24 +110,6 @@ class PollMemory(Protocol):
         """Remember how far the server was read; returns once that is durable."""
 
 
-class PushingStream(EndedStream, Protocol):
-    """A connection whose bytes can be taken without waking its reader.
-
-    Attributes:
-        taker: called with the next bytes while the reader waits for them and the peer reads our answers. True: it has
-            taken them, and calls `go_on` later; until then the reader waits on, also where more comes or the stream
-            ends. False: they are the reader's.
-    """
-
-    taker: Callable[[bytes], bool] | None
-
-    def send(self, data: bytes) -> None:
-        """As ``write``, without waiting where the peer does not read: then nothing is handed to the taker any more."""
-
-    def go_on(self, rest: bytes = b"", error: Exception | None = None) -> None:
-        """The taker is done with the bytes that it took. The reader gets ``rest``, or raises ``error``, if given."""
-
-
 class RousedStream(Stream, Protocol):
     """A line on which we begin to speak, too."""
 
@@ -192,15 +174,6 @@ class Link(Protocol):
 
     def wrap(self, payload: bytes) -> bytes:
         """Frame an answer for this link."""
-
-
-class BlockLink(Link, Protocol):
-    """A link that frames whole messages, and sees at once where bytes are exactly one of them."""
-
-    def whole(self, data: bytes) -> Block | None:
-        """The block that ``data`` is, where nothing of another one came before; it is taken then, as by ``receive``,
-        and ``committed`` need not be called. None: ``receive`` has to read it.
-        """
 
 
 class TracedLink(Link, Protocol):

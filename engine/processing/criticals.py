@@ -3,6 +3,7 @@ back. Pure.
 """
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
@@ -19,6 +20,8 @@ from engine.succession.steps import MINUTE
 logger = logging.getLogger("labrelay.processing")
 
 _AT = {"OBX": (8, 11), "R": (7, 9), "OBR": (0, 25), "O": (0, 26)}  # flags, status; 0: none
+_BACK = {name: found | WITHDRAWN.get(name, frozenset()) for name, found in CORRECTS.items()}
+_FLAG = re.compile("|".join(sorted(CRITICAL))).search
 
 
 def spoken_of(
@@ -52,13 +55,16 @@ def _shown(documents: Iterable[Document]) -> tuple[Spoken, ...]:
 
 def _asked(parsed: Parsed) -> tuple[bool, bool]:
     """Whether a field of flags may have one of a critical value, and a status is of a correction or withdrawal."""
-    back = CORRECTS.get(parsed.format, frozenset()) | WITHDRAWN.get(parsed.format, frozenset())
+    back = _BACK.get(parsed.format, frozenset())
     is_flagged = takes_back = False
     for segment in parsed.segments:
-        at = _AT.get(segment.name)
-        if at is not None:
-            takes_back = takes_back or segment.get(at[1]) in back
-            is_flagged = is_flagged or any(flag in segment.get(at[0]) for flag in CRITICAL)
+        if (at := _AT.get(segment.name)) is not None:
+            flags, status = at
+            fields = segment.fields
+            takes_back = takes_back or (len(fields) > status and fields[status] in back)
+            is_flagged = is_flagged or (
+                len(fields) > flags and len(fields[flags]) > 1 and _FLAG(fields[flags]) is not None
+            )
     return is_flagged, takes_back
 
 

@@ -1,11 +1,11 @@
-"""One connection: stream -> link -> journal -> answer. Bytes are acknowledged here and in `whole_blocks`.
+"""One connection: stream -> link -> journal -> answer. Bytes are acknowledged here.
 
     Read bytes, let the link find the units that they complete, store these, and only then answer.
 
 Invariant (P1): an answer that takes responsibility (AA, CA, a frame's ACK) is written after the journal's future for
 those bytes has resolved, and that future resolves only after commit, sync and the attempt to write the anchor. With
 ``commit: message`` a site accepts less: of the frames of a message only the ACK of the last one waits for the journal.
-There is no other path to ``stream.write`` or ``stream.send`` of such an answer.
+There is no other path to ``stream.write`` of such an answer.
 """
 
 import asyncio
@@ -41,7 +41,6 @@ from engine.receiving.link_monitor import LinkMonitor
 from engine.receiving.outcomes import Outcomes, all_delivered
 from engine.receiving.preparing import prepared
 from engine.receiving.unstored import Evidence, UnstoredMessages
-from engine.receiving.whole_blocks import taken
 from engine.store.operations import append, servers
 from engine.store.operations.line_trace import LineRecord, LineTrace
 
@@ -98,7 +97,6 @@ class Channel:
         self._orders = orders
         waits = outcomes is not None and settings.ack_timeout_s is not None
         self._expect = orders.expect if orders is not None else cast(Outcomes, outcomes).of if waits else None
-        self.answers_when_durable = answer is not None and self._expect is None
         self.backlog = Backlog(partial(unjudged, settings.name))
         self.unkept = UnstoredMessages(self._kept)
         self.connections: OrderedDict[int, Connection] = OrderedDict()
@@ -124,8 +122,7 @@ class Channel:
         theirs = False
         try:
             await self.unkept.keep_left(partial(self.monitor.store_failed, connection.peer))
-            with taken(self, connection):
-                theirs = await self._serve(connection)
+            theirs = await self._serve(connection)
         except OSError:
             logger.debug("connection lost", extra={"channel": self.settings.name, "peer": stream.peer})
         finally:
@@ -178,12 +175,9 @@ class Channel:
                 if not events and idle is not None and now - connection.last_byte >= idle:
                     return False
             else:
-                if connection.unanswered:  # of a block that was taken at once
-                    await self._was_answered(connection)
                 if not data:
                     return not (connection.evicted or connection.turned_away)
                 now = connection.last_byte = self._clock.monotonic()
-                connection.heard = connection.door is None
                 if trace is not None:
                     trace.heard(data, self._clock.now_us())
                 events = link.receive(data, now)
@@ -221,11 +215,8 @@ class Channel:
         """Record that all answers are written; a sender that may not have received them will send again."""
         answered, connection.unanswered = connection.unanswered, []
         if not connection.line.gone() or await cast(EndedStream, connection.stream).took():
-            self._answers_written(answered)
-
-    def _answers_written(self, message_ids: Sequence[int]) -> None:
-        self._journal.answered(self.settings.name, message_ids)
-        self._on_answered(self.settings.name, message_ids)
+            self._journal.answered(self.settings.name, answered)
+            self._on_answered(self.settings.name, answered)
 
     def _refused(self, connection: Connection) -> None:
         """Record that the sender was refused: it will send again what is already stored."""
@@ -317,32 +308,6 @@ class Channel:
             if answers:
                 await connection.stream.write(b"".join([connection.link.wrap(answer) for answer in answers]))
         return True
-
-    # -- one block with one message, without a step of the task that reads (`whole_blocks`) --------------------------
-
-    def store_block(self, connection: Connection, payload: bytes) -> "asyncio.Future[Stored] | None":
-        if self.backlog.pause_s or self._split(payload) != [payload]:
-            return None
-        connection.last_byte = self._clock.monotonic()
-        return self._journal.run(
-            append.store_message,
-            self._received(connection, payload),
-            repeat_window_s=self.settings.repeat_window_s,
-        )
-
-    def answer_block(self, connection: Connection, payload: bytes) -> bytes:
-        assert self._answer is not None
-        connection.last_message = connection.last_byte
-        answers = self._answer(payload, [payload], stored=True, delivered=True)
-        return b"".join([connection.link.wrap(answer) for answer in answers])
-
-    def block_durable(self, connection: Connection, stored: Stored, *, answered: bool) -> None:
-        if self.counts.store_fault is not None:
-            self.monitor.stores_again()
-        self._durable(connection, stored)
-        if answered and not connection.line.gone():  # else the reader asks whether the answer was taken
-            self._answers_written(connection.unanswered)
-            connection.unanswered = []
 
     def _split(self, block: bytes) -> list[bytes]:
         try:

@@ -112,7 +112,6 @@ class Connection:
     evicted: bool = False
     held: int = 0  # as `ReceiveMemory` counts it
     trace: LineTrace | None = None  # of links that answer frame by frame
-    heard: bool = False  # bytes have come, and those that the door judges are let in
     door: Door | None = None  # while the first bytes are judged
     turned_away: bool = False  # by the door: nothing of it is kept
     ended: tuple[int, str] | None = None  # the session that has just ended, and its cause

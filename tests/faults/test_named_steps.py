@@ -28,8 +28,8 @@ REFUSED = {(channel, number) for channel in range(len(PROTOCOLS)) for number in 
 AFTER_A_TORN_SESSION = ("assemble",)
 ORDER = [name for name in STEPS if name not in (*CREATED, *UPGRADE, *ORDERS, *ABDM, *CONSENTS, *RECORDS, *SMS)]
 QUICK: list[tuple[str, When]] = [
-    ("receive a whole block", "before"), ("assemble", "before"), ("flush", "after"), ("commit", "before"),
-    ("anchor", "after"), ("answer", "before"), ("answer a whole block", "after"), ("send", "after"),
+    ("receive", "before"), ("assemble", "before"), ("flush", "after"), ("commit", "before"),
+    ("anchor", "after"), ("answer", "before"), ("answer", "after"), ("send", "after"),
     ("settle", "after"), ("end an act", "before"),
 ]  # fmt: skip
 
@@ -41,8 +41,8 @@ def points(trial: Trial) -> list[tuple[str, When, int]]:
     return [(name, when, nth) for nth in (1, 4) for name in ORDER for when in BOTH if nth == 1 or name not in SELDOM]
 
 
-# What happens once or twice in a life; "receive" is for what does not come as a whole block.
-SELDOM = {*ACTS, "receive", "void the leases", "assemble", "close", "claim", "checkpoint", "sync the anchor"}
+# What happens once or twice in a life.
+SELDOM = {*ACTS, "void the leases", "assemble", "close", "claim", "checkpoint", "sync the anchor"}
 
 
 class Life:

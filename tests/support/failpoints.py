@@ -29,7 +29,6 @@ class Step:
 STEPS = {
     # what comes in
     "receive": Step("engine.receiving.channel", "Channel._append"),
-    "receive a whole block": Step("engine.receiving.channel", "Channel.store_block"),
     "receive a frame": Step("engine.receiving.channel", "Channel._take_frame"),
     "store the last frame": Step("engine.store.operations.append", "store_completing_frame"),
     "store a message": Step("engine.store.operations.append", "store_message"),
@@ -37,7 +36,6 @@ STEPS = {
     "store a version": Step("engine.store.operations.servers", "store_polled"),
     "move the cursor": Step("engine.store.operations.servers", "move_cursor"),
     "answer": Step("adapters.transports.sockets.tcp_stream", "TcpStream.write"),
-    "answer a whole block": Step("adapters.transports.sockets.tcp_stream", "TcpStream.send"),
     # a transaction of the writer, from BEGIN to the hand-over of its results
     "begin": Step("engine.store.journal.upkeep", "StoreUpkeep.begin"),
     "flush": Step("engine.store.core.writing.batch", "Batch.flush"),  # after it: COMMIT is next

@@ -105,7 +105,7 @@ class MllpLink:
 
     def receive(self, data: bytes, now: float) -> list[LinkEvent]:
         """Events that ``data`` completes, in order. After a fatal fault further bytes are ignored."""
-        if (block := self.whole(data)) is not None:
+        if (block := self._whole(data)) is not None:
             return [block]
         if self._dead or not data:
             return []
@@ -121,7 +121,7 @@ class MllpLink:
             self._time_out(events)
         return events
 
-    def whole(self, data: bytes) -> Block | None:
+    def _whole(self, data: bytes) -> Block | None:
         """The block that ``data`` is from its first byte to its last, as nearly always; None: `receive` reads it."""
         if (
             self._open

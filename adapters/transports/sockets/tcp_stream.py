@@ -1,7 +1,7 @@
 """One TCP connection as a stream that a channel reads and answers.
 
 An `asyncio.Protocol` instead of asyncio streams: one copy less per read and no task switch of its own (about 3 us of
-30 a message). While its reader waits, a taker may take bytes without waking it. Keep-alive and ``TCP_USER_TIMEOUT`` are
+30 a message). Keep-alive and ``TCP_USER_TIMEOUT`` are
 always on, so that a peer that vanished without a FIN, or that never reads what it is sent, frees its place within 90 s.
 """
 
@@ -14,10 +14,10 @@ import ssl
 import struct
 import termios
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
-from adapters.transports.waiting import expire, fail, wake
+from adapters.transports.waiting import expire, wake
 
 logger = logging.getLogger("labrelay.channel")
 
@@ -50,8 +50,6 @@ class TcpStream(asyncio.Protocol):
         self._writer: asyncio.Future[None] | None = None
         self._writing_paused = False
         self._closed: asyncio.Future[None] = self._loop.create_future()
-        self._taken = False  # bytes are with the taker: the reader waits on until `go_on`
-        self.taker: Callable[[bytes], bool] | None = None
         self.peer = ""
 
     # -- Stream ------------------------------------------------------------------------------------------------
@@ -87,7 +85,7 @@ class TcpStream(asyncio.Protocol):
     def _time_out(self) -> None:
         """One timer serves many reads: a later read only notes when it is due, and nearly none ever is."""
         self._timer = None
-        if self._reader is None or self._due is None or self._taken:
+        if self._reader is None or self._due is None:
             return
         if self._loop.time() < self._due:
             self._set_timer(self._due)
@@ -95,42 +93,12 @@ class TcpStream(asyncio.Protocol):
             expire(self._reader)
 
     async def write(self, data: bytes) -> None:
-        self.send(data)
-        if self._writing_paused and not self._ended:
-            self._writer = self._loop.create_future()
-            await self._writer
-
-    # -- PushingStream -----------------------------------------------------------------------------------------
-
-    def send(self, data: bytes) -> None:
         if self._transport.is_closing():
             raise ConnectionResetError("the connection is closed")
         self._transport.write(data)
-
-    def go_on(self, rest: bytes = b"", error: Exception | None = None) -> None:
-        self._taken = False
-        if rest:
-            self._chunks.insert(0, rest)
-            self._buffered += len(rest)
-        if error is not None:
-            fail(self._reader, error)
-        elif self._chunks or self._eof:
-            wake(self._reader)
-        elif self._timer is None and self._due is not None:  # the time was over meanwhile
-            self._set_timer(self._due)
-
-    def _push(self, data: bytes) -> bool:
-        """Hand bytes to the taker. False: the reader has to take them, since it or the peer is busy, or the taker
-        wants others.
-        """
-        if self.taker is None or self._reader is None or self._reader.done() or self._taken or self._writing_paused:
-            return False
-        self._taken = self.taker(data)
-        return self._taken
-
-    def _wake_reader(self) -> None:
-        if not self._taken:
-            wake(self._reader)
+        if self._writing_paused and not self._ended:
+            self._writer = self._loop.create_future()
+            await self._writer
 
     # -- of TCP ------------------------------------------------------------------------------------------------
 
@@ -169,7 +137,7 @@ class TcpStream(asyncio.Protocol):
 
     def rouse(self) -> None:
         """End the read that waits now with `TimeoutError`, from outside its task."""
-        if self._reader is not None and not self._taken:
+        if self._reader is not None:
             expire(self._reader)
 
     def end(self) -> None:
@@ -182,7 +150,7 @@ class TcpStream(asyncio.Protocol):
         if not self._reading_paused and not self._transport.is_closing():
             self._reading_paused = True
             self._transport.pause_reading()
-        self._wake_reader()
+        wake(self._reader)
         wake(self._writer)
 
     def abort(self) -> None:
@@ -240,18 +208,18 @@ class TcpStream(asyncio.Protocol):
             _keep_alive(sock)
 
     def data_received(self, data: bytes) -> None:
-        if self._ended or self._push(data):
+        if self._ended:
             return
         self._chunks.append(data)
         self._buffered += len(data)
         if self._buffered > READ_HIGH_WATER and not self._reading_paused and not self._transport.is_closing():
             self._reading_paused = True
             self._transport.pause_reading()
-        self._wake_reader()
+        wake(self._reader)
 
     def eof_received(self) -> bool:
         self._eof = True
-        self._wake_reader()
+        wake(self._reader)
         # Half-open: messages received before the FIN are still answered. TLS cannot do that.
         return self._transport.get_extra_info("ssl_object") is None
 
@@ -261,7 +229,7 @@ class TcpStream(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._wake_reader()
+        wake(self._reader)
         if self._writer is not None and not self._writer.done():
             self._writer.set_exception(ConnectionResetError("the connection was lost while writing"))
             self._writer = None

@@ -88,21 +88,34 @@ def astm_table_code(run: MessageContext, raw: str) -> str | None:
 def astm_test_name(run: MessageContext, raw: str) -> str | None:
     """The name of a test for people, where it is another one than the code: the maker's own (`table_code`), or
     component 5. One that other tests of the message have too (`A1c^AREA`, `F^AREA`) comes behind the code."""
-    code = astm_test_code(run, raw)
-    by_name = astm_table_code(run, raw)
-    if by_name != code or code is None:
-        return by_name
-    _, _, _, test, name, *_ = _parts(run, raw)
-    if test is None or name is None or not _NAME(name) or name in code:
-        return None
+    known = run.reading.names
+    names = known.get(raw)
+    if names is None:
+        names = _test_names(run, raw)
+        if len(known) < CODES_KEPT and len(raw) <= LONGEST_RESULT:
+            known[raw] = names
+    alone, behind = names
+    if alone == behind:
+        return alone
     if run.test_names is None:
         run.test_names = {}
         for result in run.parsed.segments:
             if result.name == "R" and (id := result.get(3)):
                 said = _parts(run, id)
                 run.test_names.setdefault(said[4], set()).add(said[3])
-    shared = len(run.test_names.get(name, ())) > 1
-    return f"{test} {name}" if shared and not f"{name} ".startswith(f"{test} ") else name
+    return behind if len(run.test_names.get(alone, ())) > 1 else alone
+
+
+def _test_names(run: MessageContext, raw: str) -> tuple[str | None, str | None]:
+    """The name of a test, and its name where other tests of the message have that too."""
+    code = astm_test_code(run, raw)
+    by_name = astm_table_code(run, raw)
+    if by_name != code or code is None:
+        return by_name, by_name
+    _, _, _, test, name, *_ = _parts(run, raw)
+    if test is None or name is None or not _NAME(name) or name in code:
+        return None, None
+    return name, name if f"{name} ".startswith(f"{test} ") else f"{test} {name}"
 
 
 @function("astm_is_raw(id: field, table: table?) -> flag!", steady=True, settings=(RAW_SETTING,))

@@ -44,16 +44,21 @@ def cwe(run: MessageContext, raw: str) -> Json | None:
     table beside it (`HL70487`) does not have, and one that LOINC cannot have, stays as a code without a system.
     """
     # An analyzer sends the same few hundred codes again and again.
-    known = run.concepts.get(raw)
+    known = run.concepts.get((raw,))
     if known is not None:
         return known
     noted = run.noted
     made = _cwe(run, raw)
-    if made is not None and len(raw) <= CONCEPT_LENGTH and run.noted == noted:
+    if made is not None and run.noted == noted:
+        _keep(run, (raw,), made)
+    return made
+
+
+def _keep(run: MessageContext, sent: tuple[str | None, ...], concept: Json) -> None:
+    if sum(map(len, filter(None, sent))) <= CONCEPT_LENGTH:
         if len(run.concepts) >= CONCEPTS_KEPT:
             run.concepts.clear()
-        run.concepts[raw] = made
-    return made
+        run.concepts[sent] = concept
 
 
 def _cwe(run: MessageContext, raw: str) -> Json | None:
@@ -196,7 +201,11 @@ def language(run: MessageContext, raw: str) -> Json | None:
 @function("local_concept(code: text, text: text?) -> CodeableConcept", steady=True, settings=("local_system",))
 def local_concept(run: MessageContext, code: str, text: str | None = None) -> Json:
     """A sender's own code under the channel's `local_system`, with its display there."""
-    return {"coding": [make_coding(run.local_system or None, code)], "text": text or code}
+    known = run.concepts.get((code, text))
+    if known is None:
+        known = {"coding": [make_coding(run.local_system or None, code)], "text": text or code}
+        _keep(run, (code, text), known)
+    return known
 
 
 @function("text_concept(text: text) -> CodeableConcept", pure=True)

@@ -173,8 +173,8 @@ class ReadCache:
 
     Attributes:
         settings, namespaces: of the channel and its site, to which this applies.
-        concepts: coded fields as they were sent -> the concepts made of them.
-        codes: test ids of ASTM as they were sent -> their codes.
+        concepts: coded fields as they were sent, and local codes with their text -> the concepts made of them.
+        codes, names: test ids of ASTM as they were sent -> their codes, and names alone and behind the code.
         room: shared by all ways of reading of a mapping.
         measured: number of a record of facts -> its measures (`engine.mapping.compiler.documents.facts`).
         results: number of a loop over results in its mapping -> its cache, which the loop itself creates.
@@ -183,8 +183,9 @@ class ReadCache:
     settings: Mapping[str, Any]
     namespaces: Mapping[str, str]
     room: Room = field(default_factory=Room)
-    concepts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    concepts: dict[tuple[str | None, ...], dict[str, Any]] = field(default_factory=dict)
     codes: dict[str, str | None] = field(default_factory=dict)
+    names: dict[str, tuple[str | None, str | None]] = field(default_factory=dict)
     results: dict[int, Loop] = field(default_factory=dict)
     measured: dict[int, dict[Any, Any]] = field(default_factory=dict)
 

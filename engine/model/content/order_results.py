@@ -258,7 +258,7 @@ def _hl7(parsed: Parsed) -> list[Row]:
             item = placer if item_number(placer) is not None else ""
             ordered, role = segment, segment.get(15).split(cut.component or "^")[6:7]
             control = not sure and bool(role) and first_of(role[0], cut) in ROLES
-        elif name == "OBX" and first_of(segment.get(29), cut) not in _ANSWERS:
+        elif name == "OBX" and (len(segment.fields) <= 29 or first_of(segment.fields[29], cut) not in _ANSWERS):
             tube = "" if apart or control else specimen or order
             rows.append(Row(patient, tube, segment, item, ordered, drawn, apart or control))
     end()

@@ -239,7 +239,8 @@ async def test_noise_on_the_line_holds_up_no_order(tmp_path: Path) -> None:
     """STX outside a session may begin a frame; where nothing follows it keeps the line for a second."""
     async with running_site(tmp_path, chemistry()) as site, asking(site.port("chemistry")) as analyzer:
         analyzer.write(b"\x02")
-        await until(lambda: any(one.heard for one in site.app.parts.sources["chemistry"].channel.connections.values()))
+        lines = site.app.parts.sources["chemistry"].channel.connections
+        await until(lambda: any(one.last_byte > one.opened for one in lines.values()))
         await taken(site, "00042", "TSH")
         assert orders_in(await analyzer.answer()) == [("00042", "^^^TSH3", "N", "O")]
 
