@@ -15,7 +15,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
-from engine.mapping.measured import Reading
+from engine.mapping.measured import Reading, places_of
 from engine.mapping.outputs.orders import order_lines
 from engine.mapping.shipped import refusal
 from engine.mapping.values.local_time import LocalTimes, silent
@@ -150,8 +150,8 @@ def _route(
             lines = [*(lines or ()), *order_lines(mapped)]
             filtered = filtered or ReasonCode.ORDERS
             continue
-        if mapped.controls and not controls and channel.notes_controls:
-            controls = controls_in(parsed, mapped.controls)
+        if mapped.controls and not controls and channel.notes_controls and reading.facts is not None:
+            controls = controls_in(reading.facts, places_of(mapped.controls, parsed))
         made = _with_facts(mapped.documents, route.hold, parsed, reading, mapped)
         documents += [(document, route) for document in made]
     if not taken:
