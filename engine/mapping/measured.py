@@ -138,9 +138,14 @@ def measured(
 def _beside(
     controls: Collection[int], known: Iterable[tuple[Person, Order, Fact]], parsed: Parsed
 ) -> Iterator[tuple[Person, Order, Fact]]:
-    name = "OBX" if parsed.format == "hl7v2" else "R"
-    apart = {one.ordinal for one in parsed.segments if one.position in controls and one.name == name}
+    apart = places_of(controls, parsed)
     return (one for one in known if one[-1].place not in apart)
+
+
+def places_of(positions: Collection[int], parsed: Parsed) -> set[int]:
+    """The places of results at these positions."""
+    name = "OBX" if parsed.format == "hl7v2" else "R"
+    return {one.ordinal for one in parsed.segments if one.position in positions and one.name == name}
 
 
 def hashed(key: bytes, *parts: str | None) -> str:

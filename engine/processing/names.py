@@ -23,7 +23,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from engine.mapping.message.identity_fields import IdentityFields
-from engine.model.content.order_results import tube_of
+from engine.model.content.result_times import tube_of
 from engine.model.content.search_keys import MAX_LENGTH
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, Parsed, Stored

@@ -2,20 +2,19 @@
 
 When a result was measured, as the worklist compares it with the time of an order. Pure.
 
-A time is read as mappings read it: in the offset of the message, else in the zone of the channel. A day, a month or a
-year ends with its last moment, so that it never lies before an order of the same day. A text that is no time, and a
-clock that has lost its battery (`engine.succession.steps.FIRST_YEAR`), say nothing.
+A day, a month or a year ends with its last moment, so that it never lies before an order of the same day. A clock that
+has lost its battery (`engine.succession.steps.FIRST_YEAR`) says nothing.
 """
 
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from typing import Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
-from engine.mapping.measured import Reading
+from engine.mapping.measured import Reading, places_of
 from engine.mapping.outputs.orders import order_lines
 from engine.mapping.shipped import refusal
 from engine.mapping.values.local_time import LocalTimes, silent
@@ -150,8 +149,8 @@ def _route(
             lines = [*(lines or ()), *order_lines(mapped)]
             filtered = filtered or ReasonCode.ORDERS
             continue
-        if mapped.controls and not controls and channel.notes_controls:
-            controls = controls_in(parsed, mapped.controls)
+        if mapped.controls and not controls and channel.notes_controls and reading.facts is not None:
+            controls = controls_in(reading.facts, places_of(mapped.controls, parsed))
         made = _with_facts(mapped.documents, route.hold, parsed, reading, mapped)
         documents += [(document, route) for document in made]
     if not taken:
@@ -167,7 +166,7 @@ def _route(
         controls=controls,
         numbers=numbers,
         ordered=Ordered(lines=tuple(lines), settings=channel.takes) if lines is not None and channel.takes else None,
-        tubes=_tubes(parsed, channel, set_apart) if documents and channel.dialogue is not None else (),
+        tubes=_tubes(reading, parsed, channel, set_apart) if documents and channel.dialogue is not None else (),
         results=_results(stored, parsed, channel, set_apart, without_row) if documents else (),
         spoken=spoken_of(parsed, reading, channel, documents, set_apart) if documents else (),
     )
@@ -185,15 +184,14 @@ def _with_facts(
     return [replace(one, facts=hold.facts(parsed, results, warned)) for one, results in asked]
 
 
-def _tubes(parsed: Parsed, channel: ChannelRoutes, set_apart: set[int]) -> tuple[TubeResults, ...]:
+def _tubes(reading: Reading, parsed: Parsed, channel: ChannelRoutes, set_apart: set[int]) -> tuple[TubeResults, ...]:
     return tubes_in(
+        reading.measured(set_apart),
         parsed,
         channel.tests,
         channel.groups,
-        set_apart,
         redundant=channel.redundant,
-        measured=measured_times(parsed, channel.context.timezone),
-        counts=channel.counts,
+        moment=cache(lambda found: moment(found, channel.context.timezone)),
         dialogue=channel.dialogue,
     )
 
@@ -257,43 +255,35 @@ class LocalProcessor:
         """Nothing waits here."""
 
 
-def measured_times(parsed: Parsed, zone: str) -> Callable[[str], int]:
-    """A reader of times: text -> microseconds since 1970, the last moment that it may mean; 0: it says nothing.
-
-    Args:
-        zone: IANA name.
-    """
-    return _reader(parsed, zone, 0, lambda text: _last_moment(text, zone))
-
-
 def exact_times(parsed: Parsed, zone: str) -> Callable[[str], int]:
     """A reader of times that say at least the minute: text -> microseconds since 1970; 0: it is no such time.
 
     Args:
         zone: IANA name.
     """
-    return _reader(parsed, zone, len("2026-03-01") + 1, datetime.fromisoformat)
-
-
-def _reader(parsed: Parsed, zone: str, shortest: int, moment: Callable[[str], datetime]) -> Callable[[str], int]:
-    times = _times_of(parsed, zone)
+    at = 7 if parsed.format == "hl7v2" else 14
+    said = parsed.segments[0].get(at).strip() if parsed.segments else ""
+    times = LocalTimes(said, zone, silent)
 
     def read(text: str) -> int:
         found = times.datetime(text) if text else None
-        if found is None or len(found) < shortest or int(found[:4]) < FIRST_YEAR:
-            return 0
-        try:
-            return to_us(moment(found))
-        except (ValueError, OverflowError):
-            return 0
+        return 0 if found is None or len(found) <= len("2026-03-01") else moment(found, zone)
 
     return read
 
 
-def _times_of(parsed: Parsed, zone: str) -> LocalTimes:
-    at = 7 if parsed.format == "hl7v2" else 14
-    said = parsed.segments[0].get(at).strip() if parsed.segments else ""
-    return LocalTimes(said, zone, silent)
+def moment(found: str | None, zone: str) -> int:
+    """The last moment that a FHIR dateTime may mean, in microseconds since 1970; 0: it says nothing.
+
+    Args:
+        zone: IANA name.
+    """
+    if found is None or int(found[:4]) < FIRST_YEAR:
+        return 0
+    try:
+        return to_us(_last_moment(found, zone))
+    except (ValueError, OverflowError):
+        return 0
 
 
 def _last_moment(found: str, zone: str) -> datetime:

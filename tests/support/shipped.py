@@ -12,6 +12,7 @@ from engine.config import registry
 from engine.config.layouts import layout_files, load_layout
 from engine.mapping import Program, load
 from engine.mapping.conditions import compile_condition
+from engine.model.content.facts import Facts, unpacked
 from engine.model.message import FormatOptions, MapContext, Mapped, Parsed, Stored
 from engine.model.ports import Format
 from engine.model.routes import ChannelRoutes, Processed, Route
@@ -58,6 +59,10 @@ class Recorder:
     def content_hash(self) -> str:
         return self.program.content_hash
 
+    @property
+    def is_own(self) -> bool:
+        return self.program.is_own
+
     def apply(self, parsed: Parsed, context: MapContext) -> Mapped:
         if self.explained:
             trace = self.program.explain(parsed, context)
@@ -73,6 +78,13 @@ class Recorder:
 def reader_of(message_format: str) -> str:
     """The shipped reader of facts."""
     return "results-hl7" if message_format == "hl7v2" else "results-astm"
+
+
+def facts_of(parsed: Parsed, context: MapContext | None = None) -> Facts:
+    """The facts of a message that has results."""
+    context = context or MapContext(channel="analyzer", timezone="Asia/Kolkata")
+    (document,) = program(reader_of(parsed.format)).apply(parsed, context).documents
+    return unpacked(document.body)
 
 
 @cache

@@ -27,7 +27,8 @@ class Measure(NamedTuple):
     """What was measured, and how the sender writes it.
 
     Attributes:
-        test, name: as sent, the code in the form that names the test (`panel/test`).
+        test, name: as sent, the code in the form that names the test (`panel/test`); ``ordered``: the code that it is
+            ordered by, where that is another one.
         sub: OBX-4.
         own: codes as sent, each behind its system (``http://loinc.org|718-7``); ``codes``: as meant, with those of the
             code table before them.
@@ -41,6 +42,7 @@ class Measure(NamedTuple):
     sub: str | None = None
     own: tuple[str, ...] | None = None
     codes: tuple[str, ...] | None = None
+    ordered: str | None = None
     unit: str | None = None
     ucum: str | None = None
     named: str | None = None
@@ -86,7 +88,7 @@ class Result(NamedTuple):
     Attributes:
         place: its number among those of the message, from 1.
         kind: empty, or one of `KINDS`.
-        at: when it was measured, FHIR's dateTime; ``stated``: the text that says so.
+        at: when it was measured, FHIR's dateTime; ``stated``: the text that says so; ``timed``: by the result itself.
         range: as sent. limits: of the only one, low and high as meant; empty text for an end that it does not have.
         device: of the analyzer, as sent.
         tube: number of the specimen that it speaks of, where the result says so itself.
@@ -101,6 +103,7 @@ class Result(NamedTuple):
     value: Value = Value()
     at: str | None = None
     stated: str | None = None
+    timed: str | None = None
     range: str | None = None
     limits: tuple[str, ...] | None = None
     device: str | None = None
@@ -115,7 +118,8 @@ class Sample(NamedTuple):
     """A specimen or a container.
 
     Attributes:
-        number: the one on the tube; ``counted``: the instrument's own count.
+        number: the one on the tube; ``counted``: the instrument's own count; ``unread``: the number is that, too, for
+            it read no barcode; ``container``: that of its only one.
         role: of table 0369, as sent; O-12 ``Q``.
         material: code of its kind, as sent.
         parent: number of the specimen that it was taken from.
@@ -123,6 +127,8 @@ class Sample(NamedTuple):
 
     number: str | None = None
     counted: str | None = None
+    unread: bool | None = None
+    container: str | None = None
     role: str | None = None
     collected: str | None = None
     received: str | None = None
@@ -251,12 +257,12 @@ def _order(said: Sequence[Any]) -> Order:
 
 
 def _result(said: Sequence[Any]) -> Result:
-    place, kind, measure, value, at, stated, sent, limits, device, comment, tube, head, isolate, misfit = said
+    place, kind, measure, value, at, stated, timed, sent, limits, device, comment, tube, head, isolate, misfit = said
     told = measure if isinstance(measure, Measure) else measure_of(measure)
     found = Value._make(value if value[-1] is None else (*value[:-1], tuple(value[-1])))
     belongs = None if head is None else int(head)
     ends = _texts(limits), device, comment, tube, belongs, isolate, misfit
-    return Result(place, kind, told, found, at, stated, sent, *ends)
+    return Result(place, kind, told, found, at, stated, timed, sent, *ends)
 
 
 def _texts(said: Sequence[str] | None) -> tuple[str, ...] | None:

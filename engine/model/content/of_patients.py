@@ -18,9 +18,15 @@ def of_patients(
     """
     if (facts.processing or "").upper().startswith(ASTM_ROLE):
         return
+    before: Order | None = None
+    tube: str | None = None
+    is_control = False  # of most orders all results have one answer
     for person, order, result in facts.results():
-        samples = [one for one in order.samples if one.number == result.tube] if result.tube else []
-        if not _is_control(order, samples or order.samples, is_hl7, numbers, orders):
+        if order is not before or result.tube != tube:
+            before, tube = order, result.tube
+            samples = [one for one in order.samples if one.number == tube] if tube else []
+            is_control = _is_control(order, samples or order.samples, is_hl7, numbers, orders)
+        if not is_control:
             yield person, order, result
 
 

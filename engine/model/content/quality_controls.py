@@ -1,11 +1,10 @@
 """Results of the quality controls in a message: for rules that hold results back after a failed control. Pure.
 
-The mapping's filter `qc` decides which results are controls; they are not part of the FHIR document. The analyzer's own
-flag counts first: a flag other than N is a failure, N is none. Without a flag, the range sent with the result decides.
-A result that has neither, or is no number, counts as not judged.
-
-    HL7 v2      code OBX-3, value OBX-5, range OBX-7, flags OBX-8, status OBX-11; material SPM-2, else OBR-3, else OBR-2
-    E1394       code R-3, value R-4, range R-6, flags R-7, status R-9; material O-3, else O-4
+The mapping's filter `qc` decides which results are controls; they are not part of the FHIR document. What a control
+says is in the facts of its message. The analyzer's own flag counts first: a flag other than N is a failure, N is none.
+Without a flag, the range sent with the result decides. A result that has neither, or is no number, counts as not
+judged. Its codes are those that the same result of a patient has; its material is known by the number of the tube, else
+of the order.
 
 Who is no patient: a control, a calibrator, a blank or a pool, known by its role, its number or its order. Pure.
 
@@ -19,12 +18,11 @@ In a pattern ``*`` is any text, and every other character is itself, in upper or
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
 from decimal import Decimal
 
-from engine.model.content.reagents import split
-from engine.model.message import ControlRun, Delimiters, Parsed, Segment
+from engine.model.content.facts import Facts, Measure, Result
+from engine.model.message import ControlRun
 
 MOST = 500  # runs of one message
 MAX_CODE = 60  # characters of a code that are kept
@@ -34,74 +32,39 @@ _NORMAL = "N"
 _NOT_OBTAINED = "X"  # HL7 table 0085, and E1394 9.4.9: no result could be obtained
 
 
-@dataclass(frozen=True, slots=True)
-class _Places:
-    """Where a format has what is read, by field number."""
-
-    result: str
-    code: int
-    value: int
-    range: int
-    flags: int
-    status: int
-    materials: tuple[tuple[str, tuple[int, ...]], ...]
-
-
-_PLACES = {
-    "hl7v2": _Places("OBX", 3, 5, 7, 8, 11, (("SPM", (2,)), ("OBR", (3, 2)))),
-    "astm": _Places("R", 3, 4, 6, 7, 9, (("O", (3, 4)),)),
-}
-
-
-def controls_in(parsed: Parsed, positions: Iterable[int]) -> tuple[ControlRun, ...]:
-    """The controls that were judged, in the order of the message.
+def controls_in(facts: Facts, places: Collection[int]) -> tuple[ControlRun, ...]:
+    """The controls that were judged, in the order of the facts.
 
     Args:
-        positions: of the result segments that a filter has taken out as controls.
+        places: of the results that a filter has taken out as controls.
     """
-    places, wanted, cut = _PLACES.get(parsed.format), frozenset(positions), parsed.delimiters
-    if places is None or not wanted:
-        return ()
     found: list[ControlRun] = []
-    materials: dict[str, str] = {}
-    numbers = dict(places.materials)
-    for segment in parsed.segments:
-        if segment.name in numbers:
-            if segment.name == "OBR":
-                materials.clear()  # the specimen of the order before it is another one
-            texts = (segment.get(number).strip() for number in numbers[segment.name])
-            materials[segment.name] = next(filter(None, texts), "")
-        elif segment.name == places.result and segment.position in wanted and len(found) < MOST:
-            failed = _failed(segment, places, cut)
-            if failed is not None:
-                material = next((materials[name] for name in numbers if materials.get(name)), "")
-                found += [
-                    ControlRun(code=code, material=material, failed=failed) for code in _codes(segment, places, cut)
-                ]
-    return tuple(found)
+    for _, order, result in facts.results():
+        failed = _failed(result) if result.place in places else None
+        if failed is not None:
+            numbers = (result.tube, *(one.number or one.counted for one in order.samples), order.filler, order.placer)
+            material = next(filter(None, numbers), "")
+            found += [ControlRun(code=code, material=material, failed=failed) for code in _codes(result.measure)]
+    return tuple(found[:MOST])
 
 
-def _failed(segment: Segment, places: _Places, cut: Delimiters) -> bool | None:
-    if segment.get(places.status).strip().upper() == _NOT_OBTAINED:
+def _failed(result: Result) -> bool | None:
+    measure, value = result.measure, result.value
+    if measure.status == _NOT_OBTAINED:
         return True
-    flags = [flag.strip().upper() for part in split(segment.get(places.flags).strip(), cut.repetition)
-             for flag in split(part, cut.component)[:1]]  # fmt: skip
-    told = [flag for flag in flags if flag and flag != '""']
-    if told:
-        return any(flag != _NORMAL for flag in told)
-    value = _NUMBER.fullmatch(segment.get(places.value).strip())
-    limits = _RANGE.fullmatch(split(segment.get(places.range).strip(), cut.component)[0])
-    if value is None or limits is None:
+    if measure.flags:
+        return any(flag.upper() != _NORMAL for flag in measure.flags)
+    number = _NUMBER.fullmatch(value.sent or "")
+    limits = _RANGE.fullmatch((result.range or "").partition("^")[0])  # behind it words may say of what it is
+    if number is None or limits is None:
         return None
-    return not Decimal(limits[1]) <= Decimal(value[1]) <= Decimal(limits[2])
+    return not Decimal(limits[1]) <= Decimal(number[1]) <= Decimal(limits[2])
 
 
-def _codes(segment: Segment, places: _Places, cut: Delimiters) -> list[str]:
-    """Identifier and alternate identifier of OBX-3; of R-3 the first code only, for the rest may be anything."""
-    parts = split(split(segment.get(places.code).strip(), cut.repetition)[0], cut.component)
-    wanted = (parts[0:1] + parts[3:4]) if places.result == "OBX" else parts
-    codes = [part.strip()[:MAX_CODE] for part in wanted]
-    return [code for code in dict.fromkeys(codes) if code and code != '""']
+def _codes(measure: Measure) -> dict[str, None]:
+    """As sent, and as meant."""
+    codes = (measure.test or "", *(code.partition("|")[2] for code in measure.codes or ()))
+    return dict.fromkeys(code[:MAX_CODE] for code in codes if code)
 
 
 ROLES = frozenset("QCBEFOV")  # HL7 table 0369: controls, calibrators, proficiency tests ...

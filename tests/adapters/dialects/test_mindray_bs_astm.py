@@ -4,8 +4,8 @@ import pytest
 
 from adapters.codecs.astm import records
 from adapters.dialects import mindray_bs_astm
-from engine.model.content.order_results import tubes_in
 from engine.model.message import FormatOptions, Parsed
+from tests.support.tubes_read import tubes
 
 RESULT = "R|241|SGOT^Aspartate Aminotransferase^^F|67.98^^^^|U/L|5.0^40.0|N||F|67.98^^^^|0|20260302093000||Mindry^"
 
@@ -36,7 +36,7 @@ def adapted(*lines: str, kind: str = "PR") -> Parsed:
     ],
 )
 def test_the_tube_is_the_bar_code_and_never_the_count(order: str, tube: str | None) -> None:
-    found = tubes_in(adapted(order, RESULT), {"SGOT": "AST"})
+    found = tubes(adapted(order, RESULT), {"SGOT": "AST"})
     assert [one.specimen for one in found] == ([] if tube is None else [tube])
     assert [test.test for one in found for test in one.tests] == ["AST"] * len(found)
 

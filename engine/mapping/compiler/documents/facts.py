@@ -62,7 +62,7 @@ _OWN = {
 }  # members that LabRelay itself gives
 _LISTS = {"own", "codes", "flags", "others", "parts", "limits"}
 _MEANT = ("measure", "meant")  # a list in a measure, a number in a value
-_FLAGS = {"isolate", "misfit"}
+_FLAGS = {"isolate", "misfit", "unread"}
 
 Elements = list[tuple[Element, Scope]]
 

@@ -13,11 +13,10 @@ from adapters.codecs.astm.dialogue import dialogue as astm_dialogue
 from adapters.codecs.hl7v2 import message as hl7v2
 from adapters.codecs.hl7v2.dialogues import dialogue
 from adapters.dialects import cepheid_genexpert
-from engine.model.content.order_results import tubes_in
 from engine.model.message import FormatOptions, Parsed
 from engine.model.process.clock import to_us
-from engine.processing.process import measured_times
 from tests.support.corpus import CORPUS
+from tests.support.tubes_read import tubes
 
 HEAD = "MSH|^~\\&|X|L|Y|L|20260301101500||{}|1|P|2.5.1"
 GLU = "OBX|1|NM|GLU^Glucose||5.1|mmol/l|||||F"
@@ -37,6 +36,12 @@ CASES = {
         ["PID|1||P1", "OBR|1||X1", GLU, "SPM|1|A", "OBR|2||X2", GLU, "SPM|1|B"],
         [("A", 1), ("B", 1)],
     ),
+    "the number of the one who takes the specimen": (
+        "ORU^R01",
+        ["PID|1||P1", "OBR|1||X1", GLU, "SPM|1|^A"],
+        [("A", 1)],
+    ),
+    "the container of a specimen": ("ORU^R01", ["PID|1||P1", "OBR|1||X1", GLU, "SPM|1|S", "SAC|||A"], [("A", 1)]),
     "only the first order has a specimen behind it": (
         "ORU^R01",
         ["PID|1||P1", "OBR|1||X1", GLU, "SPM|1|A", "OBR|2||X2", GLU],
@@ -68,6 +73,7 @@ CASES = {
         [("A", 1)],
     ),
     "a pool": ("OUL^R22", ["SPM|1|A|||||||||L^^HL70369", "SAC|||A", "OBR|1||A", GLU], []),
+    "a group of patients' specimens": ("OUL^R22", ["SPM|1|A|||||||||G", "OBR|1||A", GLU], []),
     "a pool whose order comes first": ("ORU^R01", ["OBR|1||A", GLU, "SPM|1|A|||||||||L"], []),
     "a control by its order alone": (
         "ORU^R01",
@@ -109,7 +115,7 @@ CASES = {
 def test_a_result_is_of_its_own_tube(name: str) -> None:
     kind, lines, wanted = CASES[name]
     payload = "".join(f"{line}\r" for line in [HEAD.format(kind), *lines]).encode()
-    found = tubes_in(hl7v2.parse(payload, FormatOptions()), {"GLU": "GLU"})
+    found = tubes(hl7v2.parse(payload, FormatOptions()), {"GLU": "GLU"})
     assert [(one.specimen, len(one.tests)) for one in found] == wanted
 
 
@@ -118,11 +124,11 @@ EARLY, WRONG, NEVER = (False, False, False), (False, True, True), (False, False,
 STATUSES = {  # table 0085; E1394, R-9
     "hl7v2": {
         **dict.fromkeys("FUV", FINAL), **dict.fromkeys("ABC", CORRECTED), **dict.fromkeys("DW", WRONG), "X": NEVER,
-        **dict.fromkeys(("P", "S", "R", "I", "N", "O", "", "?"), EARLY),
+        **dict.fromkeys(("P", "S", "R", "I", "N", "O", ""), EARLY),
     },
     "astm": {
         **dict.fromkeys(("F", "V", "R", "M", "W", ""), FINAL), "C": CORRECTED, "X": NEVER,
-        **dict.fromkeys(("P", "S", "I", "N", "?"), EARLY),
+        **dict.fromkeys(("P", "S", "I"), EARLY),
     },
 }  # fmt: skip
 
@@ -134,7 +140,7 @@ def test_a_status_says_whether_an_order_has_its_result(kind: str, status: str) -
     else:
         text = f"H|\\^&\rP|1\rO|1|A||^^^GLU\rR|1|^^^GLU|5.1|||||{status}\rL|1\r"
         parsed = astm.parse(text.encode(), FormatOptions())
-    ((one,),) = [tube.tests for tube in tubes_in(parsed, {"GLU": "GLU"})]
+    ((one,),) = [tube.tests for tube in tubes(parsed, {"GLU": "GLU"})]
     assert (one.final, one.corrects, one.withdrawn) == STATUSES[kind][status]
 
 
@@ -161,7 +167,7 @@ OF_ORDER = {  # O-26, R-9 of the first -> whether the results of HBV and of Trac
 def test_a_result_without_a_status_has_that_of_its_test_or_report(report: str, status: str) -> None:
     order = f"O|1|A||^^^HBV{'|' * 21}{report}"
     lines = ["H|@^\\", "P|1", order, XPERT[0].format(status), *XPERT[1:], "L|1|N"]
-    (tube,) = tubes_in(astm.parse("\r".join(lines).encode(), FormatOptions()), {})
+    (tube,) = tubes(astm.parse("\r".join(lines).encode(), FormatOptions()), {})
     found = [{one.final for one in tube.tests if one.code == code} for code in ("HBV", "Trace")]
     assert found == [{one} for one in OF_ORDER[report, status]]
 
@@ -171,7 +177,7 @@ def test_a_result_without_a_status_has_that_of_its_test_or_report(report: str, s
 )
 def test_over_hl7_it_has_that_of_obr_25(report: str, final: bool) -> None:
     text = f"{HEAD.format('ORU^R32')}\rOBR|1||A||||||||||||||||||||||{report}\r{GLU[:-1]}\r"
-    ((one,),) = [tube.tests for tube in tubes_in(hl7v2.parse(text.encode(), FormatOptions()), {"GLU": "GLU"})]
+    ((one,),) = [tube.tests for tube in tubes(hl7v2.parse(text.encode(), FormatOptions()), {"GLU": "GLU"})]
     assert one.final is final
 
 
@@ -189,11 +195,11 @@ def of_capture(*values: object) -> object:
     ("file", "dialect", "codes", "wanted"),
     [
         (SAMPLES / "cepheid_genexpert_hl7/01-ct-ng.hl7", GENEXPERT, {"CTNG": "CT-NG"}, {("CT-NG", "CTNG")}),
-        (SAMPLES / "cepheid_genexpert_hl7/01-ct-ng.hl7", GENEXPERT, {"CT": "C"}, {("", "CTNG&CT"), ("", "CTNG&NG")}),
+        (SAMPLES / "cepheid_genexpert_hl7/01-ct-ng.hl7", GENEXPERT, {"CT": "C"}, {("", "CTNG/CT"), ("", "CTNG/NG")}),
         (SAMPLES / "mindray_bc5380/08-two-counts.hl7", None, {"CBC": "BLOOD"}, {("BLOOD", "CBC")}),
         (SAMPLES / "mindray_bc5380/08-two-counts.hl7", None, {"CBC+5DIFF": "BLOOD"}, {("", "6690-2"), ("", "718-7")}),
         of_capture(HL7 / "cepheid-genexpert-oru-r32.hl7", GENEXPERT, {"CTNG": "CT-NG"}, {("CT-NG", "CTNG")}),
-        of_capture(HL7 / "cepheid-genexpert-oru-r32.hl7", GENEXPERT, {"CT": "C"}, {("", "CTNG&CT"), ("", "CTNG&NG")}),
+        of_capture(HL7 / "cepheid-genexpert-oru-r32.hl7", GENEXPERT, {"CT": "C"}, {("", "CTNG/CT"), ("", "CTNG/NG")}),
         of_capture(HL7 / "mindray-bc5380-oru.hl7", None, {"CBC": "BLOOD"}, {("BLOOD", "CBC")}),
         of_capture(HL7 / "mindray-bc5380-oru.hl7", None, {"CBC+5DIFF": "BLOOD"}, {("", "6690-2"), ("", "718-7")}),
     ],
@@ -204,7 +210,7 @@ def test_a_result_is_of_the_order_for_its_assay_or_mode(
 ) -> None:
     """An assay or mode that was not ordered is never taken for another one."""
     parsed = hl7v2.parse(file.read_bytes(), FormatOptions())
-    (tube,) = tubes_in(parsed, codes, dialogue=dialogue(dialect))
+    (tube,) = tubes(parsed, codes, dialogue(dialect))
     found = {(one.test, one.code) for one in tube.tests}
     assert wanted <= found
     assert {test for test, _ in found} <= {"", *codes.values()}
@@ -235,7 +241,7 @@ def test_a_result_over_astm_is_of_the_order_for_its_assay(
     """An assay that was not ordered is never taken for another one."""
     data = file.read_bytes()
     parsed = astm.parse(data if data.startswith(b"H") else b"".join(text_of_capture(data)), FormatOptions())
-    (tube,) = tubes_in(cepheid_genexpert.adapt(parsed), codes, dialogue=astm_dialogue("cepheid-genexpert"))
+    (tube,) = tubes(cepheid_genexpert.adapt(parsed), codes, astm_dialogue("cepheid-genexpert"))
     assert {(one.test, one.code) for one in tube.tests} == wanted
 
 
@@ -258,7 +264,7 @@ def _astm_results(*records: str) -> Parsed:
 def test_an_assay_that_was_not_ordered_closes_nothing(order: str, dialect: str | None, test: str) -> None:
     """Neither does one at an analyzer of another maker: R-3, component 2, has no such meaning in E1394."""
     parsed = _astm_results(order, "R|1|^CTNG^^CT^Xpert CT_NG^1^CT^|NEGATIVE^|||||F", "O|2|S2||^^^CTNG")
-    (tube,) = tubes_in(parsed, {"CTNG": "CT-NG", "FLU": "FLU"}, dialogue=astm_dialogue(dialect))
+    (tube,) = tubes(parsed, {"CTNG": "CT-NG", "FLU": "FLU"}, astm_dialogue(dialect))
     assert [(one.test, one.code) for one in tube.tests] == [(test, "CTNG" if test else "CT")]
 
 
@@ -290,7 +296,7 @@ def test_a_result_at_another_dilution_is_of_its_order_where_the_maker_writes_it_
 ) -> None:
     for dialect in dialects:
         parsed = _astm_results("O|1|S1", f"R|1|^^^{result}|1.95|uIU/ml||N||F")
-        (tube,) = tubes_in(parsed, codes, dialogue=astm_dialogue(dialect))
+        (tube,) = tubes(parsed, codes, astm_dialogue(dialect))
         code = next((code for code, one in codes.items() if one == test), result)
         assert [(one.test, one.code) for one in tube.tests] == [(test, code)]
 
@@ -298,7 +304,7 @@ def test_a_result_at_another_dilution_is_of_its_order_where_the_maker_writes_it_
 def test_a_control_over_astm_is_of_no_tube() -> None:
     lines = ["H|\\^&", "P|1", "O|1|A||^^^GLU|R||||||Q", "R|1|^^^GLU|5.1", "O|2|B||^^^GLU|R", "R|1|^^^GLU|5.2", "L|1|N"]
     parsed = astm.parse("".join(f"{line}\r" for line in lines).encode(), FormatOptions())
-    assert [one.specimen for one in tubes_in(parsed, {"GLU": "GLU"})] == ["B"]
+    assert [one.specimen for one in tubes(parsed, {"GLU": "GLU"})] == ["B"]
 
 
 TIMES = {
@@ -309,18 +315,16 @@ TIMES = {
     ("OBR|1||A||||20260301080000", "OBX|1|NM|GLU||5||||||F||||||||20260301091500"): "20260301091500",
     ("OBR|1||A||||20260301080000|||||||||||||||20260301100000", "OBX|1|NM|GLU||5||||||F"): "20260301080000",
     ("OBR|1||A|||||||||||||||||||20260301100000", "OBX|1|NM|GLU||5||||||F|||yesterday"): "20260301100000",
-    ("OBR|1||A", "OBX|1|NM|GLU||5||||||F"): "",
+    ("OBR|1||A", "OBX|1|NM|GLU||5||||||F"): 0,
 }
 
 
 @pytest.mark.parametrize("lines", TIMES)
 def test_when_a_result_was_measured(lines: tuple[str, str]) -> None:
     payload = "".join(f"{line}\r" for line in (HEAD.format("ORU^R01"), *lines)).encode()
-    parsed = hl7v2.parse(payload, FormatOptions())
-    read = measured_times(parsed, "Asia/Kolkata")
-    ((test,),) = [one.tests for one in tubes_in(parsed, {}, measured=read)]
-    assert test.measured_us == read(TIMES[lines])
-    assert bool(test.measured_us) == bool(TIMES[lines])
+    ((test,),) = [one.tests for one in tubes(hl7v2.parse(payload, FormatOptions()), {})]
+    at = TIMES[lines]
+    assert test.measured_us == (at and to_us(datetime.strptime(f"{at}+0530", "%Y%m%d%H%M%S%z")))
 
 
 MOMENTS = {
@@ -339,9 +343,12 @@ MOMENTS = {
 
 @pytest.mark.parametrize("text", MOMENTS)
 def test_a_time_is_its_last_moment(text: str) -> None:
-    parsed = hl7v2.parse(f"{HEAD.format('ORU^R01')}\r".encode(), FormatOptions())
-    moment = MOMENTS[text]
-    assert measured_times(parsed, "Asia/Kolkata")(text) == (0 if moment is None else to_us(moment))
+    line = f"OBR|1||A\rOBX|1|NM|GLU||5||||||F|||{text}"
+    ((test,),) = [
+        one.tests for one in tubes(hl7v2.parse(f"{HEAD.format('ORU^R01')}\r{line}\r".encode(), FormatOptions()), {})
+    ]
+    at = MOMENTS[text]
+    assert (test.measured_us, test.own_us) == (0 if at is None else to_us(at),) * 2
 
 
 @pytest.mark.parametrize(
@@ -356,13 +363,13 @@ def test_a_time_is_its_last_moment(text: str) -> None:
 )
 def test_a_number_that_the_analyzer_has_counted_names_no_tube(order: str, tube: str | None) -> None:
     payload = f"H|\\^&|||XN-550\rP|1\r{order}\rR|1|^^^^WBC^1|7.8\rL|1|N\r".encode()
-    found = tubes_in(astm.parse(payload, FormatOptions()), {"WBC": "WBC"})
+    found = tubes(astm.parse(payload, FormatOptions()), {"WBC": "WBC"})
     assert [one.specimen for one in found] == ([] if tube is None else [tube])
 
 
-@pytest.mark.parametrize(("counts", "tubes"), [(False, ["20115"]), (True, [])])
-def test_a_count_of_the_instrument_names_no_tube(counts: bool, tubes: list[str]) -> None:
+@pytest.mark.parametrize(("counts", "wanted"), [("no", ["20115"]), ("yes", [])])
+def test_a_count_of_the_instrument_names_no_tube(counts: str, wanted: list[str]) -> None:
     """A cobas c311 that read no barcode has its own count in O-4."""
     payload = b"H|\\^&|||c311^1\rP|1\rO|1||20115|^^^717/|R\rR|1|^^^717/|6.10\rL|1|N\r"
-    found = tubes_in(astm.parse(payload, FormatOptions()), {"717": "GLU"}, counts=counts)
-    assert [one.specimen for one in found] == tubes
+    found = tubes(astm.parse(payload, FormatOptions()), {"717": "GLU"}, instrument_specimens=counts)
+    assert [one.specimen for one in found] == wanted

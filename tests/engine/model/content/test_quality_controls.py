@@ -6,6 +6,7 @@ from adapters.codecs.astm import records as astm_records
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.model.content.quality_controls import controls_in
 from engine.model.message import ControlRun, FormatOptions, Parsed
+from tests.support.shipped import facts_of
 
 HEAD = "MSH|^~\\&|XN|LAB|LIS|HOSP|20260301101530||ORU^R01|M1|P|2.5\rOBR|1||QC-L1|QC\r"
 
@@ -20,8 +21,9 @@ def astm(*records: str) -> Parsed:
 
 
 def found(parsed: Parsed) -> list[tuple[str, str, bool]]:
-    positions = [one.position for one in parsed.segments if one.name in ("OBX", "R")]
-    return [(run.code, run.material, run.failed) for run in controls_in(parsed, positions)]
+    facts = facts_of(parsed)
+    runs = controls_in(facts, {result.place for _, _, result in facts.results()})
+    return [(run.code, run.material, run.failed) for run in runs]
 
 
 @pytest.mark.parametrize(
@@ -70,8 +72,15 @@ def test_every_code_of_the_test_and_the_material_of_its_order() -> None:
     ]
 
 
+def test_one_material_has_one_name_wherever_its_tube_stands() -> None:
+    """So that a control that passes takes the place of the one that failed, and not of another level's."""
+    rack = [astm(f"O|1||1^{place}^     QC-1^B|^^^^WBC^1|||||||Q", "R|1|^^^^WBC^1|5|||H||F") for place in (1, 2)]
+    assert [found(one) for one in rack] == [[("WBC", "QC-1", True)]] * 2
+    levels = [hl7(f'SPM|1|""|||||||||Q|||||||||||||||||||{level}', "OBX|1|NM|GLU||5|||N|||F") for level in ("L1", "L2")]
+    assert [found(one) for one in levels] == [[("GLU", level, False)] for level in ("L1", "L2")]
+
+
 def test_only_what_a_filter_took_is_a_control() -> None:
     parsed = hl7("OBX|1|NM|HGB||9|||H|||F", "OBX|2|NM|WBC||9|||H|||F")
-    last = parsed.segments[-1].position
-    assert controls_in(parsed, [last]) == (ControlRun(code="WBC", material="QC-L1", failed=True),)
-    assert controls_in(parsed, []) == ()
+    assert controls_in(facts_of(parsed), {2}) == (ControlRun(code="WBC", material="QC-L1", failed=True),)
+    assert controls_in(facts_of(parsed), set()) == ()
