@@ -50,10 +50,12 @@ from engine.web.identity import (
     Identity,
     Person,
     address_of,
+    keep_theme,
     keep_wall_screen,
     language_of,
     log_in_of,
     person_of,
+    theme_of,
 )
 from engine.web.languages import LANGUAGES
 from engine.web.listener import Listener
@@ -158,7 +160,7 @@ class StatusServer:
         app.middlewares.extend(
             [self._record_request, wall(self._error_page, self._refusal), gate(self._identify, self.routes)]
         )
-        app.on_response_prepare.extend([add_headers, self._keep_to_tls])
+        app.on_response_prepare.extend([add_headers, self._keep_to_tls, keep_theme])
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -228,7 +230,7 @@ class StatusServer:
         request[PERSON] = (
             self._desk.person(request, principal)
             if self._desk is not None
-            else Person(looks=principal is not None, address=address_of(request))
+            else Person(looks=principal is not None, address=address_of(request), theme=theme_of(request))
         )
         return principal
 

@@ -23,7 +23,7 @@ async def overview(site: SiteSnapshot, path: str = "/") -> Element:
 async def test_the_worst_is_said_first_in_words() -> None:
     root = await overview(troubled_site())
     strip = root.one("section", id="strip")
-    assert strip.one("p", class_="headline").text == "Problem: haematology-1 silent 47 min"
+    assert strip.one("h1", class_="headline").text == "Problem: haematology-1 silent 47 min"
     said = [item.one("strong").text for item in root.one("ul", id="todo-list").all("li")]
     assert said[:3] == [
         "haematology-1 silent 47 min",
@@ -40,7 +40,7 @@ async def test_the_worst_is_said_first_in_words() -> None:
 
 async def test_a_site_in_order_is_calm() -> None:
     root = await overview(quiet_site())
-    assert root.one("p", class_="headline").text == "In order: Everything works"
+    assert root.one("h1", class_="headline").text == "In order: Everything works"
     assert root.all(class_="problem") == []
     assert root.all(class_="attention") == []
 
@@ -141,7 +141,7 @@ async def test_names_and_descriptions_are_text_whatever_is_in_them() -> None:
     row = root.one("tbody", id="channels").one("tr")
     assert row.one("strong").text == hostile
     assert " " not in row.attributes["id"]
-    assert root.one("p", class_="headline").text == f"Problem: {hostile}"
+    assert root.one("h1", class_="headline").text == f"Problem: {hostile}"
 
 
 async def test_without_channels_it_says_how_to_begin() -> None:
@@ -164,7 +164,7 @@ async def test_hindi_by_the_browsers_wish_and_by_link() -> None:
     assert wished == linked
     root = read_html(wished)
     assert root.one("html").attributes["lang"] == "hi"
-    assert root.one("p", class_="headline").text == "समस्या: haematology-1 47 मिनट से मौन"
+    assert root.one("h1", class_="headline").text == "समस्या: haematology-1 47 मिनट से मौन"
     assert "NO_ANSWER" in root.text
     assert read_html(back).one("html").attributes["lang"] == "en"
 

@@ -8,4 +8,4 @@ from engine.web.menu import CODES, LOOKS, Entry
 from engine.web.pages.frame import routes_of
 
 routes = routes_of(codes, correct)
-MENU = (Entry("/codes", "Unmapped codes", LOOKS, 10, CODES),)
+MENU = (Entry("/codes", "Unmapped codes", LOOKS, 10, CODES, "codes"),)

@@ -20,8 +20,8 @@ from engine.web.pages.words import Words
 
 routes = routes_of(acts, order, orders, questions, worklists)
 MENU = (
-    Entry("/orders", "Orders", LOOKS, 10, ORDERS),
-    Entry("/questions", "Questions of analyzers", LOOKS, 20, ORDERS),
+    Entry("/orders", "Orders", LOOKS, 10, ORDERS, "orders"),
+    Entry("/questions", "Questions of analyzers", LOOKS, 20, ORDERS, "find"),
 )
 
 

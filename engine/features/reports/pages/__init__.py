@@ -9,6 +9,6 @@ from engine.web.pages.frame import routes_of
 
 routes = routes_of(reports, shift)
 MENU = (
-    Entry("/shift", "Shift report", LOOKS, 50),
-    Entry("/reports", "Reports", LOOKS, 40, RESULTS),
+    Entry("/shift", "Shift report", LOOKS, 50, icon="shift"),
+    Entry("/reports", "Reports", LOOKS, 40, RESULTS, "reports"),
 )
