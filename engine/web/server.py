@@ -391,6 +391,7 @@ _STATIC_FILES = {
     "noto-sans.licence.txt": "text/plain",
     **{one.name: "font/woff2" for one in STATIC.glob("noto-sans-*.woff2")},
     "live.js": "text/javascript",
+    "menus.js": "text/javascript",
     "page.js": "text/javascript",
     "session.js": "text/javascript",
     "todo.js": "text/javascript",
