@@ -5,10 +5,10 @@ trail, as it is of control ids (`engine.web.pages.messages`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp import web
 
@@ -84,8 +84,7 @@ CHOICE = {
 WRONG_TAB = N_("There is no such list of orders.")
 
 
-@dataclass(frozen=True, slots=True)
-class TabLink:
+class TabLink(NamedTuple):
     """A list of orders, and how many it has."""
 
     words: str
