@@ -220,7 +220,7 @@ class Renderer:
             "site_name": self._site_name,
             "person": person,
             "menu": menu_of(person),
-            "counts": self._counts,
+            "menu_counts": self._counts,
             "bell": self._bell() if person.looks else 0,
             "_": _translate(language),
         }

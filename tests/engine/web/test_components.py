@@ -37,7 +37,7 @@ def sheet() -> Element:
     person = Person(name="asha", role="operator", looks=True, acts=True, address="/")
     drawn = environment().get_template(SHEET.name).render(
         {"language": "en", "languages": LANGUAGES, "site_name": "City Lab", "person": person, "menu": menu_of(person)},
-        counts={"/held": (3, "problem")}, bell=2, _=str, good=GOOD, bad=BAD, facts=FACTS,
+        menu_counts={"/held": (3, "problem")}, bell=2, _=str, good=GOOD, bad=BAD, facts=FACTS,
     )  # fmt: skip
     return read_html(drawn)
 
