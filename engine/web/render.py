@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 ROWS_PER_SLICE = 10
 PAGES = ("overview", "error", "confirm", "done", "contents", "system", "messages", "message", "acts", "waiting")
 MACROS = ("todo_said", "todo_list", "todo_wall", "strip", "caption", "channel", "destination", "footer")
-COMPONENTS = ("parts", "rows", "charts")
+COMPONENTS = ("ui", "rows", "charts")
 LINE_MACROS = ("line_head", "line_lanes", "line_steps", "line_faults", "line_lots")  # of line_parts.html
 Shown = tuple[str, bool]  # a language, and whether people's words are shown
 STATIC = Path(__file__).parent / "static"

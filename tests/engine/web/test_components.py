@@ -87,7 +87,8 @@ def test_a_page_has_no_layout_of_its_own(path: Path) -> None:
     if path.name != "help.html":  # its table is of the documents' kind
         assert "<table" not in text
     assert " style=" not in text
-    assert "<td role" not in text.replace('<td role="cell" colspan="3"', "")
+    if path.name != "parts.html":  # the rows of the overview: a thousand of them cost no calls
+        assert "<td role" not in text.replace('<td role="cell" colspan="3"', "")
     for found in re.findall(r' class="([^"]*)"', re.sub(r"\{\{.*?\}\}|\{%.*?%\}", " ", text)):
         for name in found.split():
             assert name in UNSTYLED or re.search(rf"\.{re.escape(name)}\b", CSS), name

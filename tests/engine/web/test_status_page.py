@@ -95,7 +95,7 @@ async def test_tables_have_captions_and_headers_for_screen_readers() -> None:
     for table in root.all("table"):
         assert table.one("caption").one("h2").text in {"Analyzers", "Destinations"}
         columns = [header.attributes["scope"] for header in table.one("thead").all("th")]
-        assert columns == ["col"] * 6
+        assert columns == ["col"] * len(table.one("tbody").all("tr")[0].children)
         for row in table.one("tbody").all("tr"):
             assert row.one("th").attributes["scope"] == "row"
             labels = [cell.attributes["data-label"] for cell in row.all("td")]
@@ -135,7 +135,7 @@ async def test_names_and_descriptions_are_text_whatever_is_in_them() -> None:
     channel = ChannelSnapshot(name=hostile, description=hostile, kind="mllp", address='"><b>', connections=(hostile,))
     site = replace(quiet_site(), site_name=hostile, channels=(channel,), alarms=(Notice(hostile, About.JOURNAL),))
     root = await overview(site)
-    assert len(root.all("script")) == 3  # ours
+    assert len(root.all("script")) == 4  # ours
     assert root.one("ul", id="todo-list").one("strong").text == hostile
     assert root.all("b") == []
     row = root.one("tbody", id="channels").one("tr")
