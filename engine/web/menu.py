@@ -1,7 +1,7 @@
 """The menu of the pages: those of each day first, the others in groups; only those that a person may open.
 
-It begins with what a technician opens first: what there is to do, messages, dead letters. The first four are at the foot
-of a phone.
+It begins with what a technician opens first: what there is to do, messages, dead letters. The first four are at the
+foot of a phone.
 """
 
 from collections.abc import Callable, Sequence

@@ -48,8 +48,8 @@ def test_each_refusal_takes_the_focus() -> None:
     ]
     assert without == []
     banners = [(name, call) for name, call in calls("banner") if 'role="alert"' in call]
-    without_focus = [(name, call) for name, call in banners if "focus=true" not in call]
-    assert [call for name, call in without_focus if not any(name == of and word in call for of, word in NO_ANSWER)] == []
+    unseen = [(name, call) for name, call in banners if "focus=true" not in call]
+    assert [call for name, call in unseen if not any(name == of and word in call for of, word in NO_ANSWER)] == []
     assert len(banners) + len(calls("said")) > 20
 
 
