@@ -1,6 +1,7 @@
 """The answer to a form has the focus on what it says, without a script."""
 
 import re
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,7 @@ def test_each_refusal_takes_the_focus() -> None:
 
 
 def test_what_is_said_of_a_form_has_the_focus() -> None:
-    ui = render._load_templates().environment.globals["ui"]
+    ui: Any = render._load_templates().environment.globals["ui"]
     for drawn in (ui.said("wrong"), ui.said("", "done"), ui.banner("ok", "done", focus=True)):
         assert 'tabindex="-1" autofocus>' in drawn
     assert ui.said("") == ""

@@ -88,7 +88,7 @@ class TabLink(NamedTuple):
     """A list of orders, and how many it has."""
 
     words: str
-    count: str
+    number: str
     href: str
     is_here: bool
     is_harmful: bool
@@ -179,7 +179,7 @@ def _found(reader: Reader, asking: Asking) -> Values:
     tab = asked.get(TAB) or _worst(reader, asked.get("channel") or "", now_us(words), asking.site)
     links = tabs_of(reader, asked, words, tab, asking.site)
     about = words.say(ABOUT[tab]) if ABOUT[tab] else ""
-    around = {"tab": tab, "tabs": links, "about": about, "count": next(one.count for one in links if one.is_here)}
+    around = {"tab": tab, "tabs": links, "about": about, "count": next(one.number for one in links if one.is_here)}
     channel = asked.get("channel") or ""
     if tab == WITHOUT:
         since_us = now_us(words) - UNANSWERED_US
@@ -298,7 +298,7 @@ def of_analyzer(reader: Reader, channel: str, words: Words, site: SiteSnapshot) 
     if not worklist.count_items(reader, ItemFilter(open=True, channel=channel), most=1)[0]:
         return []
     return [
-        (one.words, one.count, one.href)
+        (one.words, one.number, one.href)
         for one in tabs_of(reader, asked, words, "", site)
-        if one.count != "0" and one.words != words.say(TAB_WORDS["done"])
+        if one.number != "0" and one.words != words.say(TAB_WORDS["done"])
     ]
