@@ -172,9 +172,9 @@ def theme_of(request: web.Request) -> str:
     return chosen if chosen in THEMES else ""
 
 
-async def keep_theme(request: web.Request, answer: web.StreamResponse) -> None:
+def keep_theme(request: web.Request, answer: web.StreamResponse) -> None:
     """Keep the colours that a request chooses."""
-    if THEME_ASKED in request.query:
+    if THEME_ASKED in request.query and not answer.prepared:
         set_cookie(request, answer, THEME, theme_of(request), THEME_S)
 
 

@@ -160,7 +160,7 @@ class StatusServer:
         app.middlewares.extend(
             [self._record_request, wall(self._error_page, self._refusal), gate(self._identify, self.routes)]
         )
-        app.on_response_prepare.extend([add_headers, self._keep_to_tls, keep_theme])
+        app.on_response_prepare.extend([add_headers, self._keep_to_tls])
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -257,7 +257,9 @@ class StatusServer:
         request[IN_USE].again()
         if request.path not in _WITHOUT_TEMPLATES and not request.path.startswith(API):
             await self._renderer.prepare()
-        return await handler(request)
+        answer = await handler(request)
+        keep_theme(request, answer)
+        return answer
 
     def _routes(self) -> Sequence[Route]:
         return (
