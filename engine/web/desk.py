@@ -67,10 +67,11 @@ class Desk:
             secret: of the cookie that forms of this page depend on; empty: the one that the browser sends.
         """
         form = form_token(secret or self._secret(request)[0])
+        stranger = Person(form=form, address=address_of(request), theme=identity.theme_of(request))
         if principal is None:
-            return Person(form=form, address=address_of(request))
+            return stranger
         looks = principal.may(LOOKING) and not principal.held_up
-        plain = Person(looks=looks, reads_notes=principal.reads_notes, form=form, address=address_of(request))
+        plain = replace(stranger, looks=looks, reads_notes=principal.reads_notes)
         signed_in = request.get(identity.SIGNED_IN)
         if signed_in is None:
             return plain

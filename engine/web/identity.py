@@ -72,9 +72,10 @@ class Accounts(Protocol):
 
 SIGNED_IN = web.RequestKey("signed in", Session)
 
-SESSION, BROWSER, WALL = "labrelay", "labrelay-browser", "labrelay-wall"
+SESSION, BROWSER, WALL, THEME = "labrelay", "labrelay-browser", "labrelay-wall", "labrelay-theme"
+THEMES = ("light", "dark")  # another choice: as the device has it
 BROWSER_S = 90 * 86_400
-WALL_S = 400 * 86_400  # the longest that browsers keep a cookie
+WALL_S = THEME_S = 400 * 86_400  # the longest that browsers keep a cookie
 PROGRAMS = "/api/"
 RENEWING = ("/events", ".json")  # ends of the paths that only scripts of a page ask for
 
@@ -165,6 +166,18 @@ def keep_wall_screen(request: web.Request, answer: web.StreamResponse) -> None:
         set_cookie(request, answer, WALL, secret, WALL_S)
 
 
+def theme_of(request: web.Request) -> str:
+    """The colours that a browser has chosen, of `THEMES`, by ``?theme=`` or before; empty: as the device has them."""
+    chosen = request.query.get(THEME_ASKED) or cookie(request, THEME)
+    return chosen if chosen in THEMES else ""
+
+
+def keep_theme(request: web.Request, answer: web.StreamResponse) -> None:
+    """Keep the colours that a request chooses."""
+    if THEME_ASKED in request.query and not answer.prepared:
+        set_cookie(request, answer, THEME, theme_of(request), THEME_S)
+
+
 def browser_secret(request: web.Request) -> tuple[str, bool]:
     """The browser's own secret, and whether it is a new one, to be set as a cookie."""
     known = cookie(request, BROWSER)
@@ -196,6 +209,7 @@ class Person:
     left_s: seconds until then, at least.
     is_last: it ends then in any case.
     address: of the page without its language (`address_of`).
+    theme: as of `theme_of`.
     """
 
     name: str = ""
@@ -211,6 +225,7 @@ class Person:
     left_s: int = 0
     is_last: bool = False
     address: str = ""
+    theme: str = ""
 
     @property
     def path(self) -> str:
@@ -219,7 +234,8 @@ class Person:
 
 
 BY_ITSELF = "auto"  # in the query of a request that a page sends without its reader
-NOT_OF_THE_PAGE = {"lang", BY_ITSELF}
+THEME_ASKED = "theme"
+NOT_OF_THE_PAGE = {"lang", THEME_ASKED, BY_ITSELF}
 PERSON = web.RequestKey("person", Person)
 
 

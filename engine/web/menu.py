@@ -1,7 +1,7 @@
-"""The menu of the pages: those of each day in one line, the others in groups behind one word; only those that a person
-may open. It begins with what a technician opens first: what there is to do, messages, dead letters.
+"""The menu of the pages: those of each day first, the others in groups; only those that a person may open.
 
-While another page is open it is beside the daily ones, so that the menu always marks the page that is open.
+It begins with what a technician opens first: what there is to do, messages, dead letters. The first four are at the
+foot of a phone.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +20,7 @@ class Entry(NamedTuple):
         may: whether a person may open it, as its route has it.
         place: among those of its group.
         group: of `GROUPS`; empty: it is a daily one.
+        icon: of ``icons.svg``.
     """
 
     path: str
@@ -27,6 +28,7 @@ class Entry(NamedTuple):
     may: Callable[[Person], bool]
     place: int
     group: str = ""
+    icon: str = "next"
 
 
 class Group(NamedTuple):
@@ -51,14 +53,14 @@ GROUPS = N_(("Orders", "Results", "Codes", "Administration"))
 ORDERS, RESULTS, CODES, ADMINISTRATION = GROUPS
 LOOKS, ACTS, CHANGES, ADMINISTERS = map(attrgetter, ("looks", "acts", "changes", "administers"))
 OWN = (
-    Entry("/", "Overview", LOOKS, 10),
-    Entry("/messages", "Messages", LOOKS, 20),
-    Entry("/waiting", "Waiting", LOOKS, 10, RESULTS),
-    Entry("/try", "Try a mapping", CHANGES, 20, CODES),
-    Entry("/help", "Help", LOOKS, 10, ADMINISTRATION),
-    Entry("/system", "System", LOOKS, 20, ADMINISTRATION),
-    Entry("/acts", "Acts of persons", ADMINISTERS, 30, ADMINISTRATION),
-    Entry("/api", "API", lambda person: person.changes or person.administers, 50, ADMINISTRATION),
+    Entry("/", "Overview", LOOKS, 10, icon="home"),
+    Entry("/messages", "Messages", LOOKS, 20, icon="messages"),
+    Entry("/waiting", "Waiting", LOOKS, 10, RESULTS, "silent"),
+    Entry("/try", "Try a mapping", CHANGES, 20, CODES, "quality"),
+    Entry("/help", "Help", LOOKS, 10, ADMINISTRATION, "attention"),
+    Entry("/system", "System", LOOKS, 20, ADMINISTRATION, "system"),
+    Entry("/acts", "Acts of persons", ADMINISTERS, 30, ADMINISTRATION, "user"),
+    Entry("/api", "API", lambda person: person.changes or person.administers, 50, ADMINISTRATION, "codes"),
 )
 OF_FEATURES: Hook[Sequence[Entry]] = Hook("menu")
 
@@ -70,6 +72,5 @@ def entries() -> Sequence[Entry]:
 
 def menu_of(person: Person) -> Menu:
     allowed = [one for one in entries() if one.may(person)]
-    here = [one for one in allowed if one.group and one.path == person.path]
-    groups = [Group(name, [one for one in allowed if one.group == name and one not in here]) for name in GROUPS]
-    return Menu([*(one for one in allowed if not one.group), *here], [of for of in groups if of.entries])
+    groups = [Group(name, [one for one in allowed if one.group == name]) for name in GROUPS]
+    return Menu([one for one in allowed if not one.group], [of for of in groups if of.entries])

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 ROWS_PER_SLICE = 10
 PAGES = ("overview", "error", "confirm", "done", "contents", "system", "messages", "message", "acts", "waiting")
 MACROS = ("todo_said", "todo_list", "todo_wall", "strip", "caption", "channel", "destination", "footer")
+COMPONENTS = ("ui", "rows", "charts")
 LINE_MACROS = ("line_head", "line_lanes", "line_steps", "line_faults", "line_lots")  # of line_parts.html
 Shown = tuple[str, bool]  # a language, and whether people's words are shown
 STATIC = Path(__file__).parent / "static"
@@ -114,10 +116,17 @@ class Renderer:
         self._drawing = asyncio.Lock()  # who asks meanwhile waits, and draws nothing twice
         self._templates: Templates | None = None
         self._site_name = ""
+        self._counts: Mapping[str, tuple[int, str]] = {}
 
     async def prepare(self) -> None:
         """Prepare to draw in a thread, where no snapshot may be taken. Templates are loaded at first, in some 70 ms."""
-        self._site_name = self._snapshot().site_name
+        site = self._snapshot()
+        self._site_name = site.site_name
+        self._counts = {
+            "/dead-letters": (site.dead_total, "attention"),
+            "/held": (sum(one.held for one in site.destinations), "problem"),
+            "/codes": (site.unmapped_total, "attention"),
+        }
         if self._templates is None:
             self._templates = await asyncio.to_thread(_load_templates)
 
@@ -211,6 +220,7 @@ class Renderer:
             "site_name": self._site_name,
             "person": person,
             "menu": menu_of(person),
+            "menu_counts": self._counts,
             "bell": self._bell() if person.looks else 0,
             "_": _translate(language),
         }
@@ -298,11 +308,14 @@ def _load_templates() -> Templates:
     )
     environment.globals["static"] = static_url
     environment.globals["number_once"] = new_number
-    for included in ("top.html", "forms.html", "icons.svg"):
+    for included in ("components/frame.html", "icons.svg"):
         environment.get_template(included)
-    parts, of_lines = (environment.get_template(name).module for name in ("parts.html", "line_parts.html"))
+    environment.globals["ui"] = ui = SimpleNamespace()
+    for of in COMPONENTS:
+        vars(ui).update(vars(environment.get_template(f"components/{of}.html").module))
+    pieces, of_lines = (environment.get_template(name).module for name in ("parts.html", "line_parts.html"))
     return Templates(
         environment,
         {name: environment.get_template(f"{name}.html") for name in PAGES},
-        {name: getattr(parts, name) for name in MACROS} | {name: getattr(of_lines, name) for name in LINE_MACROS},
+        {name: getattr(pieces, name) for name in MACROS} | {name: getattr(of_lines, name) for name in LINE_MACROS},
     )

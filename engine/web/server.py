@@ -50,10 +50,12 @@ from engine.web.identity import (
     Identity,
     Person,
     address_of,
+    keep_theme,
     keep_wall_screen,
     language_of,
     log_in_of,
     person_of,
+    theme_of,
 )
 from engine.web.languages import LANGUAGES
 from engine.web.listener import Listener
@@ -228,7 +230,7 @@ class StatusServer:
         request[PERSON] = (
             self._desk.person(request, principal)
             if self._desk is not None
-            else Person(looks=principal is not None, address=address_of(request))
+            else Person(looks=principal is not None, address=address_of(request), theme=theme_of(request))
         )
         return principal
 
@@ -255,7 +257,9 @@ class StatusServer:
         request[IN_USE].again()
         if request.path not in _WITHOUT_TEMPLATES and not request.path.startswith(API):
             await self._renderer.prepare()
-        return await handler(request)
+        answer = await handler(request)
+        keep_theme(request, answer)
+        return answer
 
     def _routes(self) -> Sequence[Route]:
         return (
@@ -389,6 +393,7 @@ _STATIC_FILES = {
     "noto-sans.licence.txt": "text/plain",
     **{one.name: "font/woff2" for one in STATIC.glob("noto-sans-*.woff2")},
     "live.js": "text/javascript",
+    "menus.js": "text/javascript",
     "page.js": "text/javascript",
     "session.js": "text/javascript",
     "todo.js": "text/javascript",

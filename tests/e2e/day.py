@@ -116,7 +116,7 @@ async def the_held_result_is_released(here: Laboratory, asha: Visitor) -> None:
 async def the_wrong_code_is_corrected(esther: Visitor) -> None:
     """A code of a table is wrong since a week: corrected with a preview; the results it concerns are downloaded."""
     page = esther.page
-    await esther.follow_more("Unmapped codes")
+    await esther.follow("Unmapped codes")
     await page.get_by_text("Correct another code").click()
     await page.locator("#of").select_option("haematology")
     await page.get_by_label("Code", exact=True).fill(CODE)
@@ -155,7 +155,7 @@ async def nothing_can_be_done(here: Laboratory, vani: Visitor) -> None:
 
 
 async def the_audit_trail_has_it(mohan: Visitor) -> None:
-    await mohan.follow_more("Acts of persons")
+    await mohan.follow("Acts of persons")
     rows = await mohan.page.locator("tbody tr").all_inner_texts()
     found = {(name, act) for name, act in ACTS if any(name in row and re.search(rf"\b{act}\b", row) for row in rows)}
     assert found == ACTS, rows

@@ -287,7 +287,6 @@ async def test_each_script_is_drawn_in_the_font_that_we_bring(here: Laboratory, 
     for language in EVERY[1:]:
         async with visitor(browser, here) as stranger:
             await stranger.open(in_language("/log-in", language))
-            await stranger.page.locator(".languages summary").click()
             await stranger.page.evaluate("() => document.fonts.ready.then(() => document.fonts.size)")
             for element in (
                 "h1",

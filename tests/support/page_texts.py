@@ -31,7 +31,7 @@ Found = Iterator[tuple[str, str]]  # kind of the mark, text
 @cache
 def page_texts() -> frozenset[str]:
     """As catalogues have them: a refusal as a sentence."""
-    templates = (path.read_text(encoding="utf-8") for path in ENGINE.rglob("templates/*.html"))
+    templates = (path.read_text(encoding="utf-8") for path in ENGINE.rglob("templates/**/*.html"))
     found = {text for template in templates for _, text in _IN_TEMPLATE.findall(template)}
     modules = {
         _name(path): path.read_text(encoding="utf-8")

@@ -51,7 +51,7 @@ ENDS = {
     "waits": Look("waits", "attention", "retry"),
     "given up": Look("given up", "attention", "dead"),
 }
-MENU = (Entry("/alerts", "Alerts", LOOKS, 60, RESULTS),)
+MENU = (Entry("/alerts", "Alerts", LOOKS, 60, RESULTS, "bell"),)
 
 
 def routes(frame: Frame) -> Sequence[Route]:

@@ -24,7 +24,7 @@ from engine.web.routes import Route
 PATH, DATA = "/reagents", "/reagents.json"
 MAX_WORD = 64  # of a search
 MOST = 200  # lots
-MENU = (Entry("/reagents", "Reagent lots", LOOKS, 30, CODES),)
+MENU = (Entry("/reagents", "Reagent lots", LOOKS, 30, CODES, "lots"),)
 
 
 def routes(frame: Frame) -> Sequence[Route]:

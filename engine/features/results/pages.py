@@ -40,7 +40,7 @@ NAMES = ("channel", "destination", "code", "since", "until", "state", COLUMNS)
 VERBS = ("release", "reject")
 CHOICE = letter_columns(why=True)
 STATES = ("rejected",)  # besides those that are held
-MENU = (Entry("/held", "Held results", LOOKS, 40),)
+MENU = (Entry("/held", "Held results", LOOKS, 40, icon="held"),)
 
 
 def routes(frame: Frame) -> Sequence[Route]:

@@ -89,7 +89,7 @@ async def test_pages_link_static_files_that_exist_and_may_be_kept() -> None:
         root = read_html((await page.get("/"))[1])
         links = [link.attributes["href"] for link in root.all("link")]
         links += [script.attributes["src"] for script in root.all("script")]
-        assert len(links) == 6
+        assert len(links) == 7
         for link in links:
             answer, _ = await page.get(link)
             assert answer.status == 200

@@ -36,7 +36,11 @@ def menu(page: Element) -> Element:
 
 
 def paths(links: Element) -> list[str]:
-    return [link.attributes["href"].partition("?")[0] for link in links.all("a")]
+    return [link.attributes["href"].partition("?")[0] for link in links.all("a") if "close" not in classes(link)]
+
+
+def classes(link: Element) -> str:
+    return link.attributes.get("class", "")
 
 
 async def status(browser: Browser, path: str) -> int:
@@ -82,25 +86,25 @@ async def test_it_has_each_page_that_needs_no_more_of_its_address(here: Site) ->
 
 
 async def test_it_marks_the_page_that_is_open(here: Site) -> None:
-    """Also one that is not of the daily ones: it then stands beside them, before the others."""
     async with here.browser() as browser:
         await browser.log_in("admin")
         for path in sorted(ENTRIES - FOR_PROGRAMMERS):
             _, page = await browser.get(path)
             marked = [link for link in menu(page).all("a") if "aria-current" in link.attributes]
             assert [link.attributes["href"].partition("?")[0] for link in marked] == [path]
-            assert marked[0] not in menu(page).one("details").all("a"), path
             assert len(paths(menu(page))) == len(set(paths(menu(page)))) == len(ENTRIES)
 
 
-async def test_the_others_open_without_a_script(here: Site) -> None:
+async def test_a_narrow_screen_opens_and_closes_it_without_a_script(here: Site) -> None:
+    """A phone has the first four at its foot, and a way to all."""
     async with here.browser() as browser:
         await browser.log_in("admin")
         _, page = await browser.get("/")
-        others = menu(page).one("details")
-        assert others.one("summary").text
-        assert "open" not in others.attributes
-        assert len(menu(page).all("a")) - len(others.all("a")) == len(DAILY) <= 5
+        to_menu = [link for link in page.all("a") if link.attributes["href"] == f"#{menu(page).attributes['id']}"]
+        assert len(to_menu) == 2
+        assert menu(page).one("a", class_="close").attributes["href"] == f"#{page.one('main').attributes['id']}"
+        foot = page.one("nav", class_="thumb")
+        assert paths(foot) == [*(one.path for one in DAILY[:4]), "#pages"]
 
 
 @pytest.mark.parametrize("role", sorted(ROLES))
@@ -110,9 +114,8 @@ async def test_what_a_technician_opens_first_stands_first(here: Site, role: str)
         await browser.log_in(role)
         _, page = await browser.get("/")
         assert paths(menu(page))[:3] == ["/", "/messages", "/dead-letters"]
-        groups = menu(page).one("details").all("p")
-        assert [group.one("span").text for group in groups] == ["Orders", "Results", "Codes", "Administration"]
-        assert all(group.all("a") for group in groups)
+        groups = menu(page).all("p")
+        assert [group.text for group in groups] == ["Orders", "Results", "Codes", "Administration"]
 
 
 async def test_a_stranger_has_none(here: Site) -> None:

@@ -134,7 +134,7 @@ async def test_the_box_of_each_page_finds_a_number_and_leaves_it_in_no_address(
     async with here.browser() as browser, here.browser() as other:
         await browser.log_in(person)
         _, html = await browser.get(page)
-        box = html.one("header").one("form", role="search")
+        box = html.one("header", class_="bar").one("form", role="search")
         assert [one.attributes["name"] for one in box.all("input") if "type" not in one.attributes] == ["q"]
         _, html = await browser.send(page, to="/messages", q=number)
         assert number not in dict(parse_qsl(urlsplit(browser.path).query)).values()

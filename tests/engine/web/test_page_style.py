@@ -13,11 +13,15 @@ LEVELS = ("ok", "attention", "problem")
 
 
 def themes() -> dict[str, dict[str, str]]:
-    light, dark = (
-        dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", block)) for block in re.findall(r":root \{(.*?)\}", CSS, re.S)
-    )
+    light, dark = block(":root"), block(':root[data-theme="dark"]')
+    assert block(':root:not([data-theme="light"])') == dark, "as the device has it, and as a person chose it"
     assert set(light) == set(dark)
     return {"light": light, "dark": dark}
+
+
+def block(of: str) -> dict[str, str]:
+    (text,) = re.findall(rf"^ *{re.escape(of)} \{{(.*?)\}}", CSS, re.S | re.M)
+    return dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6})", text))
 
 
 def luminance(colour: str) -> float:
@@ -39,8 +43,15 @@ PAIRS = [
     *((level, f"{level}-ground") for level in LEVELS),
     *((level, "surface") for level in LEVELS),
     ("attention", "problem-ground"),
-    ("link", "ground"),
-    ("link", "surface"),
+    ("accent", "ground"),
+    ("accent", "surface"),
+    ("accent-2", "accent-ground"),
+    ("on-accent", "accent"),
+    ("on-accent", "accent-2"),
+    ("on-critical", "critical"),
+    ("soft", "sunken"),
+    ("text", "sunken"),
+    ("text", "accent-ground"),
 ]
 
 
@@ -51,9 +62,16 @@ def test_text_can_be_read(theme: str, text: str, ground: str) -> None:
     assert contrast(colours[text], colours[ground]) >= 4.5
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("part", ["edge", "data-1", "data-2"])
+def test_the_edge_of_a_control_and_a_mark_of_a_chart_can_be_seen(theme: str, part: str) -> None:
+    colours = themes()[theme]
+    assert contrast(colours[part], colours["surface"]) >= 3
+
+
 def test_colours_are_named_once() -> None:
     """Outside the two themes and the print style there is no colour that a theme could miss."""
-    rest = re.sub(r":root \{.*?\}|@media print \{.*", "", CSS, flags=re.S)
+    rest = re.sub(r":root[^{]*\{.*?\}|@media print \{.*", "", CSS, flags=re.S)
     assert re.findall(r"#[0-9a-fA-F]{3,8}\b", rest) == []
 
 

@@ -109,7 +109,7 @@ async def test_an_expected_downtime_is_calm_and_says_until_when() -> None:
     row = root.one("tr", id="d-lab-fhir")
     assert row.one("td", class_="state").text == "expected downtime until 11:12"
     assert "NO_ANSWER" in row.text
-    assert root.one("p", class_="headline").text == "In order: Everything works"
+    assert root.one("h1", class_="headline").text == "In order: Everything works"
     assert root.all(class_="problem") == []
 
 

@@ -37,14 +37,14 @@ async def test_the_page_draws_it_with_words_and_without_style_or_script() -> Non
     async with running(site) as page:
         _, text = await page.get("/")
         _, hindi = await page.get("/?lang=hi")
-    (picture,) = re.findall(r'<svg class="day".*?</svg>', text, re.DOTALL)
+    (picture,) = re.findall(r'<svg class="spark".*?</svg>', text, re.DOTALL)
     assert 'role="img"' in picture
     assert f"last 24 hours: {sum(BUSY)} received, at most 80 in an hour, 3 dead" in picture
     assert "style" not in picture
     assert len(picture) < 900
     assert "पिछले 24 घंटे" in hindi
     cell = read_html(text).one("tr", id="c-urinalysis")
-    assert cell.all("svg", class_="day") == []
+    assert cell.all("svg", class_="spark") == []
 
 
 async def test_a_row_is_drawn_anew_only_when_an_hour_changes() -> None:

@@ -13,7 +13,7 @@ async def test_a_wall_shows_the_overview_and_nothing_to_press() -> None:
     assert "class" not in desk.one("body").attributes
     for tag in ("nav", "form", "button", "input", "select"):
         assert wall.all(tag) == []
-    assert wall.one("p", class_="headline").text == desk.one("p", class_="headline").text
+    assert wall.one("h1", class_="headline").text == desk.one("h1", class_="headline").text
     assert [row.text for row in wall.all("tr")] == [row.text for row in desk.all("tr")]
 
 

@@ -18,7 +18,7 @@ from engine.web.pages.panels import Link, Panels
 from engine.web.pages.words import Words
 
 routes = routes_of(abdm, acts, consent, context, listed)
-MENU = (Entry("/abdm", "ABDM", LOOKS, 70, RESULTS),)
+MENU = (Entry("/abdm", "ABDM", LOOKS, 70, RESULTS, "user"),)
 
 
 class _Panels(Panels):

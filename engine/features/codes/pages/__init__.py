@@ -25,7 +25,7 @@ from engine.web.routes import Route
 
 PATH, CSV = "/codes", "/codes.csv"
 NAMES = ("channel",)
-MENU = (Entry("/codes", "Unmapped codes", LOOKS, 10, CODES),)
+MENU = (Entry("/codes", "Unmapped codes", LOOKS, 10, CODES, "codes"),)
 MOST = 200  # rows of a page; the file has all
 
 

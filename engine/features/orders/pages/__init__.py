@@ -19,7 +19,10 @@ from engine.web.pages.panels import Panels, Section
 from engine.web.pages.words import Words
 
 routes = routes_of(acts, order, orders, questions, worklists)
-MENU = (Entry("/orders", "Orders", LOOKS, 10, ORDERS), Entry("/questions", "Questions of analyzers", LOOKS, 20, ORDERS))
+MENU = (
+    Entry("/orders", "Orders", LOOKS, 10, ORDERS, "orders"),
+    Entry("/questions", "Questions of analyzers", LOOKS, 20, ORDERS, "find"),
+)
 
 
 class _Panels(Panels):

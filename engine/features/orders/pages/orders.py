@@ -5,10 +5,10 @@ trail, as it is of control ids (`engine.web.pages.messages`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp import web
 
@@ -83,12 +83,11 @@ CHOICE = {
 WRONG_TAB = N_("There is no such list of orders.")
 
 
-@dataclass(frozen=True, slots=True)
-class TabLink:
+class TabLink(NamedTuple):
     """A list of orders, and how many it has."""
 
     words: str
-    count: str
+    number: str
     href: str
     is_here: bool
     is_harmful: bool
@@ -179,7 +178,7 @@ def _found(reader: Reader, asking: Asking) -> Values:
     tab = asked.get(TAB) or _worst(reader, asked.get("channel") or "", now_us(words), asking.site)
     links = tabs_of(reader, asked, words, tab, asking.site)
     about = words.say(ABOUT[tab]) if ABOUT[tab] else ""
-    around = {"tab": tab, "tabs": links, "about": about, "count": next(one.count for one in links if one.is_here)}
+    around = {"tab": tab, "tabs": links, "about": about, "count": next(one.number for one in links if one.is_here)}
     channel = asked.get("channel") or ""
     if tab == WITHOUT:
         since_us = now_us(words) - UNANSWERED_US
@@ -298,7 +297,7 @@ def of_analyzer(reader: Reader, channel: str, words: Words, site: SiteSnapshot) 
     if not worklist.count_items(reader, ItemFilter(open=True, channel=channel), most=1)[0]:
         return []
     return [
-        (one.words, one.count, one.href)
+        (one.words, one.number, one.href)
         for one in tabs_of(reader, asked, words, "", site)
-        if one.count != "0" and one.words != words.say(TAB_WORDS["done"])
+        if one.number != "0" and one.words != words.say(TAB_WORDS["done"])
     ]

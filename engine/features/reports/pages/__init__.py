@@ -8,4 +8,7 @@ from engine.web.menu import LOOKS, RESULTS, Entry
 from engine.web.pages.frame import routes_of
 
 routes = routes_of(reports, shift)
-MENU = (Entry("/shift", "Shift report", LOOKS, 50), Entry("/reports", "Reports", LOOKS, 40, RESULTS))
+MENU = (
+    Entry("/shift", "Shift report", LOOKS, 50, icon="shift"),
+    Entry("/reports", "Reports", LOOKS, 40, RESULTS, "reports"),
+)

@@ -9,8 +9,8 @@ from engine.web.pages.frame import routes_of
 
 routes = routes_of(affected, aside, panels, dead_letters, edit, operations, replay)
 MENU = (
-    Entry("/dead-letters", "Dead letters", LOOKS, 30),
-    Entry("/replay", "Send again", ACTS, 20, RESULTS),
-    Entry("/affected", "Affected results", CHANGES, 30, RESULTS),
-    Entry("/operations", "Operations", LOOKS, 50, RESULTS),
+    Entry("/dead-letters", "Dead letters", LOOKS, 30, icon="dead"),
+    Entry("/replay", "Send again", ACTS, 20, RESULTS, "send"),
+    Entry("/affected", "Affected results", CHANGES, 30, RESULTS, "reject"),
+    Entry("/operations", "Operations", LOOKS, 50, RESULTS, "retry"),
 )

@@ -171,12 +171,12 @@ async def test_an_entry_says_how_bad_what_since_when_and_what_to_do(operator: Br
     section = page.one("section", id="todo")
     entries = section.one("ul", id="todo-list").all("li")
     assert section.attributes["data-ids"].split() == [one.attributes["id"] for one in entries]
-    assert section.one("div", class_="caption").text == f"To do {len(entries)}" == "To do 8"
+    assert section.one("header").text == f"To do {len(entries)}" == "To do 8"
     levels = [one.attributes["class"] for one in entries]
     assert levels == sorted(levels, reverse=True), "problems come first"
     for one in entries:
-        badge = one.one("span", class_="badge")
-        assert (badge.text, badge.one("svg").attributes["aria-hidden"]) in {("Problem", "true"), ("Attention", "true")}
+        assert one.one("div", class_="what").one("span", class_="hidden").text in {"Problem:", "Attention:"}
+        assert one.all("svg")[0].attributes["aria-hidden"] == "true"
         assert len(one.all("a", class_="offer")) + len(one.all("code", class_="copy")) == 1, "one next step"
         assert one.one("button").text == f"I do it: {one.one('strong').text}"
     silent = page.one("li", id=ROW)
@@ -226,7 +226,7 @@ async def test_a_note_and_a_snooze_are_given_back_one_by_one(operator: Browser, 
     _, page = await of_entry(operator, "shift", reason="after lunch")
     assert ROW not in page.one("section", id="todo").attributes["data-ids"].split()
     off = page.one("details", id="todo-off")
-    assert off.one("summary").text == "Put off: 1"
+    assert off.all("summary")[0].text == "Put off: 1"
     said = off.one("li", id=ROW).text
     for words in ("put off by operator, 11:30, until 14:00: after lunch", "a fitter comes", "taken by operator"):
         assert words in said

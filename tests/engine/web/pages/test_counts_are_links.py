@@ -170,8 +170,8 @@ async def test_each_number_of_what_can_be_listed_is_a_link(page: Page) -> None:
 
 def labelled(html: Element) -> Iterator[tuple[str, Element]]:
     """Each fact, and each cell of a table, with its label."""
-    for fact in html.all("dl", class_="facts"):
-        for one in fact.all("div"):
+    for facts in html.all("dl"):
+        for one in facts.all("div"):
             yield one.one("dt").text, one.one("dd")
     for cell in html.all("td"):
         if "data-label" in cell.attributes:

@@ -67,7 +67,7 @@ async def test_a_search_shows_headings_that_have_the_words(here: Site) -> None:
 async def test_an_unknown_page_and_a_help_that_cannot_be_made(here: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     async with here.browser() as browser:
         status, page = await browser.get("/help/none?lang=en")
-        assert (status, page.one("p", class_="empty").text) == (404, "There is no such page.")
+        assert (status, page.one("p", role="alert").text) == (404, "There is no such page.")
     with mock.patch.object(pages, "_made", mock.AsyncMock(side_effect=TimeoutError)) as making:
         shelf = pages.Shelf()
         assert await asyncio.gather(*(shelf.pages() for _ in range(20))) == [{}] * 20

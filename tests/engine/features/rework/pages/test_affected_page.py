@@ -69,7 +69,7 @@ async def ended(browser: Browser, address: str = LOOK) -> Element:
 
 async def test_nothing_differs_while_nothing_has_changed(here: ActingSite, engineer: Browser) -> None:
     _, page = await engineer.get("/?lang=en")
-    assert [one for one in page.one("header").all("a") if one.attributes["href"] == "/affected?lang=en"]
+    assert [one for one in page.one("nav", id="pages").all("a") if one.attributes["href"] == "/affected?lang=en"]
     _, page = await engineer.get("/affected?lang=en")
     assert "looked at" not in page.text
     page = await ended(engineer)

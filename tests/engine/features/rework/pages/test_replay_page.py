@@ -41,7 +41,7 @@ def replays(here: ActingSite) -> list[tuple[str, object]]:
 
 async def test_a_filter_is_previewed_and_then_sent(here: ActingSite, operator: Browser) -> None:
     _, page = await operator.get("/?lang=en")
-    assert [one for one in page.one("header").all("a") if one.attributes["href"] == "/replay?lang=en"]
+    assert [one for one in page.one("nav", id="pages").all("a") if one.attributes["href"] == "/replay?lang=en"]
     status, page = await operator.get("/replay?lang=en")
     assert (status, page.all("form", class_="fields")) == (200, [])
 
