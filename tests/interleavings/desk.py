@@ -35,6 +35,7 @@ from engine.store.core.writing.writer import Writer
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover, unprocessed
 from engine.store.operations import record_outcome
+from tests.support.shipped import program, reader_of
 
 DEADLINE_S = 8.0
 HELD = b"|999|"  # a value that a rule holds
@@ -267,6 +268,7 @@ def _routes(name: str) -> ChannelRoutes:
         context=MapContext(channel=name, timezone="Asia/Kolkata"),
         dialogue=AstmDialogue(GENERIC),
         tests={code: test for test, code in CODES[name].items()},
+        reader=lambda parsed: program(reader_of(parsed.format)),
     )
 
 
