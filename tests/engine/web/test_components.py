@@ -92,3 +92,21 @@ def test_a_page_has_no_layout_of_its_own(path: Path) -> None:
     for found in re.findall(r' class="([^"]*)"', re.sub(r"\{\{.*?\}\}|\{%.*?%\}", " ", text)):
         for name in found.split():
             assert name in UNSTYLED or re.search(rf"\.{re.escape(name)}\b", CSS), name
+
+
+def test_an_empty_value_of_a_message_is_not_drawn_as_one() -> None:
+    """For "-" may be a result: negative."""
+    (folder,) = (one for one in TEMPLATES if (one / "contents.html").exists())
+    text = (folder / "contents.html").read_text(encoding="utf-8")
+    shown = re.findall(r"ui\.text\(.*?\) \}\}", text)
+    assert len(shown) == 3
+    drawn = environment().from_string("{{ " + shown[0]).render(_=str, one={"value": ""})
+    assert read_html(f"<table><tr>{drawn}</tr></table>").one("td").text == ""
+    assert all('blank=""' in one for one in shown)
+
+
+def test_each_worklist_begins_a_sheet_of_paper() -> None:
+    text = '{% call ui.rows(["x"], kind="sheet") %}{% endcall %}' * 2
+    root = read_html(environment().from_string(text).render(_=str))
+    assert [one.attributes["class"] for one in root.all("section")] == ["card sheet", "card sheet"]
+    assert re.search(r"\.card\.sheet ~ \.card\.sheet \{ break-before: page; \}", CSS)

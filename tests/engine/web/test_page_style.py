@@ -62,6 +62,42 @@ def test_text_can_be_read(theme: str, text: str, ground: str) -> None:
     assert contrast(colours[text], colours[ground]) >= 4.5
 
 
+def on_paper(theme: str) -> dict[str, str]:
+    """The colours that a printer gets of a page that is drawn in a theme."""
+    of_screens = "".join(re.findall(r"^@media screen[^{]*\{.*?^\}", CSS, re.S | re.M))
+    printed = CSS[CSS.index("@media print {") :]
+    (own,) = re.findall(r"^ *(?:html)?:root[^{]*\{(.*?)\}", printed, re.S | re.M)
+    shines = {} if of_screens.count("    color-scheme: dark;") == 2 else themes()[theme]
+    full = re.sub(r"(#[0-9a-f])([0-9a-f])([0-9a-f]);", lambda of: f"{of[1]}{of[1][1]}{of[2] * 2}{of[3] * 2};", own)
+    return themes()["light"] | shines | dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6})", full))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("text", "ground"), PAIRS)
+def test_paper_can_be_read_whatever_the_theme(theme: str, text: str, ground: str) -> None:
+    colours = on_paper(theme)
+    assert contrast(colours[text], colours[ground]) >= 4.5
+
+
+def test_paper_says_of_when_it_is_and_what_was_put_off() -> None:
+    gone = re.findall(r"([^{}]*)\{ display: none( !important)?; \}", CSS[CSS.index("@media print {") :])
+    hidden = {one.strip() for names, _ in gone for one in names.split(",")}
+    assert {".bar", ".filter", "#ending"} <= hidden, "what stands over a page would cover each sheet"
+    assert hidden.isdisjoint({".foot", ".fold", "footer", "details"})
+
+
+def test_no_rule_needs_has() -> None:
+    """Firefox 115 has it not: a worklist of each analyzer begins a sheet of its own there, too."""
+    assert ":has(" not in re.sub(r"/\*.*?\*/", "", CSS, flags=re.S)
+
+
+def test_no_single_letter_is_a_command() -> None:
+    """A scanner types a number that may hold any sign; WCAG 2.1.4."""
+    for path in STATIC.glob("*.js"):
+        keys = re.findall(r"""\bkey [!=]== "([^"]+)\"""", path.read_text(encoding="utf-8"))
+        assert all(len(key) > 1 for key in keys), path.name
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("part", ["edge", "data-1", "data-2"])
 def test_the_edge_of_a_control_and_a_mark_of_a_chart_can_be_seen(theme: str, part: str) -> None:

@@ -11,6 +11,7 @@ async def test_a_wall_shows_the_overview_and_nothing_to_press() -> None:
     wall, desk = read_html(text), read_html(plain)
     assert wall.one("body").attributes["class"] == "wall"
     assert "class" not in desk.one("body").attributes
+    assert [one.one("html").attributes.get("class") for one in (wall, desk)] == ["across", None]
     for tag in ("nav", "form", "button", "input", "select"):
         assert wall.all(tag) == []
     assert wall.one("h1", class_="headline").text == desk.one("h1", class_="headline").text

@@ -134,6 +134,7 @@ async def test_what_is_not_there_is_said(seer: Browser) -> None:
     _, page = await reveal(seer, MAPPED, at="OBX-77")
     assert marked(page) == ([], [], [])
     assert "OBX-77: nothing was sent there" in page.one("main").text
+    assert [one.text for one in page.all("span", lang="en") if "OBX-77" in one.text]
 
 
 async def test_the_address_of_a_field_can_be_sent(seer: Browser) -> None:
