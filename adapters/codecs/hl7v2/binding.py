@@ -334,7 +334,7 @@ def _leads(step: _Step, opened: list[Group], name: str) -> bool:
     specimens = first.groups.get(step.path[0].name)
     if not specimens or _position(specimens[0]) > _position(first):
         return False
-    if not step.node.content.isdisjoint(order.groups):
+    if not (step.node.content - {step.path[0].name}).isdisjoint(order.groups):
         return True
     return name in step.path[0].absent and step.behind in order.segments
 

@@ -177,6 +177,15 @@ def test_a_container_of_a_visit_begins_the_next_order() -> None:
     assert warnings == ["MISPLACED_SEGMENT OBX[1]"]
 
 
+def test_a_container_without_its_specimen_begins_the_next_one() -> None:
+    tree, warnings = bound("OUL_R22", "MSH PID SAC SAC OBR OBX SAC OBR OBX")
+    assert tree == (
+        "OUL_R22(MSH1 PATIENT(PID1 SPECIMEN(CONTAINER(SAC1) CONTAINER(SAC2) ORDER(OBR1 RESULT(OBX1)))"
+        " SPECIMEN(CONTAINER(SAC3) ORDER(OBR2 RESULT(OBX2)))))"
+    )
+    assert warnings == [f"MISPLACED_SEGMENT {name}" for name in ("SAC[1]", "OBR[1]", "SAC[3]", "OBR[2]")]
+
+
 @pytest.mark.parametrize(
     ("structure", "names", "tree"),
     [

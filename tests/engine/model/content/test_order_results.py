@@ -31,6 +31,11 @@ CASES = {
         ["PID|1||P1", "SPM|1|S", "SAC|||A", "OBR|1", GLU, "SAC|||B", "OBR|2", GLU],
         [("A", 1), ("B", 1)],
     ),
+    "container before each order, without a specimen": (
+        "OUL^R22",
+        ["PID|1||P1", "SAC|||A", "OBR|1", GLU, "SAC|||B", "OBR|2", GLU],
+        [("A", 1), ("B", 1)],
+    ),
     "specimen behind each order": (
         "ORU^R01",
         ["PID|1||P1", "OBR|1||X1", GLU, "SPM|1|A", "OBR|2||X2", GLU, "SPM|1|B"],
