@@ -38,6 +38,8 @@ class GroupGrammar:
         trailing: of `holds`, those that may follow the groups inside.
         unless_results: for observations about a specimen: the group of results beside the specimen that its OBX belong
             to instead, where the channel says ``spm_obx: result`` and the sender puts specimens first.
+        behind: for specimens: the segment that they follow. Of a sender whose first one begins the group around it,
+            each begins a new one.
     """
 
     name: str
@@ -49,6 +51,7 @@ class GroupGrammar:
     any_order: frozenset[str] = frozenset()
     trailing: frozenset[str] = frozenset()
     unless_results: str = ""
+    behind: str = ""
 
     @cached_property
     def segments(self) -> frozenset[str]:
@@ -102,6 +105,7 @@ def _group(name: str, clauses: dict[str, list[str]], groups: tuple[GroupGrammar,
         any_order=frozenset(clauses.get("any_order", ())),
         trailing=frozenset(trailing),
         unless_results="".join(clauses.get("unless_results", "")),
+        behind="".join(clauses.get("behind", "")),
     )
 
 
@@ -174,6 +178,7 @@ class _Step:
         path: the groups to open inside ``node``.
         late: a warning is due where the group's `content` is there already.
         results: the group of results that an OBX may belong to instead (see `GroupGrammar.unless_results`).
+        behind: see `GroupGrammar.behind`, of the first of ``path``.
     """
 
     node: "_Node"
@@ -181,6 +186,7 @@ class _Step:
     path: tuple["_Node", ...]
     late: bool
     results: str
+    behind: str = ""
 
 
 class _Node:
@@ -217,7 +223,7 @@ class _Node:
                 break
             elif path := node._path_to(name):
                 results = path[-1].grammar.unless_results
-                steps.append(_Step(node, None, path, late=False, results=results))
+                steps.append(_Step(node, None, path, late=False, results=results, behind=path[0].grammar.behind))
                 if not results:
                     break
             node = node.parent
@@ -276,6 +282,10 @@ def bind(structure: str, segments: list[Segment], *, specimen_obx: bool) -> tupl
             elif step.late and not step.node.content.isdisjoint(group.groups):
                 warnings.append(_misplaced(segment, f"after the groups of {step.node.name}"))
             node = step.node
+            if step.behind and _leads(step, opened, name):
+                group = opened[node.depth] = Group(node.name)
+                opened[node.depth - 1].groups[node.name].append(group)
+                warnings.append(_misplaced(segment, f"without {step.behind}"))
             for inner in step.path:
                 group = _open(inner, group, segment, warnings)
                 opened[inner.depth] = group
@@ -315,6 +325,18 @@ def _open(node: _Node, outer: Group, segment: Segment, warnings: list[Issue]) ->
     ):
         warnings.append(_misplaced(segment, f"before {node.after}"))
     return group
+
+
+def _leads(step: _Step, opened: list[Group], name: str) -> bool:
+    """Whether a specimen or container is of the next order: the first one began its order, and the order at hand has
+    its own."""
+    first, order = opened[step.node.depth - 1].groups[step.node.name][0], opened[step.node.depth]
+    specimens = first.groups.get(step.path[0].name)
+    if not specimens or _position(specimens[0]) > _position(first):
+        return False
+    if not (step.node.content - {step.path[0].name}).isdisjoint(order.groups):
+        return True
+    return name in step.path[0].absent and step.behind in order.segments
 
 
 def _are_results(step: _Step, opened: list[Group]) -> bool:

@@ -121,6 +121,21 @@ def test_every_obx_after_spm_is_about_the_specimen_where_the_channel_says_so() -
             " ORDER_OBSERVATION(OBR1 OBSERVATION(OBX3))))",
             ["MISPLACED_SEGMENT OBX[1]"],
         ),
+        (  # each specimen before its order, with a container or without, and two specimens of one order
+            "MSH PID SPM OBR OBX SPM SAC ORC OBR OBX OBX SPM SPM OBR OBX",
+            "ORU_R01(MSH1 PATIENT_RESULT(PID1 ORDER_OBSERVATION(SPECIMEN(SPM1) OBR1 OBSERVATION(OBX1))"
+            " ORDER_OBSERVATION(SPECIMEN(SPM2 SAC1) ORC1 OBR2 OBSERVATION(OBX2) OBSERVATION(OBX3))"
+            " ORDER_OBSERVATION(SPECIMEN(SPM3) SPECIMEN(SPM4) OBR3 OBSERVATION(OBX4))))",
+            ["MISPLACED_SEGMENT SPM[1]", "MISPLACED_SEGMENT SPM[2]", "MISPLACED_SEGMENT SPM[3]"],
+        ),
+        (  # each container before its order, or behind it where a specimen is before
+            "MSH PID SAC OBR OBX SAC OBR OBX PID SPM OBR SAC OBX SPM OBR SAC OBX",
+            "ORU_R01(MSH1 PATIENT_RESULT(PID1 ORDER_OBSERVATION(SPECIMEN(SAC1) OBR1 OBSERVATION(OBX1))"
+            " ORDER_OBSERVATION(SPECIMEN(SAC2) OBR2 OBSERVATION(OBX2)))"
+            " PATIENT_RESULT(PID2 ORDER_OBSERVATION(SPECIMEN(SPM1 SAC3) OBR3 OBSERVATION(OBX3))"
+            " ORDER_OBSERVATION(SPECIMEN(SPM2 SAC4) OBR4 OBSERVATION(OBX4))))",
+            [f"MISPLACED_SEGMENT {name}" for name in ("SAC[1]", "SAC[2]", "SPM[1]", "SPM[2]")],
+        ),
         (  # a visit in the middle does not tear the order
             "MSH PID OBR OBX PV1 OBX",
             "ORU_R01(MSH1 PATIENT_RESULT(PID1 ORDER_OBSERVATION(OBR1 OBSERVATION(OBX1) OBSERVATION(OBX2)) PV11))",
@@ -160,6 +175,15 @@ def test_a_container_of_a_visit_begins_the_next_order() -> None:
     tree, warnings = bound("OUL_R21", "MSH PID OBR SAC OBX")
     assert tree == "OUL_R21(MSH1 PATIENT(PID1 ORDER(OBR1) ORDER(SAC1 RESULT(OBX1))))"
     assert warnings == ["MISPLACED_SEGMENT OBX[1]"]
+
+
+def test_a_container_without_its_specimen_begins_the_next_one() -> None:
+    tree, warnings = bound("OUL_R22", "MSH PID SAC SAC OBR OBX SAC OBR OBX")
+    assert tree == (
+        "OUL_R22(MSH1 PATIENT(PID1 SPECIMEN(CONTAINER(SAC1) CONTAINER(SAC2) ORDER(OBR1 RESULT(OBX1)))"
+        " SPECIMEN(CONTAINER(SAC3) ORDER(OBR2 RESULT(OBX2)))))"
+    )
+    assert warnings == [f"MISPLACED_SEGMENT {name}" for name in ("SAC[1]", "OBR[1]", "SAC[3]", "OBR[2]")]
 
 
 @pytest.mark.parametrize(

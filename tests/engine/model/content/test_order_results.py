@@ -31,6 +31,11 @@ CASES = {
         ["PID|1||P1", "SPM|1|S", "SAC|||A", "OBR|1", GLU, "SAC|||B", "OBR|2", GLU],
         [("A", 1), ("B", 1)],
     ),
+    "container before each order, without a specimen": (
+        "OUL^R22",
+        ["PID|1||P1", "SAC|||A", "OBR|1", GLU, "SAC|||B", "OBR|2", GLU],
+        [("A", 1), ("B", 1)],
+    ),
     "specimen behind each order": (
         "ORU^R01",
         ["PID|1||P1", "OBR|1||X1", GLU, "SPM|1|A", "OBR|2||X2", GLU, "SPM|1|B"],
@@ -51,6 +56,32 @@ CASES = {
         "OUL^R24",
         ["PID|1||P1", "OBR|1", "SPM|1|S", "SAC|||A", GLU, "OBR|2", "SPM|1|B", GLU],
         [("A", 1), ("B", 1)],
+    ),
+    "specimen before each order, whatever the type says": (
+        "ORU^R01",
+        ["PID|1||P1", "SPM|1|A", "OBR|1||X1", GLU, "SPM|2|B", "OBR|2||X2", GLU, "SPM|3|C", "OBR|3||X3", GLU],
+        [("A", 1), ("B", 1), ("C", 1)],
+    ),
+    "specimen before each order of R24": (
+        "OUL^R24",
+        ["PID|1||P1", "SPM|1|S", "SAC|||A", "OBR|1", GLU, "SPM|2|B", "OBR|2", GLU, "SPM|3|C", "OBR|3", GLU],
+        [("A", 1), ("B", 1), ("C", 1)],
+    ),
+    "controls around a patient, each specimen before its order": (
+        "ORU^R01",
+        [
+            "PID|1||P1",
+            "SPM|1|A|||||||||Q",
+            "OBR|1||X1",
+            GLU,
+            "SPM|2|B|||||||||P",
+            "OBR|2||X2",
+            GLU,
+            "SPM|3|C|||||||||Q",
+            "OBR|3||X3",
+            GLU,
+        ],
+        [("B", 1)],
     ),
     "two specimens behind one order: it is not known of which": (
         "ORU^R01",
