@@ -10,11 +10,10 @@ import pytest
 import pytest_asyncio
 
 from adapters.codecs.hl7v2 import message as hl7v2
-from engine.actions import operations
+from engine.actions import operations, underway
 from engine.actions.selection import Selection, letters, messages
 from engine.actions.underway import Acts
 from engine.features.results.acts import dismiss_letters, reject_held, release_held
-from engine.features.rework.acts import verbs
 from engine.features.rework.acts.verbs import replay_documents, retry_letters
 from engine.model.errors import LabRelayError, RefusedError, StoreError
 from engine.model.message import FormatOptions, MapContext, Received
@@ -190,7 +189,7 @@ async def test_a_member_that_cannot_be_dealt_with_is_counted_as_failed_and_stops
     def broken(*given: object) -> object:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(verbs, "map_again", broken)
+    monkeypatch.setattr(underway, "map_again", broken)
     answer = await retry_letters(site.acts, Selection(all=True), actor="anita")
     assert answer["done"] == {"requeued": 1, "failed": 1, "incomplete": 1}
     assert site.state(UNMAPPED) == "dead"
