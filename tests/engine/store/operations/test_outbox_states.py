@@ -28,7 +28,7 @@ from engine.store.queries.letters import dead_letters, held_deliveries
 from engine.store.queries.messages import messages_page, trace_of
 from engine.store.queries.tallies import counters_of
 from tests.support.examples import examples
-from tests.support.journals import queue, routed, running, store
+from tests.support.journals import NOW_US, queue, routed, running, store
 
 VERBS = [
     "claim",
@@ -303,6 +303,18 @@ async def test_a_replay_has_the_old_keys_and_new_places(journal: Journal) -> Non
     assert {one.key for one in again} == {keys[first, "a"], keys[second, "a"]}
     assert await journal.run(queueing.replay, [first]) != made  # all destinations, and only its own documents
     assert len(deliveries(journal)) == 4 + 2 + 2
+
+
+async def test_a_message_that_is_not_delivered_everywhere_is_not_counted_and_not_taken_back(journal: Journal) -> None:
+    """Of two places one has it and refuses it later, the other one has never had it."""
+    await queue(journal, b"1", to=("a", "b"))
+    (sent,) = await journal.run(claims.claim, "chem", "a", 1)
+    await journal.run(attempts.settle, sent.id, delivered_us=NOW_US)
+    assert await journal.run(attempts.refuse_late, sent.id, detail="AE after CA", answer=b"AE")
+    assert {one.destination: one.state for one in deliveries(journal).values()} == {"a": "dead", "b": "waiting"}
+    counted = {(one.destination, one.name): one.n for one in counters_of(journal, "2026-03-01")}
+    assert counted.get(("", "delivered"), 0) == 0
+    assert counted.get(("a", "delivered"), 0) == 0
 
 
 async def test_processing_again_supersedes_what_the_first_time_left_open(journal: Journal) -> None:

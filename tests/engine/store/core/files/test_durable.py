@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from engine.store.core.files.durable import sync_file, sync_folder, sync_way_to, write_atomically
+from engine.model.errors import StoreError
+from engine.store.core.files.durable import (
+    RESTORING,
+    SALVAGING,
+    raise_if_in_use,
+    sync_file,
+    sync_folder,
+    sync_way_to,
+    write_atomically,
+)
 
 
 @pytest.fixture
@@ -87,3 +96,19 @@ def test_what_another_file_system_holds_was_not_made_here(synced: list[Path]) ->
     sync_way_to(mounted)
 
     assert synced == []
+
+
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [
+        ("notes.txt", "name a folder that is new"),
+        (f"{RESTORING}x", "of a restore that was interrupted"),
+        (f"{SALVAGING}x", "of a salvage that was interrupted"),
+    ],
+)
+def test_a_folder_with_anything_in_it_is_not_written_to(tmp_path: Path, left: str, words: str) -> None:
+    raise_if_in_use(tmp_path / "new")
+    raise_if_in_use(tmp_path)
+    (tmp_path / left).write_bytes(b"")
+    with pytest.raises(StoreError, match=words):
+        raise_if_in_use(tmp_path)

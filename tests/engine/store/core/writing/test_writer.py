@@ -25,7 +25,7 @@ from engine.model.journal.records import Target
 from engine.model.outcome import Outcome
 from engine.model.process.clock import ManualClock
 from engine.model.texts.reasons import ReasonCode
-from engine.store.core.files.damage import is_fatal
+from engine.store.core.files.damage import is_damage, is_fatal
 from engine.store.core.writing import writer
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.writer import Writer
@@ -282,6 +282,11 @@ def test_which_errors_end_the_process() -> None:
     assert is_fatal(error(sqlite3.SQLITE_IOERR_READ), committing=True)
     assert not is_fatal(error(sqlite3.SQLITE_IOERR_READ), committing=False)
     assert not is_fatal(StoreError("x"), committing=True)
+
+
+def test_text_that_is_none_is_damage_of_the_schema() -> None:
+    assert is_damage(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"))
+    assert not is_damage(ValueError("x"))
 
 
 # -- the end of the writer -------------------------------------------------------------------------------------------
