@@ -170,7 +170,7 @@ def states_of(said: Sequence[tuple[Hashable, str, str]], kind: str) -> list[str]
     """The status of each result.
 
     Args:
-        said: of each what tells its test of its tube from others, its own status, and that of its report.
+        said: of each what sets its test of its tube apart, its own status, and that of its report.
     """
     if all(status for _, status, _ in said):
         return [status for _, status, _ in said]
