@@ -94,12 +94,12 @@ def pytest_collection_finish() -> None:
     A daemon in the tests' process would thaw them at each reload, and look at them all: that took more time than the
     reload. In a process of its own it settles as ever, and `tests/engine/runtime/test_gc_tuning.py` has the function.
     """
-    from engine.runtime import gc_tuning
+    from engine.model.process import allocator
 
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000)  # as the daemon has it
-    gc_tuning.settle = lambda *, first=False: None
+    allocator.settle = lambda *, first=False: None
 
 
 @pytest.fixture

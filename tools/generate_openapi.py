@@ -27,9 +27,8 @@ from engine.views.trail import ACT
 from engine.views.view import InstantOf, OrNone, View
 from engine.web.api import parameters, reads
 from engine.web.api.acts import KEY_HEADER, LONGEST_KEY
-from engine.web.api.lists import Resource
+from engine.web.api.lists import CONTENTS, EVENTS, QUESTIONS, ROOT, Resource, resources
 from engine.web.api.problems import CONTENT_TYPE, KINDS
-from engine.web.api.resources import CONTENTS, EVENTS, QUESTIONS, ROOT, resources
 
 FILE = Path(__file__).resolve().parents[1] / "engine" / "web" / "api" / "openapi.json"
 Json = dict[str, Any]

@@ -18,7 +18,7 @@ Sources: Mindray Host Interface Manual (P/N BA20-20-75337) for the BS series, as
 it with its examples; no capture of one was seen.
 """
 
-from adapters.codecs.hl7v2.dialogues.mindray_bs import MindrayBs
+from adapters.codecs.hl7v2.dialogues.mindray import MindrayBs
 from adapters.dialects.shared.fields import components, get, put, records
 from engine.model.message import Parsed, Segment
 

@@ -10,8 +10,7 @@ from typing import Protocol
 
 from tenacity import RetryCallState
 
-from adapters.transports.sockets.accepting import Acceptor, leaves_files, peer_of, serve
-from adapters.transports.sockets.gate import Admission, Gate
+from adapters.transports.sockets.accepting import Acceptor, Admission, Gate, leaves_files, peer_of, serve
 from adapters.transports.sockets.tcp_stream import TcpStream, connect
 from adapters.transports.sockets.tls import CertificateFiles, TrustFiles, client_context, names_of, server_context
 from adapters.transports.waiting import finish
@@ -67,7 +66,7 @@ def listener(
 class TcpListener:
     """Accept connections on one address; ``handler`` runs once per connection, in a task of its own.
 
-    A connection counts from its accept, before its TLS handshake (`gate`).
+    A connection counts from its accept, before its TLS handshake (`accepting`).
     """
 
     def __init__(

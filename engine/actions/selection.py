@@ -209,7 +209,7 @@ class Replayable:
     Attributes:
         selected: their numbers, oldest first.
         newer: those of newer messages of the same reports, which go along
-        (`engine.features.results.rows.held_together`).
+        (`engine.features.results.rows.succession`).
         newest_us: since when the last of those selected is as it was selected.
     """
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.mapping.program import Program
-from engine.mapping.trying.expectations import plain
+from engine.mapping.trying.expected_form import plain
 from engine.mapping.trying.testing import Outcome
 from engine.web.page_templates import templates
 

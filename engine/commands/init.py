@@ -402,7 +402,7 @@ def _read(folder: Path) -> "Site":
 
 def channel_text(pack: "Pack", name: str, places: dict[str, str], site: "Site") -> str:
     """The pack's channel file with this name, this address or device, and destinations that the site has."""
-    from engine.diagnostics.lines.channel import kind_at
+    from engine.diagnostics.lines.guess import kind_at
 
     text = re.sub(r"(?m)^channel: .*$", lambda _: f"channel: {name}", pack.template)
     for key, value in places.items():

@@ -1,7 +1,7 @@
 """Settings of mappings that have a form of their own: a mistake in one is found where it is written, in a channel file
 or a pack. Of the others any text is taken.
 
-``r4`` names the components of R-4 of ASTM E1394 in their order (`engine.mapping.functions.astm_values`). A component
+``r4`` names the components of R-4 of ASTM E1394 in their order (`engine.mapping.functions.astm`). A component
 may have any name. But a name that is nearly a word of this setting is a slip, and one of what a field of its own holds
 (a unit) would make a component of it.
 """

@@ -79,7 +79,6 @@ LOG_INS = {
 }
 SOCKETS = {
     "accepting": "adapters.transports.sockets.accepting",
-    "gate": "adapters.transports.sockets.gate",
     "tls": "adapters.transports.sockets.tls",
 }
 ENCRYPTION = {

@@ -24,8 +24,8 @@ from engine.model.content.facts import (
     Value,
 )
 from engine.model.content.facts import Result as Fact
-from engine.model.content.of_patients import of_patients
 from engine.model.content.order_results import has_results
+from engine.model.content.quality_controls import of_patients
 from engine.model.content.results import Result, decimal_in, instant_of, results_of
 from engine.model.errors import ConfigError, ContentError, UnreadableResultsError
 from engine.model.message import Document, MapContext, Parsed

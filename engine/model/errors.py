@@ -148,7 +148,7 @@ class NoRoomError(StoreError):
 
 
 class BacklogError(StoreError):
-    """Too much of the channel waits to be mapped: nothing more is taken of it (`engine.receiving.backlog`)."""
+    """Too much of the channel waits to be mapped: nothing more is taken of it (`engine.receiving.admission`)."""
 
 
 class JobStoppedError(LabRelayError):

@@ -379,7 +379,7 @@ class Received:
         notes: tolerated departures.
         filtered: it is for the record only, for this reason: filtered on arrival, never mapped.
         cut: of an incomplete message, where ``payload`` is the beginning of what came.
-        payload_hash: SHA-256 of the payload, where it was computed already (`engine.receiving.preparing`).
+        payload_hash: SHA-256 of the payload, where it was computed already (`engine.receiving.large`).
         packed: the payload compressed, where that was done already; given away once (`Given.take`).
     """
 

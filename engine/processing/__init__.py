@@ -7,9 +7,9 @@ one at a time, and notes in the journal which one it begins with: a message that
 dead, ``MAPPING_FAULT`` (`engine.store.operations.poison_message`). With ``workers: 0`` such a message ends the process.
 
 A large message (over 1 MiB, or with thousands of segments or escapes) is processed in a process of its own
-(`engine.runtime.worker.large`), since single steps of it hold the interpreter for hundreds of milliseconds. The next
-ones of its channel wait for it, other channels' take turns meanwhile (`turns`, which asks `names`), as they do while
-messages wait for more than a second: no channel holds back another.
+(`engine.runtime.worker.remote`), since single steps of it hold the interpreter for hundreds of milliseconds. The
+next ones of its channel wait for it, other channels' take turns meanwhile (`turns`, which asks `names`), as they do
+while messages wait for more than a second: no channel holds back another.
 
 `reprocessing` processes stored messages anew and compares with the documents that were delivered. A document that
 differs is a new revision with delivery keys of its own, marked manual, so `engine.features.results.rows.superseding`

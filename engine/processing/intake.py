@@ -50,7 +50,7 @@ STORE_RETRY_S = 1.0
 
 
 class LargeMessageProcessor(Protocol):
-    """Processes large messages elsewhere, so that no other waits for them (`engine.runtime.worker.large`)."""
+    """Processes large messages elsewhere, so that no other waits for them (`engine.runtime.worker.remote`)."""
 
     def takes(self, stored: Stored) -> bool: ...
     def ask(self, stored: Stored, channel: ChannelRoutes, answer: Callable[[Processed], None]) -> None: ...

@@ -11,7 +11,7 @@ transaction. A start assembles committed frames that hold a whole message first;
 
 Unfinished messages of all connections share one memory (`engine.model.process.receive_memory`). Where it is used up,
 the connection that holds most of it is cut, and its bytes are kept as incomplete. Before the writer has a large
-message, `preparing` hashes and compresses it in a thread.
+message, `large` hashes and compresses it in a thread.
 
 A tee answers nothing (`tee`). The line and the listening are two things, so the second never holds up the first:
 

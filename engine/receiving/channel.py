@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from engine.model import overlong
 from engine.model.errors import StoreError
 from engine.model.link_events import Block, Frame, LinkEvent, LinkFault, SessionEnd
 from engine.model.message import Received, Stored
@@ -24,9 +23,8 @@ from engine.model.ports import EndedStream, Format, Link, Stream, TracedLink
 from engine.model.process.clock import Clock
 from engine.model.process.receive_memory import SMALL_BYTES, ReceiveMemory
 from engine.model.texts.reasons import ReasonCode
-from engine.receiving.admission import cut, first_bytes, make_room
-from engine.receiving.append_result import append_result
-from engine.receiving.backlog import Backlog
+from engine.receiving import large
+from engine.receiving.admission import Backlog, cut, first_bytes, make_room
 from engine.receiving.channel_parts import (
     Acknowledged,
     Answer,
@@ -37,9 +35,9 @@ from engine.receiving.channel_parts import (
     raise_if,
 )
 from engine.receiving.door import Door
-from engine.receiving.link_monitor import LinkMonitor
+from engine.receiving.large import prepared
+from engine.receiving.link_monitor import LinkMonitor, append_result
 from engine.receiving.outcomes import Outcomes, all_delivered
-from engine.receiving.preparing import prepared
 from engine.receiving.unstored import Evidence, UnstoredMessages
 from engine.store.operations import append, servers
 from engine.store.operations.line_trace import LineRecord, LineTrace
@@ -130,7 +128,7 @@ class Channel:
             self.connections.pop(id(connection), None)
             self.counts.stray_bytes += int(getattr(connection.link, "stray", 0))  # of links with sessions
             if connection.refused and not theirs:
-                await overlong.throw_away(stream)
+                await large.throw_away(stream)
             if not theirs:
                 await stream.close()  # before slow work: a peer without its answer must see the end
             await self._put_aside(connection)
@@ -421,12 +419,12 @@ class Channel:
     async def _take_overlong(self, connection: Connection, whole: bytes, session: int) -> None:
         """Keep the beginning of a message over `max_message`, and reject it where the format can express that."""
         limit = self.settings.max_message
-        head = whole[: overlong.KEPT_BYTES]
-        received = await overlong.beginning(self._received(connection, head), whole, limit)
+        head = whole[: large.KEPT_BYTES]
+        received = await large.beginning(self._received(connection, head), whole, limit)
         torn = partial(self._journal.run, append.store_incomplete, received, ReasonCode.TOO_LARGE, session=session)
         await self._insist(connection, len(head), torn)
         if self._answer is not None and not self._format.header(head).problem:
-            refused = overlong.refusal(limit)
+            refused = large.refusal(limit)
             answers = self._answer(head, [head], stored=False, delivered=True, refused=refused)
             with contextlib.suppress(OSError):  # the peer may be gone
                 await connection.stream.write(b"".join([connection.link.wrap(answer) for answer in answers]))

@@ -31,16 +31,15 @@ from engine.diagnostics.packs import suggested
 from engine.model.errors import ConfigError, LabRelayError, StoreError
 from engine.model.journal.records import DELIVERIES, Recovery
 from engine.model.message import Delivery
+from engine.model.process import allocator
 from engine.model.process.clock import Clock, SystemClock
 from engine.model.site.corrections import Corrections, in_force
 from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.counters import Counters
 from engine.monitoring.metrics import new_registry
-from engine.runtime import gc_tuning
-from engine.runtime.api import sources
 from engine.runtime.build import BuiltSite, build_site
 from engine.runtime.compiled_code import CompiledCode
-from engine.runtime.control_handlers import admission, followers, running_site
+from engine.runtime.control_handlers import admission, followers, running_site, sources
 from engine.runtime.observing import notices
 from engine.runtime.observing.ends import SeenEnds
 from engine.runtime.observing.notices import ClockWatch
@@ -176,7 +175,7 @@ class App:
             # Every begun part is ended, in the opposite order, also where a later step of the start fails.
             async with contextlib.AsyncExitStack() as running:
                 await self._start(site, recovery, supervisor, running)
-                gc_tuning.settle(first=True)
+                allocator.settle(first=True)
                 self.ready = True
                 self._notifier.ready("receiving")
                 started(self)
@@ -363,7 +362,7 @@ class App:
                 await self.parts.prepare(built.site)
                 await self.parts.swap(built)
                 self._control.open_to_group(bool(system_users(built.site.config)))
-                gc_tuning.settle()
+                allocator.settle()
             finally:
                 self._notifier.ready("receiving")
             _warn(built.doubts)

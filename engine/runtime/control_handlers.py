@@ -1,11 +1,14 @@
 """The acts of a running daemon (`engine.actions.verbs`), for the control socket, the pages and the API.
 
 Where no daemon runs, a command calls the same functions itself (`RunningSite.running` is None then).
+
+Also what its API reads from.
 """
 
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from engine.actions.admission import Admission, system_users
 from engine.actions.control import Follower
@@ -13,11 +16,26 @@ from engine.actions.pause_resume import Switches
 from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
 from engine.actions.verbs import FOLLOWED, needs
+from engine.diagnostics.packs import suggested
 from engine.model.site.actor import Actor
 from engine.store.operations import audit
+from engine.web.api.lists import Present, Sources
 
 if TYPE_CHECKING:
     from engine.runtime.app import App
+
+
+def sources(app: "App") -> Sources:
+    site = app.parts.built.site.config.site
+    return Sources(
+        journal=app.journal,
+        present=Present(app.observer.snapshot),
+        zone=ZoneInfo(site.timezone or "UTC"),
+        routes=app.parts.routes,
+        backups=lambda: app.parts.built.site.config.backup.folder,
+        suggestions=lambda channel: suggested(app.parts.built.site, channel),
+        reached=lambda: app.journal.reached,
+    )
 
 
 def running_site(app: "App", acts: Acts, switches: Switches) -> RunningSite:

@@ -38,9 +38,8 @@ from engine.receiving.tee import TeeChannel
 from engine.runtime.build import BuiltChannel, BuiltSite, build_destination, reassemble
 from engine.runtime.service import Service, Witness
 from engine.runtime.sources import ChannelSource
-from engine.runtime.worker.destination import RemoteDestination
-from engine.runtime.worker.large import LargeMessages
 from engine.runtime.worker.process import WorkerProcess
+from engine.runtime.worker.remote import LargeMessages, RemoteDestination
 from engine.store.journal import Journal
 from engine.store.lifecycle.retention import Policy
 from engine.store.operations import append

@@ -1,9 +1,9 @@
 """The page's listener: which machines may connect, over TLS where the site has it, and how many at once.
 
 A connection counts from its accept. One from an address that may not connect ends before a byte is read; TLS handshakes
-have the limits of `adapters.transports.sockets.gate`; beyond the limit of connections the one that has been without a
-request for longest makes room, so that slow or idle ones block no other. Where one address holds most of the places,
-one of its connections makes room for another address at once.
+have the limits of `adapters.transports.sockets.accepting`; beyond the limit of connections the one that has been
+without a request for longest makes room, so that slow or idle ones block no other. Where one address holds most of the
+places, one of its connections makes room for another address at once.
 
 The certificate of the page: read anew when its files change, and the names that it is good for.
 """
@@ -134,7 +134,7 @@ class Listener:
                 self._protocol,
                 connection,
                 ssl=self.certificate.context(),
-                ssl_handshake_timeout=registry.load(registry.SOCKETS, "gate").HANDSHAKE_S,
+                ssl_handshake_timeout=registry.load(registry.SOCKETS, "accepting").HANDSHAKE_S,
             )
         except OSError as error:  # ssl.SSLError and TimeoutError are such
             logger.debug("connection to the page failed", extra={"peer": peer, "cause": type(error).__name__})
@@ -203,8 +203,8 @@ def _host_of(connection: web.RequestHandler) -> str:
 
 
 def _gate(config: Door) -> Any:
-    """The door of `adapters.transports.sockets.gate` with the conditions of the site."""
-    module = registry.load(registry.SOCKETS, "gate")
+    """The door of `adapters.transports.sockets.accepting` with the conditions of the site."""
+    module = registry.load(registry.SOCKETS, "accepting")
     names = () if config.tls is None else config.tls.client_names
     return module.Gate(module.Admission(allow=config.allow, names=frozenset(name.lower() for name in names)))
 

@@ -14,8 +14,7 @@ import pytest
 
 from engine.commands.shared.mapping_options import BARE_OPTIONS
 from engine.mapping.measured import results_in
-from engine.mapping.trying.facts_compared import differing
-from engine.mapping.trying.inputs import FoundMessage, Mapper, messages_in, own_time
+from engine.mapping.trying.inputs import FoundMessage, Mapper, differing, messages_in, own_time
 from engine.mapping.trying.testing import read_tests
 from engine.model.content.facts import Facts, unpacked
 from engine.model.content.results import Result, results_of

@@ -187,7 +187,7 @@ def emptied(site: RunningSite) -> set[int]:
 async def test_a_sender_that_goes_on_and_never_reads_is_cut_off_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.model.overlong.THROW_AWAY_S", 0.2)
+    monkeypatch.setattr("engine.receiving.large.THROW_AWAY_S", 0.2)
     source = {"kind": "mllp", "listen": "127.0.0.1:0", "max_message": "100KiB"}
     async with running_site(tmp_path, {"big": hl7_channel(source=source)}) as site:
         reader, writer = await asyncio.open_connection("127.0.0.1", site.port("big"))

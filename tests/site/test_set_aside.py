@@ -13,7 +13,7 @@ from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.snapshot.channels import DestinationSnapshot
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import DestinationState
-from engine.runtime.observing import not_taken
+from engine.runtime.observing import notices
 from engine.store.queries.acts import acts_page
 from tests.results.test_reprocessing import message
 from tests.support.command_line import labrelay
@@ -78,7 +78,7 @@ async def stuck(site: RunningSite, status: str = "F") -> None:
 async def test_the_state_names_the_document_and_the_destination_is_not_called_down(site: RunningSite) -> None:
     await stuck(site)
     tried = attempts(site, 2)
-    await until(lambda: attempts(site, 2) > max(tried, not_taken.ATTEMPTS_SAID))  # far more than the breaker's five
+    await until(lambda: attempts(site, 2) > max(tried, notices.ATTEMPTS_SAID))  # far more than the breaker's five
 
     found = server(site)
     assert found.state is DestinationState.RETRYING

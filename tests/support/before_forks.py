@@ -11,7 +11,8 @@ from pathlib import Path
 
 import adapters
 from engine.config.load import load_site
-from engine.runtime import gc_tuning, programs
+from engine.model.process import allocator
+from engine.runtime import programs
 from tests.support.shipped import MAPPINGS, compiled_once
 
 
@@ -30,5 +31,5 @@ def prepare(*modules: str) -> None:
     gc.collect()
     gc.freeze()
     # A life looks at what it makes itself; `tests/engine/runtime/test_gc_tuning.py` has the function.
-    settle = gc_tuning.settle
-    setattr(gc_tuning, "settle", lambda *, first=False: settle(first=True))  # noqa: B010 - it is called by its module
+    settle = allocator.settle
+    setattr(allocator, "settle", lambda *, first=False: settle(first=True))  # noqa: B010 - it is called by its module

@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from engine.model.criticals import Spoken
 from engine.model.errors import StoreError
 from engine.model.journal.records import Routed
 from engine.model.link_events import Line
 from engine.model.message import Document, Received, Report, Stored
-from engine.model.outcome import Outcome
+from engine.model.outcome import Outcome, Spoken
 from engine.model.process.clock import Clock, ManualClock
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover

@@ -14,8 +14,8 @@ from engine.model.process.clock import SystemClock
 from engine.model.routes import Processed
 from engine.runtime.build import BuiltSite, build_destination, build_site
 from engine.runtime.supervisor import Supervisor
-from engine.runtime.worker.destination import RemoteDestination
 from engine.runtime.worker.process import HEALTHY_S, LONGEST_BACK_OFF_S, WorkerProcess
+from engine.runtime.worker.remote import RemoteDestination
 from tests.support.waiting import until
 
 KEY = bytes(range(32))

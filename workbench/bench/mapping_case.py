@@ -26,7 +26,7 @@ from engine.config import registry
 from engine.config.site import mapping_path
 from engine.mapping import Program, load
 from engine.model.message import FormatOptions, MapContext
-from engine.runtime import gc_tuning
+from engine.model.process import allocator
 from workbench.bench.box import is_noisy, report, spread
 from workbench.bench.messages import astm, oru
 
@@ -106,7 +106,7 @@ def _cases(seconds: float, rounds: int, say: Callable[[str], None]) -> Iterator[
     measured: dict[str, list[tuple[float, float, float, int]]] = {feed.name: [] for feed in FEEDS}
     for index in range(-1, rounds):
         if index == 0:
-            gc_tuning.settle()  # as the daemon does once its mappings are compiled
+            allocator.settle()  # as the daemon does once its mappings are compiled
         for feed in FEEDS:
             say("warm-up" if index < 0 else f"round {index + 1} of {rounds}: {feed.name}")
             found = _round(feed, programs[feed.mapping], numbers, seconds if index >= 0 else 0.0)

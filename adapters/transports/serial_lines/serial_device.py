@@ -18,6 +18,11 @@ A device that is gone reads as an error or as the end of the file. Some drivers 
 resolved now and then: if it leads elsewhere or nowhere, twice in a row, the line is given up, too.
 
 Run calls that may block in threads that can be abandoned.
+
+Whether the bytes of a line arrive undamaged: a UART notices bytes that do not fit its speed, bits or parity.
+
+The driver counts them (TIOCGICOUNT), and so does a device server that speaks RFC 2217. A few are noise; where they are
+a large part of all that comes, the line is set another way than the analyzer, and nothing on it can be believed.
 """
 
 import asyncio
@@ -32,12 +37,56 @@ from functools import partial
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
-from adapters.codecs.astm import seven_bits
+from adapters.codecs.astm import text
 from adapters.codecs.rfc2217 import LineSettings
 from adapters.transports.errors import LineError
-from adapters.transports.serial_lines.serial_health import LineHealth, counters
-from adapters.transports.serial_lines.serial_opening import OpenPort, open_port
+from adapters.transports.serial_lines.serial_ports import OpenPort, open_port
 from adapters.transports.waiting import expire, wake
+
+TIOCGICOUNT = 0x545D  # linux/serial.h, the same on all architectures LabRelay's packages exist for
+# cts, dsr, rng, dcd, rx, tx, frame, overrun, parity, brk, buf_overrun, and nine that are reserved
+_COUNTERS = struct.Struct("20i")
+_RX, _FRAME, _PARITY, _BREAK = 4, 6, 8, 9
+
+FEWEST_ERRORS = 5
+SHARE = 0.1  # of all bytes; even at the wrong speed many bytes fit by chance
+
+
+class LineHealth:
+    """The state of one line, from counters that only grow."""
+
+    def __init__(self) -> None:
+        self._received = 0
+        self._errors = 0
+        self._trouble = ""
+
+    def look(self, received: int, errors: int) -> str:
+        """The problem of the line, in words; empty while there is none. A silent line keeps its state.
+
+        Args:
+            received: bytes that came since the line was opened.
+            errors: those that came with a framing or parity error, and breaks.
+        """
+        came, bad = received - self._received, errors - self._errors
+        self._received, self._errors = received, errors
+        if bad >= FEWEST_ERRORS and bad >= came * SHARE:
+            self._trouble = (
+                f"the bytes do not fit the line's settings ({bad} errors in {came} bytes); check baud, bytesize, "
+                "parity and stopbits against the analyzer's, and the cable"
+            )
+        elif came > 0:
+            self._trouble = ""
+        return self._trouble
+
+
+def counters(fd: int) -> tuple[int, int] | None:
+    """Bytes received and errors, as the driver counts them; None where it does not (a pty, for one)."""
+    try:
+        counted = _COUNTERS.unpack(fcntl.ioctl(fd, TIOCGICOUNT, bytes(_COUNTERS.size)))
+    except OSError:
+        return None
+    return counted[_RX], counted[_FRAME] + counted[_PARITY] + counted[_BREAK]
+
 
 READ_BYTES = 4096
 READS_AT_ONCE = 16
@@ -242,7 +291,7 @@ class DeviceStream:
             if not data:
                 self._broke("the line has hung up; was the cable or the adapter pulled out?")
                 break
-            self._chunks.append(seven_bits.strip(data) if self._seven_bits else data)
+            self._chunks.append(text.strip(data) if self._seven_bits else data)
             self._buffered += len(data)
             if len(data) < READ_BYTES // 2:  # what a terminal has is less than its buffer: that was all
                 break

@@ -1,16 +1,16 @@
 """A serial line at a device server, over TCP: bare bytes (``socket://``), or RFC 2217 (``rfc2217://``).
 
 With RFC 2217 we set the line ourselves, as at a port of this machine; with bare bytes the server's own pages do, and
-only bit 7 of a line of seven data bits is left for us (`adapters.codecs.astm.seven_bits`).
+only bit 7 of a line of seven data bits is left for us (`adapters.codecs.astm.text`).
 """
 
 import asyncio
 import socket
 
-from adapters.codecs.astm import seven_bits
+from adapters.codecs.astm import text
 from adapters.codecs.rfc2217 import ComPortClient, LineSettings
 from adapters.transports.errors import LineError
-from adapters.transports.serial_lines.serial_health import LineHealth
+from adapters.transports.serial_lines.serial_device import LineHealth
 from adapters.transports.sockets import tcp_stream
 from adapters.transports.sockets.tcp_stream import READ_HIGH_WATER, TcpStream
 
@@ -29,20 +29,20 @@ class BarePort:
         self._parity = settings.parity if settings.bytesize == 7 else None
 
     def receive(self, data: bytes) -> bytes:
-        return data if self._parity is None else seven_bits.strip(data)
+        return data if self._parity is None else text.strip(data)
 
     def outgoing(self) -> bytes:
         return b""
 
     def encode(self, data: bytes) -> bytes:
-        return data if self._parity is None else seven_bits.with_parity(data, self._parity)
+        return data if self._parity is None else text.with_parity(data, self._parity)
 
 
 class SevenBitPort(ComPortClient):
     """RFC 2217 for a line of seven data bits; few servers' ports fail to clear bit 7, and it is unknown which."""
 
     def receive(self, data: bytes) -> bytes:
-        return seven_bits.strip(super().receive(data))
+        return text.strip(super().receive(data))
 
 
 # It translates between the bytes of the line and those of the connection.

@@ -172,7 +172,7 @@ def _write(session: Session, made: "Guess", path: Path, place: tuple[str, str] |
     from engine.config.load import load_site
     from engine.config.sources.source import TcpPart
     from engine.config.sources.source_http import HttpPart
-    from engine.diagnostics.lines.channel import channel_text
+    from engine.diagnostics.lines.guess import channel_text
     from engine.model.errors import ConfigError
 
     if not made.is_enough:

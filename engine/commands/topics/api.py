@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from engine.actions.verbs import of_api
 from engine.commands.topics.tables import code, rows
 from engine.web.api import reads
+from engine.web.api.lists import QUESTIONS, resources
 from engine.web.api.problems import KINDS
-from engine.web.api.resources import QUESTIONS, resources
 
 
 def markdown() -> str:

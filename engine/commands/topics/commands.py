@@ -11,7 +11,7 @@ from engine.__main__ import labrelay
 from engine.commands.shared.output import EXIT_WORDS, SCRIPTS
 from engine.commands.shared.verb_list import GROUPS, verbs
 from engine.commands.topics.tables import code, rows
-from engine.web.api.resources import resources
+from engine.web.api.lists import resources
 
 Names = dict[str, "Names"]  # below each name those in it; "[]" of a list
 Verb = tuple[tuple[str, ...], click.Command]

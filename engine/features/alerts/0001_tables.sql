@@ -53,7 +53,7 @@ CREATE TABLE alert_silence (
     until_us INTEGER NOT NULL
 );
 
--- Messages with a critical value (`engine.succession.critical`), where the site wants alerts of them.
+-- Messages with a critical value (`engine.model.outcome`), where the site wants alerts of them.
 CREATE TABLE critical_value (
     message_id INTEGER PRIMARY KEY,
     channel    TEXT NOT NULL,
@@ -65,7 +65,7 @@ CREATE TABLE critical_value (
 );
 CREATE INDEX critical_value_open ON critical_value (message_id) WHERE taken_us = 0;
 
--- Their results, as keyed hashes (`engine.model.criticals`): what a later message says of them.
+-- Their results, as keyed hashes (`engine.model.outcome`): what a later message says of them.
 CREATE TABLE critical_result (
     id         INTEGER PRIMARY KEY,
     message_id INTEGER NOT NULL,

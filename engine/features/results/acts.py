@@ -6,9 +6,12 @@ A named person decides whose results they are: whether two records under one pat
 whether an order that moves to another patient is withdrawn from the first.
 
 Acts of a person who decides about dead letters and held results, and whose results they are.
+
+The steps of operations (`engine.store.operations.bulk`) on held deliveries: release, reject.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
@@ -19,16 +22,42 @@ from engine.actions.operations import BulkAct, Slice, actor_of
 from engine.actions.running_site import Result, RunningSite
 from engine.actions.selection import Selection, each_letter, held_results
 from engine.actions.underway import ANSWER_WITHIN_S, Acts, begin_bulk_act, process_again
-from engine.features.results.rows import held_steps, moved_orders, number_bearers
+from engine.features.results.rows import hold_queue, moved_orders, number_bearers
 from engine.features.results.rows.hold_queue import TAKEN_BACK
 from engine.features.rework.rows import letter_steps
 from engine.model.errors import LeftOutError, RefusedError
 from engine.model.journal.records import Decision
 from engine.model.site.permissions import ACTING
-from engine.store.operations.bulk import Done, Member, Operation
+from engine.store.core.writing.batch import Batch
+from engine.store.operations.bulk import Done, Member, Operation, as_counted, why_left
 from engine.store.queries.contents import stored_message
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.messages import trace_of
+
+
+def release(batch: Batch, members: Sequence[Member], *, counted_us: int, actor: str, reason: str) -> Done:
+    """Release held deliveries; the outcomes are those of `hold_queue.release`."""
+    still, outcomes = _still_held(batch, members, counted_us)
+    lanes = set[tuple[str, str]]()
+    if still:
+        done, lanes = hold_queue.release(batch, still, actor=actor, reason=reason)
+        outcomes.update(done)
+    return Done(outcomes, frozenset(lanes))
+
+
+def reject(batch: Batch, members: Sequence[Member], *, counted_us: int, actor: str, reason: str) -> Done:
+    """Reject held deliveries for good."""
+    still, outcomes = _still_held(batch, members, counted_us)
+    if still:
+        outcomes.update(hold_queue.reject(batch, still, actor=actor, reason=reason))
+    return Done(outcomes)
+
+
+def _still_held(batch: Batch, members: Sequence[Member], counted_us: int) -> tuple[list[int], Counter[str]]:
+    """The deliveries that are held as they were counted, and the outcomes of the others."""
+    still = [one.delivery_id for one in members if as_counted(batch, one.delivery_id, "held", counted_us)]
+    others = [one for one in members if one.delivery_id not in still]
+    return still, Counter(why_left(batch, one) for one in others)
 
 
 async def _decide(
@@ -64,11 +93,11 @@ async def dismissing(order: Operation, members: Sequence[Member]) -> Slice:
 
 
 async def releasing(order: Operation, members: Sequence[Member]) -> Slice:
-    return _slice(order, len(members), partial(held_steps.release, members=members))
+    return _slice(order, len(members), partial(release, members=members))
 
 
 async def rejecting(order: Operation, members: Sequence[Member]) -> Slice:
-    return _slice(order, len(members), partial(held_steps.reject, members=members))
+    return _slice(order, len(members), partial(reject, members=members))
 
 
 def _slice(order: Operation, members: int, work: Callable[..., Done]) -> Slice:

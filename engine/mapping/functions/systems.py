@@ -2,12 +2,28 @@
 
 Where a sender uses a name of its own, the channel's ``local_system`` or the site's ``namespaces:`` says what it means;
 nothing is guessed, and no old edition of a terminology is taken for its successor.
+
+Codes of HL7 v2 tables, as FHIR R4 publishes them: `data/hl7_codes.txt`, made by tools/generate_hl7_codes.py.
 """
 
 import re
+from functools import cache
 
-from engine.mapping.code_tables.hl7_codes import codes_of
 from engine.mapping.message.message_context import MessageContext
+from engine.model.tables import table_lines
+
+
+@cache
+def codes_of(table: str) -> frozenset[str] | None:
+    """The codes of a table, as `v2-0203`; None where FHIR publishes none."""
+    line = _lines().get(table)
+    return frozenset(line.split("|")[1:]) if line is not None else None
+
+
+@cache
+def _lines() -> dict[str, str]:
+    return {line.partition("|")[0]: line for line in table_lines(__file__, "../data/hl7_codes.txt")}
+
 
 CLIA = "urn:oid:2.16.840.1.113883.4.7"  # numbers of laboratories under the Clinical Laboratory Improvement Amendments
 LOINC = "http://loinc.org"

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from engine.mapping.hold_rules import limits
-from engine.mapping.hold_rules.context import HoldContext, NumberOf, T, TestOf, TextsOf
-from engine.mapping.hold_rules.names import value_of
+from engine.mapping.hold_rules.names import HoldContext, NumberOf, T, TestOf, TextsOf, value_of
 from engine.mapping.hold_rules.values import Number, Test, both, compare, either, exact, percent
 
 

@@ -15,7 +15,7 @@ import orjson
 
 from engine.config.reading.yaml_nodes import Node
 from engine.mapping.conditions import EITHER
-from engine.mapping.hold_rules.context import HoldContext
+from engine.mapping.hold_rules.names import HoldContext
 from engine.mapping.hold_rules.terms import Compiled, compile_rule
 from engine.mapping.language import syntax
 from engine.mapping.language.rules import Formula

@@ -25,8 +25,17 @@ from typing import Any
 from engine.mapping.compiler.terms import patterns
 from engine.mapping.conditions import Condition, condition_in
 from engine.mapping.hold_rules import answers, limits
-from engine.mapping.hold_rules.context import HoldContext, NumberOf, NumberTerm, Term, TestOf, TestTerm, TextTerm
-from engine.mapping.hold_rules.names import FUNCTIONS, NAMES
+from engine.mapping.hold_rules.names import (
+    FUNCTIONS,
+    NAMES,
+    HoldContext,
+    NumberOf,
+    NumberTerm,
+    Term,
+    TestOf,
+    TestTerm,
+    TextTerm,
+)
 from engine.mapping.hold_rules.values import Number, Test, arithmetic, both, either, exact, negated
 from engine.mapping.language import nodes
 from engine.mapping.language.rules import Formula, Problems

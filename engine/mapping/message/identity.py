@@ -30,8 +30,7 @@ from engine.mapping.fhir.entries import (
     url_of,
     write,
 )
-from engine.mapping.message.bearers import COUNTER, OTHER, Bearers
-from engine.mapping.message.key_scope import OF_A_DAY, SEPARATOR, KeyScope
+from engine.mapping.message.key_scope import COUNTER, OF_A_DAY, OTHER, SEPARATOR, Bearers, KeyScope
 from engine.mapping.message.message_context import MessageContext
 from engine.mapping.values.json_text import kept, with_digits
 from engine.model.errors import ContentError

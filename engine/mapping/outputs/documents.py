@@ -1,18 +1,53 @@
 """Serialise the collected parts of a message to the document that is sent.
 
 Records to one JSON object: members of the document, and lists of records inside each other. Digits stay as sent.
+
+Rows to CSV (RFC 4180): a header, a line a row, CRLF after each; UTF-8 without a byte order mark.
+
+A cell is quoted where it holds the delimiter, a quotation mark, a line end or an outer blank. Spreadsheets take a cell
+that begins with ``= + - @``, a tab or a line end for a formula, quoted or not, and some formulas run programs; so such
+a text gets an apostrophe in front, unless it is a number (CWE-1236). ``guard: no`` leaves it out, for receivers that
+are no spreadsheets and would keep the apostrophe of ``'++``.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from engine.mapping.language.targets import DELIMITERS, FLAGS, CsvForm, Target
 from engine.mapping.message.message_context import MessageContext
-from engine.mapping.outputs import csv_lines, hl7_message, orders
+from engine.mapping.outputs import hl7_message, orders
 from engine.mapping.outputs.collected import MessageParts, Part
 from engine.model.content.list_form import Form
+
+LINE_END = "\r\n"
+_FORMULA_SIGNS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four: full-width, which spreadsheets accept
+_NUMBER = re.compile(r"[+-]?(\d+([.,]\d+)?|[.,]\d+)([eE][+-]?\d+)?", re.ASCII)
+_CONTROLS = {code: "\ufffd" for code in range(0x20) if chr(code) not in "\t\r\n"}
+
+
+def lines(columns: Sequence[str], rows: Iterable[Mapping[str, str]], form: CsvForm) -> bytes:
+    """The file: every row has every column, in one order."""
+    found = []
+    if form.header:
+        found.append(form.delimiter.join(_cell(name, form) for name in columns))
+    found += [form.delimiter.join(_cell(row.get(name, ""), form) for name in columns) for row in rows]
+    return "".join(line + LINE_END for line in found).encode("utf-8", "replace")
+
+
+def _cell(text: str, form: CsvForm) -> str:
+    if text.isalnum():
+        return text
+    if not text.isprintable():
+        text = text.translate(_CONTROLS)
+    if form.guard and text.lstrip(" ").startswith(_FORMULA_SIGNS) and not _NUMBER.fullmatch(text):
+        text = "'" + text
+    if form.delimiter in text or '"' in text or "\n" in text or "\r" in text or text != text.strip():
+        return '"' + text.replace('"', '""') + '"'
+    return text
+
 
 # Settings of a channel that decide how its documents are written, by the kind of target.
 SETTINGS = {
@@ -38,7 +73,7 @@ def body_of(run: MessageContext, making: MessageParts, target: Target, columns: 
         case "orders":
             return orders.assemble(run, making)
         case _:
-            return csv_lines.lines(columns, (part.content for part in making.parts), _form(run.settings, target.csv))
+            return lines(columns, (part.content for part in making.parts), _form(run.settings, target.csv))
 
 
 def form_of(target: Target, columns: Sequence[str], settings: Mapping[str, Any]) -> Form | None:

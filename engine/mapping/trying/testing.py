@@ -45,8 +45,7 @@ from engine.mapping.hold_rules.rules import HoldRules
 from engine.mapping.message.message_context import GENERATED
 from engine.mapping.outputs.views import JSON_KINDS, View
 from engine.mapping.program import Program
-from engine.mapping.trying.expectations import changes, differences, plain
-from engine.mapping.trying.expected_form import EXPECT_KEYS, PARTS, check
+from engine.mapping.trying.expected_form import EXPECT_KEYS, PARTS, changes, check, differences, plain
 from engine.mapping.trying.inputs import FoundMessage, Mapper, messages_in
 from engine.mapping.values.json_text import as_text
 from engine.model.errors import ConfigError, ContentError

@@ -18,8 +18,8 @@ They are read from the facts of the message, which name one tube, one test and o
     measured    by the result itself, else when the order says that it was collected, else reported
 
 An answer at order entry is no result. A control, a calibrator or a pool is no patient's tube, under any number
-(`engine.model.content.of_patients`), nor is what the mapping's filter takes out. A number that the analyzer has counted
-(Sysmex: A) is none: it read no barcode, and has the same number for another tube tomorrow.
+(`engine.model.content.quality_controls`), nor is what the mapping's filter takes out. A number that the analyzer has
+counted (Sysmex: A) is none: it read no barcode, and has the same number for another tube tomorrow.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence

@@ -2,12 +2,21 @@
 
 Frames come from the line's trace (`engine.store.operations.line_trace`), which is read again only after new traffic. A
 tee has no trace: there the steps are whole messages, with the answers to them.
+
+What is usual for each channel at this hour, and its last day hour by hour; read from the journal a little at a time.
+
+One reading learns at most `LEARNED_AT_ONCE` hours: with five hundred channels a new hour is learned within a minute,
+and until then a channel keeps what was said of it before. Nothing is learned at a start but what is asked.
 """
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import cast
+from zoneinfo import ZoneInfo
 
+from engine.config.channel import ChannelConfig
 from engine.model.link_events import Answered, Direction
 from engine.model.ports import TracedLink
 from engine.model.process.clock import from_us
@@ -19,13 +28,152 @@ from engine.monitoring.snapshot.channels import (
     LinkSnapshot,
     LinkState,
     TeeSnapshot,
+    UsualGap,
     line_steps,
 )
+from engine.monitoring.usual_gaps import UsualHour, hour_of, is_silent, learn, same_hours
 from engine.receiving.channel import Channel
 from engine.receiving.channel_parts import Connection
 from engine.receiving.tee import PassedMessage, TeeChannel
 from engine.runtime.sources import ChannelSource
+from engine.store.journal import Journal
 from engine.store.operations.line_trace import LineEntry
+from engine.store.queries.tallies import hours_between, hours_of
+
+LEARNED_AT_ONCE = 10
+HOURS_SHOWN = 24
+HOURS_KNOWN = 50_000  # of all channels; beyond it they are learned again as they are needed
+NEWS_S = 300  # so often the hours change
+
+
+@dataclass(frozen=True, slots=True)
+class LastDay:
+    """A channel's last hours, the present one last."""
+
+    received: tuple[int, ...] = ()
+    dead: tuple[int, ...] = ()
+
+
+class ArrivalsView:
+    """Reads `HourCount` rows for the snapshots of channels."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._known: dict[tuple[str, datetime], UsualHour | None] = {}
+        self._said: dict[str, UsualGap] = {}
+        self._left = 0
+        self._put_off = False  # what was asked last would have needed more than this reading may learn
+        self._hours: dict[int, dict[str, tuple[int, int]]] = {}  # begin of an hour -> channel -> received, dead
+        self._ended = frozenset[int]()  # those of them that no longer change
+        self._days: dict[str, LastDay] = {}
+        self._read_for: tuple[int, datetime] | None = None
+
+    def read(
+        self,
+        channels: Iterable[ChannelConfig],
+        last_us: Mapping[str, int],
+        now: datetime,
+        started: datetime,
+        zone: ZoneInfo,
+        days_off: Iterable[date],
+    ) -> None:
+        """Bring up to date what `usual` and `last_day` say.
+
+        Args:
+            last_us: channel -> its last message.
+            days_off: of the site.
+
+        Raises:
+            StoreError: the journal cannot be read.
+        """
+        self._left = LEARNED_AT_ONCE
+        self._read_last_day(now, zone)
+        if len(self._known) > HOURS_KNOWN:
+            self._known.clear()
+        site_off = frozenset(days_off)
+        for channel in channels:
+            name = channel.channel
+            off = site_off.union(channel.days_off)
+            last = datetime.fromtimestamp(last_us[name] / 1e6, UTC) if last_us.get(name) else None
+            self._put_off = False
+            usual = self._usual(channel, last, now, started, zone, off)
+            if not self._put_off:
+                self._said[name] = usual
+
+    def usual(self, channel: str) -> UsualGap:
+        return self._said.get(channel, UsualGap())
+
+    def last_day(self, channel: str) -> LastDay:
+        return self._days.get(channel, LastDay())
+
+    def _usual(
+        self,
+        channel: ChannelConfig,
+        last: datetime | None,
+        now: datetime,
+        started: datetime,
+        zone: ZoneInfo,
+        off: frozenset[date],
+    ) -> UsualGap:
+        is_off = now.astimezone(zone).date() in off
+        if channel.usual_gap is not None:
+            return UsualGap(gap_s=channel.usual_gap, source="configured", day_off=is_off)
+        if last is None:
+            return UsualGap(day_off=is_off)
+
+        def usual(begins: datetime) -> UsualHour | None:
+            return self._learned(channel.channel, begins, zone, off)
+
+        this = usual(hour_of(now, zone))
+        if this is None:
+            return UsualGap(day_off=is_off)
+        # After a start, senders get time to reconnect before a channel counts as silent.
+        silent = is_silent(max(last, started), now, zone, usual, off.__contains__)
+        expected = this.rate > 0 and not is_off
+        return UsualGap(gap_s=this.gap_s, source="learned", day_off=is_off, expected=expected, silent=silent)
+
+    def _learned(self, channel: str, begins: datetime, zone: ZoneInfo, off: frozenset[date]) -> UsualHour | None:
+        key = channel, begins
+        if key not in self._known:
+            if not self._left:
+                self._put_off = True
+                return None
+            self._left -= 1
+            ago = _before(begins, zone, off)
+            rows = hours_of(self._journal, channel, list(ago))
+            self._known[key] = learn([(ago[row.begins_us], row) for row in rows])
+        return self._known[key]
+
+    def _read_last_day(self, now: datetime, zone: ZoneInfo) -> None:
+        """Read the hours that may have changed: an hour that has ended is written no more, but for its last part."""
+        begins = hour_of(now, zone)
+        read_for = int(now.timestamp()) // NEWS_S, begins
+        if read_for == self._read_for:
+            return
+        shown = [begins]
+        while len(shown) < HOURS_SHOWN:
+            shown.append(hour_of(shown[-1] - timedelta(minutes=1), zone))
+        places = [round(hour.timestamp() * 1e6) for hour in reversed(shown)]
+        self._hours = {begins_us: self._hours[begins_us] if begins_us in self._ended else {} for begins_us in places}
+        first_us = next(begins_us for begins_us in places if begins_us not in self._ended)
+        for row in hours_between(self._journal, first_us, places[-1] + 1):
+            if row.begins_us not in self._ended and row.begins_us in self._hours:
+                self._hours[row.begins_us][row.channel] = row.received, row.dead
+        self._ended = frozenset(places[:-2])
+        channels = {channel for hour in self._hours.values() for channel in hour}
+        self._days = {
+            channel: LastDay(*zip(*(hour.get(channel, (0, 0)) for hour in self._hours.values()), strict=True))
+            for channel in channels
+        }
+        self._read_for = read_for
+
+
+@lru_cache(maxsize=64)
+def _before(begins: datetime, zone: ZoneInfo, off: frozenset[date]) -> Mapping[int, int]:
+    """The same hour on the days before without the days off, in microseconds since 1970 -> how many days ago."""
+    hours = same_hours(begins, zone)
+    return {round(then.timestamp() * 1e6): ago for ago, then in hours if then.astimezone(zone).date() not in off}
+
 
 ENTRIES = 40  # of a trace are read for so many steps
 _Key = tuple[int, int, int]

@@ -22,7 +22,7 @@ from engine.model.texts.reasons import ReasonCode
 from engine.monitoring import metrics
 from engine.monitoring.snapshot.site import About, Notice, SiteSnapshot
 from engine.monitoring.snapshot.site import notices as about
-from engine.runtime.observing import not_taken, notices
+from engine.runtime.observing import notices
 from engine.runtime.observing.journal_view import JournalView
 from engine.runtime.observing.traffic_view import Reading, TrafficViews
 from engine.runtime.service import Today
@@ -264,8 +264,8 @@ class Observer:
             *about(About.KEY, self._key.notes(practice=practice)),
             *about(About.CERTIFICATE, app.certificates.notes()),
             *about(About.CLOCK, notices.clock_moved(app.clock_watch, now_us)),
-            *about(About.REFUSED, not_taken.refusals(workers)),
-            *about(About.REFUSED, not_taken.in_words(workers)),
+            *about(About.REFUSED, notices.refusals(workers)),
+            *about(About.REFUSED, notices.in_words(workers)),
         ]
 
     def _read_journal(
@@ -293,7 +293,7 @@ class Observer:
             self._traffic.read_arrivals(channels, now, self._started_at)
             self._traffic.read_reagents()
             if any(view.dead for view in lanes.values()):
-                alarms += about(About.REFUSED, not_taken.set_aside(app.journal))
+                alarms += about(About.REFUSED, notices.set_aside(app.journal))
             if is_compact_due(app.journal):
                 notes.append(Notice(COMPACT_DUE, About.ERASURE))
             self._unreadable = ""

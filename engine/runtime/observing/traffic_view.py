@@ -24,8 +24,7 @@ from engine.monitoring.snapshot.channels import (
     ReagentSnapshot,
 )
 from engine.monitoring.snapshot.states import DestinationState, Paused, channel_state
-from engine.runtime.observing.arrivals_view import ArrivalsView
-from engine.runtime.observing.link_view import LinkViews, tee_snapshot
+from engine.runtime.observing.link_view import ArrivalsView, LinkViews, tee_snapshot
 from engine.runtime.parts import Parts
 from engine.runtime.sources import ChannelSource
 from engine.store.queries.tallies import list_reagents

@@ -34,7 +34,6 @@ from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.counters import Counters
 from engine.monitoring.logs import loop_exception_handler, setup_logging
 from engine.processing.process import process
-from engine.runtime import gc_tuning
 from engine.runtime.build import BuiltSite, build_destination, build_site
 from engine.runtime.compiled_code import CompiledCode
 from engine.runtime.worker import frames
@@ -109,7 +108,7 @@ class Child:
                 return
             self._site = built
             self._is_for_large = not wanted.delivers
-            gc_tuning.settle()
+            allocator.settle()
             self.pipe.send(frames.ready(wanted.epoch))
 
     async def _open(self, configs: Mapping[str, DestinationConfig], certificates: Fingerprints) -> None:

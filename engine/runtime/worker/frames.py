@@ -29,7 +29,6 @@ from engine.mapping.outputs import orders as order_lines
 from engine.model.content.order_results import TubeResults
 from engine.model.content.result_times import ResultGroup
 from engine.model.content.search_keys import Number
-from engine.model.criticals import Spoken
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.journal.hashes import pack_reports, split_hashes, unpack_reports
 from engine.model.message import (
@@ -44,7 +43,7 @@ from engine.model.message import (
     Unmapped,
     UsedNumber,
 )
-from engine.model.outcome import Outcome
+from engine.model.outcome import Outcome, Spoken
 from engine.model.routes import ChannelRoutes, Processed
 from engine.model.site.corrections import NONE, Corrections, Sheet
 from engine.model.texts.reasons import ReasonCode

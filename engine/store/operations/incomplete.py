@@ -4,7 +4,7 @@ message.
 A sender that keeps repeating unacceptable data would fill the disk, and a full disk stops every channel. So incomplete
 messages have three limits:
 
-    over `max_message`      the first 64 KiB and a hash of all that came are kept (`model.overlong`), once for each
+    over `max_message`      the first 64 KiB and a hash of all that came are kept (`receiving.large`), once for each
                             channel, peer and content; a repeat is counted. Its frames go, however small they are
     all together            beyond ``limits.incomplete`` content goes, of dismissed ones first, then of the oldest
     dismissed               content goes after ``retention.incomplete``

@@ -31,10 +31,9 @@ from engine.model.site.permissions import LOOKING, SEEING_PATIENTS, Principal
 from engine.monitoring.snapshot.site import SCHEMA_VERSION
 from engine.web.api import problems
 from engine.web.api.acts import AGAIN_HEADER, OfferedActs
-from engine.web.api.lists import Asked, Document, Resource, Sources
+from engine.web.api.lists import CONTENTS, EVENTS, QUESTIONS, ROOT, Asked, Document, Resource, Sources, resources
 from engine.web.api.problems import KINDS
 from engine.web.api.requests import CONTENT_TYPE, answer, arguments, body_of, in_address, in_body, require_json_taken
-from engine.web.api.resources import CONTENTS, EVENTS, QUESTIONS, ROOT, resources
 from engine.web.bodies import Body, KeptBodies, prepared
 from engine.web.page_templates import templates
 from engine.web.routes import PRINCIPAL, Route

@@ -5,10 +5,13 @@
 Nothing is written for it. A line with frames has a trace in the journal, session by session
 (`engine.store.operations.line_trace`); of any other line the messages are shown. So an end without a stop costs the
 session that was under way, and half a second of what was over.
+
+Both ends of a line as a page shows them: connections with their addresses, a serial line, a destination's server.
 """
 
 from collections.abc import Collection, Sequence
 from functools import partial
+from typing import Any
 from urllib.parse import urlencode
 
 import orjson
@@ -20,8 +23,9 @@ from engine.model.journal.records import DELIVERIES, Target
 from engine.model.process.clock import from_us
 from engine.model.site.permissions import LOOKING
 from engine.model.texts.phrases import Phrase
-from engine.monitoring.snapshot.channels import STEPS, ChannelSnapshot, LineStep, line_steps
-from engine.monitoring.snapshot.states import ChannelState
+from engine.monitoring.ends import ChannelEnds, DestinationEnds, DeviceEnd
+from engine.monitoring.snapshot.channels import STEPS, ChannelSnapshot, DestinationSnapshot, LineStep, line_steps
+from engine.monitoring.snapshot.states import ChannelState, DestinationState
 from engine.store.queries.lanes import list_pauses
 from engine.store.queries.line import line_of
 from engine.store.queries.messages import messages_page
@@ -30,13 +34,85 @@ from engine.web import line_rows
 from engine.web.bodies import Body, answer
 from engine.web.cells import Cells, Fact, row_id
 from engine.web.feed import everything
-from engine.web.pages.ends import of_channel
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.panels import PANELS
 from engine.web.pages.switching import Offers, offers
 from engine.web.pages.words import Words, shown
 from engine.web.render import Live
 from engine.web.routes import Route
+
+CERTIFICATE_WARN_DAYS = 30
+
+
+def of_channel(seen: ChannelEnds, words: Words) -> dict[str, Any]:
+    """Values of the template."""
+    return {
+        "transport": seen.transport,
+        "device": [] if seen.device is None else _device(seen.device, words),
+        "connections": [
+            {
+                "own": one.own or "-",
+                "peer": shown(one.peer),
+                "since": one.since.astimezone(words.zone).strftime("%Y-%m-%d %H:%M:%S"),
+                "iso": one.since.isoformat(timespec="seconds"),
+                "ago": words.ago(int(one.since.timestamp() * 1e6)),
+            }
+            for one in seen.connections
+        ],
+    }
+
+
+def _device(device: DeviceEnd, words: Words) -> list[Fact]:
+    facts = [
+        Fact(words.say("Device"), device.device),
+        Fact(words.say("Settings"), device.settings),
+    ]
+    if device.is_remote:
+        return [*facts[: 1 + bool(device.settings)], Fact(words.say("Place"), words.say("at a device server"))]
+    if device.fault:
+        return [*facts, Fact(words.say("Plugged in"), f"{words.say('no')}: {shown(device.fault, 200)}", "problem")]
+    named = (
+        Fact(words.say("Plugged in"), words.say("yes")),
+        Fact(words.say("Port"), device.path),
+        Fact(words.say("Lasting name"), next(iter(device.names), "")),
+        Fact(words.say("Adapter"), shown(device.description)),
+        Fact(words.say("USB"), " ".join(part for part in (device.usb, shown(device.serial_number)) if part)),
+        Fact(words.say("Driver"), device.driver),
+    )
+    return [*facts, *(one for one in named if one.value)]
+
+
+def of_destination(seen: DestinationEnds, one: DestinationSnapshot, words: Words) -> list[Fact]:
+    """Values of the template; the circuit is the breaker that spares a server which is down."""
+    facts = [_circuit(one, words)]
+    if seen.windows:
+        facts.append(Fact(words.say("Expected downtime"), ", ".join(seen.windows)))
+    if seen.host:
+        facts.append(Fact(words.say("Host"), f"{seen.host}:{seen.port}"))
+    if seen.far is None:
+        facts.append(Fact(words.say("Addresses"), words.say("being looked up: open the page again"), "attention"))
+    elif seen.far.addresses:
+        facts.append(Fact(words.say("Addresses"), ", ".join(seen.far.addresses)))
+    if seen.far is not None and seen.far.certificate_until is not None:
+        until = seen.far.certificate_until
+        days = (until - words.now).days
+        level = "problem" if days < 0 else "attention" if days < CERTIFICATE_WARN_DAYS else "ok"
+        facts.append(Fact(words.say("Its certificate ends"), f"{until:%Y-%m-%d}", level))
+    if seen.far is not None and seen.far.trouble:
+        facts.append(Fact(words.say("Trouble"), shown(seen.far.trouble, 200), "problem"))
+    if seen.own_certificate:
+        facts.append(Fact(words.say("Our certificate"), seen.own_certificate))
+    return facts
+
+
+def _circuit(one: DestinationSnapshot, words: Words) -> Fact:
+    if one.state is DestinationState.PROBING:
+        return Fact(words.say("Circuit"), words.say("half-open: one attempt is under way"), "attention")
+    if one.breaker_until is not None:
+        time = words.time(int(one.breaker_until.timestamp() * 1e6))
+        return Fact(words.say("Circuit"), words.say("open: no attempt until {time}", time=time), "problem")
+    return Fact(words.say("Circuit"), words.say("closed: attempts are made"))
+
 
 SESSIONS = 6  # that are opened for so many steps
 

@@ -19,8 +19,7 @@ from engine.web.bodies import Body, answer
 from engine.web.cells import Cells, Fact, row_id
 from engine.web.feed import everything
 from engine.web.pages import states
-from engine.web.pages.analyzer import lane_offers
-from engine.web.pages.ends import of_destination
+from engine.web.pages.analyzer import lane_offers, of_destination
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.messages import PATH as MESSAGES
 from engine.web.pages.switching import offers

@@ -5,9 +5,11 @@ selection with the journal's newest row and the moment of the count, so that not
 touched. The act is an operation, and its page says how far it is (`engine.features.rework.pages.operations`). The verbs
 are those of the control socket, given under the person's name; a form that comes twice is acted on once
 (`engine.web.forms`).
+
+Show the contents of a message to a person who states a purpose: the audit trail has it before anything is read.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,15 +18,53 @@ from aiohttp import hdrs, web
 
 from engine.actions.control import Request
 from engine.actions.selection import Selection
-from engine.model.errors import LabRelayError
+from engine.model.errors import ConfigError, LabRelayError, StoreError
 from engine.model.texts.phrases import N_, PageText
+from engine.store.queries.contents import why_absent
+from engine.store.queries.messages import trace_of
+from engine.store.queries.reader import Reader
 from engine.web.asked import NO_CAUSE, Asked, number
 from engine.web.desk import Desk, sentence
 from engine.web.forms import Form
 from engine.web.pages.filters import LABELS, of_letters
-from engine.web.pages.frame import Asking, Frame
+from engine.web.pages.frame import Asking, Frame, Values
 from engine.web.pages.words import Words, grouped
 from engine.web.routes import PRINCIPAL, Route
+
+VERB = "shown"
+
+
+async def reveal(
+    frame: Frame, request: web.Request, message: int, purpose: str, read: Callable[..., Values], *given: Any
+) -> tuple[int, str, Values]:
+    """Record the purpose, then read.
+
+    Args:
+        read: ``read(reader, message, *given)``; an error of it is shown as a sentence.
+
+    Returns: the status, the sentence where nothing can be shown, and what was read.
+    """
+    words, args = frame.asking(request).words, {"message": message, "purpose": purpose}
+    try:
+        if absent := await frame.read(_absent, message):
+            return 404, absent, {}
+        try:
+            await frame.verbs[VERB].work(Request(verb=VERB, actor=request[PRINCIPAL].actor, args=args))
+        except (StoreError, ConfigError):
+            raise
+        except LabRelayError:
+            return 400, words.say("Say what you look at it for."), {}
+        return 200, "", await frame.read(read, message, *given)
+    except (StoreError, ConfigError) as error:
+        return *frame.why_not(error, words), {}
+    except LabRelayError as error:
+        return 409, sentence(str(error)), {}
+
+
+def _absent(reader: Reader, message: int) -> str:
+    """Why there is no such message; empty: there is."""
+    return "" if trace_of(reader, message) is not None else str(why_absent(reader, "message", message))
+
 
 DO, OPERATIONS = "/do/", "/operations"
 NAMES = ("channel", "destination", "code", "cause", "since", "until", "state", "ids", "all")

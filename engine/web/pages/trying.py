@@ -16,8 +16,8 @@ from engine.views.text import printable
 from engine.web.asked import number
 from engine.web.desk import Desk
 from engine.web.forms import Form
+from engine.web.pages.doing import VERB, reveal
 from engine.web.pages.frame import Frame, Trial
-from engine.web.pages.revealing import VERB, reveal
 from engine.web.pages.words import Words
 from engine.web.routes import Route
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from adapters.codecs.text.whole_link import ACK
-from adapters.transports import http, http_signature
+from adapters.transports import http, http_auth
 from adapters.transports.http_post import Post
 from engine.model.link_events import LinkFault
 from engine.model.process.clock import ManualClock
@@ -279,13 +279,13 @@ async def test_a_sender_that_has_ended_its_half_has_taken_its_answer() -> None:
 
 
 async def test_used_signatures_are_forgotten_in_time_and_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_signature, "MAX_USED", 3)
+    monkeypatch.setattr(http_auth, "MAX_USED", 3)
     clock = ManualClock()
     settings: Any = SimpleNamespace(
         secret=SimpleNamespace(reveal=SECRET.decode), signature="X-Signature", algorithm="sha256", encoding="hex",
         prefix="", window=300.0, **SIGNED_WITH_TIME,
     )  # fmt: skip
-    check = http_signature.SignatureCheck(settings, clock)
+    check = http_auth.SignatureCheck(settings, clock)
     numbers = itertools.count()
 
     class Headers:

@@ -19,9 +19,8 @@ from adapters.transports import serial as serial_module
 from adapters.transports.errors import LineError
 from adapters.transports.serial import LineStream, SerialLine, build
 from adapters.transports.serial_lines import serial_device, serial_ports
-from adapters.transports.serial_lines.serial_device import DeviceStream, open_device
-from adapters.transports.serial_lines.serial_health import LineHealth, counters
-from adapters.transports.serial_lines.serial_opening import not_as_asked, open_port, why_not
+from adapters.transports.serial_lines.serial_device import DeviceStream, LineHealth, counters, open_device
+from adapters.transports.serial_lines.serial_ports import not_as_asked, open_port, why_not
 from tests.support.serial_peers import Cable, Settings
 from tests.support.waiting import until
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from adapters.transports import serial
-from adapters.transports.tee_serial import SerialTee
+from adapters.transports.tee import SerialTee
 from engine.config.sources.source_tee import TeeEnd
 from engine.model.link_events import Direction
 from engine.model.texts.units import HostPort

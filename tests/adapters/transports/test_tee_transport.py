@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from adapters.transports import tee_ends
+from adapters.transports import tee
 from adapters.transports.sockets.tcp_stream import TcpStream
-from adapters.transports.tee import TcpTee
-from adapters.transports.tee_ends import Hearing
+from adapters.transports.tee import Hearing, TcpTee
 from engine.model.link_events import Direction
 from engine.model.ports import Stream
 from engine.model.texts.units import HostPort
@@ -217,7 +216,7 @@ async def test_who_does_not_read_slows_the_other_down_and_costs_no_memory() -> N
 async def test_a_listener_that_hangs_holds_nothing_up_and_is_told_what_it_missed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tee_ends, "UNHEARD_AFTER_BYTES", 100_000)
+    monkeypatch.setattr(tee, "UNHEARD_AFTER_BYTES", 100_000)
     listener = Listener()
     listener.go_on.clear()
     sent = random.Random(1).randbytes(1_000_000)

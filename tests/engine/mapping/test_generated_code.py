@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from engine.mapping import Program, load
 from engine.mapping.compiler.source.registers import ordered
 from engine.mapping.conditions import route_condition
-from engine.mapping.message.bearers import Bearers
 from engine.mapping.message.identity import BundleBuilder
-from engine.mapping.message.key_scope import KeyScope
+from engine.mapping.message.key_scope import Bearers, KeyScope
 from engine.mapping.message.message_context import MessageContext
 from engine.mapping.values.json_text import as_text
 from engine.model.errors import ConfigError, ContentError

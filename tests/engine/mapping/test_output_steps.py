@@ -19,7 +19,7 @@ from engine.mapping.explanations.explaining import ENVELOPE, LITERAL, RULE
 from engine.mapping.language.targets import CsvForm
 from engine.mapping.outputs import documents
 from engine.mapping.outputs.collected import MessageParts
-from engine.mapping.outputs.csv_lines import lines
+from engine.mapping.outputs.documents import lines
 from engine.mapping.values.json_text import as_text
 from engine.model.errors import ConfigError, ContentError
 from engine.model.message import Mapped, Report

@@ -7,8 +7,7 @@ import pytest
 
 from engine.mapping.code_tables.table_files import read_table
 from engine.mapping.code_tables.tables import LOINC, Row
-from engine.mapping.functions.coding import coded
-from engine.mapping.functions.loinc import WARNING, believed
+from engine.mapping.functions.coding import WARNING, believed, coded
 from engine.mapping.message.message_context import MessageContext
 from engine.model.message import Delimiters, Group, MapContext, Parsed
 

@@ -8,12 +8,12 @@ import pytest
 
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.mapping.measured import Reading
-from engine.model.criticals import Spoken
 from engine.model.errors import ConfigError, ContentError
 from engine.model.message import Delimiters, Document, FormatOptions, Group, MapContext, Parsed, Stored
+from engine.model.outcome import Spoken
 from engine.model.routes import ChannelRoutes, Program, Route, context_of
 from engine.model.texts.reasons import ReasonCode
-from engine.processing.criticals import spoken_of
+from engine.processing.process import spoken_of
 
 ORU = (
     b"MSH|^~\\&|AN|LAB|LIS|H|20240301090000||ORU^R01|M1|P|2.5.1\rPID|1||7\rOBR|1||S1|K\r"

@@ -10,8 +10,8 @@ from engine.model.message import Stored
 from engine.model.outcome import Outcome
 from engine.model.process.clock import ManualClock
 from engine.model.texts.reasons import ReasonCode
-from engine.receiving import backlog
-from engine.receiving.backlog import Backlog
+from engine.receiving import admission
+from engine.receiving.admission import Backlog
 from engine.store.journal import Journal
 from engine.store.lifecycle import erasure
 from engine.store.operations import record_outcome
@@ -27,8 +27,8 @@ LARGEST = 3_000  # larger than the bound itself
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backlog, "BACKLOG_BYTES", LIMIT)
-    monkeypatch.setattr(backlog, "SLOWEST_S", 0.001)
+    monkeypatch.setattr(admission, "BACKLOG_BYTES", LIMIT)
+    monkeypatch.setattr(admission, "SLOWEST_S", 0.001)
 
 
 class Histories:
@@ -120,7 +120,7 @@ def test_messages_wait_in_proportion_beyond_half_of_the_bound() -> None:
     bound = Backlog(lambda: held)
     pauses = []
     for held in (0, LIMIT // 2, LIMIT * 3 // 4, LIMIT - 1, LIMIT, 5 * LIMIT):
-        pauses.append(bound.pause_s / backlog.SLOWEST_S)
+        pauses.append(bound.pause_s / admission.SLOWEST_S)
         assert bound.full == (held >= LIMIT)
     assert pauses == pytest.approx([0.0, 0.0, 0.5, 0.999, 1.0, 1.0])
 
@@ -142,7 +142,7 @@ async def test_messages_that_come_in_one_read_wait_once(monkeypatch: pytest.Monk
 
 
 async def test_of_a_block_of_several_messages_each_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backlog, "BACKLOG_BYTES", 10**6)
+    monkeypatch.setattr(admission, "BACKLOG_BYTES", 10**6)
     store, durable = ScriptedStore(manual=True), 0
     made = channel(store, unjudged=lambda _: durable)
     stream, messages = MemoryStream(), [hl7(str(number)) for number in range(5)]
@@ -161,5 +161,5 @@ async def test_of_a_block_of_several_messages_each_counts_once(monkeypatch: pyte
 
 def test_the_longest_wait_is_far_below_the_time_outs_of_analyzers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    assert backlog.SLOWEST_S <= 15.0 / 5
-    assert backlog.BACKLOG_BYTES == 64 * 1024 * 1024
+    assert admission.SLOWEST_S <= 15.0 / 5
+    assert admission.BACKLOG_BYTES == 64 * 1024 * 1024

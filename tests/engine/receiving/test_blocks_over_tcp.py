@@ -15,7 +15,7 @@ from adapters.transports.sockets.tcp_stream import TcpStream
 from adapters.transports.tcp import TcpListener
 from engine.model.errors import StoreError
 from engine.model.process.receive_memory import SMALL_BYTES
-from engine.receiving import backlog
+from engine.receiving import admission
 from engine.receiving.channel import Channel
 from tests.support.certificates import Authority, ServerFiles
 from tests.support.channels import END, ScriptedStore, block, channel, hl7
@@ -278,8 +278,8 @@ async def test_a_channel_with_too_much_that_is_not_mapped_refuses_until_some_of_
     made = channel(store, answer_store_fault=True, unjudged=lambda _: waits)
     async with connected(made) as (analyzer, _):
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(backlog, "SLOWEST_S", 0.001)
-            waits = backlog.BACKLOG_BYTES
+            patched.setattr(admission, "SLOWEST_S", 0.001)
+            waits = admission.BACKLOG_BYTES
             assert await analyzer.ask(hl7("1")) == "AE 1"
             waits -= 1  # slow
             assert await analyzer.ask(hl7("1")) == "AA 1"

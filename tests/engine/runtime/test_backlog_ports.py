@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from engine.monitoring.snapshot.states import ChannelState
-from engine.receiving import backlog
-from engine.receiving.backlog import BACKLOG_BYTES
+from engine.receiving import admission
+from engine.receiving.admission import BACKLOG_BYTES
 from tests.support.astm_peer import ACK, ENQ, EOT, NAK, one_record_a_frame
 from tests.support.channels import block
 from tests.support.doors import ORU, RECORDS, ports
@@ -49,7 +49,7 @@ async def answers(port: int, parts: tuple[bytes, ...]) -> tuple[bytes, ...]:
 async def test_each_kind_of_port_refuses_and_takes_again_what_comes_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backlog, "SLOWEST_S", 0.001)
+    monkeypatch.setattr(admission, "SLOWEST_S", 0.001)
     made = ports(tmp_path)
     channels = {name: made[name] for name in ("mllp", "astm", "auto", "lis", "text-lines", "bare-records")}
     channels["mllp-ae"] = {**channels["mllp"], "on_store_fault": "ae"}

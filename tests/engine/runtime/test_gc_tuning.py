@@ -8,8 +8,8 @@ import weakref
 from pathlib import Path
 
 from engine.model.message import Received
-from engine.receiving.preparing import LARGE_BYTES, prepared
-from engine.runtime.gc_tuning import settle
+from engine.model.process.allocator import settle
+from engine.receiving.large import LARGE_BYTES, prepared
 
 MiB = 1024 * 1024
 
@@ -83,7 +83,7 @@ def test_what_a_large_message_took_is_given_back_at_once() -> None:
     script = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parents[3])!r})
-from engine.runtime.gc_tuning import settle
+from engine.model.process.allocator import settle
 from tests.engine.runtime.test_gc_tuning import MiB, _resident_bytes
 settle()
 bytes(30 * MiB)

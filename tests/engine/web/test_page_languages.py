@@ -21,7 +21,6 @@ from engine.model.errors import RefusedError
 from engine.model.texts.phrases import Phrase, Said
 from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.snapshot.site import About, Notice, notices
-from engine.runtime.observing import not_taken
 from engine.runtime.observing import notices as notices_of_a_site
 from engine.web import cells, desk, languages
 from tests.support.page_texts import page_texts
@@ -198,7 +197,7 @@ def test_no_translation_is_a_draft_or_faulty(language: str) -> None:
     assert [(message.id, errors) for message, errors in edited.check()] == []
 
 
-@pytest.mark.parametrize("module", [notices_of_a_site, not_taken], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [notices_of_a_site], ids=lambda module: module.__name__)
 def test_a_notice_about_the_site_is_said_in_the_readers_language(module: ModuleType) -> None:
     """Of modules whose every text is a notice. One that is put together on the way (an f-string) has no translation."""
     tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))

@@ -7,12 +7,10 @@ are known by the message with which they ask (`ByMessage`).
 from collections.abc import Sequence
 from importlib import import_module
 
-from adapters.codecs.hl7v2.dialogues.asked import UNDILUTED
-from adapters.codecs.hl7v2.dialogues.demographics import Demographics
+from adapters.codecs.hl7v2.dialogues.asked import UNDILUTED, Demographics
 from adapters.codecs.hl7v2.dialogues.genexpert import GeneXpert
 from adapters.codecs.hl7v2.dialogues.law import Law
-from adapters.codecs.hl7v2.dialogues.mindray_bc import MindrayBc
-from adapters.codecs.hl7v2.dialogues.mindray_bs import MindrayBs
+from adapters.codecs.hl7v2.dialogues.mindray import MindrayBc, MindrayBs
 from engine.model.message import Parsed
 from engine.model.orders import AnswerContext, Confirmation, Question, Reply, Tube
 

@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from engine.features.alerts.rows.changes import CRITICAL_KEY, note_critical
-from engine.model.criticals import Spoken
+from engine.model.outcome import Spoken
 from engine.store.core.writing.batch import Batch
 from engine.store.operations.emptying import ErasedMessage
 from engine.succession.steps import CANCELLED, CHANGES, RANK, UNFINISHED, WITHDRAWN

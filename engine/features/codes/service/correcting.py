@@ -19,11 +19,11 @@ from engine.features.codes import rows as corrections
 from engine.features.codes.rows import list_corrections
 from engine.features.codes.service.corrections import Examined, Preview, examined, preview, with_change
 from engine.model.errors import OccupiedError, RefusedError
+from engine.model.process import allocator
 from engine.model.process.clock import SystemClock
 from engine.model.routes import ChannelRoutes
 from engine.model.site.corrections import Correction, RowChange
 from engine.model.texts.phrases import R_
-from engine.runtime import gc_tuning
 from engine.runtime.build import build_channel, build_site
 from engine.runtime.programs import Programs
 from engine.store.journal import Journal
@@ -147,7 +147,7 @@ class Correcting:
                 await asyncio.to_thread(_raise_if_files_changed, loaded)
                 await self._journal.run(corrections.add, found.change, actor, version=version)
                 await app.parts.replace(set(), built)
-                gc_tuning.settle()
+                allocator.settle()
             return (await asyncio.to_thread(list_corrections, self._journal))[-1]
 
 

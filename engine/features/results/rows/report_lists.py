@@ -13,12 +13,16 @@ replaces the one before as a whole: a susceptibility that comes alone is joined 
 Other documents of the order may have been sent while a released one waited, perhaps released with it. A final result in
 it that changes a final one at its destination goes out as ``amended``, as does each other final report there that lists
 it.
+
+The guards of a delivery right before it is sent.
 """
 
 import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from engine.delivery.before_send import BeforeSend
+from engine.features.results.rows import hold_queue, superseding
 from engine.features.results.rows.accepted import NEAR_DAYS, bundle_of, told
 from engine.model.errors import NotComparedError
 from engine.model.journal.hashes import neighbours, unpack_reports
@@ -178,3 +182,11 @@ def _delivered(batch: Batch, lane_id: int, message_id: int, packed_reports: byte
     for document_id, resources in found.items():
         there.add(document_id, resources)
     return there
+
+
+GUARD = BeforeSend(
+    overtaken=superseding.overtaken_before_sent,
+    close=hold_queue.close_overtaken,
+    alike=superseding.have_in_common,
+    joined=join,
+)

@@ -26,17 +26,17 @@ from engine.web.asked import number
 from engine.web.desk import Desk, sentence
 from engine.web.forms import Form
 from engine.web.guard import EXPIRED
-from engine.web.pages import revealing, states
+from engine.web.pages import doing, states
+from engine.web.pages.doing import reveal
 from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
 from engine.web.pages.messages import PATH as LIST
-from engine.web.pages.revealing import reveal
 from engine.web.pages.words import Words
 from engine.web.pages.words import shown as short
 from engine.web.routes import Route
 
 PATH, DO = "/messages/{number}/edit", "/messages/{number}/edit/do"
 VERB = "edit"
-REQUIRED = frozenset({VERB, revealing.VERB})  # verbs that a person must be able to give
+REQUIRED = frozenset({VERB, doing.VERB})  # verbs that a person must be able to give
 MOST_FORM = 1024 * 1024  # bytes of a form
 MOST_SENT = 512 * 1024  # bytes of a text as a form sends it, and of a message; there is room to write more
 MOST_ISSUES = 50
@@ -48,7 +48,7 @@ def routes(frame: Frame) -> Sequence[Route]:
     """None where no person can log in."""
     if frame.desk is None or not frame.verbs.keys() >= REQUIRED:
         return ()
-    needs = frame.verbs[VERB].needs | frame.verbs[revealing.VERB].needs
+    needs = frame.verbs[VERB].needs | frame.verbs[doing.VERB].needs
     return (
         Route(PATH, partial(frame.show, page=_page, found=_about), needs),
         Route(PATH, partial(_edit, frame, frame.desk), needs, method=hdrs.METH_POST),

@@ -22,11 +22,10 @@ from engine.views.mapping_test import mapping_test
 from engine.views.text import printable
 from engine.web.asked import number
 from engine.web.desk import Desk
-from engine.web.pages.doing import offers
+from engine.web.pages.doing import VERB, offers, reveal
 from engine.web.pages.frame import Asking, Channels, Frame
 from engine.web.pages.messages import PATH as LIST
 from engine.web.pages.panels import Link, Panels, Section
-from engine.web.pages.revealing import VERB, reveal
 from engine.web.pages.words import Words
 from engine.web.routes import Route
 

@@ -4,7 +4,7 @@ import pytest
 
 from adapters.codecs.hl7v2 import message as hl7v2
 from adapters.codecs.hl7v2.header import event_code, header, structure_code, type_code
-from engine.mapping.code_tables.hl7_codes import codes_of
+from engine.mapping.functions.systems import codes_of
 from engine.model.message import FormatOptions
 
 NAMES = ("SHARMA", "ANITA", "RAM", "LAL", "ANI", "SHARMA ANITA", "4711", "RAM_LAL", "ORU_LAL", "")

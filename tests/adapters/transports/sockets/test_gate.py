@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.transports.sockets.gate import Admission, Gate
+from adapters.transports.sockets.accepting import Admission, Gate
 from adapters.transports.sockets.tcp_stream import TcpStream
 from adapters.transports.sockets.tls import names_of
 from adapters.transports.tcp import TcpListener

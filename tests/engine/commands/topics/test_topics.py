@@ -29,8 +29,8 @@ from engine.monitoring import logs
 from engine.monitoring.snapshot.channels import LinkState
 from engine.views.help import library
 from engine.views.help.markdown import narrowed, sections
+from engine.web.api.lists import QUESTIONS, resources
 from engine.web.api.problems import KINDS
-from engine.web.api.resources import QUESTIONS, resources
 from tests.support.packages import PACKAGES
 from tests.support.status_sites import troubled_site
 

@@ -22,8 +22,8 @@ from engine.features.alerts.rows import reading as rows
 from engine.features.alerts.rows import spoken
 from engine.features.alerts.service import REFUSALS, Alerting
 from engine.features.todo.service import TodoList
-from engine.model.criticals import Spoken
 from engine.model.errors import RefusedError, StoreError
+from engine.model.outcome import Spoken
 from engine.model.process.clock import ManualClock
 from engine.model.site.alerts import Line, What
 from engine.model.texts.phrases import Phrase, Span

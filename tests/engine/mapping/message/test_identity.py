@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.model.errors import ContentError
-from engine.model.persons.record import Name, Person
+from engine.model.persons import Name, Person
 from engine.model.texts.reasons import ReasonCode
 from tests.support.mapping_texts import HL7, Made, Workshop, apply, context, parse
 

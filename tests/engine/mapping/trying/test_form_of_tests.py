@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.mapping.trying.expectations import changes
+from engine.mapping.trying.expected_form import changes
 from tests.support.command_line import labrelay
 
 GIVEN = """\

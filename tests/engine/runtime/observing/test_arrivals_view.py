@@ -10,8 +10,8 @@ import pytest
 
 from engine.config.channel import ChannelConfig, channel_model
 from engine.monitoring.usual_gaps import same_hours
-from engine.runtime.observing import arrivals_view
-from engine.runtime.observing.arrivals_view import LEARNED_AT_ONCE, ArrivalsView
+from engine.runtime.observing import link_view
+from engine.runtime.observing.link_view import LEARNED_AT_ONCE, ArrivalsView
 from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.queries.tallies import hours_between, hours_of
@@ -107,7 +107,7 @@ def test_one_reading_learns_a_few_hours_and_the_next_go_on(journal: Journal, mon
         asked.append(name)
         return hours_of(reader, name, begins)
 
-    monkeypatch.setattr(arrivals_view, "hours_of", noted)
+    monkeypatch.setattr(link_view, "hours_of", noted)
     view, channels = ArrivalsView(journal), [channel(name) for name in NAMES]
     read(view, *channels, age=timedelta(minutes=5))
     assert len(asked) == LEARNED_AT_ONCE
@@ -123,7 +123,7 @@ def test_one_reading_learns_a_few_hours_and_the_next_go_on(journal: Journal, mon
 
 
 def test_what_is_known_stays_bounded(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrivals_view, "HOURS_KNOWN", 3)
+    monkeypatch.setattr(link_view, "HOURS_KNOWN", 3)
     view = ArrivalsView(journal)
     for n in range(8):
         read(view, channel("chem-1"), now=NOON + timedelta(hours=n), age=timedelta(minutes=5))
@@ -137,7 +137,7 @@ def test_the_last_day_is_read_once_in_five_minutes(journal: Journal, monkeypatch
         asked.append((before_us - since_us) // 3_600_000_000 + 1)
         return hours_between(reader, since_us, before_us)
 
-    monkeypatch.setattr(arrivals_view, "hours_between", noted)
+    monkeypatch.setattr(link_view, "hours_between", noted)
     view = ArrivalsView(journal)
     read(view, channel("chem-1"))
     read(view, channel("chem-1"), now=NOON + timedelta(seconds=200))

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.delivery.settlement import REFUSED
-from engine.model.criticals import Spoken
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import (
     Bearer,
@@ -24,7 +23,7 @@ from engine.model.message import (
     Unmapped,
 )
 from engine.model.orders import OrderedPatient, OrderLine
-from engine.model.outcome import Outcome
+from engine.model.outcome import Outcome, Spoken
 from engine.model.packing import Packer, unpack
 from engine.model.routes import ChannelRoutes, Processed, Route
 from engine.model.texts.reasons import ReasonCode

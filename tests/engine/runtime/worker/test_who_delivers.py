@@ -17,7 +17,7 @@ from engine.model.packing import UnpackingDestination
 from engine.model.process.clock import SystemClock
 from engine.runtime.build import build_destination
 from engine.runtime.worker import process as worker_process
-from engine.runtime.worker.destination import RemoteDestination
+from engine.runtime.worker.remote import RemoteDestination
 from tests.support.running import MLLP, channel, make_running_site, running_app
 from tests.support.waiting import until
 from tests.support.workers import RunningWorker, delivery, http_server, make_worker_site, response, running_worker

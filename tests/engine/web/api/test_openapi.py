@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.actions.verbs import of_api
-from engine.web.api.resources import CONTENTS, EVENTS, QUESTIONS, resources
+from engine.web.api.lists import CONTENTS, EVENTS, QUESTIONS, resources
 from engine.web.api.service import OPENAPI
 from tests.support.api import Client, acting_site
 from tests.support.status_server import read_html

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from engine.views.help import library
-from engine.web.help import rendered
-from engine.web.help.search import matches
+from engine.web import help as rendered
 from engine.web.pages import help as pages
+from engine.web.pages.help import matches
 from tests.support.access import Site, site
 from tests.support.status_server import Element
 

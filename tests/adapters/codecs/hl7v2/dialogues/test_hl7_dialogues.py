@@ -9,11 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.codecs.hl7v2.dialogues import ByMessage, Hl7Dialogue, dialogue
-from adapters.codecs.hl7v2.dialogues.demographics import Demographics
+from adapters.codecs.hl7v2.dialogues.asked import Demographics
 from adapters.codecs.hl7v2.dialogues.genexpert import GeneXpert
 from adapters.codecs.hl7v2.dialogues.law import Law
-from adapters.codecs.hl7v2.dialogues.mindray_bc import MindrayBc
-from adapters.codecs.hl7v2.dialogues.mindray_bs import MindrayBs
+from adapters.codecs.hl7v2.dialogues.mindray import MindrayBc, MindrayBs
 from adapters.codecs.hl7v2.dialogues.sheet import sheet_for
 from adapters.codecs.hl7v2.message import parse
 from adapters.codecs.hl7v2.text import unescape

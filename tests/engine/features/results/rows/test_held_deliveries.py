@@ -24,12 +24,11 @@ from engine.features.results.rows.delta_history import DeltaHistory
 from engine.features.results.rows.succession import earlier_value
 from engine.features.rework.acts.verbs import replay_documents, retry_letters
 from engine.model.content.results import MEMORY_US, EarlierResults, Result, results_of
-from engine.model.criticals import Spoken
 from engine.model.errors import StoreError
 from engine.model.journal.journal_views import Filter
 from engine.model.journal.records import Decision, HoldReason, Routed
 from engine.model.message import Bearer, ControlRun, Document, Report
-from engine.model.outcome import Outcome
+from engine.model.outcome import Outcome, Spoken
 from engine.model.persons import Person
 from engine.model.process.clock import ManualClock
 from engine.model.texts.reasons import ReasonCode

@@ -1,18 +1,44 @@
-"""Messages above `max_message`: keep the beginning and a hash, answer the sender, discard the rest.
+"""Large messages, and those above `max_message`: of these keep the beginning and a hash, answer, discard the rest.
 
 A sender without an answer repeats the message endlessly; a sender that reads "too large" can show it to a person. HL7
 answers with an acknowledgement AR (table 0008) where the header was read: MSH is at the beginning. ASTM E1381 (8.3.2.4)
 has NAK, which the link has answered. The connection is then closed, since there is no safe place to resume. It is
 closed only after the peer could read the answer: closing a socket with unread bytes resets it, and the answer is lost.
+
+Prepare a large message for the journal's writer: hash and compress it in a thread of its own.
+
+The writer's thread commits for all channels. Compressing 40 MiB would take it 400 ms, in which no other message could
+become durable, and no sender be answered; after this preparation it only seals and stores.
+
+The heap may have holes of 30 MiB by then: Python compiles a mapping when the first message of its structure comes, and
+keeps that memory. It is returned to the system first, since a large message needs several times its size.
 """
 
 import asyncio
 from dataclasses import replace
 from hashlib import sha256
 
-from engine.model.message import Received, Truncation
+from engine.model.message import Given, Received, Truncation
+from engine.model.packing import Packer
 from engine.model.ports import Stream
+from engine.model.process import allocator
 from engine.model.texts.units import size_text
+
+LARGE_BYTES = 1024 * 1024
+
+
+async def prepared(received: Received) -> Received:
+    """The message with the values that the writer would have to compute; unchanged where that is fast anyway."""
+    if len(received.payload) <= LARGE_BYTES:
+        return received
+    return await asyncio.to_thread(_prepare, received)
+
+
+def _prepare(received: Received) -> Received:
+    allocator.trim()
+    smaller, packed = Packer().pack(received.payload)
+    return replace(received, payload_hash=sha256(received.payload).digest(), packed=Given(smaller) if packed else None)
+
 
 KEPT_BYTES = 64 * 1024
 QUIET_S = 1.0  # a peer that has sent nothing for so long has read the answer, or will not

@@ -1,13 +1,19 @@
-"""Pages and topics as HTML for the status page: escaped, with anchors, without scripts or styles of their own."""
+"""The help as HTML for the status page: escaped, with anchors, without scripts or styles of its own.
+
+Run, it writes all of it as lines of JSON, one for each page or topic: the daemon's page, which imports nothing for it.
+"""
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from html import escape
 
+import orjson
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from engine.model.process.priority import give_way
 from engine.views.help import library
 from engine.views.help.library import LANGUAGE, Shown, anchor_in, linked
 from engine.views.help.markdown import Anchors, plain, sections
@@ -79,3 +85,9 @@ def _closing(tokens: Sequence[Token], number: int) -> Token:
 @cache
 def _reader() -> MarkdownIt:
     return MarkdownIt("commonmark", {"html": False}).enable("table")
+
+
+if __name__ == "__main__":
+    give_way()
+    for one in everything():
+        sys.stdout.buffer.write(orjson.dumps(one) + b"\n")

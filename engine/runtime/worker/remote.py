@@ -1,4 +1,15 @@
-"""Large messages are processed in a process of their own, which exists only while there are any.
+"""What other processes do for the main one: the worker delivers, a process of their own maps large messages.
+
+A destination as the main process sees it: documents go to the worker, which has the connections.
+
+While the worker is behind with mapping, this process makes those deliveries that need no connection in particular, so
+that both have about as much to do. Which of the two makes an attempt changes nothing else: lanes, rate, breaker and
+retries are here, and a lane has one attempt under way.
+
+When a worker ends, it is unknown which of its documents were taken: each of these deliveries fails with
+`MAYBE_DELIVERED`, which proves nothing about the destination, and is retried with the same key.
+
+Large messages are processed in a process of their own, which exists only while there are any.
 
 Parsing and mapping a report of 40 MiB takes seconds, and single steps of it hundreds of milliseconds in which no other
 thread of its process runs: a thread would delay every acknowledgement. So it is a process, the same as the worker's
@@ -14,9 +25,11 @@ import contextlib
 from collections.abc import Callable
 from functools import partial
 
-from engine.model.message import Stored
+from engine.model.message import Delivery, LateRefusal, Stored
+from engine.model.packing import UnpackingDestination
 from engine.model.process import allocator
 from engine.model.routes import ChannelRoutes, Processed
+from engine.model.versions import Versions
 from engine.runtime.worker.process import WorkerProcess
 
 LARGE_BYTES = 1024 * 1024
@@ -94,3 +107,73 @@ def _lines(payload: bytes) -> int:
 def _escapes(payload: bytes) -> int:
     """How often it has an escape character of HL7 or of ASTM, each of which is a delimiter of the other."""
     return payload.count(b"\\") + payload.count(b"&")
+
+
+class RemoteDestination:
+    """See `engine.model.ports.Destination`. Takes documents packed or whole.
+
+    Args:
+        make: makes the same destination for this process. It is called once at the beginning, to find errors in the
+            configuration; its destination is opened by `start`, or as soon as this process delivers.
+        shared: both processes may deliver at once; else this one does only while no worker is available.
+    """
+
+    def __init__(
+        self, name: str, worker: WorkerProcess, make: Callable[[], UnpackingDestination], *, shared: bool = False
+    ) -> None:
+        self._worker = worker
+        self._make = make
+        self._shared = shared
+        self._spare: UnpackingDestination | None = make()
+        self._local: UnpackingDestination | None = None
+        self._in_flight_here = 0
+        self._opening = asyncio.Lock()
+        self._name = name
+        self._late: Callable[[LateRefusal], None] = lambda late: None
+
+    def hear_late(self, late: Callable[[LateRefusal], None]) -> None:
+        """See `engine.model.packing.UnpackingDestination`."""
+        self._late = late
+        self._worker.hear_late(self._name, late)
+
+    async def start(self) -> None:
+        """Open it in this process where both deliver. The worker opens it with its configuration."""
+        if self._shared:
+            await self._opened()
+
+    async def room(self) -> None:
+        """Wait until a delivery can be handed over at once: to a ready worker, or to this process."""
+        while not (self._worker.has_room() or self._worker.here):
+            await self._worker.changed()
+
+    async def deliver(self, delivery: Delivery) -> Versions | None:
+        await self.room()
+        if self._worker.has_room() and not (self._shared and self._worker.behind):
+            return await self._worker.deliver(delivery)
+        return await self._deliver_here(delivery)
+
+    async def probe(self) -> str | None:
+        return await (await self._opened()).probe()
+
+    async def close(self) -> None:
+        if self._local is not None:
+            local, self._local = self._local, None
+            await local.close()
+
+    async def _deliver_here(self, delivery: Delivery) -> Versions | None:
+        self._in_flight_here += 1
+        try:
+            return await (await self._opened()).deliver(delivery)
+        finally:
+            self._in_flight_here -= 1
+            if not (self._shared or self._in_flight_here or self._worker.here):
+                await self.close()  # a worker is back, and some receivers take one connection only
+
+    async def _opened(self) -> UnpackingDestination:
+        async with self._opening:
+            if self._local is None:
+                made, self._spare = self._spare or self._make(), None
+                await made.start()
+                made.hear_late(self._late)
+                self._local = made
+            return self._local
