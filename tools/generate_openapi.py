@@ -41,6 +41,7 @@ NAMES: Mapping[str, Json] = {  # other documents: address -> their names
     "/version": {name: {"type": "string"} for name in ("labrelay", "python", "sqlite", "system")},
     "/dead-letters/{message}": {"message": {"type": "integer"}, "dead_letters": {"type": "array"},
                                 "masked": {"type": "boolean"}, "raw": {"type": "array", "items": {"type": "string"}}},
+    "/held-results": {"message": {"type": "integer"}, "results": {"type": "object"}},
     "/messages/{message}/wire": {"wire": {"type": "object"}},
     CONTENTS: {"payload": {"type": "string"}, "bodies": {"type": "object"}},
     "/todo": {"todo": {"type": "array", "items": {"type": "object"}}},

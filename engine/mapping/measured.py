@@ -4,7 +4,7 @@ of the message.
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
@@ -167,18 +167,23 @@ def results_in(
     Args:
         controls: positions of those that the mapping took as a control's: all others go out. None without a mapping.
     """
+    return [one for *_, found in told_in(facts, parsed, context, controls) for one in found]
+
+
+def told_in(
+    facts: Facts, parsed: Parsed, context: MapContext, controls: Collection[int] | None = None
+) -> Iterator[tuple[Person, Order, Fact, Sequence[Result]]]:
+    """As `results_in`: each result as the message says it, with those that rules are asked about."""
     known = list(measured(facts, parsed, context) if controls is None else _beside(controls, facts.results(), parsed))
     heads = {result.head for _, _, result in known}
     name = _Runs(context, is_hl7=parsed.format == "hl7v2")
     times: dict[str | None, int | None] = {None: None}
-    found: list[Result] = []
     for person, order, result in known:
         if result.kind in _NO_RESULT or (result.place in heads and result.value.sent is None):
             continue
         if result.at not in times:
             times[result.at] = instant_of(result.at or "")
-        found += _results(person, result, name.of(person, order, result), times[result.at])
-    return found
+        yield person, order, result, [*_results(person, result, name.of(person, order, result), times[result.at])]
 
 
 class _Runs:

@@ -170,7 +170,13 @@ async def test_what_is_held_is_shown_without_values_unless_somebody_asks(site: R
     (row,) = masked.json["held"]
     assert row["why"] == "haemoglobin is critical (HGB)"
     assert row["help"].startswith("A rule of the route")
-    assert row["results"][0] == {"codes": ["HGB"], "flags": ["N"], "status": "final", "unit": "g/dL"}
+    assert row["results"][0] == {
+        "codes": ["HGB"],
+        "flags": ["N"],
+        "status": "final",
+        "unit": "g/dL",
+        "held": True,
+    }
     assert not any(mentions(one, "5.1") or "Canary" in one for one in (masked.out, people.out))
     assert acts_page(site.journal) == []
 

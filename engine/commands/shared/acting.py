@@ -45,6 +45,7 @@ def acting_verb(
     overwriting: str = "",
     numbers: str = "[MESSAGE]...",
     everything: bool = True,
+    before: Callable[[Session, "Selection"], None] = lambda session, chosen: None,
 ) -> None:
     """Add a verb to ``group`` that counts, asks, acts, and reports the result.
 
@@ -54,16 +55,16 @@ def acting_verb(
         overwriting: the question with ``--overwrite``, where the verb has that option.
         numbers: of messages; in brackets where a filter is an alternative.
         everything: it may take all there are.
+        before: shows what was counted, before the question.
     """
 
     def act(session: Session, /, ids: tuple[int, ...], dry_run: bool, yes: bool, form: Form, **given: Any) -> ExitCode:
         chosen = selecting.selection(session, ids, **{"everything": False} | given)
         args = {"reason": given["reason"]}
         if given.get("overwrite"):
-            return _carry_out(
-                session, verb, chosen, overwriting, args | {"overwrite": True}, form, dry=dry_run, yes=yes
-            )
-        return _carry_out(session, verb, chosen, what, args, form, dry=dry_run, yes=yes)
+            more = args | {"overwrite": True}
+            return _carry_out(session, verb, chosen, overwriting, more, form, before, dry=dry_run, yes=yes)
+        return _carry_out(session, verb, chosen, what, args, form, before, dry=dry_run, yes=yes)
 
     argument = click.argument("ids", nargs=-1, required=numbers[0] != "[", type=selecting.ROW, metavar=numbers)
     sure = selecting.act_options if everything else selecting.sure_options
@@ -80,6 +81,7 @@ def _carry_out(
     what: str,
     more: Mapping[str, Any],
     form: Form,
+    before: Callable[[Session, "Selection"], None],
     *,
     dry: bool,
     yes: bool,
@@ -94,9 +96,11 @@ def _carry_out(
         show_document(form, {"verb": verb, "dry_run": dry, **counted}, [f"{said} selected"])
         return ExitCode.FAILED if chosen.ids and not count else ExitCode.OK
     over = _many(counted["conflicts"], counted["more"])
-    consent(what.format(n=said, s="" if count == 1 else "s", over=over), yes=yes)
     # Only those that were counted: the person has not seen later ones.
-    args["selection"] = replace(chosen, last=counted["last"], counted_us=counted["counted_us"]).to_json()
+    chosen = replace(chosen, last=counted["last"], counted_us=counted["counted_us"])
+    before(session, chosen)
+    consent(what.format(n=said, s="" if count == 1 else "s", over=over), yes=yes)
+    args["selection"] = chosen.to_json()
     return carried_out(session, verb, args, form)
 
 

@@ -17,11 +17,12 @@ from functools import partial
 from typing import Any
 
 from engine.actions.control import Request
-from engine.actions.declaring import Declared, Reason, RowNumber, Selected
+from engine.actions.declaring import Declared, Purpose, Reason, RowNumber, Selected
 from engine.actions.operations import BulkAct, Slice, actor_of
 from engine.actions.running_site import Result, RunningSite
 from engine.actions.selection import Selection, each_letter, held_results
 from engine.actions.underway import ANSWER_WITHIN_S, Acts, begin_bulk_act, process_again
+from engine.features.results.lists.held_results import held_of, results_held
 from engine.features.results.rows import hold_queue, moved_orders, number_bearers
 from engine.features.results.rows.hold_queue import TAKEN_BACK
 from engine.features.rework.rows import letter_steps
@@ -29,6 +30,7 @@ from engine.model.errors import LeftOutError, RefusedError
 from engine.model.journal.records import Decision
 from engine.model.site.permissions import ACTING
 from engine.store.core.writing.batch import Batch
+from engine.store.operations import audit
 from engine.store.operations.bulk import Done, Member, Operation, as_counted, why_left
 from engine.store.queries.contents import stored_message
 from engine.store.queries.letters import dead_letters
@@ -232,3 +234,13 @@ async def tell_apart(
     return await tell_patients_apart(
         site.acts, message, answer, actor=request.actor, reason=reason or "", dry_run=dry_run
     )
+
+
+@ACTS.act("held_look", ACTING, not_in_api="values are read by POST /held-results: answers to acts are kept")
+async def held_look(site: RunningSite, request: Request, *, message: RowNumber, purpose: Purpose) -> Result:
+    """A person who decides sees what is held; recorded before they do. Who may release may see what a release sends."""
+    journal, channels = site.journal, site.acts.channels()
+    if not (found := await asyncio.to_thread(held_of, journal, message)):
+        return {"results": {}}
+    await journal.run(audit.note, request.actor, "unmask", {"message": message, "purpose": purpose})
+    return {"results": await asyncio.to_thread(results_held, journal, channels, found)}

@@ -7,6 +7,7 @@ The two steps may run in different processes. Only the order of the journal show
 matches, cannot be decided, or fails holds the document; a fault never lets a document through.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -159,6 +160,11 @@ def _named(names: list[str]) -> str:
         return ""
     more = f" and {len(distinct) - NAMED} more" if len(distinct) > NAMED else ""
     return f" ({'; '.join(distinct[:NAMED])}{more})"
+
+
+def is_named(text: str, name: str) -> bool:
+    """Whether a reason names a result, as rules and comparisons do: behind it, in brackets."""
+    return re.search(rf"[(;] ?{re.escape(name)}(?:[);]| and \d+ more)", text) is not None
 
 
 def compile_holding(

@@ -66,6 +66,11 @@ class Principal:
         return needed <= self.permissions
 
     @property
+    def sees_held(self) -> bool:
+        """Whether the results that wait for a decision are shown to this one: who may release sees what is sent."""
+        return self.may(ACTING) or self.may(SEEING_PATIENTS)
+
+    @property
     def reads_reasons(self) -> bool:
         """Whether people's reasons are shown to this one: they may name a patient."""
         return self.may(SEEING_PATIENTS) or self.may(ADMINISTERING)

@@ -32,6 +32,7 @@ from engine.monitoring.snapshot.site import SCHEMA_VERSION
 from engine.web.api import problems
 from engine.web.api.acts import AGAIN_HEADER, OfferedActs
 from engine.web.api.lists import CONTENTS, EVENTS, QUESTIONS, ROOT, Asked, Document, Resource, Sources, resources
+from engine.web.api.parameters import Nothing
 from engine.web.api.problems import KINDS
 from engine.web.api.requests import CONTENT_TYPE, answer, arguments, body_of, in_address, in_body, require_json_taken
 from engine.web.bodies import Body, KeptBodies, prepared
@@ -188,7 +189,7 @@ class Api:
         given = await in_body(request) if one.of_post else in_address(request)
         wanted = reads.arguments_of(one.read, given, body=one.of_post)
         asked = Asked(self._sources, self._sources.present.snapshot(), wanted, request[PRINCIPAL])
-        await self._note_search(getattr(wanted, "patient", None), request[PRINCIPAL])
+        await self._note_look(wanted, request[PRINCIPAL])
         address = "" if one.of_post else request.path
 
         def make() -> Body:
@@ -196,11 +197,20 @@ class Api:
 
         return answer(request, await (self._from_memory(one, asked, make) if one.in_memory else self.in_thread(make)))
 
-    async def _note_search(self, patient: str | None, principal: Principal) -> None:
-        """The row of the audit trail about a search for a patient, before it; one that is refused has none."""
-        if patient is not None and principal.may(SEEING_PATIENTS) and self._acts is not None:
-            args = {"number": patient}
-            await self._acts.verbs["searched"].work(Request(verb="searched", actor=principal.actor, args=args))
+    async def _note_look(self, wanted: Nothing, principal: Principal) -> None:
+        """The row of the audit trail about a search for a patient, or a look for a purpose, before it; a search that is
+        refused has none."""
+        patient, purpose = (getattr(wanted, name, None) for name in ("patient", "purpose"))
+        if purpose is not None:
+            if self._acts is None:
+                raise ProblemError("unavailable", "the look cannot be recorded")
+            await self._given("shown", {"message": getattr(wanted, "message", 0), "purpose": purpose}, principal)
+        elif patient is not None and principal.may(SEEING_PATIENTS):
+            await self._given("searched", {"number": patient}, principal)
+
+    async def _given(self, verb: str, args: dict[str, Any], principal: Principal) -> None:
+        if self._acts is not None:
+            await self._acts.verbs[verb].work(Request(verb=verb, actor=principal.actor, args=args))
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         await self._loaded()
@@ -235,8 +245,7 @@ class Api:
         purpose = arguments(reads.parameters.Reveal, await in_body(request), body=True).purpose
         journal, number = self._sources.journal, asked.message
         await asyncio.to_thread(reads.require_message, journal, number)
-        args = {"message": number, "purpose": purpose}
-        await acts.verbs["shown"].work(Request(verb="shown", actor=request[PRINCIPAL].actor, args=args))
+        await self._given("shown", {"message": number, "purpose": purpose}, request[PRINCIPAL])
         return answer(request, await self.in_thread(lambda: self._body(reads.contents(journal, number), "", {})))
 
     async def _question(self, name: str, verb: Verb, request: web.Request) -> web.Response:

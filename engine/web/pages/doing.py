@@ -11,6 +11,7 @@ Show the contents of a message to a person who states a purpose: the audit trail
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import orjson
@@ -26,12 +27,38 @@ from engine.store.queries.reader import Reader
 from engine.web.asked import NO_CAUSE, Asked, number
 from engine.web.desk import Desk, sentence
 from engine.web.forms import Form
+from engine.web.identity import log_in_of
 from engine.web.pages.filters import LABELS, of_letters
 from engine.web.pages.frame import Asking, Frame, Values
+from engine.web.pages.panels import PANELS
 from engine.web.pages.words import Words, grouped
 from engine.web.routes import PRINCIPAL, Route
 
 VERB = "shown"
+DECISION = "decision"  # the purpose of who decides about what is held
+MOST_LOOKS = 50_000  # are known; an older one would be noted again
+
+
+async def look_once(frame: Frame, request: web.Request, message: int) -> bool:
+    """Record that a person sees what is held of a message to decide about it: once for each log-in.
+
+    Returns: whether it may be shown. The verb's own permission is for all contents; who may release needs less.
+
+    Raises:
+        LabRelayError: it could not be recorded.
+    """
+    principal = request[PRINCIPAL]
+    log_in = log_in_of(request, principal)
+    if not principal.sees_held or not log_in or VERB not in frame.verbs:
+        return False
+    seen = sha256(log_in.encode()).hexdigest(), message
+    if seen not in frame.looks:
+        args = {"message": message, "purpose": DECISION}
+        await frame.verbs[VERB].work(Request(verb=VERB, actor=principal.actor, args=args))
+        frame.looks[seen] = None
+        while len(frame.looks) > MOST_LOOKS:
+            frame.looks.popitem(last=False)
+    return True
 
 
 async def reveal(
@@ -157,13 +184,27 @@ def offers(
 async def _ask(frame: Frame, desk: Desk, verb: str, request: web.Request) -> web.Response:
     asking = frame.asking(request)
     try:
-        selection = _selection(asking)
-        counted = await frame.verbs[verb].work(_request(verb, request, selection, COUNTING, dry_run=True))
+        counted, frozen = await count(frame, verb, request, _selection(asking))
+        chosen = Selection.from_json(frozen)
+        found = [await panels.before(frame, request, verb, chosen) for panels in PANELS.each()]
     except (ValueError, LabRelayError) as error:
         return await _refused(desk, verb, request, asking.words, error)
-    frozen = {**selection, "last": counted["last"], "counted_us": counted["counted_us"]}
-    question = _question(verb, asking.words, counted, frozen)
+    sections = [one for one in found if one is not None]
+    refused = next((one.values["refused"] for one in sections if one.values.get("refused")), "")
+    question = _question(verb, asking.words, counted, frozen) | {"sections": sections, "refused": refused}
     return await desk.page(request, "confirm", **question, selection=orjson.dumps(frozen).decode())
+
+
+async def count(
+    frame: Frame, verb: str, request: web.Request, selection: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """What a verb says of a selection, and that selection as it was counted: nothing that comes later is of it.
+
+    Raises:
+        LabRelayError: it is refused.
+    """
+    counted = await frame.verbs[verb].work(_request(verb, request, selection, COUNTING, dry_run=True))
+    return counted, {**selection, "last": counted["last"], "counted_us": counted["counted_us"]}
 
 
 def _question(verb: str, words: Words, counted: Mapping[str, Any], frozen: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,6 +226,7 @@ def _question(verb: str, words: Words, counted: Mapping[str, Any], frozen: Mappi
         "channels": _names(counted["channels"]),
         "destinations": _names(counted["destinations"]),
         "critical": counted["critical"],
+        "tells": bool(counted["critical"]) and deed.back == "/held",
         "conflicts": conflicts if is_retry and counted["conflicts"] else "",
         "overwrite": words.say("Replace what the server has: {n}", n=conflicts),
         "two_patients": counted["two_patients"] if is_retry and "ids" in frozen else 0,
@@ -256,7 +298,7 @@ async def _take(frame: Frame, desk: Desk, verb: str, request: web.Request) -> we
             if not isinstance(selection, dict) or not selection.keys() >= {"last", "counted_us"}:
                 raise ValueError(NOTHING)
             more = {"overwrite": True} if form["overwrite"] else {}
-            given = _request(verb, request, selection, form["reason"], dry_run=False, **more)
+            given = _request(verb, request, selection, _reason(form), dry_run=False, **more)
             result = await frame.verbs[verb].work(given)
         except orjson.JSONDecodeError:
             raise web.HTTPBadRequest from None
@@ -267,6 +309,13 @@ async def _take(frame: Frame, desk: Desk, verb: str, request: web.Request) -> we
         return desk.go(request, f"{OPERATIONS}/{result['operation']}")
 
     return await desk.answer(request, act)
+
+
+def _reason(form: Form) -> str:
+    """With who was told of critical values, and that they were read back; empty where no reason is given."""
+    told = form["told"].strip()
+    said = [form["reason"].strip(), f"told: {told}" if told else "", "read back" if told and form["read_back"] else ""]
+    return "; ".join(filter(None, said)) if said[0] else ""
 
 
 async def _refused(desk: Desk, verb: str, request: web.Request, words: Words, error: Exception) -> web.Response:

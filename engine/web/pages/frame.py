@@ -4,6 +4,7 @@ The journal is read in threads, a few at a time, each query with a deadline: a p
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import time
 from types import MappingProxyType
@@ -111,6 +112,7 @@ class Frame:
         configured: the hash of the configuration in force, code tables included.
         config: ``web:`` of the configuration in force.
         changes: what a reload of the files changes; reads them all, and raises ConfigError where they are wrong.
+        looks: log-ins, and the messages that each has seen for a decision (`engine.web.pages.doing`).
         suggestions: what the pack of a channel's analyzer suggests for codes; reads its file, or raises ConfigError.
     """
 
@@ -142,6 +144,7 @@ class Frame:
         self.todo = todo
         self.desk = desk
         self.verbs = verbs
+        self.looks: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._reader = reader
         self._snapshot = snapshot
         self._renderer = renderer

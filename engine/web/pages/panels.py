@@ -3,11 +3,14 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from aiohttp import web
+
+from engine.actions.selection import Selection
 from engine.feature import Hook
 from engine.model.journal.document_facts import DocumentFacts
 from engine.model.journal.journal_views import DeliveryView, Trace
 from engine.store.queries.reader import Reader
-from engine.web.pages.frame import Asking, Values
+from engine.web.pages.frame import Asking, Frame, Values
 from engine.web.pages.words import Words
 
 Link = tuple[str, str]  # words, and an address
@@ -54,6 +57,10 @@ class Panels:
     def beside(self, reader: Reader, number: str, words: Words) -> str:
         """The address of a page about the specimen with a number, beside its messages; empty: there is none."""
         return ""
+
+    async def before(self, frame: Frame, request: web.Request, verb: str, selection: Selection) -> Section | None:
+        """What a person sees before an act on many; with ``refused``, a sentence, it is not offered."""
+        return None
 
     # -- one analyzer ------------------------------------------------------------------------------------------
 

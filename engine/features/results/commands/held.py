@@ -9,21 +9,24 @@ and is never delivered.
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import click
 
+from engine.actions.selection import Selection, each_letter, held_results
 from engine.commands.shared import selecting
 from engine.commands.shared.acting import LEFT, acting_verb, ask
 from engine.commands.shared.completing import some_of
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows
-from engine.commands.shared.revealing import note_shown, purpose_option, stated
+from engine.commands.shared.revealing import NOTED_WITHIN_S, purpose_option, stated
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.features.results.lists import HELD, PERSON
-from engine.features.results.rows.succession import earlier_value, overtaken, overtaken_by
-from engine.model.content.results import MEMORY_US, Result, results_of
-from engine.model.errors import UnreadableResultsError
-from engine.model.journal.journal_views import DeadLetter, Filter
+from engine.features.results.lists.held_results import FLAGS, MOST_AT_ONCE, held_of, results_held
+from engine.features.results.rows.succession import overtaken, overtaken_by
+from engine.model.content.results import results_of
+from engine.model.errors import RefusedError, UnreadableResultsError
+from engine.model.journal.journal_views import DeadLetter
 from engine.model.texts.reasons import ReasonCode, help_of
 from engine.store.queries.contents import stored_document, why_absent
 from engine.store.queries.letters import held_deliveries
@@ -106,23 +109,18 @@ def list_held(session: Session, /, rejected: bool, limit: int, before: int | Non
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def show(session: Session, message: int, unmask: bool, purpose: str | None, form: Form) -> ExitCode:
-    if unmask:
-        note_shown(session, message, stated(purpose))
+    seen = _seen(session, message, stated(purpose)) if unmask else None
     with session.reader() as reader:
         trace = trace_of(reader, message)
         of = {one.id: one.document_id for one in trace.deliveries} if trace is not None else {}
-        found = [
-            one
-            for state in ("held", "rejected")
-            for one in held_deliveries(reader, Filter(state=state), before_id=message + 1, limit=1)
-            if one.message_id == message
-        ]
+        found = held_of(reader, message)
+        results = results_held(reader, {}, found, masked=True) if seen is None else seen
         rows = []
         for one in found:
             newer = overtaken(reader, one.delivery_id) if one.state == "held" else ""
             row = {**HELD.row(one), "newer_delivered": newer or "no", "help": help_of(one.reason)}
             row["newer"] = _newer(reader, one, of[one.delivery_id])
-            row["results"] = _results(reader, one.channel, message, of[one.delivery_id], unmask=unmask)
+            row["results"] = results.get(str(one.delivery_id)) or []
             rows.append(row)
         if not rows and trace is None:
             raise why_absent(reader, "message", message)
@@ -132,13 +130,41 @@ def show(session: Session, message: int, unmask: bool, purpose: str | None, form
     return ExitCode.OK if rows else ExitCode.FAILED
 
 
+def _seen(session: Session, message: int, purpose: str) -> dict[str, Any]:
+    """The results that are held of a message; the audit trail has it first."""
+    given = {"message": message, "purpose": purpose}
+    results: dict[str, Any] = ask(session, "held_look", given, timeout=NOTED_WITHIN_S)["results"]
+    return results
+
+
+def _show_what(session: Session, chosen: Selection) -> None:
+    """The results that a release sends; each message is a look.
+
+    Raises:
+        RefusedError: they are too many to be looked at.
+    """
+    with session.reader() as reader:
+        letters = list(islice(each_letter(reader, held_results, chosen), MOST_AT_ONCE + 1))
+    if len(letters) > MOST_AT_ONCE:
+        raise RefusedError(f"more than {MOST_AT_ONCE}: each is seen before it is released; choose fewer")
+    seen = {number: _seen(session, number, "decision") for number in dict.fromkeys(one.message_id for one in letters)}
+    for one in letters:
+        say(printable(f"message {one.message_id} of {one.channel} for {one.destination}"))
+        results = seen[one.message_id].get(str(one.delivery_id))
+        for row in results or ():
+            say(printable(f"  {in_words(row)}"))
+        if results is None:
+            say("  its results cannot be read here: labrelay messages show --unmask")
+
+
 acting_verb(
     command,
     "release",
     "Release {n} held result{s}?",
     selecting.filter_options("channel", "destination", "since", "until"),
     _code,
-    help="Let held results go to their destination, in their old places.",
+    help="Let held results go to their destination, in their old places. Each is shown first.",
+    before=_show_what,
 )
 acting_verb(
     command,
@@ -225,30 +251,6 @@ def _of_newer(newer: dict[str, Any]) -> str:
     )
 
 
-def _results(reader: Reader, channel: str, message: int, document: int, *, unmask: bool) -> list[dict[str, Any]]:
-    """The results of a document, without their values where these are masked."""
-    try:
-        results = results_of(stored_document(reader, document))
-    except UnreadableResultsError:
-        return []
-    return [_result(reader, channel, message, result, unmask=unmask) for result in results]
-
-
-def _result(reader: Reader, channel: str, message: int, result: Result, *, unmask: bool) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "codes": [code for _, code in result.codes],
-        "flags": list(result.flags),
-        "status": result.status,
-        "unit": result.unit,
-    }
-    if unmask:
-        earlier = earlier_value(reader, message, channel, result, MEMORY_US)
-        row["value"] = result.text
-        row["low"], row["high"] = (None if one is None else str(one) for one in (result.low, result.high))
-        row["earlier"] = None if earlier is None else str(earlier)
-    return row
-
-
 def _explained(row: dict[str, Any]) -> Iterator[str]:
     where = f"message {row['message']} of {row['channel']} for {row['destination']}"
     yield Head(f"{where}: {row['state']}")
@@ -262,13 +264,20 @@ def _explained(row: dict[str, Any]) -> Iterator[str]:
     if row["newer"]:
         yield f"  {_IF_RELEASED[row['newer_delivered']]}"
     for one in row["results"]:
-        shown = [", ".join(one["codes"]) or "a result without a code"]
-        if "value" in one:
-            shown.append(f"{one['value'] or 'no value'} {one['unit']}".rstrip())
-            if one["low"] or one["high"]:
-                shown.append(f"range {one['low'] or ''}-{one['high'] or ''}")
-            if one["earlier"]:
-                shown.append(f"earlier {one['earlier']}")
-        if one["flags"]:
-            shown.append("flags " + " ".join(one["flags"]))
-        yield printable("    " + "; ".join([*shown, one["status"]]))
+        yield printable(f"    {in_words(one)}")
+
+
+def in_words(one: dict[str, Any]) -> str:
+    """One result; without its value where that is masked."""
+    shown = [", ".join(one["codes"]) or one.get("name") or "a result without a code"]
+    if "value" in one:
+        shown.append(f"{one['value'] or 'no value'} {one['unit']}".rstrip())
+        told = {"sent as": one["sends"], "range": one["range"], "specimen": one["specimen"], "measured": one["at"]}
+        shown += [f"{name} {text}" for name, text in told.items() if text]
+        if one["earlier"]:
+            change = f", changed by {one['change']}" if one["change"] else ""
+            change += f" ({one['percent']} %)" if one["percent"] else ""
+            shown.append(f"earlier {one['earlier']} at {one['earlier_at']}{change}")
+    if one["flags"]:
+        shown.append(", ".join(f"{flag} {FLAGS[flag]}" if flag in FLAGS else flag for flag in one["flags"]))
+    return "; ".join([*shown, one["status"], *(["held for this"] if one["held"] else [])])

@@ -5,13 +5,17 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from engine.features.results.lists import HELD, PERSON
+from engine.features.results.lists.held_results import held_of, results_held
 from engine.model.journal.journal_views import DeadLetter
 from engine.model.journal.records import PossibleOtherPerson
+from engine.model.site.permissions import ACTING
+from engine.store.queries.contents import why_absent
 from engine.store.queries.letters import held_deliveries
 from engine.store.queries.listing import NO_LIMIT
+from engine.store.queries.messages import trace_of
 from engine.store.queries.tallies import list_seeming
-from engine.web.api.lists import Asked, Resource
-from engine.web.api.parameters import Cursor, Limit, Nothing, OfLetters
+from engine.web.api.lists import Asked, Document, Resource
+from engine.web.api.parameters import Cursor, Limit, Nothing, OfLetters, OneMessage, Reveal
 
 
 class Held(OfLetters):
@@ -28,6 +32,19 @@ def held(asked: Asked[Held]) -> Sequence[DeadLetter]:
     return held_deliveries(asked.journal, wanted, before_id=before, limit=asked.limit)
 
 
+class HeldResults(Reveal, OneMessage):
+    pass
+
+
+def held_results(asked: Asked[HeldResults]) -> Document:
+    """The results of each held delivery, by its number; the look is recorded before. None: they cannot be read."""
+    message = asked.arguments.message
+    found = held_of(asked.journal, message)
+    if not found and trace_of(asked.journal, message) is None:
+        raise why_absent(asked.journal, "message", message)
+    return {"message": message, "results": results_held(asked.journal, asked.sources.routes(), found)}
+
+
 def persons(asked: Asked[Nothing]) -> Sequence[PossibleOtherPerson]:
     return list_seeming(asked.journal)
 
@@ -42,6 +59,14 @@ LISTS = (
         together=True,
         verb="held list",
         place=40,
+    ),
+    Resource(
+        "/held-results",
+        "what is held of one message, with values; the audit trail keeps the purpose",
+        held_results,
+        needs=ACTING,
+        of_post=True,
+        verb="held show",
     ),
     Resource(
         "/held/persons",

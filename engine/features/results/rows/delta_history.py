@@ -37,6 +37,11 @@ class DeltaHistory:
         self._received_us = received_us
 
     def value(self, result: Result, within_us: int) -> Decimal | None:
+        found = self.last(result, within_us)
+        return None if found is None else found[1]
+
+    def last(self, result: Result, within_us: int) -> tuple[int, Decimal] | None:
+        """When it was measured, and the value."""
         at_us, run = _measured(result, self._received_us), _run(self._rows, result)
         found: list[tuple[int, int, bytes]] = []
         for key in _keys(self._rows, result):
@@ -48,9 +53,9 @@ class DeltaHistory:
             )
         if not found:
             return None
-        _, row_id, sealed = max(found)
+        measured_us, row_id, sealed = max(found)
         try:
-            return Decimal(self._rows.vault.open(sealed, _COLUMN, row_id, "").decode())
+            return measured_us, Decimal(self._rows.vault.open(sealed, _COLUMN, row_id, "").decode())
         except (IntegrityError, InvalidOperation, UnicodeDecodeError):
             return None  # a bound, or damaged: an older row is not the last value
 

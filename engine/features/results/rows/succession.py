@@ -123,9 +123,12 @@ def newer_of_same_reports(reader: Reader, message_ids: Sequence[int], known: Col
         return newer_of(RowsOf(execute, reader.vault), message_ids, known)
 
 
-def earlier_value(reader: Reader, message_id: int, channel: str, result: Result, within_us: int) -> Decimal | None:
-    """The value that a rule about ``result`` would find before it (`engine.features.results.rows.delta_history`)."""
+def earlier_value(
+    reader: Reader, message_id: int, channel: str, result: Result, within_us: int
+) -> tuple[int, Decimal] | None:
+    """The value that a rule about ``result`` would find before it (`engine.features.results.rows.delta_history`), and
+    when that was measured."""
     with reader.snapshot() as execute:
         row = execute("SELECT received_us FROM journal WHERE id = ?", (message_id,)).fetchone()
         past = DeltaHistory(RowsOf(execute, reader.vault), message_id, channel, row[0] if row is not None else 0)
-        return past.value(result, within_us)
+        return past.last(result, within_us)

@@ -21,7 +21,7 @@ from engine.model.errors import ConfigError
 from engine.model.message import Unmapped
 from engine.model.orders import OrderedPatient, OrderLine
 from engine.model.site.corrections import RowChange
-from engine.model.site.permissions import ADMINISTERING, LOOKING
+from engine.model.site.permissions import ACTING, ADMINISTERING, LOOKING
 from engine.model.texts.phrases import Phrase
 from engine.model.worklist import TakeSettings
 from engine.store.operations import bulk
@@ -42,7 +42,9 @@ from tests.support.filled_journal import CANARY, CHANNEL, DELIVERED, REFUSED, WA
 OPERATION = WAITING + 1
 NUMBERS = {"/abdm/contexts/{number}": abdm_rows.LINKED, "/abdm/consents/{number}": abdm_rows.GRANTED}
 LOOK = {"": 401, "wall": 403, "viewer": 200, "operator": 200, "admin": 200}
+DECIDE = LOOK | {"viewer": 403, "operator": 503, "admin": 503}  # no look can be recorded here
 ADMINISTER = {"": 401, "wall": 403, "viewer": 403, "operator": 403, "engineer": 403, "seeing viewer": 403, "admin": 200}
+POSTED = {"/message-search": {}, "/held-results": {"message": REFUSED, "purpose": "a test"}}
 ORACLE = {
     "/status": (LOOK, "overall findings channels destinations config_hash timezone daemon"),
     "/channels": (LOOK, "channels"),
@@ -57,6 +59,7 @@ ORACLE = {
     "/dead-letters/groups": (LOOK, "groups"),
     "/dead-letters/{message}": (LOOK, "message dead_letters masked raw"),
     "/held": (LOOK, "held cursor next"),
+    "/held-results": (DECIDE, "message results"),
     "/held/persons": (LOOK, "persons"),
     "/gaps": (LOOK, "gaps"),
     "/suggestions": (LOOK, "suggestions"),
@@ -116,20 +119,21 @@ async def api(journal: Reader, tmp_path: Path) -> AsyncIterator[Client]:
 
 def test_the_table_has_every_resource() -> None:
     assert set(ORACLE) == {one.path for one in resources()}
-    assert {one.path for one in resources() if one.needs != LOOKING} == {"/acts", "/backups"}
-    assert all(one.needs == ADMINISTERING for one in resources() if one.path in ("/acts", "/backups"))
+    assert {one.path for one in resources() if one.needs == ADMINISTERING} == {"/acts", "/backups"}
+    assert {one.path for one in resources() if one.needs == ACTING} == {"/held-results"}
+    assert all(one.needs in (LOOKING, ACTING, ADMINISTERING) for one in resources())
 
 
 @pytest.mark.parametrize("path", ORACLE)
 async def test_each_person_gets_what_the_table_says(api: Client, path: str) -> None:
     statuses, names = ORACLE[path]
-    by_post = path == "/message-search"
+    given = POSTED.get(path)
     for person, status in statuses.items():
         found = await api.ask(
             path.format(message=REFUSED, number=NUMBERS.get(path, OPERATION), item="W1"),
             person,
-            method="POST" if by_post else "GET",
-            body={} if by_post else None,
+            method="GET" if given is None else "POST",
+            body=given,
         )
         assert found.status == status, person
         if status == 200:
@@ -145,13 +149,13 @@ async def test_each_person_gets_what_the_table_says(api: Client, path: str) -> N
 
 async def test_no_answer_names_a_patient(api: Client) -> None:
     for path in ORACLE:
-        by_post = path == "/message-search"
+        given = POSTED.get(path)
         for number in (DELIVERED, REFUSED):
             found = await api.ask(
                 path.format(message=number, number=NUMBERS.get(path, OPERATION), item="W1"),
                 "admin",
-                method="POST" if by_post else "GET",
-                body={} if by_post else None,
+                method="GET" if given is None else "POST",
+                body=given,
             )
             assert [one for one in (CANARY, *abdm_rows.secrets()) if one in json.dumps(found.body)] == [], path
 

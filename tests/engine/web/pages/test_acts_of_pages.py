@@ -29,12 +29,13 @@ from engine.store.queries.letters import count_held, dead_letters, held_deliveri
 from engine.web.pages.doing import OUTCOMES
 from tests.support import access
 from tests.support.access import Browser, Site
+from tests.support.acting_pages import form_of
 from tests.support.journals import replaced
 from tests.support.many_messages import fill
 from tests.support.status_server import Element
 
 COUNT = 150
-LISTS = {"/dead-letters/each": ("Try again", "Close"), "/held": ("Release", "Reject")}
+LISTS = {"/dead-letters/each": ("Try again", "Close"), "/held": ("Release", "Reject", "Decide")}
 
 
 class Known:
@@ -103,9 +104,21 @@ async def test_only_those_who_may_act_see_buttons(here: Site, path: str, person:
     async with here.browser() as browser:
         await browser.log_in(person)
         _, page = await browser.get(f"{path}?lang=en")
-        assert set(offers(page)) == (set() if person == "viewer" else set(LISTS[path]))
+        found = {"Show"} if path == "/held" else set()
+        assert set(offers(page)) == (found if person == "viewer" else set(LISTS[path]))
         _, page = await browser.get("/held?state=rejected&lang=en")
         assert offers(page) == {}
+
+
+async def test_what_cannot_be_read_is_released_by_who_may_see_contents(here: Site) -> None:
+    await here.add("asha", "operator", sees_patients=True)
+    for person, forms in (("operator", 0), ("asha", 1)):
+        async with here.browser() as browser:
+            await browser.log_in(person)
+            _, page = await browser.get("/do/release?all=1&lang=en")
+            assert len(page.one("main").all("form")) == forms, person
+            _, page = await browser.get(offers((await browser.get("/held?lang=en"))[1])["Decide"])
+            assert len(page.one("main").all("form", class_="release")) == forms, person
 
 
 async def test_two_patients_under_one_number_are_accepted_message_by_message(operator: Browser, known: Known) -> None:
@@ -178,12 +191,15 @@ DEEDS = [
 
 @pytest.mark.parametrize(("path", "query", "button", "verb"), DEEDS)
 async def test_an_act_is_what_its_confirmation_says(
-    operator: Browser, known: Known, path: str, query: dict[str, str], button: str, verb: str
+    here: Site, operator: Browser, known: Known, path: str, query: dict[str, str], button: str, verb: str
 ) -> None:
+    sees = verb == "release"  # no result here can be read
+    await here.accounts.users.let_see_patients("operator", sees, by=access.ROOT)
     read = held_deliveries if path == "/held" else dead_letters
     before = read(known.journal, Filter(**query), limit=10_000)
     everything = read(known.journal, limit=10_000)
     _, page = await operator.get(f"{path}?{urlencode(query)}&lang=en")
+    last = known.journal.last_id  # a look that the confirmation is comes after the count
     page, action, fields = await confirmed(operator, offers(page.one("caption"))[button])
     facts = dict(zip([one.text for one in page.all("dt")], [one.text for one in page.all("dd")], strict=True))
     assert int(facts["Count"]) == len(before) > 0
@@ -192,7 +208,7 @@ async def test_an_act_is_what_its_confirmation_says(
     assert page.one("button", class_="main").text == f"{button}: {len(before)}"
     assert known.done() == []  # looking does nothing
 
-    last, counted_us = known.journal.last_id, json.loads(fields["selection"])["counted_us"]
+    counted_us = json.loads(fields["selection"])["counted_us"]
     assert facts["Up to"].startswith(f"number {last} of the journal, at ")
     shown = {"channel": "Analyzer", "destination": "Destination", "code": "Reason code", "cause": "Cause"}
     assert {facts[shown[name]] for name in query} == set(query.values())
@@ -201,7 +217,7 @@ async def test_an_act_is_what_its_confirmation_says(
     status, page = await operator.post(action, {**fields, "reason": "because <b>"})
     assert (status, operator.path.partition("/")[2][:11]) == (200, "operations/")
     said = dict(zip([one.text for one in page.all("dt")], [one.text for one in page.all("dd")], strict=True))
-    assert (said["Person"], "Why" in said) == ("operator", False)  # a reason may name a patient
+    assert (said["Person"], "Why" in said) == ("operator", sees)  # a reason may name a patient
     assert said["Up to"] == facts["Up to"]
     number = int(operator.path.rpartition("/")[2])
     await known.ended(number)
@@ -308,7 +324,8 @@ async def test_what_fails_later_is_left_alone(operator: Browser, here: Site, kno
 
 
 @pytest.mark.parametrize("verb", ["dismiss", "release", "reject"])
-async def test_a_reason_is_required(operator: Browser, known: Known, verb: str) -> None:
+async def test_a_reason_is_required(here: Site, operator: Browser, known: Known, verb: str) -> None:
+    await here.accounts.users.let_see_patients("operator", verb == "release", by=access.ROOT)  # no result can be read
     _, action, fields = await confirmed(operator, f"/do/{verb}?all=1&lang=en")
     status, page = await operator.post(action, {**fields, "reason": "  "})
     assert status == 403
@@ -352,6 +369,7 @@ async def test_a_held_result_is_released_from_its_row(operator: Browser, known: 
     count = count_held(known.journal)
     _, page = await operator.get("/held?lang=en")
     row = page.one("tbody").all("tr")[0]
-    _, action, fields = await confirmed(operator, offers(row)["Reject"])
+    _, page = await operator.get(offers(row)["Decide"])
+    action, fields = form_of(page, "/do/reject")
     status, _ = await operator.post(action, {**fields, "reason": "x"})
     assert (status, count_held(known.journal)) == (200, count - 1)

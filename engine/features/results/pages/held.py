@@ -1,46 +1,28 @@
-"""The pages of this feature.
+"""Held results: which rule keeps each back, and why. Those with a critical value come first. No patient is named."""
 
-Parts of pages of the core: what was decided about the documents of a message.
-
-Held results: which rule keeps each back, and why. Those with a critical value come first. No patient is named.
-"""
-
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from aiohttp import web
 
+from engine.features.results.pages.decision import href
 from engine.features.rework.pages.dead_letters import letter_columns, letter_row
-from engine.model.journal.document_facts import DocumentFacts
 from engine.model.site.permissions import LOOKING
 from engine.store.queries.letters import count_held, held_deliveries
 from engine.store.queries.reader import Reader
-from engine.views.decided import counted, decided
 from engine.web.asked import PAGE, Asked
-from engine.web.menu import LOOKS, Entry
 from engine.web.pages.columns import COLUMNS
 from engine.web.pages.doing import offers
 from engine.web.pages.filters import of_letters, page_of
 from engine.web.pages.frame import Asking, Frame, Page, Values
-from engine.web.pages.panels import Panels
 from engine.web.pages.words import grouped
 from engine.web.routes import Route
-
-
-class _Panels(Panels):
-    def remarks(self, facts: DocumentFacts) -> Iterable[str]:
-        return counted(decided(facts))
-
-
-PANELS = _Panels()
-
 
 PATH = "/held"
 NAMES = ("channel", "destination", "code", "since", "until", "state", COLUMNS)
 VERBS = ("release", "reject")
 CHOICE = letter_columns(why=True)
 STATES = ("rejected",)  # besides those that are held
-MENU = (Entry("/held", "Held results", LOOKS, 40, icon="held"),)
 
 
 def routes(frame: Frame) -> Sequence[Route]:
@@ -62,13 +44,11 @@ def _found(reader: Reader, asking: Asking) -> Values:
     found = held_deliveries(reader, wanted, before_id=asked.before or None, limit=PAGE)
     last = found[-1].message_id if found else 0
     more = len(found) >= PAGE and held_deliveries(reader, wanted, before_id=last, limit=1)
-    verbs = VERBS if wanted.state is None else ()
+    is_open = wanted.state is None
+    look = words.say("Decide") if VERBS[0] in asking.may else words.say("Show")
     return {
-        "rows": [
-            letter_row(one, words) | {"offers": offers(asking, verbs, ids=one.message_id, destination=one.destination)}
-            for one in found
-        ],
-        "offers": offers(asking, verbs, asked),
+        "rows": [letter_row(one, words) | {"offers": [(look, href(words, one))] if is_open else []} for one in found],
+        "offers": offers(asking, VERBS if is_open else (), asked),
         "count": grouped(count_held(reader, wanted)),
         "older": asked.href(before=last) if more else "",
     }

@@ -1,0 +1,105 @@
+"""The decision about what is held of one message: the results, what holds them, and what each answer does.
+
+Who may release sees the results; the look is in the audit trail, once for each log-in. Others see whom to ask.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import orjson
+from aiohttp import web
+
+from engine.actions.selection import Selection
+from engine.features.results.lists.held_results import held_of, results_held
+from engine.features.results.pages.rows import row_of, told
+from engine.model.errors import ConfigError, LabRelayError, StoreError
+from engine.model.journal.journal_views import DeadLetter
+from engine.model.site.permissions import ACTING, LOOKING, ROLES, SEEING_PATIENTS
+from engine.model.texts.phrases import N_
+from engine.model.texts.reasons import ReasonCode
+from engine.store.queries.reader import Reader
+from engine.web.asked import number
+from engine.web.pages.doing import DO, count, look_once
+from engine.web.pages.frame import Asking, Channels, Frame, Gone, Page, Values
+from engine.web.pages.messages import PATH as MESSAGES
+from engine.web.pages.words import Words, shown
+from engine.web.routes import Route
+
+PATH = "/held/{number}"
+VERBS = ("release", "reject")
+NOTHING_HELD = N_("Nothing of message {n} is held.")
+# A person says first whose these are; until then a release leaves them held.
+WHOSE = frozenset({ReasonCode.IDENTITY_CONFLICT.value, ReasonCode.ORDER_MOVED.value})
+
+
+def routes(frame: Frame) -> Sequence[Route]:
+    return (Route(PATH, partial(_show, frame), LOOKING),)
+
+
+def href(words: Words, one: DeadLetter) -> str:
+    return words.href(PATH.replace("{number}", str(one.message_id)), destination=one.destination)
+
+
+async def _show(frame: Frame, request: web.Request) -> web.Response:
+    asking = frame.asking(request)
+    message, destination = number(asking.found["number"]), asking.query.get("destination") or None
+    letters: Sequence[DeadLetter] = ()
+    sees, chosen, wrong = False, "", ""
+    try:
+        letters = await frame.read(_held, message, destination)
+        sees = bool(letters) and await look_once(frame, request, message)
+        if sees and letters[0].state == "held" and asking.may.issuperset(VERBS):
+            selection = Selection(ids=(message,), destination=destination).to_json()
+            _, frozen = await count(frame, VERBS[0], request, selection)
+            chosen = orjson.dumps(frozen).decode()
+    except (StoreError, ConfigError) as error:
+        _, wrong = frame.why_not(error, asking.words)
+    except LabRelayError:  # nothing of it can be released now
+        chosen = ""
+    page = partial(_page, message, wrong)
+    return await frame.show(request, page, partial(_found, frame.channels, letters, chosen, sees), asking)
+
+
+def _held(reader: Reader, message: int, destination: str | None) -> list[DeadLetter]:
+    return [one for one in held_of(reader, message) if destination in (None, one.destination)]
+
+
+def _page(message: int, wrong: str, asking: Asking) -> Page:
+    words = asking.words
+    around = {"number": message, "back": words.href("/held"), "message": words.href(f"{MESSAGES}/{message}")}
+    return Page("held_one", around, wrong)
+
+
+def _found(
+    channels: Channels, letters: Sequence[DeadLetter], chosen: str, sees: bool, reader: Reader, asking: Asking
+) -> Values | Gone:
+    words = asking.words
+    if not letters:
+        return Gone(words.say(NOTHING_HELD, n=number(asking.found["number"])))
+    results = results_held(reader, channels(), letters) if sees else {}
+    found = next((rows for rows in results.values() if rows is not None), None)
+    rows = [row_of(row, words) for row in found or ()]
+    is_blind = any(one is None for one in results.values()) and not asking.principal.may(SEEING_PATIENTS)
+    is_whose = any(one.reason in WHOSE for one in letters)
+    return {
+        "rows": rows,
+        "marked": [row for row in rows if row["held"] or row["critical"]][:3] or rows[:1],
+        "sees": sees,
+        "unread": sees and found is None,
+        "why": [_why(one, words) for one in letters],
+        "critical": any(one.critical for one in letters) or any(row["critical"] for row in rows),
+        "ago": words.ago(letters[0].at_us),
+        "ask": ", ".join(words.say(name) for name, may in ROLES.items() if may >= ACTING),
+        "destinations": ", ".join(dict.fromkeys(shown(one.destination) for one in letters)),
+        "channel": letters[0].channel,
+        "told": told(found or (), words),
+        "chosen": chosen,
+        "may_release": bool(chosen) and not is_whose and not is_blind,
+        "acts": {verb: words.href(DO + verb) for verb in VERBS},
+    }
+
+
+def _why(one: DeadLetter, words: Words) -> tuple[str, str, str]:
+    """Level, the reason in words, and what holds it."""
+    level = "critical" if one.critical else ""
+    return level, words.reason(one.reason) or one.reason, shown(one.detail, 1000)

@@ -1,0 +1,163 @@
+"""The result where a person decides: who sees it, how often the audit trail has that, what a release says before."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.features.access.service.service import AccessService
+from engine.store.queries.acts import acts_page
+from tests.results.test_held_results import held_route, message
+from tests.support.access import GOOD, ROOT
+from tests.support.acting_pages import ActingSite, acting_site, form_of, offers
+from tests.support.running import MLLP, channel
+from tests.support.senders import lines, send_blocks
+from tests.support.status_server import Element
+from tests.support.waiting import until
+
+VALUE, BEFORE = "5.1", "14.0"
+# person -> sees the value, may release, looks that two visits of one log-in leave
+ORACLE: dict[str, tuple[bool, bool, int]] = {
+    "plain": (False, False, 0),  # a viewer
+    "viewer": (True, False, 1),  # who sees patients besides
+    "operator": (True, True, 1),
+    "asha": (True, True, 1),  # an operator who sees patients besides
+    "engineer": (True, True, 1),
+}
+RULE = {"when": "=code == 'HGB' and value < 7", "reason": "haemoglobin is critical"}
+
+
+async def send(site: ActingSite, *messages: bytes) -> list[int]:
+    """The numbers of the messages."""
+    for one in messages:
+        (answer,) = await send_blocks(site.site.port("lab"), [one])
+        assert lines(answer)["MSA"][1] == "AA"
+    await site.site.settled()
+    return [view.id for view in site.site.messages("lab")]
+
+
+def critical(number: int, value: str, **more: Any) -> bytes:
+    return message(number, value, **more).replace(b"|N|||", b"|LL|||", 1)
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[ActingSite]:
+    route = held_route((RULE,))
+    async with acting_site(tmp_path, {"lab": channel(MLLP, route)}) as site:
+        accounts = site.site.app.service(AccessService).accounts
+        await accounts.users.add("plain", "viewer", GOOD, by=ROOT)
+        yield site
+
+
+def looks(site: ActingSite, person: str) -> list[tuple[int, str]]:
+    return [
+        (act.what["message"], act.what["purpose"])
+        for act in acts_page(site.site.journal, limit=500)
+        if act.verb == "unmask" and act.actor == person
+    ]
+
+
+def released(site: ActingSite) -> list[str]:
+    return [
+        act.what["reason"]
+        for act in acts_page(site.site.journal, limit=500)
+        if act.verb == "release" and "selection" in act.what
+    ]
+
+
+def main(page: Element) -> str:
+    return page.one("main").text
+
+
+def releases(page: Element) -> list[Element]:
+    return page.one("main").all("form", class_="release")
+
+
+async def test_who_sees_what_is_held_and_each_look_is_known_once(here: ActingSite) -> None:
+    sent = (message(1, BEFORE, order="A", patient="9"), critical(2, VALUE, order="A", patient="9", status="C"))
+    first, second = await send(here, *sent)
+    for person, (sees, may_release, times) in ORACLE.items():
+        async with here.browser(person) as browser:
+            for _ in range(2):
+                status, page = await browser.get(f"/held/{second}?lang=en")
+                assert status == 200
+                assert (VALUE in main(page)) is sees, person
+                assert ("hidden from you" in main(page)) is not sees, person
+                assert bool(releases(page)) is may_release, person
+                assert "haemoglobin is critical" in main(page)
+                assert "Canary" not in main(page)
+        assert looks(here, person) == [(second, "decision")] * times
+    async with here.browser("operator") as browser:  # another log-in
+        await browser.get(f"/held/{second}?lang=en")
+        assert (await browser.get(f"/held/{first}?lang=en"))[0] == 404
+    assert looks(here, "operator") == [(second, "decision")] * 2
+
+
+async def test_the_decision_shows_value_range_flag_and_the_value_before(here: ActingSite) -> None:
+    sent = (message(1, BEFORE, order="A", patient="9"), critical(2, VALUE, order="A", patient="9", status="C"))
+    _, second = await send(here, *sent)
+    async with here.browser("operator") as browser:
+        _, page = await browser.get("/held?lang=en")
+        assert (await browser.get(offers(page)["Decide"]))[0] == 200
+        _, page = await browser.get(f"/held/{second}?lang=en")
+        assert page.one("main").all("p", class_="value")[0].text.split() == [VALUE, "g/dL", "LL", "critically", "low"]
+        for told in (BEFORE, "-8.9 (-64 %)", "HGB", "corrected"):
+            assert told in main(page), told
+        (form,) = releases(page)
+        assert form.one("button").text == f"Release: Hemoglobin {VALUE} g/dL, critically low +1"
+        assert "lab-fhir" in form.text
+
+
+async def test_a_release_keeps_who_was_told_and_a_rejection_needs_a_reason(here: ActingSite) -> None:
+    first, second = await send(here, critical(1, VALUE), critical(2, "5.2"))
+    async with here.browser("operator") as browser:
+        _, page = await browser.get(f"/held/{second}?lang=en")
+        action, fields = form_of(page, "/do/reject")
+        status, page = await browser.post(action, {**fields, "reason": " ", "told": "Dr. Rao"})
+        assert status == 403
+        _, page = await browser.get(f"/held/{first}?lang=en")
+        action, fields = form_of(page, "/do/release")
+        given = {**fields, "reason": "measured twice", "told": "Dr. Rao", "read_back": "yes"}
+        assert (await browser.post(action, given))[0] == 200
+    await until(lambda: here.site.end_of(first) == "delivered")
+    assert released(here) == ["measured twice; told: Dr. Rao; read back"]
+    assert here.site.end_of(second) == "held"
+
+
+async def test_a_release_of_many_shows_each_value(here: ActingSite) -> None:
+    sent = await send(here, critical(1, VALUE), critical(2, "5.2"), message(3, "5.3"))
+    async with here.browser("operator") as browser:
+        _, page = await browser.get("/held?lang=en")
+        _, page = await browser.get(offers(page)["Release"])
+        for value in (VALUE, "5.2", "5.3"):
+            assert f"{value} g/dL" in main(page)
+        assert sorted(looks(here, "operator")) == [(number, "decision") for number in sent]
+        action, fields = form_of(page, "/do/release")
+        assert (await browser.post(action, {**fields, "reason": "controls are right"}))[0] == 200
+    await until(lambda: {here.site.end_of(n) for n in sent} == {"delivered"})
+    assert released(here) == ["controls are right"]
+
+
+async def test_the_command_and_the_api_say_the_same(here: ActingSite) -> None:
+    (number,) = await send(here, critical(1, VALUE, patient="9"))
+    shown = (
+        await here.site.labrelay("held", "show", str(number), "--unmask", "--purpose", "a test", "-o", "json")
+    ).json
+    (row,) = [one for one in shown["held"][0]["results"] if one["held"]]
+    assert (row["value"], row["unit"], row["test"], row["critical"]) == (VALUE, "g/dL", "HGB", True)
+    given = {"message": number, "purpose": "a program asks"}
+    for person, status in (("plain", 403), ("operator", 200)):
+        async with (
+            here.browser(person) as browser,
+            browser.client.post("/api/v1/held-results", json=given) as answer,
+        ):
+            assert answer.status == status
+            found = await answer.json()
+    assert next(iter(found["results"].values()))[0] == row
+    ran = await here.site.labrelay("held", "release", str(number), "--reason", "measured twice", "--yes")
+    assert ran.code == 0
+    assert f"{VALUE} g/dL" in ran.err
+    assert VALUE not in ran.out
+    purposes = [act.what["purpose"] for act in acts_page(here.site.journal) if act.verb == "unmask"]
+    assert purposes == ["decision", "a program asks", "a test"]
