@@ -26,7 +26,7 @@ VERBS = {
     "todo list": "todo",
 }
 IN_GROUPS = ("order_", "abdm_")  # the page names these by their group
-READS_FILES = {"operation_cancel", "reprocess"}  # their commands read the journal, so they need sudo
+READS_FILES = {"operation_cancel", "reprocess", "held_look"}  # their commands read the journal, so they need sudo
 
 
 def named(role: str) -> set[str]:

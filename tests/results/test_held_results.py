@@ -128,7 +128,8 @@ async def test_who_released_and_why_is_kept_and_a_second_time_does_nothing(site:
     assert (again.code, again.json["count"]) == (ExitCode.FAILED, 0)
     assert hemoglobins(site.sandbox) == ["5.1"]
     assert site.app.parts.delivery_workers["lab-fhir"].counts.delivered == 1
-    end, act, begun = acts_page(site.journal)
+    end, act, begun, look = acts_page(site.journal)
+    assert (look.verb, look.what) == ("unmask", {"message": 1, "purpose": "decision"})
     assert (act.verb, act.what["reason"], act.what["released"]) == ("release", "looked at", 1)
     assert act.what["messages"] == [1]
     assert (begun.actor, begun.verb, begun.what["reason"]) == (act.actor, "release", "looked at")
@@ -214,7 +215,7 @@ async def test_what_is_held_while_a_person_says_yes_is_not_released_with_the_res
     monkeypatch.setattr("engine.commands.shared.acting.consent", thinking_it_over)
     ran = await held(site, "release", "--all", "--reason", "looked at", "--yes")
     assert (ran["count"], ran["done"]["released"]) == (1, 1)
-    assert [site.deliveries(number)[-1].state for number in (1, 2)] == ["delivered", "held"]
+    assert site.ends("lab") == ["delivered", "held"]
 
 
 async def test_it_stays_held_over_a_restart_and_is_released_without_a_daemon(tmp_path: Path, sandbox: Sandbox) -> None:
@@ -235,7 +236,9 @@ async def test_it_stays_held_over_a_restart_and_is_released_without_a_daemon(tmp
         await site.settled()
         assert hemoglobins(sandbox) == ["14.8", "5.1"]
         verbs = [act.verb for act in acts_page(site.journal)]
-        assert verbs == ["", "reject", "reject", "", "release", "release"], "beginning, step and end of each operation"
+        assert verbs == ["", "reject", "reject", "", "release", "release", "unmask"], (
+            "beginning, step and end of each operation"
+        )
 
 
 async def test_each_route_has_rules_of_its_own(tmp_path: Path, sandbox: Sandbox) -> None:

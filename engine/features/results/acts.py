@@ -240,7 +240,6 @@ async def tell_apart(
 async def held_look(site: RunningSite, request: Request, *, message: RowNumber, purpose: Purpose) -> Result:
     """A person who decides sees what is held; recorded before they do. Who may release may see what a release sends."""
     journal, channels = site.journal, site.acts.channels()
-    if not (found := await asyncio.to_thread(held_of, journal, message)):
-        return {"results": {}}
     await journal.run(audit.note, request.actor, "unmask", {"message": message, "purpose": purpose})
+    found = await asyncio.to_thread(held_of, journal, message)
     return {"results": await asyncio.to_thread(results_held, journal, channels, found)}

@@ -226,7 +226,7 @@ def _question(verb: str, words: Words, counted: Mapping[str, Any], frozen: Mappi
         "channels": _names(counted["channels"]),
         "destinations": _names(counted["destinations"]),
         "critical": counted["critical"],
-        "tells": bool(counted["critical"]) and deed.back == "/held",
+        "asks_who": bool(counted["critical"]) and deed.back == "/held",
         "conflicts": conflicts if is_retry and counted["conflicts"] else "",
         "overwrite": words.say("Replace what the server has: {n}", n=conflicts),
         "two_patients": counted["two_patients"] if is_retry and "ids" in frozen else 0,
@@ -312,9 +312,10 @@ async def _take(frame: Frame, desk: Desk, verb: str, request: web.Request) -> we
 
 
 def _reason(form: Form) -> str:
-    """With who was told of critical values, and that they were read back; empty where no reason is given."""
-    told = form["told"].strip()
-    said = [form["reason"].strip(), f"told: {told}" if told else "", "read back" if told and form["read_back"] else ""]
+    """With who was informed of critical values, and that they were read back; empty where no reason is given."""
+    informed = form["informed"].strip()
+    said = [form["reason"].strip(), f"informed: {informed}" if informed else ""]
+    said.append("read back" if informed and form["read_back"] else "")
     return "; ".join(filter(None, said)) if said[0] else ""
 
 

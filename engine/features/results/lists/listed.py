@@ -62,7 +62,7 @@ LISTS = (
     ),
     Resource(
         "/held-results",
-        "what is held of one message, with values; the audit trail keeps the purpose",
+        "results held of one message, with values; the audit trail keeps the purpose",
         held_results,
         needs=ACTING,
         of_post=True,

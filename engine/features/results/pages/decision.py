@@ -92,7 +92,7 @@ def _found(
         "ask": ", ".join(words.say(name) for name, may in ROLES.items() if may >= ACTING),
         "destinations": ", ".join(dict.fromkeys(shown(one.destination) for one in letters)),
         "channel": letters[0].channel,
-        "told": told(found or (), words),
+        "sends": told(found or (), words),
         "chosen": chosen,
         "may_release": bool(chosen) and not is_whose and not is_blind,
         "acts": {verb: words.href(DO + verb) for verb in VERBS},

@@ -114,14 +114,14 @@ async def test_a_release_keeps_who_was_told_and_a_rejection_needs_a_reason(here:
     async with here.browser("operator") as browser:
         _, page = await browser.get(f"/held/{second}?lang=en")
         action, fields = form_of(page, "/do/reject")
-        status, page = await browser.post(action, {**fields, "reason": " ", "told": "Dr. Rao"})
+        status, page = await browser.post(action, {**fields, "reason": " ", "informed": "Dr. Rao"})
         assert status == 403
         _, page = await browser.get(f"/held/{first}?lang=en")
         action, fields = form_of(page, "/do/release")
-        given = {**fields, "reason": "measured twice", "told": "Dr. Rao", "read_back": "yes"}
+        given = {**fields, "reason": "measured twice", "informed": "Dr. Rao", "read_back": "yes"}
         assert (await browser.post(action, given))[0] == 200
     await until(lambda: here.site.end_of(first) == "delivered")
-    assert released(here) == ["measured twice; told: Dr. Rao; read back"]
+    assert released(here) == ["measured twice; informed: Dr. Rao; read back"]
     assert here.site.end_of(second) == "held"
 
 
