@@ -314,7 +314,8 @@ async def known(journal: Journal, *results: Result) -> None:
 async def before(journal: Journal, asked: Result, within_us: int) -> Decimal | None:
     """What a message that comes now finds before its result."""
     (stored,) = await store(journal, b"at hand")
-    return earlier_value(journal, stored.id, "chem", asked, within_us)
+    found = earlier_value(journal, stored.id, "chem", asked, within_us)
+    return None if found is None else found[1]
 
 
 @pytest.mark.parametrize(
