@@ -1,8 +1,10 @@
 """What a held delivery says of its results, by the facts of its message: the payload is opened and read each time.
 
-Where no reader takes the message, or its channel is not configured any more, the document that is held says it.
+A document in FHIR that is held says what a release sends: of its results alone, whatever the code tables of today say.
+Where no reader takes the message, or its channel is not configured any more, it says everything.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal, localcontext
@@ -16,7 +18,7 @@ from engine.mapping.hold_rules.values import percent
 from engine.mapping.measured import Reading, told_in
 from engine.model.content.facts import Order, Person, Value
 from engine.model.content.facts import Result as Fact
-from engine.model.content.results import MEMORY_US, Result, results_of
+from engine.model.content.results import MEMORY_US, WITHDRAWN, Result, results_of
 from engine.model.errors import AbsentError, ContentError, ErasedError, StoreError, UnreadableResultsError
 from engine.model.journal.journal_views import DeadLetter, Filter
 from engine.model.message import Parsed
@@ -30,11 +32,14 @@ from engine.store.queries.reader import Reader
 from engine.succession.critical import CRITICAL
 from engine.views.view import Row
 
-MOST = 500  # results of one message are shown
+MOST = 500  # results of one message that can be shown
 MOST_AT_ONCE = 100  # deliveries are released together, for each is seen
-EARLIER = 3  # messages of the order are looked at
+EARLIER = 20  # messages of the specimen are looked at
 MASKED = ("codes", "flags", "status", "unit", "held")
 LOINC = "http://loinc.org"
+# A person says first whose these are: until then a release leaves them held, and no earlier value is theirs for sure.
+WHOSE = frozenset({ReasonCode.IDENTITY_CONFLICT.value, ReasonCode.ORDER_MOVED.value})
+ACCEPTED = frozenset({"waiting", "sending", "delivered"})
 BY_RULE = frozenset({ReasonCode.HELD_BY_RULE.value, ReasonCode.HOLD_UNDECIDED.value, ReasonCode.HOLD_FAULT.value})
 FLAGS: dict[str, PageText] = {  # HL7 table 0078
     "HH": "critically high",
@@ -52,12 +57,15 @@ class Before(NamedTuple):
 
     Attributes:
         text: as it was sent, or the number that rules compare with.
-        number: as rules compare it, where it is one. message: of the same order; 0: what rules find.
+        number: as rules compare it, where it is one; ``unit``: of that. sent_in: the unit of ``text``.
+        message: of the same result; 0: what rules find.
     """
 
     text: str
     number: Decimal | None
+    unit: str
     at: str | int
+    sent_in: str
     message: int = 0
 
 
@@ -118,29 +126,51 @@ def results_held(
         rows: list[Row] | None = None
         with suppress(StoreError):  # erased, damaged
             shown = _shown(reader, routes.get(one.channel), one, documents[one.delivery_id])
-        if shown is not None:
+        if shown and len(shown) <= MOST:
             shown.sort(key=lambda one: (not one.held, not one.critical))
-            rows = [RESULT.row(one, MASKED if masked else None) for one in shown[:MOST]]
+            rows = [RESULT.row(one, MASKED if masked else None) for one in shown]
         found[str(one.delivery_id)] = rows
     return found
 
 
 def _shown(reader: Reader, routes: ChannelRoutes | None, one: DeadLetter, document: int) -> list[Shown] | None:
+    written = _written(reader, document)
     read = None if routes is None else _read(reader, routes, one.message_id)
     if routes is None or read is None:
-        return _of_document(reader, one, document)
-    is_by_rule = one.reason in BY_RULE
-    written = _written(reader, document) or []
-    values = cache(partial(_earlier, reader, routes, one.message_id))
+        return None if written is None else [_of_document(reader, one, result) for result in written]
+    told = list(read)
+    sent = [None] * len(told) if written is None else _paired([results for *_, results in told], written)
+    accepted = cache(partial(_accepted, reader, routes, one))
     found = []
-    for person, order, fact, results in read:
-        first = results[0] if results else Result()
-        key = _key(person, order, fact)
-        of_order = next((found[key] for found in values(key[0]) if key in found), None)
-        known = [_remembered(reader, one, first), of_order]
-        before = next((value for value in (known if is_by_rule else known[::-1]) if value is not None), None)
-        found.append(_of_fact(order, fact, first, _sends(fact.value, first, written), one.detail, before))
+    for (_, order, fact, results), result in zip(told, sent, strict=True):
+        if written is None or result is not None:
+            first = results[0] if results else Result()
+            before = _before(reader, one, fact, first, accepted(_specimen(order, fact)))
+            sends = "" if result is None or len(results) > 1 else _sends(fact, result)
+            found.append(_of_fact(order, fact, first if result is None else result, first, sends, one.detail, before))
+    return found + [_of_document(reader, one, result) for result in written or ()]
+
+
+def _paired(told: Sequence[Sequence[Result]], written: list[Result]) -> list[Result | None]:
+    """The result of a document for the first of each that the message tells; None: it has none, or it is one of several
+    of the same codes. What is found is taken out of ``written``.
+    """
+    codes = Counter(code for results in told for one in results for code in set(one.codes))
+    found: list[Result | None] = []
+    for results in told:
+        taken = [_taken(one, written, codes) for one in results]
+        pairs = [one for one in taken if one is not None]
+        is_whole = bool(pairs) and len(pairs) == len(taken)
+        found.append(pairs[0] if is_whole else None)
+        written += [] if is_whole else pairs
     return found
+
+
+def _taken(one: Result, written: list[Result], codes: Mapping[tuple[str, str], int]) -> Result | None:
+    same = [at for at, result in enumerate(written) if not set(result.codes).isdisjoint(one.codes)]
+    equal = [at for at in same if written[at].text == one.text]
+    is_alone = len(same) == 1 and all(codes[code] == 1 for code in one.codes)
+    return written.pop((equal or same)[0]) if equal or is_alone else None
 
 
 def _read(
@@ -168,19 +198,26 @@ def _aside(of: Any, parsed: Parsed) -> Program | None:
 # -- one result --------------------------------------------------------------------------------------------------------
 
 
-def _of_fact(order: Order, fact: Fact, first: Result, sends: str, why: str, before: Before | None) -> Shown:
-    measure, value = fact.measure, fact.value
-    change, share = _changed(first.value, before)
+def _of_fact(
+    order: Order, fact: Fact, out: Result, first: Result, sends: str, why: str, before: Before | None
+) -> Shown:
+    """``out``: as it goes out; ``first``: as the code tables of today read it."""
+    measure, value, codes = fact.measure, fact.value, out.codes
+    unit = value.unit or measure.unit or ""
+    is_converted = first.value is not None and first.text != _sent(value)
+    change, share = _changed(first, before, first.unit if is_converted else "")
+    if before is not None and before.sent_in != unit:
+        before = before._replace(text=f"{before.text} {before.sent_in}".strip())
     return Shown(
-        codes=[code for _, code in first.codes],
+        codes=[code for _, code in codes],
         flags=measure.meant or measure.flags or (),
         status=measure.state or "",
-        unit=value.unit or measure.unit or "",
-        held=_is_named(why, first),
+        unit=unit,
+        held=_is_named(why, codes),
         critical=not CRITICAL.isdisjoint(measure.meant or ()),
         test=measure.test or "",
         name=measure.name or "",
-        loinc=next((code for system, code in first.codes if system == LOINC), ""),
+        loinc=next((code for system, code in codes if system == LOINC), ""),
         specimen=_specimen(order, fact) or "",
         value=_sent(value),
         sends=sends,
@@ -198,11 +235,11 @@ def _sent(value: Value) -> str:
     return value.sent or value.words or ""
 
 
-def _sends(value: Value, first: Result, written: Sequence[Result]) -> str:
-    """What the document that is held says, or else the tables of today; empty: as sent."""
-    same = [one for one in written if not set(one.codes).isdisjoint(first.codes)]
-    one = same[0] if len(same) == 1 else first
-    return f"{one.text} {one.unit}".strip() if one.text is not None and one.text != _sent(value) else ""
+def _sends(fact: Fact, result: Result) -> str:
+    """What the document that is held says; empty: as sent."""
+    unit = fact.value.unit or fact.measure.unit
+    is_same = result.text == _sent(fact.value) and (unit in result.units or not (unit and result.units))
+    return "" if is_same or result.text is None else f"{result.text} {result.unit}".strip()
 
 
 def _written(reader: Reader, document: int) -> list[Result] | None:
@@ -211,94 +248,111 @@ def _written(reader: Reader, document: int) -> list[Result] | None:
     return None
 
 
-def _of_document(reader: Reader, one: DeadLetter, document: int) -> list[Shown] | None:
-    results = _written(reader, document)
-    if results is None:
-        return None
-    found = []
-    for result in results:
-        before = _remembered(reader, one, result)
-        change, share = _changed(result.value, before)
-        ends = ["" if end is None else str(end) for end in (result.low, result.high)]
-        found.append(
-            Shown(
-                codes=[code for _, code in result.codes],
-                flags=result.flags,
-                status=result.status,
-                unit=result.unit,
-                held=_is_named(one.detail, result),
-                critical=not CRITICAL.isdisjoint(result.flags),
-                test="",
-                name="",
-                loinc=next((code for system, code in result.codes if system == LOINC), ""),
-                specimen="",
-                value=result.text or "",
-                sends="",
-                range="-".join(ends) if any(ends) else "",
-                at="",
-                before=before,
-                change=change,
-                percent=share,
-            )
-        )
-    return found
+def _of_document(reader: Reader, one: DeadLetter, result: Result) -> Shown:
+    before = None if one.reason in WHOSE else _remembered(reader, one, result, result.unit)
+    change, share = _changed(result, before)
+    ends = ["" if end is None else str(end) for end in (result.low, result.high)]
+    return Shown(
+        codes=[code for _, code in result.codes],
+        flags=result.flags,
+        status=result.status,
+        unit=result.unit,
+        held=_is_named(one.detail, result.codes),
+        critical=not CRITICAL.isdisjoint(result.flags),
+        test="",
+        name="",
+        loinc=next((code for system, code in result.codes if system == LOINC), ""),
+        specimen="",
+        value=result.text or "",
+        sends="",
+        range="-".join(ends) if any(ends) else "",
+        at="",
+        before=before,
+        change=change,
+        percent=share,
+    )
 
 
-def _is_named(why: str, result: Result) -> bool:
-    codes = {code for _, code in result.codes}
-    return is_named(why, result.name) or is_named(why, ", ".join(sorted(codes)))
+def _is_named(why: str, codes: Sequence[tuple[str, str]]) -> bool:
+    in_order = ", ".join(sorted({code for _, code in codes}))
+    return is_named(why, Result(codes=tuple(codes)).name) or is_named(why, in_order)
 
 
-def _changed(value: Decimal | None, before: Before | None) -> tuple[str, str]:
-    """The change of a number, and in per cent; empty: unknown."""
-    if value is None or before is None or before.number is None:
+def _changed(result: Result, before: Before | None, unit: str = "") -> tuple[str, str]:
+    """The change of a number, and in per cent; empty: unknown. ``unit``: it is said with it."""
+    if result.value is None or result.comparator or before is None or before.number is None:
+        return "", ""
+    if before.unit != result.unit:
         return "", ""
     with localcontext(prec=20):
-        change = value - before.number
+        change = result.value - before.number
     share = percent(change, before.number)
-    return f"{change:+}", "" if share is None else f"{share:+.0f}"
+    return f"{change:+} {unit}".strip(), "" if share is None else f"{share:+.0f}"
 
 
 # -- the value before it -----------------------------------------------------------------------------------------------
 
 
-def _remembered(reader: Reader, one: DeadLetter, result: Result) -> Before | None:
+def _before(
+    reader: Reader, one: DeadLetter, fact: Fact, first: Result, accepted: Sequence[Mapping[str, Before | None]]
+) -> Before | None:
+    """A rule is asked about the patient's value before it, a comparison about what was accepted of the same result."""
+    if one.reason in WHOSE:
+        return None
+    unit = fact.value.unit or fact.measure.unit or ""
+    is_converted = first.value is not None and first.text != _sent(fact.value)
+    known = [
+        _remembered(reader, one, first, first.unit if is_converted else unit),
+        next((values[first.run] for values in accepted if first.run in values), None),
+    ]
+    return next((value for value in (known if one.reason in BY_RULE else known[::-1]) if value is not None), None)
+
+
+def _remembered(reader: Reader, one: DeadLetter, result: Result, sent_in: str) -> Before | None:
     """What a rule about it would find."""
     found = earlier_value(reader, one.message_id, one.channel, result, MEMORY_US)
-    return None if found is None else Before(str(found[1]), found[1], found[0])
-
-
-_Key = tuple[str | None, ...]  # specimen, person, test, its part, unit
-
-
-def _key(person: Person, order: Order, fact: Fact) -> _Key:
-    measure = fact.measure
-    return _specimen(order, fact), person.subject, measure.test, measure.sub, fact.value.unit or measure.unit
+    return None if found is None else Before(str(found[1]), found[1], result.unit, found[0], sent_in)
 
 
 def _specimen(order: Order, fact: Fact) -> str | None:
     return fact.tube or next((one.number for one in order.samples if one.number), None) or order.filler or order.placer
 
 
-def _earlier(reader: Reader, routes: ChannelRoutes, message: int, specimen: str | None) -> list[dict[_Key, Before]]:
-    """What messages before it say of the same specimen, and were delivered; the newest first."""
+def _accepted(
+    reader: Reader, routes: ChannelRoutes, one: DeadLetter, specimen: str | None
+) -> list[Mapping[str, Before | None]]:
+    """What messages before it say of results of this specimen, and goes to the same destination; the newest first."""
     if specimen is None:
         return []
-    wanted = Filter(channel=routes.channel, specimen=specimen, state="delivered")
-    return [
-        _values(reader, routes, view.id) for view in messages_page(reader, wanted, before_id=message, limit=EARLIER)
-    ]
+    wanted = Filter(channel=routes.channel, specimen=specimen)
+    views = messages_page(reader, wanted, before_id=one.message_id, limit=EARLIER)
+    return [_values(reader, routes, view.id) for view in views if _is_accepted(reader, view.id, one.destination)]
 
 
-def _values(reader: Reader, routes: ChannelRoutes, message: int) -> dict[_Key, Before]:
+def _is_accepted(reader: Reader, message: int, destination: str) -> bool:
+    trace = trace_of(reader, message)
+    deliveries = () if trace is None else trace.deliveries
+    return any(one.destination == destination and one.state in ACCEPTED for one in deliveries)
+
+
+def _values(reader: Reader, routes: ChannelRoutes, message: int) -> dict[str, Before | None]:
+    """By the pseudonym that corrections share; None: it was withdrawn, or has no value. Another day, another person and
+    another order have another one, also where a number is given again.
+    """
     try:
         read = _read(reader, routes, message) or ()
     except (AbsentError, ErasedError):
         return {}
     return {
-        _key(person, order, fact): Before(
-            _sent(fact.value), results[0].value if results else None, fact.at or "", message
-        )
-        for person, order, fact, results in read
-        if _sent(fact.value)
+        results[0].run: _value_before(fact, results[0], message)
+        for *_, fact, results in read
+        if results and results[0].run
     }
+
+
+def _value_before(fact: Fact, result: Result, message: int) -> Before | None:
+    text = _sent(fact.value)
+    if not text or result.status in WITHDRAWN:
+        return None
+    number = None if result.comparator else result.value
+    return Before(text, number, result.unit, fact.at or "", fact.value.unit or fact.measure.unit or "", message)

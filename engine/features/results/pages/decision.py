@@ -10,13 +10,12 @@ import orjson
 from aiohttp import web
 
 from engine.actions.selection import Selection
-from engine.features.results.lists.held_results import held_of, results_held
+from engine.features.results.lists.held_results import WHOSE, held_of, results_held
 from engine.features.results.pages.rows import row_of, told
 from engine.model.errors import ConfigError, LabRelayError, StoreError
 from engine.model.journal.journal_views import DeadLetter
 from engine.model.site.permissions import ACTING, LOOKING, ROLES, SEEING_PATIENTS
 from engine.model.texts.phrases import N_
-from engine.model.texts.reasons import ReasonCode
 from engine.store.queries.reader import Reader
 from engine.web.asked import number
 from engine.web.pages.doing import DO, count, look_once
@@ -28,8 +27,6 @@ from engine.web.routes import Route
 PATH = "/held/{number}"
 VERBS = ("release", "reject")
 NOTHING_HELD = N_("Nothing of message {n} is held.")
-# A person says first whose these are; until then a release leaves them held.
-WHOSE = frozenset({ReasonCode.IDENTITY_CONFLICT.value, ReasonCode.ORDER_MOVED.value})
 
 
 def routes(frame: Frame) -> Sequence[Route]:
