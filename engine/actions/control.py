@@ -52,7 +52,7 @@ class Request:
     Attributes:
         actor: the user of the client, according to the kernel; goes into the audit row.
         content: a message, where the verb takes one; never logged.
-        reads_notes: as of `Principal`.
+        reads_notes: as of `Principal`. sees_contents: this one may see the contents of messages.
     """
 
     verb: str
@@ -60,6 +60,7 @@ class Request:
     args: Mapping[str, Any] = field(default_factory=dict)
     content: bytes = field(default=b"", repr=False)
     reads_notes: bool = False
+    sees_contents: bool = False
 
 
 Handler = Callable[[Request], Awaitable[dict[str, Any]]]

@@ -25,7 +25,7 @@ from engine.actions import control
 from engine.actions.admission import Admission, Person, is_own
 from engine.model.errors import ConfigError, LabRelayError
 from engine.model.site.actor import of_process, stated_by
-from engine.model.site.permissions import Principal
+from engine.model.site.permissions import SEEING_PATIENTS, Principal
 
 logger = logging.getLogger("labrelay.actions")
 
@@ -187,8 +187,9 @@ class ControlServer:
         except (ValueError, TypeError, AttributeError, RecursionError):
             raise LabRelayError(_NOT_A_REQUEST) from None
         actor = of_process(uid, pid, stated, role=person.role)
-        reads_notes = Principal(actor, person.permissions).reads_notes
-        return control.Request(verb=verb, args=args, actor=actor, content=content, reads_notes=reads_notes)
+        found = Principal(actor, person.permissions)
+        may = {"reads_notes": found.reads_notes, "sees_contents": found.may(SEEING_PATIENTS)}
+        return control.Request(verb=verb, args=args, actor=actor, content=content, **may)
 
     async def _admitted(self, uid: int, pid: int, verb: str) -> Person:
         """

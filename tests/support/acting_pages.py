@@ -46,11 +46,14 @@ async def acting_site(
 ) -> AsyncIterator[ActingSite]:
     """``channels``, ``more``: of `running_site`."""
     async with running_site(folder, channels, more, web="127.0.0.1:0") as site:
-        for name, (role, sees_patients) in PERSONS.items():
-            await site.app.service(AccessService).accounts.users.add(
-                name, role, GOOD, by=ROOT, sees_patients=sees_patients
-            )
-        yield ActingSite(site)
+        yield await with_persons(site)
+
+
+async def with_persons(site: RunningSite) -> ActingSite:
+    users = site.app.service(AccessService).accounts.users
+    for name, (role, sees_patients) in PERSONS.items():
+        await users.add(name, role, GOOD, by=ROOT, sees_patients=sees_patients)
+    return ActingSite(site)
 
 
 def form_of(page: Element, to: str) -> tuple[str, dict[str, str]]:

@@ -45,7 +45,7 @@ def acting_verb(
     overwriting: str = "",
     numbers: str = "[MESSAGE]...",
     everything: bool = True,
-    before: Callable[[Session, "Selection"], None] = lambda session, chosen: None,
+    before: Callable[[Session, "Selection", bool], None] = lambda session, chosen, asked: None,
 ) -> None:
     """Add a verb to ``group`` that counts, asks, acts, and reports the result.
 
@@ -55,7 +55,7 @@ def acting_verb(
         overwriting: the question with ``--overwrite``, where the verb has that option.
         numbers: of messages; in brackets where a filter is an alternative.
         everything: it may take all there are.
-        before: shows what was counted, before the question.
+        before: shows what was counted, before the question; takes whether a person is asked.
     """
 
     def act(session: Session, /, ids: tuple[int, ...], dry_run: bool, yes: bool, form: Form, **given: Any) -> ExitCode:
@@ -81,7 +81,7 @@ def _carry_out(
     what: str,
     more: Mapping[str, Any],
     form: Form,
-    before: Callable[[Session, "Selection"], None],
+    before: Callable[[Session, "Selection", bool], None],
     *,
     dry: bool,
     yes: bool,
@@ -98,7 +98,7 @@ def _carry_out(
     over = _many(counted["conflicts"], counted["more"])
     # Only those that were counted: the person has not seen later ones.
     chosen = replace(chosen, last=counted["last"], counted_us=counted["counted_us"])
-    before(session, chosen)
+    before(session, chosen, not yes and on_terminal())
     consent(what.format(n=said, s="" if count == 1 else "s", over=over), yes=yes)
     args["selection"] = chosen.to_json()
     return carried_out(session, verb, args, form)
@@ -189,7 +189,7 @@ def without_daemon(session: Session, verb: str, args: dict[str, Any], content: b
                 loaded=loaded,
             )
             return await all_acts()[verb].work(
-                site, Request(verb=verb, actor=of_this_process(), args=args, content=content)
+                site, Request(verb=verb, actor=of_this_process(), args=args, content=content, sees_contents=True)
             )
         finally:
             await journal.stop()

@@ -211,9 +211,25 @@ def _decided(name: str, decide: Callable[..., Awaitable[Result]], slices: BulkAc
     async def work(
         site: RunningSite, request: Request, *, reason: Reason = None, dry_run: bool = False, selection: Selected
     ) -> Result:
+        if name == "release" and not (dry_run or request.sees_contents):
+            await asyncio.to_thread(_refuse_unread, site.acts, selection)
         return await decide(
             site.acts, selection, actor=request.actor, reason=reason or "", dry_run=dry_run, within_s=site.within_s
         )
+
+
+def _refuse_unread(acts: Acts, selection: Selection) -> None:
+    """Refuse a release of results that the one who asks can see nowhere.
+
+    Raises:
+        RefusedError: some are there.
+    """
+    journal, routes = acts.journal, acts.channels()
+    for one in each_letter(journal, held_results, selection):
+        if results_held(journal, routes, [one], masked=True)[str(one.delivery_id)] is None:
+            raise RefusedError(
+                f"the results of message {one.message_id} cannot be read here: who may see its contents releases it"
+            )
 
 
 _decided("dismiss", dismiss_letters, dismissing, "close dead letters for good")

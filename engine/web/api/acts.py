@@ -23,6 +23,7 @@ from engine.actions.declaring import Verb
 from engine.actions.selection import Selection
 from engine.actions.verbs import all_acts, of_api
 from engine.model.errors import LabRelayError, NoRoomError, ProblemError, StoreError
+from engine.model.site.permissions import SEEING_PATIENTS
 from engine.monitoring.snapshot.site import SCHEMA_VERSION
 from engine.store.journal import Journal
 from engine.store.operations import kept_answers
@@ -88,10 +89,11 @@ class OfferedActs:
         """
         if from_another_site(request.headers):
             raise ProblemError("another-site", "acts are given by programs, and by pages of this site")
-        verb, actor = self.verbs[name], request[PRINCIPAL].actor
+        verb, principal = self.verbs[name], request[PRINCIPAL]
+        actor, sees = principal.actor, principal.may(SEEING_PATIENTS)
         most = MAX_REQUEST_BYTES + (MAX_EDITED_BYTES if name in WITH_CONTENT else 0)
         given = await in_body(request, most)
-        asked = Request(verb=name, args=given, actor=actor, content=_content(name, given))
+        asked = Request(verb=name, args=given, actor=actor, content=_content(name, given), sees_contents=sees)
         counts = _checked(name, verb.arguments, asked.args)
         if counts:
             return Answered(200, _said(name, await verb.work(asked)))

@@ -20,6 +20,7 @@ from aiohttp import hdrs, web
 from engine.actions.control import Request
 from engine.actions.selection import Selection
 from engine.model.errors import ConfigError, LabRelayError, StoreError
+from engine.model.site.permissions import SEEING_PATIENTS
 from engine.model.texts.phrases import N_, PageText
 from engine.store.queries.contents import why_absent
 from engine.store.queries.messages import trace_of
@@ -52,12 +53,13 @@ async def look_once(frame: Frame, request: web.Request, message: int) -> bool:
     if not principal.sees_held or not log_in or VERB not in frame.verbs:
         return False
     seen = sha256(log_in.encode()).hexdigest(), message
-    if seen not in frame.looks:
-        args = {"message": message, "purpose": DECISION}
-        await frame.verbs[VERB].work(Request(verb=VERB, actor=principal.actor, args=args))
-        frame.looks[seen] = None
-        while len(frame.looks) > MOST_LOOKS:
-            frame.looks.popitem(last=False)
+    async with frame.looking:  # two pages opened at once are one look
+        if seen not in frame.looks:
+            args = {"message": message, "purpose": DECISION}
+            await frame.verbs[VERB].work(Request(verb=VERB, actor=principal.actor, args=args))
+            frame.looks[seen] = None
+            while len(frame.looks) > MOST_LOOKS:
+                frame.looks.popitem(last=False)
     return True
 
 
@@ -286,7 +288,8 @@ def _selection(asking: Asking) -> dict[str, Any]:
 
 def _request(verb: str, request: web.Request, selection: Any, reason: str, *, dry_run: bool, **more: Any) -> Request:
     args = {"selection": selection, "reason": reason, "dry_run": dry_run, **more}
-    return Request(verb=verb, actor=request[PRINCIPAL].actor, args=args)
+    principal = request[PRINCIPAL]
+    return Request(verb=verb, actor=principal.actor, args=args, sees_contents=principal.may(SEEING_PATIENTS))
 
 
 async def _take(frame: Frame, desk: Desk, verb: str, request: web.Request) -> web.Response:

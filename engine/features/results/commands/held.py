@@ -137,8 +137,9 @@ def _seen(session: Session, message: int, purpose: str) -> dict[str, Any]:
     return results
 
 
-def _show_what(session: Session, chosen: Selection) -> None:
-    """The results that a release sends; each message is a look.
+def _show_what(session: Session, chosen: Selection, asked: bool) -> None:
+    """The results that a release sends; each message is a look. Where no person is ``asked``, none is shown: what a
+    program starts writes into logs.
 
     Raises:
         RefusedError: they are too many to be looked at.
@@ -147,6 +148,8 @@ def _show_what(session: Session, chosen: Selection) -> None:
         letters = list(islice(each_letter(reader, held_results, chosen), MOST_AT_ONCE + 1))
     if len(letters) > MOST_AT_ONCE:
         raise RefusedError(f"more than {MOST_AT_ONCE}: each is seen before it is released; choose fewer")
+    if not asked:
+        return
     seen = {number: _seen(session, number, "decision") for number in dict.fromkeys(one.message_id for one in letters)}
     for one in letters:
         say(printable(f"message {one.message_id} of {one.channel} for {one.destination}"))
@@ -163,7 +166,7 @@ acting_verb(
     "Release {n} held result{s}?",
     selecting.filter_options("channel", "destination", "since", "until"),
     _code,
-    help="Let held results go to their destination, in their old places. Each is shown first.",
+    help="Let held results go to their destination, in their old places. Each is shown first; with --yes none is.",
     before=_show_what,
 )
 acting_verb(

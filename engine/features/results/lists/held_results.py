@@ -20,7 +20,7 @@ from engine.model.content.facts import Order, Person, Value
 from engine.model.content.facts import Result as Fact
 from engine.model.content.results import MEMORY_US, WITHDRAWN, Result, results_of
 from engine.model.errors import AbsentError, ContentError, ErasedError, StoreError, UnreadableResultsError
-from engine.model.journal.journal_views import DeadLetter, Filter
+from engine.model.journal.journal_views import DeadLetter, DocumentView, Filter
 from engine.model.message import Parsed
 from engine.model.routes import ChannelRoutes, Program, context_of
 from engine.model.texts.phrases import PageText
@@ -30,6 +30,7 @@ from engine.store.queries.letters import held_deliveries
 from engine.store.queries.messages import messages_page, trace_of
 from engine.store.queries.reader import Reader
 from engine.succession.critical import CRITICAL
+from engine.succession.kinds import opened
 from engine.views.view import Row
 
 MOST = 500  # results of one message that can be shown
@@ -50,6 +51,9 @@ FLAGS: dict[str, PageText] = {  # HL7 table 0078
     "A": "abnormal",
     "N": "normal",
 }
+
+
+Told = tuple[Person, Order, Fact, Sequence[Result]]
 
 
 class Before(NamedTuple):
@@ -119,13 +123,14 @@ def results_held(
         masked: without values, and what else may say who it is.
     """
     trace = trace_of(reader, letters[0].message_id) if letters else None
-    documents = {one.id: one.document_id for one in trace.deliveries} if trace is not None else {}
+    documents = {} if trace is None else {one.id: one for one in trace.documents}
+    of = {} if trace is None else {one.id: documents[one.document_id] for one in trace.deliveries}
     found: dict[str, list[Row] | None] = {}
     for one in letters:
         shown: list[Shown] | None = None
         rows: list[Row] | None = None
         with suppress(StoreError):  # erased, damaged
-            shown = _shown(reader, routes.get(one.channel), one, documents[one.delivery_id])
+            shown = _shown(reader, routes.get(one.channel), one, of[one.delivery_id], masked=masked)
         if shown and len(shown) <= MOST:
             shown.sort(key=lambda one: (not one.held, not one.critical))
             rows = [RESULT.row(one, MASKED if masked else None) for one in shown]
@@ -133,22 +138,46 @@ def results_held(
     return found
 
 
-def _shown(reader: Reader, routes: ChannelRoutes | None, one: DeadLetter, document: int) -> list[Shown] | None:
-    written = _written(reader, document)
+def _shown(
+    reader: Reader, routes: ChannelRoutes | None, one: DeadLetter, document: DocumentView, *, masked: bool
+) -> list[Shown] | None:
+    body = stored_document(reader, document.id)
+    written = _written(body)
     read = None if routes is None else _read(reader, routes, one.message_id)
     if routes is None or read is None:
         return None if written is None else [_of_document(reader, one, result) for result in written]
     told = list(read)
+    if written is None:
+        told = _told_in(told, _tests(body, document.media_type, routes, one.destination))
     sent = [None] * len(told) if written is None else _paired([results for *_, results in told], written)
     accepted = cache(partial(_accepted, reader, routes, one))
     found = []
     for (_, order, fact, results), result in zip(told, sent, strict=True):
         if written is None or result is not None:
             first = results[0] if results else Result()
-            before = _before(reader, one, fact, first, accepted(_specimen(order, fact)))
+            before = None if masked else _before(reader, one, fact, first, accepted(_specimen(order, fact)))
             sends = "" if result is None or len(results) > 1 else _sends(fact, result)
-            found.append(_of_fact(order, fact, first if result is None else result, first, sends, one.detail, before))
+            found.append(_of_fact(order, fact, result, first, sends, one.detail, before))
     return found + [_of_document(reader, one, result) for result in written or ()]
+
+
+def _tests(body: bytes, media_type: str, routes: ChannelRoutes, destination: str) -> frozenset[str]:
+    """The tests of a list or of HL7 v2; empty: it cannot be opened."""
+    for form in (*(route.form for route in routes.routes if route.form and destination in route.to), None):
+        with suppress(ValueError):
+            if found := opened(body, media_type, form):
+                return frozenset(code.rpartition("|")[2] for one in found.resources for code in one.codes)
+    return frozenset()
+
+
+def _told_in(told: list[Told], tests: frozenset[str]) -> list[Told]:
+    """Those whose test the document has: what was accepted before is left out of it. All, where it has other names."""
+    names = [
+        {code.rpartition("|")[2] for code in fact.measure.own or ()} | {fact.measure.test or ""} for *_, fact, _ in told
+    ]
+    if not tests or not tests <= {name for of_one in names for name in of_one}:
+        return told
+    return [one for one, of_one in zip(told, names, strict=True) if not tests.isdisjoint(of_one)]
 
 
 def _paired(told: Sequence[Sequence[Result]], written: list[Result]) -> list[Result | None]:
@@ -173,9 +202,7 @@ def _taken(one: Result, written: list[Result], codes: Mapping[tuple[str, str], i
     return written.pop((equal or same)[0]) if equal or is_alone else None
 
 
-def _read(
-    reader: Reader, routes: ChannelRoutes, message: int
-) -> Iterator[tuple[Person, Order, Fact, Sequence[Result]]] | None:
+def _read(reader: Reader, routes: ChannelRoutes, message: int) -> Iterator[Told] | None:
     """The results of a message; None: no reader takes it, or it cannot be read."""
     stored = stored_message(reader, message)
     try:
@@ -199,10 +226,10 @@ def _aside(of: Any, parsed: Parsed) -> Program | None:
 
 
 def _of_fact(
-    order: Order, fact: Fact, out: Result, first: Result, sends: str, why: str, before: Before | None
+    order: Order, fact: Fact, out: Result | None, first: Result, sends: str, why: str, before: Before | None
 ) -> Shown:
-    """``out``: as it goes out; ``first``: as the code tables of today read it."""
-    measure, value, codes = fact.measure, fact.value, out.codes
+    """``out``: of the document; None: it goes out as it was sent. ``first``: as the code tables of today read it."""
+    measure, value, codes = fact.measure, fact.value, (out or first).codes
     unit = value.unit or measure.unit or ""
     is_converted = first.value is not None and first.text != _sent(value)
     change, share = _changed(first, before, first.unit if is_converted else "")
@@ -211,7 +238,7 @@ def _of_fact(
     return Shown(
         codes=[code for _, code in codes],
         flags=measure.meant or measure.flags or (),
-        status=measure.state or "",
+        status=(measure.state if out is None else out.status) or "",
         unit=unit,
         held=_is_named(why, codes),
         critical=not CRITICAL.isdisjoint(measure.meant or ()),
@@ -242,9 +269,9 @@ def _sends(fact: Fact, result: Result) -> str:
     return "" if is_same or result.text is None else f"{result.text} {result.unit}".strip()
 
 
-def _written(reader: Reader, document: int) -> list[Result] | None:
+def _written(body: bytes) -> list[Result] | None:
     with suppress(UnreadableResultsError):
-        return results_of(stored_document(reader, document))
+        return results_of(body)
     return None
 
 

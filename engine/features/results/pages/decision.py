@@ -3,7 +3,7 @@
 Who may release sees the results; the look is in the audit trail, once for each log-in. Others see whom to ask.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import orjson
@@ -12,19 +12,22 @@ from aiohttp import web
 from engine.actions.selection import Selection
 from engine.features.results.lists.held_results import WHOSE, held_of, results_held
 from engine.features.results.pages.rows import row_of, told
+from engine.features.results.rows.succession import overtaken
 from engine.model.errors import ConfigError, LabRelayError, StoreError
 from engine.model.journal.journal_views import DeadLetter
 from engine.model.site.permissions import ACTING, LOOKING, ROLES, SEEING_PATIENTS
 from engine.model.texts.phrases import N_
 from engine.store.queries.reader import Reader
+from engine.views.view import Row
 from engine.web.asked import number
-from engine.web.pages.doing import DO, count, look_once
+from engine.web.pages.doing import DO, OUTCOMES, count, look_once
 from engine.web.pages.frame import Asking, Channels, Frame, Gone, Page, Values
 from engine.web.pages.messages import PATH as MESSAGES
 from engine.web.pages.words import Words, shown
 from engine.web.routes import Route
 
 PATH = "/held/{number}"
+NEWER = {"whole": "superseded", "part": "overtaken"}  # what a release does where newer messages were delivered
 VERBS = ("release", "reject")
 NOTHING_HELD = N_("Nothing of message {n} is held.")
 
@@ -47,8 +50,9 @@ async def _show(frame: Frame, request: web.Request) -> web.Response:
         sees = bool(letters) and await look_once(frame, request, message)
         if sees and letters[0].state == "held" and asking.may.issuperset(VERBS):
             selection = Selection(ids=(message,), destination=destination).to_json()
-            _, frozen = await count(frame, VERBS[0], request, selection)
-            chosen = orjson.dumps(frozen).decode()
+            counted, frozen = await count(frame, VERBS[0], request, selection)
+            # What came meanwhile is on none of both: the page is asked for again.
+            chosen = orjson.dumps(frozen).decode() if counted["count"] == len(letters) else ""
     except (StoreError, ConfigError) as error:
         _, wrong = frame.why_not(error, asking.words)
     except LabRelayError:  # nothing of it can be released now
@@ -58,7 +62,8 @@ async def _show(frame: Frame, request: web.Request) -> web.Response:
 
 
 def _held(reader: Reader, message: int, destination: str | None) -> list[DeadLetter]:
-    return [one for one in held_of(reader, message) if destination in (None, one.destination)]
+    found = [one for one in held_of(reader, message) if destination in (None, one.destination)]
+    return [one for one in found if one.state == "held"] or found
 
 
 def _page(message: int, wrong: str, asking: Asking) -> Page:
@@ -74,26 +79,37 @@ def _found(
     if not letters:
         return Gone(words.say(NOTHING_HELD, n=number(asking.found["number"])))
     results = results_held(reader, channels(), letters) if sees else {}
-    found = next((rows for rows in results.values() if rows is not None), None)
-    rows = [row_of(row, words) for row in found or ()]
-    is_blind = any(one is None for one in results.values()) and not asking.principal.may(SEEING_PATIENTS)
+    found = _each_once(results.values())
+    rows = [row_of(row, words) for row in found]
+    is_unread = any(one is None for one in results.values())
+    is_blind = is_unread and not asking.principal.may(SEEING_PATIENTS)
     is_whose = any(one.reason in WHOSE for one in letters)
+    newer = [overtaken(reader, one.delivery_id) for one in letters if one.state == "held"]
     return {
         "rows": rows,
         "marked": [row for row in rows if row["held"] or row["critical"]][:3] or rows[:1],
         "sees": sees,
-        "unread": sees and found is None,
+        "unread": is_unread,
+        "newer": next((words.say(OUTCOMES[NEWER[how]]) for how in newer if how), ""),
         "why": [_why(one, words) for one in letters],
         "critical": any(one.critical for one in letters) or any(row["critical"] for row in rows),
         "ago": words.ago(letters[0].at_us),
         "ask": ", ".join(words.say(name) for name, may in ROLES.items() if may >= ACTING),
         "destinations": ", ".join(dict.fromkeys(shown(one.destination) for one in letters)),
         "channel": letters[0].channel,
-        "sends": told(found or (), words),
+        "sends": told(found, words),
         "chosen": chosen,
-        "may_release": bool(chosen) and not is_whose and not is_blind,
+        "may_release": bool(chosen) and not (is_whose or is_blind or any(newer)),
         "acts": {verb: words.href(DO + verb) for verb in VERBS},
     }
+
+
+def _each_once(results: Iterable[Sequence[Row] | None]) -> list[Row]:
+    """Of several documents: what each of them sends."""
+    found: list[Row] = []
+    for rows in results:
+        found += [row for row in rows or () if row not in found]
+    return found
 
 
 def _why(one: DeadLetter, words: Words) -> tuple[str, str, str]:

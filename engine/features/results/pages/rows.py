@@ -1,9 +1,11 @@
 """Results that are held, as rows of a page."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 from engine.features.results.lists.held_results import FLAGS
+from engine.model.texts.phrases import PageText
 from engine.succession.critical import CRITICAL
 from engine.views.view import Row
 from engine.web.cells import Badge
@@ -11,6 +13,17 @@ from engine.web.pages.messages import PATH as MESSAGES
 from engine.web.pages.words import Words, shown
 
 MOST_TOLD = 3  # results that a button names
+WHOLE = 100_000  # signs: what is decided about is never cut
+STATES: dict[str, PageText] = {  # FHIR's, of an Observation
+    "registered": "registered",
+    "preliminary": "preliminary",
+    "final": "final",
+    "amended": "amended",
+    "corrected": "corrected",
+    "cancelled": "cancelled",
+    "entered-in-error": "withdrawn",
+    "unknown": "unknown",
+}
 
 
 def row_of(one: Row, words: Words) -> dict[str, Any]:
@@ -23,18 +36,18 @@ def row_of(one: Row, words: Words) -> dict[str, Any]:
         "held": one["held"],
         "critical": one["critical"],
         "specimen": shown(one["specimen"]),
-        "value": shown(one["value"], 200) or words.say("none"),  # "-" may be a result: negative
+        "value": shown(one["value"], WHOLE) or words.say("none"),  # "-" may be a result: negative
         "unit": shown(one["unit"]),
-        "sends": shown(one["sends"]),
-        "flags": [_badge(flag, words) for flag in one["flags"]],
+        "sends": shown(one["sends"], WHOLE),
+        "flags": [_badge(flag, words) for flag in _worst_first(one["flags"])],
         "range": shown(one["range"]),
-        "earlier": shown(one["earlier"] or ""),
-        "earlier_at": _moment(one["earlier_at"]),
+        "earlier": shown(one["earlier"] or "", WHOLE),
+        "earlier_at": _moment(one["earlier_at"], words),
         "earlier_in": words.say("Message {n}", n=before) if before else "",
         "earlier_href": words.href(f"{MESSAGES}/{before}") if before else "",
         "change": shown(f"{one['change']}{share}"),
-        "at": _moment(one["at"]),
-        "status": one["status"],
+        "at": _moment(one["at"], words),
+        "status": words.say(STATES[one["status"]]) if one["status"] in STATES else shown(one["status"]),
     }
 
 
@@ -48,9 +61,14 @@ def told(rows: Iterable[Row], words: Words) -> str:
 
 def _told(one: Row, words: Words) -> str:
     value = one["sends"] or f"{one['value'] or words.say('none')} {one['unit']}".rstrip()
-    flag = next((words.say(FLAGS[flag]) for flag in one["flags"] if flag in FLAGS and flag != "N"), "")
-    told = f"{one['name'] or one['test'] or ', '.join(one['codes'])} {value}"
-    return shown(f"{told}, {flag}" if flag else told, 120)
+    flag = next((words.say(FLAGS[flag]) for flag in _worst_first(one["flags"]) if flag in FLAGS and flag != "N"), "")
+    told = f"{shown(one['name'] or one['test'] or ', '.join(one['codes']))} {shown(value)}"
+    return f"{told}, {flag}" if flag else told
+
+
+def _worst_first(flags: Iterable[str]) -> Sequence[str]:
+    """Critical ones, and *normal* last: the first one stands at the value."""
+    return sorted(flags, key=lambda flag: (flag not in CRITICAL, flag == "N"))
 
 
 def _badge(flag: str, words: Words) -> Badge:
@@ -60,6 +78,10 @@ def _badge(flag: str, words: Words) -> Badge:
     return Badge("calm", "ok", text) if flag == "N" else Badge("attention", "attention", text)
 
 
-def _moment(text: str | None) -> str:
-    """FHIR's dateTime to the minute, as the analyzer's clock had it."""
-    return (text or "").replace("T", " ")[:16]
+def _moment(text: str | None, words: Words) -> str:
+    """FHIR's dateTime to the minute, as people here read it."""
+    said = text or ""
+    if "T" not in said:
+        return said
+    at = datetime.fromisoformat(said)
+    return (at if at.tzinfo is None else at.astimezone(words.zone)).strftime("%Y-%m-%d %H:%M")
