@@ -79,6 +79,7 @@ MAY = {
     "dismiss": WHO_ACTS,
     "release": WHO_ACTS,
     "reject": WHO_ACTS,
+    "held_look": WHO_ACTS,
     "tell_apart": WHO_ACTS,
     "set_aside": WHO_ACTS,
     "operation_cancel": WHO_ACTS,
