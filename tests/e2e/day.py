@@ -13,6 +13,7 @@ from tests.e2e.chromium import Visitor, chromium, visitor
 from tests.e2e.laboratory import CRITICAL, MISTYPED, REFUSED, RIGHT, Laboratory, laboratory
 from tests.support.waiting import until
 
+VALUE = "65 g/L"  # of the critical result
 RELEASED_BECAUSE, CORRECTED_BECAUSE = "confirmed from a second sample", "a letter O in the number"
 CODE, LOINC, UNIT = "6690-2", "26464-8", "10*9/L"  # leukocytes: counted by hand here, and not by the machine
 CODED_BECAUSE = "leukocytes are counted by hand"
@@ -104,11 +105,14 @@ async def the_held_result_is_released(here: Laboratory, asha: Visitor) -> None:
     held = page.get_by_role("row").filter(has_text="critical value")
     await expect(held.get_by_role("link", name=str(here.number(CRITICAL)), exact=True)).to_be_visible()
     async with page.expect_navigation():
-        await held.get_by_role("link", name="Release").click()
-    await expect(page.locator("main")).to_contain_text("hospital")
-    assert len(here.hospital.taken) == before, "a question alone sends nothing"
-    await page.get_by_label("Reason").fill(RELEASED_BECAUSE)
-    await asha.press("Release: 1")
+        await held.get_by_role("link", name="Decide").click()
+    form = page.locator("form.release")
+    await expect(form).to_contain_text("hospital")
+    await expect(page.locator("p.value").first).to_contain_text(VALUE)
+    assert len(here.hospital.taken) == before, "a look alone sends nothing"
+    await form.get_by_label("Reason").fill(RELEASED_BECAUSE)
+    async with page.expect_navigation():
+        await form.get_by_role("button", name=f" {VALUE}").click()
     await until(lambda: len(here.hospital.taken) == before + 1)
     await expect(page).to_have_url(re.compile(r"/operations/\d+"))
 

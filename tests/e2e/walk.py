@@ -37,6 +37,7 @@ ADDRESSES = {
     "/analyzer": ("/analyzer?name=chemistry", "/analyzer?name=haematology", "/analyzer?name=coagulation"),
     "/messages": ("/messages", "/messages?state=dead&channel=haematology", "/messages?q=none"),
     "/messages/{number}": ("/messages/{refused}", "/messages/{held}", "/messages/999"),
+    "/held/{number}": ("/held/{held}", "/held/999"),
     "/messages/{number}/set-aside": ("/messages/{waiting}/set-aside",),
     "/destinations/{name}": ("/destinations/{name}", "/destinations/hospital"),
     "/replay": ("/replay", "/replay?channel=chemistry"),
@@ -121,6 +122,7 @@ NO_PAGES = (
 )  # or lead to an identity provider
 REFUSES = {
     "/messages/999",
+    "/held/999",
     "/do/retry",
     NO_SUCH_PAGE,
     "/set-up",
