@@ -181,7 +181,7 @@ def _told_in(told: list[Told], tests: frozenset[str]) -> list[Told]:
 
 
 def _paired(told: Sequence[Sequence[Result]], written: list[Result]) -> list[Result | None]:
-    """The result of a document for the first of each that the message tells; None: it has none, or it is one of several
+    """The result of a document for the first of each that the message has; None: it has none, or it is one of several
     of the same codes. What is found is taken out of ``written``.
     """
     codes = Counter(code for results in told for one in results for code in set(one.codes))

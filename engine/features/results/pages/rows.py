@@ -67,7 +67,7 @@ def _told(one: Row, words: Words) -> str:
 
 
 def _worst_first(flags: Iterable[str]) -> Sequence[str]:
-    """Critical ones, and *normal* last: the first one stands at the value."""
+    """Critical ones, and *normal* last: the first one is beside the value."""
     return sorted(flags, key=lambda flag: (flag not in CRITICAL, flag == "N"))
 
 
