@@ -57,12 +57,11 @@ def row_of(one: Row, words: Words) -> dict[str, Any]:
 
 def row_of_message(told: Said, words: Words) -> dict[str, Any]:
     """As `row_of`, with where it went: names of destinations by state, those that it did not reach first."""
-    ways: dict[Badge, list[str]] = {}
-    for destination, state in told.went.items():
-        badge = Badge("calm", "off", words.say("left out")) if state == LEFT_OUT else states.delivery(state, words)
-        ways.setdefault(badge, []).append(destination)
-    went = sorted(((badge, ", ".join(names)) for badge, names in ways.items()), key=lambda one: one[0].level == "ok")
-    return row_of(told.row, words) | {"control": told.control, "went": went}
+    left_out = Badge("calm", "off", words.say("left out"))
+    went = [
+        (left_out if state == LEFT_OUT else states.delivery(state, words), name) for name, state in told.went.items()
+    ]
+    return row_of(told.row, words) | {"control": told.control, "went": states.together(went)}
 
 
 def told(rows: Iterable[Row], words: Words) -> str:
