@@ -346,6 +346,11 @@ def _of_fact(
 def _sent(value: Value) -> str:
     if value.number is not None and not value.call:
         return f"{value.comparator or ''}{value.number}"
+    if value.numerator and value.denominator:
+        return f"{value.numerator}:{value.denominator}"
+    parts = value.parts or ()
+    if len(parts) == 1 and parts[0].startswith("|"):  # one coded answer, in words
+        return parts[0][1:]
     return value.sent or value.words or ""
 
 

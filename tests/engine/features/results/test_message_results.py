@@ -89,6 +89,16 @@ async def test_each_result_has_its_value_and_where_it_went(here: ActingSite) -> 
         assert "left out" not in other["Hemoglobin HGB"][-1]
 
 
+async def test_a_coded_answer_and_a_titre_are_read_as_words(here: ActingSite) -> None:
+    coded = message(1, VALUE).replace(
+        b"NM|HGB^Hemoglobin^L||14.0|g/dL", b"CWE|HBS^HBsAg^L||260415000^Not detected^SCT|"
+    )
+    (number,) = await send(here, coded.replace(b"ST|COL^Color^L||yellow", b"SN|TIT^Titre^L||^1^:^8"))
+    async with here.browser("viewer") as browser:
+        found = results(await shown(browser, number))
+    assert [cells[0] for cells in found.values()] == ["Not detected", "1:8"]
+
+
 async def test_the_result_of_a_control_is_marked(here: ActingSite) -> None:
     (number,) = await send(here, message(1, VALUE, order="X").replace(b"F-X", b"#77Q1#"))
     async with here.browser("viewer") as browser:
