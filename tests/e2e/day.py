@@ -80,11 +80,11 @@ async def the_refused_result_is_corrected(here: Laboratory, asha: Visitor) -> No
         await group.get_by_role("link").first.click()
     await asha.follow(str(refused))
     await expect(page.locator(".timeline")).to_contain_text("HTTP 422")
+    await asha.follow("Text")
     await page.get_by_label("Look at the contents, for").fill("the hospital refuses it")
     await asha.press("Show the contents")
     await expect(page.locator("main")).to_contain_text(MISTYPED)
 
-    await asha.follow("Back to the message")
     await asha.follow("Edit")
     await page.get_by_label("Look at the contents, for").fill("the number is mistyped")
     await asha.press("Show the text")

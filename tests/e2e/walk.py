@@ -36,7 +36,10 @@ ADDRESSES = {
     "/": ("/", "/?wall"),
     "/analyzer": ("/analyzer?name=chemistry", "/analyzer?name=haematology", "/analyzer?name=coagulation"),
     "/messages": ("/messages", "/messages?state=dead&channel=haematology", "/messages?q=none"),
-    "/messages/{number}": ("/messages/{refused}", "/messages/{held}", "/messages/999"),
+    "/messages/{number}": (
+        *("/messages/{refused}?since=all&top=99", "/messages/{held}", "/messages/999", "/messages/{held}?part=bytes"),
+        *("/messages/{framed}?part=bytes", "/messages/{refused}?part=fields", "/messages/{refused}?part=document"),
+    ),
     "/held/{number}": ("/held/{held}", "/held/999"),
     "/messages/{number}/set-aside": ("/messages/{waiting}/set-aside",),
     "/destinations/{name}": ("/destinations/{name}", "/destinations/hospital"),
@@ -89,9 +92,7 @@ CARD = {"number": "91-1000-0000-0017", "name": "Made-up", "gender": "F", "year":
 ANSWERS: dict[str, tuple[Any, ...]] = {
     "/account": ("/account", {"act": "offer", "password": PASSWORD}),
     "/tokens": ("/tokens", {"act": "add", "name": "his"}),
-    "/messages/{number}/contents": ("/messages/{refused}", ASKED),
     "/order": ("/order?item=W1", ASKED),
-    "/messages/{framed}/contents": ("/messages/{framed}", ASKED),
     "/messages/{number}/edit": ("/messages/{refused}/edit", ASKED, {"text": "MSH|^~\\&|BC-5380"}),
     "/do/retry": ("/do/retry?all=1", WHY),
     "/abdm/link": ("/abdm/link?context=5", WHY | CARD),
@@ -102,7 +103,14 @@ LEAD_ON = {
     *("/log-in", "/log-in/code", "/change-user", "/set-up", "/wall", "/log-out", "/stay", "/users", "/user"),
     *("/affected", "/affected/results", "/affected.csv", "/todo", "/alerts", "/operations/{number}"),
     *("/codes/row/do", "/codes/undo"),
-    *("/messages", "/replay", "/messages/{number}/set-aside", "/messages/{number}/edit/do", "/messages/{number}/test"),
+    *(
+        "/messages",
+        "/messages/{number}/contents",
+        "/replay",
+        "/messages/{number}/set-aside",
+        "/messages/{number}/edit/do",
+        "/messages/{number}/test",
+    ),
     *(f"/order/{act}" for act in ("cancel", "release", "resend", "match", "unmatch")),
     *(f"/abdm/{act}" for act in ("withdraw", "retry", "resume")),
     *(f"/do/{verb}" for verb in ("dismiss", "release", "reject", "pause", "resume", "restart")),
@@ -188,8 +196,9 @@ def fill_in(here: Laboratory, address: str, more: Mapping[str, str] = MappingPro
     return re.sub(r"\{\w+\}", lambda gap: gaps[gap[0]], address)
 
 
-async def acted(one: Visitor) -> Mapping[str, str]:
-    """Addresses of things that are there after an act: an operation, and a correction that can be taken back."""
+async def acted(here: Laboratory, one: Visitor) -> Mapping[str, str]:
+    """Addresses of things that are there after an act: an operation, and a correction that can be taken back. Contents
+    of two messages are shown."""
     await one.open("/do/retry?all=1&lang=en")
     await send(one, "/do/retry", WHY)
     operation = re.search(r"/operations/(\d+)", one.page.url)
@@ -199,13 +208,16 @@ async def acted(one: Visitor) -> Mapping[str, str]:
     await send(one, "/codes/row/do", WHY)
     undo = await one.page.locator("a[href^='/codes/undo']").first.get_attribute("href")
     assert undo is not None
+    for gap in ("{framed}", "{refused}"):
+        await one.open(fill_in(here, f"/messages/{gap}?part=bytes&lang=en"))
+        await send(one, fill_in(here, f"/messages/{gap}/contents"), ASKED)
     return {"{operation}": operation[1], "{undo}": re.sub(r"&?lang=en", "", undo)}
 
 
 async def pages(here: Laboratory, one: Visitor) -> list[str]:
     """The addresses to look at of each page that is for a person who is logged in."""
     assert here.app.page is not None
-    more = await acted(one)
+    more = await acted(here, one)
     found = [NO_SUCH_PAGE, UNREADABLE]
     for path, method in here.app.page.routes:
         if method != "GET" or path in BEFORE_LOG_IN or path.startswith("/api/") or path.endswith(NO_PAGES):
@@ -303,8 +315,7 @@ async def test_each_script_is_drawn_in_the_font_that_we_bring(here: Laboratory, 
 async def test_each_answer_to_a_form(here: Laboratory, browser: Browser) -> None:
     assert here.app.page is not None
     forms = {path for path, method in here.app.page.routes if method == "POST" and not path.startswith("/api/")}
-    answered = {path.replace("{framed}", "{number}") for path in ANSWERS}
-    assert forms == answered | LEAD_ON | FOR_PROGRAMS, (
+    assert forms == {*ANSWERS} | LEAD_ON | FOR_PROGRAMS, (
         "give each new form its answer in ANSWERS, or its line in LEAD_ON"
     )
     wrong = []
@@ -351,7 +362,7 @@ TOLD: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("/todo?key=away/{name}", "/todo", {"act": "note away/{name}", "text": ""}),
     (CODED, "/codes/row", {"cell-loinc": "1-1"}),
     (CODED, "/codes/row", ROW),
-    ("/messages/{refused}", "/messages/{refused}/contents", ASKED),
+    ("/messages/{refused}?part=bytes", "/messages/{refused}/contents", ASKED),
     ("/order?item=W1", "/order", ASKED),
     ("/order?item=W1", "/order", {"purpose": " x "}),
     ("/messages/{refused}/edit", "/messages/{refused}/edit", ASKED),

@@ -1,6 +1,7 @@
 """The contents of one message: fields by name, bytes as text and in hex, what passed on the line, documents, answers.
 
-They show a patient. A person states a purpose in a form; the audit trail has it before anything is read. Bytes that no
+They show a patient. A person states a purpose in a form, once in a log-in; the audit trail has it before anything is
+read. Then each part has an address of its own on the message's page (`engine.web.pages.message`). Bytes that no
 encoding of the channel fits are shown as another one, or in hex: there is no dead end. A field leads to what the
 mapping made of it, and an element of a document to its field and its rule, as rows that lead to each other. All of it
 is the explanation that the mapping engine gives (`engine.views.as_sent`): nothing here knows a mapping.
@@ -22,9 +23,9 @@ from engine.model.errors import ContentError, LabRelayError
 from engine.model.journal.journal_views import DeliveryView, Trace
 from engine.model.message import FormatOptions, Parsed
 from engine.model.routes import ChannelRoutes
+from engine.model.texts.phrases import PageText
 from engine.model.texts.signs import text
-from engine.store.queries.contents import stored_document, stored_message, why_absent
-from engine.store.queries.messages import trace_of
+from engine.store.queries.contents import stored_document, stored_message
 from engine.store.queries.reader import Reader
 from engine.views.as_sent import Explained, explained
 from engine.views.document_lines import Line, lines_of, pointer_of
@@ -35,10 +36,10 @@ from engine.views.text import printable
 from engine.views.wire import steps_of
 from engine.web.asked import number
 from engine.web.desk import Desk
-from engine.web.forms import Form
 from engine.web.pages.doing import VERB, reveal
-from engine.web.pages.frame import Channels, Frame
+from engine.web.pages.frame import Asking, Channels, Frame, Values
 from engine.web.pages.messages import PATH as LIST
+from engine.web.pages.messages import asked_of
 from engine.web.pages.panels import PANELS
 from engine.web.pages.words import Words, grouped, shown
 from engine.web.routes import Route
@@ -201,6 +202,8 @@ def _stopped(error: ContentError) -> tuple[str, str]:
 
 
 PATH = "/messages/{number}/contents"
+TRACE, BYTES, FIELDS, DOCUMENT = "trace", "bytes", "fields", "document"  # parts of a message's page
+PARTS: Mapping[str, PageText] = {TRACE: "Time line", BYTES: "Text", FIELDS: "Fields", DOCUMENT: "Document"}
 CHARSETS = ("utf-8", "latin-1", "cp1252", "cp437", "utf-16", "gb18030", "shift_jis")
 FORMATS = {HL7: "HL7 v2", ASTM: "ASTM", JSON: "JSON"}
 MOST_SIGNS = 256 * 1024  # of one text
@@ -224,10 +227,20 @@ class Reading(NamedTuple):
     at: str = ""
 
     @classmethod
-    def of(cls, fields: Form) -> "Reading":
-        charset, form = fields["charset"], fields["as"]
-        at = shown(fields["at"], MOST_AT)
+    def of(cls, query: Mapping[str, str]) -> "Reading":
+        charset, form = query.get("charset", ""), query.get("as", "")
+        at = shown(query.get("at", "").strip(), MOST_AT)
         return cls(charset if charset in CHARSETS else "", form if form in FORMATS else "", at)
+
+    def query(self) -> Mapping[str, str]:
+        return {"charset": self.charset, "as": self.form, "at": self.at}
+
+
+def href_of(asking: Asking, part: str, *, path: str = "") -> str:
+    """The address of a part of the message that is asked for, read as it is now, in the list that led there."""
+    among, asked = asked_of(asking), f"{LIST}/{number(asking.found['number'])}"
+    query = {**Reading.of(asking.query).query(), "part": part if part != TRACE else ""}
+    return among.href(path=f"{asked}{path}", top=among.top, **query)
 
 
 def routes(frame: Frame) -> Sequence[Route]:
@@ -238,26 +251,25 @@ def routes(frame: Frame) -> Sequence[Route]:
 
 
 async def _reveal(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+    """Note the purpose, and lead on to the part that it was stated for."""
     asking = frame.asking(request)
     words, asked = asking.words, number(asking.found["number"])
     form = await desk.form(request)
-    reading = Reading.of(form)
-    around = {"number": asked, "back": words.href(f"{LIST}/{asked}"), "purpose": form["purpose"], "reading": reading}
-    around |= {"charsets": CHARSETS, "formats": FORMATS, "action": words.href(PATH.replace("{number}", str(asked)))}
-    around["test"] = "".join(panels.test_of(words, asked) for panels in PANELS.each())
-    read = partial(_contents, frame.channels)
-    status, trouble, found = await reveal(frame, request, asked, form["purpose"], read, reading, words)
-    return await desk.page(request, "contents", status, **around, **found, trouble=trouble)
+    part = asking.query.get("part", "")
+    status, trouble, _ = await reveal(frame, request, asked, form["purpose"], lambda reader, message: {})
+    if not trouble:
+        return web.Response(status=303, headers={hdrs.LOCATION: href_of(asking, part if part in PARTS else BYTES)})
+    back = {"back": words.href(f"{LIST}/{asked}"), "back_words": words.say("Back to the message")}
+    return await desk.page(request, "done", status, title=words.say("Show the contents"), trouble=trouble, **back)
 
 
-def _contents(channels: Channels, reader: Reader, message: int, reading: Reading, words: Words) -> Mapping[str, Any]:
-    """
+def contents_of(reader: Reader, channels: Channels, trace: Trace, part: str, asking: Asking) -> Values:
+    """What a part shows.
+
     Raises:
         StoreError: it cannot be read.
     """
-    trace = trace_of(reader, message)
-    if trace is None:  # retention took it meanwhile
-        raise why_absent(reader, "message", message)
+    words, reading, message = asking.words, Reading.of(asking.query), trace.message.id
     stored = stored_message(reader, message)
     known = channels().get(trace.message.channel)
     parsed, unread = parsed_as(stored.payload, known, reading)
@@ -271,19 +283,26 @@ def _contents(channels: Channels, reader: Reader, message: int, reading: Reading
         else:
             unread = words.say("It is too large to be explained here; `labrelay explain {n}` does it.", n=message)
     linked = LinkedTrace(parsed, made, {one.ordinal: one.id for one in trace.documents}, reading.at)
-    documents = ((one.id, one.media_type, stored_document(reader, one.id)) for one in trace.documents)
     charset = reading.charset or _charset_of(parsed)
-    return {
+    values: dict[str, Any] = {
+        "reading": reading,
+        "charsets": CHARSETS,
+        "formats": FORMATS,
+        "hidden": {**asked_of(asking).values, "top": asked_of(asking).top, "part": part, "lang": words.language},
+        "test": "".join(panels.test_of(words, message) for panels in PANELS.each()),
         "unread": printable(unread),
         **linked.of_message(_cut(_text(stored.payload, charset))),
-        "documents": [linked.of_document(*one) for one in documents],
         "charset": charset,
         "readable": _is_readable(stored.payload, charset),
-        "hex": list(hex_rows(stored.payload[:MOST_HEX])),
-        "hex_cut": grouped(MOST_HEX) if len(stored.payload) > MOST_HEX else "",
-        **_line(reader, trace, words),
-        "answers": [answer for one in trace.deliveries for answer in _answers(one, words)],
     }
+    if part == BYTES:
+        cut = grouped(MOST_HEX) if len(stored.payload) > MOST_HEX else ""
+        return values | {"hex": [*hex_rows(stored.payload[:MOST_HEX])], "hex_cut": cut, **_line(reader, trace, words)}
+    if part == DOCUMENT:
+        documents = ((one.id, one.media_type, stored_document(reader, one.id)) for one in trace.documents)
+        values["documents"] = [linked.of_document(*one) for one in documents]
+        values["answers"] = [answer for one in trace.deliveries for answer in _answers(one, words)]
+    return values
 
 
 def parsed_as(payload: bytes, routes: ChannelRoutes | None, reading: Reading) -> tuple[Parsed | None, str]:
@@ -310,7 +329,7 @@ def _line(reader: Reader, trace: Trace, words: Words) -> Mapping[str, Any]:
     note, steps = steps_of(reader, trace)
     return {
         "note": note,
-        "steps": [
+        "passed": [
             {
                 "at": words.exact(step.at_us),
                 "way": step.way,

@@ -40,8 +40,8 @@ DECISION = "decision"  # the purpose of who decides about what is held
 MOST_LOOKS = 50_000  # are known; an older one would be noted again
 
 
-async def look_once(frame: Frame, request: web.Request, message: int) -> bool:
-    """Record that a person sees what is held of a message to decide about it: once for each log-in.
+async def look_once(frame: Frame, request: web.Request, message: int, purpose: str = DECISION) -> bool:
+    """Record that a person sees the results of a message, to decide about it if it is held: once for each log-in.
 
     Returns: whether it may be shown. The verb's own permission is for all contents; who may release needs less.
 
@@ -49,18 +49,32 @@ async def look_once(frame: Frame, request: web.Request, message: int) -> bool:
         LabRelayError: it could not be recorded.
     """
     principal = request[PRINCIPAL]
-    log_in = log_in_of(request, principal)
-    if not principal.sees_held or not log_in or VERB not in frame.verbs:
+    look = _look_of(request, message)
+    if not principal.sees_held or not look[0] or VERB not in frame.verbs:
         return False
-    seen = sha256(log_in.encode()).hexdigest(), message
     async with frame.looking:  # two pages opened at once are one look
-        if seen not in frame.looks:
-            args = {"message": message, "purpose": DECISION}
+        if look not in frame.looks:
+            args = {"message": message, "purpose": purpose}
             await frame.verbs[VERB].work(Request(verb=VERB, actor=principal.actor, args=args))
-            frame.looks[seen] = None
-            while len(frame.looks) > MOST_LOOKS:
-                frame.looks.popitem(last=False)
+            _keep(frame, look, "")
     return True
+
+
+def purpose_of(frame: Frame, request: web.Request, message: int) -> str:
+    """The purpose that a person has stated in this log-in for the contents of a message; empty: none."""
+    return frame.looks.get(_look_of(request, message), "")
+
+
+def _look_of(request: web.Request, message: int) -> tuple[str, int]:
+    log_in = log_in_of(request, request[PRINCIPAL])
+    return sha256(log_in.encode()).hexdigest() if log_in else "", message
+
+
+def _keep(frame: Frame, look: tuple[str, int], purpose: str) -> None:
+    if look[0]:
+        frame.looks[look] = purpose
+    while len(frame.looks) > MOST_LOOKS:
+        frame.looks.popitem(last=False)
 
 
 async def reveal(
@@ -83,6 +97,7 @@ async def reveal(
             raise
         except LabRelayError:
             return 400, words.say("Say what you look at it for."), {}
+        _keep(frame, _look_of(request, message), purpose)
         return 200, "", await frame.read(read, message, *given)
     except (StoreError, ConfigError) as error:
         return *frame.why_not(error, words), {}

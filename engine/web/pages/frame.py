@@ -112,7 +112,7 @@ class Frame:
         configured: the hash of the configuration in force, code tables included.
         config: ``web:`` of the configuration in force.
         changes: what a reload of the files changes; reads them all, and raises ConfigError where they are wrong.
-        looks: log-ins, and the messages that each has seen for a decision (`engine.web.pages.doing`); by ``looking``.
+        looks: log-in and message -> purpose stated for contents (`engine.web.pages.doing`); by ``looking``.
         suggestions: what the pack of a channel's analyzer suggests for codes; reads its file, or raises ConfigError.
     """
 
@@ -144,7 +144,7 @@ class Frame:
         self.todo = todo
         self.desk = desk
         self.verbs = verbs
-        self.looks: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self.looks: OrderedDict[tuple[str, int], str] = OrderedDict()
         self.looking = asyncio.Lock()
         self._reader = reader
         self._snapshot = snapshot

@@ -1,4 +1,6 @@
-"""One message as a time line: received, mapped, each attempt of each delivery, people's acts about it. No contents."""
+"""One message: what it says, as its features show it, its way with times, and behind tabs its time line (each attempt
+of each delivery, people's acts about it) and its contents (`engine.web.pages.contents`).
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -6,11 +8,11 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from engine.model.errors import TooSlowError
+from engine.model.errors import ConfigError, StoreError, TooSlowError
 from engine.model.journal.journal_views import DeliveryView, Trace
 from engine.model.routes import ChannelRoutes
 from engine.model.site.permissions import LOOKING
-from engine.model.texts.phrases import N_
+from engine.model.texts.phrases import N_, Span
 from engine.store.queries.contents import why_absent
 from engine.store.queries.messages import ends_of, neighbours_of, trace_of
 from engine.store.queries.reader import Reader
@@ -21,10 +23,12 @@ from engine.views.messages import issue_words
 from engine.web.asked import MOST_COUNTED, counted, number
 from engine.web.cells import Badge
 from engine.web.pages import states
-from engine.web.pages.frame import Asking, Channels, Frame, Gone, Page, Values, told
+from engine.web.pages.contents import PARTS, TRACE, contents_of, href_of
+from engine.web.pages.doing import purpose_of
+from engine.web.pages.frame import Asking, Frame, Gone, Page, Values, told
 from engine.web.pages.messages import NUMBERS, asked_of, filter_of, flags_of, opens
 from engine.web.pages.messages import PATH as LIST
-from engine.web.pages.panels import PANELS
+from engine.web.pages.panels import PANELS, Section
 from engine.web.pages.words import Words, grouped, iso, shown
 from engine.web.routes import Route
 
@@ -66,16 +70,18 @@ def routes(frame: Frame) -> Sequence[Route]:
 
 
 async def _show(frame: Frame, request: web.Request) -> web.Response:
-    return await frame.show(request, _page, partial(_found, frame.channels))
+    asked = number(frame.asking(request).found["number"])
+    sections = [await panels.of_message(frame, request, asked) for panels in PANELS.each()]
+    found = partial(_found, frame, [one for one in sections if one], purpose_of(frame, request, asked))
+    return await frame.show(request, _page, found)
 
 
 def _page(asking: Asking) -> Page:
     asked, among = number(asking.found["number"]), asked_of(asking)
-    at = shown(asking.query.get("at", "").strip())
-    return Page("message", {"number": asked, "list": among.href(), "at": at, "walk": None})
+    return Page("message", {"number": asked, "list": among.href(), "walk": None})
 
 
-def _found(channels: Channels, reader: Reader, asking: Asking) -> Values | Gone:
+def _found(frame: Frame, sections: Sequence[Section], purpose: str, reader: Reader, asking: Asking) -> Values | Gone:
     words, asked = asking.words, number(asking.found["number"])
     trace = trace_of(reader, asked)
     if trace is None:
@@ -88,12 +94,15 @@ def _found(channels: Channels, reader: Reader, asking: Asking) -> Values | Gone:
     done = sorted((step for step in steps if step.at_us), key=lambda step: step.at_us)
     return {
         "state": states.message(message.state, words, end),
+        "about": f"{message.channel}, {words.time(message.received_us)}",
+        "sections": sections,
+        "way": [*_way(trace, words)],
+        **_part(frame, trace, purpose, reader, asking),
         "facts": _facts(trace, asking),
         "flags": flags_of(message, words),
-        "changed": _is_changed(trace, channels().get(message.channel)),
+        "changed": _is_changed(trace, frame.channels().get(message.channel)),
         "walk": _walk(reader, asked, asking),
         "offers": [link for panels in PANELS.each() for link in panels.offers(asking, trace)],
-        "contents": words.href(f"{LIST}/{asked}/contents") if REVEAL in asking.may else "",
         "neighbours": [
             *_neighbours(trace, words),
             *(link for panels in PANELS.each() for link in panels.neighbours(reader, asked, words)),
@@ -102,13 +111,61 @@ def _found(channels: Channels, reader: Reader, asking: Asking) -> Values | Gone:
     }
 
 
+def _part(frame: Frame, trace: Trace, purpose: str, reader: Reader, asking: Asking) -> Values:
+    """The part that is asked for: the time line, or contents, once their purpose is stated."""
+    part, sees = asking.query.get("part", ""), REVEAL in asking.may
+    part = part if sees and part in PARTS else TRACE
+    tos = {name: href_of(asking, name) for name in PARTS}
+    tabs = [(asking.words.say(text), f"{tos[name]}#part", name == part) for name, text in PARTS.items()]
+    action = href_of(asking, part, path="/contents") if part != TRACE and not purpose else ""
+    values = {"part": part, "tos": tos, "tabs": tabs if sees else [], "purpose": purpose, "action": action}
+    values["not_shown"] = ""
+    if part != TRACE and purpose:
+        try:
+            values |= contents_of(reader, frame.channels, trace, part, asking)
+        except (StoreError, ConfigError) as error:
+            values["not_shown"] = frame.why_not(error, asking.words)[1]
+    return values
+
+
+def _way(trace: Trace, words: Words) -> Iterator[tuple[str, str, str, str]]:
+    """Each step: its level, its name, when, and what became of it."""
+    message = trace.message
+    frames = words.say("frames: {n}", n=len(trace.frames)) if trace.frames else ""
+    yield "", words.say("Received and stored"), words.exact(message.received_us), frames
+    look = states.message(message.state, words)
+    ended = "" if message.state == "mapped" else look.word
+    names = ", ".join(one.partition("@")[0] for one in trace.mapping.split(","))
+    why = filter(None, (shown(names), ended, words.reason(message.reason)))
+    yield _level(look), words.say("Mapping"), _after(message.received_us, trace.processed_us, words), "; ".join(why)
+    for one in trace.deliveries:
+        look = states.delivery(one.shown_state, words)
+        failed = words.say("attempts failed: {n}", n=len(one.attempts)) if one.attempts else ""
+        ended = "" if one.state == "delivered" else look.word
+        why = filter(None, (ended, failed, words.reason(one.cause) if ended else ""))
+        yield _level(look), one.destination, _after(message.received_us, one.settled_us, words), "; ".join(why)
+
+
+def _level(look: Badge) -> str:
+    return {"ok": "", "calm": "open"}.get(look.level, look.level)
+
+
+def _after(start_us: int, at_us: int, words: Words) -> str:
+    """How long after its receipt; empty: it has not come yet."""
+    if not at_us:
+        return ""
+    after_us = max(at_us - start_us, 0)
+    short = after_us < 1_000_000
+    return f"+ {words.say('{n} ms', n=after_us // 1000) if short else Span(after_us / 1e6).say(words.catalogue)}"
+
+
 def _is_changed(trace: Trace, routes: ChannelRoutes | None) -> bool:
     """Whether a mapping that made its documents is another one now, or is gone."""
     return bool(routes is not None and trace.mapping and set(trace.mapping.split(",")) - set(mappings_of(routes)))
 
 
-def _walk(reader: Reader, message: int, asking: Asking) -> Mapping[str, str] | None:
-    """Its place in the list that led here, and the addresses of its neighbours there; None: no list led here."""
+def _walk(reader: Reader, message: int, asking: Asking) -> Mapping[str, Any] | None:
+    """Its place in the list that led here, and its neighbours there; None: no list led here."""
     among, words = asked_of(asking), asking.words
     if not among.top or any(among.get(name) for name in NUMBERS[1:]):  # sealed: only that list asks who may know
         return None
@@ -120,12 +177,16 @@ def _walk(reader: Reader, message: int, asking: Asking) -> Mapping[str, str] | N
     except (ValueError, TooSlowError):  # the message itself is shown all the same
         return None
 
-    def href(other: int) -> str:
-        return among.href(path=f"{LIST}/{other}", top=among.top) if other else ""
-
-    count = counted(found.total)
-    place = words.say("{n} of {count}", n=grouped(found.place), count=count) if found.place else ""
-    return {"place": place, "newer": href(found.newer), "older": href(found.older)}
+    count, part = counted(found.total), asking.query.get("part", "")
+    others = ((words.say("Previous"), found.newer, "prev"), (words.say("Next"), found.older, "next"))
+    return {
+        "place": words.say("{n} of {count}", n=grouped(found.place), count=count) if found.place else "",
+        "links": [
+            (name, among.href(path=f"{LIST}/{other}", top=among.top, part=part), rel)
+            for name, other, rel in others
+            if other
+        ],
+    }
 
 
 def _facts(trace: Trace, asking: Asking) -> list[tuple[str, str]]:
@@ -134,8 +195,6 @@ def _facts(trace: Trace, asking: Asking) -> list[tuple[str, str]]:
     if config and config != asking.site.config_hash:
         config = words.say("{hash}, not the one in force", hash=config)
     facts = [
-        (words.say("Analyzer"), message.channel),
-        (words.say("Received"), words.time(message.received_us)),
         (words.say("Type"), message.message_type),
         (words.say("Size"), words.say("{n} bytes", n=grouped(message.size))),
         (words.say("Mapping"), trace.mapping),

@@ -22,7 +22,7 @@ from engine.model.site.permissions import LOOKING
 from engine.model.texts.phrases import N_, PageText
 from engine.store.queries.messages import count_messages, lane_ends_of, messages_page, worst
 from engine.store.queries.reader import Reader
-from engine.web.asked import EVER, MOST_COUNTED, PAGE, Asked, counted, moment_us
+from engine.web.asked import EVER, MOST_COUNTED, PAGE, Asked, Chip, counted, moment_us
 from engine.web.bodies import Body, answer
 from engine.web.desk import Desk
 from engine.web.pages import states
@@ -223,6 +223,7 @@ def _page(asking: Asking) -> Page:
     sealed = {asked.get(SEALED), asked.get(SEALED_OTHER)}
     stated = asked.get("since") or ""
     since = stated or (EVER if number else LAST)
+    ever, limited = asked.href(without="from", since=EVER), asked.get("from") is None and since != EVER
     spans = {**SPANS, stated: SPANS.get(stated, stated)}
     values = {
         "asked": asked,
@@ -231,14 +232,15 @@ def _page(asking: Asking) -> Page:
         "chips_shown": [
             _said(chip, words)._replace(**({"value": number} if chip.value in sealed else {}))
             for chip in asked.chips({name: words.say(text) for name, text in LABELS.items()})
-        ],
+        ]
+        + ([Chip(words.say(LABELS["since"]), words.say(SPANS[LAST]), ever)] if limited and not stated else []),
         "rare_open": any(asked.get(name) for name in RARE),
         "spans": [(name, words.say(text) if name in SPANS else name, name == stated) for name, text in spans.items()],
         "channels": known([one.name for one in site.channels], asked.get("channel")),
         "destinations": known([one.name for one in site.destinations], asked.get("destination")),
         "states": [(name, words.say(look.words)) for name, look in ASKABLE.items()],
-        "limited": asked.get("from") is None and since != EVER,
-        "ever": asked.href(without="from", since=EVER),
+        "limited": limited,
+        "ever": ever,
         "rows": [],
         "older": "",
         "news": "",
@@ -247,7 +249,7 @@ def _page(asking: Asking) -> Page:
     return Page("messages", values, wrong)
 
 
-def _said(chip: Any, words: Words) -> Any:
+def _said(chip: Chip, words: Words) -> Chip:
     """A chip with the word for its value, where that is one of ours."""
     if chip.value in SPANS:
         return chip._replace(value=words.say(SPANS[chip.value]))
@@ -291,7 +293,7 @@ def _row(view: MessageView, lanes: dict[str, str], href: str, words: Words) -> d
         "id": f"m-{view.id}",
         "number": view.id,
         "href": href,
-        "at": words.time(view.received_us),
+        "at": words.short(view.received_us),
         "iso": iso(view.received_us),
         "ago": words.ago(view.received_us),
         "channel": view.channel,
@@ -301,9 +303,8 @@ def _row(view: MessageView, lanes: dict[str, str], href: str, words: Words) -> d
         "control_id": shown(view.control_id),
         "state": state,
         "code": view.reason,
-        "meaning": words.reason(view.reason),
-        "lanes": [(destination, states.delivery(state, words)) for destination, state in lanes.items()],
-        "flags": flags_of(view, words),
+        "why": " · ".join(filter(None, (words.reason(view.reason), *flags_of(view, words)))),
+        "went": states.together((states.delivery(state, words), name) for name, state in lanes.items()),
         "level": state.level,
     }
 

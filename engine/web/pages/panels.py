@@ -44,6 +44,10 @@ class Panels:
         """The address that makes a mapping test of a message; empty: another feature does."""
         return ""
 
+    async def of_message(self, frame: Frame, request: web.Request, message: int) -> Section | None:
+        """What a message says, above its way; what not all may see is noted first."""
+        return None
+
     # -- lists -------------------------------------------------------------------------------------------------
 
     def offers_of_delivery(self, asking: Asking, one: DeliveryView) -> Iterable[Link]:

@@ -1,5 +1,6 @@
 """States of messages and deliveries as a page shows them: icon, word and colour together."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from engine.model.texts.phrases import PageText
@@ -49,6 +50,14 @@ def message(state: str, words: Words, end: str = "") -> Badge:
 
 def delivery(state: str, words: Words) -> Badge:
     return badge(DELIVERY[state], words)
+
+
+def together(ways: Iterable[tuple[Badge, str]]) -> list[tuple[Badge, str]]:
+    """Names of destinations by state, those that are not reached first."""
+    found: dict[Badge, list[str]] = {}
+    for state, name in ways:
+        found.setdefault(state, []).append(name)
+    return sorted(((state, ", ".join(names)) for state, names in found.items()), key=lambda one: one[0].level == "ok")
 
 
 def word(state: str, words: Words) -> str:

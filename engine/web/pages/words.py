@@ -36,6 +36,11 @@ class Words:
         """With seconds, without the zone; empty for 0."""
         return from_us(at_us).astimezone(self.zone).strftime("%Y-%m-%d %H:%M:%S") if at_us else ""
 
+    def short(self, at_us: int) -> str:
+        """As `time`; today's without the day."""
+        day, _, of_day = self.time(at_us).partition(" ")
+        return of_day if day == self.now.astimezone(self.zone).strftime("%Y-%m-%d") else f"{day} {of_day}"
+
     def exact(self, at_us: int) -> str:
         """As `time`, with milliseconds."""
         return f"{self.time(at_us)}.{at_us // 1000 % 1000:03d}" if at_us else ""

@@ -23,7 +23,7 @@ NOT_LOOKS = {"icons.svg", "components"}
 # Marks for scripts and tests, and words that only a rule beside them needs.
 UNSTYLED = {
     "offer", "headline", "what", "big", "deep", "lane", "dead", "account", "device", "bare", "same", "offers", "step",
-    "calm", "name", "contents", "release", "tools",
+    "calm", "name", "contents", "release",
 }  # fmt: skip
 
 

@@ -28,6 +28,8 @@ from engine.model.worklist import AskSettings, ResultOf, TakeSettings
 from engine.store.core.writing.batch import Batch
 from engine.store.operations import append, audit, record_outcome
 from engine.store.operations.outbox import attempts
+from engine.web.pages.contents import PARTS
+from engine.web.pages.contents import PATH as CONTENTS
 from tests.support import access, shipped
 from tests.support.access import Browser, Site
 from tests.support.journals import NOW_US, opened
@@ -56,7 +58,7 @@ DIRECTIONS = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")  # a file of
 # Pages that must show such texts, or this test sees nothing.
 SHOWN = {
     "GET /orders", "GET /order", "GET /messages", "GET /messages/{number}", "GET /codes", "GET /codes.csv", "GET /acts",
-    "POST /messages/{number}/contents", "POST /try", "GET /reagents", "GET /reagents.json",
+    "GET bytes", "GET fields", "GET document", "POST /try", "GET /reagents", "GET /reagents.json",
 }  # fmt: skip
 FORMS = {"/try"}  # that show something, and do nothing
 QUERY = {
@@ -201,9 +203,9 @@ def addresses(path: str) -> list[str]:
     return [re.sub(r"\{\w+\}", "page.css", path)]
 
 
-async def looked_at(browser: Browser, method: str, path: str, form: dict[str, str]) -> tuple[str, str]:
-    """The kind of an answer, and its text; the header is looked at here."""
-    address = URL(path).with_query(QUERY)
+async def looked_at(browser: Browser, method: str, path: str, form: dict[str, str], **more: str) -> tuple[str, str]:
+    """The kind of an answer, and its text; the header is looked at here. ``more``: of the address."""
+    address = URL(path).with_query(QUERY | more)
     asked = browser.client.get(address) if method == "GET" else browser.client.post(address, data=form)
     async with asked as answer:
         body = await answer.read()
@@ -217,7 +219,7 @@ async def looked_at(browser: Browser, method: str, path: str, form: dict[str, st
 
 async def walked(browser: Browser, site: Site) -> AsyncIterator[tuple[str, str, str, str]]:
     """Every page, and what opens one message: route, address, kind, text."""
-    _, page = await browser.get("/messages/1?lang=en")
+    _, page = await browser.get("/messages/1?part=bytes&lang=en")
     fields = Browser.hidden(page) | {
         "purpose": f"{MARK}<script>alert(1)</script>",
         "at": QUERY["at"],
@@ -231,6 +233,9 @@ async def walked(browser: Browser, site: Site) -> AsyncIterator[tuple[str, str, 
         for address in addresses(path):
             try:
                 yield f"{method} {path}", address, *await looked_at(browser, method, address, fields)
+                for part in PARTS if path == CONTENTS else ():
+                    of = address.removesuffix("/contents")
+                    yield f"GET {part}", of, *await looked_at(browser, "GET", of, {}, part=part)
             except aiohttp.ClientError as error:
                 raise AssertionError(f"{method} {address}: {error}") from error
 

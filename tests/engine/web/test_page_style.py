@@ -82,7 +82,7 @@ def test_paper_can_be_read_whatever_the_theme(theme: str, text: str, ground: str
 def test_paper_says_of_when_it_is_and_what_was_put_off() -> None:
     gone = re.findall(r"([^{}]*)\{ display: none( !important)?; \}", CSS[CSS.index("@media print {") :])
     hidden = {one.strip() for names, _ in gone for one in names.split(",")}
-    assert {".bar", ".filter", "#ending"} <= hidden, "what stands over a page would cover each sheet"
+    assert {".bar", ".menu", "#ending"} <= hidden, "what stands over a page would cover each sheet"
     assert hidden.isdisjoint({".foot", ".fold", "footer", "details"})
 
 

@@ -1,4 +1,4 @@
-"""What a held delivery says of its results, by the facts of its message: the payload is opened and read each time.
+"""What a message says of its results, or a held delivery of it, by its facts: its payload is read each time.
 
 A document in FHIR that is held says what a release sends: of its results alone, whatever the code tables of today say.
 Where no reader takes the message, or its channel is not configured any more, it says everything.
@@ -20,7 +20,7 @@ from engine.model.content.facts import Order, Person, Value
 from engine.model.content.facts import Result as Fact
 from engine.model.content.results import MEMORY_US, WITHDRAWN, Result, results_of
 from engine.model.errors import AbsentError, ContentError, ErasedError, StoreError, UnreadableResultsError
-from engine.model.journal.journal_views import DeadLetter, DocumentView, Filter
+from engine.model.journal.journal_views import DeadLetter, DocumentView, Filter, Trace
 from engine.model.message import Parsed
 from engine.model.routes import ChannelRoutes, Program, context_of
 from engine.model.texts.phrases import PageText
@@ -41,6 +41,7 @@ LOINC = "http://loinc.org"
 # A person says first whose these are: until then a release leaves them held, and no earlier value is theirs for sure.
 WHOSE = frozenset({ReasonCode.IDENTITY_CONFLICT.value, ReasonCode.ORDER_MOVED.value})
 ACCEPTED = frozenset({"waiting", "sending", "delivered"})
+LEFT_OUT = "left out"
 BY_RULE = frozenset({ReasonCode.HELD_BY_RULE.value, ReasonCode.HOLD_UNDECIDED.value, ReasonCode.HOLD_FAULT.value})
 FLAGS: dict[str, PageText] = {  # HL7 table 0078
     "HH": "critically high",
@@ -54,6 +55,19 @@ FLAGS: dict[str, PageText] = {  # HL7 table 0078
 
 
 Told = tuple[Person, Order, Fact, Sequence[Result]]
+
+
+class Said(NamedTuple):
+    """One result of a message.
+
+    Attributes:
+        row: as of a held one. control: of a quality control.
+        went: destination -> state of its delivery, or `LEFT_OUT`; without those whose document does not surely have it.
+    """
+
+    row: Row
+    control: bool
+    went: Mapping[str, str]
 
 
 class Before(NamedTuple):
@@ -145,7 +159,7 @@ def _shown(
     written = _written(body)
     read = None if routes is None else _read(reader, routes, one.message_id)
     if routes is None or read is None:
-        return None if written is None else [_of_document(reader, one, result) for result in written]
+        return None if written is None else [_of_held(reader, one, result) for result in written]
     told = list(read)
     if written is None:
         told = _told_in(told, _tests(body, document.media_type, routes, one.destination))
@@ -158,7 +172,7 @@ def _shown(
             before = None if masked else _before(reader, one, fact, first, accepted(_specimen(order, fact)))
             sends = "" if result is None or len(results) > 1 else _sends(fact, result)
             found.append(_of_fact(order, fact, result, first, sends, one.detail, before))
-    return found + [_of_document(reader, one, result) for result in written or ()]
+    return found + [_of_held(reader, one, result) for result in written or ()]
 
 
 def _tests(body: bytes, media_type: str, routes: ChannelRoutes, destination: str) -> frozenset[str]:
@@ -202,8 +216,72 @@ def _taken(one: Result, written: list[Result], codes: Mapping[tuple[str, str], i
     return written.pop((equal or same)[0]) if equal or is_alone else None
 
 
-def _read(reader: Reader, routes: ChannelRoutes, message: int) -> Iterator[Told] | None:
-    """The results of a message; None: no reader takes it, or it cannot be read."""
+def results_said(reader: Reader, routes: ChannelRoutes | None, trace: Trace, *, masked: bool) -> list[Said] | None:
+    """All results of a message, a control's too; None: they cannot be read.
+
+    Args:
+        routes: of its channel, in force; None: a document says it.
+        masked: as of `results_held`.
+
+    Raises:
+        StoreError: its contents are erased, or damaged.
+    """
+    said = _said(reader, routes, trace)
+    if said is None or len(said) > MOST:
+        return None
+    ways = _ways(reader, trace, [results for _, results, _ in said])
+    return [
+        Said(RESULT.row(_masked(one) if masked else one), is_control, way)
+        for (one, _, is_control), way in zip(said, ways, strict=True)
+    ]
+
+
+def _said(
+    reader: Reader, routes: ChannelRoutes | None, trace: Trace
+) -> list[tuple[Shown, Sequence[Result], bool]] | None:
+    opened_as = None if routes is None else _reading(reader, routes, trace.message.id)
+    if opened_as is None or (facts := opened_as[1].facts) is None:
+        if opened_as is not None and opened_as[1].taken and not opened_as[1].failed:
+            return []
+        written = (_written(stored_document(reader, one.id)) for one in trace.documents)
+        first_of = next((one for one in written if one is not None), None)
+        return None if first_of is None else [(_of_document(one, "", None), [one], False) for one in first_of]
+    parsed, reading = opened_as
+    patients = {fact.place for _, _, fact in reading.measured()}
+    found = []
+    for _, order, fact, results in told_in(facts, parsed, reading.context, ()):
+        first = results[0] if results else Result()
+        found.append((_of_fact(order, fact, None, first, "", "", None), results, fact.place not in patients))
+    return found
+
+
+def _masked(one: Shown) -> Shown:
+    return one._replace(test="", name="", loinc="", specimen="", value="", sends="", range="", at="")
+
+
+def _ways(reader: Reader, trace: Trace, told: Sequence[Sequence[Result]]) -> list[dict[str, str]]:
+    """Of each result, the state of each delivery whose document has it.
+
+    A document in FHIR is read. What it lacks is left out where the decisions about it say so of as many results.
+    """
+    ways: list[dict[str, str]] = [{} for _ in told]
+    places = {one.id: one.ordinal for one in trace.documents}
+    for one in trace.deliveries:
+        written = _written(stored_document(reader, one.document_id))
+        pairs = None if written is None else _paired(told, written)
+        facts = trace.facts.get(places[one.document_id])
+        echoes = sum(name.startswith("Observation/") for name in facts.echoes) if facts is not None else 0
+        is_left_out = pairs is not None and 0 < pairs.count(None) == echoes
+        for at, way in enumerate(ways):
+            if pairs is None or pairs[at] is not None:
+                way[one.destination] = one.shown_state
+            elif is_left_out:
+                way[one.destination] = LEFT_OUT
+    return ways
+
+
+def _reading(reader: Reader, routes: ChannelRoutes, message: int) -> tuple[Parsed, Reading] | None:
+    """None: it cannot be read."""
     stored = stored_message(reader, message)
     try:
         if routes.message_format.header(stored.payload).problem:
@@ -212,8 +290,17 @@ def _read(reader: Reader, routes: ChannelRoutes, message: int) -> Iterator[Told]
     except ContentError:
         return None
     of = routes.reader
-    reading = Reading(parsed, partial(context_of, stored, routes.context), None if of is None else partial(_aside, of))
-    return None if reading.facts is None else told_in(reading.facts, parsed, reading.context)
+    context = partial(context_of, stored, routes.context)
+    return parsed, Reading(parsed, context, None if of is None else partial(_aside, of))
+
+
+def _read(reader: Reader, routes: ChannelRoutes, message: int) -> Iterator[Told] | None:
+    """The results of a message; None: no reader takes it, or it cannot be read."""
+    read = _reading(reader, routes, message)
+    if read is None or (facts := read[1].facts) is None:
+        return None
+    parsed, reading = read
+    return told_in(facts, parsed, reading.context)
 
 
 def _aside(of: Any, parsed: Parsed) -> Program | None:
@@ -259,6 +346,11 @@ def _of_fact(
 def _sent(value: Value) -> str:
     if value.number is not None and not value.call:
         return f"{value.comparator or ''}{value.number}"
+    if value.numerator and value.denominator:
+        return f"{value.numerator}:{value.denominator}"
+    parts = value.parts or ()
+    if len(parts) == 1 and parts[0].startswith("|"):  # one coded answer, in words
+        return parts[0][1:]
     return value.sent or value.words or ""
 
 
@@ -275,8 +367,12 @@ def _written(body: bytes) -> list[Result] | None:
     return None
 
 
-def _of_document(reader: Reader, one: DeadLetter, result: Result) -> Shown:
+def _of_held(reader: Reader, one: DeadLetter, result: Result) -> Shown:
     before = None if one.reason in WHOSE else _remembered(reader, one, result, result.unit)
+    return _of_document(result, one.detail, before)
+
+
+def _of_document(result: Result, why: str, before: Before | None) -> Shown:
     change, share = _changed(result, before)
     ends = ["" if end is None else str(end) for end in (result.low, result.high)]
     return Shown(
@@ -284,7 +380,7 @@ def _of_document(reader: Reader, one: DeadLetter, result: Result) -> Shown:
         flags=result.flags,
         status=result.status,
         unit=result.unit,
-        held=_is_named(one.detail, result.codes),
+        held=_is_named(why, result.codes),
         critical=not CRITICAL.isdisjoint(result.flags),
         test="",
         name="",

@@ -1,4 +1,8 @@
-"""Parts of pages of the core: what was decided about the documents of a message; what a release of many sends."""
+"""Parts of pages of the core: the results of a message, what was decided about its documents, what a release sends.
+
+Who may see patients sees results, and who may decide those that are held; the look is in the audit trail, once for each
+log-in. Others see which tests these are.
+"""
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -7,13 +11,15 @@ from typing import Any
 from aiohttp import web
 
 from engine.actions.selection import Selection, each_letter
-from engine.features.results.lists.held_results import MOST_AT_ONCE, results_held
-from engine.features.results.pages.rows import row_of
+from engine.features.results.lists.held_results import MOST_AT_ONCE, Said, held_of, results_held, results_said
+from engine.features.results.pages.rows import row_of, row_of_message
+from engine.model.errors import ConfigError, StoreError
 from engine.model.journal.document_facts import DocumentFacts
-from engine.model.journal.journal_views import DeadLetter
+from engine.model.journal.journal_views import DeadLetter, Trace
 from engine.model.site.permissions import SEEING_PATIENTS
 from engine.model.texts.phrases import N_
 from engine.store.queries.letters import held_deliveries
+from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader
 from engine.views.decided import counted, decided
 from engine.web.pages.doing import look_once
@@ -23,10 +29,27 @@ from engine.web.pages.panels import Panels, Section
 from engine.web.pages.words import Words
 
 UNREAD = N_("Its results cannot be read here: look at the contents of the message.")
+READING = "results"  # the purpose of who opens the page of a message
 TOO_MANY = N_("More than {n} at once cannot be released: each is seen first. Choose fewer.")
 
 
 class _Panels(Panels):
+    async def of_message(self, frame: Frame, request: web.Request, message: int) -> Section | None:
+        asking = frame.asking(request)
+        values: dict[str, Any] = {"rows": [], "trouble": "", "sees": True}
+        try:
+            trace, is_held = await frame.read(_known, message)
+            if trace is None:
+                return None
+            may_see = is_held or asking.principal.may(SEEING_PATIENTS)
+            values["sees"] = may_see and await look_once(frame, request, message, READING)
+            said = await frame.read(_said, frame.channels, trace, not values["sees"])
+            values["rows"] = [row_of_message(one, asking.words) for one in said or ()]
+            values["trouble"] = asking.words.say(UNREAD) if said is None else ""
+        except (StoreError, ConfigError) as error:
+            values["trouble"] = frame.why_not(error, asking.words)[1]
+        return Section("message_results.html", values)
+
     def remarks(self, facts: DocumentFacts) -> Iterable[str]:
         return counted(decided(facts))
 
@@ -47,6 +70,14 @@ class _Panels(Panels):
 
 
 PANELS = _Panels()
+
+
+def _known(reader: Reader, message: int) -> tuple[Trace | None, bool]:
+    return trace_of(reader, message), any(one.state == "held" for one in held_of(reader, message))
+
+
+def _said(reader: Reader, channels: Channels, trace: Trace, masked: bool) -> list[Said] | None:
+    return results_said(reader, channels().get(trace.message.channel), trace, masked=masked)
 
 
 def _letters(reader: Reader, selection: Selection) -> list[DeadLetter]:

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from engine.features.results.lists.held_results import FLAGS
+from engine.features.results.lists.held_results import FLAGS, LEFT_OUT, Said
 from engine.model.texts.phrases import PageText
 from engine.succession.critical import CRITICAL
 from engine.views.view import Row
 from engine.web.cells import Badge
+from engine.web.pages import states
 from engine.web.pages.messages import PATH as MESSAGES
 from engine.web.pages.words import Words, shown
 
@@ -32,6 +33,8 @@ def row_of(one: Row, words: Words) -> dict[str, Any]:
     return {
         "unread": False,
         "test": shown(one["name"] or one["test"] or ", ".join(one["codes"])),
+        "own": shown(one["test"]),
+        "loinc": shown(one["loinc"]),
         "codes": shown(", ".join(dict.fromkeys(filter(None, (one["loinc"], one["test"]))))),
         "held": one["held"],
         "critical": one["critical"],
@@ -48,7 +51,17 @@ def row_of(one: Row, words: Words) -> dict[str, Any]:
         "change": shown(f"{one['change']}{share}"),
         "at": _moment(one["at"], words),
         "status": words.say(STATES[one["status"]]) if one["status"] in STATES else shown(one["status"]),
+        "changed": one["status"] not in ("", "final"),
     }
+
+
+def row_of_message(told: Said, words: Words) -> dict[str, Any]:
+    """As `row_of`, with where it went: names of destinations by state, those that it did not reach first."""
+    left_out = Badge("calm", "off", words.say("left out"))
+    went = [
+        (left_out if state == LEFT_OUT else states.delivery(state, words), name) for name, state in told.went.items()
+    ]
+    return row_of(told.row, words) | {"control": told.control, "went": states.together(went)}
 
 
 def told(rows: Iterable[Row], words: Words) -> str:

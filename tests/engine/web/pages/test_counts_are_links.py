@@ -102,7 +102,7 @@ async def counted(page: Page, href: str) -> int:
     html = read_html(text)
     if not html.all("caption"):
         return 0
-    return int(NUMBER.search(html.one("caption").text.partition("in all: ")[2])[0])  # type: ignore[index]  # it is there
+    return int(NUMBER.search(html.one("main").text.partition("in all: ")[2])[0])  # type: ignore[index]  # it is there
 
 
 def links(html: Element) -> list[tuple[int, str]]:

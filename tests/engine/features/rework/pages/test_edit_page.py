@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.features.codes.service.correcting import Correcting
+from engine.features.results.pages.panels import READING
 from engine.features.rework.lists.edited import MOST_SHOWN
 from engine.model.site.corrections import RowChange
 from engine.store.queries.acts import acts_page
@@ -62,7 +63,8 @@ async def previewed(browser: Browser, page: Element, old: str = WRONG, new: str 
 
 
 def acts(here: ActingSite, verb: str) -> list[tuple[str, object]]:
-    return [(str(act.actor), act.what["message"]) for act in acts_page(here.site.journal) if act.verb == verb]
+    found = [act for act in acts_page(here.site.journal) if act.verb == verb]
+    return [(str(act.actor), act.what["message"]) for act in found if act.what.get("purpose") != READING]
 
 
 async def test_a_dead_message_is_corrected_and_delivered(here: ActingSite, asha: Browser) -> None:
