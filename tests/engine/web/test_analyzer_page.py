@@ -50,9 +50,11 @@ async def test_link_faults_are_said_in_words(page_about: About) -> None:
     root = await page_about("haematology-1")
     rows = [row.text for row in root.one("section", id="line-faults").one("tbody").all("tr")]
     assert rows == [
-        "frame with a wrong checksum, refused bad-checksum 3",
-        "the sender stopped amid a session receive-timeout 1",
+        "frame with a wrong checksum, refused 3",
+        "the sender stopped amid a session 1",
     ]
+    drawn = [one.attributes["width"] for one in root.one("section", id="line-faults").all("rect", class_="part")]
+    assert drawn == ["100", "33"]
     assert "Bytes outside a session 17" in root.one("section", id="line-head").text
     assert "Line no connection" in root.one("section", id="line-head").text
 
@@ -88,7 +90,7 @@ async def test_the_parts_are_asked_for_by_the_script(journal: Journal) -> None:
     assert answer.content_type == "application/json"
     for name, html in update["parts"].items():
         assert read_html(html).children[0].attributes["id"] == name
-        assert root.one(id=name)
+        assert name.startswith("thumb/") or root.one(id=name)  # a phone's bar has the first pages alone
     assert update["order"] == {}
 
 

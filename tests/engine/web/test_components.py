@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import jinja2
 import pytest
 
+from engine.views.charts import curves
 from engine.web import render
 from engine.web.cells import Badge, Fact
 from engine.web.identity import Person
@@ -38,6 +39,7 @@ def sheet() -> Element:
     drawn = environment().get_template(SHEET.name).render(
         {"language": "en", "languages": LANGUAGES, "site_name": "City Lab", "person": person, "menu": menu_of(person)},
         menu_counts={"/held": (3, "problem")}, bell=2, _=str, good=GOOD, bad=BAD, facts=FACTS,
+        lines=curves("chart", ("Day", "Median", "90 %"), ("1", "2"), ((26, 35), (41, None))),
     )  # fmt: skip
     return read_html(drawn)
 

@@ -89,7 +89,8 @@ async def test_the_first_event_is_whole_and_its_parts_are_the_pages() -> None:
     for part, html in first["parts"].items():
         element = read_html(html).children
         assert [child.attributes["id"] for child in element] == [part]
-        assert (wall if part == "todo-wall" else root).one(id=part).text == element[0].text
+        if not part.startswith("thumb/"):  # a phone's bar has the first pages alone
+            assert (wall if part == "todo-wall" else root).one(id=part).text == element[0].text
 
 
 async def test_later_events_hold_only_what_changed_and_say_new_states() -> None:

@@ -9,13 +9,17 @@ from aiohttp import hdrs, web
 
 from engine.features.reports import lists
 from engine.features.reports.rows.reading import counted_to
-from engine.features.reports.rules import Stage
+from engine.features.reports.rules import ResultCounts, Stage
+from engine.model.process.clock import from_us
 from engine.model.site.permissions import LOOKING
 from engine.model.texts.phrases import N_, PageText, Span
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
 from engine.store.queries.reader import Reader
+from engine.store.queries.tallies import hours_between
+from engine.views.charts import bars, curves, heat
 from engine.views.text import cell, csv_line
 from engine.web.asked import Asked as Address
+from engine.web.cells import Fact
 from engine.web.pages.filters import known
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.words import Words, grouped
@@ -31,6 +35,7 @@ STAGE_WORDS: dict[str, PageText] = {
     "collected-delivered": "collected to delivery",
 }
 COUNTING = N_("Messages whose results are not counted yet: {n}; not delivered yet: {m}.")
+WEEKDAYS = N_(("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"))
 MONTHS = N_(("This month", "The month before"))
 DID_NOT_RUN = N_("LabRelay did not run")
 STATE_WORDS = {
@@ -177,9 +182,54 @@ def _found(reader: Reader, asking: Asking) -> Values:
     }
     left, open_ = counted_to(reader)
     return {
+        **_charts(reader, asked, words),
         "rows": {name: found[:MOST] for name, found in rows.items()},
         "more": any(len(found) > MOST for found in rows.values()),
         "counting": words.say(COUNTING, n=grouped(left), m=grouped(open_)),
+    }
+
+
+def _charts(reader: Reader, asked: lists.Asked, words: Words) -> Values:
+    """Turnaround and results by day, when the messages come, and figures of the whole period."""
+    by_day = lists.Results(reader, asked._replace(by=lists.DAY)).places
+    first, last = asked.period
+    days = [(first + timedelta(days=n)).isoformat() for n in range((last - first).days + 1)]
+    found = [by_day.get(lists.Place(day=day), ResultCounts()) for day in days]
+    whole = ResultCounts()
+    for one in found:
+        whole.add(one)
+    names, every = [day[5:] for day in days], max(1, len(days) // 8)
+    stages = [one.stages["collected-delivered"] for one in found]
+    minutes = [[None if (s := one.percentile_s(p)) is None else s // 60 for one in stages] for p in (50, 90)]
+    heads = (words.say("Day"), words.say("Median"), "90 %")
+    results = [one.results for one in found]
+    grid = [[0] * 24 for _ in WEEKDAYS]
+    for hour in hours_between(reader, *asked.period.ends_us(words.zone)):
+        if asked.channel in (None, hour.channel):
+            begins = from_us(hour.begins_us).astimezone(words.zone)
+            grid[begins.weekday()][begins.hour] += hour.received
+    of_all = whole.stages["collected-delivered"]
+    said = words.say("Turnaround by day")
+    hours = [f"{hour:02}" for hour in range(24)]
+    return {
+        "figures": [
+            Fact(f"{words.say('Turnaround')}: {words.say('Median')}", _time(of_all, 50, words)),
+            Fact(f"{words.say('Turnaround')}: 90 %", _time(of_all, 90, words)),
+            Fact(words.say("Results"), grouped(whole.results)),
+            Fact(words.say("Final results"), grouped(whole.final)),
+        ],
+        "turnaround": curves(said, heads, names, minutes, every=every) if of_all.count else None,
+        "by_day": bars(words.say("Results by day"), (heads[0], words.say("Results")), names, results, every=every)
+        if whole.results
+        else None,
+        "by_hour": heat(
+            words.say("When the work comes"),
+            (words.say("Hour"), *hours),
+            [words.say(day) for day in WEEKDAYS],
+            grid,
+        )
+        if any(map(any, grid))
+        else None,
     }
 
 
