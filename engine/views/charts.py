@@ -181,7 +181,7 @@ def _scale(values: Sequence[int], height: int) -> tuple[list[int], Callable[[flo
     """The numbers beside a chart, and the way from a number to its y."""
     most = max((1, *values))
     size = 10 ** (len(str(most)) - 1)
-    step = next(one for power in (size // 10, size) for nice in _NICE if (one := nice * power) and most <= 4 * one)
+    step = next(one for power in (size // 10, size) for nice in _NICE if (one := nice * power) and most <= 5 * one)
     return list(range(step, most + 1, step)), lambda value: round(height - value * (height - 10) / most, 1)
 
 

@@ -101,6 +101,8 @@ def _queue(reader: Reader, one: DestinationSnapshot, words: Words) -> Chart | No
     step_us = int(one.oldest_age_s * 1e6 / (STEPS - 1))
     since_us = int(words.now.timestamp() * 1e6) - (STEPS - 1) * step_us
     came = waiting_by_time(reader, one.name, since_us, step_us)
+    if not came:
+        return None
     sums = list(accumulate(came.get(n, 0) for n in range(STEPS)))
     names = [words.time(since_us + n * step_us)[-8:-3] for n in range(STEPS)]
     said = words.say("How much waits since {time}: {n} now.", time=names[0], n=sums[-1])

@@ -106,6 +106,18 @@ async def test_later_events_hold_only_what_changed_and_say_new_states() -> None:
     assert event["title"] == "urinalysis silent · City Lab · LabRelay"
 
 
+async def test_the_counts_of_the_menu_are_live() -> None:
+    async with running(quiet_site()) as page, events(page) as feed:
+        await feed.next()
+        root = read_html((await page.get("/"))[1])
+        assert "hidden" in root.one("span", id="pages/dead-letters").attributes
+        page.site = replace(page.site, dead_total=3)
+        event = await feed.until("pages/dead-letters")
+    counted = read_html(event["parts"]["pages/dead-letters"]).children[0]
+    assert (counted.text, counted.attributes["class"]) == ("3", "count attention")
+    assert "hidden" not in counted.attributes
+
+
 async def test_nothing_is_sent_while_nothing_changes() -> None:
     async with running(quiet_site()) as page, events(page) as feed:
         await feed.next()

@@ -124,6 +124,22 @@ async def test_each_number_leads_to_a_list_of_as_many(page: Page) -> None:
         assert await counted(page, href) == number, href
 
 
+async def test_what_waits_for_a_server_is_drawn_over_its_outage(page: Page) -> None:
+    age_s = (page.site.now - from_us(NOW_US)).total_seconds()
+    away = tuple(replace(one, oldest_age_s=age_s) for one in page.site.destinations)
+    page.site = replace(page.site, destinations=away)
+    assert any(one.waiting for one in away)
+    for one in filter(lambda one: one.waiting, away):
+        root = read_html((await page.get(f"/destinations/{one.name}?lang=en"))[1])
+        rows = [row.one("td").text for row in root.one("details", class_="fold").one("tbody").all("tr")]
+        assert [*map(int, rows)] == sorted(map(int, rows)), "it grows"
+        assert int(rows[-1]) == one.waiting
+        said = root.one("div", class_="chart").attributes["aria-label"]
+        assert said.endswith(f": {one.waiting} now.")
+    page.site = replace(page.site, destinations=tuple(replace(one, oldest_age_s=None) for one in away))
+    assert read_html((await page.get("/destinations/a?lang=en"))[1]).all("div", class_="chart") == []
+
+
 # Labels of numbers of messages, deliveries and letters, on whatever page; each such number that is not 0 is in a link.
 COUNTED = {
     *(

@@ -96,6 +96,20 @@ async def test_it_begins_with_this_month_and_has_its_figures(page: Page) -> None
     assert unmapped == [["chemistry", "2"]]
 
 
+async def test_what_the_charts_show_is_beside_them_as_tables(page: Page) -> None:
+    html = await read(page, "/reports?lang=en&from=2026-02-27")
+    folds = {one.one("summary").text: one for one in html.all("details", class_="fold")}
+    assert list(folds)[:2] == ["As a table: Turnaround by day", "As a table: Results by day"]
+    rows = {
+        title: [[cell.text for cell in (row.one("th"), *row.all("td"))] for row in fold.one("tbody").all("tr")]
+        for title, fold in folds.items()
+    }
+    assert rows["As a table: Turnaround by day"] == [["02-27", "-", "-"], ["02-28", "-", "-"], ["03-01", "60", "60"]]
+    assert rows["As a table: Results by day"] == [["02-27", "0"], ["02-28", "0"], ["03-01", "7"]]
+    figures = {one.one("dt").text: one.one("dd").text for one in html.one("dl", class_="figures").all("div")}
+    assert figures == {"Turnaround: Median": "1 h", "Turnaround: 90 %": "1 h", "Results": "7", "Final results": "6"}
+
+
 async def test_the_month_before_and_rows_by_day_and_test(page: Page) -> None:
     html = await read(page, "/reports?lang=en")
     links = {one.text: one.attributes["href"] for one in html.one("main").all("a")}
