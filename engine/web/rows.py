@@ -71,14 +71,14 @@ class Rows:
         pauses = [channel.paused, *(one.paused for one in channel.lanes)]
         paused = next((one for one in pauses if one is not None), None)
         badge, more = cells.badge(channel), cells.paused(channel.paused) or channel.fault
-        if state is ChannelState.REFUSING and self._is_full:
-            return Badge("calm", "pause", cells.say("keeps its results")), ""
         if state is ChannelState.WAITING and channel.last_message_at is None:
-            return badge._replace(word=cells.say("never connected")), more
+            badge = badge._replace(word=cells.say("never connected"))
+        full = state is ChannelState.REFUSING and self._is_full
         found = (
             (lost, Badge("problem", "problem", lost)),
-            (state.level is Level.PROBLEM, badge._replace(word=cells.say(state.words))),
             (critical, Badge("problem", "held", cells.say("held back: {n}", n=held))),
+            (full, Badge("calm", "pause", cells.say("keeps its results"))),
+            (state.level is Level.PROBLEM, badge._replace(word=cells.say(state.words))),
             (state.level is Level.ATTENTION, badge),
             (held, Badge("attention", "held", cells.say("held back: {n}", n=held))),
             (channel.dead_total, Badge("attention", "dead", cells.say("Dead letters"))),

@@ -298,7 +298,7 @@ async def test_an_update_of_many_rows_is_laid_out_once(here: Site, page: Page) -
     before = await layouts()
     channels = tuple(replace(one, today_received=4711) for one in here.page.site.channels)
     here.page.site = replace(here.page.site, channels=channels)
-    await expect(page.locator("#channels .big a.count").last).to_have_text("4711")
+    await expect(page.locator("#channels td.d a.count").last).to_have_text("4711")
     assert await layouts() - before < len(channels)
 
 

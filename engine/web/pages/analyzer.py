@@ -10,7 +10,6 @@ Both ends of a line as a page shows them: connections with their addresses, a se
 """
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
@@ -25,15 +24,14 @@ from engine.model.process.clock import from_us
 from engine.model.site.permissions import LOOKING
 from engine.model.texts.phrases import Phrase
 from engine.monitoring.ends import ChannelEnds, DestinationEnds, DeviceEnd
+from engine.monitoring.hours import day_of
 from engine.monitoring.snapshot.channels import STEPS, ChannelSnapshot, DestinationSnapshot, LineStep, line_steps
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
-from engine.monitoring.usual_gaps import TEACHING_PARTS, band, hours_of_day, weeks_before
 from engine.store.queries.lanes import list_pauses
 from engine.store.queries.line import line_of
 from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader
-from engine.store.queries.tallies import received_in
-from engine.views.charts import Chart, by_hour
+from engine.views.charts import by_hour
 from engine.web import line_rows
 from engine.web.bodies import Body, answer
 from engine.web.cells import Cells, Fact, row_id
@@ -227,29 +225,13 @@ def _found(frame: Frame, lately: Lately, reader: Reader, asking: Asking, *, show
     try:
         sections = [one for panels in PANELS.each() for one in panels.sections(reader, asking, channel.name)]
         last, unread = _last(reader, channel.name, words) if shows_last else [], ""
-        volume = _volume(reader, channel.name, words)
+        day = day_of(reader, channel.name, words.now, words.zone)
     except (StoreError, ConfigError) as error:
         sections, last, (_, unread) = [], [], frame.why_not(error, words)
-        volume = None
+        day = None
+    volume = None if day is None else by_hour(*day, words.say)
     found = {"sections": sections, "unread": unread, "last": last, "volume": volume}
     return {"title": live.title, "parts": live.parts, **found}
-
-
-def _volume(reader: Reader, channel: str, words: Words) -> Chart | None:
-    """Messages of this day by hour, before what is usual on this day of the week; None where neither is known."""
-    hours, now_us = hours_of_day(words.now, words.zone), words.now.timestamp() * 1e6
-    weeks = [[_us(then) for then in weeks_before(begins, words.zone)] for begins in hours]
-    today = received_in(reader, [_us(begins) for begins in hours], 0, channel)
-    before = received_in(reader, [then for week in weeks for then in week], TEACHING_PARTS, channel)
-    if not today and not before:
-        return None
-    bands = [band([before[then] for then in week if then in before]) for week in weeks]
-    counts = [None if _us(begins) > now_us else today.get(_us(begins), 0) for begins in hours]
-    return by_hour([f"{begins.astimezone(words.zone):%H}" for begins in hours], counts, bands, words.say)
-
-
-def _us(at: datetime) -> int:
-    return round(at.timestamp() * 1e6)
 
 
 def _last(reader: Reader, channel: str, words: Words) -> list[Fact]:

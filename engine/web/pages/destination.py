@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import accumulate
 from typing import Any
 from urllib.parse import quote_plus, urlencode
 
@@ -12,8 +11,9 @@ from aiohttp import web
 from engine.model.errors import ConfigError, StoreError
 from engine.model.journal.records import DELIVERIES, Target
 from engine.model.site.permissions import LOOKING
+from engine.monitoring.hours import STEPS, queue_of
 from engine.monitoring.snapshot.channels import DestinationSnapshot
-from engine.store.queries.lanes import Tried, last_attempts, list_pauses, waiting_by_time
+from engine.store.queries.lanes import Tried, last_attempts, list_pauses
 from engine.store.queries.reader import Reader
 from engine.views.charts import Chart, bars
 from engine.web import line_rows
@@ -32,7 +32,6 @@ from engine.web.routes import Route
 PATH, DATA = "/destinations/{name}", "/destination.json"
 PARTS = ("line_head", "line_lanes")
 ATTEMPTS = 12
-STEPS = 30  # of the chart of what waits
 
 
 def routes(frame: Frame) -> Sequence[Route]:
@@ -95,18 +94,14 @@ def _found(frame: Frame, reader: Reader, asking: Asking) -> Values:
 
 
 def _queue(reader: Reader, one: DestinationSnapshot, words: Words) -> Chart | None:
-    """How much has waited since the oldest came that still waits; None where none waits long enough."""
-    if one.oldest_age_s is None or one.oldest_age_s < STEPS:
+    """What waits over an outage; None where none waits long enough."""
+    age_s = one.oldest_age_s or 0.0
+    found = queue_of(reader, one.name, age_s, words.now, words.zone) if age_s >= STEPS else {}
+    if not found:
         return None
-    step_us = int(one.oldest_age_s * 1e6 / (STEPS - 1))
-    since_us = int(words.now.timestamp() * 1e6) - (STEPS - 1) * step_us
-    came = waiting_by_time(reader, one.name, since_us, step_us)
-    if not came:
-        return None
-    sums = list(accumulate(came.get(n, 0) for n in range(STEPS)))
-    names = [words.time(since_us + n * step_us)[-8:-3] for n in range(STEPS)]
-    said = words.say("How much waits since {time}: {n} now.", time=names[0], n=sums[-1])
-    return bars(said, (words.say("Time"), words.say("Waiting")), names, sums, every=6)
+    names = [at[6:11] for at in found]
+    said = words.say("How much waits since {time}: {n} now.", time=names[0], n=[*found.values()][-1])
+    return bars(said, (words.say("Time"), words.say("Waiting")), names, [*found.values()], every=6)
 
 
 def _attempt(one: Tried, words: Words) -> dict[str, Any]:

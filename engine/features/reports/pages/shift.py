@@ -5,13 +5,12 @@ with the shift, for all people the same, and says so: on a computer that several
 from the next.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from engine.features.reports.lists import Shift, by_channel, hour_us, shift_of
+from engine.features.reports.lists import Shift, by_channel, hour_us, received_by_hour, shift_of
 from engine.model.journal.journal_views import Act, HourCount
 from engine.model.process.clock import from_us
 from engine.model.site.permissions import ADMINISTERING, LOOKING
@@ -132,15 +131,12 @@ def _found(reader: Reader, asking: Asking) -> Values:
 
 def _volume(hours: Sequence[HourCount], words: Words) -> Chart | None:
     """Messages of all analyzers by hour; None where the hours would be too many to see."""
-    sums = Counter[str]()
-    for one in hours:
-        sums[words.time(one.begins_us)[5:-3]] += one.received
+    sums = received_by_hour(hours)
     if not 0 < len(sums) <= MOST_HOURS:
         return None
-    heads, names = (words.say("Hour"), words.say("Received")), list(sums)
-    day = {name[:5] for name in names}
-    shown = [name[6:] if len(day) == 1 else name for name in names]
-    return bars(words.say("Messages by hour"), heads, shown, list(sums.values()), every=max(1, len(names) // 6))
+    names = [words.time(begins_us)[5:-3] for begins_us in sums]
+    heads = (words.say("Hour"), words.say("Received"))
+    return bars(words.say("Messages by hour"), heads, names, [*sums.values()], every=max(1, len(names) // 6))
 
 
 def _acts(reader: Reader, shift: Shift) -> list[Act]:
