@@ -138,19 +138,20 @@ class Rows:
 
     def destination(self, destination: DestinationSnapshot) -> Row:
         cells = self.cells
-        last_at, oldest = destination.last_delivered_at, destination.oldest_age_s
-        then = ""
+        oldest, then = destination.oldest_age_s, ""
         if destination.state is DestinationState.BREAKER_OPEN and destination.breaker_until is not None:
             then = cells.next(destination.breaker_until)
         if destination.state is DestinationState.EXPECTED and destination.expected_until is not None:
             then = cells.say("until {time}", time=cells.short_time(destination.expected_until))
+        if destination.retrying is not None and destination.retrying.others_taken:
+            then = destination.words.say(cells.catalogue)
         if destination.paused is not None:
             then = cells.paused(destination.paused)
         name = quoted(destination.name)
         return {
             "id": row_id("d", destination.name),
-            "level": destination.level.value,
-            "rank": (destination.level.rank, destination.name),
+            "level": destination.state.level.value,
+            "rank": (destination.state.level.rank, destination.name),
             "name": destination.name,
             "href": f"/destinations/{name}?{cells.tail.removeprefix('&')}".rstrip("?"),
             "kind": destination.kind,
@@ -159,15 +160,10 @@ class Rows:
             "then": then,
             "waiting": destination.waiting,
             "oldest": "" if oldest is None else cells.say("oldest {age}", age=Span(oldest)),
-            "in_flight": cells.say("under way: {n}", n=destination.in_flight) if destination.in_flight else "",
             "delivered": destination.delivered_today,
-            "rate": cells.say("{n} a minute", n=f"{destination.rate_per_min:.0f}") if destination.rate_per_min else "",
-            "last": cells.ago("last {age} ago", last_at),
-            "last_at": iso(last_at),
+            "last": cells.ago("last {age} ago", destination.last_delivered_at),
             "trouble": self._trouble(destination),
-            "dead": destination.dead,
             "dead_href": f"/dead-letters/each?destination={name}&state=dead{cells.tail}",
-            "held": cells.held(destination),
             "held_href": f"/held?destination={name}{cells.tail}",
             "waiting_href": f"/waiting?destination={name}{cells.tail}",
         }
