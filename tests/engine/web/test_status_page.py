@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from engine.monitoring.snapshot.channels import ChannelSnapshot
+from engine.model.texts.reasons import ReasonCode
+from engine.monitoring.snapshot.channels import ChannelSnapshot, PendingRetry
 from engine.monitoring.snapshot.site import About, Notice, SiteSnapshot
-from engine.monitoring.snapshot.states import ChannelState
+from engine.monitoring.snapshot.states import ChannelState, DestinationState
 from tests.support.status_server import Element, read_html, running
 from tests.support.status_sites import NOW, quiet_site, troubled_site
 
@@ -80,6 +81,14 @@ async def test_a_destination_that_is_away_says_cause_advice_and_next_try() -> No
     facts = {one.one("dt").text: one.one("dd").text for one in card.one("dl").all("div")}
     assert facts["Cause"] == "The destination did not answer, or the connection failed."
     assert (facts["Failed attempts"], facts["Waiting"], facts["Disk"]) == ("7", "40", "21 days")
+
+
+async def test_a_destination_that_takes_others_names_the_message_that_it_does_not_take() -> None:
+    site = quiet_site()
+    one = PendingRetry(attempt=3, code=ReasonCode.NO_ANSWER, channel="chemistry", message=458, others_taken=True)
+    away = replace(site.destinations[0], state=DestinationState.RETRYING, retrying=one, waiting=1)
+    row = (await overview(replace(site, destinations=(away,)))).one("tr", id="d-lab-fhir")
+    assert row.one("td").text == "retrying 1 waiting delivering, but not message 458 of chemistry"
 
 
 async def test_a_full_disk_is_one_entry_and_its_analyzers_are_calm() -> None:
