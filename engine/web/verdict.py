@@ -57,8 +57,8 @@ def _more(cells: Cells, kind: str, channels: Sequence[Row]) -> str:
         return cells.say(AWAY)
     well = sum(row["badge"].level in ("ok", "calm") for row in channels)
     works = cells.say(WORKS, n=well, m=len(channels))
-    lost = any(one.tee is not None and one.tee.not_kept for one in site.channels)
-    whole = site.journal.writable and site.journal.integrity == "ok" and not lost
+    doubt = any(one.notice or one.incomplete or (one.tee is not None and one.tee.not_kept) for one in site.channels)
+    whole = site.journal.writable and site.journal.integrity == "ok" and not doubt
     return f"{cells.say(STORED)} {works}" if whole else works
 
 

@@ -41,6 +41,21 @@ async def test_the_worst_is_said_first_in_words() -> None:
     assert root.one("title").text == "haematology-1 silent 47 min · City Lab · LabRelay"
 
 
+async def test_that_all_is_stored_is_said_where_nothing_speaks_against_it() -> None:
+    site = quiet_site()
+    first, *others = site.channels
+    doubts = (
+        replace(site, channels=(replace(first, notice="files that could not be taken: 1"), *others)),
+        replace(site, channels=(replace(first, incomplete=1), *others)),
+        replace(site, journal=replace(site.journal, writable=False)),
+        replace(site, journal=replace(site.journal, integrity="rows are missing")),
+    )
+    said = "All that came is stored. Analyzers that receive or rest as usual: 2 of 2."
+    assert (await overview(site)).one("div", class_="verdict").one("p").text == said
+    for one in doubts:
+        assert "is stored" not in (await overview(one)).one("div", class_="verdict").text
+
+
 async def test_a_site_in_order_is_calm() -> None:
     root = await overview(quiet_site())
     assert root.one("h1", class_="headline").text == "In order: Everything works"
