@@ -134,7 +134,8 @@ def _volume(hours: Sequence[HourCount], words: Words) -> Chart | None:
     sums = received_by_hour(hours)
     if not 0 < len(sums) <= MOST_HOURS:
         return None
-    names = [words.time(begins_us)[5:-3] for begins_us in sums]
+    times = [words.time(begins_us)[5:-3] for begins_us in sums]
+    names = [at if at.endswith("00:00") or not n else at[6:] for n, at in enumerate(times)]  # a day where it begins
     heads = (words.say("Hour"), words.say("Received"))
     return bars(words.say("Messages by hour"), heads, names, [*sums.values()], every=max(1, len(names) // 6))
 
