@@ -20,8 +20,8 @@ what one day says in fifteen. Hours are those of the site's zone, so a learned d
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, tzinfo
-from statistics import median
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from statistics import median, quantiles
 
 from engine.model.journal.journal_views import HourCount
 from engine.model.journal.records import HOUR_PARTS
@@ -102,6 +102,32 @@ def _chances(hours: Sequence[HourCount]) -> tuple[float, float]:
     empty = sum(not one for one in shares)
     whole = -math.log((empty + 0.5) / (len(hours) + 1))
     return (whole, whole) if empty >= SEVERAL else (rate, max(rate, whole))
+
+
+def band(counts: Sequence[int]) -> tuple[int, int] | None:
+    """The usual number of messages in an hour of the week: from the 10th to the 90th percentile of the weeks before.
+
+    Args:
+        counts: of the same hour of the same day of the week; None where there are too few.
+    """
+    if len(counts) < LEAST_WEEKS:
+        return None
+    tenths = quantiles(counts, n=10, method="inclusive")
+    return round(tenths[0]), round(tenths[-1])
+
+
+def weeks_before(begins: datetime, zone: tzinfo, is_off: Callable[[date], bool] = lambda day: False) -> list[datetime]:
+    """The same hour of the same day of the week in the weeks that are learned from, without days off."""
+    return [then for ago, then in same_hours(begins, zone) if not ago % 7 and not is_off(then.astimezone(zone).date())]
+
+
+def hours_of_day(at: datetime, zone: tzinfo) -> list[datetime]:
+    """The starts, in UTC, of the hours of a day on the wall clock of a zone: 23 to 25."""
+    day = at.astimezone(zone).date()
+    found = [datetime.combine(day, time(), zone).astimezone(UTC)]
+    while (later := found[-1] + HOUR).astimezone(zone).date() == day:
+        found.append(later)
+    return found
 
 
 def is_silent(

@@ -3,7 +3,6 @@
 Nothing here knows HTML; the names are those that the templates read.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -16,16 +15,12 @@ from engine.monitoring.snapshot.channels import (
     ChannelSnapshot,
     DestinationSnapshot,
     LaneSnapshot,
-    LinkFaults,
-    LinkState,
     PendingRetry,
 )
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Paused
 
 Row = dict[str, Any]
-PEERS_SHOWN = 3
-FAULTS_SHOWN = 3
 
 ICONS: dict[ChannelState | DestinationState, str] = {
     ChannelState.RECEIVING: "ok",
@@ -67,6 +62,7 @@ class Fact(NamedTuple):
     value: str
     level: str = "ok"
     href: str = ""  # of the list that is counted
+    more: str = ""  # small print beside it
 
 
 class Trouble(NamedTuple):
@@ -133,33 +129,10 @@ class Cells:
         seconds = (at - self.site.now).total_seconds()
         return self.say("next try in {age}", age=Span(seconds)) if seconds >= 1 else self.say("next try now")
 
-    def line(self, channel: ChannelSnapshot) -> str:
-        """The state of the line, and its peers; empty where the state of the channel shows it already."""
-        link = channel.link
-        said = []
-        if link.state not in (LinkState.OFF, LinkState.DOWN) and (channel.connections or not channel.last_message_at):
-            said.append(link.words.say(self.catalogue))
-        if channel.connections:
-            said.append(self.peers(channel.connections))
-        if link.stray_bytes:
-            said.append(self.say("bytes outside a session: {n}", n=link.stray_bytes))
-        return " · ".join(said)
-
-    def link_faults(self, faults: Sequence[LinkFaults]) -> str:
-        return self.first("; ", [f"{one.words.say(self.catalogue)}: {one.n}" for one in faults], FAULTS_SHOWN)
-
     def href(self, path: str, **query: str) -> str:
         if self._language:
             query["lang"] = self._language
         return f"{path}?{urlencode(query)}"
-
-    def peers(self, peers: Sequence[str]) -> str:
-        return self.say("connected: {peers}", peers=self.first(", ", peers, PEERS_SHOWN))
-
-    def first(self, between: str, texts: Sequence[str], most: int) -> str:
-        """The first ``most`` of some texts, and how many more there are."""
-        more = [self.say("and {n} more", n=len(texts) - most)] if len(texts) > most else []
-        return between.join([*texts[:most], *more])
 
     def day(self, at: datetime) -> str:
         return at.astimezone(self._zone).strftime("%Y-%m-%d")
@@ -178,8 +151,8 @@ class Cells:
         day = "" if local.date() == today else f"{local:%Y-%m-%d} "
         return day + local.strftime("%H:%M:%S.%f")[:-3]
 
-    def fact(self, label: str, value: str | int, level: str = "ok", href: str = "") -> Fact:
-        return Fact(self.say(label), str(value), level, href)
+    def fact(self, label: str, value: str | int, level: str = "ok", href: str = "", more: str = "") -> Fact:
+        return Fact(self.say(label), str(value), level, href, more)
 
     def letters(self, state: str, **names: str) -> str:
         return self.href("/dead-letters/each", **names, state=state)

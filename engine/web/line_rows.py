@@ -8,7 +8,7 @@ from datetime import datetime
 
 from engine.model.journal.journal_views import ReagentView
 from engine.model.process.clock import from_us
-from engine.model.texts.phrases import N_, PageText
+from engine.model.texts.phrases import N_, PageText, Span
 from engine.monitoring.snapshot.channels import (
     ChannelSnapshot,
     DestinationSnapshot,
@@ -17,13 +17,25 @@ from engine.monitoring.snapshot.channels import (
     ReagentSnapshot,
     TeeSnapshot,
 )
+from engine.monitoring.snapshot.states import DestinationState
+from engine.web import verdict
 from engine.web.cells import Cells, Fact, Row, iso, quoted, warn
 from engine.web.pages.words import shown
 from engine.web.rows import Rows
 
+# Counts of today's messages -> words, and urgency for a person.
+TODAY: dict[str, tuple[PageText, str]] = {
+    "today_delivered": ("delivered", "ok"),
+    "today_dead": ("dead", "attention"),
+    "today_filtered": ("filtered", "ok"),
+    "today_repeat": ("repeated", "ok"),
+    "today_same_bytes": ("same bytes", "attention"),
+    "today_incomplete": ("incomplete", "attention"),
+}
 BEFORE = N_(
     "LabRelay started at {time}. The rows below are from before. After a sudden end the last ones may be missing."
 )
+AWAY = (DestinationState.RETRYING, DestinationState.BREAKER_OPEN, DestinationState.PROBING)
 WHO: dict[str, PageText] = {
     "in": "analyzer",
     "out": "LabRelay",
@@ -47,7 +59,12 @@ def analyzer(cells: Cells, channel: ChannelSnapshot) -> Row:
             for lane in channel.lanes
         ],
         "steps": steps(cells, link.steps),
-        "faults": tuple({"kind": one.kind, "what": one.words.say(cells.catalogue), "n": one.n} for one in link.faults),
+        "faults": tuple(
+            {"what": one.words.say(cells.catalogue), "n": one.n, "share": 100 * one.n // link.faults[0].n}
+            for one in link.faults
+        ),
+        **_findings(cells, channel.name),
+        "advice": None,
         "last_fault": cells.ago("last {age} ago", link.last_fault_at),
         "lots": tuple(_lot(cells, lot) for lot in channel.reagents),
     }
@@ -82,6 +99,7 @@ def _counts(cells: Cells, channel: ChannelSnapshot, row: Row) -> list[Fact]:
     return [
         cells.fact("Received today", channel.today_received, href=row["received_href"]),
         cells.fact("Waiting", waiting, href=f"/waiting?channel={named}{cells.tail}"),
+        *_if_any(*(cells.fact(word, getattr(channel, name), level) for name, (word, level) in TODAY.items())),
         *_if_any(
             cells.fact("Not mapped yet", stored, "attention", row["stored_href"]),
             cells.fact("Held back", held, "attention", f"/held?channel={named}{cells.tail}"),
@@ -136,6 +154,8 @@ def destination(cells: Cells, one: DestinationSnapshot) -> Row:
         "badge": row["badge"],
         "facts": tuple(facts),
         "trouble": row["trouble"],
+        **_findings(cells, one.name),
+        "advice": (verdict.trouble(cells, "away", one.name) or {}) | {"facts": ()} if one.state in AWAY else None,
         "lanes": [
             lane_row(cells, lane, channel.name, name=channel.name, href=analyzer_href(cells, channel.name))
             for channel in cells.site.channels
@@ -143,6 +163,11 @@ def destination(cells: Cells, one: DestinationSnapshot) -> Row:
             if lane.destination == one.name
         ],
     }
+
+
+def _findings(cells: Cells, name: str) -> Row:
+    """What is wrong with it, in sentences."""
+    return {"findings": [one for one in cells.site.findings() if one.subject == name], "catalogue": cells.catalogue}
 
 
 def lane_row(cells: Cells, lane: LaneSnapshot, channel: str, *, name: str, href: str) -> Row:
@@ -154,7 +179,13 @@ def lane_row(cells: Cells, lane: LaneSnapshot, channel: str, *, name: str, href:
     """
     named = f"channel={quoted(channel)}&destination={quoted(lane.destination)}"
     troubled = lane.retrying is not None and not lane.expected
-    return Rows(cells).lane(lane, quoted(channel)) | {
+    return {
+        "oldest": "" if lane.oldest_age_s is None else cells.say("oldest {age}", age=Span(lane.oldest_age_s)),
+        "trouble": None if lane.retrying is None else cells.retrying(lane.retrying),
+        "held": cells.held(lane),
+        "href": f"/waiting?{named}{cells.tail}",
+        "held_href": f"/held?{named}{cells.tail}",
+        "paused": "" if lane.paused is None else f"{cells.say('paused')} {cells.paused(lane.paused)}".strip(),
         "name": name,
         "page": href,
         "channel": channel,

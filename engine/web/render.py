@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -21,20 +22,24 @@ from engine.feature import Hook
 from engine.model.site.todo import Since
 from engine.model.texts.phrases import N_, Phrase
 from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.web import verdict
 from engine.web.cells import Cells, Row
 from engine.web.forms import new_number
 from engine.web.identity import Person
 from engine.web.languages import LANGUAGES, catalogue
 from engine.web.menu import menu_of
 from engine.web.pages.words import Words
-from engine.web.rows import Rows, worst_first
+from engine.web.rows import Rows
 
 if TYPE_CHECKING:
     import jinja2
 
 ROWS_PER_SLICE = 10
 PAGES = ("overview", "error", "confirm", "done", "contents", "system", "messages", "message", "acts", "waiting")
-MACROS = ("todo_said", "todo_list", "todo_wall", "strip", "caption", "channel", "destination", "footer")
+MACROS = (
+    *("todo_said", "todo_list", "todo_wall", "strip", "trouble_card", "volume", "caption", "channel", "destination"),
+    *("footer", "menu_count"),
+)
 COMPONENTS = ("ui", "rows", "charts")
 LINE_MACROS = ("line_head", "line_lanes", "line_steps", "line_faults", "line_lots")  # of line_parts.html
 Shown = tuple[str, bool]  # a language, and whether people's words are shown
@@ -57,11 +62,11 @@ class Strip(NamedTuple):
     """How the overview shows the to-do list.
 
     Attributes:
-        row: of an entry, with people's words or without.
+        rows: of the entries by cause, with people's words or without.
         looked: what came and went since a person last looked.
     """
 
-    row: Callable[[Any, Words, bool], Row]
+    rows: Callable[[Sequence[Any], Words, bool], list[Row]]
     looked: Callable[[Since, Words], Row]
 
 
@@ -76,8 +81,8 @@ class Live:
         parts: element id -> its HTML.
         order: table body id -> ids of its rows, in order.
         states: element id -> name and state as text, to be announced when one changes.
-        rows: entries of the to-do list, snoozed ones at its end.
-        todo: ids of the rows that are not snoozed.
+        rows: causes on the to-do list, snoozed ones at its end.
+        todo: ids of the entries that are not snoozed.
         notifies: alerts are configured.
     """
 
@@ -122,11 +127,7 @@ class Renderer:
         """Prepare to draw in a thread, where no snapshot may be taken. Templates are loaded at first, in some 70 ms."""
         site = self._snapshot()
         self._site_name = site.site_name
-        self._counts = {
-            "/dead-letters": (site.dead_total, "attention"),
-            "/held": (sum(one.held for one in site.destinations), "problem"),
-            "/codes": (site.unmapped_total, "attention"),
-        }
+        self._counts = menu_counts(site)
         if self._templates is None:
             self._templates = await asyncio.to_thread(_load_templates)
 
@@ -177,6 +178,7 @@ class Renderer:
             wall=wall,
             todo=None if wall or not person.looks else self._list(live.rows, (language, person.reads_notes), person),
             todo_ids=live.todo,
+            todo_count=sum(not row["until"] for row in live.rows),
             notifies=live.notifies,
             looked=None if since is None else _strip().looked(since, self._words(self._snapshot(), language)),
         )
@@ -205,6 +207,7 @@ class Renderer:
         """The elements that these macros of `LINE_MACROS` make of a row, by their ids, and the footer of the page."""
         say = _translate(language)
         made = {macro.replace("_", "-"): self.templates.macros[macro](row, say) for macro in macros}
+        made |= {key: self.templates.macros["menu_count"](one, say) for key, one in _counted(cells.site).items()}
         return made | {"footer": self.templates.macros["footer"](Rows(cells).footer(), say)}
 
     def draw(self, name: str, language: str, person: Person, values: Mapping[str, Any]) -> str:
@@ -225,10 +228,12 @@ class Renderer:
             "_": _translate(language),
         }
 
-    def error(self, language: str, status: int, message: str) -> str:
+    def error(self, language: str, theme: str, status: int, message: str) -> str:
         """An error page, without internal details."""
-        say = _translate(language)
-        return self.templates.pages["error"].render(language=language, status=status, message=say(message), _=say)
+        say, person = _translate(language), Person(theme=theme)
+        return self.templates.pages["error"].render(
+            language=language, person=person, status=status, message=say(message), _=say
+        )
 
     async def _render(self, site: SiteSnapshot, todos: Sequence[Waits], shown: Shown) -> Live:
         language, notes = shown
@@ -236,7 +241,7 @@ class Renderer:
         overview = Rows(Cells(site, catalogue(language), language))
         words = self._words(site, language)
         before, rows = self._rows.get(shown, {}), dict[str, tuple[object, Markup]]()
-        order: dict[str, list[str]] = {"channels": [], "destinations": []}
+        order: dict[str, list[str]] = {}
 
         def draw(key: str, macro: str, row: object) -> None:
             known = before.get(key)
@@ -244,36 +249,50 @@ class Renderer:
                 known if known is not None and known[0] == row else (row, self.templates.macros[macro](row, say))
             )
 
-        for drawn, channel in enumerate(worst_first(site.channels), start=1):
-            channel_row = overview.channel(channel)
-            order["channels"].append(channel_row["id"])
-            draw(channel_row["id"], "channel", channel_row)
+        channels = []
+        for drawn, channel in enumerate(site.channels, start=1):
+            channels.append(overview.channel(channel))
+            draw(channels[-1]["id"], "channel", channels[-1])
             if drawn % ROWS_PER_SLICE == 0:
                 await asyncio.sleep(0)
-        for destination in worst_first(site.destinations):
-            destination_row = overview.destination(destination)
-            order["destinations"].append(destination_row["id"])
-            draw(destination_row["id"], "destination", destination_row)
-        draw("strip", "strip", overview.strip())
-        draw("footer", "footer", overview.footer())
-        entries = [_strip().row(one, words, notes) for one in todos]
+        destinations = [overview.destination(one) for one in site.destinations]
+        for one in destinations:
+            draw(one["id"], "destination", one)
+        entries = _strip().rows(todos, words, notes)
+        strip = verdict.strip(overview.cells, entries, channels)
         for entry in entries:
             draw(entry["said"]["id"], "todo_said", entry["said"])
-        open_ones = entries[: sum(not one.is_snoozed for one in todos)]
-        draw("todo-wall", "todo_wall", open_ones)
+        open_ones = [row for row in entries if not row["until"]]
+        made = {"strip": strip, "trouble": strip["trouble"], "volume": overview.volume()}
+        for key, row in (made | {"footer": overview.footer(), "todo-wall": open_ones}).items():
+            draw(key, "trouble_card" if key == "trouble" else key.replace("-", "_"), row)
+        tables = (("channels", N_("Analyzers"), channels), ("destinations", N_("Where results go"), destinations))
+        for table, title, found in tables:
+            order = order | {table: [row["id"] for row in sorted(found, key=itemgetter("rank"))]}
+            key = f"{table}-caption"
+            draw(key, "caption", {"id": key, "title": say(title), "summary": overview.summary(found)})
+        for key, counted in _counted(site).items():
+            draw(key, "menu_count", counted)
         self._rows[shown] = rows
         parts = {key: html for key, (_, html) in rows.items()}
-        for table, title, items in (
-            ("channels", N_("Analyzers"), site.channels),
-            ("destinations", N_("Destinations"), site.destinations),
-        ):
-            key = f"{table}-caption"
-            parts[key] = self.templates.macros["caption"](key, say(title), overview.summary(items))
-        headline = site.overall().phrase.say(catalogue(language))
-        title = f"{headline} · {site.site_name} · LabRelay"
-        return Live(
-            title, parts, order, overview.state_words(), entries, [one["id"] for one in open_ones], site.notifies
-        )
+        title = f"{strip['headline']} · {site.site_name} · LabRelay"
+        todo = [key for row in open_ones for key in row["ids"]]
+        return Live(title, parts, order, overview.state_words(), entries, todo, site.notifies)
+
+
+def menu_counts(site: SiteSnapshot) -> dict[str, tuple[int, str]]:
+    """What waits on the pages of the menu: how much, and its level."""
+    return {
+        "/dead-letters": (site.dead_total, "attention"),
+        "/held": (sum(one.held for one in site.destinations), "problem"),
+        "/codes": (site.unmapped_total, "attention"),
+    }
+
+
+def _counted(site: SiteSnapshot) -> dict[str, tuple[str, int, str]]:
+    """The same as parts of a page, in the panel and at the foot of a phone: id -> id, count, level."""
+    places = [(f"{nav}{path}", *of) for path, of in menu_counts(site).items() for nav in ("pages", "thumb")]
+    return {one[0]: one for one in places}
 
 
 def _strip() -> Strip:

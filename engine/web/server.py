@@ -333,7 +333,7 @@ class StatusServer:
         held_up = PRINCIPAL in request and request[PRINCIPAL].held_up
         if status == 403 and held_up and self._desk is not None and request.method == hdrs.METH_GET:
             return self._desk.go(request, ACCOUNT)
-        page = self._renderer.error(language_of(request), status, message)
+        page = self._renderer.error(language_of(request), theme_of(request), status, message)
         headers = {hdrs.WWW_AUTHENTICATE: "Bearer"} if status == 401 else None
         return web.Response(status=status, text=page, content_type="text/html", headers=headers)
 

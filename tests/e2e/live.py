@@ -15,6 +15,8 @@ import pytest
 from playwright.async_api import Browser, Page, Request, expect
 
 from engine.model.message import Received
+from engine.monitoring.snapshot.channels import LaneSnapshot
+from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState
 from engine.store.operations import append, bulk
 from engine.store.operations.bulk import Done
@@ -296,5 +298,70 @@ async def test_an_update_of_many_rows_is_laid_out_once(here: Site, page: Page) -
     before = await layouts()
     channels = tuple(replace(one, today_received=4711) for one in here.page.site.channels)
     here.page.site = replace(here.page.site, channels=channels)
-    await expect(page.locator("#channels .big a.count").last).to_have_text("4711")
+    await expect(page.locator("#channels td.d a.count").last).to_have_text("4711")
     assert await layouts() - before < len(channels)
+
+
+def busy_site(channels: int) -> SiteSnapshot:
+    """Analyzers of a laboratory with each kind of trouble, and a day behind them."""
+    site, hours = large_site(channels), tuple(range(24))
+    states = {1: ChannelState.SILENT, 2: ChannelState.WAITING, 3: ChannelState.WAITING, 4: ChannelState.FAULTED}
+    held = (LaneSnapshot(destination="lab-fhir", held=2, held_age_s=900.0, held_critical=1),)
+    more: dict[int, dict[str, Any]] = {5: {"lanes": held}, 6: {"dead": 3}, 7: {"incomplete": 1}}
+    many = tuple(
+        replace(
+            one,
+            state=states.get(number, ChannelState.RECEIVING),
+            received_by_hour=hours,
+            dead_by_hour=(0,) * 24,
+            **more.get(number, {"lanes": ()}),
+        )
+        for number, one in enumerate(site.channels)
+    )
+    destinations = (replace(site.destinations[0], held=2, held_critical=1), *site.destinations[1:])
+    usual = tuple((number * 20, number * 26) for number in range(24))
+    return replace(site, channels=many, destinations=destinations, dead_total=3, usual_by_hour=usual)
+
+
+@pytest.mark.parametrize(("width", "most"), [(1440, 2100), (360, 3500)])
+async def test_the_overview_of_25_analyzers_is_short(here: Site, page: Page, width: int, most: int) -> None:
+    here.page.site = busy_site(25)
+    await page.set_viewport_size({"width": width, "height": 900})
+    await log_in(page, here)
+    for language in ("en", "hi"):
+        await page.goto(f"{here.base}/?lang={language}")
+        assert await page.evaluate("document.documentElement.scrollHeight") <= most
+    heights = await page.evaluate("[...document.querySelectorAll('#channels tr')].map((one) => one.offsetHeight)")
+    assert len(heights) == 25
+    assert width < 1000 or set(heights) == {44}
+
+
+async def test_a_hundred_analyzers_can_be_used(here: Site, page: Page) -> None:
+    """The seven in trouble are first, and no column is lost on a wide screen or wider than a narrow one."""
+    here.page.site = busy_site(100)
+    await log_in(page, here)
+    for width in (320, 1440):
+        await page.set_viewport_size({"width": width, "height": 900})
+        await page.goto(f"{here.base}/?lang=en")
+        rows = page.locator("#channels tr")
+        assert await rows.count() == 100
+        levels = await rows.evaluate_all("all => all.map((one) => one.className)")
+        assert levels == ["problem"] * 3 + ["attention"] * 4 + ["ok"] * 93
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert {
+        await rows.nth(99).evaluate("one => one.offsetHeight"),
+        await rows.nth(0).evaluate("one => one.offsetHeight"),
+    } == {44}
+
+
+async def test_the_panel_of_pages_is_reached_by_no_key_while_it_is_closed(here: Site, page: Page) -> None:
+    await page.set_viewport_size({"width": 1200, "height": 800})
+    await log_in(page, here)
+    links = page.locator("#pages a")
+    for opened in (False, True, False):
+        await page.goto(f"{here.base}/?lang=en{'#pages' if opened else ''}")
+        await expect(page.locator("#pages")).to_be_visible(visible=opened)
+        reached = await links.evaluate_all(
+            "all => all.filter((one) => { one.focus(); return document.activeElement === one; }).length"
+        )
+        assert reached == (await links.count() if opened else 0)

@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
+from engine.features.todo.rules import KINDS, causes
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.process.clock import from_us
 from engine.model.site.permissions import ACTING, LOOKING
@@ -69,6 +70,10 @@ def todo_row(todo: Todo, words: Words) -> Row:
     snooze = state.snooze if todo.is_snoozed else None
     return {
         "id": row_id("t", entry.key),
+        "ids": [row_id("t", entry.key)],
+        "members": [],
+        "kind": entry.kind,
+        "subject": entry.subject,
         "key": entry.key,
         "href": words.href(TODO, key=entry.key),
         "badge": Badge(entry.level.value, entry.level.value, words.say(LEVEL_WORDS[entry.level])),
@@ -139,11 +144,36 @@ def looked_row(since: Since, words: Words) -> Row:
     }
 
 
-def _listed_row(todo: Todo, words: Words, notes: bool) -> Row:
-    return todo_row(todo if notes else without_notes(todo), words)
+def _listed_rows(todos: Sequence[Todo], words: Words, notes: bool) -> list[Row]:
+    return [_cause(found if notes else list(map(without_notes, found)), words) for found in causes(todos)]
 
 
-STRIP = Strip(_listed_row, looked_row)
+def _cause(found: Sequence[Todo], words: Words) -> Row:
+    """Entries of one cause: the words of all of them, the names, the time of the first."""
+    first, *more = found
+    rows = [todo_row(one, words) for one in found]
+    if not more:
+        return rows[0]
+    entry = first.entry
+    kind = KINDS[entry.kind, entry.critical]
+    count = sum(one.entry.count for one in found) if kind.sums else len(found)
+    key = f"{entry.kind}-{entry.level.value}-{'critical' if entry.critical else 'all'}"
+    since = min((row["said"] for row in rows), key=lambda said: said["since_iso"] or "~")
+    said = {"id": f"{row_id('t', key)}-said", "words": words.say(kind.words, n=count), "meaning": "", "cause": ""}
+    step = {"words": words.say(kind.way.words, n=count), "href": words.href(kind.way.path), "command": ""}
+    return rows[0] | {
+        "id": row_id("t", key),
+        "said": said | {name: since[name] for name in ("since", "since_iso")},
+        "step": step,
+        "ids": [row["id"] for row in rows],
+        "members": [
+            (row["id"], one.entry.subject or row["said"]["words"], row["href"])
+            for row, one in zip(rows, found, strict=True)
+        ],
+    }
+
+
+STRIP = Strip(_listed_rows, looked_row)
 
 
 PARTS = {"give-back": "taken", "no-note": "note", "wake": "snooze"}  # an act -> what is forgotten

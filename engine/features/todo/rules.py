@@ -1,5 +1,7 @@
 """The to-do list: all that waits for a person now, each once, with its one next step. Pure.
 
+The page shows entries by cause (`causes`): of one kind and urgency they are one, with the names.
+
 An entry comes from the snapshot of the site and from the journal's counts; it is gone when its cause is. Its key is
 the same as long as the cause is the same, also where its count or words change: people's words about it (`TodoState`:
 who has it, a note, a snooze) are kept under the key.
@@ -15,11 +17,11 @@ from itertools import groupby
 from typing import NamedTuple
 
 from engine.model.site.todo import TodoState
-from engine.model.texts.phrases import Phrase, Span, phrase_of
+from engine.model.texts.phrases import PageText, Phrase, Span, phrase_of
 from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
 from engine.monitoring.snapshot.site import NO_BACKUP, About, SiteSnapshot, destination_phrase, disk_findings
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level
-from engine.monitoring.todo import Entry, Todo, named
+from engine.monitoring.todo import Entry, Todo, Way, named
 
 FORGET_AFTER_US = 86_400_000_000
 AHEAD_US = 60_000_000  # a snooze of a clock that was further ahead counts no more once it is set right
@@ -51,7 +53,7 @@ class Changes(NamedTuple):
 
 
 def entries(site: SiteSnapshot, more: Iterable[Entry]) -> list[Entry]:
-    """All entries: a full disk, then the worst first, of equal ones the oldest.
+    """All entries: a full disk, critical results, then the worst first, of equal ones the oldest.
 
     Args:
         more: those that are not read from the snapshot alone (`engine.monitoring.todo.ENTRIES`).
@@ -74,9 +76,7 @@ def entries(site: SiteSnapshot, more: Iterable[Entry]) -> list[Entry]:
     for entry in found:
         if entry.key not in worst or entry.level.rank < worst[entry.key].level.rank:
             worst[entry.key] = entry
-    return sorted(
-        worst.values(), key=lambda entry: (not entry.first, entry.level.rank, entry.since or site.now, entry.key)
-    )
+    return sorted(worst.values(), key=lambda entry: (not entry.first, entry.rank, entry.since or site.now, entry.key))
 
 
 def _notices(site: SiteSnapshot) -> Iterator[Entry]:
@@ -209,6 +209,42 @@ def listed(found: Sequence[Entry], states: Mapping[str, TodoState], now_us: int)
             state = TodoState(key=entry.key)
         todos.append(Todo(entry, state, _is_snoozed(entry, state, now_us)))
     return sorted(todos, key=lambda todo: todo.is_snoozed)
+
+
+class Kind(NamedTuple):
+    """How several entries of one kind are one on the page.
+
+    Attributes:
+        words: of all of them; ``{n}`` is their number, or the sum of their counts.
+        sums: it is the sum.
+    """
+
+    words: PageText
+    way: Way
+    sums: bool = False
+
+
+_LOOK = Way("Look at the analyzers", "/#analyzers")
+KINDS: dict[tuple[str, bool], Kind] = {  # kind of an entry, and whether it is critical
+    ("silent", False): Kind("Analyzers that are silent: {n}", _LOOK),
+    ("not-connected", False): Kind("Analyzers that are not connected: {n}", _LOOK),
+    ("down", False): Kind("Analyzers whose line is down: {n}", _LOOK),
+    ("held", True): Kind("Critical results held back: {n}", Way("Decide: {n}", "/held"), sums=True),
+    ("held", False): Kind("Held back: {n}", Way("Decide: {n}", "/held"), sums=True),
+    ("critical", True): Kind("Critical values: {n}", Way("Take it on the page of alerts", "/alerts")),
+    ("unmapped", False): Kind("Codes without a mapping: {n}", Way("Look at the codes: {n}", "/codes"), sums=True),
+}
+
+
+def causes(todos: Iterable[Todo]) -> list[list[Todo]]:
+    """Entries by cause, in their order. One that a person has taken, put off or noted is alone."""
+    found: dict[tuple[str, bool, Level] | str, list[Todo]] = {}
+    for todo in todos:
+        entry, kept = todo.entry, todo.state
+        same = (entry.kind, entry.critical, entry.level)
+        alone = kept.taken or kept.note or todo.is_snoozed or same[:2] not in KINDS
+        found.setdefault(entry.key if alone else same, []).append(todo)
+    return list(found.values())
 
 
 def _is_snoozed(entry: Entry, state: TodoState, now_us: int) -> bool:

@@ -155,6 +155,8 @@ class SiteSnapshot:
         incomplete_total: messages that broke off; the analyzer may not send them again, so a person decides.
         unmapped_total: different codes without an entry in their table, up to the counting limit (`UNMAPPED_ROWS`).
         disk_days_left: at the rate of the last days; None while that is not known.
+        usual_by_hour: how many messages usually come in each hour of this day, the least and the most; None where too
+            few weeks are known. Empty until it was read.
         of_features: by the names that they have in JSON.
         task_restarts: supervised tasks that failed since the start, with the number of restarts.
         held_alarm_s: a result held longer than this is a problem.
@@ -179,6 +181,7 @@ class SiteSnapshot:
     journal: JournalSnapshot = field(default_factory=JournalSnapshot)
     kept: KeptSnapshot = field(default_factory=KeptSnapshot)
     backup: BackupSnapshot = field(default_factory=BackupSnapshot)
+    usual_by_hour: tuple[tuple[int, int] | None, ...] = ()
     of_features: Mapping[str, object] = field(default_factory=dict)
     task_restarts: Mapping[str, int] = field(default_factory=dict)
     held_alarm_s: float = 86_400.0

@@ -31,14 +31,24 @@ from engine.monitoring.snapshot.channels import (
     UsualGap,
     line_steps,
 )
-from engine.monitoring.usual_gaps import UsualHour, hour_of, is_silent, learn, same_hours
+from engine.monitoring.usual_gaps import (
+    TEACHING_PARTS,
+    UsualHour,
+    band,
+    hour_of,
+    hours_of_day,
+    is_silent,
+    learn,
+    same_hours,
+    weeks_before,
+)
 from engine.receiving.channel import Channel
 from engine.receiving.channel_parts import Connection
 from engine.receiving.tee import PassedMessage, TeeChannel
 from engine.runtime.sources import ChannelSource
 from engine.store.journal import Journal
 from engine.store.operations.line_trace import LineEntry
-from engine.store.queries.tallies import hours_between, hours_of
+from engine.store.queries.tallies import hours_between, hours_of, received_in
 
 LEARNED_AT_ONCE = 10
 HOURS_SHOWN = 24
@@ -66,6 +76,7 @@ class ArrivalsView:
         self._hours: dict[int, dict[str, tuple[int, int]]] = {}  # begin of an hour -> channel -> received, dead
         self._ended = frozenset[int]()  # those of them that no longer change
         self._days: dict[str, LastDay] = {}
+        self._bands: dict[datetime, tuple[int, int] | None] = {}  # begin of an hour of this day -> usual messages
         self._read_for: tuple[int, datetime] | None = None
 
     def read(
@@ -91,6 +102,7 @@ class ArrivalsView:
         if len(self._known) > HOURS_KNOWN:
             self._known.clear()
         site_off = frozenset(days_off)
+        self._read_band(now, zone, site_off)
         for channel in channels:
             name = channel.channel
             off = site_off.union(channel.days_off)
@@ -105,6 +117,19 @@ class ArrivalsView:
 
     def last_day(self, channel: str) -> LastDay:
         return self._days.get(channel, LastDay())
+
+    def usual_by_hour(self) -> tuple[tuple[int, int] | None, ...]:
+        """How many messages of all channels usually come in each hour of this day, as far as it was read."""
+        return tuple(self._bands.values())
+
+    def _read_band(self, now: datetime, zone: ZoneInfo, off: frozenset[date]) -> None:
+        """Read what is usual at one more hour of this day."""
+        hours = hours_of_day(now, zone)
+        if hours[0] not in self._bands:
+            self._bands = {}
+        for begins in hours[len(self._bands) : len(self._bands) + 1]:
+            before = [round(then.timestamp() * 1e6) for then in weeks_before(begins, zone, off.__contains__)]
+            self._bands[begins] = band([*received_in(self._journal, before, TEACHING_PARTS).values()])
 
     def _usual(
         self,

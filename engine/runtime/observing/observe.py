@@ -237,6 +237,7 @@ class Observer:
             notifies="alerts" in site.model_fields_set,
             alarms=tuple(alarms),
             notes=tuple(notes),
+            usual_by_hour=self._traffic.usual_by_hour(),
             of_features={name: part for one in parts.services for name, part in one.shown(parts.built.site).items()},
         )
 

@@ -94,6 +94,10 @@ class TrafficViews:
         zone = ZoneInfo(site.site.timezone or "UTC")
         self._arrivals.read(configs, last_us, now, started, zone, site.days_off)
 
+    def usual_by_hour(self) -> tuple[tuple[int, int] | None, ...]:
+        """As of `ArrivalsView`."""
+        return self._arrivals.usual_by_hour()
+
     @staticmethod
     def _last_us(source: ChannelSource, view: ChannelView | None) -> int:
         """When its last message came; 0 before the first ever."""

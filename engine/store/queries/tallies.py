@@ -138,3 +138,21 @@ def hours_of(reader: Reader, channel: str, begins_us: Sequence[int]) -> list[Hou
         (*begins_us, channel),
     )
     return [HourCount._make(row) for row in rows]
+
+
+def received_in(
+    reader: Reader, begins_us: Sequence[int], least_parts: int, channel: str | None = None
+) -> dict[int, int]:
+    """How many messages came in the hours that begin at these times; one that LabRelay watched for less is left out.
+
+    Args:
+        least_parts: of `HOUR_PARTS`.
+        channel: only of this one; None: of all.
+    """
+    marks = ", ".join("?" * len(begins_us))
+    rows = reader.rows(
+        f"SELECT begins_us, sum(received) FROM hour_count WHERE begins_us IN ({marks}) AND parts >= ?"  # noqa: S608 - question marks
+        " AND (? IS NULL OR channel = ?) GROUP BY begins_us",
+        (*begins_us, least_parts, channel, channel),
+    )
+    return dict(rows)

@@ -36,6 +36,7 @@ from engine.web.api.parameters import Nothing
 from engine.web.api.problems import KINDS
 from engine.web.api.requests import CONTENT_TYPE, answer, arguments, body_of, in_address, in_body, require_json_taken
 from engine.web.bodies import Body, KeptBodies, prepared
+from engine.web.identity import theme_of
 from engine.web.page_templates import templates
 from engine.web.routes import PRINCIPAL, Route
 from engine.web.sender import sender_of
@@ -227,8 +228,8 @@ class Api:
     async def _openapi(self, request: web.Request) -> web.Response:
         return answer(request, await self.in_thread(lambda: Body(OPENAPI.read_bytes())))
 
-    async def _explorer(self, _request: web.Request) -> web.Response:
-        return web.Response(text=await asyncio.to_thread(page), content_type="text/html")
+    async def _explorer(self, request: web.Request) -> web.Response:
+        return web.Response(text=await asyncio.to_thread(page, theme_of(request)), content_type="text/html")
 
     async def _act(self, acts: OfferedActs, name: str, request: web.Request) -> web.Response:
         answered = await acts.give(name, request)
@@ -310,12 +311,13 @@ class Operation:
     is_plain: bool
 
 
-def page() -> str:
+def page(theme: str = "") -> str:
+    """``theme``: as of `theme_of`."""
     document = orjson.loads(OPENAPI.read_bytes())
     problems = [{"name": name, "status": kind.status, "title": kind.title} for name, kind in KINDS.items()]
     operations = list(_operations(document))
     template = templates(_FOLDER).get_template("explorer.html")
-    return template.render(root=ROOT, operations=operations, problems=problems)
+    return template.render(root=ROOT, theme=theme, operations=operations, problems=problems)
 
 
 def _operations(document: Mapping[str, Any]) -> Iterator[Operation]:

@@ -24,12 +24,14 @@ from engine.model.process.clock import from_us
 from engine.model.site.permissions import LOOKING
 from engine.model.texts.phrases import Phrase
 from engine.monitoring.ends import ChannelEnds, DestinationEnds, DeviceEnd
+from engine.monitoring.hours import day_of
 from engine.monitoring.snapshot.channels import STEPS, ChannelSnapshot, DestinationSnapshot, LineStep, line_steps
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
 from engine.store.queries.lanes import list_pauses
 from engine.store.queries.line import line_of
 from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader
+from engine.views.charts import by_hour
 from engine.web import line_rows
 from engine.web.bodies import Body, answer
 from engine.web.cells import Cells, Fact, row_id
@@ -223,9 +225,13 @@ def _found(frame: Frame, lately: Lately, reader: Reader, asking: Asking, *, show
     try:
         sections = [one for panels in PANELS.each() for one in panels.sections(reader, asking, channel.name)]
         last, unread = _last(reader, channel.name, words) if shows_last else [], ""
+        day = day_of(reader, channel.name, words.now, words.zone)
     except (StoreError, ConfigError) as error:
         sections, last, (_, unread) = [], [], frame.why_not(error, words)
-    return {"title": live.title, "parts": live.parts, "sections": sections, "unread": unread, "last": last}
+        day = None
+    volume = None if day is None else by_hour(*day, words.say)
+    found = {"sections": sections, "unread": unread, "last": last, "volume": volume}
+    return {"title": live.title, "parts": live.parts, **found}
 
 
 def _last(reader: Reader, channel: str, words: Words) -> list[Fact]:

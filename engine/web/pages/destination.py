@@ -11,9 +11,11 @@ from aiohttp import web
 from engine.model.errors import ConfigError, StoreError
 from engine.model.journal.records import DELIVERIES, Target
 from engine.model.site.permissions import LOOKING
+from engine.monitoring.hours import STEPS, queue_of
 from engine.monitoring.snapshot.channels import DestinationSnapshot
 from engine.store.queries.lanes import Tried, last_attempts, list_pauses
 from engine.store.queries.reader import Reader
+from engine.views.charts import Chart, bars
 from engine.web import line_rows
 from engine.web.bodies import Body, answer
 from engine.web.cells import Cells, Fact, row_id
@@ -83,10 +85,23 @@ def _found(frame: Frame, reader: Reader, asking: Asking) -> Values:
     live = _live(frame, reader, asking)
     try:
         tried, unread = last_attempts(reader, _destination(asking).name, limit=ATTEMPTS), ""
+        queue = _queue(reader, _destination(asking), asking.words)
     except (StoreError, ConfigError) as error:
         tried, (_, unread) = [], frame.why_not(error, asking.words)
+        queue = None
     attempts = [_attempt(one, asking.words) for one in tried]
-    return {"title": live.title, "parts": live.parts, "attempts": attempts, "unread": unread}
+    return {"title": live.title, "parts": live.parts, "attempts": attempts, "unread": unread, "queue": queue}
+
+
+def _queue(reader: Reader, one: DestinationSnapshot, words: Words) -> Chart | None:
+    """What waits over an outage; None where none waits long enough."""
+    age_s = one.oldest_age_s or 0.0
+    found = queue_of(reader, one.name, age_s, words.now, words.zone) if age_s >= STEPS else {}
+    if not found:
+        return None
+    names = [at[6:11] for at in found]
+    said = words.say("How much waits since {time}: {n} now.", time=names[0], n=[*found.values()][-1])
+    return bars(said, (words.say("Time"), words.say("Waiting")), names, [*found.values()], every=6)
 
 
 def _attempt(one: Tried, words: Words) -> dict[str, Any]:

@@ -7,7 +7,18 @@ import pytest
 
 from engine.model.journal.journal_views import HourCount
 from engine.model.journal.records import HOUR_PARTS
-from engine.monitoring.usual_gaps import LEAST_WEEKS, WEEKS, UsualHour, hour_of, is_silent, learn, same_hours
+from engine.monitoring.usual_gaps import (
+    LEAST_WEEKS,
+    WEEKS,
+    UsualHour,
+    band,
+    hour_of,
+    hours_of_day,
+    is_silent,
+    learn,
+    same_hours,
+    weeks_before,
+)
 from tests.support.simulated_days import MONDAY, Day, arrivals, batches, runs, watch, working_hours
 
 HOUR = timedelta(hours=1)
@@ -167,3 +178,21 @@ def test_an_hour_is_one_of_the_wall_clock() -> None:
     assert len(before) == 7 * WEEKS - 1
     twice = [hour_of(datetime(2026, 10, 25, at, 20, tzinfo=UTC), berlin) for at in (0, 1)]
     assert twice == [datetime(2026, 10, 25, at, tzinfo=UTC) for at in (0, 1)]
+
+
+def test_the_usual_band_leaves_the_rarest_weeks_out_and_needs_three() -> None:
+    assert band([50, 52, 54, 56, 58, 60, 62, 500]) == (51, 193)
+    assert band([7, 7, 7]) == (7, 7)
+    assert band([7, 9]) is None
+
+
+@pytest.mark.parametrize(("day", "hours"), [("2026-03-28", 24), ("2026-03-29", 23), ("2026-10-25", 25)])
+def test_a_day_has_the_hours_of_its_clock(day: str, hours: int) -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    found = hours_of_day(datetime.fromisoformat(f"{day}T12:00").replace(tzinfo=berlin), berlin)
+    assert len(found) == hours
+    assert {one.astimezone(berlin).date().isoformat() for one in found} == {day}
+    weeks = weeks_before(found[-1], berlin, lambda one: one.isoformat() < "2026-03-01")
+    assert {one.astimezone(berlin).strftime("%a %H") for one in weeks} == {
+        found[-1].astimezone(berlin).strftime("%a %H")
+    }

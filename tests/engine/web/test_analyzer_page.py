@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.journal import Journal
 from tests.support import journals
 from tests.support.status_server import Element, read_html, running
-from tests.support.status_sites import troubled_site
+from tests.support.status_sites import NOW, troubled_site
 
 About = Callable[..., Awaitable[Element]]
 
@@ -50,9 +53,11 @@ async def test_link_faults_are_said_in_words(page_about: About) -> None:
     root = await page_about("haematology-1")
     rows = [row.text for row in root.one("section", id="line-faults").one("tbody").all("tr")]
     assert rows == [
-        "frame with a wrong checksum, refused bad-checksum 3",
-        "the sender stopped amid a session receive-timeout 1",
+        "frame with a wrong checksum, refused 3",
+        "the sender stopped amid a session 1",
     ]
+    drawn = [one.attributes["width"] for one in root.one("section", id="line-faults").all("rect", class_="part")]
+    assert drawn == ["100", "33"]
     assert "Bytes outside a session 17" in root.one("section", id="line-head").text
     assert "Line no connection" in root.one("section", id="line-head").text
 
@@ -88,8 +93,36 @@ async def test_the_parts_are_asked_for_by_the_script(journal: Journal) -> None:
     assert answer.content_type == "application/json"
     for name, html in update["parts"].items():
         assert read_html(html).children[0].attributes["id"] == name
-        assert root.one(id=name)
+        assert name.startswith("thumb/") or root.one(id=name)  # a phone's bar has the first pages alone
     assert update["order"] == {}
+
+
+async def test_messages_by_hour_have_the_usual_band_of_this_day_of_the_week(
+    journal: Journal, page_about: About
+) -> None:
+    await journal.run(some_weeks)
+    root = await page_about("haematology-1")
+    chart = root.one("div", class_="chart")
+    says = [mark.text for mark in chart.all("title")]
+    assert "09: 41-46" in says, "eight weeks of 40 to 47 messages"
+    assert "09: 12" in says, "today"
+    assert len(chart.all("rect", class_="now")) == 1, "the hour that is not over"
+    rows = {
+        row.one("th").text: [cell.text for cell in row.all("td")]
+        for row in root.one("details", class_="fold").all("tr")[1:]
+    }
+    assert (rows["09"], rows["10"], rows["11"]) == (["12", "41-46"], ["3", "-"], ["-", "-"])
+    assert (await page_about("chemistry")).all("div", class_="chart") == []
+
+
+@operation(priority=Priority.SETTLE)
+def some_weeks(batch: Batch) -> None:
+    """A Monday with messages from nine to after ten, and those before it from nine to ten."""
+    nine = NOW.replace(hour=3, minute=30, second=0)  # in Kolkata
+    hours = [(nine, 12), (nine + timedelta(hours=1), 3)]
+    hours += [(nine - timedelta(weeks=n), 40 + n - 1) for n in range(1, 9)]
+    rows = [(round(at.timestamp() * 1e6), "haematology-1", n, n, 0, 0, 12, 12, 60) for at, n in hours]
+    batch.executemany("INSERT INTO hour_count VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 async def test_overview_and_analyzer_lead_to_each_other(journal: Journal) -> None:

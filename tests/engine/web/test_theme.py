@@ -2,6 +2,7 @@
 
 import pytest
 
+from engine.web.api.service import page as explorer
 from tests.support.status_server import Element, Page, read_html, running
 from tests.support.status_sites import quiet_site
 
@@ -50,3 +51,19 @@ async def test_the_cookie_is_for_no_script_and_no_other_site() -> None:
         answer, _ = await page.get("/?theme=dark")
     kept = answer.cookies["labrelay-theme"]
     assert (kept["httponly"], kept["samesite"], kept["path"]) == (True, "Strict", "/")
+
+
+async def test_an_error_page_is_in_the_chosen_colours() -> None:
+    async with running(quiet_site()) as page:
+        answer, text = await page.get("/nothing", headers={"Cookie": "labrelay-theme=dark"})
+        _, plain = await page.get("/nothing")
+    assert answer.status == 404
+    assert read_html(text).one("html").attributes["data-theme"] == "dark"
+    assert "data-theme" not in read_html(plain).one("html").attributes
+
+
+@pytest.mark.parametrize("chosen", ["", "light"])
+def test_the_explorer_of_the_api_is_in_the_chosen_colours_and_letters(chosen: str) -> None:
+    root = read_html(explorer(chosen))
+    assert root.one("html").attributes.get("data-theme", "") == chosen
+    assert "/static/fonts.css" in {one.attributes["href"] for one in root.all("link")}

@@ -7,7 +7,7 @@ The reports on a period: volume, turnaround, utilisation, downtime, unmapped cod
 A report has a row for each analyzer (``channel``), each day (``day``), or each test of an analyzer (``test``).
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import MAXYEAR, date, datetime, time, timedelta, tzinfo
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from engine.model.texts.phrases import N_
 from engine.monitoring.usual_gaps import hour_of
 from engine.store.operations.hour_counts import BUSY, SEEN
 from engine.store.queries.reader import Reader
+from engine.store.queries.tallies import hours_between
 from engine.views.shifts import began
 from engine.views.text import age
 from engine.views.view import Field, View, at
@@ -101,6 +102,14 @@ def by_channel(hours: Iterable[HourCount], names: Iterable[str]) -> list[Channel
         )
         for name, those in sorted(found.items())
     ]
+
+
+def received_by_hour(hours: Iterable[HourCount]) -> Counter[int]:
+    """Messages of all channels, by the begin of the hour."""
+    sums = Counter[int]()
+    for one in hours:
+        sums[one.begins_us] += one.received
+    return sums
 
 
 LONGEST_DAYS = 400
@@ -348,6 +357,24 @@ def unmapped(reader: Reader, asked: Asked, results: Results | None = None) -> li
 
 def _place(by: str, day: str, channel: str, code: str) -> Place:
     return Place(day if by == DAY else "", channel if by != DAY else "", code if by == TEST else "")
+
+
+def by_day(reader: Reader, asked: Asked) -> dict[str, ResultCounts]:
+    """The results of each day of a period, also of one without any."""
+    places = Results(reader, asked._replace(by=DAY)).places
+    first, last = asked.period
+    days = [(first + timedelta(days=n)).isoformat() for n in range((last - first).days + 1)]
+    return {day: places.get(Place(day=day), ResultCounts()) for day in days}
+
+
+def by_hour(reader: Reader, asked: Asked) -> list[list[int]]:
+    """Messages by day of the week (0: Monday) and hour of the day; hours are kept for some weeks."""
+    grid = [[0] * 24 for _ in range(7)]
+    for one in hours_between(reader, *asked.period.ends_us(asked.zone)):
+        if asked.channel in (None, one.channel):
+            begins = from_us(one.begins_us).astimezone(asked.zone)
+            grid[begins.weekday()][begins.hour] += one.received
+    return grid
 
 
 class Report(NamedTuple):

@@ -9,13 +9,15 @@ from aiohttp import hdrs, web
 
 from engine.features.reports import lists
 from engine.features.reports.rows.reading import counted_to
-from engine.features.reports.rules import Stage
+from engine.features.reports.rules import ResultCounts, Stage
 from engine.model.site.permissions import LOOKING
 from engine.model.texts.phrases import N_, PageText, Span
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
 from engine.store.queries.reader import Reader
+from engine.views.charts import bars, curves, heat
 from engine.views.text import cell, csv_line
 from engine.web.asked import Asked as Address
+from engine.web.cells import Fact
 from engine.web.pages.filters import known
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.words import Words, grouped
@@ -31,6 +33,7 @@ STAGE_WORDS: dict[str, PageText] = {
     "collected-delivered": "collected to delivery",
 }
 COUNTING = N_("Messages whose results are not counted yet: {n}; not delivered yet: {m}.")
+WEEKDAYS = N_(("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"))
 MONTHS = N_(("This month", "The month before"))
 DID_NOT_RUN = N_("LabRelay did not run")
 STATE_WORDS = {
@@ -45,6 +48,27 @@ TITLES: dict[str, PageText] = {
     "downtime": "Downtime",
     "unmapped": "Unmapped codes",
 }
+NOTES = {
+    "volume": N_("Final results: the first of each specimen and test. Controls are not counted."),
+    "turnaround": N_(
+        "Of final results alone. One that lacks one of the two times, or has impossible ones, is in no median. Rounded"
+        " down: seconds, minutes, from a day on hours."
+    ),
+    "utilisation": N_(
+        "Parts of five minutes with a message, of those in which LabRelay ran and the channel was not paused."
+    ),
+    "downtime": N_("LabRelay looks every half minute. Pauses by a person and expected downtime are here, too."),
+}
+COUNTS = ("received", "delivered", "dead", "held", "ordered")
+HEADS: dict[str, Sequence[PageText]] = {
+    "volume": N_(("Analyzer", "Received", "Delivered", "Dead", "Held back", "Orders", "Results", "Final results")),
+    "turnaround": (*N_(("Analyzer", "Stage", "Count", "Median")), "90 %", "95 %", *N_(("No time", "Impossible times"))),
+    "utilisation": (*N_(("Analyzer", "Hours seen", "Hours with messages")), "%"),
+    "downtime": N_(("Name", "State", "How often", "How long")),
+    "unmapped": N_(("Analyzer", "Results")),
+}
+OF_WORDS = N_(("Stage", "State"))  # columns; the others behind the first are of numbers
+DELIVERED = "collected-delivered"
 MOST = 400  # rows of a table; the file has all
 
 
@@ -91,16 +115,15 @@ def _address(asking: Asking) -> Address:
 
 def _page(asking: Asking) -> Page:
     words, site, address = asking.words, asking.site, _address(asking)
-    wrong, period, heading = "", "", ""
+    wrong, period = "", ""
     try:
         asked = _asked(asking)
-        period, heading = " - ".join(asked.period.days), words.say(ROWS_BY[asked.by])
+        period = " - ".join(asked.period.days)
     except ValueError as error:
         wrong = words.say(str(error))
     values = {
         "asked": address,
         "period": period,
-        "heading": heading,
         "made": f"LabRelay {site.version} · {site.timezone} · {words.time(int(site.now.timestamp() * 1e6))}",
         "by": [(name, words.say(label)) for name, label in ROWS_BY.items() if name != lists.CHANNEL],
         "channels": known([one.name for one in site.channels], address.get("channel")),
@@ -109,7 +132,6 @@ def _page(asking: Asking) -> Page:
             (f"{words.say(title)} (CSV)", words.href(CSV, report=name, **address.values))
             for name, title in TITLES.items()
         ],
-        "rows": {},
     }
     return Page("reports", values, wrong)
 
@@ -128,58 +150,85 @@ def _months(words: Words) -> list[tuple[str, str]]:
 def _found(reader: Reader, asking: Asking) -> Values:
     asked, words = _asked(asking), asking.words
     results = lists.Results(reader, asked)
-    rows: dict[str, list[dict[str, Any]]] = {
+    heading, say = words.say(ROWS_BY[asked.by]), words.say
+    rows: dict[str, list[Sequence[str]]] = {
         "volume": [
-            {
-                "place": _place(one, asked.by),
-                **{
-                    name: "-" if one.place.code else grouped(one.counters.get(name, 0))
-                    for name in ("received", "delivered", "dead", "held", "ordered")
-                },
-                "results": grouped(one.results.results),
-                "final": grouped(one.results.final),
-            }
+            (
+                _place(one, asked.by),
+                *("-" if one.place.code else grouped(one.counters.get(name, 0)) for name in COUNTS),
+                grouped(one.results.results),
+                grouped(one.results.final),
+            )
             for one in lists.volume(reader, asked, results)
         ],
         "turnaround": [
-            {
-                "place": _place(one, asked.by),
-                "stage": words.say(STAGE_WORDS[one.stage]),
-                "count": grouped(one.times.count),
-                "times": [_time(one.times, percent, words) for percent in (50, 90, 95)],
-                "missing": grouped(one.times.missing),
-                "impossible": grouped(one.times.impossible),
-            }
+            (
+                _place(one, asked.by),
+                say(STAGE_WORDS[one.stage]),
+                grouped(one.times.count),
+                *(_time(one.times, percent, words) for percent in (50, 90, 95)),
+                grouped(one.times.missing),
+                grouped(one.times.impossible),
+            )
             for one in lists.turnaround(reader, asked, results)
         ],
         "utilisation": [
-            {
-                "place": " ".join(filter(None, one.place)),
-                "seen": one.seen / 12,
-                "busy": one.busy / 12,
-                "percent": "-" if one.percent is None else f"{one.percent} %",
-            }
+            (
+                " ".join(filter(None, one.place)),
+                f"{one.seen / 12:.1f}",
+                f"{one.busy / 12:.1f}",
+                "-" if one.percent is None else f"{one.percent} %",
+            )
             for one in lists.utilisation(reader, asked)
         ],
         "downtime": [
-            {
-                "place": name or "LabRelay",
-                "state": words.say(STATE_WORDS.get((kind, state), state)),
-                "times": grouped(times),
-                "lasted": Span(seconds).say(words.catalogue),
-            }
-            for (kind, name, state), (times, seconds) in lists.hours_down(lists.downtime(reader, asked)).items()
+            (name or "LabRelay", say(STATE_WORDS.get((kind, state), state)), grouped(n), Span(s).say(words.catalogue))
+            for (kind, name, state), (n, s) in lists.hours_down(lists.downtime(reader, asked)).items()
         ],
         "unmapped": [
-            {"place": " ".join(filter(None, one.place)), "results": grouped(one.results)}
-            for one in lists.unmapped(reader, asked, results)
+            (" ".join(filter(None, one.place)), grouped(one.results)) for one in lists.unmapped(reader, asked, results)
         ],
     }
     left, open_ = counted_to(reader)
     return {
-        "rows": {name: found[:MOST] for name, found in rows.items()},
+        **_charts(reader, asked, words),
+        "tables": [
+            (
+                say(TITLES[name]),
+                say(NOTES[name]) if name in NOTES else "",
+                [heading if name in ("volume", "turnaround") else say(HEADS[name][0])]
+                + [(say(head), "" if head in OF_WORDS else "number") for head in HEADS[name][1:]],
+                found[:MOST],
+            )
+            for name, found in rows.items()
+        ],
         "more": any(len(found) > MOST for found in rows.values()),
-        "counting": words.say(COUNTING, n=grouped(left), m=grouped(open_)),
+        "counting": say(COUNTING, n=grouped(left), m=grouped(open_)),
+    }
+
+
+def _charts(reader: Reader, asked: lists.Asked, words: Words) -> Values:
+    """Turnaround and results by day, when the messages come, and figures of the whole period."""
+    found, say = lists.by_day(reader, asked), words.say
+    names, every, whole = [day[5:] for day in found], max(1, len(found) // 8), ResultCounts()
+    for one in found.values():
+        whole.add(one)
+    stages, of_all = [one.stages[DELIVERED] for one in found.values()], whole.stages[DELIVERED]
+    minutes = [[None if (s := one.percentile_s(p)) is None else s // 60 for one in stages] for p in (50, 90)]
+    results, grid = [one.results for one in found.values()], lists.by_hour(reader, asked)
+    day, count, came = say("Day"), say("Results"), say("When the work comes")
+    hours, days = [f"{hour:02}" for hour in range(24)], [say(day) for day in WEEKDAYS]
+    lines = curves(say("Turnaround by day"), (day, say("Median"), "90 %"), names, minutes, every=every)
+    return {
+        "figures": [
+            Fact(f"{say('Turnaround')}: {say('Median')}", _time(of_all, 50, words)),
+            Fact(f"{say('Turnaround')}: 90 %", _time(of_all, 90, words)),
+            Fact(count, grouped(whole.results)),
+            Fact(say("Final results"), grouped(whole.final)),
+        ],
+        "turnaround": lines if of_all.count else None,
+        "by_day": bars(say("Results by day"), (day, count), names, results, every=every) if whole.results else None,
+        "by_hour": heat(came, (say("Hour"), *hours), days, grid) if any(map(any, grid)) else None,
     }
 
 

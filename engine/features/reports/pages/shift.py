@@ -10,14 +10,15 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from engine.features.reports.lists import Shift, by_channel, hour_us, shift_of
-from engine.model.journal.journal_views import Act
+from engine.features.reports.lists import Shift, by_channel, hour_us, received_by_hour, shift_of
+from engine.model.journal.journal_views import Act, HourCount
 from engine.model.process.clock import from_us
 from engine.model.site.permissions import ADMINISTERING, LOOKING
 from engine.model.texts.phrases import N_, Span
 from engine.store.queries.acts import acts_page
 from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import hours_between
+from engine.views.charts import Chart, bars
 from engine.views.shifts import began
 from engine.web.asked import Asked
 from engine.web.cells import Badge
@@ -38,7 +39,7 @@ CHOICE = {
 }
 BEGINS = N_("It begins with the shift.")
 BEGINS_BEFORE = N_("It begins with the shift before: this one has just begun.")
-MOST_ACTS = 200
+MOST_ACTS, MOST_HOURS = 200, 50
 ACTS_AT_ONCE = 200
 
 
@@ -83,6 +84,7 @@ def _page(asking: Asking) -> Page:
         "shifts": _shifts(asking),
         "open": [Badge(one.level.value, one.level.value, one.phrase.say(words.catalogue)) for one in site.findings()],
         "rows": [],
+        "volume": None,
         "acts": None,
         "more_acts": "",
     }
@@ -103,6 +105,7 @@ def _shifts(asking: Asking) -> list[tuple[str, str]]:
 
 def _found(reader: Reader, asking: Asking) -> Values:
     (shift, _), words = _shift(asking), asking.words
+    hours = hours_between(reader, shift.since_us, shift.until_us)
     states = {one.name: one for one in asking.site.channels}
     rows = [
         {
@@ -113,9 +116,9 @@ def _found(reader: Reader, asking: Asking) -> Values:
             "level": "attention" if one.dead or one.held else "ok",
             "longest": "-" if one.longest_s is None else Span(one.longest_s).say(words.catalogue),
         }
-        for one in by_channel(hours_between(reader, shift.since_us, shift.until_us), states)
+        for one in by_channel(hours, states)
     ]
-    values: dict[str, Any] = {"rows": rows}
+    values: dict[str, Any] = {"rows": rows, "volume": _volume(hours, words)}
     if asking.principal.may(ADMINISTERING):
         acts = _acts(reader, shift)
         values["acts"] = [_act(one, words) for one in acts[:MOST_ACTS]]
@@ -124,6 +127,17 @@ def _found(reader: Reader, asking: Asking) -> Values:
                 "/acts", since=_local(shift.since_us, words), until=_local(shift.until_us, words)
             )
     return values
+
+
+def _volume(hours: Sequence[HourCount], words: Words) -> Chart | None:
+    """Messages of all analyzers by hour; None where the hours would be too many to see."""
+    sums = received_by_hour(hours)
+    if not 0 < len(sums) <= MOST_HOURS:
+        return None
+    times = [words.time(begins_us)[5:-3] for begins_us in sums]
+    names = [at if at.endswith("00:00") or not n else at[6:] for n, at in enumerate(times)]  # a day where it begins
+    heads = (words.say("Hour"), words.say("Received"))
+    return bars(words.say("Messages by hour"), heads, names, [*sums.values()], every=max(1, len(names) // 6))
 
 
 def _acts(reader: Reader, shift: Shift) -> list[Act]:

@@ -165,3 +165,22 @@ def test_an_hour_that_was_under_way_when_it_was_read_is_read_again_however_late(
     )
     read(view, channel("chem-1"), now=NOON + timedelta(hours=5))
     assert view.last_day("chem-1").received[-6] == 99
+
+
+def test_what_all_channels_usually_receive_is_read_hour_by_hour_of_a_day(journal: Journal) -> None:
+    view = ArrivalsView(journal)
+    for known in range(1, 25):
+        read(view, channel(NAMES[0]))
+        assert len(view.usual_by_hour()) == known
+    read(view, channel(NAMES[0]))
+    usual = 6 * len(NAMES)
+    assert view.usual_by_hour() == tuple((usual, usual) if 8 <= hour < 18 else (0, 0) for hour in range(24))
+    read(view, channel(NAMES[0]), now=NOON + timedelta(days=1))
+    assert len(view.usual_by_hour()) == 1, "the day after begins anew"
+
+
+def test_a_day_of_the_week_without_three_weeks_has_no_band(journal: Journal) -> None:
+    view = ArrivalsView(journal)
+    weeks = [NOON.date() - timedelta(weeks=n) for n in range(1, 7)]
+    read(view, channel(NAMES[0]), off=weeks)
+    assert view.usual_by_hour() == (None,)

@@ -117,12 +117,27 @@ async def test_each_number_leads_to_a_list_of_as_many(page: Page) -> None:
         "/messages",
         "/dead-letters/each",
         "/held",
-        "/codes",
         "/waiting",
     }
     assert len(found) > 15
     for number, href in found:
         assert await counted(page, href) == number, href
+
+
+async def test_what_waits_for_a_server_is_drawn_over_its_outage(page: Page) -> None:
+    age_s = (page.site.now - from_us(NOW_US)).total_seconds()
+    away = tuple(replace(one, oldest_age_s=age_s) for one in page.site.destinations)
+    page.site = replace(page.site, destinations=away)
+    assert any(one.waiting for one in away)
+    for one in filter(lambda one: one.waiting, away):
+        root = read_html((await page.get(f"/destinations/{one.name}?lang=en"))[1])
+        rows = [row.one("td").text for row in root.one("details", class_="fold").one("tbody").all("tr")]
+        assert [*map(int, rows)] == sorted(map(int, rows)), "it grows"
+        assert int(rows[-1]) == one.waiting
+        said = root.one("div", class_="chart").attributes["aria-label"]
+        assert said.endswith(f": {one.waiting} now.")
+    page.site = replace(page.site, destinations=tuple(replace(one, oldest_age_s=None) for one in away))
+    assert read_html((await page.get("/destinations/a?lang=en"))[1]).all("div", class_="chart") == []
 
 
 # Labels of numbers of messages, deliveries and letters, on whatever page; each such number that is not 0 is in a link.
@@ -137,10 +152,10 @@ COUNTED = {
         "Dead letters",
         "Incomplete messages",
     ),
-    *("Unmapped codes", "Messages received", "New dead letters"),
+    *("Unmapped codes", "Messages received", "New dead letters", "Today"),
 }
 # Of what happened within a time: a message that was sent again since is in no list that is kept.
-HAPPENED = {"Delivered", "Delivered today", "Held back", "Dead of the hours"}
+HAPPENED = {"Delivered", "Delivered today", "Held back", "Dead of the hours", "State"}
 
 
 async def test_each_number_of_what_can_be_listed_is_a_link(page: Page) -> None:

@@ -111,7 +111,7 @@ async def test_the_parts_are_asked_for_by_the_script(tmp_path: Path) -> None:
     assert answer.content_type == "application/json"
     for name, html in json.loads(data)["parts"].items():
         assert read_html(html).children[0].attributes["id"] == name
-        assert root.one(id=name)
+        assert name.startswith("thumb/") or root.one(id=name)  # a phone's bar has the first pages alone
 
 
 @pytest.mark.parametrize(

@@ -70,8 +70,14 @@ def tables(html: Element) -> list[list[list[str]]]:
     """The cells of each row of each table."""
     return [
         [[cell.text for cell in (*row.all("th"), *row.all("td"))] for row in table.one("tbody").all("tr")]
-        for table in html.all("table")
+        for table in figures(html)
     ]
+
+
+def figures(html: Element) -> list[Element]:
+    """The tables of the reports, without those of the charts."""
+    of_charts = [id(table) for fold in html.all("details", class_="fold") for table in fold.all("table")]
+    return [table for table in html.all("table") if id(table) not in of_charts]
 
 
 async def test_it_begins_with_this_month_and_has_its_figures(page: Page) -> None:
@@ -90,6 +96,20 @@ async def test_it_begins_with_this_month_and_has_its_figures(page: Page) -> None
     assert unmapped == [["chemistry", "2"]]
 
 
+async def test_what_the_charts_show_is_beside_them_as_tables(page: Page) -> None:
+    html = await read(page, "/reports?lang=en&from=2026-02-27")
+    folds = {one.one("summary").text: one for one in html.all("details", class_="fold")}
+    assert list(folds)[:2] == ["As a table: Turnaround by day", "As a table: Results by day"]
+    rows = {
+        title: [[cell.text for cell in (row.one("th"), *row.all("td"))] for row in fold.one("tbody").all("tr")]
+        for title, fold in folds.items()
+    }
+    assert rows["As a table: Turnaround by day"] == [["02-27", "-", "-"], ["02-28", "-", "-"], ["03-01", "60", "60"]]
+    assert rows["As a table: Results by day"] == [["02-27", "0"], ["02-28", "0"], ["03-01", "7"]]
+    figures = {one.one("dt").text: one.one("dd").text for one in html.one("dl", class_="figures").all("div")}
+    assert figures == {"Turnaround: Median": "1 h", "Turnaround: 90 %": "1 h", "Results": "7", "Final results": "6"}
+
+
 async def test_the_month_before_and_rows_by_day_and_test(page: Page) -> None:
     html = await read(page, "/reports?lang=en")
     links = {one.text: one.attributes["href"] for one in html.one("main").all("a")}
@@ -100,7 +120,7 @@ async def test_the_month_before_and_rows_by_day_and_test(page: Page) -> None:
     assert [row[0] for row in tables(days)[0]] == ["2026-02-10", "2026-03-01"]
     tests = await read(page, "/reports?lang=en&by=test")
     assert tables(tests)[0][0] == ["chemistry *", "-", "-", "-", "-", "-", "2", "2"]  # a message is of no one test
-    heads = [table.one("thead").all("th")[0].text for table in tests.all("table")]
+    heads = [table.one("thead").all("th")[0].text for table in figures(tests)]
     assert heads[:2] == ["Test", "Test"]
     none = await read(page, "/reports?lang=en&channel=urinalysis")
     assert tables(none) == [[], [], [], [], []]

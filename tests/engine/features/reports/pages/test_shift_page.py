@@ -163,9 +163,20 @@ async def test_no_look_changes_what_the_next_one_sees(page: Page) -> None:
     assert shift.BEGINS in html.one("main").text
 
 
+async def test_its_hours_are_drawn_and_their_table_adds_up_to_what_was_received(page: Page) -> None:
+    html = await read(page, "/shift?lang=en&from=24h")
+    (fold,) = (one for one in html.all("details", class_="fold") if "As a table" in one.text)
+    hours = [(one.one("th").text, int(one.one("td").text)) for one in fold.one("tbody").all("tr")]
+    received = [one.text.replace(",", "") for one in html.all("td", **{"data-label": "Received"}) if one.all("a")]
+    assert sum(n for _, n in hours) == sum(map(int, received)) > 0
+    drawn = [one.text for one in html.one("div", class_="chart").all("title")]
+    assert drawn == [f"{hour}: {n}" for hour, n in hours if n]
+    assert " " in hours[0][0], "the first has its day"
+
+
 async def test_its_columns_are_those_that_the_address_chooses(page: Page) -> None:
     html = await read(page, "/shift?lang=en&from=8h&columns=received,held")
-    headings = [one.text for one in html.one("main").one("table").all("th", role="columnheader")]
+    headings = [one.text for one in html.one("main").all("table")[-1].all("th", role="columnheader")]
     assert headings == ["Analyzer", "Received", "Held back"]
     assert len(row(html, "chemistry")) == 2
     ticked = [one.attributes["value"] for one in html.all("input", type="checkbox") if "checked" in one.attributes]
