@@ -36,14 +36,14 @@ TOO_MANY = N_("More than {n} at once cannot be released: each is seen first. Cho
 class _Panels(Panels):
     async def of_message(self, frame: Frame, request: web.Request, message: int) -> Section | None:
         asking = frame.asking(request)
-        values: dict[str, Any] = {"rows": [], "trouble": "", "sees": True}
+        values: dict[str, Any] = {"rows": [], "trouble": ""}
         try:
             trace, is_held = await frame.read(_known, message)
             if trace is None:
                 return None
-            may_see = is_held or asking.principal.may(SEEING_PATIENTS)
-            values["sees"] = may_see and await look_once(frame, request, message, READING)
-            said = await frame.read(_said, frame.channels, trace, not values["sees"])
+            sees_all = asking.principal.may(SEEING_PATIENTS)
+            sees = (sees_all or is_held) and await look_once(frame, request, message, READING)
+            said = await frame.read(_said, frame.channels, trace, sees and sees_all, sees)
             values["rows"] = [row_of_message(one, asking.words) for one in said or ()]
             values["trouble"] = asking.words.say(UNREAD) if said is None else ""
         except (StoreError, ConfigError) as error:
@@ -76,8 +76,8 @@ def _known(reader: Reader, message: int) -> tuple[Trace | None, bool]:
     return trace_of(reader, message), any(one.state == "held" for one in held_of(reader, message))
 
 
-def _said(reader: Reader, channels: Channels, trace: Trace, masked: bool) -> list[Said] | None:
-    return results_said(reader, channels().get(trace.message.channel), trace, masked=masked)
+def _said(reader: Reader, channels: Channels, trace: Trace, sees: bool, sees_held: bool) -> list[Said] | None:
+    return results_said(reader, channels().get(trace.message.channel), trace, sees=sees, sees_held=sees_held)
 
 
 def _letters(reader: Reader, selection: Selection) -> list[DeadLetter]:
