@@ -65,13 +65,14 @@ class Said(NamedTuple):
     Attributes:
         row: as of a held one. control: of a quality control.
         went: destination -> state of its delivery, or `LEFT_OUT`; without those whose document does not surely have it.
-        hidden: its value is not shown.
+        hidden: its value is not shown. patient: which of those that the message is about, from 1, and of how many.
     """
 
     row: Row
     control: bool
     went: Mapping[str, str]
     hidden: bool
+    patient: tuple[int, int]
 
 
 class Before(NamedTuple):
@@ -167,8 +168,7 @@ def _shown(
     told = list(read)
     if written is None:
         listed = _listed(body, document.media_type, routes, one.destination)
-        kept = listed and [pair.is_in for pair in _in_list([_named(fact, results) for *_, fact, results in told], listed)]
-        told = [of for of, is_in in zip(told, kept or [None] * len(told), strict=True) if is_in is not False]
+        told = told if listed is None else _told_in(told, listed)
     pairs = [Pair(None)] * len(told) if written is None else paired([results for *_, results in told], written)
     accepted = cache(partial(_accepted, reader, routes, one))
     found = []
@@ -192,6 +192,12 @@ def _listed(body: bytes, media_type: str, routes: ChannelRoutes, destination: st
                     for one in found.resources
                 ]
     return None
+
+
+def _told_in(told: Sequence[Told], listed: list[Result]) -> list[Told]:
+    """Without those that were left out: they were accepted before."""
+    pairs = _in_list([_named(fact, results) for *_, fact, results in told], listed)
+    return [of for of, pair in zip(told, pairs, strict=True) if pair.is_in is not False]
 
 
 def _named(fact: Fact, results: Sequence[Result]) -> list[Result]:
@@ -223,8 +229,15 @@ def results_said(
         return None
     ways = _ways(reader, routes, trace, said)
     hidden = [not sees and not (sees_held and "held" in way.values()) for way in ways]
+    persons = list(dict.fromkeys(one.person for one in said))
     return [
-        Said(RESULT.row(_masked(one.shown) if is_hidden else one.shown), one.control, way, is_hidden)
+        Said(
+            RESULT.row(_masked(one.shown) if is_hidden else one.shown),
+            one.control,
+            way,
+            is_hidden,
+            (persons.index(one.person) + 1, len(persons)),
+        )
         for one, way, is_hidden in zip(said, ways, hidden, strict=True)
     ]
 
@@ -234,6 +247,7 @@ class _Said(NamedTuple):
     results: Sequence[Result]
     named: Sequence[Result]  # as a list has it
     control: bool
+    person: object
 
 
 def _said(reader: Reader, routes: ChannelRoutes | None, trace: Trace) -> list[_Said] | None:
@@ -245,10 +259,12 @@ def _said(reader: Reader, routes: ChannelRoutes | None, trace: Trace) -> list[_S
     parsed, reading = opened_as
     patients = {fact.place for _, _, fact in reading.measured()}
     found = []
-    for _, order, fact, results in islice(told_in(facts, parsed, reading.context, ()), MOST + 1):
+    for person, order, fact, results in islice(told_in(facts, parsed, reading.context, ()), MOST + 1):
         first = results[0] if results else Result()
         shown = _of_fact(order, fact, None, first, "", "", None)
-        found.append(_Said(shown, results, _named(fact, results), fact.place not in patients))
+        who = person.number, person.authority, person.name, person.born
+        is_control = fact.place not in patients
+        found.append(_Said(shown, results, _named(fact, results), is_control, who if any(who) else id(person)))
     return found
 
 
@@ -259,7 +275,7 @@ def _documented(reader: Reader, trace: Trace) -> list[_Said] | None:
     for one in written:
         paired([[result] for result in found], one)
         found += one
-    return [_Said(_of_document(one, "", None), [one], [], False) for one in found] if written else None
+    return [_Said(_of_document(one, "", None), [one], [], False, one.subject) for one in found] if written else None
 
 
 def _masked(one: Shown) -> Shown:

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from engine.actions.selection import Selection, each_letter
 from engine.features.results.lists.held_results import MOST_AT_ONCE, Said, held_of, results_held, results_said
+from engine.features.results.pages import decision
 from engine.features.results.pages.rows import row_of, row_of_message
 from engine.model.errors import ConfigError, StoreError
 from engine.model.journal.document_facts import DocumentFacts
@@ -23,9 +24,9 @@ from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader
 from engine.views.decided import counted, decided
 from engine.web.pages.doing import look_once
-from engine.web.pages.frame import Channels, Frame
+from engine.web.pages.frame import Asking, Channels, Frame
 from engine.web.pages.messages import PATH as MESSAGES
-from engine.web.pages.panels import Panels, Section
+from engine.web.pages.panels import Link, Panels, Section
 from engine.web.pages.words import Words
 
 UNREAD = N_("Its results cannot be read here: look at the contents of the message.")
@@ -49,6 +50,12 @@ class _Panels(Panels):
         except (StoreError, ConfigError) as error:
             values["trouble"] = frame.why_not(error, asking.words)[1]
         return Section("message_results.html", values)
+
+    def offers(self, asking: Asking, trace: Trace) -> Iterable[Link]:
+        is_held = any(one.state == "held" for one in trace.deliveries)
+        if is_held and decision.VERBS[0] in asking.may:
+            to = decision.PATH.replace("{number}", str(trace.message.id))
+            yield asking.words.say("Decide"), asking.words.href(to)
 
     def remarks(self, facts: DocumentFacts) -> Iterable[str]:
         return counted(decided(facts))
