@@ -3,6 +3,7 @@ went; what is said where there are none.
 """
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tests.engine.features.results.test_decision import critical, looks, main, s
 from tests.results.test_held_results import held_route, message
 from tests.support.access import GOOD, ROOT, Browser
 from tests.support.acting_pages import ActingSite, acting_site, with_persons
-from tests.support.running import MLLP, QUICK, RunningSite, channel, make_running_site, running_app
+from tests.support.running import MLLP, QUICK, Json, RunningSite, channel, make_running_site, running_app
 from tests.support.status_server import Element
 from workbench.sandbox import Sandbox
 
@@ -192,30 +193,47 @@ def went(page: Element) -> list[tuple[str, str]]:
     return found
 
 
-async def test_a_result_went_where_its_document_surely_has_it(tmp_path: Path) -> None:
-    """Lists, raw copies, mappings of the site that leave some out, and what was accepted before."""
-    (tmp_path / "mappings").mkdir()
+@asynccontextmanager
+async def with_own_mappings(folder: Path, routes: Sequence[Json]) -> AsyncIterator[ActingSite]:
+    (folder / "mappings").mkdir()
     for name, text in MAPPINGS.items():
-        (tmp_path / f"mappings/{name}.yaml").write_text(text)
-    routes = [ORU | {"mapping": mapping, "to": to} for to, mapping in TO.items()] + [{"to": "raw"}]
+        (folder / f"mappings/{name}.yaml").write_text(text)
     folders = {name: {"kind": "file", "folder": name} for name in ("lines", "json", "own-csv", "own-fhir", "raw")}
     sandbox = Sandbox()
     await sandbox.start()
     try:
         server = {"lab-fhir": {"kind": "fhir", "url": sandbox.url, **QUICK}}
-        make_running_site(tmp_path, {"lab": channel(MLLP, *routes)}, server | folders, web="127.0.0.1:0")
-        async with running_app(tmp_path, own_tables=True) as app:
-            site = await with_persons(RunningSite(tmp_path, app, sandbox))
-            changed = message(2, "13.9", order="A", patient="9", status="C")
-            _, again, two = await send(site, message(1, VALUE, order="A", patient="9"), changed, of_two())
-            async with site.browser("viewer") as browser:
-                (_, haemoglobin), (_, colour) = went(await shown(browser, again))
-                (_, first), (_, second) = went(await shown(browser, two))
+        make_running_site(folder, {"lab": channel(MLLP, *routes)}, server | folders, web="127.0.0.1:0")
+        async with running_app(folder, own_tables=True) as app:
+            yield await with_persons(RunningSite(folder, app, sandbox))
     finally:
         await sandbox.stop()
+
+
+async def test_a_result_went_where_its_document_surely_has_it(tmp_path: Path) -> None:
+    """Lists, raw copies, mappings of the site that leave some out, and what was accepted before."""
+    routes = [ORU | {"mapping": mapping, "to": to} for to, mapping in TO.items()] + [{"to": "raw"}]
+    async with with_own_mappings(tmp_path, routes) as site:
+        changed = message(2, "13.9", order="A", patient="9", status="C")
+        _, again, two = await send(site, message(1, VALUE, order="A", patient="9"), changed, of_two())
+        async with site.browser("viewer") as browser:
+            (_, haemoglobin), (_, colour) = went(await shown(browser, again))
+            (_, first), (_, second) = went(await shown(browser, two))
     assert haemoglobin == "delivered lab-fhir, lines, json, own-fhir, raw"  # own-csv has the colour alone
     assert colour == "left out lab-fhir, lines, json delivered own-fhir, raw"
     assert first == second == "delivered lab-fhir, lines, json, raw"  # own-fhir has one of both, without a patient
+
+
+async def test_a_decision_names_no_specimen_that_may_be_of_another_patient(tmp_path: Path) -> None:
+    rule = {"when": "=code == 'HGB'", "reason": "look at each"}
+    route = ORU | {"mapping": "second", "to": "own-fhir", "hold": [rule]}
+    async with with_own_mappings(tmp_path, [route]) as site:
+        same, other = await send(site, of_two(), of_two(value="6.5").replace(b"|M9|", b"|M10|"))
+        async with site.browser("operator") as browser:
+            for number, value, specimen in ((same, "5.0", False), (other, "6.5", True)):
+                _, page = await browser.get(f"/held/{number}?lang=en")
+                assert value in main(page)
+                assert ("F1" in main(page), "F2" in main(page)) == (False, specimen), number
 
 
 async def test_results_of_two_patients_are_apart(here: ActingSite) -> None:
@@ -258,3 +276,11 @@ async def test_a_held_message_leads_to_its_decision_and_is_of_the_messages(here:
         assert (await browser.get(f"/held/{number}?lang=en"))[0] == 200
     async with here.browser("plain") as browser:
         assert not (await shown(browser, number)).one("main").all("div", class_="acts")
+
+
+async def test_a_long_value_wraps_and_a_number_does_not(here: ActingSite) -> None:
+    (number,) = await send(here, message(1, VALUE).replace(b"yellow", b"y" * 400))
+    async with here.browser("viewer") as browser:
+        rows = (await shown(browser, number)).one("main").all("table")[0].one("tbody").all("tr")
+    kinds = [row.all("td")[0].attributes["class"].split() for row in rows if row.all("td")]
+    assert kinds == [["number", "b"], ["wrap", "b"]]
