@@ -207,7 +207,7 @@ def _named(fact: Fact, results: Sequence[Result]) -> list[Result]:
 
 
 def _in_list(told: Sequence[Sequence[Result]], listed: list[Result]) -> list[Pair]:
-    """What a list lacks cannot be said where it has other names."""
+    """A list with other names does not say which results it lacks."""
     pairs = paired(told, listed)
     return [Pair(None) if listed and not one.is_in else one for one in pairs]
 
@@ -285,7 +285,7 @@ def _masked(one: Shown) -> Shown:
 def _ways(reader: Reader, routes: ChannelRoutes | None, trace: Trace, said: Sequence[_Said]) -> list[dict[str, str]]:
     """Of each result, the worst state of the deliveries to a destination whose documents surely have it.
 
-    What a document lacks is left out where the decisions about it say so of as many results.
+    A result that a document lacks is left out where the decisions about it say so of as many results.
     """
     ends: list[dict[str, list[str]]] = [{} for _ in said]
     places = {one.id: one for one in trace.documents}

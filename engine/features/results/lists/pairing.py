@@ -17,7 +17,7 @@ class Pair(NamedTuple):
     """What a document has of one result.
 
     Attributes:
-        is_in: None: it cannot be told apart from another one.
+        is_in: None: it may be another one of the same message.
         written: the first of it; None unless it surely has all.
     """
 
@@ -26,7 +26,7 @@ class Pair(NamedTuple):
 
 
 def paired(told: Sequence[Sequence[Result]], written: list[Result]) -> list[Pair]:
-    """For each result of a message, which may have parts. What is found is taken out of ``written``."""
+    """For each result of a message, which may have parts. Those found are taken out of ``written``."""
     flat = [part for parts in told for part in parts]
     places = _places(flat, written)
     found: list[Pair] = []
@@ -44,7 +44,7 @@ def paired(told: Sequence[Sequence[Result]], written: list[Result]) -> list[Pair
 
 
 def _places(told: Sequence[Result], written: Sequence[Result]) -> dict[int, int | None]:
-    """Of each that ``written`` may have, its place there; None: it cannot be told apart."""
+    """Of each that ``written`` may have, its place there; None: it may be another one of the same message."""
     found: dict[int, int | None] = {}
     taken: set[int] = set()
     persons = {one.subject for one in told}
