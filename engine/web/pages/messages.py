@@ -220,7 +220,6 @@ def _page(asking: Asking) -> Page:
     except ValueError as error:
         wrong = words.say(str(error))
     number = asking.query.get(BEARS) or asked.get("q") or ""
-    sealed = {asked.get(SEALED), asked.get(SEALED_OTHER)}
     stated = asked.get("since") or ""
     since = stated or (EVER if number else LAST)
     ever, limited = asked.href(without="from", since=EVER), asked.get("from") is None and since != EVER
@@ -229,10 +228,7 @@ def _page(asking: Asking) -> Page:
         "asked": asked,
         "columns": chosen,
         "number": number,
-        "chips_shown": [
-            _said(chip, words)._replace(**({"value": number} if chip.value in sealed else {}))
-            for chip in asked.chips({name: words.say(text) for name, text in LABELS.items()})
-        ]
+        "chips_shown": _chips(asked, number, words)
         + ([Chip(words.say(LABELS["since"]), words.say(SPANS[LAST]), ever)] if limited and not stated else []),
         "rare_open": any(asked.get(name) for name in RARE),
         "spans": [(name, words.say(text) if name in SPANS else name, name == stated) for name, text in spans.items()],
@@ -249,11 +245,13 @@ def _page(asking: Asking) -> Page:
     return Page("messages", values, wrong)
 
 
-def _said(chip: Chip, words: Words) -> Chip:
-    """A chip with the word for its value, where that is one of ours."""
-    if chip.value in SPANS:
-        return chip._replace(value=words.say(SPANS[chip.value]))
-    return chip._replace(value=words.say(ASKABLE[chip.value].words)) if chip.value in ASKABLE else chip
+def _chips(asked: Asked, number: str, words: Words) -> list[Chip]:
+    """Without a span of time beside a beginning, which counts alone."""
+    labels = {name: words.say(text) for name, text in LABELS.items() if name != "since" or not asked.get("from")}
+    since, state = asked.get("since") or "", asked.get("state") or ""
+    said = dict.fromkeys((SEALED, SEALED_OTHER), number)
+    said |= {"since": words.say(SPANS[since])} if since in SPANS else {}
+    return asked.chips(labels, said | ({"state": words.say(ASKABLE[state].words)} if state in ASKABLE else {}))
 
 
 def _found(reader: Reader, asking: Asking) -> Values:

@@ -4,21 +4,23 @@ A document in FHIR that is held says what a release sends: of its results alone,
 Where no reader takes the message, or its channel is not configured any more, it says everything.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal, localcontext
 from functools import cache, partial
+from itertools import islice
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 from engine.features.results.lists import RESULT
+from engine.features.results.lists.pairing import Pair, paired
 from engine.features.results.rows.succession import earlier_value
 from engine.mapping.hold_rules.rules import is_named
 from engine.mapping.hold_rules.values import percent
 from engine.mapping.measured import Reading, told_in
 from engine.model.content.facts import Order, Person, Value
 from engine.model.content.facts import Result as Fact
-from engine.model.content.results import MEMORY_US, WITHDRAWN, Result, results_of
+from engine.model.content.results import MEMORY_US, WITHDRAWN, Result, instant_of, results_of
 from engine.model.errors import AbsentError, ContentError, ErasedError, StoreError, UnreadableResultsError
 from engine.model.journal.journal_views import DeadLetter, DocumentView, Filter, Trace
 from engine.model.message import Parsed
@@ -27,7 +29,7 @@ from engine.model.texts.phrases import PageText
 from engine.model.texts.reasons import ReasonCode
 from engine.store.queries.contents import stored_document, stored_message
 from engine.store.queries.letters import held_deliveries
-from engine.store.queries.messages import messages_page, trace_of
+from engine.store.queries.messages import messages_page, trace_of, worst
 from engine.store.queries.reader import Reader
 from engine.succession.critical import CRITICAL
 from engine.succession.kinds import opened
@@ -63,11 +65,14 @@ class Said(NamedTuple):
     Attributes:
         row: as of a held one. control: of a quality control.
         went: destination -> state of its delivery, or `LEFT_OUT`; without those whose document does not surely have it.
+        hidden: its value is not shown. patient: which of those that the message is about, from 1, and of how many.
     """
 
     row: Row
     control: bool
     went: Mapping[str, str]
+    hidden: bool
+    patient: tuple[int, int]
 
 
 class Before(NamedTuple):
@@ -162,11 +167,12 @@ def _shown(
         return None if written is None else [_of_held(reader, one, result) for result in written]
     told = list(read)
     if written is None:
-        told = _told_in(told, _tests(body, document.media_type, routes, one.destination))
-    sent = [None] * len(told) if written is None else _paired([results for *_, results in told], written)
+        listed = _listed(body, document.media_type, routes, one.destination)
+        told = told if listed is None else _told_in(told, listed)
+    pairs = [Pair(None)] * len(told) if written is None else paired([results for *_, results in told], written)
     accepted = cache(partial(_accepted, reader, routes, one))
     found = []
-    for (_, order, fact, results), result in zip(told, sent, strict=True):
+    for (_, order, fact, results), (_, result) in zip(told, pairs, strict=True):
         if written is None or result is not None:
             first = results[0] if results else Result()
             before = None if masked else _before(reader, one, fact, first, accepted(_specimen(order, fact)))
@@ -175,53 +181,45 @@ def _shown(
     return found + [_of_held(reader, one, result) for result in written or ()]
 
 
-def _tests(body: bytes, media_type: str, routes: ChannelRoutes, destination: str) -> frozenset[str]:
-    """The tests of a list or of HL7 v2; empty: it cannot be opened."""
+def _listed(body: bytes, media_type: str, routes: ChannelRoutes, destination: str) -> list[Result] | None:
+    """The results of a list or of HL7 v2, by test and time; None: it cannot be opened."""
+    zone = ZoneInfo(routes.context.timezone)
     for form in (*(route.form for route in routes.routes if route.form and destination in route.to), None):
         with suppress(ValueError):
-            if found := opened(body, media_type, form):
-                return frozenset(code.rpartition("|")[2] for one in found.resources for code in one.codes)
-    return frozenset()
+            if found := opened(body, media_type, form, zone):
+                return [
+                    Result(codes=tuple(("", code.rpartition("|")[2]) for code in one.codes), at_us=instant_of(one.time))
+                    for one in found.resources
+                ]
+    return None
 
 
-def _told_in(told: list[Told], tests: frozenset[str]) -> list[Told]:
-    """Those whose test the document has: what was accepted before is left out of it. All, where it has other names."""
-    names = [
-        {code.rpartition("|")[2] for code in fact.measure.own or ()} | {fact.measure.test or ""} for *_, fact, _ in told
-    ]
-    if not tests or not tests <= {name for of_one in names for name in of_one}:
-        return told
-    return [one for one, of_one in zip(told, names, strict=True) if not tests.isdisjoint(of_one)]
+def _told_in(told: Sequence[Told], listed: list[Result]) -> list[Told]:
+    """Without those that were left out: they were accepted before."""
+    pairs = _in_list([_named(fact, results) for *_, fact, results in told], listed)
+    return [of for of, pair in zip(told, pairs, strict=True) if pair.is_in is not False]
 
 
-def _paired(told: Sequence[Sequence[Result]], written: list[Result]) -> list[Result | None]:
-    """The result of a document for the first of each that the message has; None: it has none, or it is one of several
-    of the same codes. What is found is taken out of ``written``.
-    """
-    codes = Counter(code for results in told for one in results for code in set(one.codes))
-    found: list[Result | None] = []
-    for results in told:
-        taken = [_taken(one, written, codes) for one in results]
-        pairs = [one for one in taken if one is not None]
-        is_whole = bool(pairs) and len(pairs) == len(taken)
-        found.append(pairs[0] if is_whole else None)
-        written += [] if is_whole else pairs
-    return found
+def _named(fact: Fact, results: Sequence[Result]) -> list[Result]:
+    """A result as a list has it: by the names of its test."""
+    names = {code.rpartition("|")[2] for code in fact.measure.own or ()} | {fact.measure.test or ""}
+    return [Result(codes=tuple(("", name) for name in names if name), at_us=one.at_us) for one in results[:1]]
 
 
-def _taken(one: Result, written: list[Result], codes: Mapping[tuple[str, str], int]) -> Result | None:
-    same = [at for at, result in enumerate(written) if not set(result.codes).isdisjoint(one.codes)]
-    equal = [at for at in same if written[at].text == one.text]
-    is_alone = len(same) == 1 and all(codes[code] == 1 for code in one.codes)
-    return written.pop((equal or same)[0]) if equal or is_alone else None
+def _in_list(told: Sequence[Sequence[Result]], listed: list[Result]) -> list[Pair]:
+    """A list with other names does not say which results it lacks."""
+    pairs = paired(told, listed)
+    return [Pair(None) if listed and not one.is_in else one for one in pairs]
 
 
-def results_said(reader: Reader, routes: ChannelRoutes | None, trace: Trace, *, masked: bool) -> list[Said] | None:
+def results_said(
+    reader: Reader, routes: ChannelRoutes | None, trace: Trace, *, sees: bool = True, sees_held: bool = False
+) -> list[Said] | None:
     """All results of a message, a control's too; None: they cannot be read.
 
     Args:
-        routes: of its channel, in force; None: a document says it.
-        masked: as of `results_held`.
+        routes: of its channel, in force; None: its documents say it.
+        sees: else without values, and what else may say who it is. sees_held: of all but those that are surely held.
 
     Raises:
         StoreError: its contents are erased, or damaged.
@@ -229,55 +227,101 @@ def results_said(reader: Reader, routes: ChannelRoutes | None, trace: Trace, *, 
     said = _said(reader, routes, trace)
     if said is None or len(said) > MOST:
         return None
-    ways = _ways(reader, trace, [results for _, results, _ in said])
+    ways = _ways(reader, routes, trace, said)
+    hidden = [not sees and not (sees_held and "held" in way.values()) for way in ways]
+    persons = list(dict.fromkeys(one.person for one in said))
     return [
-        Said(RESULT.row(_masked(one) if masked else one), is_control, way)
-        for (one, _, is_control), way in zip(said, ways, strict=True)
+        Said(
+            RESULT.row(_masked(one.shown) if is_hidden else one.shown),
+            one.control,
+            way,
+            is_hidden,
+            (persons.index(one.person) + 1, len(persons)),
+        )
+        for one, way, is_hidden in zip(said, ways, hidden, strict=True)
     ]
 
 
-def _said(
-    reader: Reader, routes: ChannelRoutes | None, trace: Trace
-) -> list[tuple[Shown, Sequence[Result], bool]] | None:
+class _Said(NamedTuple):
+    shown: Shown
+    results: Sequence[Result]
+    named: Sequence[Result]  # as a list has it
+    control: bool
+    person: object
+
+
+def _said(reader: Reader, routes: ChannelRoutes | None, trace: Trace) -> list[_Said] | None:
     opened_as = None if routes is None else _reading(reader, routes, trace.message.id)
     if opened_as is None or (facts := opened_as[1].facts) is None:
         if opened_as is not None and opened_as[1].taken and not opened_as[1].failed:
             return []
-        written = (_written(stored_document(reader, one.id)) for one in trace.documents)
-        first_of = next((one for one in written if one is not None), None)
-        return None if first_of is None else [(_of_document(one, "", None), [one], False) for one in first_of]
+        return _documented(reader, trace)
     parsed, reading = opened_as
     patients = {fact.place for _, _, fact in reading.measured()}
     found = []
-    for _, order, fact, results in told_in(facts, parsed, reading.context, ()):
+    for person, order, fact, results in islice(told_in(facts, parsed, reading.context, ()), MOST + 1):
         first = results[0] if results else Result()
-        found.append((_of_fact(order, fact, None, first, "", "", None), results, fact.place not in patients))
+        shown = _of_fact(order, fact, None, first, "", "", None)
+        who = person.number, person.authority, person.name, person.born
+        is_control = fact.place not in patients
+        found.append(_Said(shown, results, _named(fact, results), is_control, who if any(who) else id(person)))
     return found
+
+
+def _documented(reader: Reader, trace: Trace) -> list[_Said] | None:
+    """What its documents in FHIR say, each result once; None: there are none."""
+    found: list[Result] = []
+    written = [one for view in trace.documents if (one := _written(stored_document(reader, view.id))) is not None]
+    for one in written:
+        paired([[result] for result in found], one)
+        found += one
+    return [_Said(_of_document(one, "", None), [one], [], False, one.subject) for one in found] if written else None
 
 
 def _masked(one: Shown) -> Shown:
     return one._replace(test="", name="", loinc="", specimen="", value="", sends="", range="", at="")
 
 
-def _ways(reader: Reader, trace: Trace, told: Sequence[Sequence[Result]]) -> list[dict[str, str]]:
-    """Of each result, the state of each delivery whose document has it.
+def _ways(reader: Reader, routes: ChannelRoutes | None, trace: Trace, said: Sequence[_Said]) -> list[dict[str, str]]:
+    """Of each result, the worst state of the deliveries to a destination whose documents surely have it.
 
-    A document in FHIR is read. What it lacks is left out where the decisions about it say so of as many results.
+    A result that a document lacks is left out where the decisions about it say so of as many results.
     """
-    ways: list[dict[str, str]] = [{} for _ in told]
-    places = {one.id: one.ordinal for one in trace.documents}
+    ends: list[dict[str, list[str]]] = [{} for _ in said]
+    places = {one.id: one for one in trace.documents}
     for one in trace.deliveries:
-        written = _written(stored_document(reader, one.document_id))
-        pairs = None if written is None else _paired(told, written)
-        facts = trace.facts.get(places[one.document_id])
+        document = places[one.document_id]
+        pairs = _pairs(reader, routes, trace, document, one.destination, said)
+        facts = trace.facts.get(document.ordinal)
         echoes = sum(name.startswith("Observation/") for name in facts.echoes) if facts is not None else 0
-        is_left_out = pairs is not None and 0 < pairs.count(None) == echoes
-        for at, way in enumerate(ways):
-            if pairs is None or pairs[at] is not None:
-                way[one.destination] = one.shown_state
-            elif is_left_out:
-                way[one.destination] = LEFT_OUT
-    return ways
+        is_left_out = 0 < echoes == sum(pair.is_in is not True for pair in pairs)
+        for pair, end in zip(pairs, ends, strict=True):
+            if pair.is_in or is_left_out:
+                end.setdefault(one.destination, []).append(one.shown_state if pair.is_in else LEFT_OUT)
+    return [{name: _worst(states) for name, states in end.items()} for end in ends]
+
+
+def _worst(states: Sequence[str]) -> str:
+    """It is left out where no document has it."""
+    went = [state for state in states if state != LEFT_OUT]
+    return worst(went) if went else LEFT_OUT
+
+
+def _pairs(
+    reader: Reader,
+    routes: ChannelRoutes | None,
+    trace: Trace,
+    document: DocumentView,
+    destination: str,
+    said: Sequence[_Said],
+) -> list[Pair]:
+    body = stored_document(reader, document.id)
+    if (written := _written(body)) is not None:
+        return paired([one.results for one in said], written)
+    if body == stored_message(reader, trace.message.id).payload:
+        return [Pair(True)] * len(said)
+    listed = None if routes is None else _listed(body, document.media_type, routes, destination)
+    return [Pair(None)] * len(said) if listed is None else _in_list([one.named for one in said], listed)
 
 
 def _reading(reader: Reader, routes: ChannelRoutes, message: int) -> tuple[Parsed, Reading] | None:

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from engine.actions.selection import Selection, each_letter
 from engine.features.results.lists.held_results import MOST_AT_ONCE, Said, held_of, results_held, results_said
+from engine.features.results.pages import decision
 from engine.features.results.pages.rows import row_of, row_of_message
 from engine.model.errors import ConfigError, StoreError
 from engine.model.journal.document_facts import DocumentFacts
@@ -23,9 +24,9 @@ from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader
 from engine.views.decided import counted, decided
 from engine.web.pages.doing import look_once
-from engine.web.pages.frame import Channels, Frame
+from engine.web.pages.frame import Asking, Channels, Frame
 from engine.web.pages.messages import PATH as MESSAGES
-from engine.web.pages.panels import Panels, Section
+from engine.web.pages.panels import Link, Panels, Section
 from engine.web.pages.words import Words
 
 UNREAD = N_("Its results cannot be read here: look at the contents of the message.")
@@ -36,19 +37,25 @@ TOO_MANY = N_("More than {n} at once cannot be released: each is seen first. Cho
 class _Panels(Panels):
     async def of_message(self, frame: Frame, request: web.Request, message: int) -> Section | None:
         asking = frame.asking(request)
-        values: dict[str, Any] = {"rows": [], "trouble": "", "sees": True}
+        values: dict[str, Any] = {"rows": [], "trouble": ""}
         try:
             trace, is_held = await frame.read(_known, message)
             if trace is None:
                 return None
-            may_see = is_held or asking.principal.may(SEEING_PATIENTS)
-            values["sees"] = may_see and await look_once(frame, request, message, READING)
-            said = await frame.read(_said, frame.channels, trace, not values["sees"])
+            sees_all = asking.principal.may(SEEING_PATIENTS)
+            sees = (sees_all or is_held) and await look_once(frame, request, message, READING)
+            said = await frame.read(_said, frame.channels, trace, sees and sees_all, sees)
             values["rows"] = [row_of_message(one, asking.words) for one in said or ()]
             values["trouble"] = asking.words.say(UNREAD) if said is None else ""
         except (StoreError, ConfigError) as error:
             values["trouble"] = frame.why_not(error, asking.words)[1]
         return Section("message_results.html", values)
+
+    def offers(self, asking: Asking, trace: Trace) -> Iterable[Link]:
+        is_held = any(one.state == "held" for one in trace.deliveries)
+        if is_held and decision.VERBS[0] in asking.may:
+            to = decision.PATH.replace("{number}", str(trace.message.id))
+            yield asking.words.say("Decide"), asking.words.href(to)
 
     def remarks(self, facts: DocumentFacts) -> Iterable[str]:
         return counted(decided(facts))
@@ -76,8 +83,8 @@ def _known(reader: Reader, message: int) -> tuple[Trace | None, bool]:
     return trace_of(reader, message), any(one.state == "held" for one in held_of(reader, message))
 
 
-def _said(reader: Reader, channels: Channels, trace: Trace, masked: bool) -> list[Said] | None:
-    return results_said(reader, channels().get(trace.message.channel), trace, masked=masked)
+def _said(reader: Reader, channels: Channels, trace: Trace, sees: bool, sees_held: bool) -> list[Said] | None:
+    return results_said(reader, channels().get(trace.message.channel), trace, sees=sees, sees_held=sees_held)
 
 
 def _letters(reader: Reader, selection: Selection) -> list[DeadLetter]:

@@ -61,7 +61,13 @@ def row_of_message(told: Said, words: Words) -> dict[str, Any]:
     went = [
         (left_out if state == LEFT_OUT else states.delivery(state, words), name) for name, state in told.went.items()
     ]
-    return row_of(told.row, words) | {"control": told.control, "went": states.together(went)}
+    patient, patients = told.patient
+    return row_of(told.row, words) | {
+        "control": told.control,
+        "hidden": told.hidden,
+        "patient": words.say("{n} of {count}", n=patient, count=patients) if patients > 1 else "",
+        "went": states.together(went),
+    }
 
 
 def told(rows: Iterable[Row], words: Words) -> str:

@@ -37,7 +37,6 @@ class _Panels(Panels):
         there = {one.state for one in trace.deliveries} | {trace.message.state}
         verbs = ["retry"] if "dead" in there else []
         verbs += ["dismiss"] if there & {*LETTER_STATES} else []
-        verbs += ["release", "reject"] if "held" in there else []
         given = offers(asking, verbs, ids=trace.message.id)
         others = [*aside.offers(asking, trace.deliveries), *replay.offer(asking, trace)]
         return [*edit.offer(asking, trace), *given, *others]

@@ -2,7 +2,8 @@
 went; what is said where there are none.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ from engine.features.access.service.service import AccessService
 from tests.engine.features.results.test_decision import critical, looks, main, send
 from tests.results.test_held_results import held_route, message
 from tests.support.access import GOOD, ROOT, Browser
-from tests.support.acting_pages import ActingSite, acting_site
-from tests.support.running import MLLP, channel
+from tests.support.acting_pages import ActingSite, acting_site, with_persons
+from tests.support.running import MLLP, QUICK, Json, RunningSite, channel, make_running_site, running_app
 from tests.support.status_server import Element
+from workbench.sandbox import Sandbox
 
 LOW, VALUE, NAME = "5.1", "14.0", "Canary9"
 # person -> sees the values of a delivered message, and of one that is held
@@ -138,3 +140,147 @@ async def test_an_erased_message_says_so(here: ActingSite) -> None:
         page = await shown(browser, number)
     assert "erased" in page.one("main").one("p", role="status").text
     assert VALUE not in main(page)
+
+
+OWN = """\
+mapping: {name}
+format: labrelay-mapping/1
+from: hl7v2/ORU_R01
+to: {to}
+policies: {{unread_segment: ignore}}
+steps:
+  - each: PATIENT_RESULT
+    do:
+      - each: ORDER_OBSERVATION
+        do:
+          - each: OBSERVATION
+            filter: {{when: "{drops}", as: unwanted}}
+            {writes}
+"""
+MAPPINGS = {
+    "some": OWN.format(name="some", to="csv", drops="=OBX-3.1 == 'HGB'", writes="row: {test: =OBX-3.1, value: =OBX-5}"),
+    "second": OWN.format(
+        name="second",
+        to="fhir/R4",
+        drops="=OBR-3.1 == 'F1'",
+        writes="create: Observation\n            key: =[OBR-3.1 | '-', OBX-3.1]\n            body:"
+        " {status: final, code: {text: =OBX-3.1}, valueString: =OBX-5}",
+    ).replace("policies:", "bundle: transaction\npolicies:", 1),
+}
+ORU = {"when": "=MSH-9.1 == 'ORU'"}
+TO = {"lab-fhir": "hl7-results", "lines": "hl7-to-csv", "json": "hl7-to-json", "own-csv": "some", "own-fhir": "second"}
+ORDER = (
+    "PID|{n}||{patient}^^^HOSP^MR||{name}||19800412|F\rOBR|1|O{n}|{tube}|CBC^Blood count^L|||20260301091500"
+    "||||||||||||||20260301101500||HM|F\rOBX|1|NM|HGB^Hemoglobin^L||{value}|g/dL||{flag}|||F|||{at}\r"
+)
+
+
+def of_two(*, value: str = "5.0", tubes: Sequence[str] = ("F1", "F2")) -> bytes:
+    """One test of two patients: the first has 5.0, at another time."""
+    head = "MSH|^~\\&|XN|LAB|LIS|HOSP|20260301101530||ORU^R01|M9|P|2.5\r"
+    one = ORDER.format(n=1, patient="A1", name="Doe^Jane", tube=tubes[0], value="5.0", flag="L", at="20260301094500")
+    two = ORDER.format(n=2, patient="B2", name="Roe^Ana", tube=tubes[1], value=value, flag="HH", at="20260301104500")
+    return (head + one + two).encode()
+
+
+def went(page: Element) -> list[tuple[str, str]]:
+    """Of each result in its order: what the row above its group says, and where it went."""
+    group, found = "", []
+    for row in page.one("main").all("table")[0].one("tbody").all("tr"):
+        cells = row.all("td")
+        group = group if cells else row.one("th").text
+        found += [(group, cells[-1].text)] if cells else []
+    return found
+
+
+@asynccontextmanager
+async def with_own_mappings(folder: Path, routes: Sequence[Json]) -> AsyncIterator[ActingSite]:
+    (folder / "mappings").mkdir()
+    for name, text in MAPPINGS.items():
+        (folder / f"mappings/{name}.yaml").write_text(text)
+    folders = {name: {"kind": "file", "folder": name} for name in ("lines", "json", "own-csv", "own-fhir", "raw")}
+    sandbox = Sandbox()
+    await sandbox.start()
+    try:
+        server = {"lab-fhir": {"kind": "fhir", "url": sandbox.url, **QUICK}}
+        make_running_site(folder, {"lab": channel(MLLP, *routes)}, server | folders, web="127.0.0.1:0")
+        async with running_app(folder, own_tables=True) as app:
+            yield await with_persons(RunningSite(folder, app, sandbox))
+    finally:
+        await sandbox.stop()
+
+
+async def test_a_result_went_where_its_document_surely_has_it(tmp_path: Path) -> None:
+    """Lists, raw copies, mappings of the site that leave some out, and what was accepted before."""
+    routes = [ORU | {"mapping": mapping, "to": to} for to, mapping in TO.items()] + [{"to": "raw"}]
+    async with with_own_mappings(tmp_path, routes) as site:
+        changed = message(2, "13.9", order="A", patient="9", status="C")
+        _, again, two = await send(site, message(1, VALUE, order="A", patient="9"), changed, of_two())
+        async with site.browser("viewer") as browser:
+            (_, haemoglobin), (_, colour) = went(await shown(browser, again))
+            (_, first), (_, second) = went(await shown(browser, two))
+    assert haemoglobin == "delivered lab-fhir, lines, json, own-fhir, raw"  # own-csv has the colour alone
+    assert colour == "left out lab-fhir, lines, json delivered own-fhir, raw"
+    assert first == second == "delivered lab-fhir, lines, json, raw"  # own-fhir has one of both, without a patient
+
+
+async def test_a_decision_names_no_specimen_that_may_be_of_another_patient(tmp_path: Path) -> None:
+    rule = {"when": "=code == 'HGB'", "reason": "look at each"}
+    route = ORU | {"mapping": "second", "to": "own-fhir", "hold": [rule]}
+    async with with_own_mappings(tmp_path, [route]) as site:
+        same, other = await send(site, of_two(), of_two(value="6.5").replace(b"|M9|", b"|M10|"))
+        async with site.browser("operator") as browser:
+            for number, value, specimen in ((same, "5.0", False), (other, "6.5", True)):
+                _, page = await browser.get(f"/held/{number}?lang=en")
+                assert value in main(page)
+                assert ("F1" in main(page), "F2" in main(page)) == (False, specimen), number
+
+
+async def test_results_of_two_patients_are_apart(here: ActingSite) -> None:
+    (number,) = await send(here, of_two(value="50", tubes=("", "")).replace(b"|O1|", b"||").replace(b"|O2|", b"||"))
+    async with here.browser("viewer") as browser:
+        groups = [group for group, _ in went(await shown(browser, number))]
+    assert groups == ["Patient 1 of 2 · Specimen - 2026-03-01 09:45", "Patient 2 of 2 · Specimen - 2026-03-01 10:45"]
+
+
+async def test_a_time_is_said_of_its_results_alone(here: ActingSite) -> None:
+    (number,) = await send(here, message(1, VALUE, order="A"))
+    async with here.browser("viewer") as browser:
+        groups = [group for group, _ in went(await shown(browser, number))]
+    assert groups == ["Specimen F-A 2026-03-01 09:45", "Specimen F-A 2026-03-01 09:15"]
+
+
+async def test_who_may_only_decide_sees_only_what_is_held(here: ActingSite) -> None:
+    """The colour was accepted before, so no decision is about it."""
+    sent = message(1, VALUE, order="A", patient="9"), critical(2, LOW, order="A", patient="9", status="C")
+    _, number = await send(here, *sent)
+    for person, sees in {"operator": False, "viewer": True}.items():
+        async with here.browser(person) as browser:
+            page = await shown(browser, number)
+        assert LOW in main(page)
+        assert ("yellow" in main(page), "hidden from you" in main(page)) == (sees, not sees), person
+
+
+async def test_a_held_message_leads_to_its_decision_and_is_of_the_messages(here: ActingSite) -> None:
+    (number,) = await send(here, critical(1, LOW))
+    async with here.browser("operator") as browser:
+        page = await shown(browser, number)
+        acts = page.one("main").one("div", class_="acts")
+        assert [(one.text, one.attributes["href"]) for one in acts.all("a")] == [("Decide", f"/held/{number}?lang=en")]
+        now = [
+            one.attributes["href"]
+            for one in page.one("nav", class_="pages").all("a")
+            if "aria-current" in one.attributes
+        ]
+        assert now == ["/messages?lang=en"]
+        assert (await browser.get(f"/held/{number}?lang=en"))[0] == 200
+    async with here.browser("plain") as browser:
+        assert not (await shown(browser, number)).one("main").all("div", class_="acts")
+
+
+async def test_a_long_value_wraps_and_a_number_does_not(here: ActingSite) -> None:
+    (number,) = await send(here, message(1, VALUE).replace(b"yellow", b"y" * 400))
+    async with here.browser("viewer") as browser:
+        rows = (await shown(browser, number)).one("main").all("table")[0].one("tbody").all("tr")
+    kinds = [row.all("td")[0].attributes["class"].split() for row in rows if row.all("td")]
+    assert kinds == [["number", "b"], ["wrap", "b"]]

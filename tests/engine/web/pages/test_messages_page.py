@@ -215,6 +215,20 @@ async def test_fields_keep_what_was_asked_and_each_chip_takes_one_away(page: Pag
         assert chip.attributes["href"].count("&") == 2
 
 
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("since=1h&from=2026-03-01", ["From 2026-03-01"]),  # a beginning counts, and a span beside it does not
+        ("channel=held&since=all", ["Time all there is", "Analyzer held"]),
+        ("type=today&state=held", ["State held back", "Type today", "Time last 24 hours"]),
+    ],
+)
+async def test_chips_say_what_the_filter_does(page: Page, query: str, said: list[str]) -> None:
+    _, text = await page.get(f"/messages?{query}&lang=en")
+    chips = read_html(text).one("ul", class_="chips").all("a")
+    assert [chip.text.removesuffix("×remove").strip() for chip in chips] == said
+
+
 @pytest.mark.parametrize("query", ["since=yesterday", "from=2026-13-01", "until=x", "state=lost", "from=0001-01-01"])
 async def test_an_address_that_cannot_be_read_says_why(page: Page, query: str) -> None:
     answer, text = await page.get(f"/messages?{query}&lang=en")
