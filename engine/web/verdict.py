@@ -10,6 +10,7 @@ from engine.monitoring.snapshot.site import About, SiteSnapshot, disk_findings
 from engine.web.cells import Badge, Cells, Fact, Row, meaning, quoted, warn
 from engine.web.rows import LEVEL_WORDS, RANKS, is_full, is_kept
 
+DISK_FULL = N_("The disk is full: nothing is stored")
 STORED = N_("All that came is stored.")
 FULL = N_("Analyzers keep their results, and send them again. Free room: then messages are taken by themselves.")
 AWAY = N_("Waiting results go out by themselves, in order, once the server answers.")
@@ -39,6 +40,8 @@ def strip(cells: Cells, todos: Sequence[Row], channels: Sequence[Row]) -> Row:
         row = {"kind": "", "subject": ""}
     else:
         said = {"badge": row["badge"], "headline": row["said"]["words"], "step": row["step"]}
+        if row["kind"] == About.DISK and is_full(cells.site):  # how much, and where, is on the to-do list
+            said["headline"] = cells.say(DISK_FULL)
     card = trouble(cells, row["kind"], row["subject"])
     if card is not None:
         card["badge"] = Badge(*said["badge"][:2], card["badge"].word)

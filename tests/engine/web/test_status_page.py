@@ -125,8 +125,9 @@ async def test_a_full_disk_is_one_entry_and_its_analyzers_are_calm() -> None:
     channels = tuple(replace(one, state=ChannelState.REFUSING) for one in site.channels)
     journal = replace(site.journal, writable=False)
     full = replace(site, channels=channels, alarms=(Notice("The disk is full", About.DISK),), journal=journal)
-    root = await overview(replace(full, disk_free_bytes=5 << 20))
-    assert root.one("h1", class_="headline").text == "Problem: The disk is full"
+    root = await overview(replace(full, disk_free_bytes=5 << 20, usual_by_hour=((1, 2),) * 24))
+    assert "hidden" in root.one("section", id="volume").attributes, "it would push the analyzers down"
+    assert root.one("h1", class_="headline").text == "Problem: The disk is full: nothing is stored"
     assert len(root.one("ul", id="todo-list").all("li")) == 1
     assert root.one("a", class_="main").attributes["href"] == "#trouble"
     assert "5.0 MiB" in root.one("section", id="trouble").text
