@@ -24,11 +24,13 @@ class Way(NamedTuple):
         words: of the link, in English; ``{n}`` is the entry's count.
         path: of the page.
         filters: of the list there, by their names in the address.
+        fragment: the place on it.
     """
 
     words: PageText
     path: str
     filters: Mapping[str, str] = {}
+    fragment: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,7 +89,7 @@ class Cells:
         self.catalogue = catalogue
         self.tail = f"&lang={language}" if language else ""
         self._language = language
-        self._zone = ZoneInfo(site.timezone)
+        self.zone = ZoneInfo(site.timezone)
         self.today = self.day(site.now)
 
     def badge(self, row: ChannelSnapshot | DestinationSnapshot) -> Badge:
@@ -135,19 +135,19 @@ class Cells:
         return f"{path}?{urlencode(query)}"
 
     def day(self, at: datetime) -> str:
-        return at.astimezone(self._zone).strftime("%Y-%m-%d")
+        return at.astimezone(self.zone).strftime("%Y-%m-%d")
 
     def short_time(self, at: datetime) -> str:
         """As short as it stays unambiguous: today's without the day."""
-        local, today = at.astimezone(self._zone), self.site.now.astimezone(self._zone).date()
+        local, today = at.astimezone(self.zone), self.site.now.astimezone(self.zone).date()
         return local.strftime("%H:%M" if local.date() == today else "%Y-%m-%d %H:%M")
 
     def clock_time(self, at: datetime) -> str:
-        return at.astimezone(self._zone).strftime("%Y-%m-%d %H:%M:%S")
+        return at.astimezone(self.zone).strftime("%Y-%m-%d %H:%M:%S")
 
     def line_time(self, at: datetime) -> str:
         """Of something on a line: with milliseconds; today's without the day."""
-        local, today = at.astimezone(self._zone), self.site.now.astimezone(self._zone).date()
+        local, today = at.astimezone(self.zone), self.site.now.astimezone(self.zone).date()
         day = "" if local.date() == today else f"{local:%Y-%m-%d} "
         return day + local.strftime("%H:%M:%S.%f")[:-3]
 

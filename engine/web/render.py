@@ -263,7 +263,7 @@ class Renderer:
         for entry in entries:
             draw(entry["said"]["id"], "todo_said", entry["said"])
         open_ones = [row for row in entries if not row["until"]]
-        made = {"strip": strip, "trouble": strip["trouble"], "volume": overview.volume()}
+        made = {"strip": strip, "trouble": strip["trouble"], "volume": None if strip["trouble"] else overview.volume()}
         for key, row in (made | {"footer": overview.footer(), "todo-wall": open_ones}).items():
             draw(key, "trouble_card" if key == "trouble" else key.replace("-", "_"), row)
         tables = (("channels", N_("Analyzers"), channels), ("destinations", N_("Where results go"), destinations))

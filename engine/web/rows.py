@@ -14,13 +14,24 @@ from typing import NamedTuple
 
 from engine.model.texts.phrases import PageText, Span
 from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
-from engine.monitoring.snapshot.site import About
+from engine.monitoring.snapshot.site import About, SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level
+from engine.monitoring.usual_gaps import hours_of_day
 from engine.views.charts import Chart, by_hour
 from engine.web.cells import Badge, Cells, Row, Trouble, iso, meaning, quoted, row_id
 
 LEVEL_WORDS: dict[Level, PageText] = {Level.OK: "In order", Level.ATTENTION: "Attention", Level.PROBLEM: "Problem"}
 RANKS = {level: rank for rank, level in enumerate(("problem", "attention", "ok", "calm"))}
+
+
+def is_full(site: SiteSnapshot) -> bool:
+    """Whether the disk is full, so that nothing is stored."""
+    return any(one.about is About.DISK for one in site.alarms)
+
+
+def is_kept(channel: ChannelSnapshot) -> bool:
+    """Whether what is not stored now is sent again; a tee lets it pass."""
+    return not channel.unheard and channel.tee is None
 
 
 class Rows:
@@ -32,13 +43,15 @@ class Rows:
     def volume(self) -> Chart | None:
         """Messages of this day by hour, before what is usual; None where no hour is known."""
         cells, site = self.cells, self.cells.site
-        hours = int(cells.short_time(site.now)[:2]) + 1
-        days = [one.received_by_hour[-hours:] for one in site.channels if one.received_by_hour]
+        hours = hours_of_day(site.now, cells.zone)
+        days = [one.received_by_hour for one in site.channels if one.received_by_hour]
         if not days:
             return None
-        bands = [*site.usual_by_hour, *[None] * 24][:24]
-        counts = [*map(sum, zip(*days, strict=True)), *[None] * 24][:24]
-        return by_hour([f"{hour:02}" for hour in range(24)], counts, bands, cells.say)
+        begun, sums = sum(begins <= site.now for begins in hours), [*map(sum, zip(*days, strict=True))]
+        known = sums[-begun:]  # of a day of 25 hours the first is not among the last 24
+        counts = [*[None] * (begun - len(known)), *known, *[None] * (len(hours) - begun)]
+        bands = [*site.usual_by_hour, *[None] * len(hours)][: len(hours)]
+        return by_hour([f"{begins.astimezone(cells.zone):%H}" for begins in hours], counts, bands, cells.say)
 
     def footer(self) -> Row:
         cells, site = self.cells, self.cells.site
@@ -73,10 +86,10 @@ class Rows:
         badge, more = cells.badge(channel), cells.paused(channel.paused) or channel.fault
         if state is ChannelState.WAITING and channel.last_message_at is None:
             badge = badge._replace(word=cells.say("never connected"))
-        full = state is ChannelState.REFUSING and self._is_full
+        full = self._waits_for_room(channel)
         found = (
+            (critical, Badge("problem", "held", cells.say("critical: {n}", n=critical))),
             (lost, Badge("problem", "problem", lost)),
-            (critical, Badge("problem", "held", cells.say("held back: {n}", n=held))),
             (full, Badge("calm", "pause", cells.say("keeps its results"))),
             (state.level is Level.PROBLEM, badge._replace(word=cells.say(state.words))),
             (state.level is Level.ATTENTION, badge),
@@ -90,9 +103,8 @@ class Rows:
         )
         return next((one for why, one in found if why), badge), more or cells.paused(paused) or channel.notice
 
-    @property
-    def _is_full(self) -> bool:
-        return any(one.about is About.DISK for one in self.cells.site.alarms)
+    def _waits_for_room(self, channel: ChannelSnapshot) -> bool:
+        return channel.state is ChannelState.REFUSING and is_full(self.cells.site) and is_kept(channel)
 
     def _is_stuck(self, lane: LaneSnapshot) -> bool:
         """One that fails although its destination takes others."""
@@ -105,12 +117,14 @@ class Rows:
             sum(getattr(one, what) for one in channel.lanes) for what in ("waiting", "held", "held_critical")
         )
         badge, note = self.level_of(channel)
-        silent, full = channel.state is ChannelState.SILENT, channel.state is ChannelState.REFUSING and self._is_full
+        silent, full = channel.state is ChannelState.SILENT, self._waits_for_room(channel)
+        works = badge.level in ("ok", "calm") and not full
         return {
             "id": row_id("c", channel.name),
             "level": "ok" if badge.level == "calm" else badge.level,
             "rank": (RANKS[badge.level], not critical, not full, channel.name),
             "waits_for_room": full,
+            "works": None if channel.state is ChannelState.DISABLED else works,
             "name": channel.name,
             "note": note or channel.description,
             "href": f"/analyzer?name={name}{cells.tail}",

@@ -3,16 +3,19 @@
 from collections.abc import Iterator, Sequence
 
 from engine.model.texts.phrases import N_, Span
+from engine.model.texts.reasons import ReasonCode
 from engine.model.texts.units import size_words
 from engine.monitoring.snapshot.channels import DestinationSnapshot
-from engine.monitoring.snapshot.site import About, disk_findings
+from engine.monitoring.snapshot.site import About, SiteSnapshot, disk_findings
 from engine.web.cells import Badge, Cells, Fact, Row, meaning, quoted, warn
-from engine.web.rows import LEVEL_WORDS, RANKS
+from engine.web.rows import LEVEL_WORDS, RANKS, is_full, is_kept
 
+DISK_FULL = N_("The disk is full: nothing is stored")
 STORED = N_("All that came is stored.")
 FULL = N_("Analyzers keep their results, and send them again. Free room: then messages are taken by themselves.")
 AWAY = N_("Waiting results go out by themselves, in order, once the server answers.")
 WORKS = N_("Analyzers that receive or rest as usual: {n} of {m}.")
+OF_JOURNAL = (About.DISK, About.JOURNAL, About.ANCHOR, About.KEY)
 # What a person can do: a question or an act, more about it, and the words of a link.
 Advice = tuple[str, str, str]
 MAINTAINED: Advice = N_(("Is it being maintained?", "Then silence its alerts until it is back.", "Alerts"))
@@ -37,29 +40,48 @@ def strip(cells: Cells, todos: Sequence[Row], channels: Sequence[Row]) -> Row:
         row = {"kind": "", "subject": ""}
     else:
         said = {"badge": row["badge"], "headline": row["said"]["words"], "step": row["step"]}
+        if row["kind"] == About.DISK and is_full(cells.site):  # how much, and where, is on the to-do list
+            said["headline"] = cells.say(DISK_FULL)
     card = trouble(cells, row["kind"], row["subject"])
-    if card is not None and not row["step"]["href"]:
-        said["step"] = {"words": cells.say(ROOM[0]), "href": "#trouble"}
+    if card is not None:
+        card["badge"] = Badge(*said["badge"][:2], card["badge"].word)
+        if not row["step"]["href"]:
+            said["step"] = {"words": cells.say(ROOM[0]), "href": "#trouble"}
     return {
         "trouble": card,
         **said,
-        "more": _more(cells, row["kind"], channels),
+        "more": _more(cells, row["kind"], row["subject"], channels),
         "facts": tuple(_figures(cells)),
     }
 
 
-def _more(cells: Cells, kind: str, channels: Sequence[Row]) -> str:
+def _more(cells: Cells, kind: str, subject: str, channels: Sequence[Row]) -> str:
     """What a person asks next: whether results are lost, and how much works."""
     site = cells.site
-    if kind == About.DISK and not site.journal.writable:
+    if is_full(site) and all(map(is_kept, site.channels)):
         return cells.say(FULL)
-    if kind == "away":
+    if kind == "away" and _goes_out_by_itself(site, subject):
         return cells.say(AWAY)
-    well = sum(row["badge"].level in ("ok", "calm") for row in channels)
-    works = cells.say(WORKS, n=well, m=len(channels))
-    doubt = any(one.notice or one.incomplete or (one.tee is not None and one.tee.not_kept) for one in site.channels)
-    whole = site.journal.writable and site.journal.integrity == "ok" and not doubt
-    return f"{cells.say(STORED)} {works}" if whole else works
+    on = [one["works"] for one in channels if one["works"] is not None]
+    works = cells.say(WORKS, n=sum(on), m=len(on))
+    return f"{cells.say(STORED)} {works}" if _is_whole(site) else works
+
+
+def _goes_out_by_itself(site: SiteSnapshot, name: str) -> bool:
+    """Whether what waits for a destination needs no person: it does not answer, and no lane to it is paused."""
+    lanes = [lane for one in site.channels for lane in one.lanes if lane.destination == name]
+    causes = [one.last_error.code for one in site.destinations if one.name == name and one.last_error is not None]
+    return causes == [ReasonCode.NO_ANSWER] and all(lane.paused is None for lane in lanes)
+
+
+def _is_whole(site: SiteSnapshot) -> bool:
+    """Whether nothing speaks against it that all that came is stored."""
+    lost = (
+        one.notice or one.incomplete or one.link.stray_bytes or (one.tee is not None and one.tee.not_kept)
+        for one in site.channels
+    )
+    of_journal = (one.about in OF_JOURNAL for one in site.alarms)
+    return site.journal.writable and site.journal.integrity == "ok" and not any(of_journal) and not any(lost)
 
 
 def _figures(cells: Cells) -> Iterator[Fact]:

@@ -302,6 +302,19 @@ async def test_an_update_of_many_rows_is_laid_out_once(here: Site, page: Page) -
     assert await layouts() - before < len(channels)
 
 
+async def test_a_table_of_a_chart_stays_open_when_the_chart_is_drawn_anew(here: Site, page: Page) -> None:
+    here.page.site = busy_site(3)
+    await log_in(page, here)
+    await page.goto(f"{here.base}/?lang=en")
+    await expect(page.locator("#link")).to_have_text("live")
+    fold = page.locator("#volume details")
+    await fold.locator("summary").click()
+    channels = tuple(replace(one, received_by_hour=(4711,) * 24) for one in here.page.site.channels)
+    here.page.site = replace(here.page.site, channels=channels)
+    await expect(fold.get_by_text("14133").first).to_be_visible()
+    assert await page.evaluate("document.activeElement.matches('#volume summary')")
+
+
 def busy_site(channels: int) -> SiteSnapshot:
     """Analyzers of a laboratory with each kind of trouble, and a day behind them."""
     site, hours = large_site(channels), tuple(range(24))

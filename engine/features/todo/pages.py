@@ -160,7 +160,8 @@ def _cause(found: Sequence[Todo], words: Words) -> Row:
     key = f"{entry.kind}-{entry.level.value}-{'critical' if entry.critical else 'all'}"
     since = min((row["said"] for row in rows), key=lambda said: said["since_iso"] or "~")
     said = {"id": f"{row_id('t', key)}-said", "words": words.say(kind.words, n=count), "meaning": "", "cause": ""}
-    step = {"words": words.say(kind.way.words, n=count), "href": words.href(kind.way.path), "command": ""}
+    href = words.href(kind.way.path) + kind.way.fragment
+    step = {"words": words.say(kind.way.words, n=count), "href": href, "command": ""}
     return rows[0] | {
         "id": row_id("t", key),
         "said": said | {name: since[name] for name in ("since", "since_iso")},

@@ -224,7 +224,7 @@ class Kind(NamedTuple):
     sums: bool = False
 
 
-_LOOK = Way("Look at the analyzers", "/#analyzers")
+_LOOK = Way("Look at the analyzers", "/", fragment="#analyzers")
 KINDS: dict[tuple[str, bool], Kind] = {  # kind of an entry, and whether it is critical
     ("silent", False): Kind("Analyzers that are silent: {n}", _LOOK),
     ("not-connected", False): Kind("Analyzers that are not connected: {n}", _LOOK),

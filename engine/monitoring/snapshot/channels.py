@@ -269,6 +269,7 @@ class ChannelSnapshot:
         incomplete: messages that broke off and wait for a person; none of them is a dead letter.
         link_faults: violations of the protocol by the peer since the start, by kind.
         tee: of a channel that listens between an analyzer and its middleware, else None.
+        unheard: its analyzer waits for no acknowledgement, so what it sends while nothing is stored is lost.
         reagents: lots that the analyzer has named recently, the latest first.
     """
 
@@ -300,6 +301,7 @@ class ChannelSnapshot:
     link_faults: Mapping[str, int] = field(default_factory=dict)
     link: LinkSnapshot = field(default_factory=LinkSnapshot)
     tee: TeeSnapshot | None = None
+    unheard: bool = False
     reagents: tuple[ReagentSnapshot, ...] = ()
     lanes: tuple[LaneSnapshot, ...] = ()
     derived: ClassVar = ("level", "words", "waiting", "dead_total", "oldest_age_s", "usual_gap_s")

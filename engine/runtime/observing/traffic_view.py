@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from engine.actions.pause_resume import waits_for_no_answer
 from engine.config.destinations.destination import DestinationConfig
 from engine.delivery.breaker import BreakerState
 from engine.delivery.lane import Lane
@@ -148,6 +149,7 @@ class TrafficViews:
             link_faults=dict(counts.faults),
             link=self._links.snapshot(source, reading.now, reading.now_s),
             tee=tee_snapshot(source.channel),
+            unheard=waits_for_no_answer(config.source),
             reagents=self._reagents.get(name, ()),
             lanes=tuple(
                 self._lane(worker, worker.memory.lanes[name], reading)

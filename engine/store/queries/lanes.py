@@ -50,11 +50,11 @@ def open_lanes(reader: Reader) -> list[records.OpenLane]:
 
 
 def waiting_by_time(reader: Reader, destination: str, since_us: int, step_us: int) -> dict[int, int]:
-    """How many deliveries wait for a destination, by when their messages came: the number of the step -> deliveries."""
+    """How many deliveries wait for a destination, by the step at whose end their messages had come."""
     rows = reader.rows(
-        "SELECT max(0, (j.received_us - ?) / ?), count(*) FROM lane l JOIN delivery d ON d.lane = l.id"
+        "SELECT max(0, (j.received_us - ? + ? - 1) / ?), count(*) FROM lane l JOIN delivery d ON d.lane = l.id"
         " AND d.state = 'waiting' JOIN journal j ON j.id = d.message_id WHERE l.destination = ? GROUP BY 1",
-        (since_us, step_us, destination),
+        (since_us, step_us, step_us, destination),
     )
     return dict(rows)
 

@@ -99,7 +99,8 @@ def _queue(reader: Reader, one: DestinationSnapshot, words: Words) -> Chart | No
     found = queue_of(reader, one.name, age_s, words.now, words.zone) if age_s >= STEPS else {}
     if not found:
         return None
-    names = [at[6:11] for at in found]
+    times = [at[:11] for at in found]  # without the day where it is of one
+    names = [at[6:] for at in times] if times[0][:5] == times[-1][:5] else times
     said = words.say("How much waits since {time}: {n} now.", time=names[0], n=[*found.values()][-1])
     return bars(said, (words.say("Time"), words.say("Waiting")), names, [*found.values()], every=6)
 

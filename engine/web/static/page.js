@@ -24,10 +24,12 @@
     if (old.contains(marked)) return;
     if (shown.get(old) === waiting.get(id)) return waiting.delete(id);
     const hadFocus = old.contains(focused);
+    const opened = [...old.querySelectorAll("details")].map((one) => one.open);
     const fresh = made(id);
+    fresh.querySelectorAll("details").forEach((one, at) => { one.open = opened[at] ?? one.open; });
     old.replaceWith(fresh);
     if (!hadFocus) return;
-    const links = [...fresh.querySelectorAll("a[href]")];
+    const links = [...fresh.querySelectorAll("a[href], summary")];
     (links.find((one) => one.href === focused.href) ?? links[0])?.focus({ preventScroll: true });
   }
 

@@ -2,13 +2,25 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from engine.model.texts.reasons import ReasonCode
-from engine.monitoring.snapshot.channels import ChannelSnapshot, PendingRetry
+from engine.monitoring.snapshot.channels import (
+    ChannelSnapshot,
+    LaneSnapshot,
+    LastError,
+    LinkSnapshot,
+    PendingRetry,
+    TeeSnapshot,
+)
 from engine.monitoring.snapshot.site import About, Notice, SiteSnapshot
-from engine.monitoring.snapshot.states import ChannelState, DestinationState
+from engine.monitoring.snapshot.states import ChannelState, DestinationState, Paused
+from engine.web import verdict
+from engine.web.cells import Cells
+from engine.web.languages import catalogue
+from engine.web.rows import Rows
 from tests.support.status_server import Element, read_html, running
 from tests.support.status_sites import NOW, quiet_site, troubled_site
 
@@ -49,6 +61,8 @@ async def test_that_all_is_stored_is_said_where_nothing_speaks_against_it() -> N
         replace(site, channels=(replace(first, incomplete=1), *others)),
         replace(site, journal=replace(site.journal, writable=False)),
         replace(site, journal=replace(site.journal, integrity="rows are missing")),
+        replace(site, alarms=(Notice("rows are missing that the second anchor has", About.ANCHOR),)),
+        replace(site, channels=(replace(first, link=LinkSnapshot(stray_bytes=70)), *others)),
     )
     said = "All that came is stored. Analyzers that receive or rest as usual: 2 of 2."
     assert (await overview(site)).one("div", class_="verdict").one("p").text == said
@@ -111,8 +125,9 @@ async def test_a_full_disk_is_one_entry_and_its_analyzers_are_calm() -> None:
     channels = tuple(replace(one, state=ChannelState.REFUSING) for one in site.channels)
     journal = replace(site.journal, writable=False)
     full = replace(site, channels=channels, alarms=(Notice("The disk is full", About.DISK),), journal=journal)
-    root = await overview(replace(full, disk_free_bytes=5 << 20))
-    assert root.one("h1", class_="headline").text == "Problem: The disk is full"
+    root = await overview(replace(full, disk_free_bytes=5 << 20, usual_by_hour=((1, 2),) * 24))
+    assert "hidden" in root.one("section", id="volume").attributes, "it would push the analyzers down"
+    assert root.one("h1", class_="headline").text == "Problem: The disk is full: nothing is stored"
     assert len(root.one("ul", id="todo-list").all("li")) == 1
     assert root.one("a", class_="main").attributes["href"] == "#trouble"
     assert "5.0 MiB" in root.one("section", id="trouble").text
@@ -123,12 +138,99 @@ async def test_a_full_disk_is_one_entry_and_its_analyzers_are_calm() -> None:
     assert "wait for room on the disk: 2" in root.one("caption", id="channels-caption").text
 
 
+def full_site(*channels: ChannelSnapshot) -> SiteSnapshot:
+    site = quiet_site()
+    refusing = tuple(replace(one, state=ChannelState.REFUSING) for one in channels or site.channels)
+    journal = replace(site.journal, writable=False)
+    return replace(site, channels=refusing, alarms=(Notice("The disk is full", About.DISK),), journal=journal)
+
+
+async def test_an_analyzer_that_sends_nothing_again_is_no_calm_row_of_a_full_disk() -> None:
+    first, second = quiet_site().channels
+    for lossy in (replace(first, unheard=True), replace(first, tee=TeeSnapshot())):
+        root = await overview(full_site(lossy, second))
+        row = root.one("tr", id="c-chemistry")
+        assert (row.attributes["class"], row.one("td", class_="state").text) == ("problem", "not taking messages")
+        said = root.one("div", class_="verdict").text
+        assert "keep their results" not in said
+        assert "usual: 0 of 2" in said
+
+
+def test_a_full_disk_that_was_put_off_leaves_no_analyzer_as_usual() -> None:
+    rows = Rows(Cells(full_site(), catalogue("en")))
+    found = verdict.strip(rows.cells, (), [rows.channel(one) for one in rows.cells.site.channels])
+    assert found["more"] == verdict.FULL
+
+
+async def test_a_disk_that_has_room_for_weeks_is_to_look_at_and_no_problem() -> None:
+    root = await overview(replace(quiet_site(), disk_days_left=20))
+    assert root.one("h1", class_="headline").text == "Attention: Disk full in 20 days"
+    assert root.one("section", id="trouble").attributes["class"] == "card attention"
+
+
+async def test_an_analyzer_that_is_switched_off_is_not_counted_as_working() -> None:
+    site = quiet_site()
+    first, *others = site.channels
+    root = await overview(replace(site, channels=(replace(first, state=ChannelState.DISABLED), *others)))
+    assert "usual: 1 of 1" in root.one("div", class_="verdict").text
+
+
+@pytest.mark.parametrize("code", [ReasonCode.NO_ANSWER, ReasonCode.NOT_AUTHORIZED])
+@pytest.mark.parametrize("paused", [None, Paused(by="anita")])
+async def test_that_results_go_out_by_themselves_is_said_where_no_person_is_needed(
+    code: ReasonCode, paused: Paused | None
+) -> None:
+    site = quiet_site()
+    first, *others = site.channels
+    lane = LaneSnapshot(destination="lab-fhir", waiting=4, paused=paused)
+    error = LastError(code=code, at=NOW)
+    away = replace(site.destinations[0], state=DestinationState.BREAKER_OPEN, waiting=4, last_error=error)
+    root = await overview(replace(site, destinations=(away,), channels=(replace(first, lanes=(lane,)), *others)))
+    said = root.one("div", class_="verdict").text
+    assert "not reachable" in said
+    assert ("go out by themselves" in said) == (code is ReasonCode.NO_ANSWER and paused is None)
+
+
+async def test_a_critical_result_is_said_in_words_in_the_first_row() -> None:
+    site = quiet_site()
+    first, second = site.channels
+    lane = LaneSnapshot(destination="lab-fhir", held=2, held_critical=1)
+    lossy = replace(first, tee=TeeSnapshot(not_kept=3))
+    root = await overview(replace(site, channels=(lossy, replace(second, tee=TeeSnapshot(not_kept=1), lanes=(lane,)))))
+    row = root.one("tbody", id="channels").all("tr")[0]
+    assert (row.one("strong").text, row.one("td", class_="state").text) == ("urinalysis", "critical: 1")
+
+
+@pytest.mark.parametrize(
+    ("now", "begun", "hours"),
+    [
+        (datetime(2026, 10, 25, 9, 30, tzinfo=UTC), 12, 25),  # 10:30 of a day that has 02:00 twice
+        (datetime(2026, 3, 29, 9, 30, tzinfo=UTC), 11, 23),  # 11:30 of one without 02:00
+        (datetime(2026, 10, 25, 22, 30, tzinfo=UTC), 25, 25),  # its first hour is no longer known
+    ],
+)
+def test_todays_hours_are_those_of_a_day_of_23_or_25_hours(now: datetime, begun: int, hours: int) -> None:
+    site = quiet_site()
+    channels = tuple(replace(one, received_by_hour=tuple(range(1, 25))) for one in site.channels)
+    site = replace(site, now=now, timezone="Europe/Berlin", channels=channels, usual_by_hour=((7, 9),) * hours)
+    chart = Rows(Cells(site, catalogue("en"))).volume()
+    assert chart is not None
+    assert len(chart.rows) == hours
+    known = [n for _, n, _ in chart.rows if n != "-"]
+    assert known == [str(2 * n) for n in range(1, 25)][-begun:]
+    assert [n for _, n, _ in chart.rows].index(known[-1]) == begun - 1, "the hour that is not over"
+    assert {usual for *_, usual in chart.rows} == {"7-9"}
+    assert chart.rows[0][0] == "00"
+
+
 async def test_analyzers_of_one_kind_of_trouble_are_one_entry_with_their_names() -> None:
     site = quiet_site()
     channels = tuple(replace(one, state=ChannelState.WAITING) for one in site.channels)
     root = await overview(replace(site, channels=channels))
     (entry,) = root.one("ul", id="todo-list").all("li")
     assert entry.one("strong").text == "Analyzers that are not connected: 2"
+    assert entry.one("a", class_="button").attributes["href"] == "/?lang=en#analyzers"
+    assert root.one("div", id="analyzers")
     names = [one.text for one in entry.one("p", class_="names").all("a")]
     assert names == ["chemistry", "urinalysis"]
     ids = root.one("section", id="todo").attributes["data-ids"].split()

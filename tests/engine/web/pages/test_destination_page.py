@@ -4,18 +4,22 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from engine.model.errors import StoreError
 from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.ends import ChannelEnds, ConnectionEnds, DestinationEnds, DeviceEnd, FarEnd
+from engine.monitoring.hours import STEPS, queue_of
 from engine.monitoring.snapshot.channels import LaneSnapshot, PendingRetry
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import DestinationState
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.journal import Journal
 from engine.store.operations import append
 from engine.store.operations.outbox import attempts
@@ -144,6 +148,30 @@ async def test_the_last_failed_attempts_newest_first(tmp_path: Path) -> None:
     assert "secret" not in text
     assert sum("NO_ANSWER" in row and "waiting" in row for row in table) == 3
     assert sum("REFUSED" in row and "dead letter" in row for row in table) == 1
+
+
+async def test_the_queue_over_an_outage_is_drawn_by_when_its_messages_came(tmp_path: Path) -> None:
+    """The oldest came 29 minutes ago, so there is a moment each minute."""
+    ages = (1740, 1730, 600, 30)
+    async with shown(tmp_path, quiet_site()) as (page, journal):
+        numbers = await journals.queue(journal, *(b"%d" % n for n in range(len(ages))), to=("lab-fhir",))
+        for number, age_s in zip(numbers, ages, strict=True):
+            await journal.run(came, number, round((NOW.timestamp() - age_s) * 1e6))
+        found = queue_of(journal, "lab-fhir", 1740.0, NOW, ZoneInfo("Asia/Kolkata"))
+        assert queue_of(journal, "other", 1740.0, NOW, UTC) == {}
+        assert (len(found), *found)[:2] == (STEPS, "03-02 09:43:07")
+        assert [*found.values()] == [1, *[2] * 18, *[3] * 10, 4]
+        for days, since in ((0, "since 09:43: 4 now"), (3, "since 02-27 10:12: 4 now")):
+            oldest = replace(quiet_site().destinations[0], oldest_age_s=86_400.0 * days or 1740.0, waiting=4)
+            page.site = replace(quiet_site(), destinations=(oldest,))
+            _, text = await page.get("/destinations/lab-fhir?lang=en")
+            chart = read_html(text).one("div", class_="chart")
+            assert since in chart.attributes["aria-label"]
+
+
+@operation(priority=Priority.SETTLE)
+def came(batch: Batch, number: int, at_us: int) -> None:
+    batch.execute("UPDATE journal SET received_us = ? WHERE id = ?", (at_us, number))
 
 
 async def test_the_last_dead_letters_of_an_analyzer_with_their_likely_fix(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from engine.model.site.actor import Actor
 from engine.model.site.permissions import ROLES
 from engine.monitoring.usual_gaps import hour_of
 from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.journal import Journal
 from engine.store.operations import audit
 from engine.views.shifts import began
@@ -172,6 +173,21 @@ async def test_its_hours_are_drawn_and_their_table_adds_up_to_what_was_received(
     drawn = [one.text for one in html.one("div", class_="chart").all("title")]
     assert drawn == [f"{hour}: {n}" for hour, n in hours if n]
     assert " " in hours[0][0], "the first has its day"
+
+
+async def test_an_hour_in_which_nothing_was_counted_has_its_place(page: Page, journal: Journal) -> None:
+    await journal.run(stopped)
+    html = await read(page, "/shift?lang=en&from=8h")
+    (fold,) = (one for one in html.all("details", class_="fold") if "As a table" in one.text)
+    counted = [one.one("td").text for one in fold.one("tbody").all("tr")]
+    assert [counted.index("-"), counted.count("-"), len(counted)] == [5, 2, 9]
+
+
+@operation(priority=Priority.SETTLE)
+def stopped(batch: Batch) -> None:
+    """LabRelay did not run in two hours."""
+    gone = [(round((THIS_HOUR - ago * HOUR).timestamp() * 1e6),) for ago in (2, 3)]
+    batch.executemany("DELETE FROM hour_count WHERE begins_us = ?", gone)
 
 
 async def test_its_columns_are_those_that_the_address_chooses(page: Page) -> None:
