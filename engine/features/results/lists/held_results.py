@@ -10,17 +10,16 @@ from decimal import Decimal, localcontext
 from functools import cache, partial
 from itertools import islice
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 from engine.features.results.lists import RESULT
-from engine.features.results.lists.pairing import Pair, paired
+from engine.features.results.lists.pairing import Pair, in_list, listed, named, paired
 from engine.features.results.rows.succession import earlier_value
 from engine.mapping.hold_rules.rules import is_named
 from engine.mapping.hold_rules.values import percent
 from engine.mapping.measured import Reading, told_in
 from engine.model.content.facts import Order, Person, Value
 from engine.model.content.facts import Result as Fact
-from engine.model.content.results import MEMORY_US, WITHDRAWN, Result, instant_of, results_of
+from engine.model.content.results import MEMORY_US, WITHDRAWN, Result, results_of
 from engine.model.errors import AbsentError, ContentError, ErasedError, StoreError, UnreadableResultsError
 from engine.model.journal.journal_views import DeadLetter, DocumentView, Filter, Trace
 from engine.model.message import Parsed
@@ -32,7 +31,6 @@ from engine.store.queries.letters import held_deliveries
 from engine.store.queries.messages import messages_page, trace_of, worst
 from engine.store.queries.reader import Reader
 from engine.succession.critical import CRITICAL
-from engine.succession.kinds import opened
 from engine.views.view import Row
 
 MOST = 500  # results of one message that can be shown
@@ -167,8 +165,8 @@ def _shown(
         return None if written is None else [_of_held(reader, one, result) for result in written]
     told = list(read)
     if written is None:
-        listed = _listed(body, document.media_type, routes, one.destination)
-        told = told if listed is None else _told_in(told, listed)
+        rows = listed(body, document.media_type, routes, one.destination)
+        told = told if rows is None else _told_in(told, rows)
     pairs = [Pair(None)] * len(told) if written is None else paired([results for *_, results in told], written)
     accepted = cache(partial(_accepted, reader, routes, one))
     found = []
@@ -181,35 +179,10 @@ def _shown(
     return found + [_of_held(reader, one, result) for result in written or ()]
 
 
-def _listed(body: bytes, media_type: str, routes: ChannelRoutes, destination: str) -> list[Result] | None:
-    """The results of a list or of HL7 v2, by test and time; None: it cannot be opened."""
-    zone = ZoneInfo(routes.context.timezone)
-    for form in (*(route.form for route in routes.routes if route.form and destination in route.to), None):
-        with suppress(ValueError):
-            if found := opened(body, media_type, form, zone):
-                return [
-                    Result(codes=tuple(("", code.rpartition("|")[2]) for code in one.codes), at_us=instant_of(one.time))
-                    for one in found.resources
-                ]
-    return None
-
-
-def _told_in(told: Sequence[Told], listed: list[Result]) -> list[Told]:
+def _told_in(told: Sequence[Told], rows: list[Result]) -> list[Told]:
     """Without those that were left out: they were accepted before."""
-    pairs = _in_list([_named(fact, results) for *_, fact, results in told], listed)
+    pairs = in_list([named(fact, results) for *_, fact, results in told], rows)
     return [of for of, pair in zip(told, pairs, strict=True) if pair.is_in is not False]
-
-
-def _named(fact: Fact, results: Sequence[Result]) -> list[Result]:
-    """A result as a list has it: by the names of its test."""
-    names = {code.rpartition("|")[2] for code in fact.measure.own or ()} | {fact.measure.test or ""}
-    return [Result(codes=tuple(("", name) for name in names if name), at_us=one.at_us) for one in results[:1]]
-
-
-def _in_list(told: Sequence[Sequence[Result]], listed: list[Result]) -> list[Pair]:
-    """A list with other names does not say which results it lacks."""
-    pairs = paired(told, listed)
-    return [Pair(None) if listed and not one.is_in else one for one in pairs]
 
 
 def results_said(
@@ -264,7 +237,7 @@ def _said(reader: Reader, routes: ChannelRoutes | None, trace: Trace) -> list[_S
         shown = _of_fact(order, fact, None, first, "", "", None)
         who = person.number, person.authority, person.name, person.born
         is_control = fact.place not in patients
-        found.append(_Said(shown, results, _named(fact, results), is_control, who if any(who) else id(person)))
+        found.append(_Said(shown, results, named(fact, results), is_control, who if any(who) else id(person)))
     return found
 
 
@@ -320,8 +293,8 @@ def _pairs(
         return paired([one.results for one in said], written)
     if body == stored_message(reader, trace.message.id).payload:
         return [Pair(True)] * len(said)
-    listed = None if routes is None else _listed(body, document.media_type, routes, destination)
-    return [Pair(None)] * len(said) if listed is None else _in_list([one.named for one in said], listed)
+    rows = None if routes is None else listed(body, document.media_type, routes, destination)
+    return [Pair(None)] * len(said) if rows is None else in_list([one.named for one in said], rows)
 
 
 def _reading(reader: Reader, routes: ChannelRoutes, message: int) -> tuple[Parsed, Reading] | None:

@@ -6,9 +6,14 @@ document only where that cannot be another one of the message.
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
-from engine.model.content.results import Result
+from engine.model.content.facts import Result as Fact
+from engine.model.content.results import Result, instant_of
+from engine.model.routes import ChannelRoutes
+from engine.succession.kinds import opened
 
 _CLOSE, _AT_ANY_TIME, _IN_OTHER_WORDS = range(3)  # how alike two are
 
@@ -79,3 +84,28 @@ def _is_near(one: Result, other: Result, how: int, persons: set[str]) -> bool:
     """A document may name the patient in another way, or no time."""
     is_same_person = other.subject not in persons or one.subject in ("", other.subject)
     return is_same_person and (how != _CLOSE or None in (one.at_us, other.at_us) or one.at_us == other.at_us)
+
+
+def listed(body: bytes, media_type: str, routes: ChannelRoutes, destination: str) -> list[Result] | None:
+    """The results of a list or of HL7 v2, by test and time; None: it cannot be opened."""
+    zone = ZoneInfo(routes.context.timezone)
+    for form in (*(route.form for route in routes.routes if route.form and destination in route.to), None):
+        with suppress(ValueError):
+            if found := opened(body, media_type, form, zone):
+                return [
+                    Result(codes=tuple(("", code.rpartition("|")[2]) for code in one.codes), at_us=instant_of(one.time))
+                    for one in found.resources
+                ]
+    return None
+
+
+def named(fact: Fact, results: Sequence[Result]) -> list[Result]:
+    """A result as a list has it: by the names of its test."""
+    names = {code.rpartition("|")[2] for code in fact.measure.own or ()} | {fact.measure.test or ""}
+    return [Result(codes=tuple(("", name) for name in names if name), at_us=one.at_us) for one in results[:1]]
+
+
+def in_list(told: Sequence[Sequence[Result]], rows: list[Result]) -> list[Pair]:
+    """A list with other names does not say which results it lacks."""
+    pairs = paired(told, rows)
+    return [Pair(None) if rows and not one.is_in else one for one in pairs]
