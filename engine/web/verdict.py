@@ -32,24 +32,26 @@ def strip(cells: Cells, todos: Sequence[Row], channels: Sequence[Row]) -> Row:
     Args:
         todos: all causes; what is not on the list has no step.
     """
-    finding, said = cells.site.overall(), dict[str, object]()
+    finding = cells.site.overall()
     row = min(todos, key=lambda row: RANKS[row["badge"].level], default=None)
+    step: Row | None = None
     if row is None or RANKS[finding.level.value] < RANKS[row["badge"].level]:
         badge = Badge(finding.level.value, finding.level.value, cells.say(LEVEL_WORDS[finding.level]))
-        said = {"badge": badge, "headline": finding.phrase.say(cells.catalogue), "step": None}
-        row = {"kind": "", "subject": ""}
+        headline, row = finding.phrase.say(cells.catalogue), {"kind": "", "subject": ""}
     else:
-        said = {"badge": row["badge"], "headline": row["said"]["words"], "step": row["step"]}
+        badge, headline, step = row["badge"], row["said"]["words"], row["step"]
         if row["kind"] == About.DISK and is_full(cells.site):  # how much, and where, is on the to-do list
-            said["headline"] = cells.say(DISK_FULL)
+            headline = cells.say(DISK_FULL)
     card = trouble(cells, row["kind"], row["subject"])
     if card is not None:
-        card["badge"] = Badge(*said["badge"][:2], card["badge"].word)
+        card["badge"] = Badge(badge.level, badge.icon, card["badge"].word)
         if not row["step"]["href"]:
-            said["step"] = {"words": cells.say(ROOM[0]), "href": "#trouble"}
+            step = {"words": cells.say(ROOM[0]), "href": "#trouble"}
     return {
         "trouble": card,
-        **said,
+        "badge": badge,
+        "headline": headline,
+        "step": step,
         "more": _more(cells, row["kind"], row["subject"], channels),
         "facts": tuple(_figures(cells)),
     }
