@@ -28,7 +28,7 @@ TWO = ("en", "hi")  # where a look takes long
 FIRST = ("light", 320)  # in each language
 REST = (*(("dark", width) for width in WIDTHS), *(("light", width) for width in WIDTHS[1:]))  # in one language
 WITH_AXE = {FIRST, ("dark", 320), ("light", 1440)}
-NOT_TRANSLATED = {"LOINC", "{text}"}  # the same in all languages
+NOT_TRANSLATED = {"LOINC", "{text}", "%", "90 %", "95 %"}  # the same in all languages
 HEIGHT = 900
 
 # Where the path alone shows nothing: addresses of the page that are looked at.
