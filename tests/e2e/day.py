@@ -66,7 +66,8 @@ async def test_a_day_of_three_people(here: Laboratory, browser: Browser, scripts
 async def the_silent_analyzer_is_noticed(asha: Visitor) -> None:
     await asha.open("/?lang=en")
     await expect(asha.page.locator("#todo")).to_contain_text("serology silent")
-    await asha.follow("serology")
+    async with asha.page.expect_navigation():
+        await asha.page.locator("#channels").get_by_role("link", name="serology").first.click()
     await expect(asha.page.locator("h1")).to_contain_text("silent")
 
 
