@@ -1,0 +1,36 @@
+"""Whether the times of a result can be right (rule 5).
+
+    measured or collected after the receipt     no clock is right that says so; a quarter of an hour is not counted
+    measured half a year before it              a clock that was set to another year, or an old memory
+
+An analyzer whose clock is wrong by a year files today's result under last year: the newest value is not the newest, a
+trend is false. A memory of last year that is known is an echo and asked before. What is held once has been seen by a
+person: after that results of the channel go out, and it is said of each. Where something stands under the same key it
+is held each time, for times are what would tell a rerun from another sample.
+"""
+
+from datetime import date, datetime, timedelta
+
+from engine.succession.judge.samples import instant
+from engine.succession.judge.words import Said
+from engine.succession.steps import AHEAD
+
+OLD = timedelta(days=182)
+_DAY = len("2026-03-01")
+
+
+def is_wrong(said: Said, received: datetime) -> bool:
+    """Whether a time of a result is not possible, or too old to be believed unasked."""
+    return any(_is_wrong(text, received) for text in (said.version.time, said.collected) if text)
+
+
+def _is_wrong(text: str, received: datetime) -> bool:
+    at = instant(text)
+    if at is not None:
+        return at > received + AHEAD or at < received - OLD
+    try:
+        day = date.fromisoformat(text[:_DAY])
+    except ValueError:
+        return False  # a month or a year alone: nothing is known
+    today = received.date()
+    return day > today + timedelta(days=1) or day < today - OLD

@@ -1,0 +1,242 @@
+"""The judgement of a message: the rules of the table in `engine.succession.judge`, in its order."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from engine.model.content.facts import Facts
+from engine.model.texts.reasons import ReasonCode
+from engine.succession.judge import cultures, taking_back
+from engine.succession.judge.matching import SAMPLE, match, with_key
+from engine.succession.judge.reading import said_in
+from engine.succession.judge.samples import Sample, compare
+from engine.succession.judge.words import (
+    CLOCK,
+    POOL,
+    Alert,
+    Decision,
+    Judgement,
+    Memory,
+    Receipt,
+    Ref,
+    Said,
+    Standing,
+)
+from engine.succession.steps import CHANGES, MINUTE, WITHDRAWN, Step, Version, follow
+
+_GOES_OUT = frozenset({"new", "follows", "amends", "withdraws"})
+
+
+def judge(facts: Facts, memory: Memory, receipt: Receipt) -> Judgement:
+    """Decide about each result of a message.
+
+    Args:
+        memory: what stands of its orders, of all channels, before it.
+    """
+    of_patients: list[Said] = []
+    decisions: list[Decision] = []
+    for said, role in said_in(facts, receipt):
+        if role == "patient":
+            of_patients.append(said)
+        elif role == "control":
+            decisions.append(Decision(said.place, "filtered", reason=ReasonCode.QUALITY_CONTROL.value))
+        else:
+            words = "of a pool, or of a role that is not known"
+            decisions.append(Decision(said.place, "held", said.version.said, POOL, words))
+    case = _Case(of_patients, memory, receipt)
+    decisions += case.decided()
+    gone = case.gone(decisions)
+    decisions.sort()
+    said_by_place = {one.place: one for one in of_patients}
+    return Judgement(tuple(decisions), said_by_place, gone, tuple(case.alerts(decisions, gone)))
+
+
+class _Case:
+    """One message before the judge.
+
+    Attributes:
+        taken: results that it has given a later word already.
+    """
+
+    def __init__(self, message: Sequence[Said], memory: Memory, receipt: Receipt) -> None:
+        self.message, self.memory, self.receipt = message, memory, receipt
+        self.by_ref = {one.ref: one for one in memory.standing}
+        self.taken: set[Ref] = set()
+        self._turns = Counter(one.key for one in message)
+        self._seen: Counter[tuple[str, ...]] = Counter()
+
+    def decided(self) -> list[Decision]:
+        """What takes something back comes last: its own message may have what it is about."""
+        back = [one for one in self.message if one.version.said in CHANGES]
+        rest = [one for one in self.message if one.version.said not in CHANGES]
+        found = [self._told(one) for one in rest]
+        beside = {one.key for one in rest}
+        return [*found, *(self._back(one, is_beside=one.key in beside) for one in back)]
+
+    # -- rules, in their order -----------------------------------------------------------------------------------------
+
+    def _told(self, new: Said) -> Decision:
+        """Of a result that takes nothing back."""
+        turn = self._seen[new.key]
+        self._seen[new.key] += 1
+        keyed = self._free(with_key(new, self.memory.standing, self.receipt))
+        return (
+            self._again(new, keyed)
+            or self._refused(new)
+            or self._clock(new, keyed)
+            or self._culture(new)
+            or self._matched(new, turn, keyed)
+        )
+
+    def _back(self, new: Said, *, is_beside: bool) -> Decision:
+        """Of one that does.
+
+        Args:
+            is_beside: its message has a result under its key that does not.
+        """
+        keyed = self._free(with_key(new, self.memory.standing, self.receipt))
+        if decision := self._again(new, keyed):
+            return decision
+        withdraws = new.version.said == WITHDRAWN
+        if not withdraws and (decision := self._refused(new)):
+            return decision
+        if is_beside:
+            return _asked(new, (), ReasonCode.CORRECTS_UNKNOWN.value, "its message has the result beside it")
+        found = taking_back.find(new, self._free(self.memory.standing), self.receipt)
+        if found.one is not None:
+            if withdraws and found.one.last.version.said == WITHDRAWN:
+                return Decision(new.place, "echo", meant=found.one.ref)
+            return self._follows(new, found.one)
+        if found.may_mean or found.words:
+            moved = found.moved and not withdraws
+            reason = ReasonCode.ORDER_MOVED if moved else ReasonCode.CORRECTS_UNKNOWN
+            return _asked(new, found.may_mean, reason.value, found.words)
+        if withdraws:
+            return Decision(new.place, "filtered", reason=ReasonCode.CORRECTS_UNKNOWN.value, words="nothing stands")
+        return self._clock(new, ()) or Decision(
+            new.place, "new", new.version.said, finding=ReasonCode.CORRECTS_UNKNOWN.value
+        )
+
+    def _again(self, new: Said, keyed: Sequence[Standing]) -> Decision | None:
+        """An analyzer sends its memory: the same content under the same key, measured in the same minute."""
+        version = new.version
+        if not (version.repeats or len(version.time) >= MINUTE):
+            return None
+        for one in keyed:
+            if not any(word.version.whole == version.whole and word.version.said == version.said for word in one.words):
+                continue
+            if compare(new, one.last, self.receipt) is Sample.OTHER:
+                continue
+            if one.last.person != new.person and not one.last.person:
+                continue  # it names the patient that the other lacked
+            step = follow(version, one.versions, self.receipt.received)
+            if step.kind in ("echo", "again"):
+                self.taken.add(one.ref)
+                return Decision(new.place, "echo" if step.kind == "echo" else "again", meant=one.ref)
+        return None
+
+    def _refused(self, new: Said) -> Decision | None:
+        if new.content not in self.memory.refused:
+            return None
+        return _asked(new, (), ReasonCode.REJECTED_BEFORE.value, "a person has rejected this result")
+
+    def _clock(self, new: Said, keyed: Sequence[Standing]) -> Decision | None:
+        if not new.unsure or (self.receipt.clock_told and not keyed):
+            return None
+        return _asked(new, keyed, CLOCK, "its times are after its receipt, or half a year before")
+
+    def _culture(self, new: Said) -> Decision | None:
+        order = self._order_of(new)
+        against = cultures.contradicted(new, [one for one in self.message if one.number == new.number], order)
+        if not against:
+            return None
+        words = "growth was reported, and now there is none" if not new.isolate else "no growth was reported as final"
+        return _asked(new, against, ReasonCode.RESULTS_GONE.value, words)
+
+    def _matched(self, new: Said, turn: int, keyed: Sequence[Standing]) -> Decision:
+        found = match(new, turn, self._turns[new.key], keyed, self.receipt)
+        if found.among:
+            return _asked(new, found.among, SAMPLE, found.words)
+        if found.one is not None:
+            return self._follows(new, found.one)
+        return Decision(new.place, "new", new.version.said, finding=CLOCK if new.unsure else "")
+
+    def _follows(self, new: Said, one: Standing) -> Decision:
+        """By the table of statuses (`engine.succession.steps`)."""
+        self.taken.add(one.ref)
+        version, accepted = _timed(new), [_timed(word) for word in one.words]
+        step = follow(version, accepted, self.receipt.received)
+        if step.kind == "held":
+            return _held_by(step, new, one)
+        if step.kind in ("echo", "again"):
+            return Decision(new.place, "echo" if step.kind == "echo" else "again", meant=one.ref)
+        if new.version.said == WITHDRAWN:
+            return Decision(new.place, "withdraws", WITHDRAWN, meant=one.ref)
+        return Decision(new.place, "amends" if step.kind == "amended" else "follows", step.status, meant=one.ref)
+
+    # -- what comes with it --------------------------------------------------------------------------------------------
+
+    def gone(self, decisions: Sequence[Decision]) -> tuple[Ref, ...]:
+        """What its reports of cultures have no more."""
+        by_place = {one.place: one for one in decisions}
+        found: list[Ref] = []
+        orders = {(one.person, one.number): one for one in self.message if one.isolate and one.person}
+        for (person, number), first in orders.items():
+            mine = [one for one in self.message if (one.person, one.number) == (person, number)]
+            kinds = {by_place[one.place].kind for one in mine}
+            if kinds & {"held", "again"} or not kinds & _GOES_OUT:
+                continue  # a memory, or nothing goes out until a person has decided
+            lost = cultures.gone_with(mine, self._order_of(first))
+            found += [ref for ref in lost if ref not in self.taken and ref not in found]
+        return tuple(found)
+
+    def alerts(self, decisions: Sequence[Decision], gone: Sequence[Ref]) -> list[Alert]:
+        """Who was told of a critical value is told when it is so no more; and of each new one once."""
+        by_place = {one.place: one for one in self.message}
+        found: list[Alert] = []
+        for decision in decisions:
+            said = by_place.get(decision.place)
+            if said is None or decision.kind not in (*_GOES_OUT, "held"):
+                continue
+            if decision.kind != "held" and decision.meant in self.by_ref:
+                found += ended(self.by_ref[decision.meant])
+            if said.critical:
+                found.append(Alert((said.message, said.place), begins=True))
+        for ref in gone:
+            found += ended(self.by_ref[ref])
+        return found
+
+    def _order_of(self, new: Said) -> list[Standing]:
+        """What stands of the order of a result, on its channel."""
+        return [
+            one
+            for one in self.memory.standing
+            if (one.last.person, one.last.number) == (new.person, new.number)
+            and (self.receipt.of_site or one.last.channel == new.channel)
+        ]
+
+    def _free(self, standing: Sequence[Standing]) -> list[Standing]:
+        return [one for one in standing if one.ref not in self.taken]
+
+
+def ended(one: Standing) -> list[Alert]:
+    """What is critical no more, once a result is replaced or withdrawn: its last word, and those that wait."""
+    return [
+        Alert((word.message, word.place), begins=False)
+        for word in one.words
+        if word.critical and (word.version.waits or word is one.last)
+    ]
+
+
+def _timed(said: Said) -> Version:
+    """A version, without a time that is a wrong clock's."""
+    return said.version._replace(time="") if said.unsure else said.version
+
+
+def _held_by(step: Step, new: Said, one: Standing) -> Decision:
+    reason = step.reason.value if step.reason is not None else ""
+    return Decision(new.place, "held", step.status or new.version.said, reason, step.words, meant=one.ref)
+
+
+def _asked(new: Said, may_mean: Sequence[Standing], reason: str, words: str) -> Decision:
+    refs = tuple(one.ref for one in may_mean)
+    return Decision(new.place, "held", new.version.said, reason, words, may_mean=refs)

@@ -1,0 +1,72 @@
+"""Which standing result a new one is a later word of (rules 7 to 11)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from engine.succession.judge.samples import Sample, at_same_time, compare, is_another_order
+from engine.succession.judge.words import Receipt, Said, Standing
+
+SAMPLE = "SAMPLE_UNKNOWN"  # a rerun of a sample, or another sample: nothing tells
+
+
+class Match(NamedTuple):
+    """Attributes:
+    one: the result that it is a later word of; None: it is the first word of its own.
+    among: results of which nothing tells which one it is; then it is held, for the reason in ``words``.
+    """
+
+    one: Standing | None = None
+    among: tuple[Standing, ...] = ()
+    words: str = ""
+
+
+def with_key(new: Said, standing: Sequence[Standing], receipt: Receipt) -> list[Standing]:
+    """What stands under the key of a new result, of its channel. One that names nobody may be anybody's."""
+    return [one for one in standing if new.number and has_key(new, one.last, receipt)]
+
+
+def has_key(new: Said, one: Said, receipt: Receipt) -> bool:
+    """Whether both are of one order, test and channel, as far as they name a patient of one, too."""
+    mine, theirs = new.key, one.key
+    return mine[1:] == theirs[1:] and is_person(new, one) and (receipt.of_site or new.channel == one.channel)
+
+
+def is_person(new: Said, one: Said) -> bool:
+    """Whether nothing says that the two are of different patients."""
+    return new.person == one.person or not (new.person and one.person)
+
+
+def match(new: Said, turn: int, turns: int, found: Sequence[Standing], receipt: Receipt) -> Match:
+    """The result that a new one, which takes nothing back, is a later word of.
+
+    Args:
+        turn, turns: of several in its message with its key, which one it is, and how many they are.
+        found: what stands under its key.
+    """
+    found = [one for one in found if not is_another_order(new, one.last, receipt)]
+    samples = [(one, compare(new, one.last, receipt)) for one in found]
+    beside = [one for one, how in samples if how is Sample.OTHER and at_same_time(new, one.last)]
+    if beside:
+        return Match(among=tuple(beside), words="another sample, measured in the same minute")
+    same = [one for one, how in samples if how is Sample.SAME] or [one for one, how in samples if how is Sample.UNKNOWN]
+    if not same:
+        doubtful = tuple(one for one, how in samples if how is Sample.DOUBTFUL)
+        return Match(among=doubtful, words="a rerun, or another sample" if doubtful else "")
+    if len(same) > 1 and turns == len(same):
+        same = [same[turn]]
+    if len(same) > 1:
+        same = [one for one in same if at_same_time(new, one.last)] or same
+    if len(same) > 1:
+        return Match(among=tuple(same), words="several results may be meant")
+    if turns > 1 and turn >= 1 and len(found) < turns:
+        return Match()  # one more run than before
+    return _named_alike(new, same[0])
+
+
+def _named_alike(new: Said, one: Standing) -> Match:
+    """A result that lacks the patient of the other: a word of it only where it is that measurement, and names him."""
+    if new.person == one.last.person:
+        return Match(one)
+    if new.person and at_same_time(new, one.last) and new.value == one.last.value:
+        return Match(one)
+    return Match(among=(one,), words="one of the two names no patient")

@@ -1,0 +1,69 @@
+"""What stands after a judgement, and after a person's decision."""
+
+from collections.abc import Callable
+
+from engine.succession.judge.words import POOL, Alert, Decision, Judgement, Memory, Said, Standing
+from engine.succession.steps import WITHDRAWN
+
+_UNCHANGED = frozenset({"echo", "again", "filtered"})
+
+
+def remember(memory: Memory, judgement: Judgement, *, held: bool = False) -> Memory:
+    """What stands once a message was judged.
+
+    Args:
+        held: another rule holds the message, so that none of it goes out.
+    """
+    standing = {one.ref: one for one in memory.standing}
+    for decision in judgement.decisions:
+        said = judgement.said.get(decision.place)
+        if said is None or decision.kind in _UNCHANGED or decision.reason == POOL:
+            continue
+        word = _as_it_goes(said, decision, waits=held or decision.kind == "held")
+        ref = decision.meant or (said.message, said.place)
+        before = standing[ref].words if ref in standing else ()
+        standing[ref] = Standing(ref, (*before, word))
+    if not held:
+        for ref in judgement.gone:
+            one = standing[ref]
+            standing[ref] = Standing(ref, (*one.words, _withdrawn(one.last)))
+    return memory._replace(standing=tuple(standing.values()))
+
+
+def _as_it_goes(said: Said, decision: Decision, *, waits: bool) -> Said:
+    return said._replace(version=said.version._replace(status=decision.status or said.version.said, waits=waits))
+
+
+def _withdrawn(last: Said) -> Said:
+    return last._replace(critical=False, version=last.version._replace(status=WITHDRAWN, said=WITHDRAWN, waits=False))
+
+
+def released(memory: Memory, message: int) -> Memory:
+    """A person lets a held message go: its words are what receivers have."""
+    return _with_words(memory, lambda one: _sent(one) if one.message == message else one)
+
+
+def rejected(memory: Memory, message: int) -> tuple[Memory, tuple[Alert, ...]]:
+    """A person refuses a message, held or dead: its words stand no more, and their content is not believed again.
+
+    A refused withdrawal says nothing against the result that it would have withdrawn.
+    """
+    words = [word for one in memory.standing for word in one.words if word.message == message]
+    refused = frozenset(one.content for one in words if one.version.said != WITHDRAWN)
+    alerts = tuple(Alert((one.message, one.place), begins=False) for one in words if one.critical)
+    return _with_words(memory, lambda one: None if one.message == message else one, refused), alerts
+
+
+def _with_words(
+    memory: Memory, changed: Callable[[Said], Said | None], refused: frozenset[bytes] = frozenset()
+) -> Memory:
+    standing = []
+    for one in memory.standing:
+        words = tuple(word for word in map(changed, one.words) if word is not None)
+        if words:
+            standing.append(Standing(one.ref, words))
+    return Memory(tuple(standing), memory.refused | refused)
+
+
+def _sent(one: Said) -> Said:
+    return one._replace(version=one.version._replace(waits=False))

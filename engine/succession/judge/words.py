@@ -1,0 +1,147 @@
+"""What the judge is given and what it answers: plain data."""
+
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from engine.succession.steps import Version
+
+# Reasons that only the judge has; all others are of `engine.model.texts.reasons`.
+POOL = "POOL"  # of a pool, or of a role that nothing is known of: no one person's result
+CLOCK = "CLOCK"  # measured after its receipt, or half a year before
+
+Ref = tuple[int, int]  # of a standing result: the message and the place of its first word
+Kind = Literal["new", "echo", "again", "follows", "amends", "withdraws", "held", "filtered"]
+
+
+class Receipt(NamedTuple):
+    """How a message came in.
+
+    Attributes:
+        message: its number. received: aware.
+        is_hl7: roles are of table 0369; else only O-12 is one.
+        of_site: what another channel sends of a test of an order is the same result (`results_of: site`).
+        unique: an order's number is never given again (`specimen_ids: unique`).
+        collection: what the sender gives as time of collection is one, whatever it looks like.
+        clock_told: that the channel's clock is wrong has been said, and a person has seen it.
+        numbers, orders: patterns of controls (`control_numbers`, `control_orders`).
+    """
+
+    message: int
+    channel: str
+    received: datetime
+    is_hl7: bool = True
+    of_site: bool = False
+    unique: bool = False
+    collection: bool = False
+    clock_told: bool = False
+    numbers: tuple[str, ...] = ()
+    orders: tuple[str, ...] = ()
+
+
+class Said(NamedTuple):
+    """One result of a message, as the judge compares it: all as sent.
+
+    Attributes:
+        person: who it is of; empty: the message names nobody.
+        number: of the order. numbers: all that its order has, but for the tube's.
+        panel: code of the order. organism: of the isolate that it is, or belongs to.
+        value: as sent; compared where a withdrawal repeats it.
+        tube: number on the specimen, where it is not that of the order.
+        collected: FHIR dateTime, whatever it means (`samples`).
+        version: as the table of statuses sees it.
+        content: digest of person, order, test, value and time: what a person's no is about.
+        critical: it has the flag of a critical value, and is not withdrawn.
+    """
+
+    message: int
+    place: int
+    channel: str
+    person: str
+    number: str
+    numbers: frozenset[str]
+    panel: str
+    test: str
+    sub: str
+    organism: str
+    value: str
+    tube: str
+    collected: str
+    version: Version
+    content: bytes
+    isolate: bool = False
+    critical: bool = False
+    unsure: bool = False  # its times are a wrong clock's
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What two results of one sample have in common, but for the channel."""
+        return self.person, self.number, self.panel, self.test, self.sub, self.organism
+
+
+class Standing(NamedTuple):
+    """A result that stands, and all that was accepted of it.
+
+    Attributes:
+        words: the oldest first; the last that does not wait is what receivers have.
+    """
+
+    ref: Ref
+    words: tuple[Said, ...]
+
+    @property
+    def last(self) -> Said:
+        """The last word that receivers have; of one that nobody has, the last that waits."""
+        return next((one for one in reversed(self.words) if not one.version.waits), self.words[-1])
+
+    @property
+    def versions(self) -> tuple[Version, ...]:
+        return tuple(one.version for one in self.words)
+
+
+class Memory(NamedTuple):
+    """What stands of the orders and persons of a message, of all channels, and what persons refused."""
+
+    standing: tuple[Standing, ...] = ()
+    refused: frozenset[bytes] = frozenset()
+
+
+class Decision(NamedTuple):
+    """About the result at a place.
+
+    Attributes:
+        kind: `new`, `follows` (unfinished before, or corrected by its sender), `amends` (a finished one, unsaid),
+            `withdraws`, `echo`, `again` (it repeats what is held): see the table of `engine.succession.judge`.
+        status: of FHIR, as it goes out; of a held one, once a person lets it go.
+        reason: why it is held or filtered; ``words`` name no value.
+        meant: what it takes the place of. may_mean: of a held one, what a person has to look at.
+        finding: it goes out, and something is said of it (`CLOCK`, or a correction of what is not known).
+    """
+
+    place: int
+    kind: Kind
+    status: str = ""
+    reason: str = ""
+    words: str = ""
+    meant: Ref | None = None
+    may_mean: tuple[Ref, ...] = ()
+    finding: str = ""
+
+
+class Alert(NamedTuple):
+    """``begins``: a result is critical; else one that was is so no more."""
+
+    ref: Ref
+    begins: bool
+
+
+class Judgement(NamedTuple):
+    """Attributes:
+    said: the results that were judged, by place.
+    gone: results that a report withdraws because it has them no more: isolates of a culture.
+    alerts: in their order.
+    """
+
+    decisions: tuple[Decision, ...]
+    said: dict[int, Said]
+    gone: tuple[Ref, ...] = ()
+    alerts: tuple[Alert, ...] = ()

@@ -1,0 +1,169 @@
+"""Histories before the judge alone: render, parse, read facts, judge, apply to a model of the outputs, ask the five
+questions. No daemon, no journal, no socket; some thousand histories in a minute.
+
+A receiver of documents keeps a state: a decision that takes a place writes there. One of a stream gets rows and believes
+what `receivers.standing` says. A raw copy goes as it came.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from adapters.codecs.astm import records as astm
+from adapters.codecs.hl7v2 import message as hl7v2
+from engine.model.content.facts import Facts, unpacked
+from engine.model.message import FormatOptions, MapContext
+from engine.succession import steps
+from engine.succession.judge.judging import judge as judged_by
+from engine.succession.judge.memory import rejected, remember
+from engine.succession.judge.words import CLOCK, Alert, Decision, Judgement, Memory, Receipt, Ref
+from tests.histories.samples.facts import CONTROL, Decision as Decided, History, Message
+from tests.histories.samples.oracle import Ended, Finding, Row, judge
+from tests.histories.samples.receivers import WORDS, Believed, Held, Paper, stamp, standing
+from tests.histories.samples.render import Clock, payload
+from tests.support.shipped import KEY, program, reader_of
+
+ZONE = ZoneInfo("Asia/Kolkata")
+BEGAN = datetime(2026, 3, 2, 8, 0)
+BEGINS, ENDS = ("start", "has a critical value"), ("end", "is critical no more")
+STATES = frozenset({"fhir", "abdm"})  # of outputs that keep one
+_OUT = frozenset({"new", "follows", "amends", "withdraws"})
+
+
+@dataclass
+class Bench:
+    """One history, from its first message on.
+
+    Attributes:
+        places: of receivers with a state, by result: its versions.
+        rows: of a stream.
+        failed: tests whose control failed.
+    """
+
+    history: History
+    clock: Clock = field(default_factory=lambda: Clock(BEGAN))
+    memory: Memory = Memory()
+    places: dict[Ref, list[Held]] = field(default_factory=dict)
+    orders: dict[Ref, tuple[str, ...]] = field(default_factory=dict)
+    rows: list[Held] = field(default_factory=list)
+    told: dict[int, list[tuple[str, str]]] = field(default_factory=lambda: defaultdict(list))
+    became: dict[int, list[tuple[bool, str]]] = field(default_factory=lambda: defaultdict(list))
+    failed: set[str] = field(default_factory=set)
+    clocks: set[str] = field(default_factory=set)
+
+    def play(self) -> Ended:
+        for step in self.history.steps:
+            if isinstance(step, Message):
+                self._message(step)
+            elif isinstance(step, Decided):
+                self.memory, alerts = rejected(self.memory, step.of)
+                self._tell(alerts)
+        became = {
+            number: tuple(Row(shown=shown, state=state, told=tuple(self.told[number])) for shown, state in some)
+            for number, some in self.became.items()
+        }
+        return Ended(place=0, clock=self.clock, believed=self._believed(), rows=became)
+
+    def _message(self, message: Message) -> None:
+        channel = f"c{message.shown.channel}"
+        facts = facts_of(payload(message, self.history.protocols[0], self.clock, 0), self.history.protocols[0])
+        received = BEGAN + timedelta(minutes=message.sent, seconds=20)
+        receipt = Receipt(
+            message=message.id, channel=channel, received=received.replace(tzinfo=ZONE),
+            is_hl7=self.history.protocols[0] == "hl7", of_site=self.history.joined, clock_told=channel in self.clocks,
+        )  # fmt: skip
+        judgement = judged_by(facts, self.memory, receipt)
+        by_rule = self.history.holds and message.about in self.failed and message.sample.role != CONTROL
+        if self.history.holds and message.sample.role == CONTROL and message.flag:
+            (self.failed.discard if message.flag == "N" else self.failed.add)(message.about)
+        held = by_rule or message.refused
+        self.memory = remember(self.memory, judgement, held=held)
+        if any(one.reason == CLOCK for one in judgement.decisions):
+            self.clocks.add(channel)
+        shown = held or any(one.kind in ("held", "again") or one.finding == CLOCK for one in judgement.decisions)
+        state = ", ".join(f"{one.kind} {one.reason}{one.finding} {one.words}".strip() for one in judgement.decisions)
+        self.became[message.id].append((shown, "held by rule" if held else state))
+        self._tell(one for one in judgement.alerts if one.begins or not held)
+        if not held:
+            self._apply(facts, judgement)
+
+    def _tell(self, alerts: Any) -> None:
+        for alert in alerts:
+            assert isinstance(alert, Alert)
+            self.told[alert.ref[0]].append(BEGINS if alert.begins else ENDS)
+
+    # -- outputs -------------------------------------------------------------------------------------------------------
+
+    def _apply(self, facts: Facts, judgement: Judgement) -> None:
+        decided = {one.place: one for one in judgement.decisions}
+        for person, order, result in facts.results():
+            decision = decided.get(result.place)
+            if decision is None or decision.kind not in _OUT:
+                continue
+            tubes = [one.number for one in order.samples]
+            status = decision.status
+            if self.history.output == "raw":
+                status = WORDS[result.measure.status or ""]
+            held = Held(
+                patient=person.number or "", numbers=frozenset(filter(None, [order.filler, order.placer, *tubes])),
+                code=result.measure.test or "", value=result.value.sent or "", status=status,
+                at=stamp(result.at or ""),
+            )  # fmt: skip
+            self.rows.append(held)
+            self._put(decision, judgement, held)
+        for ref in judgement.gone:
+            if ref in self.places:
+                gone = replace(self.places[ref][-1], status=steps.WITHDRAWN)
+                self.places[ref].append(gone)
+                if self.history.output != "raw":
+                    self.rows.append(gone)
+
+    def _put(self, decision: Decision, judgement: Judgement, held: Held) -> None:
+        said = judgement.said[decision.place]
+        ref = decision.meant or (said.message, said.place)
+        before = self.places.setdefault(ref, [])
+        if not before and decision.kind == "withdraws":  # nobody has it: what waits is closed
+            del self.places[ref]
+            return
+        before.append(replace(held, past=tuple(one.value for one in before)))
+        self.orders.setdefault(ref, (said.person, said.number))
+
+    def _believed(self) -> Believed:
+        if self.history.output not in STATES:
+            return Believed(results=tuple(standing(self.rows)))
+        papers: dict[tuple[str, ...], list[list[Held]]] = defaultdict(list)
+        for ref, versions in self.places.items():
+            papers[self.orders[ref]].append(versions)
+        return Believed(
+            results=tuple(versions[-1] for versions in self.places.values()),
+            papers=tuple(
+                Paper(
+                    status=steps.of_report("final", "", [one[-1].status for one in some]),
+                    results=tuple(one[-1] for one in some),
+                )
+                for some in papers.values()
+            ),
+        )
+
+
+def questions(history: History) -> list[Finding]:
+    """What of the five questions a history breaks."""
+    return judge(history, Bench(history).play())
+
+
+def facts_of(content: bytes, protocol: str) -> Facts:
+    parsed = (hl7v2 if protocol == "hl7" else astm).parse(content, FormatOptions())
+    mapped = program(reader_of(parsed.format)).apply(parsed, _context())
+    return unpacked(mapped.documents[0].body) if mapped.documents else Facts()
+
+
+@cache
+def _context() -> MapContext:
+    return MapContext(
+        channel="c", key=KEY, timezone="Asia/Kolkata", patient_numbers="lasting",
+        settings={"local_system": "urn:labrelay:codes:c", "patient_system": "urn:test:people", "head_codes": ["ORG"],
+                  "patient_system_lab": "urn:test:people"},
+    )  # fmt: skip
