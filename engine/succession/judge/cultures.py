@@ -3,6 +3,7 @@
     before                          now                             decision
     isolates                        some of them, and others        those that it lacks are withdrawn with it
     growth, not yet identified      another organism                it is that growth: the first is withdrawn
+    isolates                        another, of the same number     it was that one: the first is withdrawn
     isolates                        others alone                    they stand beside: sent one by one
     isolates, or growth in words    no isolate, or "no growth"      held: a person was treated for it, or will be
     "no growth", not finished       an isolate                      it has grown: the first is withdrawn
@@ -87,14 +88,17 @@ def gone_with(message: Sequence[Said], order: Sequence[Standing]) -> list[Ref]:
         return []
     panels = {one.panel for one in message if one.isolate}
     named = {one.key for one in message}
+    known = {one.last.organism for one in order if one.last.isolate}
     alive = [one for one in order if _is_alive(one) and one.last.key not in named]
     found = [one for one in alive if is_no_growth(one.last.value) and one.last.version.said in UNFINISHED]
     old = [one for one in alive if one.last.organism and one.last.panel in panels and one.last.organism not in here]
+    counted = {(one.test, one.counted) for one in message if one.isolate and one.organism not in known}
     tested = {one.last.organism for one in old if not one.last.isolate}
+    lost = {one.last.organism for one in old if one.last.isolate and (one.last.test, one.last.counted) in counted}
     in_common = any(one.last.isolate and one.last.organism in here for one in order if _is_alive(one))
     for one in old:
         identified = one.last.version.said in UNFINISHED and one.last.organism not in tested
-        if in_common or identified:
+        if in_common or identified or one.last.organism in lost:
             found.append(one)
     return [one.ref for one in found]
 

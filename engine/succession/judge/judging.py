@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from engine.model.content.facts import Facts
 from engine.model.texts.reasons import ReasonCode
 from engine.succession.judge import cultures, taking_back
-from engine.succession.judge.matching import SAMPLE, match, with_key
+from engine.succession.judge.matching import SAMPLE, is_person, match, with_key
 from engine.succession.judge.reading import said_in
-from engine.succession.judge.samples import Sample, compare
+from engine.succession.judge.samples import GROWS, Sample, compare, is_within
 from engine.succession.judge.words import (
     CLOCK,
     POOL,
     Alert,
     Decision,
     Judgement,
+    Kind,
     Memory,
     Receipt,
     Ref,
@@ -23,6 +24,7 @@ from engine.succession.judge.words import (
 )
 from engine.succession.steps import CHANGES, MINUTE, WITHDRAWN, Step, Version, follow
 
+_REJECTED = ReasonCode.REJECTED_BEFORE.value
 _GOES_OUT = frozenset({"new", "follows", "amends", "withdraws"})
 
 
@@ -69,8 +71,24 @@ class _Case:
         back = [one for one in self.message if one.version.said in CHANGES]
         rest = [one for one in self.message if one.version.said not in CHANGES]
         found = [self._told(one) for one in rest]
-        beside = {one.key for one in rest}
-        return [*found, *(self._back(one, is_beside=one.key in beside) for one in back)]
+        keys = {one.key for one in rest}
+        found += [self._back(one, is_beside=one.key in keys) for one in back]
+        by_place = {one.place: one for one in self.message}
+        return [one._replace(beside=self._beside(by_place[one.place], one)) for one in found]
+
+    def _beside(self, new: Said, decision: Decision) -> tuple[Ref, ...]:
+        """What else stands of its order and test, on any channel."""
+        if decision.kind not in _GOES_OUT:
+            return ()
+        return tuple(
+            ref
+            for ref, one in self.by_ref.items()
+            if ref != decision.meant
+            and one.last.version.said != WITHDRAWN
+            and not one.last.version.waits
+            and is_person(new, one.last)
+            and _named(one.last) == _named(new)
+        )
 
     # -- rules, in their order -----------------------------------------------------------------------------------------
 
@@ -84,7 +102,7 @@ class _Case:
             or self._refused(new)
             or self._clock(new, keyed)
             or self._culture(new)
-            or self._matched(new, turn, keyed)
+            or self._matched(new, turn, [one for one in keyed if not _is_aside(one, _REJECTED, CLOCK)])
         )
 
     def _back(self, new: Said, *, is_beside: bool) -> Decision:
@@ -99,9 +117,14 @@ class _Case:
         withdraws = new.version.said == WITHDRAWN
         if not withdraws and (decision := self._refused(new)):
             return decision
+        if decision := self._clock(new, keyed) if keyed else None:
+            return decision
         if is_beside:
             return _asked(new, (), ReasonCode.CORRECTS_UNKNOWN.value, "its message has the result beside it")
-        found = taking_back.find(new, self._free(self.memory.standing), self.receipt)
+        free = self._free(self.memory.standing)
+        if not withdraws:
+            free = [one for one in free if not _is_aside(one, _REJECTED)]
+        found = taking_back.find(new, free, self.receipt)
         if found.one is not None:
             if withdraws and found.one.last.version.said == WITHDRAWN:
                 return Decision(new.place, "echo", meant=found.one.ref)
@@ -137,7 +160,7 @@ class _Case:
     def _refused(self, new: Said) -> Decision | None:
         if new.content not in self.memory.refused:
             return None
-        return _asked(new, (), ReasonCode.REJECTED_BEFORE.value, "a person has rejected this result")
+        return _asked(new, (), _REJECTED, "a person has rejected this result")
 
     def _clock(self, new: Said, keyed: Sequence[Standing]) -> Decision | None:
         if not new.unsure or (self.receipt.clock_told and not keyed):
@@ -163,6 +186,8 @@ class _Case:
     def _follows(self, new: Said, one: Standing) -> Decision:
         """By the table of statuses (`engine.succession.steps`)."""
         self.taken.add(one.ref)
+        if all(word.doubt for word in one.words):
+            return _asked(new, [one], SAMPLE, "what it is a word of waits for a person")
         version, accepted = _timed(new), [_timed(word) for word in one.words]
         step = follow(version, accepted, self.receipt.received)
         if step.kind == "held":
@@ -171,7 +196,8 @@ class _Case:
             return Decision(new.place, "echo" if step.kind == "echo" else "again", meant=one.ref)
         if new.version.said == WITHDRAWN:
             return Decision(new.place, "withdraws", WITHDRAWN, meant=one.ref)
-        return Decision(new.place, "amends" if step.kind == "amended" else "follows", step.status, meant=one.ref)
+        kind: Kind = "amends" if step.kind == "amended" else "follows"
+        return Decision(new.place, kind, step.status, meant=one.ref, finding=CLOCK if new.unsure else "")
 
     # -- what comes with it --------------------------------------------------------------------------------------------
 
@@ -195,7 +221,7 @@ class _Case:
         found: list[Alert] = []
         for decision in decisions:
             said = by_place.get(decision.place)
-            if said is None or decision.kind not in (*_GOES_OUT, "held"):
+            if said is None or decision.kind not in (*_GOES_OUT, "held") or decision.reason == _REJECTED:
                 continue
             if decision.kind != "held" and decision.meant in self.by_ref:
                 found += ended(self.by_ref[decision.meant])
@@ -206,12 +232,13 @@ class _Case:
         return found
 
     def _order_of(self, new: Said) -> list[Standing]:
-        """What stands of the order of a result, on its channel."""
+        """What stands of the order of a result, on its channel, and may be of one culture with it."""
         return [
             one
             for one in self.memory.standing
             if (one.last.person, one.last.number) == (new.person, new.number)
             and (self.receipt.of_site or one.last.channel == new.channel)
+            and (self.receipt.unique or is_within(new, one.last, GROWS))
         ]
 
     def _free(self, standing: Sequence[Standing]) -> list[Standing]:
@@ -225,6 +252,16 @@ def ended(one: Standing) -> list[Alert]:
         for word in one.words
         if word.critical and (word.version.waits or word is one.last)
     ]
+
+
+def _is_aside(one: Standing, *reasons: str) -> bool:
+    """Whether all that is known of a result waits for a person for one of ``reasons``: another word needs not wait."""
+    return all(word.doubt in reasons for word in one.words)
+
+
+def _named(said: Said) -> tuple[str, ...]:
+    """What receivers without ids know a result by, beside its patient."""
+    return said.number, said.test, said.sub, said.organism
 
 
 def _timed(said: Said) -> Version:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from engine.succession.judge.samples import Sample, at_same_time, compare, is_another_order
+from engine.succession.judge.samples import Sample, at_same_time, compare, is_another_order, is_over_night
 from engine.succession.judge.words import Receipt, Said, Standing
 
 SAMPLE = "SAMPLE_UNKNOWN"  # a rerun of a sample, or another sample: nothing tells
@@ -43,12 +43,15 @@ def match(new: Said, turn: int, turns: int, found: Sequence[Standing], receipt: 
         turn, turns: of several in its message with its key, which one it is, and how many they are.
         found: what stands under its key.
     """
+    night = tuple(one for one in found if is_over_night(new, one.last, receipt))
     found = [one for one in found if not is_another_order(new, one.last, receipt)]
     samples = [(one, compare(new, one.last, receipt)) for one in found]
     beside = [one for one, how in samples if how is Sample.OTHER and at_same_time(new, one.last)]
     if beside:
         return Match(among=tuple(beside), words="another sample, measured in the same minute")
     same = [one for one, how in samples if how is Sample.SAME] or [one for one, how in samples if how is Sample.UNKNOWN]
+    if not same and night:
+        return Match(among=night, words="measured after midnight, under the number of the day before")
     if not same:
         doubtful = tuple(one for one, how in samples if how is Sample.DOUBTFUL)
         return Match(among=doubtful, words="a rerun, or another sample" if doubtful else "")

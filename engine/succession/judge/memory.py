@@ -31,7 +31,10 @@ def remember(memory: Memory, judgement: Judgement, *, held: bool = False) -> Mem
 
 
 def _as_it_goes(said: Said, decision: Decision, *, waits: bool) -> Said:
-    return said._replace(version=said.version._replace(status=decision.status or said.version.said, waits=waits))
+    version = said.version._replace(status=decision.status or said.version.said, waits=waits)
+    return said._replace(
+        version=version, doubt=decision.reason if decision.kind == "held" and decision.meant is None else ""
+    )
 
 
 def _withdrawn(last: Said) -> Said:
@@ -66,4 +69,4 @@ def _with_words(
 
 
 def _sent(one: Said) -> Said:
-    return one._replace(version=one.version._replace(waits=False))
+    return one._replace(doubt="", version=one.version._replace(waits=False))

@@ -85,6 +85,7 @@ def _said(whose: str, order: Order, result: Result, organism: str, receipt: Rece
         collected=_collected(order, result),
         version=_version(order, result, receipt),
         content=content,
+        counted=measure.sub or "",
         critical=is_critical(result),
     )
     return said._replace(unsure=clock.is_wrong(said, receipt.received))

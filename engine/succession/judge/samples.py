@@ -21,6 +21,8 @@ from engine.succession.steps import MINUTE, UNFINISHED
 SAME = timedelta(minutes=10)  # clocks of a ward and an analyzer, and hands that write
 RUN = timedelta(minutes=1)
 NEAR = timedelta(hours=36)  # a correction, and what was not finished, comes on the next day
+GROWS = timedelta(days=21)
+NIGHT = timedelta(hours=6)
 _LONGEST_RUN = timedelta(hours=3)
 
 
@@ -40,9 +42,11 @@ def compare(new: Said, one: Said, receipt: Receipt) -> Sample:
         return Sample.SAME if new.tube and new.tube == one.tube else Sample.UNKNOWN
     if abs(mine - theirs) <= SAME:
         return Sample.SAME
+    if new.organism:
+        return Sample.UNKNOWN  # a culture is no series
     if new.tube and one.tube:  # one tube was drawn once
         return Sample.DOUBTFUL
-    return Sample.DOUBTFUL if not receipt.collection and _may_be_runs(new, one, mine, theirs) else Sample.OTHER
+    return Sample.DOUBTFUL if receipt.collection is None and _may_be_runs(new, one, mine, theirs) else Sample.OTHER
 
 
 def _may_be_runs(new: Said, one: Said, mine: datetime, theirs: datetime) -> bool:
@@ -53,7 +57,7 @@ def _may_be_runs(new: Said, one: Said, mine: datetime, theirs: datetime) -> bool
 def _collected(said: Said, receipt: Receipt) -> datetime | None:
     """When the sample was drawn, where the message says so."""
     drawn, measured = instant(said.collected), instant(said.version.time)
-    if drawn is None or said.unsure:
+    if drawn is None or said.unsure or receipt.collection is False:
         return None
     if receipt.collection:
         return drawn
@@ -62,21 +66,35 @@ def _collected(said: Said, receipt: Receipt) -> datetime | None:
 
 def is_near(new: Said, one: Said) -> bool:
     """Whether both were measured within a day and a half; True where a time is absent."""
+    return is_within(new, one, NEAR)
+
+
+def is_within(new: Said, one: Said, span: timedelta) -> bool:
     mine, theirs = (instant(said.version.time) or instant(said.collected) for said in (new, one))
-    return mine is None or theirs is None or abs(mine - theirs) <= NEAR
+    return mine is None or theirs is None or abs(mine - theirs) <= span
 
 
 def is_another_order(new: Said, one: Said, receipt: Receipt) -> bool:
     """Whether the number may have been given again: on another day, where numbers are counters.
 
-    What is not finished is so on the day after, too.
+    What is not finished is so on the day after, too; a culture grows for weeks.
     """
+    if new.organism or one.organism:
+        return not is_within(new, one, GROWS)
     if receipt.unique or compare(new, one, receipt) is Sample.SAME:
         return False
     if one.version.said in UNFINISHED:
         return not is_near(new, one)
     days = [(said.collected or said.version.time)[:10] for said in (new, one)]
     return all(days) and days[0] != days[1]
+
+
+def is_over_night(new: Said, one: Said, receipt: Receipt) -> bool:
+    """Whether the number is of another day only because it is after midnight: of a named patient, within some hours."""
+    mine, theirs = instant(new.version.time), instant(one.version.time)
+    if not (new.person and mine and theirs and is_another_order(new, one, receipt)):
+        return False
+    return compare(new, one, receipt) is Sample.UNKNOWN and abs(mine - theirs) <= NIGHT
 
 
 def at_same_time(new: Said, one: Said) -> bool:

@@ -21,7 +21,8 @@ class Receipt(NamedTuple):
         is_hl7: roles are of table 0369; else only O-12 is one.
         of_site: what another channel sends of a test of an order is the same result (`results_of: site`).
         unique: an order's number is never given again (`specimen_ids: unique`).
-        collection: what the sender gives as time of collection is one, whatever it looks like.
+        collection: what the sender gives as time of collection is one, whatever it looks like; False: it never is;
+            None: the judge has to find out (`samples`).
         clock_told: that the channel's clock is wrong has been said, and a person has seen it.
         numbers, orders: patterns of controls (`control_numbers`, `control_orders`).
     """
@@ -32,7 +33,7 @@ class Receipt(NamedTuple):
     is_hl7: bool = True
     of_site: bool = False
     unique: bool = False
-    collection: bool = False
+    collection: bool | None = None
     clock_told: bool = False
     numbers: tuple[str, ...] = ()
     orders: tuple[str, ...] = ()
@@ -50,7 +51,10 @@ class Said(NamedTuple):
         collected: FHIR dateTime, whatever it means (`samples`).
         version: as the table of statuses sees it.
         content: digest of person, order, test, value and time: what a person's no is about.
+        isolate: it is one; ``counted``: its number in the message (OBX-4), which the next one gives anew.
         critical: it has the flag of a critical value, and is not withdrawn.
+        unsure: its times are a wrong clock's.
+        doubt: why it waits for a person, where it is not known what it is a word of.
     """
 
     message: int
@@ -69,8 +73,10 @@ class Said(NamedTuple):
     version: Version
     content: bytes
     isolate: bool = False
+    counted: str = ""
     critical: bool = False
-    unsure: bool = False  # its times are a wrong clock's
+    unsure: bool = False
+    doubt: str = ""
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -115,6 +121,8 @@ class Decision(NamedTuple):
         reason: why it is held or filtered; ``words`` name no value.
         meant: what it takes the place of. may_mean: of a held one, what a person has to look at.
         finding: it goes out, and something is said of it (`CLOCK`, or a correction of what is not known).
+        beside: others of the order that a receiver takes for it, if it goes by number and test: other samples, other
+            channels. A list without ids cannot say which of them a correction is about.
     """
 
     place: int
@@ -125,6 +133,7 @@ class Decision(NamedTuple):
     meant: Ref | None = None
     may_mean: tuple[Ref, ...] = ()
     finding: str = ""
+    beside: tuple[Ref, ...] = ()
 
 
 class Alert(NamedTuple):

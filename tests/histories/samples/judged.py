@@ -22,7 +22,7 @@ from engine.succession.judge.memory import rejected, remember
 from engine.succession.judge.words import CLOCK, Alert, Decision, Judgement, Memory, Receipt, Ref
 from tests.histories.samples.facts import CONTROL, Decision as Decided, History, Message
 from tests.histories.samples.oracle import Ended, Finding, Row, judge
-from tests.histories.samples.receivers import WORDS, Believed, Held, Paper, stamp, standing
+from tests.histories.samples.receivers import OPEN, WORDS, Believed, Held, Paper, stamp, standing
 from tests.histories.samples.render import Clock, payload
 from tests.support.shipped import KEY, program, reader_of
 
@@ -41,9 +41,13 @@ class Bench:
         places: of receivers with a state, by result: its versions.
         rows: of a stream.
         failed: tests whose control failed.
+        times: what the analyzers write as time of collection (`hard.TIMES`). unique, collection: as of a `Receipt`.
     """
 
     history: History
+    times: str = "sample"
+    unique: bool = False
+    collection: bool | None = None
     clock: Clock = field(default_factory=lambda: Clock(BEGAN))
     memory: Memory = Memory()
     places: dict[Ref, list[Held]] = field(default_factory=dict)
@@ -69,11 +73,14 @@ class Bench:
 
     def _message(self, message: Message) -> None:
         channel = f"c{message.shown.channel}"
-        facts = facts_of(payload(message, self.history.protocols[0], self.clock, 0), self.history.protocols[0])
+        protocol = self.history.protocols[0]
+        sent = payload(message, protocol, self.clock, 0)
+        facts = facts_of(collected(sent, self._collection(message)), protocol)
         received = BEGAN + timedelta(minutes=message.sent, seconds=20)
         receipt = Receipt(
             message=message.id, channel=channel, received=received.replace(tzinfo=ZONE),
-            is_hl7=self.history.protocols[0] == "hl7", of_site=self.history.joined, clock_told=channel in self.clocks,
+            is_hl7=protocol == "hl7", of_site=self.history.joined, clock_told=channel in self.clocks,
+            unique=self.unique, collection=self.collection,
         )  # fmt: skip
         judgement = judged_by(facts, self.memory, receipt)
         by_rule = self.history.holds and message.about in self.failed and message.sample.role != CONTROL
@@ -83,25 +90,48 @@ class Bench:
         self.memory = remember(self.memory, judgement, held=held)
         if any(one.reason == CLOCK for one in judgement.decisions):
             self.clocks.add(channel)
-        shown = held or any(one.kind in ("held", "again") or one.finding == CLOCK for one in judgement.decisions)
+        shown = held or any(
+            one.kind in ("held", "again") or one.finding == CLOCK or self._is_ambiguous(one)
+            for one in judgement.decisions
+        )
         state = ", ".join(f"{one.kind} {one.reason}{one.finding} {one.words}".strip() for one in judgement.decisions)
         self.became[message.id].append((shown, "held by rule" if held else state))
         self._tell(one for one in judgement.alerts if one.begins or not held)
         if not held:
             self._apply(facts, judgement)
 
+    def _collection(self, message: Message) -> str | None:
+        """In the field of collection; None: the time of it."""
+        if self.times == "sample":
+            return None
+        minutes = message.at - (12 if self.times == "start" else 0)
+        days = message.shown.clock + message.shown.typed
+        return "" if self.times == "absent" else self.clock.at(minutes, days)
+
     def _tell(self, alerts: Any) -> None:
         for alert in alerts:
             assert isinstance(alert, Alert)
             self.told[alert.ref[0]].append(BEGINS if alert.begins else ENDS)
 
+    def is_asked(self, finding: Finding) -> bool:
+        """Whether a critical value has no second word since a person is asked about what would make it false."""
+        return finding.words.endswith("has no second word") and any(
+            shown for one in self.history.messages for shown, _ in self.became[one.id] if one.value not in finding.words
+        )
+
     # -- outputs -------------------------------------------------------------------------------------------------------
 
     def _apply(self, facts: Facts, judgement: Judgement) -> None:
         decided = {one.place: one for one in judgement.decisions}
+        for ref in judgement.gone:
+            if ref in self.places:
+                gone = replace(self.places[ref][-1], status=steps.WITHDRAWN)
+                self.places[ref].append(gone)
+                if self.history.output != "raw":
+                    self.rows.append(gone)
         for person, order, result in facts.results():
             decision = decided.get(result.place)
-            if decision is None or decision.kind not in _OUT:
+            if decision is None or decision.kind not in _OUT or self._is_ambiguous(decision):
                 continue
             tubes = [one.number for one in order.samples]
             status = decision.status
@@ -114,12 +144,12 @@ class Bench:
             )  # fmt: skip
             self.rows.append(held)
             self._put(decision, judgement, held)
-        for ref in judgement.gone:
-            if ref in self.places:
-                gone = replace(self.places[ref][-1], status=steps.WITHDRAWN)
-                self.places[ref].append(gone)
-                if self.history.output != "raw":
-                    self.rows.append(gone)
+
+    def _is_ambiguous(self, decision: Decision) -> bool:
+        """Whether a receiver without ids would take others of the order for this one; then its output is held."""
+        others = [self.places[ref][-1] for ref in decision.beside if ref in self.places]
+        takes = decision.kind != "new" or any(one.status in OPEN for one in others)
+        return bool(others) and takes and self.history.output not in STATES
 
     def _put(self, decision: Decision, judgement: Judgement, held: Held) -> None:
         said = judgement.said[decision.place]
@@ -149,9 +179,22 @@ class Bench:
         )
 
 
-def questions(history: History) -> list[Finding]:
-    """What of the five questions a history breaks."""
-    return judge(history, Bench(history).play())
+def questions(bench: Bench) -> list[Finding]:
+    """What of the five questions its history breaks."""
+    history = bench.history
+    return [one for one in judge(history, bench.play()) if not bench.is_asked(one)]
+
+
+def collected(content: bytes, time: str | None) -> bytes:
+    """A message with another time of collection: OBR-7, SPM-17, O-8."""
+    if time is None:
+        return content
+    places = {b"OBR": 7, b"SPM": 17, b"O": 7}
+    rows = [row.split(b"|") for row in content.split(b"\r")]
+    for row in rows:
+        if place := places.get(row[0]):
+            row[place] = time.encode()
+    return b"\r".join(map(b"|".join, rows))
 
 
 def facts_of(content: bytes, protocol: str) -> Facts:
