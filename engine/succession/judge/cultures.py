@@ -53,6 +53,13 @@ def is_no_growth(value: str) -> bool:
     return _NO_GROWTH.search(value[:_LONGEST]) is not None
 
 
+def is_contradiction(new: Said, message: Sequence[Said]) -> bool:
+    """Whether a message has isolates of an order, and "no growth" of the same panel; for both of them."""
+    if new.isolate:
+        return any(is_no_growth(one.value) and one.panel == new.panel for one in message)
+    return is_no_growth(new.value) and any(one.isolate and one.panel == new.panel for one in message)
+
+
 def contradicted(new: Said, message: Sequence[Said], order: Sequence[Standing]) -> list[Standing]:
     """What of its order a result cannot be true beside; then it is held.
 

@@ -1,7 +1,6 @@
 """The judgement of a message: the rules of the table in `engine.succession.judge`, in its order."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from engine.model.content.facts import Facts
 from engine.model.texts.reasons import ReasonCode
@@ -12,7 +11,7 @@ from engine.succession.judge.samples import GROWS, Sample, compare, is_within
 from engine.succession.judge.words import (
     CLOCK,
     POOL,
-    Alert,
+    Critical,
     Decision,
     Judgement,
     Kind,
@@ -49,82 +48,124 @@ def judge(facts: Facts, memory: Memory, receipt: Receipt) -> Judgement:
     gone = case.gone(decisions)
     decisions.sort()
     said_by_place = {one.place: one for one in of_patients}
-    return Judgement(tuple(decisions), said_by_place, gone, tuple(case.alerts(decisions, gone)))
+    return Judgement(tuple(decisions), said_by_place, gone, tuple(case.criticals(decisions, gone)))
 
 
 class _Case:
     """One message before the judge.
 
     Attributes:
-        taken: results that it has given a later word already.
+        taken: results that it has given a later word already. echoed: that it repeats, with the status.
     """
 
     def __init__(self, message: Sequence[Said], memory: Memory, receipt: Receipt) -> None:
         self.message, self.memory, self.receipt = message, memory, receipt
         self.by_ref = {one.ref: one for one in memory.standing}
         self.taken: set[Ref] = set()
-        self._turns = Counter(one.key for one in message)
-        self._seen: Counter[tuple[str, ...]] = Counter()
+        self.echoed: set[tuple[Ref, str]] = set()
 
     def decided(self) -> list[Decision]:
-        """What takes something back comes last: its own message may have what it is about."""
-        back = [one for one in self.message if one.version.said in CHANGES]
-        rest = [one for one in self.message if one.version.said not in CHANGES]
-        found = [self._told(one) for one in rest]
-        keys = {one.key for one in rest}
-        found += [self._back(one, is_beside=one.key in keys) for one in back]
+        """Memories first, for what they repeat is no other one's; last what takes something back."""
         by_place = {one.place: one for one in self.message}
-        return [one._replace(beside=self._beside(by_place[one.place], one)) for one in found]
+        found = [again for one in self.message if (again := self._again(one))]
+        found += self._twice({again.place for again in found})
+        new = [one for one in self.message if one.place not in {again.place for again in found}]
+        rest = [one for one in new if one.version.said not in CHANGES]
+        back = [one for one in new if one.version.said in CHANGES]
+        found += [self._told(one, self._peers(one, rest)) for one in rest]
+        keys = {one.key for one in rest}
+        for number, one in enumerate(back):
+            left = 1 + len(self._peers(one, back[number + 1 :]))
+            found.append(self._back(one, left, is_beside=one.key in keys))
+        out = [by_place[one.place] for one in found if one.kind in _GOES_OUT]
+        return [one._replace(beside=self._beside(by_place[one.place], one, out)) for one in found]
 
-    def _beside(self, new: Said, decision: Decision) -> tuple[Ref, ...]:
-        """What else stands of its order and test, on any channel."""
+    def _twice(self, again: Collection[int]) -> Iterator[Decision]:
+        """What the message itself says twice."""
+        seen: set[tuple[object, ...]] = set()
+        for one in self.message:
+            version = one.version
+            said = one.key, version.whole, version.said, version.time, one.collected, one.tube
+            if said in seen and len(version.time) >= MINUTE and one.place not in again:
+                yield Decision(one.place, "echo")
+            seen.add(said)
+
+    def _peers(self, new: Said, others: Sequence[Said]) -> list[Said]:
+        """Others of the message that are of its order, test and sample, as far as they tell."""
+        return [
+            one
+            for one in others
+            if one.place != new.place and one.key == new.key and compare(new, one, self.receipt) is not Sample.OTHER
+        ]
+
+    def _beside(self, new: Said, decision: Decision, out: Sequence[Said]) -> tuple[Ref, ...]:
+        """What else stands of its order and test, on any channel, or goes out with it."""
         if decision.kind not in _GOES_OUT:
             return ()
+        known = [(one.ref, one.last) for one in self.memory.standing]
+        known += [((one.message, one.place), one) for one in out if one.place != new.place]
         return tuple(
             ref
-            for ref, one in self.by_ref.items()
+            for ref, one in known
             if ref != decision.meant
-            and one.last.version.said != WITHDRAWN
-            and not one.last.version.waits
-            and is_person(new, one.last)
-            and _named(one.last) == _named(new)
+            and one.version.said != WITHDRAWN
+            and not one.version.waits
+            and is_person(new, one)
+            and _named(one) == _named(new)
         )
 
     # -- rules, in their order -----------------------------------------------------------------------------------------
 
-    def _told(self, new: Said) -> Decision:
-        """Of a result that takes nothing back."""
-        turn = self._seen[new.key]
-        self._seen[new.key] += 1
-        keyed = self._free(with_key(new, self.memory.standing, self.receipt))
+    def _again(self, new: Said) -> Decision | None:
+        """An analyzer sends its memory: the same content under the same key, measured in the same minute."""
+        version = new.version
+        if not (version.repeats or len(version.time) >= MINUTE):
+            return None
+        for one in self._keyed(new):
+            same = [one for one in one.words if (one.version.whole, one.version.said) == (version.whole, version.said)]
+            if not same or compare(new, one.last, self.receipt) is Sample.OTHER:
+                continue
+            if new.person and not any(word.person for word in same):
+                continue  # it names the patient that the other lacked
+            step = follow(version, one.versions, self.receipt.received)
+            if step.kind in ("echo", "again"):
+                self.echoed.add((one.ref, version.said))
+                return Decision(new.place, "echo" if step.kind == "echo" else "again", meant=one.ref)
+        return None
+
+    def _told(self, new: Said, peers: Sequence[Said]) -> Decision:
+        """Of a result that takes nothing back.
+
+        Args:
+            peers: others of its message under its key, of its sample.
+        """
+        keyed = self._keyed(new)
+        if any(one.version.said != new.version.said for one in peers):
+            return _asked(new, keyed, SAMPLE, "its message has the result in two statuses")
+        left = 1 + sum(one.place > new.place for one in peers)
         return (
-            self._again(new, keyed)
-            or self._refused(new)
+            self._refused(new)
             or self._clock(new, keyed)
             or self._culture(new)
-            or self._matched(new, turn, [one for one in keyed if not _is_aside(one, _REJECTED, CLOCK)])
+            or self._matched(new, left, peers, [one for one in keyed if not _is_aside(one, _REJECTED, CLOCK)])
         )
 
-    def _back(self, new: Said, *, is_beside: bool) -> Decision:
+    def _back(self, new: Said, left: int, *, is_beside: bool) -> Decision:
         """Of one that does.
 
         Args:
-            is_beside: its message has a result under its key that does not.
+            left: how many of its message under its key, of its sample, take something back, from this one on.
+            is_beside: its message has a result under its key that does not, and is no memory.
         """
-        keyed = self._free(with_key(new, self.memory.standing, self.receipt))
-        if decision := self._again(new, keyed):
-            return decision
         withdraws = new.version.said == WITHDRAWN
-        if not withdraws and (decision := self._refused(new)):
-            return decision
-        if decision := self._clock(new, keyed) if keyed else None:
+        keyed = with_key(new, self.memory.standing, self.receipt)
+        decision = None if withdraws else self._refused(new)
+        if decision or (keyed and (decision := self._clock(new, keyed))):
             return decision
         if is_beside:
             return _asked(new, (), ReasonCode.CORRECTS_UNKNOWN.value, "its message has the result beside it")
-        free = self._free(self.memory.standing)
-        if not withdraws:
-            free = [one for one in free if not _is_aside(one, _REJECTED)]
-        found = taking_back.find(new, free, self.receipt)
+        known = [one for one in self.memory.standing if withdraws or not _is_aside(one, _REJECTED)]
+        found = taking_back.find(new, left, known, self.taken, self.receipt)
         if found.one is not None:
             if withdraws and found.one.last.version.said == WITHDRAWN:
                 return Decision(new.place, "echo", meant=found.one.ref)
@@ -139,23 +180,15 @@ class _Case:
             new.place, "new", new.version.said, finding=ReasonCode.CORRECTS_UNKNOWN.value
         )
 
-    def _again(self, new: Said, keyed: Sequence[Standing]) -> Decision | None:
-        """An analyzer sends its memory: the same content under the same key, measured in the same minute."""
-        version = new.version
-        if not (version.repeats or len(version.time) >= MINUTE):
-            return None
-        for one in keyed:
-            if not any(word.version.whole == version.whole and word.version.said == version.said for word in one.words):
-                continue
-            if compare(new, one.last, self.receipt) is Sample.OTHER:
-                continue
-            if one.last.person != new.person and not one.last.person:
-                continue  # it names the patient that the other lacked
-            step = follow(version, one.versions, self.receipt.received)
-            if step.kind in ("echo", "again"):
-                self.taken.add(one.ref)
-                return Decision(new.place, "echo" if step.kind == "echo" else "again", meant=one.ref)
-        return None
+    def _keyed(self, new: Said) -> list[Standing]:
+        """What stands under its key, and is not what another result of the message is a word of. What the message
+        repeats in the same status is another run; in another status, it may be what this one finishes."""
+        said = new.version.said
+        return [
+            one
+            for one in with_key(new, self.memory.standing, self.receipt)
+            if one.ref not in self.taken and (one.ref, said) not in self.echoed
+        ]
 
     def _refused(self, new: Said) -> Decision | None:
         if new.content not in self.memory.refused:
@@ -169,14 +202,17 @@ class _Case:
 
     def _culture(self, new: Said) -> Decision | None:
         order = self._order_of(new)
-        against = cultures.contradicted(new, [one for one in self.message if one.number == new.number], order)
+        mine = [one for one in self.message if (one.person, one.number) == (new.person, new.number)]
+        if cultures.is_contradiction(new, mine):
+            return _asked(new, (), ReasonCode.RESULTS_GONE.value, "its message has growth, and no growth")
+        against = cultures.contradicted(new, mine, order)
         if not against:
             return None
         words = "growth was reported, and now there is none" if not new.isolate else "no growth was reported as final"
         return _asked(new, against, ReasonCode.RESULTS_GONE.value, words)
 
-    def _matched(self, new: Said, turn: int, keyed: Sequence[Standing]) -> Decision:
-        found = match(new, turn, self._turns[new.key], keyed, self.receipt)
+    def _matched(self, new: Said, left: int, peers: Sequence[Said], keyed: Sequence[Standing]) -> Decision:
+        found = match(new, left, 1 + len(peers), keyed, self.receipt)
         if found.among:
             return _asked(new, found.among, SAMPLE, found.words)
         if found.one is not None:
@@ -192,6 +228,8 @@ class _Case:
         step = follow(version, accepted, self.receipt.received)
         if step.kind == "held":
             return _held_by(step, new, one)
+        if step.kind in ("echo", "again") and new.person and not one.last.person:
+            return Decision(new.place, "follows", one.last.version.status, meant=one.ref)  # now it names the patient
         if step.kind in ("echo", "again"):
             return Decision(new.place, "echo" if step.kind == "echo" else "again", meant=one.ref)
         if new.version.said == WITHDRAWN:
@@ -205,6 +243,7 @@ class _Case:
         """What its reports of cultures have no more."""
         by_place = {one.place: one for one in decisions}
         found: list[Ref] = []
+        repeated = self.taken | {ref for ref, _ in self.echoed}
         orders = {(one.person, one.number): one for one in self.message if one.isolate and one.person}
         for (person, number), first in orders.items():
             mine = [one for one in self.message if (one.person, one.number) == (person, number)]
@@ -212,13 +251,13 @@ class _Case:
             if kinds & {"held", "again"} or not kinds & _GOES_OUT:
                 continue  # a memory, or nothing goes out until a person has decided
             lost = cultures.gone_with(mine, self._order_of(first))
-            found += [ref for ref in lost if ref not in self.taken and ref not in found]
+            found += [ref for ref in lost if ref not in repeated and ref not in found]
         return tuple(found)
 
-    def alerts(self, decisions: Sequence[Decision], gone: Sequence[Ref]) -> list[Alert]:
+    def criticals(self, decisions: Sequence[Decision], gone: Sequence[Ref]) -> list[Critical]:
         """Who was told of a critical value is told when it is so no more; and of each new one once."""
         by_place = {one.place: one for one in self.message}
-        found: list[Alert] = []
+        found: list[Critical] = []
         for decision in decisions:
             said = by_place.get(decision.place)
             if said is None or decision.kind not in (*_GOES_OUT, "held") or decision.reason == _REJECTED:
@@ -226,7 +265,7 @@ class _Case:
             if decision.kind != "held" and decision.meant in self.by_ref:
                 found += ended(self.by_ref[decision.meant])
             if said.critical:
-                found.append(Alert((said.message, said.place), begins=True))
+                found.append(Critical((said.message, said.place), begins=True))
         for ref in gone:
             found += ended(self.by_ref[ref])
         return found
@@ -241,22 +280,20 @@ class _Case:
             and (self.receipt.unique or is_within(new, one.last, GROWS))
         ]
 
-    def _free(self, standing: Sequence[Standing]) -> list[Standing]:
-        return [one for one in standing if one.ref not in self.taken]
 
-
-def ended(one: Standing) -> list[Alert]:
+def ended(one: Standing) -> list[Critical]:
     """What is critical no more, once a result is replaced or withdrawn: its last word, and those that wait."""
     return [
-        Alert((word.message, word.place), begins=False)
+        Critical((word.message, word.place), begins=False)
         for word in one.words
         if word.critical and (word.version.waits or word is one.last)
     ]
 
 
 def _is_aside(one: Standing, *reasons: str) -> bool:
-    """Whether all that is known of a result waits for a person for one of ``reasons``: another word needs not wait."""
-    return all(word.doubt in reasons for word in one.words)
+    """Whether all that is known of a result waits for a person, so that another word needs not wait: for one of
+    ``reasons``, or it is a withdrawal of it is not known what."""
+    return all(word.doubt in reasons or (word.doubt and word.version.said == WITHDRAWN) for word in one.words)
 
 
 def _named(said: Said) -> tuple[str, ...]:

@@ -36,11 +36,11 @@ def is_person(new: Said, one: Said) -> bool:
     return new.person == one.person or not (new.person and one.person)
 
 
-def match(new: Said, turn: int, turns: int, found: Sequence[Standing], receipt: Receipt) -> Match:
+def match(new: Said, left: int, runs: int, found: Sequence[Standing], receipt: Receipt) -> Match:
     """The result that a new one, which takes nothing back, is a later word of.
 
     Args:
-        turn, turns: of several in its message with its key, which one it is, and how many they are.
+        left: of the ``runs`` of its message, which are of its key and sample, those from this one on.
         found: what stands under its key.
     """
     night = tuple(one for one in found if is_over_night(new, one.last, receipt))
@@ -55,14 +55,14 @@ def match(new: Said, turn: int, turns: int, found: Sequence[Standing], receipt: 
     if not same:
         doubtful = tuple(one for one, how in samples if how is Sample.DOUBTFUL)
         return Match(among=doubtful, words="a rerun, or another sample" if doubtful else "")
-    if len(same) > 1 and turns == len(same):
-        same = [same[turn]]
+    if runs > 1 and same and left != len(same):
+        return Match(among=tuple(same), words="it is a run more, or less, than before")
+    if left == len(same):
+        same = same[:1]  # runs of one message, in its order
     if len(same) > 1:
         same = [one for one in same if at_same_time(new, one.last)] or same
     if len(same) > 1:
         return Match(among=tuple(same), words="several results may be meant")
-    if turns > 1 and turn >= 1 and len(found) < turns:
-        return Match()  # one more run than before
     return _named_alike(new, same[0])
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from engine.succession.judge.words import POOL, Alert, Decision, Judgement, Memory, Said, Standing
+from engine.succession.judge.words import POOL, Critical, Decision, Judgement, Memory, Said, Standing
 from engine.succession.steps import WITHDRAWN
 
 _UNCHANGED = frozenset({"echo", "again", "filtered"})
@@ -46,15 +46,15 @@ def released(memory: Memory, message: int) -> Memory:
     return _with_words(memory, lambda one: _sent(one) if one.message == message else one)
 
 
-def rejected(memory: Memory, message: int) -> tuple[Memory, tuple[Alert, ...]]:
+def rejected(memory: Memory, message: int) -> tuple[Memory, tuple[Critical, ...]]:
     """A person refuses a message, held or dead: its words stand no more, and their content is not believed again.
 
     A refused withdrawal says nothing against the result that it would have withdrawn.
     """
     words = [word for one in memory.standing for word in one.words if word.message == message]
     refused = frozenset(one.content for one in words if one.version.said != WITHDRAWN)
-    alerts = tuple(Alert((one.message, one.place), begins=False) for one in words if one.critical)
-    return _with_words(memory, lambda one: None if one.message == message else one, refused), alerts
+    ends = tuple(Critical((one.message, one.place), begins=False) for one in words if one.critical)
+    return _with_words(memory, lambda one: None if one.message == message else one, refused), ends
 
 
 def _with_words(

@@ -1,13 +1,15 @@
 """What takes something back must take something (rule 3): where to look, in circles, the narrowest first."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from engine.succession.judge.matching import is_person
 from engine.succession.judge.rejected import plain
 from engine.succession.judge.samples import Sample, at_same_time, compare, is_near
-from engine.succession.judge.words import Receipt, Said, Standing
+from engine.succession.judge.words import Receipt, Ref, Said, Standing
 from engine.succession.steps import CANCELLED, WITHDRAWN
+
+_NO_VALUE = ("", '""')
 
 
 class Found(NamedTuple):
@@ -23,14 +25,17 @@ class Found(NamedTuple):
     moved: bool = False
 
 
-def find(new: Said, standing: Sequence[Standing], receipt: Receipt) -> Found:
+def find(new: Said, left: int, standing: Sequence[Standing], taken: Collection[Ref], receipt: Receipt) -> Found:
     """What a correction or a withdrawal takes back.
 
     Args:
-        standing: what stands of its order or person, of all channels, and is not taken back by the message already.
+        left: how many of its message with its key take something back, with this one and without those before it.
+        standing: what stands of its order or person, of all channels.
+        taken: what another result of its message is a later word of.
     """
     if not new.number:
-        return Found(may_mean=tuple(standing[:1]), words="it names no order")
+        return Found(words="it names no order")
+    standing = [one for one in standing if not _is_unfounded(one)]
     order = [one for one in standing if is_of_order(new, one.last)]
     mine = [one for one in order if is_person(new, one.last)]
     if not mine:
@@ -38,12 +43,18 @@ def find(new: Said, standing: Sequence[Standing], receipt: Receipt) -> Found:
         return Found(may_mean=near, words="the order is another patient's", moved=True) if near else Found()
     for is_done, circle in _CIRCLES:
         found = [one for one in mine if circle(new, one.last, receipt)]
-        found = [one for one in found if _is_alive(one)] or (found if is_done else [])
-        if len(found) > 1:
-            found = _closest(new, found, receipt)
-        if found:
-            return _taken(new, found, is_done=is_done)
-    return Found()
+        found = [one for one in found if _is_alive(one)] or [one for one in found if is_done and _is_again(new, one)]
+        free = [one for one in found if one.ref not in taken]
+        if found and not free and is_done:
+            return Found(may_mean=tuple(found), words="two of its message are about one result")
+        if len(free) > 1:
+            free = _closest(new, free, receipt)
+        if is_done and left == len(free):
+            free = free[:1]  # runs of one message, in its order
+        if free:
+            return _taken(new, free, is_done=is_done)
+    alive = tuple(one for one in mine if _is_alive(one))
+    return Found(may_mean=alive, words="none of the order's results fits") if alive else Found()
 
 
 def is_of_order(new: Said, one: Said) -> bool:
@@ -57,7 +68,7 @@ def _taken(new: Said, found: Sequence[Standing], *, is_done: bool) -> Found:
         words = "several results may be meant" if several else "one of another day, channel or test may be meant"
         return Found(may_mean=tuple(found), words=words)
     (one,) = found
-    if new.version.said == WITHDRAWN and not _repeats(new, one):
+    if new.version.said == WITHDRAWN and _is_alive(one) and not _repeats(new, one):
         return Found(may_mean=(one,), words="it withdraws another value than the one that stands")
     return Found(one)
 
@@ -66,7 +77,13 @@ def _repeats(new: Said, one: Standing) -> bool:
     """Whether a withdrawal has no value, or that of the last word, or of one that waits."""
     said = plain(new.value)
     waiting = [word.value for word in one.words if word.version.waits]
-    return said in ("", '""') or said in map(plain, (one.last.value, *waiting)) or _is_alive(one) is False
+    return said in _NO_VALUE or said in map(plain, (one.last.value, *waiting))
+
+
+def _is_again(new: Said, one: Standing) -> bool:
+    """Of what is withdrawn already: whether it is corrected after that, or withdrawn once more."""
+    said = plain(new.value)
+    return new.version.said != WITHDRAWN or said in _NO_VALUE or said in [plain(word.value) for word in one.words]
 
 
 def _closest(new: Said, found: list[Standing], receipt: Receipt) -> list[Standing]:
@@ -113,6 +130,11 @@ _CIRCLES: tuple[tuple[bool, Callable[[Said, Said, Receipt], bool]], ...] = (
     (False, _of_other_channel),
     (False, _of_order),
 )
+
+
+def _is_unfounded(one: Standing) -> bool:
+    """Whether it is only a withdrawal that waits, and it is not known of what."""
+    return all(word.doubt and word.version.said == WITHDRAWN for word in one.words)
 
 
 def _is_alive(one: Standing) -> bool:

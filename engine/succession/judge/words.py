@@ -136,7 +136,7 @@ class Decision(NamedTuple):
     beside: tuple[Ref, ...] = ()
 
 
-class Alert(NamedTuple):
+class Critical(NamedTuple):
     """``begins``: a result is critical; else one that was is so no more."""
 
     ref: Ref
@@ -147,10 +147,10 @@ class Judgement(NamedTuple):
     """Attributes:
     said: the results that were judged, by place.
     gone: results that a report withdraws because it has them no more: isolates of a culture.
-    alerts: in their order.
+    critical: what begins and ends, in its order.
     """
 
     decisions: tuple[Decision, ...]
     said: dict[int, Said]
     gone: tuple[Ref, ...] = ()
-    alerts: tuple[Alert, ...] = ()
+    critical: tuple[Critical, ...] = ()

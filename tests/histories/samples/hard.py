@@ -33,7 +33,8 @@ def hard(seed: int) -> Bench:
         seed=seed, name="plain" if life in PLAIN and not is_doubted else life.__name__, fault=0, output=output,
         protocols=(protocol,) * used, steps=tuple(day.steps), holds=life in HELD_BY_RULE, joined=day.joined,
     )  # fmt: skip
-    return Bench(history, times=times, unique=unique, collection=collection)
+    joins = rng if not history.holds and rng.random() < 0.3 else None
+    return Bench(history, times=times, unique=unique, collection=collection, together=joins)
 
 
 def _older(day: Day, said: list[Message]) -> None:
