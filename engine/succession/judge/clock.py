@@ -12,19 +12,16 @@ is held each time, for times are what would tell a rerun from another sample.
 from datetime import date, datetime, timedelta
 
 from engine.succession.judge.samples import instant
-from engine.succession.judge.words import Said
 from engine.succession.steps import AHEAD
 
 OLD = timedelta(days=182)
 _DAY = len("2026-03-01")
 
 
-def is_wrong(said: Said, received: datetime) -> bool:
+def is_wrong(text: str, received: datetime) -> bool:
     """Whether a time of a result is not possible, or too old to be believed unasked."""
-    return any(_is_wrong(text, received) for text in (said.version.time, said.collected) if text)
-
-
-def _is_wrong(text: str, received: datetime) -> bool:
+    if not text:
+        return False
     at = instant(text)
     if at is not None:
         return at > received + AHEAD or at < received - OLD

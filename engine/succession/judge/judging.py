@@ -1,6 +1,7 @@
 """The judgement of a message: the rules of the table in `engine.succession.judge`, in its order."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from engine.model.content.facts import Facts
 from engine.model.texts.reasons import ReasonCode
@@ -23,6 +24,8 @@ from engine.succession.judge.words import (
 )
 from engine.succession.steps import CHANGES, MINUTE, WITHDRAWN, Step, Version, follow
 
+_One = TypeVar("_One")
+_Key = TypeVar("_Key", bound=Hashable)
 _REJECTED = ReasonCode.REJECTED_BEFORE.value
 _GOES_OUT = frozenset({"new", "follows", "amends", "withdraws"})
 
@@ -61,6 +64,11 @@ class _Case:
     def __init__(self, message: Sequence[Said], memory: Memory, receipt: Receipt) -> None:
         self.message, self.memory, self.receipt = message, memory, receipt
         self.by_ref = {one.ref: one for one in memory.standing}
+        self._by_key = _grouped(message, lambda one: one.key)
+        self._standing_by_key = _grouped(memory.standing, lambda one: one.last.key[1:])
+        self._by_order = _grouped(message, lambda one: (one.person, one.number))
+        self._by_name = _grouped(message, _named)
+        self._standing_by_name = _grouped(memory.standing, lambda one: _named(one.last))
         self.taken: set[Ref] = set()
         self.echoed: set[tuple[Ref, str]] = set()
 
@@ -72,12 +80,14 @@ class _Case:
         new = [one for one in self.message if one.place not in {again.place for again in found}]
         rest = [one for one in new if one.version.said not in CHANGES]
         back = [one for one in new if one.version.said in CHANGES]
-        found += [self._told(one, self._peers(one, rest)) for one in rest]
+        places = {one.place for one in rest}
+        found += [self._told(one, self._peers(one, places)) for one in rest]
         keys = {one.key for one in rest}
-        for number, one in enumerate(back):
-            left = 1 + len(self._peers(one, back[number + 1 :]))
-            found.append(self._back(one, left, is_beside=one.key in keys))
-        out = [by_place[one.place] for one in found if one.kind in _GOES_OUT]
+        places = {one.place for one in back}
+        for one in back:
+            places.discard(one.place)
+            found.append(self._back(one, 1 + len(self._peers(one, places)), is_beside=one.key in keys))
+        out = {one.place for one in found if one.kind in _GOES_OUT}
         return [one._replace(beside=self._beside(by_place[one.place], one, out)) for one in found]
 
     def _twice(self, again: Collection[int]) -> Iterator[Decision]:
@@ -90,28 +100,26 @@ class _Case:
                 yield Decision(one.place, "echo")
             seen.add(said)
 
-    def _peers(self, new: Said, others: Sequence[Said]) -> list[Said]:
-        """Others of the message that are of its order, test and sample, as far as they tell."""
+    def _peers(self, new: Said, places: Collection[int]) -> list[Said]:
+        """Others of the message, of those at ``places``, of its order, test and sample, as far as they tell."""
         return [
             one
-            for one in others
-            if one.place != new.place and one.key == new.key and compare(new, one, self.receipt) is not Sample.OTHER
+            for one in self._by_key[new.key]
+            if one.place != new.place and one.place in places and compare(new, one, self.receipt) is not Sample.OTHER
         ]
 
-    def _beside(self, new: Said, decision: Decision, out: Sequence[Said]) -> tuple[Ref, ...]:
+    def _beside(self, new: Said, decision: Decision, out: Collection[int]) -> tuple[Ref, ...]:
         """What else stands of its order and test, on any channel, or goes out with it."""
         if decision.kind not in _GOES_OUT:
             return ()
-        known = [(one.ref, one.last) for one in self.memory.standing]
-        known += [((one.message, one.place), one) for one in out if one.place != new.place]
+        name = _named(new)
+        known = [(one.ref, one.last) for one in self._standing_by_name.get(name, ())]
+        mine = self._by_name[name]
+        known += [((one.message, one.place), one) for one in mine if one.place != new.place and one.place in out]
         return tuple(
             ref
             for ref, one in known
-            if ref != decision.meant
-            and one.version.said != WITHDRAWN
-            and not one.version.waits
-            and is_person(new, one)
-            and _named(one) == _named(new)
+            if ref != decision.meant and one.version.said != WITHDRAWN and not one.version.waits and is_person(new, one)
         )
 
     # -- rules, in their order -----------------------------------------------------------------------------------------
@@ -158,7 +166,7 @@ class _Case:
             is_beside: its message has a result under its key that does not, and is no memory.
         """
         withdraws = new.version.said == WITHDRAWN
-        keyed = with_key(new, self.memory.standing, self.receipt)
+        keyed = with_key(new, self._standing_by_key.get(new.key[1:], ()), self.receipt)
         decision = None if withdraws else self._refused(new)
         if decision or (keyed and (decision := self._clock(new, keyed))):
             return decision
@@ -186,7 +194,7 @@ class _Case:
         said = new.version.said
         return [
             one
-            for one in with_key(new, self.memory.standing, self.receipt)
+            for one in with_key(new, self._standing_by_key.get(new.key[1:], ()), self.receipt)
             if one.ref not in self.taken and (one.ref, said) not in self.echoed
         ]
 
@@ -202,7 +210,7 @@ class _Case:
 
     def _culture(self, new: Said) -> Decision | None:
         order = self._order_of(new)
-        mine = [one for one in self.message if (one.person, one.number) == (new.person, new.number)]
+        mine = self._by_order[new.person, new.number]
         if cultures.is_contradiction(new, mine):
             return _asked(new, (), ReasonCode.RESULTS_GONE.value, "its message has growth, and no growth")
         against = cultures.contradicted(new, mine, order)
@@ -246,7 +254,7 @@ class _Case:
         repeated = self.taken | {ref for ref, _ in self.echoed}
         orders = {(one.person, one.number): one for one in self.message if one.isolate and one.person}
         for (person, number), first in orders.items():
-            mine = [one for one in self.message if (one.person, one.number) == (person, number)]
+            mine = self._by_order[person, number]
             kinds = {by_place[one.place].kind for one in mine}
             if kinds & {"held", "again"} or not kinds & _GOES_OUT:
                 continue  # a memory, or nothing goes out until a person has decided
@@ -294,6 +302,13 @@ def _is_aside(one: Standing, *reasons: str) -> bool:
     """Whether all that is known of a result waits for a person, so that another word needs not wait: for one of
     ``reasons``, or it is a withdrawal of it is not known what."""
     return all(word.doubt in reasons or (word.doubt and word.version.said == WITHDRAWN) for word in one.words)
+
+
+def _grouped(some: Iterable[_One], key: Callable[[_One], _Key]) -> dict[_Key, list[_One]]:
+    found: dict[_Key, list[_One]] = {}
+    for one in some:
+        found.setdefault(key(one), []).append(one)
+    return found
 
 
 def _named(said: Said) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ in facts, and are not judged here.
 
 from collections.abc import Iterator
 from hashlib import blake2b
+from typing import NamedTuple
 
 from engine.model.content.facts import (
     ANSWER,
@@ -31,25 +32,45 @@ _NO_RESULT = frozenset({ANSWER, LEFT_OUT, DOCUMENT, PICTURE, DATA})
 _SENT_BEFORE = "R"  # R-9
 
 
+class _Drawn(NamedTuple):
+    """What the results of one order and tube have in common."""
+
+    person: str
+    number: str
+    numbers: frozenset[str]
+    panel: str
+    tube: str
+    collected: str
+    issued: str
+    role: Role
+
+
 def said_in(facts: Facts, receipt: Receipt) -> Iterator[tuple[Said, Role]]:
     """The results of a message, each with whose sample it is of."""
     controls = is_of_controls(facts)
+    wrong: dict[str, bool] = {}
     for person in facts.people:
         whose = key_of(person)
         for order in person.orders:
             heads = {one.head for one in order.results if one.head is not None}
-            by_place = {one.place: one for one in order.results}
+            by_place = {one.place: one for one in order.results} if heads else {}
+            tubes: dict[str | None, _Drawn] = {}
             for result in order.results:
                 if result.kind in _NO_RESULT:
                     continue
-                role = role_of(
-                    order, result, is_hl7=receipt.is_hl7, numbers=receipt.numbers, orders=receipt.orders
-                )  # fmt: skip
-                head = by_place.get(result.head) if result.head is not None else None
+                drawn = tubes.get(result.tube)
+                if drawn is None:
+                    drawn = tubes[result.tube] = _drawn(whose, order, result, receipt)
                 isolate = organism_of(result, heads)
-                organism = isolate or (organism_of(head, heads) if head is not None else "")
-                said = _said(whose, order, result, organism, receipt)
-                yield said._replace(isolate=bool(isolate)), "control" if controls else role
+                organism = isolate or (organism_of(by_place[result.head], heads) if result.head in by_place else "")
+                for time in (result.at or "", drawn.collected):
+                    if time not in wrong:
+                        wrong[time] = clock.is_wrong(time, receipt.received)
+                said = _said(drawn, result, organism, receipt)
+                said = said._replace(isolate=bool(isolate)) if isolate else said
+                if wrong[result.at or ""] or wrong[drawn.collected]:
+                    said = said._replace(unsure=True)
+                yield said, "control" if controls else drawn.role
 
 
 def key_of(person: Person) -> str:
@@ -60,45 +81,49 @@ def key_of(person: Person) -> str:
     return "\x1f".join((person.authority or "", person.number, *named))
 
 
-def _said(whose: str, order: Order, result: Result, organism: str, receipt: Receipt) -> Said:
-    measure, value = result.measure, result.value
+def _drawn(whose: str, order: Order, result: Result, receipt: Receipt) -> _Drawn:
     tube = result.tube or next((one.number for one in order.samples if one.number), None) or ""
     number = order.filler or order.placer or tube
-    sub = "" if organism else measure.sub or ""
-    at = result.at or ""
-    content = content_of(
-        whose, number, measure.test or "", sub, organism, value.sent or "", measure.unit or "", result.stated or at
-    )
-    said = Said(
-        message=receipt.message,
-        place=result.place,
-        channel=receipt.channel,
+    own = [one for one in order.samples if one.number == result.tube] if result.tube else []
+    times = {one.collected for one in own or order.samples if one.collected}
+    return _Drawn(
         person=whose,
         number=number,
         numbers=frozenset(filter(None, (order.filler, order.placer))) or frozenset({number} - {""}),
         panel=(order.code or "") if receipt.is_hl7 else "",  # in ASTM it lists the tests of one session
-        test=measure.test or "",
+        tube="" if tube == number else tube,
+        collected=(times.pop() if len(times) == 1 else order.collected) or "",
+        issued=order.issued or "",
+        role=role_of(order, result, is_hl7=receipt.is_hl7, numbers=receipt.numbers, orders=receipt.orders),
+    )
+
+
+def _said(drawn: _Drawn, result: Result, organism: str, receipt: Receipt) -> Said:
+    measure, value = result.measure, result.value
+    test, sub, sent = measure.test or "", "" if organism else measure.sub or "", value.sent or ""
+    at = result.stated or result.at or ""
+    return Said(
+        message=receipt.message,
+        place=result.place,
+        channel=receipt.channel,
+        person=drawn.person,
+        number=drawn.number,
+        numbers=drawn.numbers,
+        panel=drawn.panel,
+        test=test,
         sub=sub,
         organism=organism,
-        value=value.sent or "",
-        tube="" if tube == number else tube,
-        collected=_collected(order, result),
-        version=_version(order, result, receipt),
-        content=content,
+        value=sent,
+        tube=drawn.tube,
+        collected=drawn.collected,
+        version=_version(drawn, result, receipt),
+        content=content_of(drawn.person, drawn.number, test, sub, organism, sent, measure.unit or "", at),
         counted=measure.sub or "",
         critical=is_critical(result),
     )
-    return said._replace(unsure=clock.is_wrong(said, receipt.received))
 
 
-def _collected(order: Order, result: Result) -> str:
-    """The sample's own time, else that of the order."""
-    own = [one for one in order.samples if one.number == result.tube] if result.tube else []
-    times = {one.collected for one in own or order.samples if one.collected}
-    return times.pop() if len(times) == 1 else order.collected or ""
-
-
-def _version(order: Order, result: Result, receipt: Receipt) -> Version:
+def _version(drawn: _Drawn, result: Result, receipt: Receipt) -> Version:
     measure, value = result.measure, result.value
     parts = value.sent, value.call, measure.unit, measure.flags, result.stated, result.range, result.comment
     state = measure.state or "unknown"
@@ -109,5 +134,5 @@ def _version(order: Order, result: Result, receipt: Receipt) -> Version:
         time=result.at or "",
         has_value=value.sent is not None and value.missing is None,
         repeats=not receipt.is_hl7 and measure.status == _SENT_BEFORE,
-        issued=order.issued or "",
+        issued=drawn.issued,
     )
