@@ -18,6 +18,8 @@ The table of rules, in the order in which they are asked. The first that answers
     10  one result has its key                                                  the table of        `..steps`
                                                                                 statuses
     11  several have it, and nothing tells which                                held                matching
+    12  its report lists all results of its order, and lacks some               held                judging
+    13  it makes final what was sent, without its value (OBX-11 U)              finishes; dead      judging
 
 What takes something back must take something (rule 3). Exactly one result in circle 1 or 2: it is done. Several, or a
 wider circle: it is held, and the decision names what it may mean.

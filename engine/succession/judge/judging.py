@@ -22,12 +22,12 @@ from engine.succession.judge.words import (
     Said,
     Standing,
 )
-from engine.succession.steps import CHANGES, MINUTE, WITHDRAWN, Step, Version, follow
+from engine.succession.steps import CHANGES, MINUTE, RANK, WITHDRAWN, Step, Version, follow
 
 _One = TypeVar("_One")
 _Key = TypeVar("_Key", bound=Hashable)
 _REJECTED = ReasonCode.REJECTED_BEFORE.value
-_GOES_OUT = frozenset({"new", "follows", "amends", "withdraws"})
+_GOES_OUT = frozenset({"new", "follows", "amends", "finishes", "withdraws"})
 
 
 def judge(facts: Facts, memory: Memory, receipt: Receipt) -> Judgement:
@@ -82,13 +82,46 @@ class _Case:
         back = [one for one in new if one.version.said in CHANGES]
         places = {one.place for one in rest}
         found += [self._told(one, self._peers(one, places)) for one in rest]
-        keys = {one.key for one in rest}
+        keys = {one.key for one in self.message if one.version.said not in CHANGES}
         places = {one.place for one in back}
         for one in back:
             places.discard(one.place)
             found.append(self._back(one, 1 + len(self._peers(one, places)), is_beside=one.key in keys))
         out = {one.place for one in found if one.kind in _GOES_OUT}
+        found = self._whole(found)
         return [one._replace(beside=self._beside(by_place[one.place], one, out)) for one in found]
+
+    def _whole(self, decisions: list[Decision]) -> list[Decision]:
+        """Of a sender whose reports list all results of an order: one that lacks some is held as it is."""
+        if not self.receipt.whole:
+            return decisions
+        by_place = {one.place: one for one in self.message}
+        named = self.taken | {ref for ref, _ in self.echoed} | {one.meant for one in decisions}
+        found: list[Decision] = []
+        for decision in decisions:
+            new = by_place[decision.place]
+            lacking = [
+                one.ref
+                for one in self._order_of(new)
+                if one.last.panel == new.panel and one.ref not in named and _stands(one)
+            ]
+            if lacking and decision.kind != "held" and not self._is_known_list(decision, lacking):
+                words = "its report lacks results that it had before"
+                decision = Decision(
+                    new.place, "held", decision.status or new.version.said, ReasonCode.RESULTS_GONE.value, words,
+                    meant=decision.meant, may_mean=tuple(lacking),
+                )  # fmt: skip
+            found.append(decision)
+        return found
+
+    def _is_known_list(self, decision: Decision, lacking: Sequence[Ref]) -> bool:
+        """Whether it repeats a result of a report that was sent without them."""
+        if decision.kind != "echo" or decision.meant not in self.by_ref:
+            return False
+        said = next(one for one in self.message if one.place == decision.place)
+        words = [one for one in self.by_ref[decision.meant].words if one.version.whole == said.version.whole]
+        with_them = {word.message for ref in lacking for word in self.by_ref[ref].words}
+        return any(one.message not in with_them for one in words)
 
     def _twice(self, again: Collection[int]) -> Iterator[Decision]:
         """What the message itself says twice."""
@@ -147,6 +180,8 @@ class _Case:
         Args:
             peers: others of its message under its key, of its sample.
         """
+        if new.status_only:
+            return self._finishes(new)
         keyed = self._keyed(new)
         if any(one.version.said != new.version.said for one in peers):
             return _asked(new, keyed, SAMPLE, "its message has the result in two statuses")
@@ -158,12 +193,27 @@ class _Case:
             or self._matched(new, left, peers, [one for one in keyed if not _is_aside(one, _REJECTED, CLOCK)])
         )
 
+    def _finishes(self, new: Said) -> Decision:
+        """It says that a result is final, and not which value it has: exactly one is known, or it is never sent."""
+        free = [one for one in self.memory.standing if one.ref not in self.taken]
+        known = taking_back.in_place(new, free, self.receipt)
+        words = [word.version for one in known for word in one.words]
+        if len(known) != 1 or any(one.waits for one in words):
+            return Decision(new.place, "dead", reason=ReasonCode.NO_VALUE.value, words="not one result is known")
+        (one,) = known
+        last = one.last.version
+        if not last.has_value or last.said not in RANK:
+            return Decision(new.place, "dead", reason=ReasonCode.NO_VALUE.value, words="the last word has no value")
+        self.taken.add(one.ref)
+        status = last.status if RANK[last.said] >= RANK["final"] else new.version.said
+        return Decision(new.place, "finishes", status, meant=one.ref)
+
     def _back(self, new: Said, left: int, *, is_beside: bool) -> Decision:
         """Of one that does.
 
         Args:
             left: how many of its message under its key, of its sample, take something back, from this one on.
-            is_beside: its message has a result under its key that does not, and is no memory.
+            is_beside: its message has a result under its key that does not.
         """
         withdraws = new.version.said == WITHDRAWN
         keyed = with_key(new, self._standing_by_key.get(new.key[1:], ()), self.receipt)
@@ -270,6 +320,8 @@ class _Case:
             said = by_place.get(decision.place)
             if said is None or decision.kind not in (*_GOES_OUT, "held") or decision.reason == _REJECTED:
                 continue
+            if decision.kind == "finishes":
+                continue
             if decision.kind != "held" and decision.meant in self.by_ref:
                 found += ended(self.by_ref[decision.meant])
             if said.critical:
@@ -314,6 +366,11 @@ def _grouped(some: Iterable[_One], key: Callable[[_One], _Key]) -> dict[_Key, li
 def _named(said: Said) -> tuple[str, ...]:
     """What receivers without ids know a result by, beside its patient."""
     return said.number, said.test, said.sub, said.organism
+
+
+def _stands(one: Standing) -> bool:
+    """Whether receivers have it, and it is not withdrawn."""
+    return one.last.version.said != WITHDRAWN and not one.last.version.waits
 
 
 def _timed(said: Said) -> Version:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from engine.succession.judge.samples import Sample, at_same_time, compare, is_another_order, is_over_night
 from engine.succession.judge.words import Receipt, Said, Standing
+from engine.succession.steps import UNFINISHED
 
 SAMPLE = "SAMPLE_UNKNOWN"  # a rerun of a sample, or another sample: nothing tells
 
@@ -49,7 +50,9 @@ def match(new: Said, left: int, runs: int, found: Sequence[Standing], receipt: R
     beside = [one for one, how in samples if how is Sample.OTHER and at_same_time(new, one.last)]
     if beside:
         return Match(among=tuple(beside), words="another sample, measured in the same minute")
-    same = [one for one, how in samples if how is Sample.SAME] or [one for one, how in samples if how is Sample.UNKNOWN]
+    same = [one for one, how in samples if how is Sample.SAME] or [
+        one for one, how in samples if how is Sample.UNKNOWN and _may_be_one(new, one.last, receipt)
+    ]
     if not same and night:
         return Match(among=night, words="measured after midnight, under the number of the day before")
     if not same:
@@ -64,6 +67,14 @@ def match(new: Said, left: int, runs: int, found: Sequence[Standing], receipt: R
     if len(same) > 1:
         return Match(among=tuple(same), words="several results may be meant")
     return _named_alike(new, same[0])
+
+
+def _may_be_one(new: Said, one: Said, receipt: Receipt) -> bool:
+    """Whether a number alone, without a patient or a sample, tells that two results are of one: not where it is given
+    again, but for what was not finished, and what was measured in one minute."""
+    if new.person or one.person or receipt.unique:
+        return True
+    return one.version.said in UNFINISHED or at_same_time(new, one)
 
 
 def _named_alike(new: Said, one: Standing) -> Match:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from engine.succession.judge.words import POOL, Critical, Decision, Judgement, Memory, Said, Standing
 from engine.succession.steps import WITHDRAWN
 
-_UNCHANGED = frozenset({"echo", "again", "filtered"})
+_UNCHANGED = frozenset({"echo", "again", "filtered", "dead"})
 
 
 def remember(memory: Memory, judgement: Judgement, *, held: bool = False) -> Memory:
@@ -19,9 +19,13 @@ def remember(memory: Memory, judgement: Judgement, *, held: bool = False) -> Mem
         said = judgement.said.get(decision.place)
         if said is None or decision.kind in _UNCHANGED or decision.reason == POOL:
             continue
-        word = _as_it_goes(said, decision, waits=held or decision.kind == "held")
         ref = decision.meant or (said.message, said.place)
         before = standing[ref].words if ref in standing else ()
+        if decision.kind == "finishes":
+            last = standing[ref].last
+            version = last.version._replace(said=said.version.said)
+            said = last._replace(message=said.message, place=said.place, version=version)
+        word = _as_it_goes(said, decision, waits=held or decision.kind == "held")
         standing[ref] = Standing(ref, (*before, word))
     if not held:
         for ref in judgement.gone:

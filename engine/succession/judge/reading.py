@@ -30,6 +30,7 @@ from engine.succession.steps import Version
 
 _NO_RESULT = frozenset({ANSWER, LEFT_OUT, DOCUMENT, PICTURE, DATA})
 _SENT_BEFORE = "R"
+_STATUS_ONLY = "U"  # OBX-11: it is final now, and is not sent again
 
 
 class _Drawn(NamedTuple):
@@ -119,6 +120,7 @@ def _said(drawn: _Drawn, result: Result, organism: str, receipt: Receipt) -> Sai
         version=_version(drawn, result, receipt),
         content=content_of(drawn.person, drawn.number, test, sub, organism, sent, measure.unit or "", at),
         counted=measure.sub or "",
+        status_only=receipt.is_hl7 and measure.status == _STATUS_ONLY and value.sent is None,
         critical=is_critical(result),
     )
 

@@ -57,6 +57,16 @@ def find(new: Said, left: int, standing: Sequence[Standing], taken: Collection[R
     return Found(may_mean=alive, words="none of the order's results fits") if alive else Found()
 
 
+def in_place(new: Said, standing: Sequence[Standing], receipt: Receipt) -> list[Standing]:
+    """What stands in the place of a result: the first circle, or the second."""
+    mine = [one for one in standing if is_of_order(new, one.last) and is_person(new, one.last)]
+    for is_done, circle in _CIRCLES:
+        found = [one for one in mine if circle(new, one.last, receipt)]
+        if found or not is_done:
+            return found if is_done else []
+    return []
+
+
 def is_of_order(new: Said, one: Said) -> bool:
     """Whether both name one order: its number, or one of its numbers."""
     return not new.numbers.isdisjoint(one.numbers) or new.number == one.number

@@ -10,7 +10,7 @@ POOL = "POOL"  # of a pool, or of a role that nothing is known of: no one person
 CLOCK = "CLOCK"  # measured after its receipt, or half a year before
 
 Ref = tuple[int, int]  # of a standing result: the message and the place of its first word
-Kind = Literal["new", "echo", "again", "follows", "amends", "withdraws", "held", "filtered"]
+Kind = Literal["new", "echo", "again", "follows", "amends", "finishes", "withdraws", "held", "filtered", "dead"]
 
 
 class Receipt(NamedTuple):
@@ -20,6 +20,7 @@ class Receipt(NamedTuple):
         message: its number. received: aware.
         is_hl7: roles are of table 0369; else only O-12 is one.
         of_site: what another channel sends of a test of an order is the same result (`results_of: site`).
+        whole: a report lists all results of its order (`report_list: replace`).
         unique: an order's number is never given again (`specimen_ids: unique`).
         collection: what the sender gives as time of collection is one, whatever it looks like; False: it never is;
             None: the judge has to find out (`samples`).
@@ -32,6 +33,7 @@ class Receipt(NamedTuple):
     received: datetime
     is_hl7: bool = True
     of_site: bool = False
+    whole: bool = False
     unique: bool = False
     collection: bool | None = None
     clock_told: bool = False
@@ -53,6 +55,7 @@ class Said(NamedTuple):
         content: digest of person, order, test, value and time: what a person's no is about.
         isolate: it is one; ``counted``: its number in the message (OBX-4), which the next one gives anew.
         critical: it has the flag of a critical value, and is not withdrawn.
+        status_only: it makes final what was sent before, and does not send it again (OBX-11 U).
         unsure: its times are a wrong clock's.
         doubt: why it waits for a person, where it is not known what it is a word of.
     """
@@ -75,6 +78,7 @@ class Said(NamedTuple):
     isolate: bool = False
     counted: str = ""
     critical: bool = False
+    status_only: bool = False
     unsure: bool = False
     doubt: str = ""
 
@@ -116,7 +120,8 @@ class Decision(NamedTuple):
 
     Attributes:
         kind: `new`, `follows` (unfinished before, or corrected by its sender), `amends` (a finished one, unsaid),
-            `withdraws`, `echo`, `again` (it repeats what is held): see the table of `engine.succession.judge`.
+            `finishes` (its status alone, OBX-11 U), `withdraws`,
+            `echo`, `again` (it repeats what is held), `dead`: see the table of `engine.succession.judge`.
         status: of FHIR, as it goes out; of a held one, once a person lets it go.
         reason: why it is held or filtered; ``words`` name no value.
         meant: what it takes the place of. may_mean: of a held one, what a person has to look at.

@@ -417,6 +417,42 @@ def test_the_table_of_statuses_is_the_same(desk: Desk, pair: str, became: str) -
     assert desk.says(f"{second} GLU {'' if second == 'X' else '6.0'}", at="1000") == became
 
 
+@pytest.mark.parametrize(("before", "becomes"), [("P", "final 5.5"), ("F", "final 5.5"), ("C", "corrected 5.5")])
+def test_final_is_said_without_the_value(desk: Desk, before: str, becomes: str) -> None:
+    desk.says(f"{before} K 5.5 flag=HH", panel="OTHER")
+    assert (desk.says("U K", at="1000"), desk.stands(), desk.alerts) == ("finishes", [becomes], [])
+    assert desk.says("C K 6.0", at="1000") == "follows"
+
+
+@pytest.mark.parametrize("before", [(), ("X K",), ("P NA 140",), ("P K 5.5", "P K 6.5"), ("F K 5.5", "D K 5.5")])
+def test_final_is_said_of_nothing_that_is_known(desk: Desk, before: Sequence[str]) -> None:
+    for number, one in enumerate(before):
+        desk.says(one, at=f"0{8 + number}30", held=one == "P K 6.5")
+    stands = desk.stands()
+    assert (desk.says("U K", at="1000"), desk.stands()) == ("dead:NO_VALUE", stands)
+
+
+def test_a_report_that_lists_all_lacks_none(desk: Desk) -> None:
+    desk.settings = {"whole": True}
+    desk.says("F GLU 5.5")
+    desk.says("F GLU 5.5", "F UREA 4.0")
+    assert desk.says("F GLU 5.5") == "echo"  # the memory of the first
+    assert desk.says("F GLU 6.0", at="1000") == f"held:{GONE}"
+    assert desk.looks_at() == [2]
+    assert desk.says("F GLU 6.1", "F UREA 4.1", at="1030") == "amends amends"
+    assert desk.says("F GLU 6.1", at="1030") == f"held:{GONE}"
+
+
+def test_a_number_alone_tells_nothing_where_it_is_given_again(desk: Desk) -> None:
+    assert desk.says("F GLU 5.5", patient="", drawn="") == "new"
+    assert desk.says("F GLU 5.7", patient="", drawn="", at="1000") == "new"
+    assert desk.says("C GLU 5.8", patient="", drawn="", at="1100") == "held:CORRECTS_UNKNOWN"
+    assert desk.says("P K 5.5", patient="", drawn="") == "new"
+    assert desk.says("F K 5.7", patient="", drawn="", at="1000") == "follows"
+    desk.settings = {"unique": True}
+    assert desk.says("F K 5.8", patient="", drawn="", at="1100") == "amends"
+
+
 def test_an_older_measurement_is_held(desk: Desk) -> None:
     desk.says("F GLU 5.5", at="1000")
     assert desk.says("F GLU 5.7", at="0930") == "held:OLDER_RESULT"

@@ -20,6 +20,7 @@ def hard(seed: int) -> Bench:
     rng = random.Random(f"hard/{seed}")
     life, written = rng.choice(LIVES)
     times, unique = rng.choice(written), life is not counted_again and rng.random() < 0.5
+    unique = unique or (life is named_and_nameless and times != "sample")  # else the number alone tells nothing
     collection = rng.choice((None, False)) if times == "start" else None
     output, protocol = rng.choice(OUTPUTS), "hl7" if life in OF_HL7 else rng.choice(("hl7", "hl7", "astm"))
     day = Day(rng, output, protocol)
