@@ -50,7 +50,7 @@ def judge(facts: Facts, memory: Memory, receipt: Receipt) -> Judgement:
     decisions += case.decided()
     gone = case.gone(decisions)
     decisions.sort()
-    said_by_place = {one.place: one for one in of_patients}
+    said_by_place = {one.place: one for one in case.message}
     return Judgement(tuple(decisions), said_by_place, gone, tuple(case.criticals(decisions, gone)))
 
 
@@ -62,7 +62,9 @@ class _Case:
     """
 
     def __init__(self, message: Sequence[Said], memory: Memory, receipt: Receipt) -> None:
-        self.message, self.memory, self.receipt = message, memory, receipt
+        message, standing = cultures.with_isolates(message, memory.standing)
+        self.memory = memory = memory._replace(standing=tuple(standing))
+        self.message, self.receipt = message, receipt
         self.by_ref = {one.ref: one for one in memory.standing}
         self._by_key = _grouped(message, lambda one: one.key)
         self._standing_by_key = _grouped(memory.standing, lambda one: one.last.key[1:])
@@ -71,11 +73,14 @@ class _Case:
         self._standing_by_name = _grouped(memory.standing, lambda one: _named(one.last))
         self.taken: set[Ref] = set()
         self.echoed: set[tuple[Ref, str]] = set()
+        self._gone: list[Ref] = []
 
     def decided(self) -> list[Decision]:
         """Memories first, for what they repeat is no other one's; last what takes something back."""
         by_place = {one.place: one for one in self.message}
-        found = [again for one in self.message if (again := self._again(one))]
+        found = self._cultures()
+        left = {one.place for one in self.message} - {one.place for one in found}
+        found += [again for one in self.message if one.place in left and (again := self._again(one))]
         found += self._twice({again.place for again in found})
         new = [one for one in self.message if one.place not in {again.place for again in found}]
         rest = [one for one in new if one.version.said not in CHANGES]
@@ -263,6 +268,8 @@ class _Case:
         mine = self._by_order[new.person, new.number]
         if cultures.is_contradiction(new, mine):
             return _asked(new, (), ReasonCode.RESULTS_GONE.value, "its message has growth, and no growth")
+        if alone := cultures.tested_before(new, order):
+            return _asked(new, alone, SAMPLE, "a susceptibility that names no isolate")
         against = cultures.contradicted(new, mine, order)
         if not against:
             return None
@@ -297,20 +304,55 @@ class _Case:
 
     # -- what comes with it --------------------------------------------------------------------------------------------
 
+    def _cultures(self) -> list[Decision]:
+        """The reports of cultures: each takes the place of the one before it, as a whole."""
+        found: list[Decision] = []
+        heads = {(one.person, one.number, one.panel): one for one in self.message if one.isolate and one.person}
+        for unit, first in heads.items():
+            mine = [
+                one
+                for one in self.message
+                if (one.person, one.number, one.panel) == unit and one.version.said != WITHDRAWN
+            ]
+            order = [one for one in self._order_of(first) if one.last.panel == first.panel]
+            now = cultures.replaced(mine, order, one_by_one=self.receipt.one_by_one)
+            decisions = [one for new in mine if (one := self._in_culture(new, now)) is not None]
+            found += decisions
+            kinds = {one.kind for one in decisions}
+            if not kinds & {"held", "again"}:
+                self._gone += now.gone
+        return found
+
+    def _in_culture(self, new: Said, now: cultures.Replaced) -> Decision | None:
+        """Of one result of such a report; None: it is no isolate, and is judged as any other."""
+        if not new.organism and not now.why:
+            return None
+        if now.is_memory:
+            same = [one for one in self._keyed(new) if one.last.key == new.key]
+            self.taken.update(one.ref for one in same[:1])
+            return Decision(new.place, "echo", meant=same[0].ref if same else None)
+        if decision := self._refused(new) or self._clock(new, ()):
+            return decision
+        if now.why:
+            return _asked(new, now.about, ReasonCode.RESULTS_GONE.value, now.why)
+        if decision := self._culture(new):
+            return decision
+        one = now.pairs.get(new.place)
+        if one is None:
+            return None if new.version.said in CHANGES else Decision(new.place, "new", new.version.said)
+        last = one.last.version
+        if (last.whole, last.said) == (new.version.whole, new.version.said):
+            self.taken.add(one.ref)
+            return Decision(new.place, "again" if last.waits else "echo", meant=one.ref)
+        return self._follows(new, one)
+
     def gone(self, decisions: Sequence[Decision]) -> tuple[Ref, ...]:
-        """What its reports of cultures have no more."""
-        by_place = {one.place: one for one in decisions}
-        found: list[Ref] = []
-        repeated = self.taken | {ref for ref, _ in self.echoed}
-        orders = {(one.person, one.number): one for one in self.message if one.isolate and one.person}
-        for (person, number), first in orders.items():
-            mine = self._by_order[person, number]
-            kinds = {by_place[one.place].kind for one in mine}
-            if kinds & {"held", "again"} or not kinds & _GOES_OUT:
-                continue  # a memory, or nothing goes out until a person has decided
-            lost = cultures.gone_with(mine, self._order_of(first))
-            found += [ref for ref in lost if ref not in repeated and ref not in found]
-        return tuple(found)
+        """What its reports of cultures have no more; nothing, while a person has to decide about one of them."""
+        held = {one.place for one in decisions if one.kind == "held"}
+        if any(one.place in held and one.panel == first.panel for first in self.message if first.isolate
+               for one in self._by_order[first.person, first.number]):  # fmt: skip
+            return ()
+        return tuple(ref for ref in self._gone if ref not in self.taken)
 
     def criticals(self, decisions: Sequence[Decision], gone: Sequence[Ref]) -> list[Critical]:
         """Who was told of a critical value is told when it is so no more; and of each new one once."""

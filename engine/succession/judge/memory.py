@@ -17,6 +17,9 @@ def remember(memory: Memory, judgement: Judgement, *, held: bool = False) -> Mem
     standing = {one.ref: one for one in memory.standing}
     for decision in judgement.decisions:
         said = judgement.said.get(decision.place)
+        if said is not None and said.organism and decision.kind == "echo" and decision.meant in standing:
+            one = standing[decision.meant]
+            standing[one.ref] = one._replace(listed=(*one.listed, said.message))
         if said is None or decision.kind in _UNCHANGED or decision.reason == POOL:
             continue
         ref = decision.meant or (said.message, said.place)
@@ -25,12 +28,15 @@ def remember(memory: Memory, judgement: Judgement, *, held: bool = False) -> Mem
             last = standing[ref].last
             version = last.version._replace(said=said.version.said)
             said = last._replace(message=said.message, place=said.place, version=version)
+        elif before:
+            said = _in_place_of(standing[ref].last, said)
         word = _as_it_goes(said, decision, waits=held or decision.kind == "held")
-        standing[ref] = Standing(ref, (*before, word))
+        listed = standing[ref].listed if ref in standing else ()
+        standing[ref] = Standing(ref, (*before, word), (*listed, word.message) if word.organism else ())
     if not held:
         for ref in judgement.gone:
             one = standing[ref]
-            standing[ref] = Standing(ref, (*one.words, _withdrawn(one.last)))
+            standing[ref] = one._replace(words=(*one.words, _withdrawn(one.last)))
     return memory._replace(standing=tuple(standing.values()))
 
 
@@ -39,6 +45,15 @@ def _as_it_goes(said: Said, decision: Decision, *, waits: bool) -> Said:
     return said._replace(
         version=version, doubt=decision.reason if decision.kind == "held" and decision.meant is None else ""
     )
+
+
+def _in_place_of(last: Said, said: Said) -> Said:
+    """A later word under the key of the first: a memory of that one has to find it, whatever this one calls it."""
+    return said._replace(
+        channel=last.channel, person=said.person or last.person, number=last.number, panel=last.panel, sub=last.sub,
+        numbers=said.numbers | last.numbers, organism=said.organism or last.organism, head=said.head or last.head,
+        counted=said.counted or last.counted, tube=said.tube or last.tube, collected=said.collected or last.collected,
+    )  # fmt: skip
 
 
 def _withdrawn(last: Said) -> Said:
@@ -68,7 +83,7 @@ def _with_words(
     for one in memory.standing:
         words = tuple(word for word in map(changed, one.words) if word is not None)
         if words:
-            standing.append(Standing(one.ref, words))
+            standing.append(one._replace(words=words))
     return Memory(tuple(standing), memory.refused | refused)
 
 

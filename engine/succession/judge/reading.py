@@ -52,9 +52,10 @@ def said_in(facts: Facts, receipt: Receipt) -> Iterator[tuple[Said, Role]]:
     wrong: dict[str, bool] = {}
     for person in facts.people:
         whose = key_of(person)
+        heads = {one.head for order in person.orders for one in order.results if one.head is not None}
+        by_place = {one.place: (order, one) for order in person.orders for one in order.results} if heads else {}
+        isolates = 0
         for order in person.orders:
-            heads = {one.head for one in order.results if one.head is not None}
-            by_place = {one.place: one for one in order.results} if heads else {}
             tubes: dict[str | None, _Drawn] = {}
             for result in order.results:
                 if result.kind in _NO_RESULT:
@@ -63,12 +64,22 @@ def said_in(facts: Facts, receipt: Receipt) -> Iterator[tuple[Said, Role]]:
                 if drawn is None:
                     drawn = tubes[result.tube] = _drawn(whose, order, result, receipt)
                 isolate = organism_of(result, heads)
-                organism = isolate or (organism_of(by_place[result.head], heads) if result.head in by_place else "")
+                parent, head = by_place.get(result.head or 0, (order, result))
+                organism = isolate or (organism_of(head, heads) if head is not result else "")
                 for time in (result.at or "", drawn.collected):
                     if time not in wrong:
                         wrong[time] = clock.is_wrong(time, receipt.received)
                 said = _said(drawn, result, organism, receipt)
-                said = said._replace(isolate=bool(isolate)) if isolate else said
+                isolates += bool(isolate)
+                if organism:
+                    root = (
+                        drawn if isolate else _drawn(whose, parent, head, receipt)
+                    )  # susceptibilities in another order
+                    said = said._replace(
+                        isolate=bool(isolate), head=result.place if isolate else head.place, number=root.number,
+                        counted=said.counted or f"#{isolates}",
+                        numbers=said.numbers | root.numbers, panel=root.panel,
+                    )  # fmt: skip
                 if wrong[result.at or ""] or wrong[drawn.collected]:
                     said = said._replace(unsure=True)
                 yield said, "control" if controls else drawn.role
@@ -133,6 +144,7 @@ def _version(drawn: _Drawn, result: Result, receipt: Receipt) -> Version:
         status=state,
         said=state,
         whole=blake2b(repr(parts).encode(), digest_size=16).digest(),
+        content=repr((value.sent, value.call, measure.unit, measure.flags)).encode(),
         time=result.at or "",
         has_value=value.sent is not None and value.missing is None,
         repeats=not receipt.is_hl7 and measure.status == _SENT_BEFORE,

@@ -122,7 +122,10 @@ def _in_other_panel(new: Said, one: Said, receipt: Receipt) -> bool:
 
 def _of_other_day(new: Said, one: Said, receipt: Receipt) -> bool:
     own = receipt.of_site or new.channel == one.channel
-    return own and (new.test, new.sub, new.organism) == (one.test, one.sub, one.organism)
+    same = (new.test, new.sub, new.organism) == (one.test, one.sub, one.organism)
+    # a susceptibility alone does not say of which isolate it is
+    alone = bool(one.organism) and not new.organism and not one.isolate and new.test == one.test
+    return own and (same or alone)
 
 
 def _of_other_channel(new: Said, one: Said, receipt: Receipt) -> bool:

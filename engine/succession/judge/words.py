@@ -21,6 +21,7 @@ class Receipt(NamedTuple):
         is_hl7: roles are of table 0369; else only O-12 is one.
         of_site: what another channel sends of a test of an order is the same result (`results_of: site`).
         whole: a report lists all results of its order (`report_list: replace`).
+        one_by_one: an instrument sends the isolates of a culture one by one.
         unique: an order's number is never given again (`specimen_ids: unique`).
         collection: what the sender gives as time of collection is one, whatever it looks like; False: it never is;
             None: the judge has to find out (`samples`).
@@ -34,6 +35,7 @@ class Receipt(NamedTuple):
     is_hl7: bool = True
     of_site: bool = False
     whole: bool = False
+    one_by_one: bool = False
     unique: bool = False
     collection: bool | None = None
     clock_told: bool = False
@@ -53,7 +55,8 @@ class Said(NamedTuple):
         collected: FHIR dateTime, whatever it means (`samples`).
         version: as the table of statuses sees it.
         content: digest of person, order, test, value and time: what a person's no is about.
-        isolate: it is one; ``counted``: its number in the message (OBX-4), which the next one gives anew.
+        isolate: it is one; ``counted``: its number in the message (OBX-4), which the next one gives anew. head: the
+            place of the isolate that it belongs to, or is.
         critical: it has the flag of a critical value, and is not withdrawn.
         status_only: it makes final what was sent before, and does not send it again (OBX-11 U).
         unsure: its times are a wrong clock's.
@@ -77,6 +80,7 @@ class Said(NamedTuple):
     content: bytes
     isolate: bool = False
     counted: str = ""
+    head: int = 0
     critical: bool = False
     status_only: bool = False
     unsure: bool = False
@@ -93,10 +97,12 @@ class Standing(NamedTuple):
 
     Attributes:
         words: the oldest first; the last that does not wait is what receivers have.
+        listed: of a culture, the messages that had it in their list, also as an echo.
     """
 
     ref: Ref
     words: tuple[Said, ...]
+    listed: tuple[int, ...] = ()
 
     @property
     def last(self) -> Said:

@@ -183,6 +183,28 @@ def test_under_another_code_it_is_held_with_what_it_may_mean(desk: Desk, status:
     assert desk.looks_at() == [1, 1]
 
 
+@pytest.mark.parametrize("how", [{"panel": "OTHER"}, {"patient": ""}, {"placer": "P1", "order": "F9"}, {"drawn": ""}])
+def test_a_memory_of_the_first_word_undoes_no_correction_that_was_called_otherwise(
+    desk: Desk, how: dict[str, str]
+) -> None:
+    desk.says("F CRE 5.5", placer="P1")
+    assert desk.says("C CRE 6.0", at="0940", **how) == "follows"
+    assert desk.says("F CRE 5.5", placer="P1") == "echo"
+    assert desk.says("C CRE 6.0", at="0940", **how) == "echo"
+    assert desk.stands() == ["corrected 6.0"]
+
+
+def test_a_susceptibility_alone(desk: Desk) -> None:
+    desk.says("F ORG E. coli", panel="CULT")
+    memory = desk.memory
+    word = memory.standing[0].last
+    tested = word._replace(place=2, test="AMP", isolate=False, value="R")
+    desk.memory = memory._replace(standing=(*memory.standing, memory.standing[0]._replace(ref=(1, 2), words=(tested,))))
+    assert desk.says("C AMP S", panel="MORE") == "follows"
+    assert desk.says("F AMP R", panel="MORE", at="1000") == "held:SAMPLE_UNKNOWN"
+    assert {one.last.organism for one in desk.memory.standing[:2]} == {"e. coli"}
+
+
 def test_nothing_stands_of_the_order(desk: Desk) -> None:
     desk.says("F CRE 5.5", order="F2")
     assert desk.says("C CRE 6.0") == "new:CORRECTS_UNKNOWN"
@@ -313,12 +335,13 @@ CULTURES: list[tuple[Sequence[str], Sequence[str], str, list[str]]] = [
     (["P ORG Gram positive cocci"], ["F NOGR No growth"], f"held:{GONE}", ["preliminary Gram positive cocci"]),
     (["P GROWTH Cocci"], ["F NOGR No growth"], f"held:{GONE}", ["preliminary Cocci"]),
     (["P ORG Cocci"], ["F REMARK see letter"], f"held:{GONE}", ["preliminary Cocci"]),
-    (["P ORG Cocci"], ["F ORG S. aureus"], "new", ["entered-in-error Cocci", "final S. aureus"]),
+    (["P ORG Cocci"], ["F ORG S. aureus"], "follows", ["final S. aureus"]),
     (["P ORG Cocci"], ["F ORG Cocci"], "follows", ["final Cocci"]),
     (["F ORG E. coli sub=1", "F ORG S. aureus sub=2"], ["F ORG S. aureus sub=1"], "amends",
      ["entered-in-error E. coli", "amended S. aureus"]),
-    (["F ORG E. coli sub=1"], ["F ORG S. aureus sub=2"], "new", ["final E. coli", "final S. aureus"]),
-    (["F ORG E. coli sub=1"], ["F ORG S. aureus sub=1"], "new", ["entered-in-error E. coli", "final S. aureus"]),
+    (["F ORG E. coli sub=1"], ["F ORG S. aureus sub=2"], f"held:{GONE}", ["final E. coli"]),
+    (["F ORG E. coli sub=1"], ["F ORG S. aureus sub=1"], "amends", ["amended S. aureus"]),
+    (["F ORG E. coli", "F GRAM rods"], ["F ORG E. coli"], f"held:{GONE}", ["final E. coli", "final rods"]),
     (["P NOGR No growth so far"], ["F NOGR No growth"], "follows", ["final No growth"]),
     (["P NOGR No growth so far"], ["F ORG E. coli"], "new", ["entered-in-error No growth so far", "final E. coli"]),
     (["F NOGR No growth"], ["F ORG E. coli"], f"held:{GONE}", ["final No growth"]),
