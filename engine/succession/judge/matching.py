@@ -71,10 +71,10 @@ def match(new: Said, left: int, runs: int, found: Sequence[Standing], receipt: R
 
 def _may_be_one(new: Said, one: Said, receipt: Receipt) -> bool:
     """Whether a number alone, without a patient or a sample, tells that two results are of one: not where it is given
-    again, but for what was not finished, and what was measured in one minute."""
+    again, but for what was not finished, and what was measured in one minute, or has no time at all."""
     if new.person or one.person or receipt.unique:
         return True
-    return one.version.said in UNFINISHED or at_same_time(new, one)
+    return one.version.said in UNFINISHED or at_same_time(new, one) or new.version.time == one.version.time
 
 
 def _named_alike(new: Said, one: Standing) -> Match:
