@@ -18,16 +18,21 @@ OLD = timedelta(days=182)
 _DAY = len("2026-03-01")
 
 
-def is_wrong(text: str, received: datetime) -> bool:
-    """Whether a time of a result is not possible, or too old to be believed unasked."""
+def is_wrong(text: str, received: datetime, *, taken: bool = False) -> bool:
+    """Whether a time of a result is not possible, or too old to be believed unasked.
+
+    Args:
+        taken: it is when the sample was taken, which may lie years back: of a tissue, of a frozen serum.
+    """
     if not text:
         return False
+    oldest = timedelta.max if taken else OLD
     at = instant(text)
     if at is not None:
-        return at > received + AHEAD or at < received - OLD
+        return at > received + AHEAD or received - at > oldest
     try:
         day = date.fromisoformat(text[:_DAY])
     except ValueError:
         return False  # a month or a year alone: nothing is known
     today = received.date()
-    return day > today + timedelta(days=1) or day < today - OLD
+    return day > today + timedelta(days=1) or today - day > oldest

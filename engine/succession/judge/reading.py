@@ -42,6 +42,7 @@ class _Drawn(NamedTuple):
     panel: str
     tube: str
     collected: str
+    unsure: bool
     issued: str
     role: Role
 
@@ -66,9 +67,9 @@ def said_in(facts: Facts, receipt: Receipt) -> Iterator[tuple[Said, Role]]:
                 isolate = organism_of(result, heads)
                 parent, head = by_place.get(result.head or 0, (order, result))
                 organism = isolate or (organism_of(head, heads) if head is not result else "")
-                for time in (result.at or "", drawn.collected):
-                    if time not in wrong:
-                        wrong[time] = clock.is_wrong(time, receipt.received)
+                at = result.at or ""
+                if at not in wrong:
+                    wrong[at] = clock.is_wrong(at, receipt.received)
                 said = _said(drawn, result, organism, receipt)
                 isolates += bool(isolate)
                 if organism:
@@ -80,7 +81,7 @@ def said_in(facts: Facts, receipt: Receipt) -> Iterator[tuple[Said, Role]]:
                         counted=said.counted or f"#{isolates}",
                         numbers=said.numbers | root.numbers, panel=root.panel,
                     )  # fmt: skip
-                if wrong[result.at or ""] or wrong[drawn.collected]:
+                if wrong[at] or drawn.unsure:
                     said = said._replace(unsure=True)
                 yield said, "control" if controls else drawn.role
 
@@ -98,13 +99,15 @@ def _drawn(whose: str, order: Order, result: Result, receipt: Receipt) -> _Drawn
     number = order.filler or order.placer or tube
     own = [one for one in order.samples if one.number == result.tube] if result.tube else []
     times = {one.collected for one in own or order.samples if one.collected}
+    collected = (times.pop() if len(times) == 1 else order.collected) or ""
     return _Drawn(
         person=whose,
         number=number,
         numbers=frozenset(filter(None, (order.filler, order.placer))) or frozenset({number} - {""}),
         panel=(order.code or "") if receipt.is_hl7 else "",  # in ASTM it lists the tests of one session
         tube="" if tube == number else tube,
-        collected=(times.pop() if len(times) == 1 else order.collected) or "",
+        collected=collected,
+        unsure=clock.is_wrong(collected, receipt.received, taken=True),
         issued=order.issued or "",
         role=role_of(order, result, is_hl7=receipt.is_hl7, numbers=receipt.numbers, orders=receipt.orders),
     )

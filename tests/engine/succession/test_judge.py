@@ -318,6 +318,11 @@ def test_an_old_or_quick_time_that_can_be_right(desk: Desk, day: str) -> None:
     assert desk.says("F GLU 5.5", day=day, at="1810") == "new"
 
 
+def test_a_sample_may_be_old_and_not_of_tomorrow(desk: Desk) -> None:
+    assert desk.says("F HER2 3+", day="20200301 20260301") == "new"
+    assert desk.says("F HER2 3+", day="20260302 20260301", order="F2") == "held:CLOCK"
+
+
 def test_the_known_memory_of_a_wrong_clock_is_an_echo(desk: Desk) -> None:
     desk.clock_told = True
     desk.says("F UREA 5.5", day="20250301")
