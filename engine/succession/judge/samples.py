@@ -37,6 +37,8 @@ def compare(new: Said, one: Said, receipt: Receipt) -> Sample:
     """Whether ``new`` is of the sample of ``one``."""
     if new.tube and one.tube and new.tube != one.tube:
         return Sample.OTHER
+    if receipt.runs_apart and not new.organism and new.version.time != one.version.time:
+        return Sample.OTHER
     mine, theirs = _collected(new, receipt), _collected(one, receipt)
     if mine is None or theirs is None:
         return Sample.SAME if new.tube and new.tube == one.tube else Sample.UNKNOWN

@@ -21,6 +21,7 @@ class Receipt(NamedTuple):
         is_hl7: roles are of table 0369; else only O-12 is one.
         of_site: what another channel sends of a test of an order is the same result (`results_of: site`).
         whole: a report lists all results of its order (`report_list: replace`).
+        runs_apart: each run of a test is a result of its own (`observation_key: +OBX-14`).
         one_by_one: an instrument sends the isolates of a culture one by one.
         unique: an order's number is never given again (`specimen_ids: unique`).
         collection: what the sender gives as time of collection is one, whatever it looks like; False: it never is;
@@ -35,6 +36,7 @@ class Receipt(NamedTuple):
     is_hl7: bool = True
     of_site: bool = False
     whole: bool = False
+    runs_apart: bool = False
     one_by_one: bool = False
     unique: bool = False
     collection: bool | None = None

@@ -399,6 +399,34 @@ def test_a_rerun_of_one_tube_amends(desk: Desk, drawn: str) -> None:
         assert desk.says(f"F GLU {at}", drawn={"same": "0800", "run": at}.get(drawn, ""), at=at) == became
 
 
+def test_a_rerun_is_a_result_of_its_own_where_the_channel_says_so(desk: Desk) -> None:
+    desk.settings = {"runs_apart": True}
+    assert desk.says("F GLU 5.5") == "new"
+    assert desk.says("F GLU 5.7", at="1000") == "new"
+    assert desk.says("C GLU 5.8", at="1000") == "follows"
+    assert desk.says("C GLU 5.9", at="1030") == "held:CORRECTS_UNKNOWN"
+
+
+ISSUED_AGAIN = [
+    ("F 5.5, F 5.5", "echo", ["final 5.5"]),
+    ("F 5.5, F 6.1, F 5.5", "held:STATUS_BACK", ["amended 6.1"]),
+    ("F 5.5, F 6.1, F 6.1", "echo", ["amended 6.1"]),
+    ("F 9.9, C 6.0, C 5.0, C 6.0", "held:STATUS_BACK", ["corrected 5.0"]),
+    ("F 9.9, C 6.0, F 9.9", "echo", ["corrected 6.0"]),
+    ("F 5.5, F 6.1, F 5.5, F 5.5", "again", ["amended 6.1"]),
+]
+
+
+@pytest.mark.parametrize(("told", "became", "stands"), ISSUED_AGAIN)
+def test_an_earlier_value_that_is_issued_again_waits(desk: Desk, told: str, became: str, stands: list[str]) -> None:
+    """The sender gives each run one time of measurement; the time of issue tells them apart."""
+    *_, last = [
+        desk.says(f"{one.split()[0]} GLU {one.split()[1]}", issued=f"2026030110{number:02}00")
+        for number, one in enumerate(told.split(", "))
+    ]
+    assert (last, desk.stands()) == (became, stands)
+
+
 def test_two_clocks_differ_by_minutes(desk: Desk) -> None:
     desk.says("F GLU 5.5", drawn="0800")
     assert desk.says("F GLU 5.7", drawn="0809", at="1000") == "amends"
