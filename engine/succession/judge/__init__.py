@@ -1,4 +1,4 @@
-"""The judge on facts: what each result of a message is to those that stand. Pure; one judgement for every output.
+"""The judge on facts: what each result of a message is to those before it. Pure; one judgement for every output.
 
     judge(facts, memory, receipt) -> Judgement      `judging`
     remember(memory, judgement, ...) -> Memory      `memory`
@@ -8,10 +8,10 @@ The table of rules, in the order in which they are asked. The first that answers
     the new result                                                              decision            where
     1   of a control; of a pool, or a role that nothing is known of             filtered; held      roles
     2   of a report of a culture, which is one                                  its own table       cultures
-    3   says again, with the same time, what stands                             echo (again: held)  judging
+    3   says again, with the same time, what was accepted                       echo (again: held)  judging
     4   says the same as another one of its message                             echo                judging
     5   makes final what was sent, without its value (OBX-11 U)                 finishes; dead      judging
-    6   stands in its message in two statuses                                   held                judging
+    6   is in its message in two statuses                                       held                judging
     7   a person has rejected it, by content                                    held                rejected
     8   its times are a wrong clock's                                           held, once; found   clock
     9   no growth, and its order has isolates; or the reverse                   held                cultures
@@ -19,7 +19,7 @@ The table of rules, in the order in which they are asked. The first that answers
     11  nothing has its key; or all that has it is of another sample            new                 matching, samples
     12  another sample, yet measured in the same minute; or it may be a rerun   held                matching, samples
     13  one result has its key                                                  table of statuses   ..steps
-    14  several have it, and nothing tells which                                held                matching
+    14  several have it, and nothing says which                                 held                matching
     15  its report lists all results of its order, and lacks some               held                judging
 
 Rule 10 comes last in a message, and 7 and 8 hold for a correction, too. What takes something back must take something.

@@ -5,7 +5,7 @@
 
 An analyzer whose clock is wrong by a year files today's result under last year: the newest value is not the newest, a
 trend is false. A memory of last year that is known is an echo and asked before. What is held once has been seen by a
-person: after that results of the channel go out, and it is said of each. Where something stands under the same key it
+person: after that results of the channel go out, and it is said of each. Where something is known under the same key it
 is held each time, for times are what would tell a rerun from another sample.
 """
 

@@ -69,7 +69,7 @@ def contradicted(new: Said, message: Sequence[Said], order: Sequence[Standing]) 
     """What of its order a result cannot be true beside; then it is held.
 
     Args:
-        message: all results of it. order: what stands of the order, on its channel.
+        message: all results of it. order: what is valid of the order, on its channel.
     """
     alive = [one for one in order if _is_alive(one)]
     if new.isolate:
@@ -126,7 +126,7 @@ def _as_isolate(one: Said, number: str) -> Said:
 
 
 class Replaced(NamedTuple):
-    """What a report of a culture makes of the one that stands.
+    """What a report of a culture makes of the one before it.
 
     Attributes:
         pairs: place -> the result that it was before; None: it is new.
@@ -150,7 +150,7 @@ def replaced(message: Sequence[Said], order: Sequence[Standing], *, one_by_one: 
     """How a report takes the place of the one before it.
 
     Args:
-        message: the results of one culture. order: what stands of its order and panel, on its channel.
+        message: the results of one culture. order: what is known of its order and panel, on its channel.
     """
     if is_known(message, order):
         return Replaced(is_memory=True)

@@ -34,7 +34,7 @@ def judge(facts: Facts, memory: Memory, receipt: Receipt) -> Judgement:
     """Decide about each result of a message.
 
     Args:
-        memory: what stands of its orders, of all channels, before it.
+        memory: what is known of its orders, of all channels, before it.
     """
     of_patients: list[Said] = []
     decisions: list[Decision] = []
@@ -147,7 +147,7 @@ class _Case:
         ]
 
     def _beside(self, new: Said, decision: Decision, out: Collection[int]) -> tuple[Ref, ...]:
-        """What else stands of its order and test, on any channel, or goes out with it."""
+        """What else receivers have of its order and test, on any channel, or goes out with it."""
         if decision.kind not in _GOES_OUT:
             return ()
         name = _named(new)
@@ -244,7 +244,7 @@ class _Case:
         )
 
     def _keyed(self, new: Said) -> list[Standing]:
-        """What stands under its key, and is not what another result of the message is a word of. What the message
+        """What is known under its key, and is not what another result of the message is a word of. What the message
         repeats in the same status is another run; in another status, it may be what this one finishes."""
         said = new.version.said
         return [
@@ -355,7 +355,7 @@ class _Case:
         return tuple(ref for ref in self._gone if ref not in self.taken)
 
     def criticals(self, decisions: Sequence[Decision], gone: Sequence[Ref]) -> list[Critical]:
-        """Who was told of a critical value is told when it is so no more; and of each new one once."""
+        """Who got word of a critical value gets another one when it is so no more; of each new one there is one."""
         by_place = {one.place: one for one in self.message}
         found: list[Critical] = []
         for decision in decisions:
@@ -373,7 +373,7 @@ class _Case:
         return found
 
     def _order_of(self, new: Said) -> list[Standing]:
-        """What stands of the order of a result, on its channel, and may be of one culture with it."""
+        """What is known of the order of a result, on its channel, and may be of one culture with it."""
         return [
             one
             for one in self.memory.standing

@@ -7,13 +7,13 @@ from engine.succession.judge.samples import Sample, at_same_time, compare, is_an
 from engine.succession.judge.words import Receipt, Said, Standing
 from engine.succession.steps import UNFINISHED
 
-SAMPLE = "SAMPLE_UNKNOWN"  # a rerun of a sample, or another sample: nothing tells
+SAMPLE = "SAMPLE_UNKNOWN"  # a rerun of a sample, or another sample: nothing says which
 
 
 class Match(NamedTuple):
     """Attributes:
     one: the result that it is a later word of; None: it is the first word of its own.
-    among: results of which nothing tells which one it is; then it is held, for the reason in ``words``.
+    among: results of which nothing says which one it is; then it is held, for the reason in ``words``.
     """
 
     one: Standing | None = None
@@ -22,7 +22,7 @@ class Match(NamedTuple):
 
 
 def with_key(new: Said, standing: Sequence[Standing], receipt: Receipt) -> list[Standing]:
-    """What stands under the key of a new result, of its channel. One that names nobody may be anybody's."""
+    """What is known under the key of a new result, of its channel. One without a patient may be of each."""
     return [one for one in standing if new.number and has_key(new, one.last, receipt)]
 
 
@@ -42,7 +42,7 @@ def match(new: Said, left: int, runs: int, found: Sequence[Standing], receipt: R
 
     Args:
         left: of the ``runs`` of its message, which are of its key and sample, those from this one on.
-        found: what stands under its key.
+        found: what is known under its key.
     """
     night = tuple(one for one in found if is_over_night(new, one.last, receipt))
     found = [one for one in found if not is_another_order(new, one.last, receipt)]
@@ -70,7 +70,7 @@ def match(new: Said, left: int, runs: int, found: Sequence[Standing], receipt: R
 
 
 def _may_be_one(new: Said, one: Said, receipt: Receipt) -> bool:
-    """Whether a number alone, without a patient or a sample, tells that two results are of one: not where it is given
+    """Whether a number alone, without a patient or a sample, says that two results are of one: not where it is given
     again, but for what was not finished, and what was measured in one minute, or has no time at all."""
     if new.person or one.person or receipt.unique:
         return True

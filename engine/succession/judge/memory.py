@@ -1,4 +1,4 @@
-"""What stands after a judgement, and after a person's decision."""
+"""What is known after a judgement, and after a person's decision."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ _UNCHANGED = frozenset({"echo", "again", "filtered", "dead"})
 
 
 def remember(memory: Memory, judgement: Judgement, *, held: bool = False) -> Memory:
-    """What stands once a message was judged.
+    """What is known once a message was judged.
 
     Args:
         held: another rule holds the message, so that none of it goes out.
@@ -66,7 +66,7 @@ def released(memory: Memory, message: int) -> Memory:
 
 
 def rejected(memory: Memory, message: int) -> tuple[Memory, tuple[Critical, ...]]:
-    """A person refuses a message, held or dead: its words stand no more, and their content is not believed again.
+    """A person refuses a message, held or dead: its words are valid no more, and their content is not believed again.
 
     A refused withdrawal says nothing against the result that it would have withdrawn.
     """

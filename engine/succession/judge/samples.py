@@ -1,11 +1,11 @@
 """Whether two results of one order and test are of one sample (rules 8 and 9).
 
 A tolerance test, troponin at 0 and 3 hours, a cortisol day curve, peak and trough: one order, several tubes, and all
-are right. A rerun is of the same tube: only the last is right. What tells them apart is when the tube was drawn.
+are right. A rerun is of the same tube: only the last is right. They differ in when the tube was drawn.
 
     both name a tube                another number: another sample
     both have a time of collection  more than ten minutes apart: another sample
-    else                            nothing tells
+    else                            nothing is known
 
 Many analyzers write into OBR-7 or O-8 when they began to measure. Such a time is taken for a collection only where it
 is earlier than the measurement in both results. And where it is earlier by the same span in both, to the minute, it

@@ -30,7 +30,7 @@ def find(new: Said, left: int, standing: Sequence[Standing], taken: Collection[R
 
     Args:
         left: how many of its message with its key take something back, with this one and without those before it.
-        standing: what stands of its order or person, of all channels.
+        standing: what is known of its order or person, of all channels.
         taken: what another result of its message is a later word of.
     """
     if not new.number:
@@ -58,7 +58,7 @@ def find(new: Said, left: int, standing: Sequence[Standing], taken: Collection[R
 
 
 def in_place(new: Said, standing: Sequence[Standing], receipt: Receipt) -> list[Standing]:
-    """What stands in the place of a result: the first circle, or the second."""
+    """What is known in the place of a result: the first circle, or the second."""
     mine = [one for one in standing if is_of_order(new, one.last) and is_person(new, one.last)]
     for is_done, circle in _CIRCLES:
         found = [one for one in mine if circle(new, one.last, receipt)]

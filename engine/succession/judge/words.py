@@ -49,7 +49,7 @@ class Said(NamedTuple):
     """One result of a message, as the judge compares it: all as sent.
 
     Attributes:
-        person: who it is of; empty: the message names nobody.
+        person: who it is of; empty: the message names no patient.
         number: of the order. numbers: all that its order has, but for the tube's.
         panel: code of the order. organism: of the isolate that it is, or belongs to.
         value: as sent; compared where a withdrawal repeats it.
@@ -95,7 +95,7 @@ class Said(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """A result that stands, and all that was accepted of it.
+    """A result, and all that was accepted of it.
 
     Attributes:
         words: the oldest first; the last that does not wait is what receivers have.
@@ -108,7 +108,7 @@ class Standing(NamedTuple):
 
     @property
     def last(self) -> Said:
-        """The last word that receivers have; of one that nobody has, the last that waits."""
+        """The last word that receivers have; of one that no receiver has, the last that waits."""
         return next((one for one in reversed(self.words) if not one.version.waits), self.words[-1])
 
     @property
@@ -117,7 +117,7 @@ class Standing(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What stands of the orders and persons of a message, of all channels, and what persons refused."""
+    """What is known of the orders and persons of a message, of all channels, and what persons refused."""
 
     standing: tuple[Standing, ...] = ()
     refused: frozenset[bytes] = frozenset()
@@ -130,7 +130,7 @@ class Decision(NamedTuple):
         kind: `new`, `follows` (unfinished before, or corrected by its sender), `amends` (a finished one, unsaid),
             `finishes` (its status alone, OBX-11 U), `withdraws`,
             `echo`, `again` (it repeats what is held), `dead`: see the table of `engine.succession.judge`.
-        status: of FHIR, as it goes out; of a held one, once a person lets it go.
+        status: of FHIR, as it goes out; of a held one, once a person releases it.
         reason: why it is held or filtered; ``words`` name no value.
         meant: what it takes the place of. may_mean: of a held one, what a person has to look at.
         finding: it goes out, and something is said of it (`CLOCK`, or a correction of what is not known).
