@@ -87,7 +87,7 @@ def said_in(facts: Facts, receipt: Receipt) -> Iterator[tuple[Said, Role]]:
 
 
 def key_of(person: Person) -> str:
-    """Who a person is. A number that may be a counter's is one person's only together with the name; empty: not named."""
+    """Who a person is; empty: not named. A number that may be a counter's is one person's only with the name."""
     if not person.number:
         return "\x1f".join((person.name, person.born or "")) if person.name else ""
     named = () if person.lasting else (person.name or "", person.born or "")
