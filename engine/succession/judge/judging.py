@@ -238,7 +238,7 @@ class _Case:
             reason = ReasonCode.ORDER_MOVED if moved else ReasonCode.CORRECTS_UNKNOWN
             return _asked(new, found.may_mean, reason.value, found.words)
         if withdraws:
-            return Decision(new.place, "filtered", reason=ReasonCode.CORRECTS_UNKNOWN.value, words="nothing stands")
+            return Decision(new.place, "filtered", reason=ReasonCode.CORRECTS_UNKNOWN.value, words="no result is known")
         return self._clock(new, ()) or Decision(
             new.place, "new", new.version.said, finding=ReasonCode.CORRECTS_UNKNOWN.value
         )
@@ -288,7 +288,7 @@ class _Case:
         """By the table of statuses (`engine.succession.steps`)."""
         self.taken.add(one.ref)
         if all(word.doubt for word in one.words):
-            return _asked(new, [one], SAMPLE, "what it is a word of waits for a person")
+            return _asked(new, [one], SAMPLE, "the result that it is a word of waits for a person")
         version, accepted = _timed(new), [_timed(word) for word in one.words]
         step = follow(version, accepted, self.receipt.received)
         if step.kind == "held":

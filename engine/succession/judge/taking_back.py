@@ -79,7 +79,7 @@ def _taken(new: Said, found: Sequence[Standing], *, is_done: bool) -> Found:
         return Found(may_mean=tuple(found), words=words)
     (one,) = found
     if new.version.said == WITHDRAWN and _is_alive(one) and not _repeats(new, one):
-        return Found(may_mean=(one,), words="it withdraws another value than the one that stands")
+        return Found(may_mean=(one,), words="it withdraws another value than the one that was accepted")
     return Found(one)
 
 
