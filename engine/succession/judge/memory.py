@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from engine.succession.judge.words import POOL, Critical, Decision, Judgement, Memory, Said, Standing
+from engine.succession.judge.words import POOL, Critical, Decision, Judgement, Memory, Ref, Said, Standing
 from engine.succession.steps import WITHDRAWN
 
 _UNCHANGED = frozenset({"echo", "again", "filtered", "dead"})
@@ -15,6 +15,16 @@ def remember(memory: Memory, judgement: Judgement, *, held: bool = False) -> Mem
         held: another rule holds the message, so that none of it goes out.
     """
     standing = {one.ref: one for one in memory.standing}
+    note(standing, judgement, held=held)
+    return memory._replace(standing=tuple(standing.values()))
+
+
+def note(standing: dict[Ref, Standing], judgement: Judgement, *, held: bool = False, is_sent: bool = False) -> None:
+    """As `remember`, in place.
+
+    Args:
+        is_sent: all of it went out, whatever was decided.
+    """
     for decision in judgement.decisions:
         said = judgement.said.get(decision.place)
         if said is not None and said.organism and decision.kind == "echo" and decision.meant in standing:
@@ -24,20 +34,21 @@ def remember(memory: Memory, judgement: Judgement, *, held: bool = False) -> Mem
             continue
         ref = decision.meant or (said.message, said.place)
         before = standing[ref].words if ref in standing else ()
-        if decision.kind == "finishes":
+        if decision.kind == "finishes" and before:
             last = standing[ref].last
             version = last.version._replace(said=said.version.said)
             said = last._replace(message=said.message, place=said.place, version=version)
         elif before:
             said = _in_place_of(standing[ref].last, said)
         word = _as_it_goes(said, decision, waits=held or decision.kind == "held")
+        if is_sent:
+            word = _sent(word)
         listed = standing[ref].listed if ref in standing else ()
         standing[ref] = Standing(ref, (*before, word), (*listed, word.message) if word.organism else ())
     if not held:
         for ref in judgement.gone:
-            one = standing[ref]
-            standing[ref] = one._replace(words=(*one.words, _withdrawn(one.last)))
-    return memory._replace(standing=tuple(standing.values()))
+            if (gone := standing.get(ref)) is not None:
+                standing[ref] = gone._replace(words=(*gone.words, _withdrawn(gone.last)))
 
 
 def _as_it_goes(said: Said, decision: Decision, *, waits: bool) -> Said:

@@ -86,6 +86,20 @@ def said_in(facts: Facts, receipt: Receipt) -> Iterator[tuple[Said, Role]]:
                 yield said, "control" if controls else drawn.role
 
 
+def numbers_in(facts: Facts) -> set[str]:
+    """The numbers of all orders of a message: by these it is found."""
+    found: set[str] = set()
+    for person in facts.people:
+        for order in person.orders:
+            own = {one for one in (order.filler, order.placer) if one}
+            found |= own or {number for one in order.results if (number := _tube(order, one))}
+    return found
+
+
+def _tube(order: Order, result: Result) -> str:
+    return result.tube or next((one.number for one in order.samples if one.number), None) or ""
+
+
 def key_of(person: Person) -> str:
     """Who a person is; empty: not named. A number that may be a counter's is one person's only with the name."""
     if not person.number:
@@ -95,7 +109,7 @@ def key_of(person: Person) -> str:
 
 
 def _drawn(whose: str, order: Order, result: Result, receipt: Receipt) -> _Drawn:
-    tube = result.tube or next((one.number for one in order.samples if one.number), None) or ""
+    tube = _tube(order, result)
     number = order.filler or order.placer or tube
     own = [one for one in order.samples if one.number == result.tube] if result.tube else []
     times = {one.collected for one in own or order.samples if one.collected}
