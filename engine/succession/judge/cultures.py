@@ -197,9 +197,8 @@ def is_known(message: Sequence[Said], order: Sequence[Standing]) -> bool:
             one
             for one in order
             if one.ref not in listing
-            and one.last.key == new.key
-            and any((each.version.whole, each.version.said) == (new.version.whole, new.version.said)
-                    for each in one.words)
+            and any((each.key, each.version.whole, each.version.said)
+                    == (new.key, new.version.whole, new.version.said) for each in one.words)
         ]  # fmt: skip
         if not same or len(new.version.time) < MINUTE:
             return False

@@ -230,7 +230,8 @@ class _Case:
         known = [one for one in self.memory.standing if withdraws or not _is_aside(one, _REJECTED)]
         found = taking_back.find(new, left, known, self.taken, self.receipt)
         if found.one is not None:
-            if withdraws and found.one.last.version.said == WITHDRAWN:
+            waits = any(word.version.waits for word in found.one.words)  # then that is withdrawn
+            if withdraws and found.one.last.version.said == WITHDRAWN and not waits:
                 return Decision(new.place, "echo", meant=found.one.ref)
             return self._follows(new, found.one)
         if found.may_mean or found.words:

@@ -26,7 +26,7 @@ from engine.succession.judge.cultures import organism_of
 from engine.succession.judge.rejected import content_of
 from engine.succession.judge.roles import Role, is_of_controls, role_of
 from engine.succession.judge.words import Receipt, Said
-from engine.succession.steps import Version
+from engine.succession.steps import NO_VALUE, Version
 
 _NO_RESULT = frozenset({ANSWER, LEFT_OUT, DOCUMENT, PICTURE, DATA})
 _SENT_BEFORE = "R"
@@ -163,7 +163,7 @@ def _version(drawn: _Drawn, result: Result, receipt: Receipt) -> Version:
         whole=blake2b(repr(parts).encode(), digest_size=16).digest(),
         content=repr((value.sent, value.call, measure.unit, measure.flags)).encode(),
         time=result.at or "",
-        has_value=value.sent is not None and value.missing is None,
+        has_value=value.sent is not None and value.missing is None and NO_VALUE.fullmatch(value.sent.strip()) is None,
         repeats=not receipt.is_hl7 and measure.status == _SENT_BEFORE,
         issued=drawn.issued,
     )

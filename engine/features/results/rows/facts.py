@@ -133,12 +133,13 @@ def _packed(judged: Judgement | None) -> tuple[list[list[Any]] | None, Sequence[
     if judged is None:
         return None, ()
     told = [one for one in judged.decisions if one.kind != "new" or one.reason or one.finding]
-    return [[*one[:4], *(one.meant or ())] for one in told], judged.gone
+    return [[*one[:4], one.meant, one.may_mean] for one in told], judged.gone
 
 
 def _decision(said: list[Any]) -> Decision:
-    place, kind, status, reason, *meant = said
-    return Decision(place, kind, status, reason, meant=(meant[0], meant[1]) if meant else None)
+    place, kind, status, reason, meant, may_mean = said
+    named = tuple((one, at) for one, at in may_mean)
+    return Decision(place, kind, status, reason, meant=(meant[0], meant[1]) if meant else None, may_mean=named)
 
 
 def forget(execute: Execute, message_id: int) -> int:

@@ -6,7 +6,7 @@ them, and of what became of those messages since. An error of it leaves the mess
 """
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from engine.features.results.rows import facts
 from engine.features.results.rows.differences import differences
@@ -156,8 +156,10 @@ class Known:
             if has_isolates:
                 told, _ = cultures.with_isolates([*said.values()], [*standing.values()])
                 said = {each.place: each for each in told}
-            if fate.sent or fate.waits:
-                note(standing, _judgement(one, said), held=not fate.sent, is_sent=fate.sent)
+            if fate.sent:
+                note(standing, _judgement(one, said, _as_sent), is_sent=True)
+            elif fate.waits:
+                note(standing, _judgement(one, said), held=True)
             elif fate.refused:
                 refused.update(each.content for each in said.values() if each.version.said != WITHDRAWN)
             else:  # nothing of it was new
@@ -181,7 +183,16 @@ def _judged_late(one: Stored, standing: Mapping[Ref, Standing]) -> Stored:
     return one._replace(decisions={each.place: each for each in judgement.decisions}, gone=judgement.gone)
 
 
-def _judgement(one: Stored, said: dict[int, Said]) -> Judgement:
+def _judgement(
+    one: Stored, said: dict[int, Said], as_is: Callable[[Decision], Decision] = lambda decision: decision
+) -> Judgement:
     decided = one.decisions or {}
     decisions = (decided.get(place) or Decision(place, "new", each.version.said) for place, each in said.items())
-    return Judgement(tuple(decisions), said, one.gone)
+    return Judgement(tuple(map(as_is, decisions)), said, one.gone)
+
+
+def _as_sent(decision: Decision) -> Decision:
+    """Of what was sent all the same, if one result alone may be meant by it: it is a word of that."""
+    if decision.meant is None and len(decision.may_mean) == 1:
+        return decision._replace(meant=decision.may_mean[0])
+    return decision
