@@ -44,7 +44,7 @@ class ReadResults(NamedTuple):
     Attributes:
         facts: as `engine.model.content.facts.unpacked` reads them.
         reader: of what has read them, ``name@hash``.
-        is_hl7, of_site, whole, runs_apart, one_by_one, unique: as of `engine.succession.judge.words.Receipt`; likewise
+        is_hl7, of_site, whole, runs_apart, one_by_one, unique, of_a_day: as of `engine.succession.judge.words.Receipt`; likewise
         numbers, orders: patterns of controls.
     """
 
@@ -56,6 +56,7 @@ class ReadResults(NamedTuple):
     runs_apart: bool = False
     one_by_one: bool = False
     unique: bool = False
+    of_a_day: bool = False
     numbers: tuple[str, ...] = ()
     orders: tuple[str, ...] = ()
 

@@ -297,6 +297,7 @@ def _read(parsed: Parsed, reading: Reading, channel: ChannelRoutes) -> ReadResul
         runs_apart=are_runs_apart(context.settings),
         one_by_one=are_one_by_one(context.settings),
         unique=context.specimen_ids == "unique",
+        of_a_day=context.specimen_ids == "day",
         numbers=listed(context.settings, NUMBERS),
         orders=listed(context.settings, ORDERS),
     )

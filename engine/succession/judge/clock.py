@@ -16,6 +16,7 @@ from engine.succession.steps import AHEAD
 
 OLD = timedelta(days=182)
 _DAY = len("2026-03-01")
+_DAY_SENT = len("20260301")
 
 
 def is_wrong(text: str, received: datetime, *, taken: bool = False) -> bool:
@@ -36,3 +37,11 @@ def is_wrong(text: str, received: datetime, *, taken: bool = False) -> bool:
         return False  # a month or a year alone: nothing is known
     today = received.date()
     return day > today + timedelta(days=1) or today - day > oldest
+
+
+def is_ahead(sent: str, received: datetime) -> bool:
+    """Whether a time as it was sent, of which the reader makes none, is of a day to come."""
+    try:
+        return date.fromisoformat(sent[:_DAY_SENT]) > received.date()
+    except ValueError:
+        return False

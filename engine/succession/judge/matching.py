@@ -71,12 +71,10 @@ def match(new: Said, left: int, runs: int, found: Sequence[Standing], receipt: R
 
 def _may_be_one(new: Said, one: Said, receipt: Receipt) -> bool:
     """Whether a number alone, without a patient or a sample, says that two results are of one: not where it is given
-    again, but for what was not finished, and for an order of one time, results of one minute, or without any time."""
-    if new.person or one.person or receipt.unique:
+    again on one day, but for what was not finished, and what was measured in one minute, or has no time at all."""
+    if new.person or one.person or receipt.unique or receipt.of_a_day:
         return True
-    is_one_order = bool(new.collected) and new.collected == one.collected
-    times = new.version.time, one.version.time
-    return is_one_order or one.version.said in UNFINISHED or at_same_time(new, one) or times[0] == times[1]
+    return one.version.said in UNFINISHED or at_same_time(new, one) or new.version.time == one.version.time
 
 
 def _named_alike(new: Said, one: Standing) -> Match:

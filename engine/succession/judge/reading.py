@@ -68,8 +68,9 @@ def said_in(facts: Facts, receipt: Receipt) -> Iterator[tuple[Said, Role]]:
                 parent, head = by_place.get(result.head or 0, (order, result))
                 organism = isolate or (organism_of(head, heads) if head is not result else "")
                 at = result.at or ""
-                if at not in wrong:
-                    wrong[at] = clock.is_wrong(at, receipt.received)
+                if (stated := at or result.stated or "") not in wrong:
+                    is_wrong = clock.is_wrong if at else clock.is_ahead
+                    wrong[stated] = is_wrong(stated, receipt.received)
                 said = _said(drawn, result, organism, receipt)
                 isolates += bool(isolate)
                 if organism:
@@ -81,7 +82,7 @@ def said_in(facts: Facts, receipt: Receipt) -> Iterator[tuple[Said, Role]]:
                         counted=said.counted or f"#{isolates}",
                         numbers=said.numbers | root.numbers, panel=root.panel,
                     )  # fmt: skip
-                if wrong[at] or drawn.unsure:
+                if wrong[stated] or drawn.unsure:
                     said = said._replace(unsure=True)
                 yield said, "control" if controls else drawn.role
 

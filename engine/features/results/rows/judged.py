@@ -65,7 +65,7 @@ def _judged(
     receipt = Receipt(
         message=now.id, channel=now.channel, received=from_us(now.received_us), is_hl7=read.is_hl7,
         of_site=read.of_site, whole=read.whole, runs_apart=read.runs_apart, one_by_one=read.one_by_one,
-        unique=read.unique, numbers=read.numbers, orders=read.orders,
+        unique=read.unique, of_a_day=read.of_a_day, numbers=read.numbers, orders=read.orders,
     )  # fmt: skip
     judgement = judge(said, memory, receipt)
     if any(one.reason == CLOCK for one in judgement.decisions):
