@@ -44,7 +44,7 @@ class ReadResults(NamedTuple):
     Attributes:
         facts: as `engine.model.content.facts.unpacked` reads them.
         reader: of what has read them, ``name@hash``.
-        is_hl7, of_site, whole, runs_apart, one_by_one, unique, of_a_day: as of `engine.succession.judge.words.Receipt`; likewise
+        is_hl7, of_site, whole, runs_apart, one_by_one, unique, of_a_day: as of `engine.succession.judge.words.Receipt`.
         numbers, orders: patterns of controls.
     """
 

@@ -39,6 +39,8 @@ def compare(new: Said, one: Said, receipt: Receipt) -> Sample:
         return Sample.OTHER
     if receipt.runs_apart and not new.organism and new.version.time != one.version.time:
         return Sample.OTHER
+    if new.collected == one.collected and len(new.collected) >= MINUTE:
+        return Sample.SAME  # whatever it means: when it was drawn, or when its run began
     mine, theirs = _collected(new, receipt), _collected(one, receipt)
     if mine is None or theirs is None:
         return Sample.SAME if new.tube and new.tube == one.tube else Sample.UNKNOWN
