@@ -42,7 +42,7 @@ class ReadResults(NamedTuple):
     """The facts of a message, and how its channel means them.
 
     Attributes:
-        facts: as `engine.model.content.facts.unpacked` reads them.
+        facts: as `engine.model.content.facts.packed` writes them.
         reader: of what has read them, ``name@hash``.
         is_hl7, of_site, whole, runs_apart, one_by_one, unique, of_a_day: as of `engine.succession.judge.words.Receipt`.
         numbers, orders: patterns of controls.

@@ -22,11 +22,10 @@ from zoneinfo import ZoneInfo
 from engine.mapping.functions.channel import are_one_by_one, are_runs_apart
 from engine.mapping.functions.controls import NUMBERS, ORDERS, listed
 from engine.mapping.measured import Reading, hashed, numbers_of, places_of
-from engine.mapping.outputs.facts import facts_written
 from engine.mapping.outputs.orders import order_lines
 from engine.mapping.shipped import refusal
 from engine.mapping.values.local_time import LocalTimes, silent
-from engine.model.content.facts import ANSWER, LEFT_OUT, Order, Person, Result
+from engine.model.content.facts import ANSWER, LEFT_OUT, Order, Person, Result, packed
 from engine.model.content.order_results import CORRECTS, WITHDRAWN, TubeResults, has_results, question_in, tubes_in
 from engine.model.content.quality_controls import ASTM_ROLE, controls_in
 from engine.model.content.reagents import reagents_in
@@ -284,12 +283,17 @@ def _route(
 
 
 def _read(parsed: Parsed, reading: Reading, channel: ChannelRoutes) -> ReadResults | None:
-    """The facts of a message as they are stored; None without any."""
+    """The facts of a message as they are stored; None without any. Never fails: no result waits for them."""
     if reading.facts is None:
         return None
     context = channel.context
+    try:
+        content = packed(reading.facts)
+    except (TypeError, ValueError):
+        logger.exception("facts cannot be stored", extra={"channel": channel.channel})
+        return None
     return ReadResults(
-        facts=facts_written(reading.facts),
+        facts=content,
         reader=reading.by,
         is_hl7=parsed.format == "hl7v2",
         of_site=context.results_of == "site",

@@ -235,9 +235,11 @@ def facts_of(said: Sequence[Any]) -> Facts:
         ValueError, TypeError: they are none.
     """
     *head, people, lots = said
-    return Facts._make(
-        (*head, tuple(map(_person, people)), tuple(Lot._make((*one, tuple(tests))) for *one, tests in lots))
-    )
+    return Facts._make((*head, tuple(map(_person, people)), _lots(lots)))
+
+
+def _lots(said: Sequence[Any]) -> tuple[Lot, ...]:
+    return tuple(Lot._make((*one, tuple(tests))) for *one, tests in said)
 
 
 def measure_of(said: Sequence[Any]) -> Measure:
@@ -247,13 +249,19 @@ def measure_of(said: Sequence[Any]) -> Measure:
 
 
 def _person(said: Sequence[Any]) -> Person:
+    *rest, orders = said
+    return _with_orders((*rest, [(*order, map(_result, results)) for *order, results in orders]))
+
+
+def _with_orders(said: Sequence[Any]) -> Person:
+    """Of one whose results are read."""
     number, authority, others, *rest, orders = said
     return Person._make((number, authority, _texts(others), *rest, tuple(map(_order, orders))))
 
 
 def _order(said: Sequence[Any]) -> Order:
     *head, samples, results = said
-    return Order._make((*head, tuple(map(Sample._make, samples)), tuple(map(_result, results))))
+    return Order._make((*head, tuple(map(Sample._make, samples)), tuple(results)))
 
 
 def _result(said: Sequence[Any]) -> Result:
@@ -267,6 +275,59 @@ def _result(said: Sequence[Any]) -> Result:
 
 def _texts(said: Sequence[str] | None) -> tuple[str, ...] | None:
     return None if said is None else tuple(said)
+
+
+# -- as they are stored ------------------------------------------------------------------------------------------------
+# Results by column: what most of them have in common is one text then, and takes half the room.
+
+_OF_RESULT, _OF_MEASURE = len(Result._fields) - 2, len(Measure._fields)
+_TEXTS = {  # columns with a tuple in each place
+    *(_OF_RESULT + Measure._fields.index(name) for name in ("own", "codes", "flags", "meant")),
+    _OF_RESULT + _OF_MEASURE + Value._fields.index("parts"),
+    Result._fields.index("limits") - 2,
+}
+
+
+def packed(facts: Facts) -> bytes:
+    """As `stored` reads them."""
+    people = [(*one[:-1], [(*order[:-1], _columns(order.results)) for order in one.orders]) for one in facts.people]
+    return orjson.dumps((*facts[:-2], people, facts.lots), default=tuple)
+
+
+def stored(said: Sequence[Any]) -> Facts:
+    """The facts that `packed` has written, once they are read as JSON.
+
+    Raises:
+        ValueError, TypeError: they are none.
+    """
+    *head, people, lots = said
+    read = [(*rest, [(*order, _rows(columns)) for *order, columns in orders]) for *rest, orders in people]
+    return Facts._make((*head, tuple(map(_with_orders, read)), _lots(lots)))
+
+
+def _columns(results: Sequence[Result]) -> list[Any]:
+    """How many results, and what they say, by column; a column of one thing has it once."""
+    rows = [(*one[:2], *one[4:], *one.measure, *one.value) for one in results]
+    columns = (column[:1] if len(set(column)) == 1 else column for column in zip(*rows, strict=True))
+    return [len(rows), *(None if column == (None,) else column for column in columns)]
+
+
+def _rows(said: Sequence[Any]) -> tuple[Result, ...]:
+    n, *columns = said
+    whole = [[None] * n if one is None else _whole(one, n, texts=place in _TEXTS) for place, one in enumerate(columns)]
+    measures = {}
+    found = []
+    for row in zip(*whole, strict=True):
+        measure = row[_OF_RESULT : _OF_RESULT + _OF_MEASURE]
+        told = measures.get(measure) or measures.setdefault(measure, Measure._make(measure))
+        value = Value._make(row[_OF_RESULT + _OF_MEASURE :])
+        found.append(Result._make((*row[:2], told, value, *row[2:_OF_RESULT])))
+    return tuple(found)
+
+
+def _whole(column: Sequence[Any], n: int, *, texts: bool) -> Sequence[Any]:
+    made = [None if one is None else tuple(one) for one in column] if texts else column
+    return made if len(made) == n else [*made] * n
 
 
 def as_plain(part: Any) -> Any:

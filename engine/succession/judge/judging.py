@@ -46,12 +46,24 @@ def judge(facts: Facts, memory: Memory, receipt: Receipt) -> Judgement:
         else:
             words = "of a pool, or of a role that is not known"
             decisions.append(Decision(said.place, "held", said.version.said, POOL, words))
+    if not (memory.standing or memory.refused) and _is_plain(of_patients):
+        decisions += [Decision(one.place, "new", one.version.said) for one in of_patients]
+        decisions.sort()
+        begins = tuple(Critical((one.message, one.place), begins=True) for one in of_patients if one.critical)
+        return Judgement(tuple(decisions), {one.place: one for one in of_patients}, (), begins)
     case = _Case(of_patients, memory, receipt)
     decisions += case.decided()
     gone = case.gone(decisions)
     decisions.sort()
     said_by_place = {one.place: one for one in case.message}
     return Judgement(tuple(decisions), said_by_place, gone, tuple(case.criticals(decisions, gone)))
+
+
+def _is_plain(message: Sequence[Said]) -> bool:
+    """Whether no rule has a word about its results, if nothing was known before: the usual message."""
+    return len({_named(one) for one in message}) == len(message) and not any(
+        one.unsure or one.status_only or one.organism or one.version.said in CHANGES for one in message
+    )
 
 
 class _Case:

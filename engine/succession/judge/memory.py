@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from engine.succession.judge.rejected import Content
 from engine.succession.judge.words import POOL, Critical, Decision, Judgement, Memory, Ref, Said, Standing
 from engine.succession.steps import WITHDRAWN
 
@@ -88,7 +89,7 @@ def rejected(memory: Memory, message: int) -> tuple[Memory, tuple[Critical, ...]
 
 
 def _with_words(
-    memory: Memory, changed: Callable[[Said], Said | None], refused: frozenset[bytes] = frozenset()
+    memory: Memory, changed: Callable[[Said], Said | None], refused: frozenset[Content] = frozenset()
 ) -> Memory:
     standing = []
     for one in memory.standing:

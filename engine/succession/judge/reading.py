@@ -6,7 +6,6 @@ in facts, and are not judged here.
 """
 
 from collections.abc import Iterator
-from hashlib import blake2b
 from typing import NamedTuple
 
 from engine.model.content.facts import (
@@ -156,13 +155,13 @@ def _said(drawn: _Drawn, result: Result, organism: str, receipt: Receipt) -> Sai
 
 def _version(drawn: _Drawn, result: Result, receipt: Receipt) -> Version:
     measure, value = result.measure, result.value
-    parts = value.sent, value.call, measure.unit, measure.flags, result.stated, result.range, result.comment
+    content = repr((value.sent, value.call, measure.unit, measure.flags)).encode()
     state = measure.state or "unknown"
     return Version(
         status=state,
         said=state,
-        whole=blake2b(repr(parts).encode(), digest_size=16).digest(),
-        content=repr((value.sent, value.call, measure.unit, measure.flags)).encode(),
+        whole=content + repr((result.stated, result.range, result.comment)).encode(),
+        content=content,
         time=result.at or "",
         has_value=value.sent is not None and value.missing is None and NO_VALUE.fullmatch(value.sent.strip()) is None,
         repeats=not receipt.is_hl7 and measure.status == _SENT_BEFORE,

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Literal, NamedTuple
 
+from engine.succession.judge.rejected import Content
 from engine.succession.steps import Version
 
 # Reasons that only the judge has; all others are of `engine.model.texts.reasons`.
@@ -57,7 +58,7 @@ class Said(NamedTuple):
         tube: number on the specimen, where it is not that of the order.
         collected: FHIR dateTime, whatever it means (`samples`).
         version: as the table of statuses sees it.
-        content: digest of person, order, test, value and time: what a person's no is about.
+        content: person, order, test, value and time: what a person's no is about.
         isolate: it is one; ``counted``: its number in the message (OBX-4), which the next one gives anew. head: the
             place of the isolate that it belongs to, or is.
         critical: it has the flag of a critical value, and is not withdrawn.
@@ -80,7 +81,7 @@ class Said(NamedTuple):
     tube: str
     collected: str
     version: Version
-    content: bytes
+    content: Content
     isolate: bool = False
     counted: str = ""
     head: int = 0
@@ -121,7 +122,7 @@ class Memory(NamedTuple):
     """What is known of the orders and persons of a message, of all channels, and what persons refused."""
 
     standing: tuple[Standing, ...] = ()
-    refused: frozenset[bytes] = frozenset()
+    refused: frozenset[Content] = frozenset()
 
 
 class Decision(NamedTuple):

@@ -1,6 +1,6 @@
 """The facts of messages, sealed with their outcomes, and what was decided of them: one row a message.
 
-    content    [format, facts, decisions, gone]     decisions: only those that are not plainly new
+    content    [is it HL7, facts, decisions, gone]     decisions: only those that are not plainly new
 
 A row is found by the numbers of its orders, from whichever channel it came. It goes with its message, and its patient.
 """
@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from engine.model.content.facts import Facts, facts_of
+from engine.model.content import facts as packing
+from engine.model.content.facts import Facts
 from engine.model.message import Stored as Message
 from engine.model.outcome import ReadResults
 from engine.store.core.rows import Execute
@@ -106,7 +107,7 @@ def stored(batch: Batch, messages: Sequence[int]) -> Iterator[Stored]:
             content = orjson.loads(batch.vault.open(sealed, COLUMN, message, ""))
             is_hl7, said, decisions, gone = content
             yield Stored(
-                message, channel, received_us, bool(is_hl7), facts_of(said),
+                message, channel, received_us, bool(is_hl7), packing.stored(said),
                 None if decisions is None else {one[0]: _decision(one) for one in decisions},
                 tuple((one, place) for one, place in gone),
             )  # fmt: skip

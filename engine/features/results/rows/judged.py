@@ -8,10 +8,12 @@ them, and of what became of those messages since. An error of it leaves the mess
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+import orjson
+
 from engine.features.results.rows import facts
 from engine.features.results.rows.differences import differences
 from engine.features.results.rows.facts import Fate, Stored
-from engine.model.content.facts import Facts, unpacked
+from engine.model.content.facts import Facts, stored
 from engine.model.outcome import ReadResults
 from engine.model.process.clock import from_us
 from engine.store.core.writing.batch import Batch
@@ -39,7 +41,7 @@ def judge_beside(now: Recording, read: ReadResults, older: Sequence[int]) -> Jud
     numbers: Collection[str] = ()
     judgement = None
     try:
-        said = unpacked(read.facts)
+        said = stored(orjson.loads(read.facts))
         numbers = numbers_in(said)
         if sum(1 for _ in said.results()) <= MOST_RESULTS:
             judgement = _judged(now, read, said, numbers, older)
@@ -120,7 +122,7 @@ def _read_again(batch: Batch, messages: Iterable[int]) -> bool:
     for message in sorted(messages):
         if not facts.has(batch, message):
             read = read_again(facts.message_of(batch, message))
-            facts.put(batch, message, read, numbers_in(unpacked(read.facts)), None)
+            facts.put(batch, message, read, numbers_in(stored(orjson.loads(read.facts))), None)
             found = True
     return found
 
