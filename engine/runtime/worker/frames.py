@@ -228,7 +228,7 @@ def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
     blobs = iter(frame.blobs)
     unmapped = tuple(Unmapped(*one) for one in orjson.loads(next(blobs)))  # before the rest: it may be large
     issues, reagents, controls, numbers, tubes, lines, results, spoken, read = orjson.loads(next(blobs))
-    facts = next(blobs)
+    of_results = next(blobs)
     made = []
     for position, media_type, packed, entries, bearers, used in documents:
         body, conditional, reports, facts = next(blobs), next(blobs), next(blobs), next(blobs)
@@ -261,7 +261,7 @@ def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
         else Ordered(lines=order_lines.decode(lines.encode()), settings=channel.takes),
         tuple(ResultGroup(**{**one, "codes": tuple(one["codes"]), "tests": tuple(one["tests"])}) for one in results),
         tuple(Spoken(*one) for one in spoken),
-        None if read is None else _read(facts, read),
+        None if read is None else _read(of_results, read),
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.model.content.facts import Facts, unpacked
 from engine.model.message import FormatOptions, MapContext
+from engine.succession.judge import judging
 from engine.succession.judge.judging import judge
 from engine.succession.judge.memory import rejected, released, remember
 from engine.succession.judge.words import Decision, Judgement, Memory, Receipt
@@ -570,3 +571,71 @@ def test_a_held_critical_value_rings_and_a_rejected_one_ends(desk: Desk) -> None
     desk.memory, alerts = rejected(desk.memory, 1)
     assert [(one.ref[0], one.begins) for one in alerts] == [(1, False)]
     assert (desk.says("F K 7.9 flag=HH"), desk.alerts) == ("held:REJECTED_BEFORE", [])
+
+
+@pytest.mark.parametrize(
+    "results",
+    [("F CRE 5.5",), ("F CRE 5.5", "P NA 139"), ("F CRE 5.5", "F CRE 6.5"), ("C CRE 5.5",), ("D CRE 5.5", "F NA 139"),
+     ("F CRE 5.5", "P CRE 5.5"), ("F CRE 99 flag=HH", "F NA 139"), ("F CRE 5.5 sub=1", "F CRE 5.5 sub=2")],
+)  # fmt: skip
+def test_a_message_before_which_nothing_was_is_judged_as_any_other(
+    results: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is a short way for the usual one."""
+    short, long = Desk(), Desk()
+    short.says(*results)
+    monkeypatch.setattr(judging, "_is_plain", lambda message: False)
+    long.says(*results)
+    assert short.last == long.last
+
+
+# -- what the walk through histories has found -------------------------------------------------------------------------
+
+
+def test_what_an_analyzer_writes_for_no_value_is_none() -> None:
+    desk = Desk()
+    assert (desk.says("F CRE 5.5"), desk.says("F CRE ----", at="0940")) == ("new", "held:VALUE_GONE")
+
+
+def test_a_withdrawal_after_another_withdraws_what_waits() -> None:
+    """A person could release it; and where nothing waits, there is nothing more to withdraw."""
+    desk = Desk()
+    desk.says("F CRE 5.5")
+    assert desk.says("D CRE 5.5") == "withdraws"
+    assert desk.says("F CRE 6.5", at="0940") == "held:WITHDRAWN_BEFORE"
+    assert desk.says("D CRE 6.5", at="0950") == "withdraws"
+
+
+def test_the_memory_of_a_culture_is_known_by_what_each_isolate_was() -> None:
+    desk = Desk()
+    desk.says("F ORG SAU sub=1", "F ORG KPN sub=2")
+    desk.says("F ORG ECO sub=1", at="1200")
+    assert desk.says("F ORG SAU sub=1", "F ORG KPN sub=2") == "echo echo"
+
+
+def test_a_time_to_come_of_which_the_reader_makes_none_is_a_wrong_clocks() -> None:
+    facts = read(
+        "MSH|^~\\&|AN|LAB|LIS|H|20260301180000||ORU^R01|1|P|2.5.1\rPID|1||900^^^H^MR||DOE^JANE||19700101|F\r"
+        "OBR|1||F1|CHEM|||||||||||||||||||||F\rOBX|1|NM|CRE||5.5||||||F|||20270715080900"
+    )
+    ((person, order, result),) = facts.results()
+    left_out = order._replace(results=(result._replace(at=None, timed=None),))
+    said = facts._replace(people=(person._replace(orders=(left_out,)),))
+    (decision,) = judge(said, Memory(), Receipt(1, "c", RECEIVED)).decisions
+    assert decision.reason == "CLOCK"
+
+
+def test_of_equal_times_of_collection_nothing_else_is_asked() -> None:
+    """Whether that was the collection, or the start of a run."""
+    desk = Desk()
+    desk.says("F CRE 5.5", at="0930", drawn="0930")
+    assert desk.says("F CRE 6.5", at="0945", drawn="0930") == "amends"
+
+
+@pytest.mark.parametrize(
+    ("settings", "became"), [({}, "new"), ({"of_a_day": True}, "amends"), ({"unique": True}, "amends")]
+)
+def test_a_number_alone_is_one_sample_where_it_is_not_given_again(settings: dict[str, bool], became: str) -> None:
+    desk = Desk(settings=settings)
+    desk.says("F CRE 5.5", patient="", drawn="")
+    assert desk.says("F CRE 6.5", patient="", drawn="", at="0945") == became
