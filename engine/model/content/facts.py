@@ -315,7 +315,7 @@ def _columns(results: Sequence[Result]) -> list[Any]:
 def _rows(said: Sequence[Any]) -> tuple[Result, ...]:
     n, *columns = said
     whole = [[None] * n if one is None else _whole(one, n, texts=place in _TEXTS) for place, one in enumerate(columns)]
-    measures = {}
+    measures: dict[Any, Measure] = {}
     found = []
     for row in zip(*whole, strict=True):
         measure = row[_OF_RESULT : _OF_RESULT + _OF_MEASURE]
