@@ -7,13 +7,13 @@ from engine.monitoring.snapshot.site import SiteSnapshot
 JUDGED_OTHERWISE = gauge(
     "labrelay_judged_otherwise",
     "Messages of today whose facts would be judged otherwise than their documents were.",
-    ("channel", "difference"),
+    ("channel", "reason"),
 )
 
 
 def _measured(service: ResultService, site: SiteSnapshot, put: Put) -> None:
-    for (channel, difference), n in service.judged.items():
-        put(JUDGED_OTHERWISE, n, channel, difference)
+    for (channel, reason), n in service.judged.items():
+        put(JUDGED_OTHERWISE, n, channel, reason)
 
 
 METRICS = Metrics(specs=(JUDGED_OTHERWISE,), measured=_measured)
