@@ -306,23 +306,25 @@ def stored(said: Sequence[Any]) -> Facts:
 
 
 def _columns(results: Sequence[Result]) -> list[Any]:
-    """How many results, and what they say, by column; a column of one thing has it once."""
+    """How many results, and what they say, by column; a column of one thing has it once. One result is a row."""
     rows = [(*one[:2], *one[4:], *one.measure, *one.value) for one in results]
+    if len(rows) == 1:
+        return [1, *rows[0]]
     columns = (column[:1] if len(set(column)) == 1 else column for column in zip(*rows, strict=True))
     return [len(rows), *(None if column == (None,) else column for column in columns)]
 
 
 def _rows(said: Sequence[Any]) -> tuple[Result, ...]:
     n, *columns = said
+    if n == 1:
+        return (_row(tuple([tuple(one) if type(one) is list else one for one in columns])),)
     whole = [[None] * n if one is None else _whole(one, n, texts=place in _TEXTS) for place, one in enumerate(columns)]
-    measures: dict[Any, Measure] = {}
-    found = []
-    for row in zip(*whole, strict=True):
-        measure = row[_OF_RESULT : _OF_RESULT + _OF_MEASURE]
-        told = measures.get(measure) or measures.setdefault(measure, Measure._make(measure))
-        value = Value._make(row[_OF_RESULT + _OF_MEASURE :])
-        found.append(Result._make((*row[:2], told, value, *row[2:_OF_RESULT])))
-    return tuple(found)
+    return tuple(map(_row, zip(*whole, strict=True)))
+
+
+def _row(said: Any) -> Result:
+    measure = Measure(*said[_OF_RESULT : _OF_RESULT + _OF_MEASURE])
+    return Result(*said[:2], measure, Value(*said[_OF_RESULT + _OF_MEASURE :]), *said[2:_OF_RESULT])
 
 
 def _whole(column: Sequence[Any], n: int, *, texts: bool) -> Sequence[Any]:

@@ -53,10 +53,11 @@ def note(standing: dict[Ref, Standing], judgement: Judgement, *, held: bool = Fa
 
 
 def _as_it_goes(said: Said, decision: Decision, *, waits: bool) -> Said:
-    version = said.version._replace(status=decision.status or said.version.said, waits=waits)
-    return said._replace(
-        version=version, doubt=decision.reason if decision.kind == "held" and decision.meant is None else ""
-    )
+    status = decision.status or said.version.said
+    doubt = decision.reason if decision.kind == "held" and decision.meant is None else ""
+    if not (waits or doubt) and status == said.version.status:
+        return said
+    return said._replace(version=said.version._replace(status=status, waits=waits), doubt=doubt)
 
 
 def _in_place_of(last: Said, said: Said) -> Said:
@@ -100,4 +101,6 @@ def _with_words(
 
 
 def _sent(one: Said) -> Said:
+    if not (one.doubt or one.version.waits):
+        return one
     return one._replace(doubt="", version=one.version._replace(waits=False))

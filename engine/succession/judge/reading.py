@@ -46,8 +46,12 @@ class _Drawn(NamedTuple):
     role: Role
 
 
-def said_in(facts: Facts, receipt: Receipt) -> Iterator[tuple[Said, Role]]:
-    """The results of a message, each with whose sample it is of."""
+def said_in(facts: Facts, receipt: Receipt, *, judged: bool = False) -> Iterator[tuple[Said, Role]]:
+    """The results of a message, each with whose sample it is of.
+
+    Args:
+        judged: it was judged before; then nothing is asked about samples.
+    """
     controls = is_of_controls(facts)
     wrong: dict[str, bool] = {}
     for person in facts.people:
@@ -62,7 +66,7 @@ def said_in(facts: Facts, receipt: Receipt) -> Iterator[tuple[Said, Role]]:
                     continue
                 drawn = tubes.get(result.tube)
                 if drawn is None:
-                    drawn = tubes[result.tube] = _drawn(whose, order, result, receipt)
+                    drawn = tubes[result.tube] = _drawn(whose, order, result, receipt, judged=judged)
                 isolate = organism_of(result, heads)
                 parent, head = by_place.get(result.head or 0, (order, result))
                 organism = isolate or (organism_of(head, heads) if head is not result else "")
@@ -108,7 +112,7 @@ def key_of(person: Person) -> str:
     return "\x1f".join((person.authority or "", person.number, *named))
 
 
-def _drawn(whose: str, order: Order, result: Result, receipt: Receipt) -> _Drawn:
+def _drawn(whose: str, order: Order, result: Result, receipt: Receipt, *, judged: bool = False) -> _Drawn:
     tube = _tube(order, result)
     number = order.filler or order.placer or tube
     own = [one for one in order.samples if one.number == result.tube] if result.tube else []
@@ -123,7 +127,9 @@ def _drawn(whose: str, order: Order, result: Result, receipt: Receipt) -> _Drawn
         collected=collected,
         unsure=clock.is_wrong(collected, receipt.received, taken=True),
         issued=order.issued or "",
-        role=role_of(order, result, is_hl7=receipt.is_hl7, numbers=receipt.numbers, orders=receipt.orders),
+        role="patient"
+        if judged
+        else role_of(order, result, is_hl7=receipt.is_hl7, numbers=receipt.numbers, orders=receipt.orders),
     )
 
 

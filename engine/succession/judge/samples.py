@@ -14,6 +14,7 @@ may be how long a run takes: `DOUBTFUL`, a person is asked.
 
 from datetime import datetime, timedelta
 from enum import Enum
+from functools import lru_cache
 
 from engine.succession.judge.words import Receipt, Said
 from engine.succession.steps import MINUTE, UNFINISHED
@@ -107,6 +108,7 @@ def at_same_time(new: Said, one: Said) -> bool:
     return len(mine) >= MINUTE and len(theirs) >= MINUTE and instant(mine) == instant(theirs)
 
 
+@lru_cache(maxsize=4096)
 def instant(text: str) -> datetime | None:
     """A FHIR dateTime with its minute; None: it has none."""
     if len(text) < MINUTE:

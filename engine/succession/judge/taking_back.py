@@ -115,9 +115,10 @@ def _in_place(new: Said, one: Said, receipt: Receipt) -> bool:
 
 
 def _in_other_panel(new: Said, one: Said, receipt: Receipt) -> bool:
+    if not _of_other_day(new, one, receipt):
+        return False
     how = compare(new, one, receipt)
-    is_sample = how is Sample.SAME or (how in (Sample.UNKNOWN, Sample.DOUBTFUL) and is_near(new, one))
-    return is_sample and _of_other_day(new, one, receipt)
+    return how is Sample.SAME or (how in (Sample.UNKNOWN, Sample.DOUBTFUL) and is_near(new, one))
 
 
 def _of_other_day(new: Said, one: Said, receipt: Receipt) -> bool:

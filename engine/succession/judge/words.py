@@ -111,7 +111,10 @@ class Standing(NamedTuple):
     @property
     def last(self) -> Said:
         """The last word that receivers have; of one that no receiver has, the last that waits."""
-        return next((one for one in reversed(self.words) if not one.version.waits), self.words[-1])
+        newest = self.words[-1]
+        if not newest.version.waits:  # nearly always
+            return newest
+        return next((one for one in reversed(self.words) if not one.version.waits), newest)
 
     @property
     def versions(self) -> tuple[Version, ...]:

@@ -172,7 +172,7 @@ class Known:
 
 
 def _said(one: Stored) -> dict[int, Said]:
-    return {said.place: said for said, _ in said_in(one.facts, _receipt(one))}
+    return {said.place: said for said, _ in said_in(one.facts, _receipt(one), judged=True)}
 
 
 def _receipt(one: Stored) -> Receipt:
