@@ -7,6 +7,7 @@ What a message says of results, as it is stored and judged.
 
 from typing import Generic, Literal, NamedTuple, TypeVar
 
+from engine.model.content.facts import Facts
 from engine.model.content.order_results import TubeResults
 from engine.model.content.result_times import ResultGroup
 from engine.model.content.search_keys import Number
@@ -46,6 +47,7 @@ class ReadResults(NamedTuple):
         reader: of what has read them, ``name@hash``.
         is_hl7, of_site, whole, runs_apart, one_by_one, unique, of_a_day: as of `engine.succession.judge.words.Receipt`.
         numbers, orders: patterns of controls.
+        known: the same facts, where they were read in this process.
     """
 
     facts: bytes
@@ -59,6 +61,7 @@ class ReadResults(NamedTuple):
     of_a_day: bool = False
     numbers: tuple[str, ...] = ()
     orders: tuple[str, ...] = ()
+    known: Facts | None = None
 
 
 NOTHING_READ = ReadResults(b"[null,null,null,null,null,[],[]]")

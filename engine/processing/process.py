@@ -304,6 +304,7 @@ def _read(parsed: Parsed, reading: Reading, channel: ChannelRoutes) -> ReadResul
         of_a_day=context.specimen_ids == "day",
         numbers=listed(context.settings, NUMBERS),
         orders=listed(context.settings, ORDERS),
+        known=reading.facts,
     )
 
 

@@ -178,7 +178,7 @@ def outcome(
         order_lines.encode(list(found.ordered.lines)).decode() if found.ordered is not None else None,
         found.results,
         [tuple(one) for one in found.spoken],
-        found.read and found.read[1:],
+        found.read and found.read[1:-1],
     )
     documents: list[Any] = []
     blobs = [orjson.dumps([*map(_of_unmapped, found.unmapped)]), orjson.dumps(noted)]
@@ -267,7 +267,7 @@ def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
 
 def _read(facts: bytes, read: Sequence[Any]) -> ReadResults:
     *settings, numbers, orders = read
-    return ReadResults._make((facts, *settings, tuple(numbers), tuple(orders)))
+    return ReadResults._make((facts, *settings, tuple(numbers), tuple(orders), None))
 
 
 def delivered(request: int, versions: Versions = ()) -> Parts:

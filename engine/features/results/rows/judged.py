@@ -41,7 +41,7 @@ def judge_beside(now: Recording, read: ReadResults, older: Sequence[int]) -> Jud
     numbers: Collection[str] = ()
     judgement = None
     try:
-        said = stored(orjson.loads(read.facts))
+        said = read.known or stored(orjson.loads(read.facts))
         numbers = numbers_in(said)
         if sum(1 for _ in said.results()) <= MOST_RESULTS:
             judgement = _judged(now, read, said, numbers, older)
@@ -122,7 +122,7 @@ def _read_again(batch: Batch, messages: Iterable[int]) -> bool:
     for message in sorted(messages):
         if not facts.has(batch, message):
             read = read_again(facts.message_of(batch, message))
-            facts.put(batch, message, read, numbers_in(stored(orjson.loads(read.facts))), None)
+            facts.put(batch, message, read, numbers_in(read.known or stored(orjson.loads(read.facts))), None)
             found = True
     return found
 

@@ -96,7 +96,15 @@ verdicts = st.builds(
     st.lists(st.builds(ControlRun, code=texts, material=texts, failed=st.booleans()), max_size=3).map(tuple),
     spoken=st.lists(st.builds(Spoken, texts, texts, critical=st.booleans()), max_size=2).map(tuple),
     read=st.none()
-    | st.builds(ReadResults, st.binary(max_size=100), texts, st.booleans(), st.booleans(), numbers=st.tuples(texts)),
+    | st.builds(
+        ReadResults,
+        st.binary(max_size=100),
+        texts,
+        st.booleans(),
+        st.booleans(),
+        numbers=st.tuples(texts),
+        known=st.none(),
+    ),
     ordered=st.none() | st.builds(Ordered, lines=st.lists(lines, max_size=2).map(tuple), settings=st.just(TAKES)),
 )
 deliveries = st.builds(
