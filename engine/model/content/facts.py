@@ -324,7 +324,8 @@ def _rows(said: Sequence[Any]) -> tuple[Result, ...]:
 
 def _row(said: Any) -> Result:
     measure = Measure(*said[_OF_RESULT : _OF_RESULT + _OF_MEASURE])
-    return Result(*said[:2], measure, Value(*said[_OF_RESULT + _OF_MEASURE :]), *said[2:_OF_RESULT])
+    value = Value(*said[_OF_RESULT + _OF_MEASURE :])
+    return Result._make((*said[:2], measure, value, *said[2:_OF_RESULT]))
 
 
 def _whole(column: Sequence[Any], n: int, *, texts: bool) -> Sequence[Any]:
