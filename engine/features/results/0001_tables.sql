@@ -83,7 +83,7 @@ CREATE TABLE fact (
 );
 -- The messages with an order. No index has the message alone, for that would be a page of the log for each.
 CREATE TABLE fact_number (
-    number     BLOB NOT NULL,               -- 8-byte keyed hash of a number of the order
+    number     BLOB NOT NULL,               -- 8-byte keyed hash of a number of the order, 3 bytes of its day
     message_id INTEGER NOT NULL,
     PRIMARY KEY (number, message_id)
 ) WITHOUT ROWID;

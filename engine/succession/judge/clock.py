@@ -10,6 +10,7 @@ is held each time, for times are what would tell a rerun from another sample.
 """
 
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 
 from engine.succession.judge.samples import instant
 from engine.succession.steps import AHEAD
@@ -37,6 +38,15 @@ def is_wrong(text: str, received: datetime, *, taken: bool = False) -> bool:
         return False  # a month or a year alone: nothing is known
     today = received.date()
     return day > today + timedelta(days=1) or today - day > oldest
+
+
+@lru_cache(maxsize=256)
+def day_of(text: str) -> int:
+    """As `date.toordinal`; 0: a month or a year alone."""
+    try:
+        return date.fromisoformat(text[:_DAY]).toordinal()
+    except ValueError:
+        return 0
 
 
 def is_ahead(sent: str, received: datetime) -> bool:

@@ -6,6 +6,7 @@ in facts, and are not judged here.
 """
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import NamedTuple
 
 from engine.model.content.facts import (
@@ -90,13 +91,17 @@ def said_in(facts: Facts, receipt: Receipt, *, judged: bool = False) -> Iterator
                 yield said, "control" if controls else drawn.role
 
 
-def numbers_in(facts: Facts) -> set[str]:
-    """The numbers of all orders of a message: by these it is found."""
-    found: set[str] = set()
+def numbers_in(facts: Facts, received: datetime) -> set[tuple[str, int]]:
+    """The numbers of all orders of a message, each with the days of its times (`date.toordinal`): by these it is found,
+    for a counter begins anew. Without a time it is of the day of its receipt."""
+    found: set[tuple[str, int]] = set()
     for person in facts.people:
         for order in person.orders:
             own = {one for one in (order.filler, order.placer) if one}
-            found |= own or {number for one in order.results if (number := _tube(order, one))}
+            numbers = own or {number for one in order.results if (number := _tube(order, one))}
+            times = {one.at for one in order.results} | {one.collected for one in order.samples} | {order.collected}
+            days = {day for time in times if time and (day := clock.day_of(time))} or {received.toordinal()}
+            found |= {(number, day) for number in numbers for day in days}
     return found
 
 

@@ -56,8 +56,8 @@ TABLES = (
     ),
     Table(
         name="fact_number",
-        copied="WITH RECURSIVE part (number, message_id, rest) AS (SELECT substr(numbers, 1, 8), message_id,"
-        " substr(numbers, 9) FROM state.fact UNION ALL SELECT substr(rest, 1, 8), message_id, substr(rest, 9)"
+        copied="WITH RECURSIVE part (number, message_id, rest) AS (SELECT substr(numbers, 1, 11), message_id,"
+        " substr(numbers, 12) FROM state.fact UNION ALL SELECT substr(rest, 1, 11), message_id, substr(rest, 12)"
         " FROM part WHERE length(rest) > 0) SELECT number, message_id FROM part WHERE number <> x''",
     ),
     Table(name="control_result", copied="SELECT * FROM main.control_result WHERE at_us >= :since - :day"),

@@ -2,7 +2,8 @@
 
     content    [is it HL7, facts, decisions, gone]     decisions: only those that are not plainly new
 
-A row is found by the numbers of its orders, from whichever channel it came. It goes with its message, and its patient.
+A row is found by the numbers of its orders and their days, from whichever channel it came. It goes with its message,
+and its patient.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -20,21 +21,28 @@ from engine.store.core.writing.batch import Batch
 from engine.succession.judge.words import Decision, Judgement, Ref
 
 COLUMN = "fact"
-TOKEN_BYTES = 8
+DAY_BYTES = 3
+TOKEN_BYTES = 8 + DAY_BYTES
+NEAR_DAYS = 2  # how near a day must be for its order to be the same one
 
-# Of the messages with one of some numbers that are older than the last value, each with what became of it: it was sent,
-# waits for a person, or was refused by one.
+# Of the messages that a statement selects, each with what became of it: it was sent, waits for a person, or was refused
+# by one.
 _FATES = (
     "SELECT n.message_id, max(d.state IN ('waiting', 'sending', 'delivered')), max(d.state IN ('held', 'dead')),"
     " max(d.state IN ('rejected', 'dismissed')) OR (SELECT state FROM message_state WHERE id = n.message_id)"
-    " = 'dismissed' FROM (SELECT DISTINCT message_id FROM fact_number WHERE number IN ({}) AND message_id < ?) n"
+    " = 'dismissed' FROM ({}) n"
     " LEFT JOIN delivery d ON d.message_id = n.message_id GROUP BY n.message_id ORDER BY n.message_id"
 )
+_WITH = "SELECT message_id FROM fact_number WHERE number BETWEEN ? AND ? AND message_id < ?"
 _STORED = (
     "SELECT f.message_id, j.channel, j.received_us, f.content FROM fact f JOIN journal j ON j.id = f.message_id"
     " WHERE f.message_id IN ({}) ORDER BY f.message_id"
 )
 _AT_ONCE = 500
+
+
+Numbered = tuple[str, int]  # a number of an order, and a day of it as in date.toordinal
+Range = tuple[bytes, bytes]
 
 
 class Fate(NamedTuple):
@@ -62,16 +70,18 @@ class Stored(NamedTuple):
     gone: tuple[Ref, ...]
 
 
-def put(batch: Batch, message_id: int, read: ReadResults, numbers: Collection[str], judged: Judgement | None) -> None:
+def put(
+    batch: Batch, message_id: int, read: ReadResults, numbers: Collection[Numbered], judged: Judgement | None
+) -> None:
     """Store the facts of a message, in place of those from an earlier processing.
 
     Args:
-        numbers: of its orders.
+        numbers: of its orders, with their days.
     """
     if forget(batch.execute, message_id):
         batch.tail.standing.forget()
     batch.judged.add(message_id)
-    tokens = [token(batch, number) for number in sorted(numbers)]
+    tokens = [_token(batch, number) + day.to_bytes(DAY_BYTES) for number, day in sorted(numbers)]
     decisions, gone = _packed(judged)
     rest = orjson.dumps((decisions, gone), default=tuple)[1:]
     content = b"[%d,%b,%b" % (read.is_hl7, read.facts, rest)
@@ -85,13 +95,27 @@ def put(batch: Batch, message_id: int, read: ReadResults, numbers: Collection[st
     )
 
 
-def token(batch: Batch, number: str) -> bytes:
+def _token(batch: Batch, number: str) -> bytes:
     return batch.vault.search_token(COLUMN, number)
 
 
-def fates(batch: Batch, tokens: Sequence[bytes], before: int) -> list[Fate]:
-    """The messages with one of these numbers that are older than ``before``, the oldest first."""
-    rows = batch.execute(_FATES.format(",".join("?" * len(tokens))), (*tokens, before)).fetchall()
+def ranges(batch: Batch, numbers: Iterable[Numbered], *, unique: bool) -> tuple[Range, ...]:
+    """Where the messages of orders with these numbers are: near their days, or with ``unique`` numbers ever."""
+    days: dict[str, list[int]] = {}
+    for number, day in sorted(numbers):
+        days.setdefault(number, []).append(day)
+    found = []
+    for number, some in days.items():
+        first, last = (0, 2 ** (8 * DAY_BYTES) - 1) if unique else (some[0] - NEAR_DAYS, some[-1] + NEAR_DAYS)
+        token = _token(batch, number)
+        found.append((token + max(first, 0).to_bytes(DAY_BYTES), token + last.to_bytes(DAY_BYTES)))
+    return tuple(found)
+
+
+def fates(batch: Batch, within: Sequence[Range], before: int) -> list[Fate]:
+    """The messages within these ranges that are older than ``before``, the oldest first."""
+    select = " UNION ".join([_WITH] * len(within))
+    rows = batch.execute(_FATES.format(select), [one for each in within for one in (*each, before)]).fetchall()
     return [Fate(message, bool(sent), bool(waits), bool(refused)) for message, sent, waits, refused in rows]
 
 

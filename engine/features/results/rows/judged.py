@@ -12,7 +12,7 @@ import orjson
 
 from engine.features.results.rows import facts
 from engine.features.results.rows.differences import differences
-from engine.features.results.rows.facts import Fate, Stored
+from engine.features.results.rows.facts import Fate, Numbered, Stored
 from engine.model.content.facts import Facts, stored
 from engine.model.outcome import ReadResults
 from engine.model.process.clock import from_us
@@ -29,7 +29,7 @@ logger = logging.getLogger("labrelay.journal")
 
 DIFFERS = "judged: "  # counters of differences: its code follows
 MOST_RESULTS = 2_000  # of one message that are judged
-MOST_MESSAGES = 2_000  # of one order that are remembered, the newest of them
+MOST_MESSAGES = 1_000  # of one order that are remembered; behind more nothing is judged
 
 
 def judge_beside(now: Recording, read: ReadResults, older: Sequence[int]) -> Judgement | None:
@@ -38,11 +38,11 @@ def judge_beside(now: Recording, read: ReadResults, older: Sequence[int]) -> Jud
     Args:
         older: messages of its orders, as documents tell.
     """
-    numbers: Collection[str] = ()
+    numbers: Collection[Numbered] = ()
     judgement = None
     try:
         said = read.known or stored(orjson.loads(read.facts))
-        numbers = numbers_in(said)
+        numbers = numbers_in(said, from_us(now.received_us))
         if sum(1 for _ in said.results()) <= MOST_RESULTS:
             judgement = _judged(now, read, said, numbers, older)
     except Exception:  # an error of ours, or a damaged row, which `labrelay verify` reports
@@ -61,9 +61,11 @@ def tell(now: Recording, judgement: Judgement) -> None:
 
 
 def _judged(
-    now: Recording, read: ReadResults, said: Facts, numbers: Collection[str], older: Sequence[int]
-) -> Judgement:
-    memory = remembered(now.batch, numbers, now.first, older)
+    now: Recording, read: ReadResults, said: Facts, numbers: Collection[Numbered], older: Sequence[int]
+) -> Judgement | None:
+    memory = remembered(now.batch, numbers, now.first, older, unique=read.unique)
+    if memory is None:
+        return None
     receipt = Receipt(
         message=now.id, channel=now.channel, received=from_us(now.received_us), is_hl7=read.is_hl7,
         of_site=read.of_site, whole=read.whole, runs_apart=read.runs_apart, one_by_one=read.one_by_one,
@@ -88,8 +90,10 @@ def _is_clock_told(batch: Batch, channel: str) -> bool:
 # -- memory ------------------------------------------------------------------------------------------------------------
 
 
-def remembered(batch: Batch, numbers: Iterable[str], before: int, older: Sequence[int] = ()) -> Memory:
-    """What stands of the orders with these numbers, of all messages older than ``before``.
+def remembered(
+    batch: Batch, numbers: Iterable[Numbered], before: int, older: Sequence[int] = (), *, unique: bool = False
+) -> Memory | None:
+    """What stands of the orders with these numbers, of all messages older than ``before``; None: of too many.
 
     Args:
         older: those of which documents tell; without stored facts they are read again.
@@ -97,20 +101,19 @@ def remembered(batch: Batch, numbers: Iterable[str], before: int, older: Sequenc
     Raises:
         IntegrityError, ValueError, TypeError: stored facts are damaged.
     """
-    tokens = tuple(facts.token(batch, number) for number in sorted(numbers))
-    if not tokens:
+    if not (within := facts.ranges(batch, numbers, unique=unique)):
         return Memory()
-    found = facts.fates(batch, tokens, before)
+    found = facts.fates(batch, within, before)
     if (lacking := {*older} - {one.message for one in found}) and _read_again(batch, lacking):
-        found = facts.fates(batch, tokens, before)
-    if not (found := found[-MOST_MESSAGES:]):
-        return Memory()
-    kept = batch.tail.standing.get(tokens)
+        found = facts.fates(batch, within, before)
+    if not found or len(found) > MOST_MESSAGES:
+        return None if found else Memory()
+    kept = batch.tail.standing.get(within)
     if kept is None or found[: len(kept.fates)] != kept.fates:
         kept = Known()
     kept = kept.with_those(batch, found[len(kept.fates) :])
     if batch.judged.isdisjoint(one.message for one in found):  # else this transaction may yet fail
-        batch.tail.standing.keep(tokens, kept)
+        batch.tail.standing.keep(within, kept)
     return kept.memory
 
 
@@ -121,8 +124,10 @@ def _read_again(batch: Batch, messages: Iterable[int]) -> bool:
         return False
     for message in sorted(messages):
         if not facts.has(batch, message):
-            read = read_again(facts.message_of(batch, message))
-            facts.put(batch, message, read, numbers_in(read.known or stored(orjson.loads(read.facts))), None)
+            received = facts.message_of(batch, message)
+            read = read_again(received)
+            said = read.known or stored(orjson.loads(read.facts))
+            facts.put(batch, message, read, numbers_in(said, from_us(received.received_us)), None)
             found = True
     return found
 

@@ -135,7 +135,7 @@ class Tail:
         self.sweeps: dict[str, bytes] = {}
         self.told: Kept[int, list[Resource]] = Kept(_TOLD_RESOURCES)
         self.names: Kept[int, frozenset[int]] = Kept(_TOLD_NAMES)
-        self.standing: Kept[tuple[bytes, ...], Any] = Kept(_STANDING_WORDS)
+        self.standing: Kept[tuple[tuple[bytes, bytes], ...], Any] = Kept(_STANDING_WORDS)
         self.last_document: int = connection.execute("SELECT coalesce(max(id), 0) FROM document").fetchone()[0]
         self.code_rows: dict[Key, int] = {}
         self.unmapped_rows: int = connection.execute("SELECT count(*) FROM unmapped_code").fetchone()[0]

@@ -4,6 +4,7 @@ import logging
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,13 @@ from engine.store.operations.outbox import decisions
 from engine.store.operations.pruning import PrunableRows, let_go
 from engine.store.recovery.backups import state_snapshot
 from engine.store.recovery.salvage import saving
+from engine.succession.judge.words import Memory
 from tests.histories.samples.judged import facts_of
 from tests.support.copies import Place
 from tests.support.journals import opened, routed, running
 from tests.support.journals import store as stored_in
 
+DAY = date(2026, 3, 1).toordinal()
 AGAIN = Decision(again=True)
 
 
@@ -69,9 +72,16 @@ async def rows(journal: Journal, question: str, *values: Any) -> list[tuple[Any,
     return await journal.writer.submit(lambda batch: batch.execute(question, values).fetchall())
 
 
+async def remembered(journal: Journal, *numbers: str, older: tuple[int, ...] = ()) -> Memory:
+    asked = [(number, DAY) for number in numbers]
+    memory = await journal.writer.submit(lambda batch: judged.remembered(batch, asked, 1000, older))
+    assert memory is not None
+    return memory
+
+
 async def standing(journal: Journal, *numbers: str) -> dict[tuple[int, int], list[str]]:
     """What stands of the orders: the place of a first word -> its values."""
-    memory = await journal.writer.submit(lambda batch: judged.remembered(batch, numbers, 1000))
+    memory = await remembered(journal, *numbers)
     return {one.ref: [word.value for word in one.words] for one in memory.standing}
 
 
@@ -120,13 +130,36 @@ async def test_results_of_another_channel_are_remembered_too(journal: Journal) -
     assert (await standing(journal, "S1")).keys() == {(first, 1), (second, 1)}
 
 
+async def test_a_number_of_another_week_is_another_order_where_it_may_come_again(journal: Journal) -> None:
+    first = await say(journal, message("F CRE 5.5"))
+    later = [("S1", DAY + 7)]
+    for unique, found in ((False, set()), (True, {(first, 1)})):
+        memory = await journal.writer.submit(
+            lambda batch, unique=unique: judged.remembered(batch, later, 1000, unique=unique)  # type: ignore[misc]
+        )
+        assert memory is not None
+        assert {one.ref for one in memory.standing} == found
+    memory = await journal.writer.submit(lambda batch: judged.remembered(batch, [("S1", DAY + 2)], 1000))
+    assert memory is not None
+    assert len(memory.standing) == 1
+
+
+async def test_behind_too_many_messages_of_an_order_nothing_is_judged(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judged, "MOST_MESSAGES", 2)
+    made = [await say(journal, message(f"F K{n} 4.0")) for n in range(4)]
+    kept = await journal.writer.submit(lambda batch: [*facts.stored(batch, made)])
+    assert [one.decisions for one in kept] == [{}, {}, {}, None]
+
+
 async def test_what_a_person_rejects_is_refused_by_content(journal: Journal) -> None:
     first = await say(journal, message("F CRE 5.5"))
-    memory = await journal.writer.submit(lambda batch: judged.remembered(batch, ["S1"], 1000))
+    memory = await remembered(journal, "S1")
     assert (len(memory.standing), memory.refused) == (1, frozenset())
     ids = [one for (one,) in await rows(journal, "SELECT id FROM delivery WHERE message_id = ?", first)]
     await journal.writer.submit(lambda batch: decisions.dismiss(batch, ids, ""))
-    memory = await journal.writer.submit(lambda batch: judged.remembered(batch, ["S1"], 1000))
+    memory = await remembered(journal, "S1")
     assert (memory.standing, len(memory.refused)) == ((), 1)
 
 
@@ -207,7 +240,7 @@ async def test_facts_that_were_never_stored_are_read_once_and_judged_late(journa
     nothing = await say(journal, b"no message", knows=False)
 
     async def known() -> dict[tuple[int, int], list[str]]:
-        memory = await journal.writer.submit(lambda batch: judged.remembered(batch, ["S1"], 1000, [first, nothing]))
+        memory = await remembered(journal, "S1", older=(first, nothing))
         return {one.ref: [word.value for word in one.words] for one in memory.standing}
 
     assert await known() == {(first, 1): ["5.5"]}
@@ -253,7 +286,7 @@ async def test_a_transaction_that_fails_leaves_nothing_in_memory(journal: Journa
     def fails(batch: Batch) -> None:
         outcome: Outcome[Any] = Outcome("mapped", read=read(message("F NA 139")))
         record_outcome.record(batch, one.id, outcome, [routed(b"{}")])
-        judged.remembered(batch, ["S1"], 1000)
+        judged.remembered(batch, [("S1", DAY)], 1000)
         raise StoreError("no")
 
     with pytest.raises(StoreError):
@@ -267,7 +300,7 @@ async def test_what_is_kept_in_memory_has_a_bound(journal: Journal) -> None:
     def many(batch: Batch) -> int:
         tail = batch.tail.standing
         for number in range(2_000):
-            tail.keep((b"%d" % number,), [0] * 30)
+            tail.keep(((b"%d" % number, b""),), [0] * 30)
         return sum(map(len, tail.values()))
 
     assert await journal.writer.submit(many) <= 5_000
