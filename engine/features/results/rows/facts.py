@@ -90,8 +90,8 @@ def put(
         "INSERT INTO fact (message_id, reader, numbers, content) VALUES (?, ?, ?, ?)",
         (message_id, read.reader, b"".join(tokens), sealed),
     )
-    batch.executemany(
-        "INSERT INTO fact_number (number, message_id) VALUES (?, ?)", [(one, message_id) for one in tokens]
+    batch.executemany(  # a salvage may have found them without the facts
+        "INSERT OR IGNORE INTO fact_number (number, message_id) VALUES (?, ?)", [(one, message_id) for one in tokens]
     )
 
 

@@ -228,6 +228,15 @@ async def test_it_comes_out_of_a_salvage(tmp_path: Path) -> None:
     assert tables(tmp_path / "new") == tables(tmp_path / "data")
 
 
+async def test_numbers_without_their_facts_disturb_no_message(journal: Journal) -> None:
+    """As a salvage may leave them, which has a message processed again."""
+    first = await say(journal, message("F CRE 5.5"))
+    await rows(journal, "DELETE FROM fact")
+    outcome: Outcome[Any] = Outcome("mapped", read=read(message("F CRE 5.5")))
+    done = await journal.run(record_outcome.record, first, outcome, [routed(b"{}")], decision=AGAIN)
+    assert (done.state, await standing(journal, "S1")) == ("mapped", {(first, 1): ["5.5"]})
+
+
 async def test_facts_that_were_never_stored_are_read_once_and_judged_late(journal: Journal) -> None:
     asked: list[int] = []
 
