@@ -26,9 +26,10 @@ TOKEN_BYTES = 8 + DAY_BYTES
 NEAR_DAYS = 2  # how near a day must be for its order to be the same one
 
 # Of the messages that a statement selects, each with what became of it: it was sent, waits for a person, or was refused
-# by one.
+# by one. Of one that waits for the answer whose it is nothing is known.
 _FATES = (
-    "SELECT n.message_id, max(d.state IN ('waiting', 'sending', 'delivered')), max(d.state IN ('held', 'dead')),"
+    "SELECT n.message_id, max(d.state IN ('waiting', 'sending', 'delivered')), max(d.state = 'dead'"
+    " OR (d.state = 'held' AND d.cause NOT IN ('IDENTITY_CONFLICT', 'ORDER_MOVED'))),"
     " max(d.state IN ('rejected', 'dismissed')) OR (SELECT state FROM message_state WHERE id = n.message_id)"
     " = 'dismissed' FROM ({}) n"
     " LEFT JOIN delivery d ON d.message_id = n.message_id GROUP BY n.message_id ORDER BY n.message_id"
