@@ -307,11 +307,15 @@ def stored(said: Sequence[Any]) -> Facts:
 
 def _columns(results: Sequence[Result]) -> list[Any]:
     """How many results, and what they say, by column; a column of one thing has it once. One result is a row."""
-    rows = [(*one[:2], *one[4:], *one.measure, *one.value) for one in results]
-    if len(rows) == 1:
-        return [1, *rows[0]]
-    columns = (column[:1] if len(set(column)) == 1 else column for column in zip(*rows, strict=True))
-    return [len(rows), *(None if column == (None,) else column for column in columns)]
+    n = len(results)
+    if n == 1:
+        (one,) = results
+        return [1, *one[:2], *one[4:], *one.measure, *one.value]
+    if not n:
+        return [0]
+    places, kinds, measures, values, *others = zip(*results, strict=True)
+    columns = (places, kinds, *others, *zip(*measures, strict=True), *zip(*values, strict=True))
+    return [n, *(one if one.count(one[0]) != n else None if one[0] is None else one[:1] for one in columns)]
 
 
 def _rows(said: Sequence[Any]) -> tuple[Result, ...]:
