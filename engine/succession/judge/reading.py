@@ -28,12 +28,12 @@ from engine.succession.judge.roles import Role, is_of_controls, role_of
 from engine.succession.judge.words import Receipt, Said
 from engine.succession.steps import NO_VALUE, Version
 
-_NO_RESULT = frozenset({ANSWER, LEFT_OUT, DOCUMENT, PICTURE, DATA})
+NO_RESULT = frozenset({ANSWER, LEFT_OUT, DOCUMENT, PICTURE, DATA})
 _SENT_BEFORE = "R"  # R-9
-_STATUS_ONLY = "U"  # OBX-11: it is final now, and is not sent again
+STATUS_ONLY = "U"  # OBX-11: it is final now, and is not sent again
 
 
-class _Drawn(NamedTuple):
+class Drawn(NamedTuple):
     """What the results of one order and tube have in common."""
 
     person: str
@@ -54,41 +54,53 @@ def said_in(facts: Facts, receipt: Receipt, *, judged: bool = False) -> Iterator
         judged: it was judged before; then nothing is asked about samples.
     """
     controls = is_of_controls(facts)
-    wrong: dict[str, bool] = {}
+    times = Times(receipt)
     for person in facts.people:
         whose = key_of(person)
         heads = {one.head for order in person.orders for one in order.results if one.head is not None}
         by_place = {one.place: (order, one) for order in person.orders for one in order.results} if heads else {}
         isolates = 0
         for order in person.orders:
-            tubes: dict[str | None, _Drawn] = {}
+            tubes: dict[str | None, Drawn] = {}
             for result in order.results:
-                if result.kind in _NO_RESULT:
+                if result.kind in NO_RESULT:
                     continue
                 drawn = tubes.get(result.tube)
                 if drawn is None:
-                    drawn = tubes[result.tube] = _drawn(whose, order, result, receipt, judged=judged)
+                    drawn = tubes[result.tube] = drawn_of(whose, order, result, receipt, judged=judged)
                 isolate = organism_of(result, heads)
                 parent, head = by_place.get(result.head or 0, (order, result))
                 organism = isolate or (organism_of(head, heads) if head is not result else "")
-                at = result.at or ""
-                if (stated := at or result.stated or "") not in wrong:
-                    is_wrong = clock.is_wrong if at else clock.is_ahead
-                    wrong[stated] = is_wrong(stated, receipt.received)
                 said = _said(drawn, result, organism, receipt)
                 isolates += bool(isolate)
                 if organism:
                     root = (
-                        drawn if isolate else _drawn(whose, parent, head, receipt)
+                        drawn if isolate else drawn_of(whose, parent, head, receipt)
                     )  # susceptibilities in another order
                     said = said._replace(
                         isolate=bool(isolate), head=result.place if isolate else head.place, number=root.number,
                         counted=said.counted or f"#{isolates}",
                         numbers=said.numbers | root.numbers, panel=root.panel,
                     )  # fmt: skip
-                if wrong[stated] or drawn.unsure:
+                if drawn.unsure or times.are_wrong(result):
                     said = said._replace(unsure=True)
                 yield said, "control" if controls else drawn.role
+
+
+class Times:
+    """When results of one message were measured: few times, each of many results."""
+
+    def __init__(self, receipt: Receipt) -> None:
+        self._received = receipt.received
+        self._wrong: dict[str | None, bool] = {}
+
+    def are_wrong(self, result: Result) -> bool:
+        """Whether it cannot be, by the sender's clock."""
+        at = result.at or result.stated
+        if (known := self._wrong.get(at)) is None:
+            is_wrong = clock.is_wrong if result.at else clock.is_ahead
+            known = self._wrong[at] = is_wrong(at or "", self._received)
+        return known
 
 
 def numbers_in(facts: Facts, received: datetime) -> set[tuple[str, int]]:
@@ -117,13 +129,18 @@ def key_of(person: Person) -> str:
     return "\x1f".join((person.authority or "", person.number, *named))
 
 
-def _drawn(whose: str, order: Order, result: Result, receipt: Receipt, *, judged: bool = False) -> _Drawn:
+def drawn_of(whose: str, order: Order, result: Result, receipt: Receipt, *, judged: bool = False) -> Drawn:
+    """What a result has in common with others of its order and tube.
+
+    Args:
+        judged: as for `said_in`.
+    """
     tube = _tube(order, result)
     number = order.filler or order.placer or tube
     own = [one for one in order.samples if one.number == result.tube] if result.tube else []
     times = {one.collected for one in own or order.samples if one.collected}
     collected = (times.pop() if len(times) == 1 else order.collected) or ""
-    return _Drawn(
+    return Drawn(
         person=whose,
         number=number,
         numbers=frozenset(filter(None, (order.filler, order.placer))) or frozenset({number} - {""}),
@@ -138,7 +155,7 @@ def _drawn(whose: str, order: Order, result: Result, receipt: Receipt, *, judged
     )
 
 
-def _said(drawn: _Drawn, result: Result, organism: str, receipt: Receipt) -> Said:
+def _said(drawn: Drawn, result: Result, organism: str, receipt: Receipt) -> Said:
     measure, value = result.measure, result.value
     test, sub, sent = measure.test or "", "" if organism else measure.sub or "", value.sent or ""
     at = result.stated or result.at or ""
@@ -159,12 +176,12 @@ def _said(drawn: _Drawn, result: Result, organism: str, receipt: Receipt) -> Sai
         version=_version(drawn, result, receipt),
         content=content_of(drawn.person, drawn.number, test, sub, organism, sent, measure.unit or "", at),
         counted=measure.sub or "",
-        status_only=receipt.is_hl7 and measure.status == _STATUS_ONLY and value.sent is None,
+        status_only=receipt.is_hl7 and measure.status == STATUS_ONLY and value.sent is None,
         critical=is_critical(result),
     )
 
 
-def _version(drawn: _Drawn, result: Result, receipt: Receipt) -> Version:
+def _version(drawn: Drawn, result: Result, receipt: Receipt) -> Version:
     measure, value = result.measure, result.value
     content = repr((value.sent, value.call, measure.unit, measure.flags)).encode()
     state = measure.state or "unknown"

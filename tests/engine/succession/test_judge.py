@@ -1,6 +1,6 @@
 """The judge on facts: its table of rules, row by row, each with neighbours that must pass."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -14,6 +14,7 @@ from engine.model.message import FormatOptions, MapContext
 from engine.succession.judge import judging
 from engine.succession.judge.judging import judge
 from engine.succession.judge.memory import rejected, released, remember
+from engine.succession.judge.usual import usual
 from engine.succession.judge.words import Decision, Judgement, Memory, Receipt
 from tests.support.shipped import KEY, program
 
@@ -32,6 +33,15 @@ def read(content: str) -> Facts:
     return unpacked(mapped.documents[0].body)
 
 
+def judged(facts: Facts, memory: Memory, receipt: Receipt) -> Judgement:
+    """By all rules; and where nothing was known, in short the same, or nothing."""
+    found = judge(facts, memory, receipt)
+    if not (memory.standing or memory.refused):
+        short = usual(facts, receipt)
+        assert short is None or short == found._replace(said={})
+    return found
+
+
 @dataclass
 class Desk:
     """Messages come in, and their results are judged one message after the other."""
@@ -41,6 +51,7 @@ class Desk:
     clock_told: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
     last: Judgement = field(default_factory=lambda: Judgement((), {}))
+    judged_by: Callable[[Facts, Memory, Receipt], Judgement] = judged
 
     def says(
         self, *results: str, at: str = "0930", drawn: str = "0800", day: str = "20260301", order: str = "F1",
@@ -77,7 +88,7 @@ class Desk:
         receipt = Receipt(
             message=self.count, channel=channel, received=RECEIVED, clock_told=self.clock_told, **self.settings
         )
-        self.last = judge(read("\r".join(rows)), self.memory, receipt)
+        self.last = self.judged_by(read("\r".join(rows)), self.memory, receipt)
         self.memory = remember(self.memory, self.last, held=held)
         return " ".join(map(_in_words, self.last.decisions))
 
@@ -639,3 +650,42 @@ def test_a_number_alone_is_one_sample_where_it_is_not_given_again(settings: dict
     desk = Desk(settings=settings)
     desk.says("F CRE 5.5", patient="", drawn="")
     assert desk.says("F CRE 6.5", patient="", drawn="", at="0945") == became
+
+
+# -- the usual message -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("results", "said", "is_usual"),
+    [
+        (["F CRE 5.5", "P NA 140 flag=HH", "F K 4.1 flag=LL~A", "F GLU"], {}, True),
+        (["F CRE 5.5"], {"patient": "", "drawn": "", "at": ""}, True),
+        (["F CRE 5.5", "F CRE 5.6 sub=2"], {}, True),
+        (["F CRE 5.5", "F CRE 5.6"], {}, False),
+        (["F CRE 5.5", "C NA 140"], {}, False),
+        (["F CRE 5.5", "D NA 140"], {}, False),
+        (["F CRE 5.5", "U NA"], {}, False),
+        (["F CRE 5.5", "U NA 140"], {}, False),
+        (["F CRE 5.5"], {"role": "Q"}, False),
+        (["F CRE 5.5"], {"role": "L"}, False),
+        (["F CRE 5.5"], {"day": "20250301"}, False),
+        (["F CRE 5.5"], {"day": "20260301 20270715"}, False),
+        (["F CRE 5.5"], {"day": "20270715 20260301"}, False),
+        (["F ORG ECO sub=1", "F AMP 8 sub=1"], {}, False),
+        (["F 600-7^ORGANISM^LN ECO"], {}, False),
+    ],
+)
+def test_of_which_message_no_rule_has_a_word(results: list[str], said: dict[str, str], is_usual: bool) -> None:
+    facts: list[Facts] = []
+    receipts: list[Receipt] = []
+
+    def kept(content: Facts, memory: Memory, receipt: Receipt) -> Judgement:
+        facts.append(content)
+        receipts.append(receipt)
+        return judge(content, memory, receipt)
+
+    desk = Desk(judged_by=kept)
+    desk.says(*results, **said)
+    short = usual(facts[0], receipts[0])
+    assert (short is not None) is is_usual
+    assert short in (None, desk.last._replace(said={}))

@@ -22,6 +22,7 @@ from engine.succession.judge import cultures
 from engine.succession.judge.judging import judge
 from engine.succession.judge.memory import note
 from engine.succession.judge.reading import numbers_in, said_in
+from engine.succession.judge.usual import usual
 from engine.succession.judge.words import CLOCK, Decision, Judgement, Memory, Receipt, Ref, Said, Standing
 from engine.succession.steps import WITHDRAWN
 
@@ -71,6 +72,9 @@ def _judged(
         of_site=read.of_site, whole=read.whole, runs_apart=read.runs_apart, one_by_one=read.one_by_one,
         unique=read.unique, of_a_day=read.of_a_day, numbers=read.numbers, orders=read.orders,
     )  # fmt: skip
+    judgement = None if memory.standing or memory.refused else usual(said, receipt)
+    if judgement is not None:
+        return judgement
     judgement = judge(said, memory, receipt)
     if any(one.reason == CLOCK for one in judgement.decisions):
         if _is_clock_told(now.batch, now.channel):

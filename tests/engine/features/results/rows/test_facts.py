@@ -279,7 +279,7 @@ async def test_an_error_of_the_judge_disturbs_no_message(
     def fails(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(judged, "judge", fails)
+    monkeypatch.setattr(judged, "usual", fails)
     with caplog.at_level(logging.ERROR):
         first = await say(journal, message("F CRE 5.5"))
     assert [one.getMessage() for one in caplog.records] == ["facts cannot be judged"]
