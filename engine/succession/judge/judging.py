@@ -86,6 +86,8 @@ class _Case:
         self.taken: set[Ref] = set()
         self.echoed: set[tuple[Ref, str]] = set()
         self._gone: list[Ref] = []
+        said = (*message, *(one.last for one in memory.standing))
+        self._has_cultures = any(one.isolate or one.organism for one in said)
 
     def decided(self) -> list[Decision]:
         """Memories first, for what they repeat is no other one's; last what takes something back."""
@@ -277,6 +279,8 @@ class _Case:
         return _asked(new, keyed, CLOCK, "its times are after its receipt, or half a year before")
 
     def _culture(self, new: Said) -> Decision | None:
+        if not (self._has_cultures or new.isolate or cultures.is_no_growth(new.value)):
+            return None
         order = self._order_of(new)
         mine = self._by_order[new.person, new.number]
         if cultures.is_contradiction(new, mine):
