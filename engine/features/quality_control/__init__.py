@@ -1,0 +1,5 @@
+"""Quality control."""
+
+from engine.feature import Feature
+
+FEATURE = Feature()
