@@ -40,8 +40,6 @@ class Holding(Protocol):
     """The compiled hold rules of a route (`engine.mapping.hold_rules.rules`)."""
 
     @property
-    def asks_controls(self) -> bool: ...
-    @property
     def asks_document(self) -> bool: ...
     def beside(self, document: str, *, is_own: bool) -> "Holding": ...
     def facts(self, parsed: Parsed, results: Sequence[Result] | None, warnings: Sequence[str] = ()) -> bytes: ...
@@ -104,11 +102,6 @@ class ChannelRoutes:
     redundant: bool = False
     has_other_numbers: bool = False
     reader: Callable[[Parsed], Program | None] | None = None
-
-    @property
-    def notes_controls(self) -> bool:
-        """Whether a hold rule asks for the outcome of this channel's quality controls."""
-        return any(route.hold is not None and route.hold.asks_controls for route in self.routes)
 
     @property
     def counts(self) -> bool:

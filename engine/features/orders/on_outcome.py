@@ -79,11 +79,12 @@ class Orders(Step):
             return
         waits = any(why is not None and one.destinations for one, why in zip(now.routes, now.held, strict=True))
         meant: set[int] = set()
+        controls = {one.number for one in now.outcome.controls}
         for tube in now.tubes:
             about = worklist.result(
                 self.batch, now.id, now.channel, tube.specimen, tube.patient_number, tube.tests,
                 frozenset(tube.groups), edited_from=now.first if now.is_edit else None,
-                control=bool(now.outcome.controls), redundant=tube.redundant, held=waits,
+                control=tube.specimen in controls, redundant=tube.redundant, held=waits,
                 again=now.before is not None,
             )  # fmt: skip
             meant.update(item for item, _ in about)

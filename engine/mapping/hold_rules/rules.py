@@ -67,11 +67,6 @@ class HoldRules:
         """Values of this route's results have to be remembered."""
         return any(rule.compiled.asks_the_past for rule in self.rules)
 
-    @property
-    def asks_controls(self) -> bool:
-        """How controls of this channel ended has to be noted."""
-        return any(rule.compiled.asks_controls for rule in self.rules)
-
     def facts(self, parsed: Parsed, results: Sequence[Result] | None, warnings: Sequence[str] = ()) -> bytes:
         """The facts that `about` needs of a message. Never raises: a fault is a fact, too.
 

@@ -33,7 +33,7 @@ from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeli
 from engine.model.journal.hashes import pack_reports, split_hashes, unpack_reports
 from engine.model.message import (
     Bearer,
-    ControlRun,
+    ControlResult,
     Delivery,
     Document,
     Issue,
@@ -250,7 +250,7 @@ def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
         tuple(Issue(**one) for one in issues),
         unmapped,
         tuple(Reagent(**{**one, "tests": tuple(one["tests"])}) for one in reagents),
-        tuple(ControlRun(**one) for one in controls),
+        tuple(ControlResult(**{**one, "codes": tuple(one["codes"])}) for one in controls),
         tuple(Number(kind, text) for kind, text in numbers),
         tuple(map(_tube, tubes)),
         None

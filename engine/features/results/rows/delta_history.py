@@ -11,7 +11,7 @@ from decimal import Decimal, InvalidOperation
 
 from engine.model.content.results import MEMORY_US, WITHDRAWN, Result
 from engine.model.errors import IntegrityError
-from engine.model.message import ControlRun
+from engine.model.message import ControlResult
 from engine.store.core.rows import Rows
 from engine.store.core.vault import NOTE_KEYS
 from engine.store.core.writing.batch import Batch
@@ -131,16 +131,17 @@ def forget(rows: Rows, message_id: int) -> int:
     return gone + rows.execute("DELETE FROM earlier_value WHERE message_id = ?", (message_id,)).rowcount
 
 
-def note_controls(batch: Batch, channel: str, received_us: int, runs: Sequence[ControlRun]) -> None:
-    """Remember the outcome of quality control runs; the last run of a test counts for each material."""
+def note_controls(batch: Batch, channel: str, received_us: int, runs: Sequence[ControlResult]) -> None:
+    """Remember how controls ended, where they were judged; the last run of a test counts for each material."""
     for run in runs:
-        material = batch.vault.past_key(b"control", channel.encode(), run.material.encode())
-        batch.execute(
-            "INSERT INTO control_result (channel, code, material, at_us, failed) VALUES (?, ?, ?, ?, ?)"
-            " ON CONFLICT (channel, code, material) DO UPDATE SET at_us = excluded.at_us, failed = excluded.failed"
-            " WHERE excluded.at_us >= control_result.at_us",
-            (channel, run.code, material, received_us, int(run.failed)),
-        )
+        material = batch.vault.past_key(b"control", channel.encode(), run.number.encode())
+        for code in () if run.failed is None else run.codes:
+            batch.execute(
+                "INSERT INTO control_result (channel, code, material, at_us, failed) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (channel, code, material) DO UPDATE SET at_us = excluded.at_us, failed = excluded.failed"
+                " WHERE excluded.at_us >= control_result.at_us",
+                (channel, code, material, received_us, int(run.failed)),
+            )
 
 
 def sweep_values(batch: Batch) -> bool:
