@@ -260,6 +260,9 @@ def _route(
         documents += [(document, route) for document in made]
     if not taken:
         return Outcome("dead", *refusal(parsed), issues=tuple(issues), reagents=reagents, numbers=numbers)
+    found = _controls(stored, parsed, reading, channel, set_apart)
+    if reading.failed and set_apart:
+        issues.append(Issue(code="CONTROL_UNREAD", text="the results of its controls cannot be read: no point is made"))
     return Outcome(
         "mapped" if documents else "filtered",
         None if documents else filtered or ReasonCode.FILTERED,
@@ -268,7 +271,7 @@ def _route(
         issues=tuple(issues),
         unmapped=tuple(unmapped),
         reagents=reagents,
-        controls=_controls(stored, parsed, reading, channel, set_apart),
+        controls=found,
         numbers=numbers,
         ordered=Ordered(lines=tuple(lines), settings=channel.takes) if lines is not None and channel.takes else None,
         tubes=_tubes(reading, parsed, channel, set_apart) if documents and channel.dialogue is not None else (),

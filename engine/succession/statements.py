@@ -264,15 +264,22 @@ def as_sent(bundle: Json, facts: DocumentFacts) -> bytes:
     give_ids(bundle, facts.corrects)
     entries = bundle.get("entry", [])
     gone: dict[str, str] = {}
+    absent: set[str] = set()
     for entry in entries:
         name = entry.get("request", {}).get("url", "")
-        if name in facts.echoes:
+        if name in facts.waits:
+            absent |= {entry["fullUrl"], name}
+        elif name in facts.echoes:
             gone[entry["fullUrl"]] = name
         elif name in facts.statuses:
             change_status(entry["resource"], facts.statuses[name])
-    if gone:
-        bundle["entry"] = [entry for entry in entries if entry["fullUrl"] not in gone]
+    if gone or absent:
+        bundle["entry"] = [
+            entry for entry in entries if entry["fullUrl"] not in gone and entry["fullUrl"] not in absent
+        ]
         refer(bundle["entry"], gone)
+    if absent:
+        _refer_no_more(bundle["entry"], absent)
     entries = bundle.get("entry", [])
     _add(entries, (*facts.finished, *facts.withdrawn, *facts.reports))
     if facts.finished:  # then each says just what it would say if its value had been sent again
@@ -406,6 +413,24 @@ def refer(value: Any, names: Mapping[str, str]) -> None:
     elif isinstance(value, list):
         for inner in value:
             refer(inner, names)
+
+
+def _refer_no_more(value: Any, absent: Collection[str]) -> None:
+    """Take references to these out of the lists that have them, in place; a list of nothing else goes, too."""
+    if isinstance(value, dict):
+        for name, inner in list(value.items()):
+            _refer_no_more(inner, absent)
+            if isinstance(inner, list) and any(_refers(one, absent) for one in inner):
+                value[name] = [one for one in inner if not _refers(one, absent)]
+                if not value[name]:
+                    del value[name]
+    elif isinstance(value, list):
+        for inner in value:
+            _refer_no_more(inner, absent)
+
+
+def _refers(value: Any, names: Collection[str]) -> bool:
+    return isinstance(value, dict) and value.get("reference") in names
 
 
 def changed_by(mine: Sequence[Resource], there: Mapping[str, Resource]) -> set[str]:

@@ -81,13 +81,16 @@ class Orders(Step):
         meant: set[int] = set()
         controls = {one.number for one in now.outcome.controls}
         for tube in now.tubes:
-            about = worklist.result(
-                self.batch, now.id, now.channel, tube.specimen, tube.patient_number, tube.tests,
-                frozenset(tube.groups), edited_from=now.first if now.is_edit else None,
-                control=tube.specimen in controls, redundant=tube.redundant, held=waits,
-                again=now.before is not None,
-            )  # fmt: skip
-            meant.update(item for item, _ in about)
+            apart = [one for one in tube.tests if {one.code, one.test} & now.waiting]
+            others = [one for one in tube.tests if one not in apart]
+            for tests, held in ((others, waits and not now.waiting), (apart, waits)):
+                about = worklist.result(
+                    self.batch, now.id, now.channel, tube.specimen, tube.patient_number, tests,
+                    frozenset(tube.groups), edited_from=now.first if now.is_edit else None,
+                    control=tube.specimen in controls, redundant=tube.redundant, held=held,
+                    again=now.before is not None,
+                )  # fmt: skip
+                meant.update(item for item, _ in about)
         self._meant = frozenset(meant)
 
     def ended(self) -> None:

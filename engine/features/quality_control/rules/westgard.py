@@ -31,7 +31,7 @@ _IN_A_ROW = {"3-1s": (3, 1), "4-1s": (4, 1), "6x": (6, 0), "8x": (8, 0), "9x": (
 _TREND = "7T"
 RULES = (*_BEYOND, "2-2s", "2of3-2s", "R-4s", *_IN_A_ROW, _TREND)
 WARNINGS = frozenset({"1-2s", _TREND})
-LOOKS_BACK = 12  # points of a level, and of all: no rule looks further
+LOOKS_BACK = 12  # points of a level and lot, and of all: no rule looks further
 FORMS = ("limits", "range")  # of R-4s
 
 
@@ -143,9 +143,13 @@ def z_of(value: str, target: Target | None) -> Decimal | None:
     return SHOWN.divide(EXACT.subtract(number, target.mean), target.sd)
 
 
-def judge(points: Iterable[Point], rules: RuleSet) -> Judgement:
-    """Judge the points of one test, in measuring order."""
-    counts = _Counts(rules)
+def judge(points: Iterable[Point], rules: RuleSet, known: Collection[tuple[str, str]] = ()) -> Judgement:
+    """Judge the points of one test, in measuring order.
+
+    Args:
+        known: level and lot of those before the first point: none of them is new.
+    """
+    counts = _Counts(rules, {key: [] for key in known})
     runs: dict[int, list[Point]] = {}
     found: list[Violation] = []
     missing: set[int] = set()  # runs with a point that cannot be evaluated
@@ -199,7 +203,8 @@ class _Counts:
     runs: dict[int, list[_Seen]] = field(default_factory=dict)
 
     def reset(self) -> None:
-        self.levels.clear()
+        for history in self.levels.values():
+            history.clear()
         self.every.clear()
         self.runs.clear()
 

@@ -1,0 +1,182 @@
+"""Verdicts: a stream is judged from a place on, and each change of a verdict is a new row with its cause.
+
+Rules look back `LOOKS_BACK` points of a level, and of all. So a new point, at the end or late, changes nothing before
+its run, and nothing far behind it: only these points are read.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from engine.features.quality_control.rows import closing
+from engine.features.quality_control.rows.closing import Stream
+from engine.features.quality_control.rules.lots import TargetOf
+from engine.features.quality_control.rules.westgard import (
+    LOOKS_BACK,
+    Point,
+    RuleSet,
+    Verdict,
+    Violation,
+    judge,
+)
+from engine.store.core.writing.batch import Batch
+
+MEASURED, LATE, EXCLUDED, TAKEN_BACK, EVENT = "measured", "measured before others", "excluded", "taken back", "event"
+MOST_AFTER = 500  # points behind a late one that are judged again: with 12 of each level, forty levels
+_COLUMNS = (
+    "SELECT p.id, p.run, p.level, p.value, p.lot, p.measured_us, p.why, coalesce(t.id, 0), coalesce(t.unit, ''),"
+    " coalesce(t.mean, ''), coalesce(t.sd, ''),"
+    " EXISTS (SELECT 1 FROM qc_excluded x WHERE x.point = p.id AND x.back = 0)"
+    " FROM qc_point p LEFT JOIN qc_target t ON t.id = p.target WHERE "
+)
+_COUNT = (
+    " p.stream = ? AND (p.measured_us, p.id) < (?, ?) AND p.why = ''"
+    " AND NOT EXISTS (SELECT 1 FROM qc_excluded x WHERE x.point = p.id AND x.back = 0)"
+    " ORDER BY p.measured_us DESC, p.id DESC LIMIT ?"
+)
+_ALL_BEFORE = _COLUMNS + _COUNT
+_LEVEL_BEFORE = f"{_COLUMNS} p.level = ? AND p.lot = ? AND {_COUNT}"
+_FROM = _COLUMNS + "p.stream = ? AND (p.measured_us, p.id) >= (?, ?) ORDER BY p.measured_us, p.id LIMIT ?"
+_OF_RUN = _COLUMNS + "p.run = ?"
+Order = tuple[int, int]
+
+
+class Row(NamedTuple):
+    """A point as it is judged: its place in measuring order, and the point."""
+
+    measured_us: int
+    point: Point
+
+    @property
+    def order(self) -> Order:
+        return self.measured_us, self.point.number
+
+
+def settle(batch: Batch, stream_id: int, order: Order, why: str, *, act: int = 0) -> None:
+    """Judge a stream from this point on, in measuring order.
+
+    Args:
+        why: what changes. act: of the person whose act it is; 0: a message brought it.
+    """
+    stream = stream_named(batch, stream_id)
+    after = _after(batch, stream_id, order)
+    if not after:
+        return
+    before = _before(batch, stream_id, after)
+    rows = sorted([*before, *after])
+    version, rules = rules_for(batch, stream)
+    known = _known(batch, stream_id, rows[0].measured_us)
+    found = judge(_with_resets(batch, stream, rows), rules, known)
+    runs = dict.fromkeys(row.point.run for row in after)
+    fired: dict[int, list[Violation]] = {run: [] for run in runs}
+    of = {row.point.number: row.point.run for row in after}
+    for one in found.violations:
+        if one.at in of:
+            fired[of[one.at]].append(one)
+    newest = newest_run(batch, stream_id)
+    for run in runs:
+        cause = LATE if why == MEASURED and run != newest else why
+        last = _note(batch, run, found.runs[run], fired[run], version, cause, act)
+        if run == newest and last is not found.runs[run] and not (why == EXCLUDED and last is Verdict.REJECT):
+            closing.follow(batch, stream, run, found.runs[run])
+
+
+def _note(
+    batch: Batch, run: int, verdict: Verdict, fired: Sequence[Violation], rules: int, why: str, act: int
+) -> Verdict | None:
+    """Note the verdict on a run where it differs from the last one, which is returned; None: there was none."""
+    said = orjson.dumps([tuple(one) for one in fired]).decode()
+    row = batch.execute(
+        "SELECT version, verdict, fired FROM qc_verdict WHERE run = ? ORDER BY version DESC LIMIT 1", (run,)
+    ).fetchone()
+    if row is not None and (row[1], row[2]) == (verdict.value, said):
+        return verdict
+    if why == EXCLUDED and row is not None and row[1] == Verdict.REJECT.value:
+        return Verdict.REJECT  # a point that is excluded makes no failed run an accepted one
+    batch.execute(
+        "INSERT INTO qc_verdict (run, version, at_us, verdict, fired, rules, why, act) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (run, 1 if row is None else row[0] + 1, batch.now_us, verdict.value, said, rules, why, act),
+    )
+    return None if row is None else Verdict(row[1])
+
+
+def rules_for(batch: Batch, stream: Stream) -> tuple[int, RuleSet]:
+    """The rules of a test, with their version: its own, else those of its analyzer, else those of all."""
+    row = batch.execute(
+        "SELECT version, rules, warnings, r4s FROM qc_rules WHERE channel IN ('', ?) AND test IN ('', ?)"
+        " ORDER BY test = '', channel = '', version DESC LIMIT 1",
+        (stream.channel, stream.test),
+    ).fetchone()
+    if row is None:
+        return 0, RuleSet()
+    version, rules, warnings, r4s = row
+    return int(version), RuleSet(rules=tuple(rules.split()), warnings=frozenset(warnings.split()), r4s=r4s)
+
+
+def stream_named(batch: Batch, stream_id: int) -> Stream:
+    return Stream(
+        *batch.execute("SELECT id, channel, module, test FROM qc_stream WHERE id = ?", (stream_id,)).fetchone()
+    )
+
+
+def newest_run(batch: Batch, stream_id: int) -> int:
+    """The run of the point that was measured last."""
+    row = batch.execute(
+        "SELECT run FROM qc_point WHERE stream = ? ORDER BY measured_us DESC, id DESC LIMIT 1", (stream_id,)
+    ).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _after(batch: Batch, stream_id: int, order: Order) -> list[Row]:
+    """The points from there on, and those of their runs before."""
+    found = _rows(batch, _FROM, (stream_id, *order, MOST_AFTER))
+    for run in {row.point.run for row in found.values()}:
+        found |= _rows(batch, _OF_RUN, (run,))
+    return sorted(found.values())
+
+
+def _before(batch: Batch, stream_id: int, after: Sequence[Row]) -> list[Row]:
+    """What the rules look back at from the first of these."""
+    first = after[0].order
+    found = _rows(batch, _ALL_BEFORE, (stream_id, *first, LOOKS_BACK))
+    for key in {(row.point.level, row.point.lot) for row in after}:
+        found |= _rows(batch, _LEVEL_BEFORE, (*key, stream_id, *first, LOOKS_BACK))
+    mine = {row.point.number for row in after}
+    return [row for number, row in found.items() if number not in mine]
+
+
+def _rows(batch: Batch, statement: str, values: tuple[Any, ...]) -> dict[int, Row]:
+    """Points by number."""
+    found = [_row(*row) for row in batch.execute(statement, values)]
+    return {row.point.number: row for row in found}
+
+
+def _row(
+    number: int, run: int, level: str, value: str, lot: str, measured_us: int, why: str, *target_and_excluded: Any
+) -> Row:
+    *target, excluded = target_and_excluded
+    known = TargetOf(*target).figures if target[0] and not why else None
+    return Row(measured_us, Point(number, run, level, value, lot, known, excluded=bool(excluded)))
+
+
+def _known(batch: Batch, stream_id: int, before_us: int) -> list[tuple[str, str]]:
+    return batch.execute(
+        "SELECT level, lot FROM qc_level WHERE stream = ? AND first_us < ?", (stream_id, before_us)
+    ).fetchall()
+
+
+def _with_resets(batch: Batch, stream: Stream, rows: Sequence[Row]) -> Iterator[Point]:
+    """The points, each with whether an event before it lets the counts begin anew."""
+    events = [
+        at_us
+        for (at_us,) in batch.execute(
+            "SELECT at_us FROM qc_event WHERE channel = ? AND test IN ('', ?) AND resets = 1 AND at_us > ?"
+            " ORDER BY at_us",
+            (stream.channel, stream.test, rows[0].measured_us),
+        )
+    ]
+    before = rows[0].measured_us
+    for row in rows:
+        yield row.point._replace(reset=True) if any(before < at <= row.measured_us for at in events) else row.point
+        before = row.measured_us
