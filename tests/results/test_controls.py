@@ -1,4 +1,4 @@
-"""A control that fails: which results wait, which go on, and what a person does then. On real sockets, with a journal."""
+"""A control that fails: which results wait, which go on, and what a person does then. On real sockets."""
 
 from pathlib import Path
 
