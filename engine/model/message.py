@@ -188,40 +188,6 @@ class Reagent:
     left: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControlResult:
-    """One result of a control material (`engine.model.content.quality_controls`); no patient's result.
-
-    Attributes:
-        test: as sent. codes: as sent, and as meant: those that the same result of a patient has.
-        number: of the specimen or order; distinguishes levels and lots.
-        value, unit: as sent.
-        at_us: when it was measured; 0: the message does not say.
-        failed: outside of its limits, by the analyzer's own flag or the range that it sent; None: it sent neither.
-        module: the part of the analyzer that measured it, where the message names one.
-        level, lot, expires: of the material, where the message says them.
-        mean, sd: its target, likewise.
-        place: of the result in the message, from 1.
-        mark: what shows that it is a control's: ``processing``, ``role``, ``number``, ``order``, ``filter``.
-    """
-
-    test: str
-    codes: tuple[str, ...] = ()
-    number: str = ""
-    value: str = ""
-    unit: str = ""
-    at_us: int = 0
-    failed: bool | None = None
-    module: str = ""
-    level: str = ""
-    lot: str = ""
-    expires: str = ""
-    mean: str = ""
-    sd: str = ""
-    place: int = 1
-    mark: str = "filter"
-
-
 class Report(NamedTuple):
     """A report in the journal's short memory: who owns an order or specimen number on a day.
 

@@ -6,9 +6,10 @@ A result as critical values know it: which one it is, and what it says, in hashe
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 from engine.model.content.order_results import TubeResults
+from engine.model.content.quality_controls import ControlResult
 from engine.model.content.result_times import ResultGroup
 from engine.model.content.search_keys import Number
-from engine.model.message import ControlResult, Document, Issue, Reagent, Unmapped
+from engine.model.message import Document, Issue, Reagent, Unmapped
 from engine.model.texts.reasons import ReasonCode
 from engine.model.values import value
 from engine.model.worklist import Ordered

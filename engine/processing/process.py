@@ -26,13 +26,12 @@ from engine.mapping.shipped import refusal
 from engine.mapping.values.local_time import LocalTimes, silent
 from engine.model.content.facts import ANSWER, LEFT_OUT, Order, Person, Result
 from engine.model.content.order_results import CORRECTS, WITHDRAWN, TubeResults, has_results, question_in, tubes_in
-from engine.model.content.quality_controls import ASTM_ROLE, control_results, may_have_controls
+from engine.model.content.quality_controls import ASTM_ROLE, ControlResult, control_results, may_have_controls
 from engine.model.content.reagents import reagents_in
 from engine.model.content.result_times import ResultGroup, result_groups
 from engine.model.content.search_keys import NOT_ALL, Number, numbers_in, own_number
 from engine.model.errors import ContentError
 from engine.model.message import (
-    ControlResult,
     Document,
     Issue,
     Mapped,

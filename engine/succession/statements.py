@@ -14,6 +14,7 @@ from orjson import OPT_SORT_KEYS, Fragment
 
 from engine.model.journal.document_facts import OWN_SYSTEM, DocumentFacts
 from engine.succession.order_marks import without_ours
+from engine.succession.references import refer, refer_no_more
 from engine.succession.steps import CANCELLED, CHANGES, MINUTE, RANK, WITHDRAWN, of_report
 
 Json = dict[str, Any]
@@ -279,7 +280,7 @@ def as_sent(bundle: Json, facts: DocumentFacts) -> bytes:
         ]
         refer(bundle["entry"], gone)
     if absent:
-        _refer_no_more(bundle["entry"], absent)
+        refer_no_more(bundle["entry"], absent)
     entries = bundle.get("entry", [])
     _add(entries, (*facts.finished, *facts.withdrawn, *facts.reports))
     if facts.finished:  # then each says just what it would say if its value had been sent again
@@ -400,37 +401,6 @@ def _find_as(entry: Json, old: str, new: str) -> None:
             identifier["value"] = new
     if (query := entry.get("request", {}).get("ifNoneExist")) is not None:
         entry["request"]["ifNoneExist"] = query.replace(old, new)
-
-
-def refer(value: Any, names: Mapping[str, str]) -> None:
-    """Change references, in place: ``names`` gives the new one for an old one."""
-    if isinstance(value, dict):
-        reference = value.get("reference")
-        if isinstance(reference, str) and reference in names:
-            value["reference"] = names[reference]
-        for inner in value.values():
-            refer(inner, names)
-    elif isinstance(value, list):
-        for inner in value:
-            refer(inner, names)
-
-
-def _refer_no_more(value: Any, absent: Collection[str]) -> None:
-    """Take references to these out of the lists that have them, in place; a list of nothing else goes, too."""
-    if isinstance(value, dict):
-        for name, inner in list(value.items()):
-            _refer_no_more(inner, absent)
-            if isinstance(inner, list) and any(_refers(one, absent) for one in inner):
-                value[name] = [one for one in inner if not _refers(one, absent)]
-                if not value[name]:
-                    del value[name]
-    elif isinstance(value, list):
-        for inner in value:
-            _refer_no_more(inner, absent)
-
-
-def _refers(value: Any, names: Collection[str]) -> bool:
-    return isinstance(value, dict) and value.get("reference") in names
 
 
 def changed_by(mine: Sequence[Resource], there: Mapping[str, Resource]) -> set[str]:

@@ -1,5 +1,5 @@
 -- Quality control. Points, runs and verdicts are added and never changed; a person's act is a row of its own. Control
--- materials are no patients: their numbers, lots and values stand here as they were sent.
+-- materials are no patients: their numbers, lots and values are here as they were sent.
 CREATE TABLE qc_lot (
     id       INTEGER PRIMARY KEY,
     channel  TEXT NOT NULL,                 -- '': of every analyzer

@@ -14,4 +14,12 @@ FEATURE = Feature(
     after=("results",),
     on_outcome="on_outcome:QualityControl",
     tables="rows:TABLES",
+    every="rows.sweeping:EVERY",
+    forgets="rows.sweeping:forget",
+    service="service:quality",
+    keys="config:ControlsKeys",
+    key_help="config:KEYS",
+    acts="acts:ACTS",
+    lists="lists.listed:LISTS",
+    todo="todo:entries",
 )

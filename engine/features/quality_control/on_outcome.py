@@ -65,7 +65,7 @@ class QualityControl(Step):
         return found
 
     def _has(self, test: str) -> bool:
-        """Whether the message has a result of a test; what cannot be told, is taken to have one."""
+        """Whether the message has a result of a test; where that is not known, it has."""
         return test in self._tests or not self.now.outcome.results
 
     def _part(self, codes: set[str], closed: list[ClosedTest]) -> None:

@@ -14,17 +14,18 @@ A control, a calibrator, a blank or a pool is known by its role, its number or i
     order     the code of the order, by the patterns that a channel or its pack lists (`control_orders`)
 
 Beside these the mapping's filter `qc` decides. MSH-11 and H-12 ``Q`` say it of a whole message, where a Mindray BC has
-the lot in PID-3 and the level in a result; MSH-16 ``2`` of a Mindray BS, whose values stand in OBR.
+the lot in PID-3 and the level in a result; MSH-16 ``2`` of a Mindray BS, whose values are in OBR.
 
 In a pattern ``*`` is any text, and every other character is itself, in upper or lower case as it is written.
 """
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 
 from engine.model.content.facts import LEFT_OUT, Facts, Measure, Order, Person, Result, Sample
-from engine.model.message import ControlResult, Parsed, Segment
+from engine.model.message import Parsed, Segment
 
 MOST = 500  # results of controls in one message
 MAX_CODE = 60  # characters of a code that are kept
@@ -37,6 +38,40 @@ _LOT_AND_LEVEL = re.compile(r"#([0-9]+)(q[0-9])#", re.IGNORECASE | re.ASCII)
 _LEVEL = "05001"  # of a Mindray BC: a result that says the level of the control
 _NOT_OF_CONTROLS = frozenset("CLG")  # calibrators and pools are no patient's, and no control's
 _OF_MINDRAY_BS = "2"  # MSH-16: 0 is a patient's sample, 1 a calibration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlResult:
+    """One result of a control material; no patient's result.
+
+    Attributes:
+        test: as sent. codes: as sent, and as meant: those that the same result of a patient has.
+        number: of the specimen or order; distinguishes levels and lots.
+        value, unit: as sent.
+        at_us: when it was measured; 0: the message does not say.
+        failed: outside of its limits, by the analyzer's own flag or the range that it sent; None: it sent neither.
+        module: the part of the analyzer that measured it, where the message names one.
+        level, lot, expires: of the material, where the message says them.
+        mean, sd: its target, likewise.
+        place: of the result in the message, from 1.
+        mark: what shows that it is a control's: ``processing``, ``role``, ``number``, ``order``, ``filter``.
+    """
+
+    test: str
+    codes: tuple[str, ...] = ()
+    number: str = ""
+    value: str = ""
+    unit: str = ""
+    at_us: int = 0
+    failed: bool | None = None
+    module: str = ""
+    level: str = ""
+    lot: str = ""
+    expires: str = ""
+    mean: str = ""
+    sd: str = ""
+    place: int = 1
+    mark: str = "filter"
 
 
 def control_results(
@@ -169,7 +204,8 @@ def _mark(facts: Facts, order: Order, result: Result, apart: Collection[int], is
 
 
 def _of_mindray_bs(parsed: Parsed, at: Callable[[str | None], int]) -> Iterator[ControlResult]:
-    """A control whose values stand in OBR: 13 name, 14 lot, 15 expiry, 17 level, 18 mean, 19 SD, 20 value, 21 unit."""
+    """A control whose values are in OBR: 2 test, 3 its name; 13 name of the control, 14 lot, 15 expiry, 17 level, 18
+    mean, 19 SD, 20 value, 21 unit."""
     head = parsed.segments[0] if parsed.segments else None
     if head is None or head.name != "MSH" or head.get(16).strip() != _OF_MINDRAY_BS:
         return
@@ -177,7 +213,7 @@ def _of_mindray_bs(parsed: Parsed, at: Callable[[str | None], int]) -> Iterator[
     for place, one in enumerate(orders, start=1):
         text = _texts_of(one)
         yield ControlResult(
-            test=text(3) or text(2), codes=tuple(filter(None, (text(3), text(2)))), number=text(13), lot=text(14),
+            test=text(2) or text(3), codes=tuple(filter(None, (text(2), text(3)))), number=text(13), lot=text(14),
             expires=text(15), level=text(17), mean=text(18), sd=text(19), value=text(20), unit=text(21),
             at_us=at(text(7) or text(6)), place=place, mark="processing",
         )  # fmt: skip

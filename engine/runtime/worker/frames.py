@@ -27,13 +27,13 @@ from engine.delivery.attempts import OUR_FAULT_ATTEMPTS
 from engine.delivery.settlement import away_of
 from engine.mapping.outputs import orders as order_lines
 from engine.model.content.order_results import TubeResults
+from engine.model.content.quality_controls import ControlResult
 from engine.model.content.result_times import ResultGroup
 from engine.model.content.search_keys import Number
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.journal.hashes import pack_reports, split_hashes, unpack_reports
 from engine.model.message import (
     Bearer,
-    ControlResult,
     Delivery,
     Document,
     Issue,

@@ -1,4 +1,4 @@
-"""What a verdict does: a test whose control failed is closed, and its results wait until a person opens it again.
+"""The effect of a verdict: a test whose control failed is closed, and its results wait until a person opens it again.
 
 bracket    messages with a result of the test, noted as they come
 closed     the test, since its newest run was rejected

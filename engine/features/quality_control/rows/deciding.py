@@ -10,8 +10,8 @@ from engine.features.quality_control.rows import judging, points
 from engine.features.quality_control.rules.lots import IN_FORCE, INTERIM, Lot
 from engine.features.quality_control.rules.tables import TargetRow
 from engine.features.quality_control.rules.westgard import RuleSet
+from engine.model.content.quality_controls import ControlResult
 from engine.model.errors import RefusedError
-from engine.model.message import ControlResult
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import audit
@@ -218,7 +218,7 @@ def enter(batch: Batch, channel: str, control: ControlResult, *, actor: str, rea
 
 @operation(priority=Priority.SETTLE)
 def open_test(batch: Batch, number: int, *, cause: str, action: str, actor: str, reason: str) -> dict[str, int]:
-    """Close a failed run: results of its test go on from now. What waits is not released by it.
+    """Close a failed run: results of its test go on from now. It releases no held result.
 
     Raises:
         RefusedError: it is closed already, or no repeat with each level that failed was accepted.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from engine.features.quality_control.rows import judging
 from engine.features.quality_control.rules.lots import Known, Lot, TargetOf, known_as, why_not
-from engine.model.message import ControlResult
+from engine.model.content.quality_controls import ControlResult
 from engine.store.core.writing.batch import Batch
 
 RUN_US = 30 * 60_000_000  # controls of one test that are measured within so long of the first are one run

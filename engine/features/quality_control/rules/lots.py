@@ -10,8 +10,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from engine.features.quality_control.rules.westgard import Target, number_in
-from engine.model.content.quality_controls import matches
-from engine.model.message import ControlResult
+from engine.model.content.quality_controls import ControlResult, matches
 
 SOURCES = ("maker", "interim", "lab", "peer")
 PROPOSED, INTERIM, IN_FORCE, CLOSED = "proposed", "interim", "in force", "closed"

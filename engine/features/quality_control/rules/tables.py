@@ -8,7 +8,6 @@ Each problem has its line and column. A table with a problem is not taken in par
 
 import csv
 from collections.abc import Collection, Iterator, Sequence
-from io import StringIO
 from typing import NamedTuple
 
 from engine.features.quality_control.rules.lots import SOURCES, Lot, expiry_of
@@ -72,7 +71,7 @@ def _lot(row: Sequence[str]) -> Lot:
 
 
 def _lines(text: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    reader = csv.reader(StringIO(text.removeprefix("\ufeff")))
+    reader = csv.reader(text.removeprefix("\ufeff").splitlines(keepends=True))
     lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     lines = [(number, cells) for number, cells in lines if not cells[0].lstrip().startswith("#")]
     if not lines:

@@ -9,9 +9,9 @@ too old.
 from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 
+from engine.model.content.quality_controls import ControlResult
 from engine.model.content.results import MEMORY_US, WITHDRAWN, Result
 from engine.model.errors import IntegrityError
-from engine.model.message import ControlResult
 from engine.store.core.rows import Rows
 from engine.store.core.vault import NOTE_KEYS
 from engine.store.core.writing.batch import Batch

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.delivery.settlement import REFUSED
+from engine.model.content.quality_controls import ControlResult
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import (
     Bearer,
-    ControlResult,
     Delivery,
     Document,
     FormatOptions,

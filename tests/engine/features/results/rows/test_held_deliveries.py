@@ -23,11 +23,12 @@ from engine.features.results.rows import hold_queue, superseding
 from engine.features.results.rows.delta_history import DeltaHistory
 from engine.features.results.rows.succession import earlier_value
 from engine.features.rework.acts.verbs import replay_documents, retry_letters
+from engine.model.content.quality_controls import ControlResult
 from engine.model.content.results import MEMORY_US, EarlierResults, Result, results_of
 from engine.model.errors import StoreError
 from engine.model.journal.journal_views import Filter
 from engine.model.journal.records import Decision, HoldReason, Routed
-from engine.model.message import Bearer, ControlResult, Document, Report
+from engine.model.message import Bearer, Document, Report
 from engine.model.outcome import Outcome, Spoken
 from engine.model.persons import Person
 from engine.model.process.clock import ManualClock
