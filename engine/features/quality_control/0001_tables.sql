@@ -85,7 +85,7 @@ CREATE INDEX qc_point_run ON qc_point (run);
 CREATE INDEX qc_point_message ON qc_point (message_id, place);
 CREATE INDEX qc_point_level ON qc_point (stream, level, lot, measured_us);
 
--- Levels and lots of a stream, since their first point.
+-- Levels and lots of a stream, since their first point that was evaluated.
 CREATE TABLE qc_level (
     stream   INTEGER NOT NULL,
     level    TEXT NOT NULL,

@@ -66,7 +66,7 @@ def settle(batch: Batch, stream_id: int, order: Order, why: str, *, act: int = 0
     before = _before(batch, stream_id, after)
     rows = sorted([*before, *after])
     version, rules = rules_for(batch, stream)
-    known = _known(batch, stream_id, rows[0].measured_us)
+    known = _known(batch, stream_id, rows)
     found = judge(_with_resets(batch, stream, rows), rules, known)
     runs = dict.fromkeys(row.point.run for row in after)
     fired: dict[int, list[Violation]] = {run: [] for run in runs}
@@ -160,10 +160,14 @@ def _row(
     return Row(measured_us, Point(number, run, level, value, lot, known, excluded=bool(excluded)))
 
 
-def _known(batch: Batch, stream_id: int, before_us: int) -> list[tuple[str, str]]:
-    return batch.execute(
-        "SELECT level, lot FROM qc_level WHERE stream = ? AND first_us < ?", (stream_id, before_us)
-    ).fetchall()
+def _known(batch: Batch, stream_id: int, rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Level and lot of those that begin before the first of their points that is read."""
+    read: dict[tuple[str, str], int] = {}
+    for row in rows:
+        read.setdefault((row.point.level, row.point.lot), row.measured_us)
+    found = batch.execute("SELECT level, lot, first_us FROM qc_level WHERE stream = ?", (stream_id,))
+    last = rows[-1].measured_us
+    return [(level, lot) for level, lot, first_us in found if first_us < read.get((level, lot), last)]
 
 
 def _with_resets(batch: Batch, stream: Stream, rows: Sequence[Row]) -> Iterator[Point]:

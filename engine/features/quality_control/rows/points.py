@@ -43,11 +43,12 @@ def add(
     known = known_as(control, lots_at(batch, channel, measured_us))
     target = target_at(batch, channel, control, known, measured_us)
     why = why_not(control, known, target, measured_us)
-    batch.execute(
-        "INSERT INTO qc_level (stream, level, lot, first_us) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT DO UPDATE SET first_us = min(first_us, excluded.first_us)",
-        (stream, known.level, known.lot, measured_us),
-    )
+    if not why:
+        batch.execute(
+            "INSERT INTO qc_level (stream, level, lot, first_us) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET first_us = min(first_us, excluded.first_us)",
+            (stream, known.level, known.lot, measured_us),
+        )
     if target is not None:
         batch.executemany(
             "INSERT OR IGNORE INTO qc_code (channel, code, test) VALUES (?, ?, ?)",
