@@ -17,7 +17,7 @@ from engine.features.events import rows
 from engine.features.events import rows as events
 from engine.features.events.rows import StateChange, newest, page
 from engine.features.events.rules import GAP, KINDS, TYPES, Event, Position, position_of, readable, wanted
-from engine.features.quality_control.rows import closing
+from engine.features.quality_control.rows import closing as closed_tests
 from engine.features.quality_control.rows.closing import Stream
 from engine.features.quality_control.rules.westgard import Verdict
 from engine.features.rework.rows import dismissal
@@ -123,7 +123,7 @@ async def _alerts(journal: Journal) -> None:
 async def _controls(journal: Journal) -> None:
     stream = Stream(1, "chem", "", "GLU")
     for verdict in (Verdict.ACCEPT, Verdict.NOT_EVALUATED, Verdict.REJECT):
-        await journal.writer.submit(lambda batch, verdict=verdict: closing.follow(batch, stream, 7, verdict))
+        await journal.writer.submit(lambda batch, verdict=verdict: closed_tests.follow(batch, stream, 7, verdict))
 
 
 async def _states(journal: Journal) -> None:
