@@ -100,6 +100,8 @@ def accept(
             " WHERE id = ?",
             (state, from_us, act, target),
         )
+        channel, _, test, _, _ = key
+        batch.execute("INSERT OR IGNORE INTO qc_code (channel, code, test) VALUES (?, ?, ?)", (channel, test, test))
     return {"targets": len(targets), "act": act}
 
 

@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from engine.features.quality_control.rows import deciding, judging, points, reading
@@ -261,7 +262,7 @@ def _of_all_points(batch: Batch) -> list[tuple[int, tuple[str, str]]]:
     found = judge(made, rules)
     runs = {one.number: one.run for one in made}
     said = {run: [tuple(one) for one in found.violations if runs[one.at] == run] for run in found.runs}
-    return [(run, (verdict.value, judging.orjson.dumps(said[run]).decode())) for run, verdict in found.runs.items()]
+    return [(run, (verdict.value, orjson.dumps(said[run]).decode())) for run, verdict in found.runs.items()]
 
 
 def test_a_point_is_judged_in_a_millisecond_behind_five_thousand(tmp_path: Path) -> None:
