@@ -1,9 +1,11 @@
 """A control that fails: which results wait, which go on, and what a person does then. On real sockets."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from engine.commands.shared.output import ExitCode
 from engine.features.quality_control.rows import deciding
 from engine.model.errors import RefusedError
 from tests.support.controls import message, points, rows, send, set_up, verdicts
@@ -96,3 +98,109 @@ async def test_no_control_is_in_a_document_and_each_is_a_point(tmp_path: Path) -
         assert points(site.journal) == [("GLU", "QC-L1", "", "101", "unknown control")]
         assert verdicts(site.journal) == [["not evaluated"]]
         assert states(site, made[0]) == {"archive": ["delivered"], "copies": ["delivered"]}
+
+
+async def test_the_day_of_a_technician(tmp_path: Path) -> None:
+    """The control fails at 07:40: results wait; cause, repeat, release; those sent before are looked at."""
+    channels, files = routes(tmp_path)
+    async with running_site(tmp_path / "site", channels, files) as site:
+
+        async def quality(*words: str, code: int = 0) -> Any:
+            ran = await site.labrelay("quality", *words, "-o", "json")
+            assert ran.code == code, (ran.out, ran.err)
+            return ran.json if not code else ran.err
+
+        lots, targets = tmp_path / "lots.csv", tmp_path / "targets.csv"
+        lots.write_text("analyzer,number,material,level,lot,expires\nchem,QC-L1,Chemtrol,L1,A7,2099-01-31\n")
+        targets.write_text("analyzer,module,test,level,lot,unit,mean,sd,source\nchem,,GLU,L1,A7,mg/dL,100,0,lab\n")
+        said = await quality("load", str(targets), "--reason", "the insert", code=ExitCode.CONFIG)
+        assert "targets.csv:2:27: sd: above 0" in said
+        targets.write_text(targets.read_text().replace("100,0,", "100,5,"))
+        assert (await quality("load", str(lots), "--reason", "new lot"))["lots"] == 1
+        assert (await quality("load", str(targets), "--reason", "the insert"))["targets"] == 1
+        (target,) = (await quality("targets"))["targets"]
+        assert target["state"] == "proposed"
+        await quality("accept", str(target["target"]), "--from", "2024-01-01", "--reason", "compared")
+        assert [one["state"] for one in (await quality("targets"))["targets"]] == ["in force"]
+
+        await send(site, message("QC-L1", {"GLU": "101"}, "0600"))
+        sent = await send(site, *(message(f"A{n}", {"GLU": "88", "K": "4.4"}, "0630", patient=f"M{n}") for n in (1, 2)))
+        await send(site, message("QC-L1", {"GLU": "117"}, "0740"))
+        held = await send(
+            site, *(message(f"B{n}", {"GLU": "90", "K": "4.4"}, "0750", patient=f"N{n}") for n in range(31))
+        )
+        assert all(codes(site, one, "held") == [["GLU"]] for one in held)
+        assert all(codes(site, one, "delivered") == [["K"]] for one in held)
+        todo = (await site.labrelay("todo", "list", "-o", "json")).json["todo"]
+        kinds = {one["key"].partition("/")[0] for one in todo if one["key"].startswith("control")}
+        assert kinds == {"control-failed", "control-look"}
+        (failure,) = (await quality("failures"))["failures"]
+        assert (failure["test"], failure["looks"], failure["repeat"]) == ("GLU", 2 + 31, None)
+
+        mend = ("--cause", "old reagent", "--action", "changed it", "--reason", "the repeat is fine")
+        assert "measure each level" in await quality("close", "1", *mend, code=ExitCode.REFUSED)
+        (repeat,) = await send(site, message("QC-L1", {"GLU": "99"}, "0820"))
+        assert states(site, repeat) == {"archive": ["delivered"], "copies": ["delivered"]}  # no control waits
+        await quality("close", "1", *mend)
+        ran = await site.labrelay("held", "release", *map(str, held), "--reason", "the repeat is fine", "--yes")
+        assert ran.code == ExitCode.OK, ran.err
+        await site.settled()
+        assert all(sorted(codes(site, one, "delivered")) == [["GLU"], ["K"]] for one in held)
+        listed = (await quality("sent-before", "1"))["looks"]
+        assert [one["message"] for one in listed if not one["looked"]] == [*sent, *held]
+        await quality("look", "1", *(str(one["message"]) for one in listed), "--reason", "plausible with the repeat")
+        assert (await quality("failures"))["failures"] == []
+        assert [one["verdict"] for one in (await quality("verdicts", "2"))["verdicts"]] == ["reject"]
+        points = (await quality("points", "--test", "GLU"))["points"]
+        assert [(one["value"], one["z"], one["verdict"]) for one in points] == [
+            ("99", "-0.2000", "accept"), ("117", "3.4000", "reject"), ("101", "0.2000", "accept"),
+        ]  # fmt: skip
+        acts = (await site.labrelay("audit", "list", "-o", "json")).json["acts"]
+        told = {one["act"] for one in acts}
+        assert {"quality-load", "quality-target", "quality-close", "release", "quality-look"} <= told
+
+
+async def test_a_critical_value_rings_while_it_waits(tmp_path: Path) -> None:
+    channels, files = routes(tmp_path)
+    async with running_site(tmp_path / "site", channels, files) as site:
+        await set_up(site.journal)
+        await send(site, message("QC-L1", {"GLU": "130"}, "0600"))
+        (critical,) = await send(site, message("S1", {"GLU": "18"}, "0610", patient="MR1", flag="LL"))
+        assert codes(site, critical, "held") == [["GLU"]]
+        todo = (await site.labrelay("todo", "list", "-o", "json")).json["todo"]
+        assert f"critical/{critical}" in {one["key"] for one in todo}
+
+
+async def test_a_control_that_fails_rings_for_no_patient(tmp_path: Path) -> None:
+    channels, files = routes(tmp_path)
+    async with running_site(tmp_path / "site", channels, files) as site:
+        await set_up(site.journal)
+        await send(site, message("QC-L1", {"GLU": "12"}, "0600", flag="LL"))
+        todo = (await site.labrelay("todo", "list", "-o", "json")).json["todo"]
+        assert [one["key"] for one in todo if one["key"].startswith("critical")] == []
+
+
+async def test_a_patients_tube_with_the_number_of_a_control_waits(tmp_path: Path) -> None:
+    """The site lists it, and the message calls it a patient's."""
+    made = channel(MLLP, HL7_ROUTE)
+    async with running_site(tmp_path, {"chem": made}) as site:
+        await set_up(site.journal)
+        (one,) = await send(site, message("QC-L1", {"GLU": "101"}, "0600", patient="MR1"))
+        (delivery,) = site.deliveries(one)
+        assert (delivery.state, delivery.cause) == ("held", "CONTROL_NUMBER")
+        assert rows(site.journal, "SELECT 1 FROM qc_point") == []
+
+
+async def test_qc_failed_asks_the_verdict(tmp_path: Path) -> None:
+    """Its own flag says that the control passed; the verdict says that it did not."""
+    held = {**HL7_ROUTE, "hold": ["=qc_failed('24h') | false"]}
+    made = channel(MLLP, held, settings=SETTINGS)
+    async with running_site(tmp_path, {"chem": made}) as site:
+        await set_up(site.journal)
+        await send(site, message("QC-L1", {"GLU": "101"}, "0600", flag="N"))
+        (free,) = await send(site, message("S1", {"GLU": "101"}, "0610", patient="MR1"))
+        assert site.end_of(free) == "delivered"
+        await send(site, message("QC-L1", {"GLU": "117"}, "0740", flag="N"))
+        (waits,) = await send(site, message("S2", {"GLU": "101"}, "0750", patient="MR2"))
+        (delivery,) = site.deliveries(waits)
+        assert (delivery.state, delivery.cause) == ("held", "CONTROL_FAILED")

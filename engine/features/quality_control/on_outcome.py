@@ -66,7 +66,8 @@ class QualityControl(Step):
 
     def _has(self, test: str) -> bool:
         """Whether the message has a result of a test; where that is not known, it has."""
-        return test in self._tests or not self.now.outcome.results
+        outcome = self.now.outcome
+        return test in self._tests or not (outcome.results or outcome.controls)
 
     def _part(self, codes: set[str], closed: list[ClosedTest]) -> None:
         now = self.now

@@ -105,38 +105,48 @@ def control_results(
 
 
 def may_have_controls(parsed: Parsed, *, numbers: Sequence[str] = (), orders: Sequence[str] = ()) -> bool:
-    """Whether the facts of a message are worth a look for controls: false is certain."""
-    cut = parsed.delimiters
+    """Whether the facts of a message are worth a look for controls: false is certain. It is asked of every message."""
+    component = parsed.delimiters.component or "^"
     for segment in parsed.segments:
-        match segment.name:
-            case "O" if segment.get(12).strip() and ASTM_ROLE in segment.get(12).upper():
-                return True
-            case "H" if segment.get(12).strip().upper().startswith(ASTM_ROLE):
-                return True
-            case "MSH" if segment.get(11).upper().startswith(ASTM_ROLE) or segment.get(16).strip() == _OF_MINDRAY_BS:
-                return True
-            case "SPM" if segment.get(11).strip() and not segment.get(11).startswith(PATIENT):
-                return True
-            case "OBR" if len(segment.get(15).split(cut.component or "^")) > 6:
-                return True
-        at = _NUMBERS_AT.get(segment.name)
-        if at is not None and any(_is_near(segment.get(one), cut.component, numbers) for one in at):
+        said = _SAYS.get(segment.name)
+        if said is None:
+            continue
+        says_so, number_fields, code_field = said
+        if says_so is not None and says_so(segment, component):
             return True
-        if orders and (code_at := _CODE_AT.get(segment.name)) and _is_near(segment.get(code_at), cut.component, orders):
+        fields = segment.fields
+        for at in number_fields:
+            if len(fields) > at and fields[at] and _is_near(fields[at], numbers):
+                return True
+        if orders and code_field and _is_near(segment.get(code_field), orders):
             return True
     return False
 
 
-_NUMBERS_AT = {"O": (3, 4), "OBR": (2, 3), "ORC": (2, 3), "SPM": (2, 30), "SAC": (3, 4)}
-_CODE_AT = {"O": 5, "OBR": 4}
-
-
-def _is_near(text: str, component: str, patterns: Iterable[str]) -> bool:
+def _is_near(text: str, patterns: Sequence[str]) -> bool:
     """Whether a part of a field is a number of a control; or may be, where it has escapes or more parts in it."""
-    if not text:
+    if not patterns and "#" not in text and "ACKGROUND" not in text.upper():
         return False
-    parts = re.split(r"[\\&~^]", text) if component else [text]
-    return any(is_control_number(part, patterns) for part in (text, *parts) if part)
+    return any(is_control_number(part, patterns) for part in (text, *re.split(r"[\\&~^]", text)) if part)
+
+
+def _said_by_header(segment: Segment, component: str) -> bool:
+    at = 12 if segment.name == "H" else 11
+    return segment.get(at).strip().upper().startswith(ASTM_ROLE) or (
+        segment.name == "MSH" and segment.get(16).strip() == _OF_MINDRAY_BS
+    )
+
+
+_SAYS: dict[str, tuple[Callable[[Segment, str], bool] | None, tuple[int, ...], int]] = {
+    "H": (_said_by_header, (), 0),
+    "MSH": (_said_by_header, (), 0),
+    "O": (lambda one, component: "Q" in one.get(12).upper(), (3, 4), 5),
+    "OBR": (lambda one, component: len(one.get(15).split(component)) > 6, (2, 3), 4),
+    "ORC": (None, (2, 3), 0),
+    "SPM": (lambda one, component: one.get(11).strip()[:1] not in ("", "P"), (2, 30), 0),
+    "SAC": (None, (3, 4), 0),
+}
+"""What says that an order is of a control: a function of the segment; fields with numbers, and with the code."""
 
 
 def _control(
