@@ -12,6 +12,7 @@ from engine.features.quality_control.rows.reading import (
     list_failures,
     list_lots,
     list_tests,
+    without_target,
 )
 from engine.features.quality_control.service import QualityService
 from engine.model.process.clock import from_us
@@ -29,11 +30,13 @@ async def entries(look: Look) -> list[Entry]:
     failures = await look.read(list_failures) or []
     tests = await look.read(list_tests) or []
     lots = await look.read(list_lots) or []
+    bare = await look.read(without_target) or []
     unknown = await look.read(lambda reader: count_unknown(reader, look.now_us - UNKNOWN_US)) or {}
     return [
         *_of_failures(failures),
         *_due(tests, config, look.now_us),
         *_ending(lots, config, look.now_us),
+        *map(_without_target, bare),
         *(_unknown(channel, count) for channel, count in unknown.items()),
     ]
 
@@ -70,7 +73,8 @@ def _due(tests: list[TestView], config: ControlsConfig, now_us: int) -> Iterator
     for one in tests:
         late = one.accepted_us + int(config.due_after * 1e6) <= now_us
         many = 0 < config.due_patients <= one.patients
-        if one.has_target and not one.waits and (late or many):
+        changed = one.accepted_us < one.event_us <= now_us
+        if one.has_target and not one.waits and (late or many or changed):
             due.setdefault(one.channel, []).append(one.test)
     for channel, names in due.items():
         more = f" (+{len(names) - _NAMED})" if len(names) > _NAMED else ""
@@ -98,6 +102,16 @@ def _ending(lots: list[LotView], config: ControlsConfig, now_us: int) -> Iterato
                 step="labrelay quality lots",
                 subject=one.channel,
             )
+
+
+def _without_target(one: LotView) -> Entry:
+    return Entry(
+        key=f"control-lot/{one.channel}/{one.material}/{one.level}/{one.lot}",
+        level=Level.ATTENTION,
+        phrase=Phrase("Lot {lot} of the control {name} has no target in force", {"lot": one.lot, "name": one.material}),
+        step="labrelay quality targets",
+        subject=one.channel,
+    )
 
 
 def _unknown(channel: str, count: int) -> Entry:

@@ -41,6 +41,11 @@ def follow(batch: Batch, stream: Stream, run: int, verdict: Verdict) -> None:
         batch.tell("qc.accepted", **named)
 
 
+def no_repeat(batch: Batch, run: int) -> None:
+    """A run that was accepted is so no more: another point of it came, or a late one before it."""
+    batch.execute("UPDATE qc_closed SET repeat = 0 WHERE repeat = ? AND until_us = 0", (run,))
+
+
 def codes_under_control(batch: Batch, channel: str) -> dict[str, set[str]]:
     """The tests of an analyzer that have controls with a target, by the codes of their results."""
     found: dict[str, set[str]] = {}
@@ -72,8 +77,10 @@ def to_be_looked_at(batch: Batch, message_id: int, closed: Iterable[ClosedTest])
 
 
 def _close(batch: Batch, stream: Stream, run: int) -> None:
-    row = batch.execute(
-        "SELECT id, run FROM qc_closed WHERE channel = ? AND test = ? AND until_us = 0", (stream.channel, stream.test)
+    row = batch.execute(  # another module of the analyzer has failures of its own
+        "SELECT c.id FROM qc_closed c JOIN qc_run r ON r.id = c.run"
+        " WHERE c.channel = ? AND c.test = ? AND c.until_us = 0 AND r.stream = ?",
+        (stream.channel, stream.test, stream.id),
     ).fetchone()
     if row is not None:  # one repeat that was accepted counts no more
         batch.execute("UPDATE qc_closed SET run = ?, repeat = 0 WHERE id = ?", (run, row[0]))

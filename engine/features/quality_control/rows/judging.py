@@ -77,9 +77,14 @@ def settle(batch: Batch, stream_id: int, order: Order, why: str, *, act: int = 0
     newest = newest_run(batch, stream_id)
     for run in runs:
         cause = LATE if why == MEASURED and run != newest else why
-        last = _note(batch, run, found.runs[run], fired[run], version, cause, act)
-        if run == newest and last is not found.runs[run] and not (why == EXCLUDED and last is Verdict.REJECT):
-            closing.follow(batch, stream, run, found.runs[run])
+        verdict = found.runs[run]
+        last = _note(batch, run, verdict, fired[run], version, cause, act)
+        if last is verdict or (why == EXCLUDED and last is Verdict.REJECT):
+            continue
+        if not verdict.passes:
+            closing.no_repeat(batch, run)
+        if run == newest:
+            closing.follow(batch, stream, run, verdict)
 
 
 def _note(

@@ -63,7 +63,8 @@ class TestView(NamedTuple):
 
     Attributes:
         verdict: on its newest run. accepted_us: when the last accepted run began; 0: never.
-        waits: its results wait. since: the results of patients since then.
+        waits: its results wait. patients: messages with results of it since then.
+        event_us: of the newest calibration, lot of reagent, maintenance or correction; 0: none.
     """
 
     channel: str
@@ -76,6 +77,7 @@ class TestView(NamedTuple):
     waits: bool
     patients: int
     has_target: bool
+    event_us: int
 
 
 class FailureView(NamedTuple):
@@ -188,19 +190,21 @@ def list_tests(reader: Reader, channel: str | None = None) -> list[TestView]:
         " coalesce((SELECT max(r.first_us) FROM qc_run r WHERE r.stream = s.id"
         f" AND {verdict} IN ('accept', 'warn')), 0),"
         " EXISTS (SELECT 1 FROM qc_closed c WHERE c.channel = s.channel AND c.test = s.test AND c.until_us = 0),"
-        " EXISTS (SELECT 1 FROM qc_code k WHERE k.channel = s.channel AND k.test = s.test)"
+        " EXISTS (SELECT 1 FROM qc_code k WHERE k.channel = s.channel AND k.test = s.test),"
+        " coalesce((SELECT max(e.at_us) FROM qc_event e WHERE e.channel = s.channel AND e.test IN ('', s.test)"
+        "  AND e.kind <> 'control lot'), 0)"
         " FROM qc_stream s JOIN qc_run r ON r.id = (SELECT p.run FROM qc_point p WHERE p.stream = s.id"
         "  ORDER BY p.measured_us DESC, p.id DESC LIMIT 1)"
         " WHERE ? IS NULL OR s.channel = ? ORDER BY s.channel, s.test, s.module"
     )
     found = []
     for row in reader.rows(statement, (channel, channel)):
-        *head, accepted_us, waits, has_target = row
+        *head, accepted_us, waits, has_target, event_us = row
         ((patients,),) = reader.rows(
             "SELECT count(*) FROM qc_bracket WHERE channel = ? AND test = ? AND at_us >= ?",
             (head[0], head[2], accepted_us),
         )
-        found.append(TestView._make((*head, accepted_us, bool(waits), patients, bool(has_target))))
+        found.append(TestView._make((*head, accepted_us, bool(waits), patients, bool(has_target), event_us)))
     return found
 
 
@@ -244,6 +248,19 @@ def list_lots(reader: Reader, channel: str | None = None) -> list[LotView]:
         (channel, channel),
     )
     return [LotView(*row) for row in rows]
+
+
+def without_target(reader: Reader) -> list[LotView]:
+    """Lots in use whose level has no target in force for any test."""
+    return [
+        one
+        for one in list_lots(reader)
+        if not reader.rows(
+            "SELECT 1 FROM qc_target WHERE level = ? AND lot = ? AND ? IN ('', channel)"
+            " AND state IN ('interim', 'in force') LIMIT 1",
+            (one.level, one.lot, one.channel),
+        )
+    ]
 
 
 def list_marks(reader: Reader, run: int) -> list[MarkView]:

@@ -7,12 +7,14 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from engine.features.quality_control.rows import closing as closed_tests
 from engine.features.quality_control.rows import deciding, judging, points, reading
 from engine.features.quality_control.rules.lots import IN_FORCE, Lot
 from engine.features.quality_control.rules.tables import TargetRow
@@ -58,8 +60,7 @@ def measure(journal: Journal, message: int, *controls: ControlResult) -> None:
 
 
 def _placed(one: ControlResult, place: int) -> ControlResult:
-    known = {name: getattr(one, name) for name in ControlResult.__dataclass_fields__}
-    return ControlResult(**{**known, "place": place})
+    return replace(one, place=place)
 
 
 def at(run: int, minute: int = 0) -> int:
@@ -94,6 +95,29 @@ def test_a_late_point_is_inserted_by_its_time_and_the_verdicts_from_there_on_are
         assert verdicts(journal)[2] == [("warn", "measured"), ("reject", "measured")]  # 2-2s, with the point before it
         assert verdicts(journal)[3] == [("warn", "measured before others")]
         assert reading.list_failures(journal)[0].run == 2
+
+
+def test_a_late_point_makes_an_accepted_repeat_none(tmp_path: Path) -> None:
+    with laboratory(tmp_path) as journal:
+        measure(journal, 1, control("130", "L1", at(0)))
+        measure(journal, 2, control("111", "L1", at(2)))
+        assert reading.list_failures(journal)[0].repeat == 2
+        measure(journal, 3, control("112", "L1", at(1)))  # 2-2s with the repeat
+        assert verdicts(journal)[2][-1] == ("reject", "measured")
+        assert reading.list_failures(journal)[0].repeat == 0
+
+
+def test_each_module_of_an_analyzer_has_failures_of_its_own(tmp_path: Path) -> None:
+    with laboratory(tmp_path) as journal:
+        for message, module in enumerate(("c501", "c502"), 1):
+            measure(journal, message, replace(control("130", "L1", at(0)), module=module))
+        measure(journal, 3, replace(control("100", "L1", at(1)), module="c502"))
+        assert [(one.run, one.repeat) for one in reading.list_failures(journal)] == [(2, 3), (1, 0)]
+        more = {"cause": "lamp", "action": "changed", **BY}
+        journal.run_alone(lambda batch: deciding.open_test(batch, 2, **more))
+        assert list(journal.run_alone(lambda batch: closed_tests.closed_tests(batch, "chem"))) == ["GLU"]
+        with pytest.raises(RefusedError, match="no repeat of run 1"):
+            journal.run_alone(lambda batch: deciding.open_test(batch, 1, **more))
 
 
 def test_a_late_reject_closes_no_test_whose_newest_run_was_accepted(tmp_path: Path) -> None:
