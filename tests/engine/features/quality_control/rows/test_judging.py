@@ -99,7 +99,7 @@ def test_a_late_point_is_inserted_by_its_time_and_the_verdicts_from_there_on_are
 
 def test_a_late_point_makes_an_accepted_repeat_none(tmp_path: Path) -> None:
     with laboratory(tmp_path) as journal:
-        measure(journal, 1, control("130", "L1", at(0)))
+        measure(journal, 1, control("84", "L1", at(0)))
         measure(journal, 2, control("111", "L1", at(2)))
         assert reading.list_failures(journal)[0].repeat == 2
         measure(journal, 3, control("112", "L1", at(1)))  # 2-2s with the repeat
