@@ -177,6 +177,7 @@ def _process(stored: Stored, channel: ChannelRoutes) -> Processed:
     if header.problem:
         return Outcome("dead", ReasonCode.UNREADABLE, header.problem, numbers=numbers)
     reagents: tuple[Reagent, ...] = ()
+    parsed: Parsed | None = None
     try:
         parsed = channel.message_format.parse(stored.payload, channel.options)
         numbers += _extracted(stored, parsed, "reading numbers failed inside LabRelay", numbers_in, (NOT_ALL,))
@@ -187,7 +188,10 @@ def _process(stored: Stored, channel: ChannelRoutes) -> Processed:
         return _route(stored, parsed, channel, reagents, numbers)
     except ContentError as error:
         detail = f"{error.place}: {error.detail}" if error.place else error.detail
-        return Outcome("dead", error.reason, detail, reagents=reagents, numbers=numbers)
+        controls = (
+            () if parsed is None else _controls(stored, parsed, _reading(stored, parsed, channel), channel, set())
+        )
+        return Outcome("dead", error.reason, detail, reagents=reagents, numbers=numbers, controls=controls)
     except Exception as error:
         # P2 and P7: an error of ours makes a dead letter with its place, and the next message is not affected.
         logger.exception(
@@ -228,7 +232,7 @@ def _route(
     taken = False
     lines: list[OrderLine] | None = None
     filtered: ReasonCode | None = None
-    reading = Reading(parsed, partial(context_of, stored, channel.context), channel.reader)
+    reading = _reading(stored, parsed, channel)
     if channel.dialogue is not None and (about := about_orders(parsed, channel.dialogue)):
         return Outcome("filtered", about, numbers=numbers)
     for route in channel.routes:
@@ -258,7 +262,10 @@ def _route(
         made = _with_facts(mapped.documents, route.hold, parsed, reading, mapped)
         documents += [(document, route) for document in made]
     if not taken:
-        return Outcome("dead", *refusal(parsed), issues=tuple(issues), reagents=reagents, numbers=numbers)
+        controls = _controls(stored, parsed, reading, channel, set_apart)
+        return Outcome(
+            "dead", *refusal(parsed), issues=tuple(issues), reagents=reagents, numbers=numbers, controls=controls
+        )
     found = _controls(stored, parsed, reading, channel, set_apart)
     if reading.failed and set_apart:
         issues.append(Issue(code="CONTROL_UNREAD", text="the results of its controls cannot be read: no point is made"))
@@ -291,10 +298,15 @@ def _with_facts(
     return [replace(one, facts=hold.facts(parsed, results, warned)) for one, results in asked]
 
 
+def _reading(stored: Stored, parsed: Parsed, channel: ChannelRoutes) -> Reading:
+    return Reading(parsed, partial(context_of, stored, channel.context), channel.reader)
+
+
 def _controls(
     stored: Stored, parsed: Parsed, reading: Reading, channel: ChannelRoutes, set_apart: set[int]
 ) -> tuple[ControlResult, ...]:
-    """The results of controls, also where no route takes them out. The facts of a patient's message are not read."""
+    """The results of controls, also where no route takes them out, and of a message that is dead for another result of
+    it. The facts of a patient's message are not read."""
     numbers, orders = (listed(channel.context.settings, setting) for setting in (NUMBERS, ORDERS))
 
     def found(one: Parsed) -> tuple[ControlResult, ...]:

@@ -104,3 +104,13 @@ def test_captured_controls_are_points_on_every_kind_of_route(pack: str, file: st
         assert len({str(one) for one in found.values()}) == 1
         assert len(found["mapped"]) == count
         assert all(number in one[1] for one in found["mapped"])
+
+
+@pytest.mark.compiles
+def test_a_control_is_a_point_also_where_no_route_takes_its_message() -> None:
+    """The message is dead, and the control in it has failed or passed all the same."""
+    payload = (SAMPLES / "roche_cobas_pro" / "02-quality-control.hl7").read_bytes()
+    channel = channel_of("roche-cobas-pro").routes
+    none = replace(channel, routes=tuple(replace(one, when=lambda parsed: False) for one in channel.routes))
+    found = process(Stored(id=1, channel="pro", seq=1, payload=payload, received_us=1_772_900_000_000_000), none)
+    assert (found.state, [one.number for one in found.controls]) == ("dead", ["PCCC2"])

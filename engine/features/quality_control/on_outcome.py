@@ -49,7 +49,7 @@ class QualityControl(Step):
         if now.state == "mapped":
             closing.note_results(self.batch, now.id, now.channel, self._tests)
             closing.to_be_looked_at(self.batch, now.id, self._out)
-        if now.outcome.controls and now.state != "dead":
+        if now.outcome.controls:
             points.note(self.batch, now.id, now.channel, now.received_us, now.outcome.controls)
 
     # -- what waits --------------------------------------------------------------------------------------------------
