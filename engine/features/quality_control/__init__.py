@@ -22,4 +22,6 @@ FEATURE = Feature(
     acts="acts:ACTS",
     lists="lists.listed:LISTS",
     todo="todo:entries",
+    pages="pages:routes",
+    menu="pages:MENU",
 )
