@@ -471,7 +471,7 @@ def test_results_travel_whole() -> None:
 
 
 def reference_deltas() -> list[tuple[dict[str, str], Any, dict[str, str], str]]:
-    """The cases of D01 in `tests/golden/quality.jsonl`: two values with the hours between, the flags, limits, window."""
+    """The cases of D01 in `tests/golden/quality.jsonl`: values with the hours between, the flags, limits, window."""
     lines = (Path(__file__).parents[2] / "golden" / "quality.jsonl").read_text(encoding="utf-8").splitlines()
     (found,) = [one for one in map(orjson.loads, lines) if one["id"] == "D01"]
     return [
