@@ -11,17 +11,21 @@ from pathlib import Path
 import orjson
 import pytest
 
+from engine.features.orders.exchange import taking
 from engine.features.quality_control.rows import deciding, reading
 from engine.features.quality_control.rules.lots import IN_FORCE, Lot
 from engine.features.quality_control.rules.tables import TargetRow
+from engine.model.content.order_results import TubeResults
 from engine.model.content.quality_controls import ControlResult
 from engine.model.content.result_times import FINAL_RESULT, ResultGroup
 from engine.model.journal.records import Routed
 from engine.model.message import Document, Report
+from engine.model.orders import OrderLine
 from engine.model.outcome import Outcome, Spoken
 from engine.model.packing import unpack
 from engine.model.process.clock import ManualClock, from_us
 from engine.model.texts.reasons import ReasonCode
+from engine.model.worklist import ResultOf, TakeSettings
 from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome
@@ -172,16 +176,42 @@ def in_transaction(body: bytes) -> set[str]:
     return {one["code"]["coding"][0]["code"] for one in results.values()}
 
 
+def set_up(journal: Journal) -> None:
+    lots = [Lot("chem", "QC", "Chemtrol", "L1", "A7")]
+    targets = [TargetRow("chem", "", test, "L1", "A7", "mg/dL", "100", "5", "lab") for test in TESTS]
+    journal.run_alone(lambda batch: deciding.load(batch, lots, targets, file="controls.csv", **BY))
+    ids = [one.id for one in reading.list_targets(journal)]
+    journal.run_alone(lambda batch: deciding.accept(batch, ids, IN_FORCE, 1, **BY))
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_after_a_verdict_no_result_of_its_test_goes_out_unseen(tmp_path: Path, seed: int) -> None:
     with closing(Journal.open(tmp_path, clock=ManualClock(from_us(NOW_US)))) as journal:
-        lots = [Lot("chem", "QC", "Chemtrol", "L1", "A7")]
-        targets = [TargetRow("chem", "", test, "L1", "A7", "mg/dL", "100", "5", "lab") for test in TESTS]
-        journal.run_alone(lambda batch: deciding.load(batch, lots, targets, file="controls.csv", **BY))
-        ids = [one.id for one in reading.list_targets(journal)]
-        journal.run_alone(lambda batch: deciding.accept(batch, ids, IN_FORCE, 1, **BY))
+        set_up(journal)
         laboratory = Laboratory(journal, seed)
         for _ in range(laboratory.rng.randint(10, 40)):
             laboratory.minute += laboratory.rng.choice((1, 5, 40))
             laboratory.rng.choice((laboratory.control, laboratory.patient, laboratory.patient, laboratory.person))()
         laboratory.person()
+
+
+def test_only_the_order_of_the_result_that_waits_says_that_it_is_held(tmp_path: Path) -> None:
+    with closing(Journal.open(tmp_path, clock=ManualClock(from_us(NOW_US)))) as journal:
+        set_up(journal)
+        laboratory = Laboratory(journal, 0)
+        lines = [OrderLine(specimen="S1", test=test) for test in ("GLU", "K")]
+        settings = TakeSettings(known_channels={"chem": frozenset(TESTS)})
+        journal.run_alone(lambda batch: taking.add(batch, "Anna", lines, settings))
+        laboratory.minute = 40
+        one = ControlResult(test="GLU", codes=("GLU",), number="QC", value="140", unit="mg/dL", at_us=laboratory.now_us)
+        laboratory.record(Outcome("filtered", ReasonCode.QUALITY_CONTROL, controls=(one,)), [])
+        laboratory.minute += 1
+        report = Report(key=b"k" * 16, patient=b"p" * 16)
+        document = Document(body=transaction(1, ["GLU", "K"]), reports=(report,))
+        group = ResultGroup("", "S1", 0, laboratory.now_us, FINAL_RESULT, ("GLU", "K"), ("GLU", "K"))
+        tests = tuple(ResultOf(test=test, code=test) for test in ("GLU", "K"))
+        outcome = Outcome("mapped", results=(group,), tubes=(TubeResults(specimen="S1", tests=tests),))
+        laboratory.record(outcome, [Routed(document=document, destinations=("fhir",))])
+        with journal.snapshot() as execute:
+            found = execute("SELECT state, reason FROM order_item ORDER BY number").fetchall()
+        assert found == [("in_progress", "RESULT_HELD"), ("resulted", "")]
