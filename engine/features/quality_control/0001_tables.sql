@@ -143,8 +143,9 @@ CREATE TABLE qc_closed (
     from_us  INTEGER NOT NULL,              -- since when results wait
     repeat   INTEGER NOT NULL,              -- an accepted run after it; 0: none yet
     until_us INTEGER NOT NULL,              -- 0: results wait
-    act      INTEGER NOT NULL
+    act      INTEGER NOT NULL               -- of the person who closed the run; 0: it came after its repeat
 );
+CREATE INDEX qc_closed_of ON qc_closed (channel, test);
 CREATE INDEX qc_closed_open ON qc_closed (channel, test) WHERE until_us = 0;
 
 -- Messages with a patient's result of a test, since its last accepted control.
@@ -152,7 +153,8 @@ CREATE TABLE qc_bracket (
     message_id INTEGER NOT NULL,
     channel    TEXT NOT NULL,
     test       TEXT NOT NULL,
-    at_us      INTEGER NOT NULL,
+    at_us      INTEGER NOT NULL,            -- when it came, or was measured, where that is later
+    measured_us INTEGER NOT NULL,
     PRIMARY KEY (message_id, test)
 ) WITHOUT ROWID;
 CREATE INDEX qc_bracket_of ON qc_bracket (channel, test, at_us);

@@ -75,35 +75,55 @@ def settle(batch: Batch, stream_id: int, order: Order, why: str, *, act: int = 0
         if one.at in of:
             fired[of[one.at]].append(one)
     newest = newest_run(batch, stream_id)
+    changed: list[int] = []
     for run in runs:
         cause = LATE if why == MEASURED and run != newest else why
+        if _note(batch, run, found.runs[run], fired[run], Made(version, cause, act)):
+            changed.append(run)
+    for run in changed:  # once all are known: a run may be the repeat of another one
         verdict = found.runs[run]
-        last = _note(batch, run, verdict, fired[run], version, cause, act)
-        if last is verdict or (why == EXCLUDED and last is Verdict.REJECT):
-            continue
         if not verdict.passes:
             closing.no_repeat(batch, run)
-        if run == newest:
-            closing.follow(batch, stream, run, verdict)
+        closing.follow(batch, stream, run, verdict, is_newest=run == newest)
 
 
-def _note(
-    batch: Batch, run: int, verdict: Verdict, fired: Sequence[Violation], rules: int, why: str, act: int
-) -> Verdict | None:
-    """Note the verdict on a run where it differs from the last one, which is returned; None: there was none."""
+class Made(NamedTuple):
+    """What makes a verdict: the version of the rules, the cause, and the act of a person, or 0."""
+
+    rules: int
+    why: str
+    act: int
+
+
+def _note(batch: Batch, run: int, verdict: Verdict, fired: Sequence[Violation], by: Made) -> bool:
+    """Note the verdict on a run where it differs from the last one; return whether it is another one."""
     said = orjson.dumps([tuple(one) for one in fired]).decode()
     row = batch.execute(
         "SELECT version, verdict, fired FROM qc_verdict WHERE run = ? ORDER BY version DESC LIMIT 1", (run,)
     ).fetchone()
-    if row is not None and (row[1], row[2]) == (verdict.value, said):
-        return verdict
-    if why == EXCLUDED and row is not None and row[1] == Verdict.REJECT.value:
-        return Verdict.REJECT  # a point that is excluded makes no failed run an accepted one
+    if row is not None and ((row[1], row[2]) == (verdict.value, said) or _stays(batch, row[1:], verdict, by.why)):
+        return False
     batch.execute(
         "INSERT INTO qc_verdict (run, version, at_us, verdict, fired, rules, why, act) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (run, 1 if row is None else row[0] + 1, batch.now_us, verdict.value, said, rules, why, act),
+        (run, 1 if row is None else row[0] + 1, batch.now_us, verdict.value, said, by.rules, by.why, by.act),
     )
-    return None if row is None else Verdict(row[1])
+    return row is None or row[1] != verdict.value
+
+
+def _stays(batch: Batch, before: tuple[str, str], verdict: Verdict, why: str) -> bool:
+    """A point that is excluded makes no failed run another one, neither at once nor with a later point."""
+    last, fired = before
+    if last != Verdict.REJECT.value:
+        return False
+    if why == EXCLUDED:
+        return True
+    return verdict is not Verdict.REJECT and bool(
+        batch.execute(
+            "SELECT 1 FROM json_each(?) f, json_each(f.value, '$[3]') n JOIN qc_excluded x ON x.point = n.value"
+            " WHERE x.back = 0 LIMIT 1",
+            (fired,),
+        ).fetchone()
+    )
 
 
 def rules_for(batch: Batch, stream: Stream) -> tuple[int, RuleSet]:

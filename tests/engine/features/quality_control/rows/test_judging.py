@@ -308,3 +308,96 @@ def test_a_point_is_judged_in_a_millisecond_behind_five_thousand(tmp_path: Path)
 
         each = sorted(journal.run_alone(lambda batch: [took(batch, number) for number in range(60)]))
         assert each[30] < 0.004, each  # a quarter of it on a machine of our own; four times that under load
+
+
+def note_patients(journal: Journal, *times: int) -> None:
+    """A message each, with a result of a patient that went out; numbered from 100."""
+    for number, at_us in enumerate(times, start=100):
+        journal.run_alone(lambda batch, n=number, at=at_us: closed_tests.note_results(batch, n, "chem", {"GLU": at}))
+
+
+def looks(journal: Journal) -> list[int]:
+    return [
+        one.message for failure in reading.list_failures(journal) for one in reading.list_looks(journal, failure.id)
+    ]
+
+
+def test_a_failed_run_that_comes_together_with_its_repeat_has_its_results_looked_at(tmp_path: Path) -> None:
+    with laboratory(tmp_path) as journal:
+        measure(journal, 1, control("100", "L1", at(0)))
+        note_patients(journal, at(0, 30), at(1, 30), at(2, 30))
+        measure(journal, 2, control("130", "L1", at(1)), control("101", "L1", at(2)))
+        assert looks(journal) == [100, 101]
+        (failure,) = reading.list_failures(journal)
+        assert (failure.run, failure.repeat, bool(failure.until_us)) == (2, 3, True)
+        assert journal.run_alone(lambda batch: closed_tests.closed_tests(batch, "chem")) == {}
+
+
+def test_a_failed_run_that_comes_after_its_repeat_has_its_results_looked_at(tmp_path: Path) -> None:
+    with laboratory(tmp_path) as journal:
+        measure(journal, 1, control("100", "L1", at(0)))
+        note_patients(journal, at(0, 30), at(1, 30), at(2, 30))
+        measure(journal, 2, control("101", "L1", at(2)))
+        measure(journal, 3, control("130", "L1", at(1)))
+        assert looks(journal) == [100, 101]
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        control("201", "L2", at(2)),
+        control("words", "L1", at(2)),
+        control("101", "L1", NOW_US + 20 * HOUR),  # by a clock that was ahead
+    ],
+    ids=["another level", "not evaluated", "ahead"],
+)
+def test_a_failed_run_that_no_later_one_repeats_closes_its_test(tmp_path: Path, after: ControlResult) -> None:
+    with laboratory(tmp_path) as journal:
+        measure(journal, 1, after)
+        measure(journal, 2, control("130", "L1", at(1)))
+        assert list(journal.run_alone(lambda batch: closed_tests.closed_tests(batch, "chem"))) == ["GLU"]
+        assert [one.run for one in reading.list_failures(journal)] == [2]
+
+
+def test_an_older_run_that_fails_late_adds_to_what_is_looked_at(tmp_path: Path) -> None:
+    with laboratory(tmp_path) as journal:
+        measure(journal, 1, control("100", "L1", at(0)), control("100", "L1", at(1)))
+        note_patients(journal, at(0, 30), at(1, 30), at(2, 30))
+        measure(journal, 2, control("130", "L1", at(3)))
+        assert looks(journal) == [101, 102]
+        measure(journal, 3, control("210", "L2", at(0, 1)), control("240", "L2", at(1, 1)))
+        assert (looks(journal), [one.run for one in reading.list_failures(journal)]) == ([100, 101, 102], [3])
+
+
+@pytest.mark.parametrize("more", [control("101", "L1", at(0, 9)), control("201", "L2", at(0, 9))])
+def test_a_failed_run_with_an_excluded_point_stays_failed_when_another_one_comes(
+    tmp_path: Path, more: ControlResult
+) -> None:
+    with laboratory(tmp_path) as journal:
+        measure(journal, 1, control("130", "L1", at(0)))
+        journal.run_alone(lambda batch: deciding.exclude(batch, 1, "clot", **BY))
+        measure(journal, 2, more)
+        assert [verdict for verdict, _ in verdicts(journal)[1]] == ["reject"]
+        measure(journal, 3, control("201", "L2", at(2)))  # the level that failed is the other one
+        assert reading.list_failures(journal)[0].repeat == 0
+        measure(journal, 4, control("101", "L1", at(4)))
+        assert reading.list_failures(journal)[0].repeat > 0
+
+
+def test_a_repeat_has_both_levels_that_failed_together(tmp_path: Path) -> None:
+    with laboratory(tmp_path) as journal:
+        measure(journal, 1, control("111", "L1", at(0)), control("180", "L2", at(0, 1)))  # R-4s
+        measure(journal, 2, control("200", "L2", at(2)))
+        assert reading.list_failures(journal)[0].repeat == 0
+        measure(journal, 3, control("100", "L1", at(4)), control("200", "L2", at(4, 1)))
+        assert reading.list_failures(journal)[0].repeat > 0
+
+
+def test_a_repeat_has_the_levels_of_all_runs_that_failed(tmp_path: Path) -> None:
+    with laboratory(tmp_path) as journal:
+        measure(journal, 1, control("130", "L1", at(1)))
+        measure(journal, 2, control("240", "L2", at(2)))
+        measure(journal, 3, control("200", "L2", at(3)))
+        assert reading.list_failures(journal)[0].repeat == 0
+        measure(journal, 4, control("100", "L1", at(4)), control("200", "L2", at(4, 1)))
+        assert reading.list_failures(journal)[0].repeat > 0
