@@ -1,7 +1,7 @@
 """Controls, while the outcome of a message is recorded.
 
-decide     results of tests whose control has failed wait; the rest goes on
-stored     which tests it has; then its own controls are points, and are judged
+decide     its own controls are points, and are judged; results of tests whose control has failed wait, the rest goes on
+stored     which tests it has
 """
 
 import re
@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from engine.features.quality_control.rows import closing, points
 from engine.features.quality_control.rows.closing import ClosedTest
-from engine.features.quality_control.rules.parting import Parts, Waits, parted
+from engine.features.quality_control.rules.parting import Closed, Parts, Waits, parted
 from engine.model.content.quality_controls import matches
 from engine.model.journal.document_facts import NOTHING, DocumentFacts
 from engine.model.journal.records import HoldReason, Routed
@@ -22,58 +22,65 @@ _PARTS = re.compile(r"[\^&~\\|]")
 class QualityControl(Step):
     """The controls of one message, and those of its tests."""
 
-    _tests: dict[str, int]  # under control, of patients' results -> when it was measured
+    _tests: dict[str, int]  # under control, of patients' results -> when it came, or was measured if that is later
+    _measured: dict[str, int]  # ... and when it was measured, at the earliest
+    _others: set[str]  # codes of its results that are of none of these
     _out: list[ClosedTest]  # closed tests that go out all the same
 
     def __init__(self, now: Recording) -> None:
         super().__init__(now)
-        self._tests, self._out = {}, []
+        self._tests, self._measured, self._others, self._out = {}, {}, set(), []
 
     def decide(self) -> None:
         now = self.now
+        if now.outcome.controls:  # first: they may be those of its own patients
+            points.note(self.batch, now.id, now.channel, now.received_us, now.outcome.controls)
         if now.state != "mapped" or not now.routes:
             return
-        codes = closing.codes_under_control(self.batch, now.channel)
-        if not codes:
-            return
-        self._tests = self._measured(codes)
-        closed = closing.closed_tests(self.batch, now.channel)
-        if closed:
-            names = {code for code, tests in codes.items() if not tests.isdisjoint(closed)}
-            self._part(names, [one for test, one in closed.items() if self._has(test)])
-            self._tests = {test: at_us for test, at_us in self._tests.items() if test not in closed}
+        if codes := closing.codes_under_control(self.batch, now.channel):
+            self._read(codes)
+            closed = self._closed()
+            if closed:
+                self._part(codes, closed)
+                self._tests = {test: at_us for test, at_us in self._tests.items() if test not in closed}
         self._hold_numbers()
 
     def stored(self) -> None:
         now = self.now
         if now.state == "mapped":
-            closing.note_results(self.batch, now.id, now.channel, self._tests)
+            closing.note_results(self.batch, now.id, now.channel, self._tests, self._measured)
             closing.to_be_looked_at(self.batch, now.id, self._out)
-        if now.outcome.controls:
-            points.note(self.batch, now.id, now.channel, now.received_us, now.outcome.controls)
 
     # -- what waits --------------------------------------------------------------------------------------------------
 
-    def _measured(self, codes: dict[str, set[str]]) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for group in self.now.outcome.results:
-            at_us = max(group.resulted_us, self.now.received_us)
+    def _read(self, codes: dict[str, set[str]]) -> None:
+        now = self.now
+        if not (now.outcome.results or now.outcome.controls):  # it is not known which results it has
+            self._tests = {test: now.received_us for tests in codes.values() for test in tests}
+        for group in now.outcome.results:
+            is_timed = 0 < group.resulted_us <= now.received_us + points.AHEAD_US
+            at_us = group.resulted_us if is_timed else now.received_us
             for code, test in zip(group.codes, group.tests, strict=True):
                 said = {code, *_PARTS.split(test.partition("\0")[0])}
-                for name in {name for one in said for name in codes.get(one, ())}:
-                    found[name] = max(at_us, found.get(name, 0))
-        return found
+                names = {name for one in said for name in codes.get(one, ())}
+                for name in names:
+                    self._tests[name] = max(at_us, now.received_us, self._tests.get(name, 0))
+                    self._measured[name] = min(at_us, self._measured.get(name, at_us))
+                if not names:
+                    self._others |= said - {""}
 
-    def _has(self, test: str) -> bool:
-        """Whether the message has a result of a test; where that is not known, it has."""
-        outcome = self.now.outcome
-        return test in self._tests or not (outcome.results or outcome.controls)
+    def _closed(self) -> dict[str, ClosedTest]:
+        """The tests that are closed, or were when its results were measured."""
+        open_now = closing.closed_tests(self.batch, self.now.channel)
+        return closing.failed_then(self.batch, self.now.channel, self._measured) | open_now
 
-    def _part(self, codes: set[str], closed: list[ClosedTest]) -> None:
+    def _part(self, codes: dict[str, set[str]], closed: dict[str, ClosedTest]) -> None:
         now = self.now
-        named = closed or list(closing.closed_tests(self.batch, now.channel).values())
-        words = ", ".join(f"{one.test} (run {one.run})" for one in named)
+        mine = [one for test, one in closed.items() if test in self._tests]
+        words = ", ".join(f"{one.test} (run {one.run})" for one in mine or closed.values())
         why = HoldReason(reason=ReasonCode.CONTROL_FAILED, text=f"the control failed: {words}")
+        shut = {code: tests & closed.keys() for code, tests in codes.items() if not tests.isdisjoint(closed)}
+        here = Closed(shut, {one.test for one in mine}, self._others | (codes.keys() - shut.keys()))
         facts = dict(now.facts or {})
         routes: list[Routed] = []
         more: list[Routed] = []
@@ -83,10 +90,12 @@ class QualityControl(Step):
                 routes.append(routed)
                 continue
             if routed.passes:
-                self._out = closed
+                self._out = mine
                 routes.append(routed)
                 continue
-            found = parted(routed, codes, bool(closed), why, self.batch.zone)
+            found = parted(routed, here, why, self.batch.zone)
+            if isinstance(found, Parts) and any(now.held[place - 1 : place]):
+                found = replace(routed, hold=Waits(why, routed.hold))  # it waits for another reason, too: as a whole
             if isinstance(found, Parts):
                 facts[place] = _joined(facts.get(place, NOTHING), found.facts)
                 more.append(found.waits)
@@ -105,7 +114,8 @@ class QualityControl(Step):
         specimens = {group.specimen for group in now.outcome.results} - {""}
         if not specimens:
             return
-        numbers = [lot.number for lot in points.lots_at(self.batch, now.channel, now.received_us)]
+        lots = points.lots_at(self.batch, now.channel, now.received_us)
+        numbers = [lot.number for lot in lots if lot.number.strip("*")]  # one of any text names the lot of all
         if any(matches(one, numbers) for one in specimens):
             why = HoldReason(reason=ReasonCode.CONTROL_NUMBER, text="the specimen has the number of a control material")
             now.routes = [

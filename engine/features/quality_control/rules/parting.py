@@ -6,7 +6,7 @@ sender always sends whole or that has a text of its own, and cultures. A panel w
 result that its sender withdraws never waits.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,6 +25,20 @@ if TYPE_CHECKING:
     from engine.model.content.results import EarlierResults, Result
 
 _DONE, _PART = "final", "partial"  # status of a report in FHIR
+
+
+class Closed(NamedTuple):
+    """What a message has of tests whose control failed.
+
+    Attributes:
+        codes: of these tests, each with the tests that it is of.
+        tests: those that the message has results of; where that is not known, all.
+        others: codes of its other results.
+    """
+
+    codes: Mapping[str, Collection[str]]
+    tests: Collection[str]
+    others: Collection[str] = ()
 
 
 class Parts(NamedTuple):
@@ -61,33 +75,48 @@ class Waits:
         return self.why if more is None else replace(self.why, text=f"{self.why.text}; {more.text}")
 
 
-def parted(routed: Routed, closed: Collection[str], has_closed: bool, why: HoldReason, zone: tzinfo) -> Parts | Routed:
+def parted(routed: Routed, closed: Closed, why: HoldReason, zone: tzinfo) -> Parts | Routed:
     """What goes on of a document, and what waits; the document as it is where none of it does, or all.
 
+    Where it lacks a result of such a test by the codes that are known of it, what is not known to be another one waits.
+
     Args:
-        closed: codes of tests whose control failed.
-        has_closed: its message has a result of such a test.
         zone: of times without an offset.
     """
     document = routed.document
     body = unpack(document.body) if document.packed else document.body
     found = _opened(body, routed, zone)
     if found is None:
-        return replace(routed, hold=Waits(why, routed.hold)) if has_closed else routed
+        return _whole(routed, why) if closed.tests else routed
     results = [one for one in found.resources if one.kind == "Observation"]
-    meant = {one.name for one in results if not closed_of(one, closed).isdisjoint(closed)}
+    meant = {one.name for one in results if not codes_of(one).isdisjoint(closed.codes)}
+    if _may_have_more(closed, found, [one for one in results if one.name in meant], results):
+        return _whole(routed, why)
     waits = _with_panels({one.name for one in results if one.name in meant and one.said != WITHDRAWN}, results)
     if not waits:
-        return replace(routed, hold=Waits(why, routed.hold)) if has_closed and not meant else routed
+        return routed
     others = {one.name for one in results} - waits
     if not others or _is_whole(routed, found, results):
-        return replace(routed, hold=Waits(why, routed.hold))
+        return _whole(routed, why)
     return _in_two(routed, body, found, (waits, others), why, zone)
 
 
-def closed_of(one: Resource, closed: Collection[str]) -> set[str]:
-    """The codes of a result that are of such a test."""
-    return {code for code in codes_of(one) if code in closed}
+def _whole(routed: Routed, why: HoldReason) -> Routed:
+    return replace(routed, hold=Waits(why, routed.hold))
+
+
+def _may_have_more(
+    closed: Closed, found: OpenedDocument, meant: Sequence[Resource], results: Sequence[Resource]
+) -> bool:
+    """Whether a result of a closed test may be under a code that is not known as one of it."""
+    seen = {test for one in meant for code in codes_of(one) for test in closed.codes.get(code, ())}
+    if seen.issuperset(closed.tests):
+        return False
+    return (
+        not results
+        or any(one.texts for one in found.resources)
+        or any(not one.members and one not in meant and codes_of(one).isdisjoint(closed.others) for one in results)
+    )
 
 
 def codes_of(one: Resource) -> set[str]:

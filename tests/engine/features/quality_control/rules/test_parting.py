@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from engine.features.quality_control.rules.parting import Parts, Waits, parted
+from engine.features.quality_control.rules.parting import Closed, Parts, Waits, parted
 from engine.model.content.list_form import Form
 from engine.model.journal.records import HoldReason, Routed
 from engine.model.message import Document, Report
@@ -14,7 +14,8 @@ from engine.model.texts.reasons import ReasonCode
 
 WHY = HoldReason(reason=ReasonCode.CONTROL_FAILED, text="the control failed: GLU (run 7)")
 HL7 = "x-application/hl7-v2+er7"
-CLOSED = {"GLU", "2345-7"}
+CODES = {"GLU": {"GLU"}, "2345-7": {"GLU"}}
+CLOSED, NONE = Closed(CODES, {"GLU"}), Closed(CODES, ())
 
 
 def observation(name: str, code: str, **more: Any) -> dict[str, Any]:
@@ -51,8 +52,8 @@ def of(body: bytes, media_type: str, *, entries: int = 0, **more: Any) -> Routed
     return Routed(document=document, destinations=("lis",), claimed=(True,), **more)
 
 
-def divided(one: Routed, *, has_closed: bool = True) -> Parts:
-    found = parted(one, CLOSED, has_closed, WHY, UTC)
+def divided(one: Routed, closed: Closed = CLOSED) -> Parts:
+    found = parted(one, closed, WHY, UTC)
     assert isinstance(found, Parts)
     return found
 
@@ -105,7 +106,7 @@ GLU, K = observation("a", "2345-7"), observation("b", "2823-3")
     ],
 )  # fmt: skip
 def test_a_document_that_cannot_be_taken_apart_waits_whole(one: Routed) -> None:
-    found = parted(one, CLOSED, True, WHY, UTC)
+    found = parted(one, CLOSED, WHY, UTC)
     assert isinstance(found, Routed)
     assert isinstance(found.hold, Waits)
     assert found.document == one.document
@@ -113,19 +114,47 @@ def test_a_document_that_cannot_be_taken_apart_waits_whole(one: Routed) -> None:
 
 def test_a_document_without_the_test_goes_on() -> None:
     for one in (routed(K), Routed(document=Document(body=b"MSH|", media_type=HL7), destinations=("copies",))):
-        assert parted(one, CLOSED, False, WHY, UTC) == one
+        assert parted(one, NONE, WHY, UTC) == one
 
 
 def test_a_document_that_names_the_test_otherwise_waits_whole() -> None:
     """Its message has a result of the test; a site's own mapping may have a code of its own for it."""
-    found = parted(routed(K), CLOSED, True, WHY, UTC)
+    found = parted(routed(K), CLOSED, WHY, UTC)
     assert isinstance(found, Routed)
     assert isinstance(found.hold, Waits)
 
 
+def test_a_document_of_another_order_of_its_message_goes_on() -> None:
+    """Its results are known as those of other tests: the result of the closed one is in another document."""
+    one = routed(K, report("b"))
+    assert parted(one, CLOSED._replace(others={"2823-3"}), WHY, UTC) == one
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        routed(GLU, observation("b", "1111-1"), K),
+        routed(K, report("b", conclusion="glucose is low")),
+        routed(report(presentedForm=[{"data": "AA=="}])),
+    ],
+    ids=["one of two under a code of its own", "in words", "in a file"],
+)
+def test_what_may_be_a_result_of_a_closed_test_waits_with_its_document(one: Routed) -> None:
+    two = Closed({**CODES, "CREA": {"CREA"}}, {"GLU", "CREA"}, {"2823-3"})
+    found = parted(one, two, WHY, UTC)
+    assert isinstance(found, Routed)
+    assert isinstance(found.hold, Waits)
+
+
+def test_of_two_closed_tests_only_others_go_on() -> None:
+    two = Closed({**CODES, "CREA": {"CREA"}}, {"GLU", "CREA"})
+    found = divided(routed(GLU, observation("c", "CREA"), K, report("a", "b", "c")), two)
+    assert (named(found.goes), named(found.waits)) == (["b", "r", "v"], ["a", "c", "r", "v"])
+
+
 def test_a_result_that_is_withdrawn_never_waits() -> None:
     one = routed(observation("a", "2345-7", status="entered-in-error"), K)
-    assert parted(one, CLOSED, True, WHY, UTC) == one
+    assert parted(one, CLOSED, WHY, UTC) == one
 
 
 def test_a_message_of_hl7_says_that_not_all_is_there() -> None:
