@@ -13,13 +13,14 @@ from engine.features.quality_control.rules.tables import TargetRow
 from engine.model.content.quality_controls import ControlResult
 from engine.model.content.result_times import FINAL_RESULT, ResultGroup
 from engine.model.journal.records import Decision, Routed
-from engine.model.message import Document
+from engine.model.message import Document, Report
 from engine.model.outcome import Outcome
 from engine.model.process.clock import ManualClock, from_us
 from engine.model.texts.reasons import ReasonCode
 from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome
+from tests.engine.features.quality_control.test_laboratories import transaction
 from tests.support.journals import NOW_US, WINDOW_S, received
 
 BY = {"actor": "Asha", "reason": "the insert"}
@@ -145,3 +146,19 @@ def test_a_message_whose_results_are_not_known_is_looked_at(journal: Journal) ->
     (failure,) = reading.list_failures(journal)
     assert [one.message for one in reading.list_looks(journal, failure.id)] == [sent]
     assert deliveries(journal, record(journal, 250, Outcome("mapped"), replace(COPY))) == HELD
+
+
+def test_a_document_that_waits_for_another_reason_is_not_divided(journal: Journal) -> None:
+    """Each part of it would be released by itself."""
+    list_controls(journal)
+    tests = ("GLU", "K")
+    report = Report(key=b"k" * 16, patient=b"p" * 16)
+
+    def sent(minute: int, status: str) -> int:
+        body = transaction(1, [*tests]).replace(b'"final"', b'"%s"' % status.encode())
+        routed = Routed(document=Document(body=body, reports=(report,)), destinations=("fhir",))
+        return record(journal, minute, Outcome("mapped", results=(results(*tests, minute=minute),)), routed)
+
+    sent(100, "final")
+    measure(journal, "130", 200)
+    assert deliveries(journal, sent(250, "preliminary")) == [("held", "STATUS_BACK")]
