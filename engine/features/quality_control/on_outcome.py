@@ -10,7 +10,7 @@ from dataclasses import replace
 from engine.features.quality_control.rows import closing, points
 from engine.features.quality_control.rows.closing import ClosedTest
 from engine.features.quality_control.rules.parting import Closed, Parts, Waits, parted
-from engine.model.content.quality_controls import matches
+from engine.model.content.quality_controls import matches, spellings
 from engine.model.journal.document_facts import NOTHING, DocumentFacts
 from engine.model.journal.records import HoldReason, Routed
 from engine.model.texts.reasons import ReasonCode
@@ -61,7 +61,8 @@ class QualityControl(Step):
             is_timed = 0 < group.resulted_us <= now.received_us + points.AHEAD_US
             at_us = group.resulted_us if is_timed else now.received_us
             for code, test in zip(group.codes, group.tests, strict=True):
-                said = {code, *_PARTS.split(test.partition("\0")[0])}
+                parts = {code, *_PARTS.split(test.partition("\0")[0])}
+                said = {one for part in parts for one in spellings(part)}
                 names = {name for one in said for name in codes.get(one, ())}
                 for name in names:
                     self._tests[name] = max(at_us, now.received_us, self._tests.get(name, 0))

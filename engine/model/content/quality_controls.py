@@ -32,6 +32,7 @@ MAX_CODE = 60  # characters of a code that are kept
 MAX_TEXT = 60  # ... of another text
 _RANGE = re.compile(r"\s*(-?\d{1,20}(?:\.\d{1,20})?)\s*(?:-|to|\.\.)\s*(-?\d{1,20}(?:\.\d{1,20})?)\s*", re.ASCII)
 _NUMBER = re.compile(r"\s*([+-]?\d{1,20}(?:\.\d{1,20})?)\s*", re.ASCII)
+_DILUTED = re.compile(r"[0-9]{1,9}/")
 _NORMAL = "N"
 _NOT_OBTAINED = "X"  # HL7 table 0085, and E1394 9.4.9: no result could be obtained
 _LOT_AND_LEVEL = re.compile(r"#([0-9]+)(q[0-9])#", re.IGNORECASE | re.ASCII)
@@ -102,6 +103,12 @@ def control_results(
         if result.place not in patients and _is_measured(result) and not _is_calibrator(order, result)
     ]
     return tuple(found[:MOST])
+
+
+def spellings(code: str) -> tuple[str, ...]:
+    """A code of a test; of a Roche cobas also without the dilution behind it: ``717/10`` is the test of ``717/``."""
+    found = _DILUTED.match(code)
+    return (code,) if found is None else (code, found[0])
 
 
 def may_have_controls(parsed: Parsed, *, numbers: Sequence[str] = (), orders: Sequence[str] = ()) -> bool:

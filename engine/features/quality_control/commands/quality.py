@@ -18,6 +18,7 @@ from engine.commands.shared.session import Session, pass_session
 from engine.features.quality_control.lists import FAILURE, LOOK, LOT, MARK, POINT, TARGET, TEST
 from engine.features.quality_control.rows import deciding, reading
 from engine.features.quality_control.rules.westgard import FORMS, RULES, WARNINGS
+from engine.model.errors import ConfigError
 
 GROUP = "every day"
 
@@ -116,7 +117,10 @@ def sent_before(session: Session, failure: int, form: Form) -> None:
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def load(session: Session, file: Path, reason: str, form: Form) -> None:
-    text = file.read_text(encoding="utf-8-sig")
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file.name}: it is no text in UTF-8 (byte {error.start + 1})") from error
     done = ask(session, "quality_load", {"text": text, "file": file.name, "reason": reason})
     show_document(form, done, [f"{done['lots']} lots, {done['targets']} targets; {done['known']} were known"])
 

@@ -10,7 +10,7 @@ from engine.features.quality_control.rows import judging, points
 from engine.features.quality_control.rules.lots import IN_FORCE, INTERIM, Lot
 from engine.features.quality_control.rules.tables import TargetRow
 from engine.features.quality_control.rules.westgard import RuleSet
-from engine.model.content.quality_controls import ControlResult
+from engine.model.content.quality_controls import ControlResult, spellings
 from engine.model.errors import RefusedError
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
@@ -101,7 +101,10 @@ def accept(
             (state, from_us, act, target),
         )
         channel, _, test, _, _ = key
-        batch.execute("INSERT OR IGNORE INTO qc_code (channel, code, test) VALUES (?, ?, ?)", (channel, test, test))
+        batch.executemany(
+            "INSERT OR IGNORE INTO qc_code (channel, code, test) VALUES (?, ?, ?)",
+            [(channel, code, test) for code in spellings(test)],
+        )
     return {"targets": len(targets), "act": act}
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from engine.features.quality_control.rows import judging
 from engine.features.quality_control.rules.lots import Known, Lot, TargetOf, known_as, why_not
-from engine.model.content.quality_controls import ControlResult
+from engine.model.content.quality_controls import ControlResult, spellings
 from engine.store.core.writing.batch import Batch
 
 RUN_US = 30 * 60_000_000  # controls of one test that are measured within so long of the first are one run
@@ -52,7 +52,7 @@ def add(
     if target is not None:
         batch.executemany(
             "INSERT OR IGNORE INTO qc_code (channel, code, test) VALUES (?, ?, ?)",
-            [(channel, code, control.test) for code in {control.test, *control.codes}],
+            [(channel, one, control.test) for code in {control.test, *control.codes} for one in spellings(code)],
         )
     cursor = batch.execute(
         "INSERT INTO qc_point (stream, run, level, lot, number, value, unit, measured_us, received_us, timed, failed,"

@@ -1,7 +1,7 @@
 """Which material, level and target a control result is of, and why it cannot be evaluated. Pure.
 
 A lot of the site's list says material, level and lot of a number; else the message does; else the number is the level,
-and the control is unknown.
+and the control is unknown. Where the message says another lot than the list, it is of that one.
 """
 
 from collections.abc import Iterable
@@ -60,6 +60,8 @@ def known_as(control: ControlResult, lots: Iterable[Lot]) -> Known:
     fitting = [one for one in lots if control.number and matches(control.number, (one.number,))]
     if fitting:
         one = max(fitting, key=lambda lot: ("*" not in lot.number, len(lot.number)))
+        if control.lot and control.lot != one.lot:  # a new one, which the list does not have yet
+            return Known(one.level, control.lot, expiry_of(control.expires), listed=True)
         return Known(one.level, one.lot, one.expires, listed=True)
     if control.level or control.lot:
         return Known(control.level or control.number, control.lot, expiry_of(control.expires), listed=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import tzinfo
 from typing import TYPE_CHECKING, NamedTuple
 
+from engine.model.content.quality_controls import spellings
 from engine.model.journal.document_facts import DocumentFacts
 from engine.model.journal.records import HoldReason, Routed, Rules
 from engine.model.message import Document
@@ -120,7 +121,8 @@ def _may_have_more(
 
 
 def codes_of(one: Resource) -> set[str]:
-    return {code.partition("|")[2] or code for code in one.codes}
+    """Without their systems."""
+    return {spelled for code in one.codes for spelled in spellings(code.partition("|")[2] or code)}
 
 
 def _opened(body: bytes, routed: Routed, zone: tzinfo) -> OpenedDocument | None:

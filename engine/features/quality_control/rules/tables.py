@@ -8,6 +8,7 @@ Each problem has its line and column. A table with a problem is not taken in par
 
 import csv
 from collections.abc import Collection, Iterator, Sequence
+from io import StringIO
 from typing import NamedTuple
 
 from engine.features.quality_control.rules.lots import SOURCES, Lot, expiry_of
@@ -20,6 +21,7 @@ MOST = 5000  # rows
 LONGEST = 60  # characters of a cell
 _MAY_BE_EMPTY = frozenset({"module", "unit", "expires"})
 _ANY = "*"
+_KEYS = {CONTROLS: CONTROLS[:2], TARGETS: TARGETS[:5]}  # a number has one lot at a time
 
 
 class TargetRow(NamedTuple):
@@ -52,7 +54,10 @@ def read(text: str, file: str, channels: Collection[str] = ()) -> Read:
     Raises:
         ConfigError: its problems, each with line and column.
     """
-    head, lines = _lines(text)
+    try:
+        head, lines = _lines(text)
+    except csv.Error as error:
+        raise ConfigError(f"{file}:1:1: it is no CSV: {error}") from error
     kind = next((one for one in (CONTROLS, TARGETS) if head == list(one)), None)
     if kind is None:
         raise ConfigError(f"{file}:1:1: the first line is {','.join(CONTROLS)} or {','.join(TARGETS)}")
@@ -71,7 +76,7 @@ def _lot(row: Sequence[str]) -> Lot:
 
 
 def _lines(text: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    reader = csv.reader(text.removeprefix("\ufeff").splitlines(keepends=True))
+    reader = csv.reader(StringIO(text.removeprefix("\ufeff"), newline=""))
     lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     lines = [(number, cells) for number, cells in lines if not cells[0].lstrip().startswith("#")]
     if not lines:
@@ -83,6 +88,7 @@ def _lines(text: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
 def _problems(kind: Sequence[str], lines: Sequence[tuple[int, list[str]]], channels: Collection[str]) -> Iterator[str]:
     if len(lines) > MOST:
         yield f"{lines[MOST][0]}:1: there are {len(lines)} rows; {MOST} at most"
+        return
     seen: dict[tuple[str, ...], int] = {}
     for number, cells in lines:
         if len(cells) != len(kind):
@@ -94,7 +100,7 @@ def _problems(kind: Sequence[str], lines: Sequence[tuple[int, list[str]]], chann
             if why := _wrong(name, row[name], row, channels):
                 yield f"{number}:{at}: {name}: {why}"
             at += len(cell) + 1
-        key = tuple(row[name] for name in kind if name not in ("unit", "mean", "sd", "source", "expires", "material"))
+        key = tuple(row[name] for name in _KEYS[tuple(kind)])
         if key in seen:
             yield f"{number}:1: the same as line {seen[key]}"
         seen.setdefault(key, number)

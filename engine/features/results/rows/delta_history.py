@@ -9,7 +9,7 @@ too old.
 from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 
-from engine.model.content.quality_controls import ControlResult
+from engine.model.content.quality_controls import ControlResult, spellings
 from engine.model.content.results import MEMORY_US, WITHDRAWN, Result
 from engine.model.errors import IntegrityError
 from engine.store.core.rows import Rows
@@ -64,6 +64,7 @@ class DeltaHistory:
         it is newer than the message, the run before it is unknown.
         """
         since = self._received_us - within_us
+        codes = tuple(spelled for code in codes for spelled in spellings(code))
         marks = ",".join("?" * len(codes))
         waits = self._rows.execute(
             "SELECT 1 FROM qc_closed c JOIN qc_code k ON k.channel = c.channel AND k.test = c.test"  # noqa: S608

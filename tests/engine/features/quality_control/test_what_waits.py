@@ -1,6 +1,6 @@
 """Which messages wait for a failed control, of those that come with it, late, processed again, or held already."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -34,11 +34,13 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
         yield found
 
 
-def list_controls(journal: Journal, number: str = "QC", *, targets: bool = True) -> None:
+def list_controls(
+    journal: Journal, number: str = "QC", *, targets: bool = True, tests: Sequence[str] = ("GLU", "K")
+) -> None:
     lots = [Lot("chem", number, "Chemtrol", "L1", "A7")]
     journal.run_alone(lambda batch: deciding.load(batch, lots, [], file="controls.csv", **BY))
     if targets:
-        rows = [TargetRow("chem", "", test, "L1", "A7", "mg/dL", "100", "5", "lab") for test in ("GLU", "K")]
+        rows = [TargetRow("chem", "", test, "L1", "A7", "mg/dL", "100", "5", "lab") for test in tests]
         journal.run_alone(lambda batch: deciding.load(batch, [], rows, file="targets.csv", **BY))
         ids = [one.id for one in reading.list_targets(journal)]
         journal.run_alone(lambda batch: deciding.accept(batch, ids, IN_FORCE, 1, **BY))
@@ -162,3 +164,16 @@ def test_a_document_that_waits_for_another_reason_is_not_divided(journal: Journa
     sent(100, "final")
     measure(journal, "130", 200)
     assert deliveries(journal, sent(250, "preliminary")) == [("held", "STATUS_BACK")]
+
+
+@pytest.mark.parametrize("test", ["717/", "717/10", "^^^717/3"])
+def test_a_diluted_result_is_of_the_test_of_its_control(journal: Journal, test: str) -> None:
+    """A Roche cobas writes the dilution behind the code, and a control is measured without one."""
+    list_controls(journal, tests=("717/", "71/"))
+    record(journal, 1, Outcome("filtered", controls=(control("100", 1, "717/"),)))
+    sent = patient(journal, 2, test=test)
+    record(journal, 99, Outcome("filtered", controls=(control("130", 99, "717/"),)))
+    (failure,) = reading.list_failures(journal)
+    assert [one.message for one in reading.list_looks(journal, failure.id)] == [sent]
+    assert deliveries(journal, patient(journal, 100, test=test)) == HELD
+    assert deliveries(journal, patient(journal, 101, test="71/10")) == WAITING

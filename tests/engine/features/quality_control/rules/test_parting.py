@@ -146,6 +146,11 @@ def test_what_may_be_a_result_of_a_closed_test_waits_with_its_document(one: Rout
     assert isinstance(found.hold, Waits)
 
 
+def test_a_diluted_result_waits_with_those_of_its_test() -> None:
+    found = divided(routed(observation("a", "717/10"), K), Closed({"717/": {"717/"}}, {"717/"}))
+    assert (named(found.goes), named(found.waits)) == (["b", "v"], ["a", "v"])
+
+
 def test_of_two_closed_tests_only_others_go_on() -> None:
     two = Closed({**CODES, "CREA": {"CREA"}}, {"GLU", "CREA"})
     found = divided(routed(GLU, observation("c", "CREA"), K, report("a", "b", "c")), two)

@@ -44,6 +44,10 @@ def test_a_table_of_lots_and_one_of_targets() -> None:
         (LOTS + "hema,QC,Own,L1,A7,\n", "t.csv:2:1: analyzer: there is no channel hema"),
         (LOTS + f"chem,{'9' * 61},Own,L1,A7,\n", "t.csv:2:6: number: 60 printable characters at most"),
         (LOTS + "chem,QC,Own,L1,A7,\n\nchem,QC,Other,L1,A7,\n", "t.csv:4:1: the same as line 2"),
+        (LOTS + "chem,QC,Own,L1,A7,\nchem,QC,Own,L2,B7,\n", "t.csv:3:1: the same as line 2"),
+        (LOTS + 'chem,QC,"Own' + "x" * 140_000, "t.csv:1:1: it is no CSV: field larger"),
+        (LOTS + "chem,QC,Own\u2028L1,A7,,\n", "t.csv:2:9: material: 60 printable characters"),
+        (FIGURES + "chem,,GLU,L1,A7,,५.६,0.1,maker\n", "t.csv:2:18: mean: a number, as 5.60"),
         (FIGURES + "chem,,GLU,L1,A7,,5,6,0.1,maker\n", "t.csv:2:1: 10 cells; the first line has 9"),
         (FIGURES + 'chem,,GLU,L1,A7,,"5,6",0.1,maker\n', "t.csv:2:18: mean: a number, as 5.60"),
         (FIGURES + "chem,,GLU,L1,A7,,5.6,0,maker\n", "t.csv:2:22: sd: above 0"),
@@ -54,6 +58,10 @@ def test_a_table_of_lots_and_one_of_targets() -> None:
 )
 def test_a_mistake_has_its_line_and_column(text: str, said: str) -> None:
     assert problems(text)[0].startswith(said)
+
+
+def test_a_table_that_is_too_long_says_no_more() -> None:
+    assert problems(LOTS + "x\n" * 100_000) == ["t.csv:5002:1: there are 100000 rows; 5000 at most"]
 
 
 def test_a_table_says_all_that_is_wrong() -> None:
@@ -71,6 +79,8 @@ LISTED = [
     ("given", "known"),
     [
         ({"number": "QC-L1"}, Known("L1", "A7", listed=True)),
+        ({"number": "QC-L1", "lot": "A7", "level": "1"}, Known("L1", "A7", listed=True)),
+        ({"number": "QC-L1", "lot": "B8", "expires": "20280101"}, Known("L1", "B8", "2028-01-01", listed=True)),
         ({"number": "QC-L9"}, Known("some", "A", "2026-03-31", listed=True)),
         ({"number": "QC7"}, Known("any", "A", listed=True)),
         ({"number": "6", "level": "M", "lot": "88"}, Known("M", "88", listed=True)),
