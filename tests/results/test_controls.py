@@ -115,7 +115,12 @@ async def test_the_day_of_a_technician(tmp_path: Path) -> None:
         targets.write_text("analyzer,module,test,level,lot,unit,mean,sd,source\nchem,,GLU,L1,A7,mg/dL,100,0,lab\n")
         said = await quality("load", str(targets), "--reason", "the insert", code=ExitCode.CONFIG)
         assert "targets.csv:2:27: sd: above 0" in said
-        targets.write_text(targets.read_text().replace("100,0,", "100,5,"))
+        targets.write_bytes(b"analyzer,module\nch\xe9m,")
+        said = await quality("load", str(targets), "--reason", "the insert", code=ExitCode.CONFIG)
+        assert "targets.csv: it is no text in UTF-8 (byte 19)" in said
+        said = await quality("enter", "chme", "GLU", "QC-L1", "130", "--reason", "by hand", code=ExitCode.FAILED)
+        assert "there is no channel chme" in said
+        targets.write_text("analyzer,module,test,level,lot,unit,mean,sd,source\nchem,,GLU,L1,A7,mg/dL,100,5,lab\n")
         assert (await quality("load", str(lots), "--reason", "new lot"))["lots"] == 1
         assert (await quality("load", str(targets), "--reason", "the insert"))["targets"] == 1
         (target,) = (await quality("targets"))["targets"]

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from engine.actions.control import Request
 from engine.actions.declaring import Declared, NumberOrNone, RowNumber, Why
-from engine.actions.running_site import Result, RunningSite
+from engine.actions.running_site import Result, RunningSite, known
 from engine.features.quality_control.rows import deciding
 from engine.features.quality_control.rules.lots import IN_FORCE, INTERIM
 from engine.features.quality_control.rules.tables import LONGEST, read
@@ -81,6 +81,8 @@ async def rules(
     reason: Why,
 ) -> Result:
     """``warnings``: those of them that only warn."""
+    if channel:
+        known(site.loaded().channels, channel)
     made = RuleSet(rules=tuple(rules), warnings=frozenset(warnings), r4s=r4s)
     version = await site.journal.run(deciding.set_rules, channel, test, made, actor=request.actor, reason=reason)
     return {"version": version}
@@ -117,6 +119,7 @@ async def event(
     reason: Why,
 ) -> Result:
     """``resets``: the counts of rules begin anew. ``at_us``: when, in microseconds since 1970; 0: now."""
+    known(site.loaded().channels, channel)
     when = at_us or SystemClock().now_us()
     act = await site.journal.run(
         deciding.add_event, channel, test, when, kind, resets=resets, actor=request.actor, reason=reason
@@ -138,6 +141,7 @@ async def enter(
     reason: Why,
 ) -> Result:
     """``number``: of the control, as the list of controls has it."""
+    known(site.loaded().channels, channel)
     control = ControlResult(test=test, codes=(test,), number=number, value=value, unit=unit, at_us=at_us, mark="person")
     return await site.journal.run(deciding.enter, channel, control, actor=request.actor, reason=reason)
 

@@ -4,7 +4,7 @@ Rules look back `LOOKS_BACK` points of a level, and of all. So a new point, at t
 its run, and nothing far behind it: only these points are read.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -65,26 +65,43 @@ def settle(batch: Batch, stream_id: int, order: Order, why: str, *, act: int = 0
         return
     before = _before(batch, stream_id, after)
     rows = sorted([*before, *after])
-    version, rules = rules_for(batch, stream)
-    known = _known(batch, stream_id, rows)
-    found = judge(_with_resets(batch, stream, rows), rules, known)
+    points = list(_with_resets(batch, stream, rows))
     runs = dict.fromkeys(row.point.run for row in after)
-    fired: dict[int, list[Violation]] = {run: [] for run in runs}
+    by = _versions(batch, stream, runs)
+    found = {version: judge(points, rules, _known(batch, stream_id, rows)) for version, rules in by.sets.items()}
     of = {row.point.number: row.point.run for row in after}
-    for one in found.violations:
-        if one.at in of:
-            fired[of[one.at]].append(one)
     newest = newest_run(batch, stream_id)
-    changed: list[int] = []
+    changed: list[tuple[int, Verdict]] = []
     for run in runs:
+        version = by.of[run]
+        verdict, fired = found[version].runs[run], [one for one in found[version].violations if of.get(one.at) == run]
         cause = LATE if why == MEASURED and run != newest else why
-        if _note(batch, run, found.runs[run], fired[run], Made(version, cause, act)):
-            changed.append(run)
-    for run in changed:  # once all are known: a run may be the repeat of another one
-        verdict = found.runs[run]
+        if _note(batch, run, verdict, fired, Made(version, cause, act)):
+            changed.append((run, verdict))
+    for run, verdict in changed:  # once all are known: a run may be the repeat of another one
         if not verdict.passes:
             closing.no_repeat(batch, run)
         closing.follow(batch, stream, run, verdict, is_newest=run == newest)
+
+
+class Versions(NamedTuple):
+    """The version of the rules that each run is judged by, and the rules of these."""
+
+    of: dict[int, int]
+    sets: dict[int, RuleSet]
+
+
+def _versions(batch: Batch, stream: Stream, runs: Iterable[int]) -> Versions:
+    """A run keeps the rules that it was first judged by: other ones change no verdict that there is."""
+    newest, rules = rules_for(batch, stream)
+    of: dict[int, int] = {}
+    sets: dict[int, RuleSet] = {}
+    for run in runs:
+        row = batch.execute("SELECT rules FROM qc_verdict WHERE run = ? AND version = 1", (run,)).fetchone()
+        of[run] = newest if row is None else int(row[0])
+        if of[run] not in sets:
+            sets[of[run]] = rules if of[run] == newest else _rules_of(batch, of[run])
+    return Versions(of, sets)
 
 
 class Made(NamedTuple):
@@ -133,10 +150,16 @@ def rules_for(batch: Batch, stream: Stream) -> tuple[int, RuleSet]:
         " ORDER BY test = '', channel = '', version DESC LIMIT 1",
         (stream.channel, stream.test),
     ).fetchone()
-    if row is None:
-        return 0, RuleSet()
-    version, rules, warnings, r4s = row
-    return int(version), RuleSet(rules=tuple(rules.split()), warnings=frozenset(warnings.split()), r4s=r4s)
+    return (0, RuleSet()) if row is None else (int(row[0]), _rule_set(*row[1:]))
+
+
+def _rules_of(batch: Batch, version: int) -> RuleSet:
+    row = batch.execute("SELECT rules, warnings, r4s FROM qc_rules WHERE version = ?", (version,)).fetchone()
+    return RuleSet() if row is None else _rule_set(*row)
+
+
+def _rule_set(rules: str, warnings: str, r4s: str) -> RuleSet:
+    return RuleSet(rules=tuple(rules.split()), warnings=frozenset(warnings.split()), r4s=r4s)
 
 
 def stream_named(batch: Batch, stream_id: int) -> Stream:

@@ -1,6 +1,7 @@
 """Read points, verdicts, targets and failures, for lists, pages and the to-do list."""
 
 from collections.abc import Mapping, Sequence
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any, NamedTuple
 
 import orjson
@@ -10,6 +11,7 @@ from engine.features.quality_control.rules.westgard import z_of
 from engine.store.queries.reader import Reader
 
 MOST_POINTS = 10_000
+_PLACES, _HALF_UP = Decimal("0.0001"), Context(prec=100, rounding=ROUND_HALF_UP)
 _LATEST = "(SELECT {} FROM qc_verdict v WHERE v.run = {} ORDER BY v.version DESC LIMIT 1)"
 _POINTS = (
     "SELECT p.id, s.channel, s.module, s.test, p.level, p.lot, p.number, p.value, p.unit, p.measured_us, p.received_us,"  # noqa: S608
@@ -176,7 +178,7 @@ def _point(row: Sequence[Any]) -> PointView:
     rules = [rule for at, rule, _, _ in orjson.loads(fired or "[]") if at == number]
     return PointView._make((
         *head, run, verdict or "", " ".join(dict.fromkeys(rules)), marks or 0,
-        "" if z is None else f"{z:.4f}", mean, sd, target, why, excluded,
+        "" if z is None else str(z.quantize(_PLACES, context=_HALF_UP)), mean, sd, target, why, excluded,
         "" if failed is None else "failed" if failed else "passed", mark, bool(timed), message,
     ))  # fmt: skip
 

@@ -235,6 +235,30 @@ def test_rules_have_versions_and_those_of_the_test_come_first(tmp_path: Path) ->
             journal.run_alone(lambda batch: deciding.set_rules(batch, "", "", RuleSet(rules=("7T",)), **BY))
 
 
+def test_a_run_keeps_the_rules_that_it_was_judged_by(tmp_path: Path) -> None:
+    with laboratory(tmp_path) as journal:
+
+        def sets(*rules: str) -> None:
+            made = RuleSet(rules=rules)
+            journal.run_alone(lambda batch: deciding.set_rules(batch, "chem", "GLU", made, **BY))
+
+        sets("1-3s")
+        measure(journal, 1, control("112", "L1", at(2)), control("130", "L1", at(4)))
+        sets("2-2s")
+        measure(journal, 2, control("201", "L2", at(4, 9)))
+        measure(journal, 3, control("113", "L1", at(1)))  # now 2-2s fires at the first run, and not at the second
+        assert [[verdict for verdict, _ in found] for found in verdicts(journal).values()] == [
+            ["accept"], ["reject"], ["accept"],
+        ]  # fmt: skip
+
+
+def test_z_is_shown_to_four_places_half_up(tmp_path: Path) -> None:
+    with laboratory(tmp_path) as journal:
+        measure(journal, 1, control("100.00025", at_us=at(0)), control("99.99975", at_us=at(2)))
+        measure(journal, 2, control("9" * 20, at_us=at(4)))
+        assert [one.z for one in reading.list_points(journal)] == ["19999999999999999979.8000", "-0.0001", "0.0001"]
+
+
 # -- random laboratories ---------------------------------------------------------------------------------------------
 
 
