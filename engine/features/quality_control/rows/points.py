@@ -58,7 +58,7 @@ def add(
         "INSERT INTO qc_point (stream, run, level, lot, number, value, unit, measured_us, received_us, timed, failed,"
         " mark, target, why, message_id, place, act) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            stream, _run(batch, stream, measured_us), known.level, known.lot, control.number, control.value,
+            stream, _run(batch, stream, measured_us, known), known.level, known.lot, control.number, control.value,
             control.unit, measured_us, received_us, int(is_timed),
             None if control.failed is None else int(control.failed), control.mark,
             0 if target is None else target.id, why, message_id, control.place, act,
@@ -109,13 +109,18 @@ def _is_repeat(batch: Batch, stream: int, message_id: int, measured_us: int, con
     )
 
 
-def _run(batch: Batch, stream: int, measured_us: int) -> int:
-    """The run of a point: one that began shortly before it, else one that begins with it. No other run changes."""
+def _run(batch: Batch, stream: int, measured_us: int, known: Known) -> int:
+    """The run of a point: one that began shortly before it, else one that begins with it. No other run changes.
+
+    A level that a failed run has already is measured again: that begins a run, which may be accepted.
+    """
     row = batch.execute(
-        "SELECT id FROM qc_run WHERE stream = ? AND first_us BETWEEN ? AND ? ORDER BY first_us DESC LIMIT 1",
-        (stream, measured_us - RUN_US, measured_us),
+        "SELECT id, (SELECT verdict FROM qc_verdict v WHERE v.run = r.id ORDER BY version DESC LIMIT 1) = 'reject'"
+        " AND EXISTS (SELECT 1 FROM qc_point p WHERE p.run = r.id AND p.level = ? AND p.lot = ? AND p.measured_us < ?)"
+        " FROM qc_run r WHERE stream = ? AND first_us BETWEEN ? AND ? ORDER BY first_us DESC LIMIT 1",
+        (known.level, known.lot, measured_us, stream, measured_us - RUN_US, measured_us),
     ).fetchone()
-    if row is None:
+    if row is None or row[1]:
         row = batch.execute(
             "INSERT INTO qc_run (stream, first_us) VALUES (?, ?) RETURNING id", (stream, measured_us)
         ).fetchone()

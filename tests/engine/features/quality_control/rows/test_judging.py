@@ -393,19 +393,28 @@ def test_an_older_run_that_fails_late_adds_to_what_is_looked_at(tmp_path: Path) 
         assert (looks(journal), [one.run for one in reading.list_failures(journal)]) == ([100, 101, 102], [3])
 
 
-@pytest.mark.parametrize("more", [control("101", "L1", at(0, 9)), control("201", "L2", at(0, 9))])
-def test_a_failed_run_with_an_excluded_point_stays_failed_when_another_one_comes(
-    tmp_path: Path, more: ControlResult
-) -> None:
+def test_a_failed_run_with_an_excluded_point_stays_failed_when_another_one_comes(tmp_path: Path) -> None:
     with laboratory(tmp_path) as journal:
         measure(journal, 1, control("130", "L1", at(0)))
         journal.run_alone(lambda batch: deciding.exclude(batch, 1, "clot", **BY))
-        measure(journal, 2, more)
+        measure(journal, 2, control("201", "L2", at(0, 9)))
         assert [verdict for verdict, _ in verdicts(journal)[1]] == ["reject"]
         measure(journal, 3, control("201", "L2", at(2)))  # the level that failed is the other one
         assert reading.list_failures(journal)[0].repeat == 0
         measure(journal, 4, control("101", "L1", at(4)))
         assert reading.list_failures(journal)[0].repeat > 0
+
+
+def test_a_level_that_failed_is_measured_again_at_once(tmp_path: Path) -> None:
+    """Within half an hour: it is a run of its own, which may be accepted."""
+    with laboratory(tmp_path) as journal:
+        measure(journal, 1, control("130", "L1", at(0)))
+        measure(journal, 2, control("201", "L2", at(0, 2)))  # of the same run
+        measure(journal, 3, control("101", "L1", at(0, 9)))
+        assert {run: [verdict for verdict, _ in found] for run, found in verdicts(journal).items()} == {
+            1: ["reject"], 2: ["accept"],
+        }  # fmt: skip
+        assert reading.list_failures(journal)[0].repeat == 2
 
 
 def test_a_repeat_has_both_levels_that_failed_together(tmp_path: Path) -> None:
