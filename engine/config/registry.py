@@ -44,6 +44,7 @@ LINKS = {
     "text": "adapters.codecs.text.link",
     "whole": "adapters.codecs.text.whole_link",
     "auto": "adapters.codecs.auto_link",
+    "draft": "adapters.codecs.draft_link",
 }
 ACKNOWLEDGEMENTS = {
     "hl7v2": "adapters.codecs.hl7v2.acknowledgement",

@@ -29,6 +29,7 @@ from engine.model.packing import UnpackingDestination
 from engine.model.ports import Dialogue, Format, Link, TeeLink
 from engine.model.process.clock import Clock
 from engine.model.routes import ChannelRoutes, Route
+from engine.model.texts.reasons import ReasonCode
 from engine.model.worklist import TakeSettings
 from engine.processing.formats import MEDIA_TYPES, format_of
 from engine.processing.names import are_read
@@ -208,9 +209,10 @@ def build_channel(
             max_message=source.max_message,
             ack_timeout_s=config.ack_timeout if config.ack == "on_delivery" else None,
             is_awaited=getattr(source, "acks", "frame") == "frame" and getattr(source, "framing", "") != "none",
+            is_draft=config.draft,
             opening=_opening(source),
         ),
-        new_link=registry.load(links, source.link).links(source, **_sending(dialogue)),
+        new_link=registry.load(links, _link(config)).links(source, **_sending(dialogue)),
         new_listener=registry.load(registry.TEES, source.link).listeners(source)
         if isinstance(source, TeePart)
         else None,
@@ -228,12 +230,18 @@ def build_channel(
             groups=talk.groups,
             takes=talk.takes,
             redundant=talk.redundant,
+            is_draft=config.draft,
             has_other_numbers=_has_other_numbers(site, config, programs),
             reader=partial(programs.reader, site.tables_of(config)),
         ),
         asking=talk.asking,
         answering=talk.answering,
     )
+
+
+def _link(config: ChannelConfig) -> str:
+    """Of a draft of which nothing is known yet it keeps any text, too."""
+    return "draft" if config.draft and config.source.link == "auto" else config.source.link
 
 
 def _has_other_numbers(site: Site, config: ChannelConfig, programs: Programs) -> bool:
@@ -295,6 +303,7 @@ def reassemble(built: BuiltChannel | None, channel: str, frames: Sequence[bytes]
             notes=("assembled after a restart",),
             sent=header.sent,
             measured=header.measured,
+            filtered=ReasonCode.DRAFT if built.config.draft else None,
         )
 
     return Assembled(tuple(map(received, end.completes)), received(end.incomplete) if end.incomplete else None)
