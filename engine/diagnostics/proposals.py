@@ -1,11 +1,11 @@
 """Proposals of a meaning for a code that no table of a channel has: LOINC terms by code, unit and name.
 
-From the tables of all packs, their suggestions, and the table of terms (`tables/loinc.csv`). None is in force by itself:
-a person chooses. A number alone, as ``717``, means something else at each maker, so that only the analyzer's own pack
-says anything of it. What does not fit the unit is left out, and so is a row with a factor: no factor is proposed.
+From the tables of all packs, their suggestions, and the table of terms (`tables/loinc.csv`). None is in force by
+itself: a person chooses. A number alone, as ``717``, means something else at each maker, so that only the analyzer's
+own pack says anything of it. What does not fit the unit is left out, and so is a row with a factor: none is proposed.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,7 +90,7 @@ def proposals(known: Known, code: str, unit: str, name: str, analyzer: str | Non
     for by, listed in ((OF_PACK, own), (OF_PACKS, others), (OF_SOURCE, sources)):
         for pack, cells in listed:
             _take(found, Proposal(cells, by, (pack,)))
-    for loinc in dict.fromkeys(term for text in (code, name) for term in known.kinds.analytes.get(text.lower(), ())):
+    for loinc in sorted({term for text in (code, name) for term in known.kinds.terms_named(text)}):
         _take(found, Proposal({"loinc": loinc}, OF_TERMS))
     fitting = [_named(known, one) for one in found.values() if fits(known, one.cells, code, unit)]
     return sorted(fitting, key=lambda one: (_ORDER.index(one.by), -len(one.names), one.loinc))[:MOST]
@@ -150,10 +150,3 @@ def _named(known: Known, one: Proposal) -> Proposal:
 
 def _key(code: str) -> str:
     return code.casefold()
-
-
-def unfitting(known: Known, cells: Mapping[str, str]) -> Iterable[str]:
-    """What speaks against a row."""
-    found = known.kinds.doubt(dict(cells))
-    if found is not None:
-        yield found[1]
