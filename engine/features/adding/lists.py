@@ -27,13 +27,14 @@ from engine.model.texts.reasons import ReasonCode
 from engine.processing.process import process
 from engine.store.operations.line_trace import LineWay
 from engine.store.queries.contents import stored_message
-from engine.store.queries.line import line_of
-from engine.store.queries.messages import messages_page
+from engine.store.queries.line import frames_of, line_of
+from engine.store.queries.messages import messages_page, trace_of
 from engine.store.queries.reader import Reader
 
 LOINC = "http://loinc.org"
 MOST_MESSAGES, MOST_SESSIONS = 50, 20  # the newest
 MOST_VALUES = 3  # of one code
+ENQ, EOT, ACK = b"\x05", b"\x04", b"\x06"
 BEHIND_MIN = 2  # a clock that is off by more is named
 Told = tuple[Person, Order, Fact, Sequence[Result]]
 
@@ -60,14 +61,26 @@ def guessed(reader: Reader, channel: str, folder: Path) -> Guess:
         if entry.way is not LineWay.ABOUT
     ]
     if not any(b"\x02" in one.data or b"\x05" in one.data for one in line if one.way is Direction.THEM):
-        line = [CapturedBytes(_as_sent(one.payload), Direction.THEM) for one in reversed(came(reader, channel))]
+        line = [piece for one in reversed(came(reader, channel)) for piece in _as_sent(reader, one)]
     return guess(line, packs(folder), live=True)
 
 
-def _as_sent(payload: bytes) -> bytes:
-    if payload.lstrip(b"\x00\r\n ").startswith((b"MSH", b"FHS", b"BHS")):
-        return b"\x0b" + payload + b"\x1c\r"
-    return payload if payload.endswith((b"\r", b"\n")) else payload + b"\n"
+def _as_sent(reader: Reader, one: Stored) -> Iterator[CapturedBytes]:
+    """A message as it came on its line; the record of a line may be lost with the process, and its frames are not."""
+    trace = trace_of(reader, one.id)
+    ids = trace.frames if trace is not None else ()
+    frames = frames_of(reader, trace.session, one.channel, ids[0], ids[-1]) if trace is not None and ids else []
+    is_hl7 = one.payload.lstrip(b"\x00\r\n ").startswith((b"MSH", b"FHS", b"BHS"))
+    if frames:
+        for data in (ENQ, *(data for _, data in frames), EOT):
+            yield CapturedBytes(data, Direction.THEM)
+            yield CapturedBytes(ACK, Direction.US)
+    elif is_hl7:
+        yield CapturedBytes(b"\x0b" + one.payload + b"\x1c\r", Direction.THEM)
+    else:
+        yield CapturedBytes(
+            one.payload if one.payload.endswith((b"\r", b"\n")) else one.payload + b"\n", Direction.THEM
+        )
 
 
 # -- codes -----------------------------------------------------------------------------------------------------------

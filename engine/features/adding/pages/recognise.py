@@ -134,7 +134,7 @@ def _columns(seen: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 def _given(seen: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, str]:
     """What the form is filled with: what a person sent, else what is beyond doubt."""
     if given:
-        return {"final": "", "controls": "", **given}
+        return {**dict.fromkeys(("analyzer", "decimal", "time", "controls", "final"), ""), **given}
     proposed = seen["rows"]["proposed"] if seen["rows"] else {}
     by_name = {one["name"]: one for one in _columns(seen)}
     value, time = by_name.get(proposed.get("value", "")), by_name.get(proposed.get("time", ""))
