@@ -129,7 +129,7 @@ def _recognised(site: RunningSite, adding: Adding, asked: Recognise) -> dict[str
     }
     takes = {name: one.takes for name, one in known.config.destinations.items()}
     text = channel_text(made, name=name, place=(how, source.place), line=line, destinations=takes)
-    settings = {setting: f'"{value}"' for setting, value in _settings(made, asked).items()}
+    settings = {setting: f'"{value}"' if value else "" for setting, value in _settings(made, asked).items()}
     texts["table"] = adding.text(name, "table") or rules.table_text("", ())
     texts["channel"] = rules.recognised(text, config.description, {**settings, **rules.tables_setting(tables)})
     return texts
@@ -138,7 +138,9 @@ def _recognised(site: RunningSite, adding: Adding, asked: Recognise) -> dict[str
 def _settings(made: Guess, asked: Recognise) -> Mapping[str, str]:
     if made.rows is not None or not asked.decimal:
         return {}
-    return {COMMA: "yes"} if asked.decimal == "," else {COMMA: ""}
+    if asked.decimal == ",":
+        return {COMMA: "yes"}
+    return {COMMA: ""} if COMMA in made.settings else {}  # what a pack says stays
 
 
 def _layout(made: Guess, name: str, asked: Recognise) -> str:

@@ -32,7 +32,11 @@ HOWS: dict[str, PageText] = {
 BAUDS = ("1200", "2400", "4800", "9600", "19200", "38400", "57600", "115200")
 EMPTY = {
     **dict.fromkeys(("called", "version", "port", "address", "host", "device"), ""),
-    "how": "listen", "baud": "9600", "bytesize": "8", "parity": "none", "stopbits": "1",
+    "how": "listen",
+    "baud": "9600",
+    "bytesize": "8",
+    "parity": "none",
+    "stopbits": "1",
 }
 PARITIES = ("none", "even", "odd", "mark", "space")
 

@@ -85,6 +85,9 @@ class Laboratory:
         )
         return [one.state for trace in traces if trace is not None for one in trace.deliveries]
 
+    def newest(self, channel: str) -> int:
+        return messages_page(self.app.journal, Filter(channel=channel))[0].id
+
     def port(self, channel: str) -> int:
         port = self.app.parts.sources[channel].port
         assert port is not None
