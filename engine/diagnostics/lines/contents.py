@@ -1,7 +1,7 @@
 """What messages say of settings: the decimal sign, and which part of a test's id is its code. Pure.
 
 Results of one order that share a code are a sign that the code is read at the wrong place: sodium would go out as
-glucose. Another part of R-3 that tells them apart is proposed; a person chooses it.
+glucose. Another part of R-3 that differs between them is proposed; a person chooses it.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ class Shared:
 
     Attributes:
         times: how many bear it.
-        part: of R-3, that tells them apart; 0: none does. names: what stands there.
+        part: of R-3, that differs between them; 0: none does. names: what it has.
     """
 
     code: str
@@ -46,7 +46,7 @@ def settings_of(messages: Iterable[Parsed]) -> dict[str, str]:
 
 
 def shared_codes(messages: Iterable[Parsed], settings: Mapping[str, Any]) -> list[Shared]:
-    """The codes that several results of one order bear, each once, with the part that would tell them apart."""
+    """The codes that several results of one order bear, each once, with the part that differs."""
     found: dict[str, list[list[Sequence[str]]]] = {}
     for one in messages:
         for ids in _of_orders(one):

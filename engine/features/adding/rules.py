@@ -4,7 +4,6 @@ They are edited as text, so that what a pack's channel explains in comments stay
 """
 
 import csv
-import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -70,7 +69,7 @@ def is_open(text: str) -> bool:
 
 def table_text(before: str, rows: Iterable[Mapping[str, str]]) -> str:
     """A code table with these rows; one of a code and unit that is there takes its place."""
-    known = {(row["code"], row["unit_in"]): row for row in csv.DictReader(io.StringIO(before))}
+    known = {(row["code"], row["unit_in"]): row for row in csv.DictReader(before.splitlines())}
     for row in rows:
         own = {name: plain(cell) for name, cell in row.items()}
         known[own["code"], own["unit_in"]] = own

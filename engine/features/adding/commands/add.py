@@ -99,7 +99,7 @@ def _parts(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _codes(found: Mapping[str, Any]) -> Iterator[str]:
     for one in found["shared"]:
-        told = f"; part {one['part']} of the id tells them apart" if one["part"] else ""
+        told = f"; part {one['part']} of the id differs" if one["part"] else ""
         yield f"! {one['times']} results of one order share the code {printable(one['code'])}{told}"
     for one in found["codes"]:
         yield f"{printable(one['code']):<16} {printable(one['unit']):<12} {one['loinc'] or '-':<10} {one['display']}"
