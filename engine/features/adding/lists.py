@@ -62,7 +62,7 @@ def guessed(reader: Reader, channel: str, folder: Path) -> Guess:
     ]
     if not any(b"\x02" in one.data or b"\x05" in one.data for one in line if one.way is Direction.THEM):
         line = [piece for one in reversed(came(reader, channel)) for piece in _as_sent(reader, one)]
-    return guess(line, packs(folder), live=True)
+    return guess(line, packs(folder) if line else (), live=True)
 
 
 def _as_sent(reader: Reader, one: Stored) -> Iterator[CapturedBytes]:
@@ -165,10 +165,12 @@ class Compared(NamedTuple):
     minutes: int = 0
 
 
-def compared(one: Stored, told: Sequence[Told], routes: ChannelRoutes) -> tuple[str, list[list[Compared]]]:
+def compared(
+    one: Stored, told: Sequence[Told], routes: ChannelRoutes, names: Mapping[str, str]
+) -> tuple[str, list[list[Compared]]]:
     """How the message would end, and its results: each as it came beside what a document has.
 
-    A destination that takes no FHIR gets the same values in another form.
+    A destination that takes no FHIR gets the same values in another form. ``names``: LOINC code -> name of the term.
     """
     aside = [replace(one, program=one.program and one.program.aside()) for one in routes.routes]
     ended = process(replace(one, filtered=None), replace(routes, routes=tuple(aside), is_draft=False))
@@ -183,7 +185,7 @@ def compared(one: Stored, told: Sequence[Told], routes: ChannelRoutes) -> tuple[
     for person, order, fact, results in told:
         for result in results:
             out = _taken(result, written) if is_fhir else result
-            rows.append(_rows(one, person, order, fact, out, numbers if is_fhir else None))
+            rows.append(_rows(one, person, order, fact, out, numbers if is_fhir else None, names))
     return (ended.reason.value if ended.reason is not None else ""), rows
 
 
@@ -201,7 +203,13 @@ def _numbers(body: bytes) -> set[str]:
 
 
 def _rows(
-    one: Stored, person: Person, order: Order, fact: Fact, out: Result | None, numbers: set[str] | None
+    one: Stored,
+    person: Person,
+    order: Order,
+    fact: Fact,
+    out: Result | None,
+    numbers: set[str] | None,
+    names: Mapping[str, str],
 ) -> list[Compared]:
     """``numbers``: of the documents; None: they go out as they came."""
     measure, unit = fact.measure, fact.value.unit or fact.measure.unit or ""
@@ -218,7 +226,12 @@ def _rows(
     came_range, came_flags = (fact.range or "").replace(" ", ""), " ".join(measure.flags or ())
     return [
         around[0],
-        Compared("test", measure.test or "", loinc or out.name, "right" if loinc else "own"),
+        Compared(
+            "test",
+            measure.test or "",
+            f"{loinc} {names.get(loinc, '')}".strip() or out.name,
+            "right" if loinc else "own",
+        ),
         _same("value", sent(fact), out.text or ""),
         Compared("unit", unit, out.unit, "right" if unit in out.units or not (unit or out.unit) else "other"),
         Compared("range", fact.range or "", ends, "right" if ends == came_range else "other"),

@@ -18,7 +18,7 @@ async def entries(look: Look) -> Sequence[Entry]:
             level=Level.ATTENTION,
             phrase=Phrase("{name} is being added: nothing of it goes out yet", {"name": name}),
             step=f"labrelay add look {name}",
-            way=Way("Go on with it", f"/add/{name}/recognise"),
+            way=Way("Go on", f"/add/{name}/recognise"),
             subject=name,
         )
         for name, channel in running.app.parts.built.site.channels.items()

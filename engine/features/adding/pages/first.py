@@ -1,6 +1,7 @@
 """Step 4: one result as it came beside what goes out; a person compares it with the screen of the analyzer."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -26,12 +27,12 @@ FIELDS: dict[str, PageText] = {
     "unit": "Unit",
     "range": "Range",
     "flag": "Flag",
-    "measured": "Time of measurement",
+    "measured": "Time",
     "person": "Patient",
 }
 JUDGED: dict[str, PageText] = {
     "right": "right",
-    "other": "is another one",
+    "other": "another one",
     "own": "without a meaning",
     "none": "none",
 }
@@ -64,7 +65,7 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
     return await desk.take(request, {"start": start}, redraw)
 
 
-NOT_COMPARED: PageText = "Compare it with the screen of the analyzer first."
+NOT_COMPARED: PageText = "Compare it with the screen of the analyzer"
 
 
 async def _page(frame: Frame, desk: Desk, request: web.Request, status: int = 200, trouble: str = "") -> web.Response:
@@ -100,10 +101,14 @@ def _row(one: Mapping[str, Any], words: Words) -> tuple[str, str, str, str, bool
     return (
         words.say(FIELDS[one["field"]]),
         shown(one["came"], WHOLE) or "-",
-        shown(one["out"], WHOLE) or words.say("none"),
+        shown(_moment(one["out"], words) if one["field"] == "measured" else one["out"], WHOLE) or words.say("none"),
         says or words.say(JUDGED[judged]),
         judged in ("other", "own", "behind") or (judged == "none" and one["field"] in ("specimen", "test", "value")),
     )
+
+
+def _moment(text: str, words: Words) -> str:
+    return datetime.fromisoformat(text).astimezone(words.zone).strftime("%Y-%m-%d %H:%M %z") if text else ""
 
 
 def _clock(minutes: int) -> PageText:

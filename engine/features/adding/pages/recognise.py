@@ -30,14 +30,14 @@ PARTS: dict[str, PageText] = {
     "test_code": "Part of the test's id",
 }
 ROLES: dict[str, PageText] = {
-    "specimen": "Specimen number",
+    "specimen": "Specimen",
     "test": "Test code",
     "value": "Value",
     "unit": "Unit",
     "range": "Range",
     "flag": "Flag",
-    "time": "Time of measurement",
-    "patient": "Patient number",
+    "time": "Time",
+    "patient": "Patient",
 }
 SURE: dict[str, PageText] = {"sure": "sure", "likely": "look", "not sure": "unknown"}
 BADGES = {"sure": ("ok", "ok"), "likely": ("attention", "attention"), "not sure": ("problem", "problem")}
@@ -84,7 +84,7 @@ async def _page(
         return await desk.page(request, "add_recognise", status, **around(words, "recognise"), trouble=trouble)
     values = {
         **around(words, "recognise", seen),
-        "heard": _heard(seen),
+        "heard": _heard(seen, words),
         "count": grouped(seen["messages"]),
         "fault": shown(seen["fault"], WHOLE),
         "parts": [_part(one, words) for one in (*seen["parts"], *_of_settings(seen, words)) if one["name"]],
@@ -101,12 +101,13 @@ async def _page(
     return await desk.page(request, "add_recognise", status, **values, trouble=trouble)
 
 
-def _heard(seen: Mapping[str, Any]) -> str:
+def _heard(seen: Mapping[str, Any], words: Words) -> str:
     if not seen["messages"]:
         return ""
     known = {one["name"]: one["value"] for one in seen["parts"]}
     pack = next((one["says"] for one in seen["packs"] if one["name"] == seen["pack"]), "")
-    return shown(pack or (known.get("format") or known.get("link") or "?").upper())
+    rows = words.say("rows of {n} columns", n=len(_columns(seen))) if seen["rows"] else ""
+    return shown(pack or rows or (known.get("format") or known.get("link") or "?").upper())
 
 
 def _part(one: Mapping[str, str], words: Words) -> dict[str, Any]:

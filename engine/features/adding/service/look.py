@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.actions.running_site import RunningSite
+from engine.config.site import mapping_path
 from engine.diagnostics.lines.contents import COMMA, SETTING
 from engine.diagnostics.lines.guess import Guess
 from engine.diagnostics.lines.rows import ROLES, decimal_of, times_of
@@ -12,6 +13,7 @@ from engine.diagnostics.packs import packs
 from engine.diagnostics.proposals import Known, Proposal, known_of, proposals, searched, sure_one
 from engine.features.adding import lists, rules
 from engine.features.adding.service.putting import Adding
+from engine.mapping.loading import kinds_of
 from engine.model.message import Stored
 from engine.model.routes import ChannelRoutes
 
@@ -69,7 +71,7 @@ def _recognised(made: Guess, adding: Adding, settings: Mapping[str, Any]) -> Jso
         "settings": {**made.settings, **{one: settings[one] for one in (COMMA, SETTING) if one in settings}},
         "packs": [
             {"name": one.name, "says": f"{one.config.maker} {', '.join(one.config.models)}"}
-            for one in packs(adding.app.folder)
+            for one in (packs(adding.app.folder) if made.seen.size else ())
         ],
         "pack": made.pack.name if made.pack is not None else "",
         "rows": None
@@ -109,8 +111,9 @@ def _read(
     }
     if step == "first":
         first = next(((one, told) for one, _, told in read if told), None)
+        kinds = kinds_of(mapping_path(adding.app.folder))
         if first is not None:
-            found["first"] = _first(*first, routes, sees)
+            found["first"] = _first(*first, routes, sees, kinds.names if kinds is not None else {})
         return found
     known = known_of(adding.app.folder)
     told = [one for _, _, of_message in reversed(read) for one in of_message]
@@ -138,8 +141,11 @@ def _proposal(one: Proposal) -> Json:
     return {**one.cells, "by": one.by, "names": list(one.names)}
 
 
-def _first(one: Stored, told: Sequence[lists.Told], routes: ChannelRoutes, sees: bool) -> Json:
-    ended, results = lists.compared(one, told, routes) if sees else ("", [])
+def _first(
+    one: Stored, told: Sequence[lists.Told], routes: ChannelRoutes, sees: bool, names: Mapping[str, str]
+) -> Json:
+    """``names``: LOINC code -> name of the term."""
+    ended, results = lists.compared(one, told, routes, names) if sees else ("", [])
     return {
         "message": one.id,
         "received_us": one.received_us,
