@@ -193,6 +193,7 @@ def build_channel(
     dialogue = next((made for one in TALKING.each() if (made := one.dialogue(site, config)) is not None), None)
     options = FormatOptions(charsets=tuple(config.charset), fixes=frozenset(config.fix), spm_obx=config.spm_obx)
     links = registry.LINKS if dialogue is None else registry.TWO_WAY
+    links = registry.DRAFTS if config.draft and source.link in registry.DRAFTS else links
     answer = (
         _answer(config, clock) if source.format in ("hl7v2", EITHER) and source.transport not in UNANSWERED else None
     )
@@ -212,7 +213,7 @@ def build_channel(
             is_draft=config.draft,
             opening=_opening(source),
         ),
-        new_link=registry.load(links, _link(config)).links(source, **_sending(dialogue)),
+        new_link=registry.load(links, source.link).links(source, **_sending(dialogue)),
         new_listener=registry.load(registry.TEES, source.link).listeners(source)
         if isinstance(source, TeePart)
         else None,
@@ -237,11 +238,6 @@ def build_channel(
         asking=talk.asking,
         answering=talk.answering,
     )
-
-
-def _link(config: ChannelConfig) -> str:
-    """Of a draft of which nothing is known yet it keeps any text, too."""
-    return "draft" if config.draft and config.source.link == "auto" else config.source.link
 
 
 def _has_other_numbers(site: Site, config: ChannelConfig, programs: Programs) -> bool:

@@ -58,6 +58,7 @@ def _made(form: Form, made: Mapping[str, Any], then: str) -> ExitCode:
 @pass_session
 def listen(
     session: Session,
+    /,
     called: str,
     listen: str | None,
     connect: str | None,

@@ -140,7 +140,7 @@ def _given(seen: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, str]:
     by_name = {one["name"]: one for one in _columns(seen)}
     value, time = by_name.get(proposed.get("value", "")), by_name.get(proposed.get("time", ""))
     decimal = value["decimal"] if value else "," if seen["settings"].get("decimal_comma") else "."
-    times = time["times"] if time else ()
+    times: Sequence[str] = time["times"] if time else ()
     return {
         "analyzer": seen["analyzer"] or seen["pack"],
         "decimal": decimal,
