@@ -192,8 +192,7 @@ def build_channel(
     )
     dialogue = next((made for one in TALKING.each() if (made := one.dialogue(site, config)) is not None), None)
     options = FormatOptions(charsets=tuple(config.charset), fixes=frozenset(config.fix), spm_obx=config.spm_obx)
-    links = registry.LINKS if dialogue is None else registry.TWO_WAY
-    links = registry.DRAFTS if config.draft and source.link in registry.DRAFTS else links
+    links = registry.DRAFTS if config.draft and source.link in registry.DRAFTS else _links(dialogue)
     answer = (
         _answer(config, clock) if source.format in ("hl7v2", EITHER) and source.transport not in UNANSWERED else None
     )
@@ -238,6 +237,10 @@ def build_channel(
         asking=talk.asking,
         answering=talk.answering,
     )
+
+
+def _links(dialogue: Dialogue | None) -> dict[str, str]:
+    return registry.LINKS if dialogue is None else registry.TWO_WAY
 
 
 def _has_other_numbers(site: Site, config: ChannelConfig, programs: Programs) -> bool:

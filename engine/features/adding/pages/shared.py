@@ -18,8 +18,8 @@ VERBS = {"draft_listen", "draft_recognise", "draft_part", "draft_codes", "draft_
 MOST_TEXT = 4096
 STEPS: dict[str, tuple[PageText, PageText]] = {
     "listen": ("Listen", "how it is connected"),
-    "recognise": ("Recognise", "what it sends"),
-    "codes": ("Codes", "what its tests mean"),
+    "recognise": ("Recognise", "its messages"),
+    "codes": ("Codes", "the meaning of its tests"),
     "first": ("First result", "look before it goes out"),
 }
 
