@@ -18,7 +18,7 @@ from engine.diagnostics.lines.guess import Guess, channel_text
 from engine.diagnostics.packs import find_pack
 from engine.diagnostics.proposals import known_of
 from engine.features.adding import lists, rules
-from engine.features.adding.service.look import look
+from engine.features.adding.service.look import look, results_of
 from engine.features.adding.service.putting import TAKEN, Adding, is_free
 from engine.mapping.code_tables.table_files import check_row
 from engine.model.errors import RefusedError
@@ -49,7 +49,7 @@ class Listen(NoArguments):
 
     called: Annotated[str, Field(min_length=1, max_length=64)]
     how: Literal["listen", "connect", "device"]
-    where: Annotated[str, Field(min_length=1, max_length=200)]
+    where: Annotated[str, Field(min_length=1, max_length=200, pattern=r'^[^\s"\\]+$')]
     line: dict[Annotated[str, Field(pattern="baud|bytesize|parity|stopbits|flow")], Text] = Field(default={})
     name: str = ""
     version: Version = ""
@@ -62,7 +62,7 @@ async def listen(site: RunningSite, request: Request, asked: Listen) -> Result:
     if not rules.NAME.fullmatch(name):
         raise RefusedError(NO_NAME)
     known = adding.app.parts.built.site.channels.get(name)
-    if not asked.version and (known is not None or adding.text(name, "channel")):
+    if not asked.version and (known is not None or any(adding.text(name, what) for what in adding.files(name))):
         raise RefusedError(Said(THERE, name=name))
     before = _draft(adding, name) if asked.version else None
     if asked.how == "listen" and not (before is not None and getattr(before.source, "place", "") == asked.where):
@@ -223,11 +223,11 @@ async def start(
     """
     adding = site.service(Adding)
     _draft(adding, name)
-    seen = await look(site, adding, name, "first", sees=True)
-    if rules.is_open(adding.text(name, "channel")) or seen["first"] is None or seen["first"]["message"] != message:
+    read, shared = await asyncio.to_thread(results_of, site, adding, name)
+    if rules.is_open(adding.text(name, "channel")) or message not in read:  # newer ones may have come meanwhile
         raise RefusedError(UNSEEN)
-    if seen["shared"] and not same:
-        raise RefusedError(Said(SHARED, code=seen["shared"][0]["code"]))
+    if shared and not same:
+        raise RefusedError(Said(SHARED, code=shared[0].code))
     await adding.put(name, {"channel": rules.live(adding.text(name, "channel"))}, version)
     return await _noted(site, request, name, "draft-start", {"message": message, "same": same})
 

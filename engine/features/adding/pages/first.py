@@ -90,7 +90,7 @@ async def _page(frame: Frame, desk: Desk, request: web.Request, status: int = 20
         "shared": [shown(one["code"]) for one in seen["shared"]],
         "part": any(one["part"] for one in seen["shared"]),
         "count": grouped(seen["messages"]),
-        "lines": seen["text"].split("\n"),
+        "lines": [shown(line, WHOLE) for line in seen["text"].split("\n")],
     }
     return await desk.page(request, "add_first", status, **values, trouble=trouble)
 

@@ -154,7 +154,7 @@ def _roles(seen: Mapping[str, Any], given: Mapping[str, str], words: Words) -> l
     if not seen["rows"]:
         return []
     proposed = seen["rows"]["proposed"]
-    names = [one["name"] for one in _columns(seen)]
+    names = [(one["name"], shown(one["name"])) for one in _columns(seen)]
     return [
         {
             "name": f"{COLUMN}{role}",

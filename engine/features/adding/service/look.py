@@ -6,7 +6,7 @@ from typing import Any
 
 from engine.actions.running_site import RunningSite
 from engine.config.site import mapping_path
-from engine.diagnostics.lines.contents import COMMA, SETTING
+from engine.diagnostics.lines.contents import COMMA, SETTING, Shared
 from engine.diagnostics.lines.guess import Guess
 from engine.diagnostics.lines.rows import ROLES, decimal_of, times_of
 from engine.diagnostics.packs import packs
@@ -29,6 +29,13 @@ async def look(site: RunningSite, adding: Adding, name: str, step: str, *, sees:
         search: words of a term that is looked for.
     """
     return await asyncio.to_thread(_look, site, adding, name, step, sees, search)
+
+
+def results_of(site: RunningSite, adding: Adding, name: str) -> tuple[set[int], list[Shared]]:
+    """The messages with results that came while it was a draft, and the codes that results of one order share."""
+    routes = adding.app.parts.built.channels[name].routes
+    read = list(lists.read(lists.came(site.journal, name), routes))
+    return {one.id for one, _, told in read if told}, lists.shared_in([parsed for _, parsed, _ in read], routes)
 
 
 def _look(site: RunningSite, adding: Adding, name: str, step: str, sees: bool, search: str) -> Json:

@@ -371,6 +371,29 @@ async def test_two_persons_do_not_write_over_each_other(lab: Laboratory) -> None
         assert lab.acts().count("draft-start") == 1
 
 
+async def test_what_was_left_of_another_draft_is_not_taken_over(lab: Laboratory) -> None:
+    async with lab.browser() as browser:
+        left = lab.folder / "mappings" / "tables" / "chemistry.csv"
+        left.parent.mkdir(parents=True)
+        left.write_text("code,unit_in,loinc\nHGB,g/dL,2345-7\n")
+        assert (await lab.app.reload()).channels == {}
+        status, page = await listen(browser, "Chemistry", port=str(quiet_ports(1)[0]))
+        assert (status, "already" in said(page)) == (403, True)
+
+
+async def test_a_busy_analyzer_does_not_keep_a_person_from_starting(lab: Laboratory) -> None:
+    async with lab.browser() as browser:
+        name, port = await over_tcp(lab, browser)
+        await AstmAnalyzer(port).play(session(*one_record_a_frame(XN)))
+        await lab.came(name, 1)
+        await recognise(browser, name, analyzer="sysmex-xn")
+        action, seen = await browser.fields(f"/add/{name}/first?lang=en", "start")
+        await AstmAnalyzer(lab.port(name)).play(session(*one_record_a_frame(XN)))
+        await lab.came(name, 2)
+        assert (await browser.post(action, seen | {"compared": "yes", "message": "1"}))[0] == 403
+        assert (await browser.post(action, seen | {"compared": "yes"}))[0] == 200
+
+
 async def test_files_that_another_person_edits_do_not_come_into_force_with_a_draft(lab: Laboratory) -> None:
     async with lab.browser() as browser:
         (lab.folder / "channels" / "half-done.yaml").write_text("channel: half-done\n")
