@@ -167,4 +167,4 @@ def _roles(seen: Mapping[str, Any], given: Mapping[str, str], words: Words) -> l
 
 
 def shown_text(text: str) -> list[str]:
-    return [shown(line, 300) for line in text.split("\n")[:60]]
+    return [shown(line, 300) for line in text.split("\n")[:60]] if text else []
