@@ -1,12 +1,15 @@
 """The link of a channel of which nothing is known yet: what `auto_link` knows, and any other text, which is kept. Pure.
 
-A text ends with a silence, with the beginning of a session or block, and with the connection. It is a message of its
-own, so that all that came is in the journal before a layout describes it. In such a text ``H;;`` or ``MSH|`` begins a
-session only where a line does.
+A text ends with a silence, or the beginning of a session or block. It is a message of its own, so that all that came is
+in the journal before a layout describes it. One that the end of the connection cut off, and the first of a serial line
+that was not silent before, are evidence, as they will be once a layout reads them (`adapters.codecs.text.link`).
+
+In such a text ``H;;`` or ``MSH|`` begins a session only where a line does.
 """
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 from adapters.codecs.astm import link as astm_link
 from adapters.codecs.auto_link import AutoLink
@@ -28,19 +31,27 @@ _INSIDE = tuple(re.compile(one) for one in (_CONTROLS + _LINE + _HEADER, _LINE +
 assemble = astm_link.assemble
 
 
-def links(source: object) -> "Callable[[], DraftLink]":
+def links(source: Any) -> "Callable[[], DraftLink]":
     """Return the factory that makes a link for each connection of a channel."""
     new_mllp, new_astm = mllp.links(source), astm_link.links(source)
-    return lambda: DraftLink(new_mllp, new_astm)
+    return lambda: DraftLink(new_mllp, new_astm, joins=source.transport == "serial")
 
 
 class DraftLink(AutoLink):
     """One connection's link (`engine.model.ports.Link`)."""
 
-    def __init__(self, new_mllp: Callable[[], mllp.MllpLink], new_astm: Callable[[], astm_link.AstmReceiver]) -> None:
+    def __init__(
+        self,
+        new_mllp: Callable[[], mllp.MllpLink],
+        new_astm: Callable[[], astm_link.AstmReceiver],
+        *,
+        joins: bool = False,
+    ) -> None:
+        """``joins``: we may have come in the middle of a text."""
         super().__init__(new_mllp, new_astm)
         self._text = bytearray()
-        self._last = 0.0
+        self._last: float | None = None if joins else 0.0
+        self._torn = joins
 
     @property
     def resting(self) -> bool:
@@ -52,18 +63,25 @@ class DraftLink(AutoLink):
 
     def receive(self, data: bytes, now: float) -> list[LinkEvent]:
         if data:
+            if self._last is not None and now >= self._last + SILENCE_S:
+                self._torn = False
             self._last = now
         return super().receive(data, now)
 
     def deadline(self) -> float | None:
+        if self._last is None:
+            return 0.0  # at once
         return self._last + SILENCE_S if self._text or self._seen else super().deadline()
 
     def tick(self, now: float) -> list[LinkEvent]:
+        if self._last is None:
+            self._last = now
         if not (self._text or self._seen):
             return super().tick(now)
         return self._ended("timeout") if now >= self._last + SILENCE_S else []
 
     def closed(self) -> list[LinkEvent]:
+        self._torn = True
         return [*super().closed(), *self._ended("closed")]
 
     def _begin(self, data: bytes, at: int) -> tuple[bytes, int, list[LinkEvent]]:
@@ -79,7 +97,10 @@ class DraftLink(AutoLink):
 
     def _ended(self, cause: str) -> list[LinkEvent]:
         text, self._text, self._seen = bytes(self._text) + self._seen, bytearray(), b""
-        return [SessionEnd(cause, completes=(text,))] if text.strip(_BLANKS) else []
+        torn, self._torn = self._torn, False
+        if not text.strip(_BLANKS):
+            return []
+        return [SessionEnd(cause, incomplete=text) if torn else SessionEnd(cause, completes=(text,))]
 
     def _skip(self, data: bytes) -> list[LinkFault]:
         """Keep it. A line end alone is of no text."""

@@ -190,7 +190,8 @@ def build_channel(
         patient_numbers=site.patient_numbers(config),
         others={} if others is None else others,
     )
-    dialogue = next((made for one in TALKING.each() if (made := one.dialogue(site, config)) is not None), None)
+    talking = () if config.draft else TALKING.each()  # a draft gives no orders
+    dialogue = next((made for one in talking if (made := one.dialogue(site, config)) is not None), None)
     options = FormatOptions(charsets=tuple(config.charset), fixes=frozenset(config.fix), spm_obx=config.spm_obx)
     links = registry.DRAFTS if config.draft and source.link in registry.DRAFTS else _links(dialogue)
     answer = (

@@ -38,9 +38,8 @@ HEADS = {
 }
 _DAYS = ("%Y-%m-%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%Y/%m/%d")
 TIMES = (*(f"{day} {clock}" for day in _DAYS for clock in ("%H:%M:%S", "%H:%M")), "%Y%m%d%H%M%S")
-_NUMBER = re.compile(r"[<>]?=? ?[+-]?\d+([.,]\d+)?")
-_COMMA, _POINT = re.compile(r"\d,\d"), re.compile(r"\d\.\d")
-_THOUSANDS = re.compile(r"[<>]?=? ?[+-]?\d{1,3},\d{3}")
+_NUMBER = re.compile(r"[<>]?=? ?[+-]?\d+([.,]\d+)*")
+_GROUP = re.compile(r"\D*[1-9]\d{0,2}[.,]\d{3}")  # a sign of decimals, or of thousands
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +63,8 @@ class Rows:
     def proposed(self) -> dict[str, str]:
         """Role -> column, where exactly one has a usual word for it; none without a header."""
         found: dict[str, list[str]] = {}
-        for column in self.columns if self.header else ():
-            word = "".join(sign for sign in column.casefold() if sign.isalnum())
-            for role, words in HEADS.items():
-                if word in words.split():
-                    found.setdefault(role, []).append(column)
+        for role, column in _roles(self.columns) if self.header else ():
+            found.setdefault(role, []).append(column)
         return {role: columns[0] for role, columns in found.items() if len(columns) == 1}
 
 
@@ -90,6 +86,13 @@ class Meant:
     final: bool = False
 
 
+def _roles(columns: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Each role and column that has a usual word for it."""
+    for column in columns:
+        word = "".join(sign for sign in column.casefold() if sign.isalnum())
+        yield from ((role, column) for role, words in HEADS.items() if word in words.split())
+
+
 def rows_in(texts: Iterable[bytes]) -> Rows | None:
     """The rows of texts that have the same columns; None: they are no rows."""
     given = [text for text in map(_text, texts) if text.strip()]
@@ -107,12 +110,13 @@ def rows_in(texts: Iterable[bytes]) -> Rows | None:
 
 
 def decimal_of(values: Iterable[str]) -> str:
-    """The decimal sign of numbers; empty: unclear, as of ``1,234``."""
-    found = list(values)
-    commas, points = ([one for one in found if sign.search(one)] for sign in (_COMMA, _POINT))
-    if commas and (points or all(map(_THOUSANDS.fullmatch, commas))):
+    """The decimal sign of numbers; empty: unclear, as of ``1,234`` or ``1.234``."""
+    parted = [one for one in values if _NUMBER.fullmatch(one) and ("," in one or "." in one)]
+    signs = {sign for one in parted for sign in one if sign in ",."}
+    is_clear = len(signs) == 1 and not all(map(_GROUP.fullmatch, parted))
+    if parted and not (is_clear and all(len(re.findall("[.,]", one)) == 1 for one in parted)):
         return ""
-    return "," if commas else "."
+    return "," if "," in signs else "."
 
 
 def times_of(values: Sequence[str]) -> list[str]:
@@ -129,7 +133,7 @@ def problems(rows: Rows, meant: Meant) -> Iterator[str]:
         return
     if len({*meant.columns.values()}) != len(meant.columns):
         yield "one column cannot mean two things"
-    if any(re.search(r"[{}\"\\]", name) for name in rows.columns):
+    if any(re.search(r"[{}\"\\]", name) or not name.isprintable() for name in rows.columns):
         yield "the name of a column has a sign that a layout cannot have: write a layout yourself"
     if meant.decimal not in (".", ","):
         yield "say which sign its numbers have: a full stop or a comma"
@@ -194,7 +198,10 @@ def _table(text: str, delimiter: str) -> list[tuple[str, ...]]:
 
 
 def _is_header(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> bool:
+    """Names of columns, and no result: with a usual word, or without any digit, which each specimen and time has."""
     if len({*head}) != len(head) or not all(head) or any(map(_NUMBER.fullmatch, head)):
+        return False
+    if any(re.search(r"\d", cell) for cell in head) and len([*_roles(head)]) < 2:
         return False
     return any(_NUMBER.fullmatch(cell) for row in rows if row != head for cell in row)
 

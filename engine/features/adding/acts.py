@@ -12,15 +12,16 @@ from engine.actions.declaring import Declared, NoArguments, RowNumber
 from engine.actions.running_site import Result, RunningSite
 from engine.config.channel import ChannelConfig
 from engine.config.pack import CODES_FILE
+from engine.config.site import mapping_path, search_path
 from engine.diagnostics.lines import rows as rows_of_cells
 from engine.diagnostics.lines.contents import COMMA, SETTING
 from engine.diagnostics.lines.guess import Guess, channel_text
 from engine.diagnostics.packs import find_pack
 from engine.diagnostics.proposals import known_of
 from engine.features.adding import lists, rules
-from engine.features.adding.service.look import look, results_of
-from engine.features.adding.service.putting import TAKEN, Adding, is_free
-from engine.mapping.code_tables.table_files import check_row
+from engine.features.adding.service.look import look, results_of, text_of_live
+from engine.features.adding.service.putting import TAKEN, WRONG, Adding, is_free
+from engine.mapping.code_tables.table_files import check_row, first_file
 from engine.model.errors import RefusedError
 from engine.model.site.permissions import CHANGING, SEEING_PATIENTS
 from engine.model.texts.phrases import R_, Said
@@ -62,7 +63,7 @@ async def listen(site: RunningSite, request: Request, asked: Listen) -> Result:
     if not rules.NAME.fullmatch(name):
         raise RefusedError(NO_NAME)
     known = adding.app.parts.built.site.channels.get(name)
-    if not asked.version and (known is not None or any(adding.text(name, what) for what in adding.files(name))):
+    if not asked.version and (known is not None or _is_known(adding, name)):
         raise RefusedError(Said(THERE, name=name))
     before = _draft(adding, name) if asked.version else None
     if asked.how == "listen" and not (before is not None and getattr(before.source, "place", "") == asked.where):
@@ -72,6 +73,16 @@ async def listen(site: RunningSite, request: Request, asked: Listen) -> Result:
     text = rules.opened(name, asked.called, source)
     await adding.put(name, {"channel": text}, asked.version or adding.version(name))
     return await _noted(site, request, name, "draft-listen", {"source": source})
+
+
+def _is_known(adding: Adding, name: str) -> bool:
+    """Whether a file of a draft of this name is there, or would take the place of a shipped one for all channels."""
+    folder = adding.app.folder
+    return (
+        any(adding.text(name, what) for what in adding.files(name))
+        or first_file(f"tables/{name}.csv", mapping_path(folder)) is not None
+        or first_file(f"{name}.yaml", search_path(folder, "layouts")) is not None
+    )
 
 
 def _raise_if_taken(where: str) -> None:
@@ -207,6 +218,8 @@ def _rows(adding: Adding, asked: Codes, actor: str) -> list[dict[str, str]]:
         wrong = [text for _, text, _ in check_row(said, ("code", "unit_in"), kinds.doubt)]
         if one.loinc not in kinds.names and not one.meant:
             wrong.append("the table of terms does not have it: compare it at loinc.org, and say that you are sure")
+        if "*" in (one.code, one.unit):
+            wrong.append("a * would match anything")
         if wrong:
             raise RefusedError(Said(NO_TERM, code=one.code, loinc=one.loinc, why="; ".join(wrong)))
         made.append(cells)
@@ -228,8 +241,20 @@ async def start(
         raise RefusedError(UNSEEN)
     if shared and not same:
         raise RefusedError(Said(SHARED, code=shared[0].code))
-    await adding.put(name, {"channel": rules.live(adding.text(name, "channel"))}, version)
+    text = await asyncio.to_thread(text_of_live, site, adding, name)
+    if rules.DRAFT_KEY.search(text):
+        raise RefusedError(Said(WRONG, why="`draft` is written in another way: take it out by hand, and reload"))
+    await adding.put(name, {"channel": text}, version)
     return await _noted(site, request, name, "draft-start", {"message": message, "same": same})
+
+
+@ACTS.act("draft_remove", CHANGING, not_in_api=BY_PERSON)
+async def remove(site: RunningSite, request: Request, *, name: Name, version: Version) -> Result:
+    """Take its files away; what came of it stays in the journal."""
+    adding = site.service(Adding)
+    _draft(adding, name)
+    await adding.put(name, dict.fromkeys(("channel", "table", "layout")), version)
+    return await _noted(site, request, name, "draft-remove", {})
 
 
 @dataclass

@@ -33,6 +33,7 @@ from engine.store.queries.reader import Reader
 
 LOINC = "http://loinc.org"
 MOST_MESSAGES, MOST_SESSIONS = 50, 20  # the newest
+TORN = ReasonCode.INCOMPLETE.value
 MOST_VALUES = 3  # of one code
 ENQ, EOT, ACK = b"\x05", b"\x04", b"\x06"
 BEHIND_MIN = 2  # a clock that is off by more is named
@@ -48,6 +49,17 @@ def came(reader: Reader, channel: str) -> list[Stored]:
     return found
 
 
+def senders(reader: Reader, channel: str) -> list[str]:
+    """The addresses from which messages came while it was a draft."""
+    found = messages_page(reader, Filter(channel=channel, code=ReasonCode.DRAFT.value), limit=MOST_MESSAGES)
+    return sorted({one.peer.rpartition(":")[0] for one in found if one.peer})
+
+
+def is_torn(reader: Reader, channel: str, last: int) -> bool:
+    """Whether the newest that came, behind message ``last``, broke off."""
+    return any(one.id > last for one in messages_page(reader, Filter(channel=channel, code=TORN), limit=1))
+
+
 def guessed(reader: Reader, channel: str, folder: Path) -> Guess:
     """What the bytes say of the other side: those of the line where it has frames, else those of the messages.
 
@@ -60,9 +72,14 @@ def guessed(reader: Reader, channel: str, folder: Path) -> Guess:
         for entry in record.entries
         if entry.way is not LineWay.ABOUT
     ]
+    each = [line]
     if not any(b"\x02" in one.data or b"\x05" in one.data for one in line if one.way is Direction.THEM):
-        line = [piece for one in reversed(came(reader, channel)) for piece in _as_sent(reader, one)]
-    return guess(line, packs(folder) if line else (), live=True)
+        each = [[*_as_sent(reader, one)] for one in reversed(came(reader, channel))]
+    known = packs(folder) if any(each) else ()
+    made = guess([piece for pieces in each for piece in pieces], known, live=True)
+    if made.is_enough or len(each) < 2:
+        return made
+    return guess(each[-1], known, live=True)  # an earlier message may be noise, as at another speed
 
 
 def _as_sent(reader: Reader, one: Stored) -> Iterator[CapturedBytes]:

@@ -3,17 +3,19 @@
 They are edited as text, so that what a pack's channel explains in comments stays.
 """
 
-import csv
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from engine.config.pack import TABLE
+from engine.mapping.code_tables.corrected import FREE
 from engine.mapping.code_tables.gaps import csv_line, plain
+from engine.mapping.code_tables.table_files import rows_in
 
 DRAFT = "draft: true    # it listens and keeps what comes; nothing goes out\n"
 NOTHING = "routes:\n  - filter: nothing is sent before its messages are recognised\n"
 COLUMNS = ("code", "unit_in", "loinc", "display", "type", "scale", "ucum", "source", "meant")
+DRAFT_KEY = re.compile(r"""(?m)^["']?draft\b""")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SIGNS = re.compile(r"[^a-z0-9]+")
 _SETTINGS = re.compile(r"(?m)^settings:[ \t]*(?:#.*)?\n")
@@ -57,9 +59,13 @@ def tables_setting(files: Sequence[str]) -> dict[str, str]:
     return {"tables": f"{{{TABLE}: [{', '.join(files)}]}}"}
 
 
-def live(text: str) -> str:
-    """The same, and no draft."""
-    return re.sub(r"(?m)^draft: .*\n", "", text)
+def live(text: str, senders: Sequence[str]) -> str:
+    """The same, and no draft. ``senders``: only these addresses may connect, unless the text says which may."""
+    text = re.sub(r"(?m)^draft: .*\n", "", text)
+    if not senders or re.search(r"(?m)^  allow:", text):
+        return text
+    allow = f"  allow: [{', '.join(map(_quoted, senders))}]\n"
+    return re.sub(r"(?m)^  listen: .*\n", lambda found: found[0] + allow, text, count=1)
 
 
 def is_open(text: str) -> bool:
@@ -68,13 +74,21 @@ def is_open(text: str) -> bool:
 
 
 def table_text(before: str, rows: Iterable[Mapping[str, str]]) -> str:
-    """A code table with these rows; one of a code and unit that is there takes its place."""
-    known = {(row["code"], row["unit_in"]): row for row in csv.DictReader(before.splitlines())}
-    for row in rows:
-        own = {name: plain(cell) for name, cell in row.items()}
-        known[own["code"], own["unit_in"]] = own
-    lines = [[row.get(name) or "" for name in COLUMNS] for row in known.values()]
-    return "".join(f"{csv_line(cells)}\n" for cells in [list(COLUMNS), *lines])
+    """A code table with these rows in place of those of the same code and unit; what else is in it stays as it is."""
+    lines = before.splitlines()
+    listed = [(number - 1, [cell.strip() for cell in cells]) for number, cells, _ in rows_in(before, lambda _: None)]
+    header = listed[0][1] if listed else []
+    header = [*header, *(name for name in COLUMNS if name not in header)]
+    new = {(plain(row["code"]), plain(row["unit_in"])): row for row in rows}
+    for at, cells in listed[1:]:
+        known = dict(zip(header, cells, strict=False))
+        key = plain(known.get("code", "")), plain(known.get("unit_in", ""))
+        if key in new and not any(known.get(name) for name in FREE):
+            lines[at] = ""
+    if listed:
+        lines[listed[0][0]] = ""
+    made = [[row.get(name, "") for name in header] for row in new.values()]
+    return "".join(f"{line}\n" for line in [csv_line(header), *filter(None, lines), *map(csv_line, made)])
 
 
 def _quoted(text: str) -> str:

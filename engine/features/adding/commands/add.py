@@ -90,6 +90,7 @@ def look(session: Session, name: str, step: str, search: str, form: Form) -> Exi
 def _parts(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"{found['messages']} messages came at {found['place']}"
     yield from ([f"fault: {found['fault']}"] if found["fault"] else [])
+    yield from (["the newest message broke off before its end: it is evidence, and no result"] if found["torn"] else [])
     for one in found["parts"]:
         yield f"{one['name']:<9} {one['value'] or '-':<24} {one['sure']:<9} {printable(one['why'])}"
     yield from (f"setting   {setting}: {value}" for setting, value in found["settings"].items())
@@ -204,3 +205,15 @@ def start(session: Session, name: str, message: int, same: bool, yes: bool, form
     consent(f"Send the results of {name} to {', '.join(seen['to']) or 'no destination'} from now on?", yes=yes)
     made = _ask(session, "draft_start", name=name, version=seen["version"], message=message, same=same)
     return _made(form, made, f"labrelay reprocess --channel {name} --since 1d shows what came before")
+
+
+@command.command(help="Take the draft's files away. What came of it stays in the journal.")
+@_name
+@click.option("--yes", is_flag=True, help="Do it without being asked.")
+@_form
+@pass_session
+def remove(session: Session, name: str, yes: bool, form: Form) -> ExitCode:
+    version = _version(session, name)
+    consent(f"Remove the draft {name}?", yes=yes)
+    show_document(form, _ask(session, "draft_remove", name=name, version=version), [f"{name} was removed"])
+    return ExitCode.OK

@@ -113,7 +113,7 @@ def _shown(one: Mapping[str, Any], seen: Mapping[str, Any], words: Words) -> dic
         "loinc": one["loinc"],
         "display": shown(one["display"], LONG),
         "proposed": shown(first["display"], LONG) if first else "",
-        "proposal": ", ".join(proposal["loinc"] for proposal in listed[:3]),
+        "proposal": one["sure"] or ", ".join(proposal["loinc"] for proposal in listed[:3]),
         "why": _why(first, words) if first else "",
         "n": len(listed),
         "row": orjson.dumps([_row(one, first)]).decode() if first and len(listed) == 1 else "",

@@ -12,10 +12,11 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from engine.config import registry
-from engine.features.adding.pages.shared import NEW, OF_ONE, around, give, href, look
+from engine.features.adding.pages.shared import NEW, OF_ONE, PATH, around, give, href, look
 from engine.model.errors import LabRelayError
 from engine.model.site.permissions import CHANGING
 from engine.model.texts.phrases import PageText
+from engine.model.texts.units import HostPort
 from engine.web.desk import Desk
 from engine.web.forms import Form
 from engine.web.pages.frame import Frame
@@ -29,6 +30,7 @@ HOWS: dict[str, PageText] = {
     "connect": "waits for a call of this computer",
     "device": "is on a serial cable",
 }
+ALL: PageText = "all of this computer"
 BAUDS = ("1200", "2400", "4800", "9600", "19200", "38400", "57600", "115200")
 EMPTY = {
     **dict.fromkeys(("called", "version", "port", "address", "host", "device"), ""),
@@ -62,7 +64,7 @@ async def _again(frame: Frame, desk: Desk, request: web.Request) -> web.Response
         return await _page(frame, desk, request, {}, *frame.refused(desk, request, error))
     host, _, port = seen["place"].rpartition(":")
     given = {**seen["line"], "called": seen["called"], "how": seen["how"], "version": seen["version"]}
-    given |= {"device": seen["place"]} if seen["how"] == "device" else {"host": host, "port": port}
+    given |= {"device": seen["place"]} if seen["how"] == "device" else {"host": host, "address": host, "port": port}
     return await _page(frame, desk, request, given)
 
 
@@ -72,10 +74,14 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
         made = await give(frame, request, "draft_listen", name=name, version=form["version"], **_asked(form))
         return desk.go(request, href(frame.asking(request).words, made["name"], "recognise").partition("?")[0])
 
+    async def remove(request: web.Request, form: Form) -> web.Response:
+        await give(frame, request, "draft_remove", name=request.match_info.get("name", ""), version=form["version"])
+        return desk.go(request, PATH)
+
     async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
         return await _page(frame, desk, request, form.fields, status, trouble)
 
-    return await desk.take(request, {"listen": act}, redraw)
+    return await desk.take(request, {"listen": act, "remove": remove}, redraw)
 
 
 def _asked(form: Form) -> dict[str, Any]:
@@ -83,8 +89,8 @@ def _asked(form: Form) -> dict[str, Any]:
     if how == "device":
         line = {key: form[key] for key in ("baud", "bytesize", "parity", "stopbits") if form[key]}
         return {"called": form["called"], "how": how, "where": form["device"], "line": line}
-    host = form["host"] if how == "connect" or form["address"] not in _addresses() else form["address"]
-    return {"called": form["called"], "how": how, "where": f"{host or EVERY}:{form['port']}"}
+    host = form["host" if how == "connect" else "address"]
+    return {"called": form["called"], "how": how, "where": f"{host}:{form['port']}"}
 
 
 async def _page(
@@ -96,9 +102,10 @@ async def _page(
     values = {
         **around(words, "listen"),
         "action": href(words, name, "listen") if name else words.href(NEW),
+        "is_there": bool(name),
         "given": {**EMPTY, **given},
         "hows": [(how, words.say(text)) for how, text in HOWS.items()],
-        "addresses": [(EVERY, words.say("all of this computer"))] + [(one, one) for one in _addresses()],
+        "addresses": [*((one, one) for one in _addresses(given.get("address", ""))), (EVERY, words.say(ALL))],
         "ports": ports,
         "bauds": BAUDS,
         "parities": PARITIES,
@@ -112,15 +119,15 @@ def _free_port(frame: Frame, request: web.Request) -> int:
     return next(port for port in range(FIRST_PORT, 65536) if str(port) not in taken)
 
 
-def _addresses() -> list[str]:
-    """The IPv4 addresses of this machine."""
-    found = []
+def _addresses(present: str) -> list[str]:
+    """The IPv4 addresses of this machine, those of networks first, and the present one of a draft."""
+    found = [present] if present not in ("", EVERY) else []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
         for _, name in socket.if_nameindex():
             with suppress(OSError):
                 answer = ioctl(asked, ADDRESS_OF, struct.pack("256s", name.encode()[:15]))
                 found.append(socket.inet_ntoa(answer[20:24]))
-    return found
+    return sorted(dict.fromkeys(found), key=lambda one: HostPort(one, 0).is_loopback)
 
 
 def _ports() -> list[str]:

@@ -86,6 +86,7 @@ async def _page(
         **around(words, "recognise", seen),
         "heard": _heard(seen, words),
         "count": grouped(seen["messages"]),
+        "torn": words.reason(seen["torn"]) if seen["torn"] else "",
         "fault": shown(seen["fault"], WHOLE),
         "parts": [_part(one, words) for one in (*seen["parts"], *_of_settings(seen, words)) if one["name"]],
         "enough": seen["enough"],

@@ -14,7 +14,7 @@ from engine.web.pages.words import Words, shown
 from engine.web.routes import PRINCIPAL
 
 PATH, NEW, OF_ONE = "/add", "/add/new", "/add/{name}"
-VERBS = {"draft_listen", "draft_recognise", "draft_part", "draft_codes", "draft_start", "draft_look"}
+VERBS = {"draft_listen", "draft_recognise", "draft_part", "draft_codes", "draft_start", "draft_look", "draft_remove"}
 MOST_TEXT = 4096
 STEPS: dict[str, tuple[PageText, PageText]] = {
     "listen": ("Listen", "how it is connected"),

@@ -38,6 +38,13 @@ def results_of(site: RunningSite, adding: Adding, name: str) -> tuple[set[int], 
     return {one.id for one, _, told in read if told}, lists.shared_in([parsed for _, parsed, _ in read], routes)
 
 
+def text_of_live(site: RunningSite, adding: Adding, name: str) -> str:
+    """The channel file, once it is no draft: a port that the network reaches is for those alone that sent the draft."""
+    listens = getattr(adding.app.parts.built.site.channels[name].source, "listen", None)
+    is_open = listens is not None and not listens.is_loopback
+    return rules.live(adding.text(name, "channel"), lists.senders(site.journal, name) if is_open else ())
+
+
 def _look(site: RunningSite, adding: Adding, name: str, step: str, sees: bool, search: str) -> Json:
     built = adding.app.parts.built
     config, routes = built.site.channels[name], built.channels[name].routes
@@ -55,8 +62,9 @@ def _look(site: RunningSite, adding: Adding, name: str, step: str, sees: bool, s
         "analyzer": config.analyzer or "",
         "messages": len(stored),
         "last": stored[0].id if stored else 0,
+        "torn": lists.TORN if lists.is_torn(site.journal, name, stored[0].id if stored else 0) else "",
         "file": f"channels/{name}.yaml",
-        "text": rules.live(text),
+        "text": text_of_live(site, adding, name),
         "to": sorted({one for route in config.routes for one in route.to or ()}),
     }
     if step == "recognise":

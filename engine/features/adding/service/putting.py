@@ -9,8 +9,8 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -60,15 +60,15 @@ class Adding(Service):
         texts = "\0".join(self.text(name, what) for what in self.files(name))
         return sha256(texts.encode()).hexdigest()[:16]
 
-    async def put(self, name: str, texts: Mapping[str, str], version: str) -> None:
-        """Write these files, in place of those of this version, and put them in force.
+    async def put(self, name: str, texts: Mapping[str, str | None], version: str) -> None:
+        """Write these files, in place of those of this version, and put them in force; None: it is taken away.
 
         Raises:
             RefusedError: they are wrong, or the files are of another version, or cannot be written.
         """
         await asyncio.shield(asyncio.ensure_future(self._put(name, texts, version)))
 
-    async def _put(self, name: str, texts: Mapping[str, str], version: str) -> None:
+    async def _put(self, name: str, texts: Mapping[str, str | None], version: str) -> None:
         async with self._one:
             files = {self.files(name)[what]: text for what, text in texts.items()}
             if self.version(name) != version:
@@ -78,16 +78,18 @@ class Adding(Service):
             try:
                 await asyncio.to_thread(self._try, files)
                 before = {path: path.read_bytes() if path.is_file() else None for path in files}
-                await asyncio.to_thread(_write, {path: text.encode() for path, text in files.items()})
+                await asyncio.to_thread(_write, {path: text and text.encode() for path, text in files.items()})
                 try:
                     await self.app.reload()
                 except BaseException:
-                    await asyncio.to_thread(_write, before)
+                    await asyncio.to_thread(_write, dict(reversed(before.items())))
                     raise
             except ConfigError as error:
                 raise RefusedError(Said(WRONG, why="; ".join(error.problems[:3]))) from None
+            except OSError as error:  # a disk is full
+                raise RefusedError(Said(WRONG, why=error.strerror or "")) from None
 
-    def _try(self, files: Mapping[Path, str]) -> None:
+    def _try(self, files: Mapping[Path, str | None]) -> None:
         """Read and compile the site as it would be, in a folder beside it.
 
         Raises:
@@ -112,7 +114,7 @@ def is_free(address: HostPort) -> bool:
     return True
 
 
-def _linked(site: Path, beside: Path, files: Mapping[Path, str]) -> None:
+def _linked(site: Path, beside: Path, files: Mapping[Path, str | None]) -> None:
     """A folder of links to the site's files, but with these files."""
     own = {path.parts[0] for path in files}
     beside.mkdir(exist_ok=True)
@@ -122,26 +124,36 @@ def _linked(site: Path, beside: Path, files: Mapping[Path, str]) -> None:
     for first in own:
         within = {path.relative_to(first): text for path, text in files.items() if path.parts[0] == first}
         if Path() in within:
-            (beside / first).write_text(within[Path()], encoding="utf-8")
+            if (text := within[Path()]) is not None:
+                (beside / first).write_text(text, encoding="utf-8")
         else:
             _linked(site / first, beside / first, within)
 
 
 def _write(files: Mapping[Path, bytes | None]) -> None:
-    """Each whole and durable; the channel, which names the others, comes last. None: it is taken away.
+    """In this order, each whole and durable, once all of them could be written; None: it is taken away.
 
     Raises:
-        RefusedError: a folder is closed to this process.
+        RefusedError: a folder is closed to this process, or its disk is full; all files are as they were.
     """
-    for path, content in files.items():
-        try:
-            if content is None:
-                path.unlink(missing_ok=True)
-                continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with write_atomically(path) as part:
-                part.write_bytes(content)
-                os.chmod(part, 0o644)
-            sync_way_to(path.parent)
-        except OSError:
-            raise RefusedError(Said(NOT_WRITTEN, folder=str(path.parent))) from None
+    with ExitStack() as ready:  # what was entered last ends first
+        for path, content in reversed(files.items()):
+            try:
+                ready.enter_context(_ready(path, content))
+            except OSError:
+                raise RefusedError(Said(NOT_WRITTEN, folder=str(path.parent))) from None
+
+
+@contextmanager
+def _ready(path: Path, content: bytes | None) -> Iterator[None]:
+    """A file that takes its place, or is taken away, when the block ends."""
+    if content is None:
+        yield
+        path.unlink(missing_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with write_atomically(path) as part:
+        part.write_bytes(content)
+        os.chmod(part, 0o644)
+        yield
+    sync_way_to(path.parent)

@@ -19,8 +19,7 @@ async def test_the_same_day_at_a_terminal(tmp_path: Path) -> None:
 
         (port,) = quiet_ports(1)
         await add("listen", "Chemistry 5", "--listen", f"127.0.0.1:{port}")
-        await send_text(port, ROWS)
-        await lab.came("chemistry-5", 1)
+        await send_text(lab, "chemistry-5", ROWS)
         assert "proposed  specimen=Sample ID" in (await add("look", "chemistry-5")).out
         columns = ("specimen=Sample ID", "test=Test", "value=Result", "unit=Unit")
         await add("recognise", "chemistry-5", *columns, "--decimal", ",")
