@@ -234,7 +234,7 @@ async def test_once_it_is_live_only_who_sent_the_draft_may_connect(lab: Laborato
         status, page = await browser.send("/add/haematology/first?lang=en", "start", compared="yes")
         assert status == 200, said(page)
         assert 'allow: ["127.0.0.1"]' in files(lab)["channels/haematology.yaml"]
-        assert [str(one) for one in lab.app.parts.built.site.channels["haematology"].source.allow] == ["127.0.0.1/32"]
+        assert [str(one) for one in lab.app.parts.built.site.channels["haematology"].source.allow] == ["127.0.0.1"]
 
 
 async def test_a_draft_gives_no_orders(lab: Laboratory) -> None:
@@ -242,7 +242,7 @@ async def test_a_draft_gives_no_orders(lab: Laboratory) -> None:
     path = lab.folder / "channels" / "asks.yaml"
     (port,) = quiet_ports(1)
     text = (
-        f"channel: asks\nsource: {{kind: astm, listen: '127.0.0.1:{port}'}}\norders: {{}}\n"
+        f"channel: asks\nanalyzer: sysmex-xn\nsource: {{kind: astm, listen: '127.0.0.1:{port}'}}\norders: {{}}\n"
         "routes: [{when: =R, mapping: astm-results, to: city-his}]\n"
     )
     path.write_text(text)
