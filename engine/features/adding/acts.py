@@ -241,7 +241,7 @@ async def start(
         raise RefusedError(UNSEEN)
     if shared and not same:
         raise RefusedError(Said(SHARED, code=shared[0].code))
-    text = await asyncio.to_thread(text_of_live, site, adding, name)
+    text = await asyncio.to_thread(text_of_live, site, adding, name, read)
     if rules.DRAFT_KEY.search(text):
         raise RefusedError(Said(WRONG, why="`draft` is written in another way: take it out by hand, and reload"))
     await adding.put(name, {"channel": text}, version)

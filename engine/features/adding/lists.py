@@ -1,6 +1,6 @@
 """What came of an analyzer while it is a draft, and what would be made of it. It only reads."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -49,10 +49,10 @@ def came(reader: Reader, channel: str) -> list[Stored]:
     return found
 
 
-def senders(reader: Reader, channel: str) -> list[str]:
-    """The addresses from which messages came while it was a draft."""
+def senders(reader: Reader, channel: str, messages: Collection[int]) -> list[str]:
+    """The addresses from which these messages came."""
     found = messages_page(reader, Filter(channel=channel, code=ReasonCode.DRAFT.value), limit=MOST_MESSAGES)
-    return sorted({one.peer.rpartition(":")[0] for one in found if one.peer})
+    return sorted({one.peer.rpartition(":")[0] for one in found if one.peer and one.id in messages})
 
 
 def is_torn(reader: Reader, channel: str, last: int) -> bool:
@@ -249,7 +249,7 @@ def _rows(
             f"{loinc} {names.get(loinc, '')}".strip() or out.name,
             "right" if loinc else "own",
         ),
-        _same("value", sent(fact), out.text or ""),
+        Compared("value", fact.value.sent or "", out.text or "", "right" if out.text == sent(fact) else "other"),
         Compared("unit", unit, out.unit, "right" if unit in out.units or not (unit or out.unit) else "other"),
         Compared("range", fact.range or "", ends, "right" if ends == came_range else "other"),
         _same("flag", came_flags, " ".join(out.flags)),

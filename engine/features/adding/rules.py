@@ -59,7 +59,7 @@ def tables_setting(files: Sequence[str]) -> dict[str, str]:
     return {"tables": f"{{{TABLE}: [{', '.join(files)}]}}"}
 
 
-def live(text: str, senders: Sequence[str]) -> str:
+def live(text: str, senders: Sequence[str] = ()) -> str:
     """The same, and no draft. ``senders``: only these addresses may connect, unless the text says which may."""
     text = re.sub(r"(?m)^draft: .*\n", "", text)
     if not senders or re.search(r"(?m)^  allow:", text):

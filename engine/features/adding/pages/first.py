@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
+from engine.features.adding.pages.recognise import shown_text
 from engine.features.adding.pages.shared import OF_ONE, PATH, around, give, href, look, sees
 from engine.model.errors import LabRelayError
 from engine.model.site.permissions import CHANGING, SEEING_PATIENTS
@@ -90,6 +91,7 @@ async def _page(frame: Frame, desk: Desk, request: web.Request, status: int = 20
         "shared": [shown(one["code"]) for one in seen["shared"]],
         "part": any(one["part"] for one in seen["shared"]),
         "count": grouped(seen["messages"]),
+        "shown": shown_text(first["shown"]) if first else [],
         "lines": [shown(line, WHOLE) for line in seen["text"].split("\n")],
     }
     return await desk.page(request, "add_first", status, **values, trouble=trouble)

@@ -1,7 +1,7 @@
 """What is known of a draft at a step, as plain values: the page draws them, and the command prints them."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from engine.actions.running_site import RunningSite
@@ -14,7 +14,7 @@ from engine.diagnostics.proposals import Known, Proposal, known_of, proposals, s
 from engine.features.adding import lists, rules
 from engine.features.adding.service.putting import Adding
 from engine.mapping.loading import kinds_of
-from engine.model.message import Stored
+from engine.model.message import Parsed, Stored
 from engine.model.routes import ChannelRoutes
 
 Json = dict[str, Any]
@@ -38,11 +38,13 @@ def results_of(site: RunningSite, adding: Adding, name: str) -> tuple[set[int], 
     return {one.id for one, _, told in read if told}, lists.shared_in([parsed for _, parsed, _ in read], routes)
 
 
-def text_of_live(site: RunningSite, adding: Adding, name: str) -> str:
-    """The channel file, once it is no draft: a port that the network reaches is for those alone that sent the draft."""
+def text_of_live(site: RunningSite, adding: Adding, name: str, messages: Collection[int]) -> str:
+    """The channel file, once it is no draft: a port that the network reaches is for those alone that sent these
+    messages.
+    """
     listens = getattr(adding.app.parts.built.site.channels[name].source, "listen", None)
     is_open = listens is not None and not listens.is_loopback
-    return rules.live(adding.text(name, "channel"), lists.senders(site.journal, name) if is_open else ())
+    return rules.live(adding.text(name, "channel"), lists.senders(site.journal, name, messages) if is_open else ())
 
 
 def _look(site: RunningSite, adding: Adding, name: str, step: str, sees: bool, search: str) -> Json:
@@ -64,14 +66,16 @@ def _look(site: RunningSite, adding: Adding, name: str, step: str, sees: bool, s
         "last": stored[0].id if stored else 0,
         "torn": lists.TORN if lists.is_torn(site.journal, name, stored[0].id if stored else 0) else "",
         "file": f"channels/{name}.yaml",
-        "text": text_of_live(site, adding, name),
+        "text": rules.live(text),
         "to": sorted({one for route in config.routes for one in route.to or ()}),
     }
     if step == "recognise":
         found |= _recognised(lists.guessed(site.journal, name, adding.app.folder), adding, config.settings)
         found["shown"] = _text(stored[0]) if stored and sees else ""
     if step in ("codes", "first"):
-        found |= _read(adding, stored, routes, config.analyzer, sees, search, step)
+        read = list(lists.read(stored, routes))
+        found |= _read(adding, read, routes, config.analyzer, sees, search, step)
+        found["text"] = text_of_live(site, adding, name, {one.id for one, _, told in read if told})
     return found
 
 
@@ -109,14 +113,13 @@ def _text(one: Stored) -> str:
 
 def _read(
     adding: Adding,
-    stored: Sequence[Stored],
+    read: Sequence[tuple[Stored, Parsed, list[lists.Told]]],
     routes: ChannelRoutes,
     analyzer: str | None,
     sees: bool,
     search: str,
     step: str,
 ) -> Json:
-    read = list(lists.read(stored, routes))
     found: Json = {
         "shared": [
             {"code": one.code, "times": one.times, "part": one.part, "names": list(one.names) if sees else []}
@@ -164,6 +167,7 @@ def _first(
     return {
         "message": one.id,
         "received_us": one.received_us,
+        "shown": _text(one) if sees else "",
         "ended": ended,
         "results": [[field._asdict() for field in result] for result in results],
     }

@@ -78,7 +78,8 @@ class Adding(Service):
             try:
                 await asyncio.to_thread(self._try, files)
                 before = {path: path.read_bytes() if path.is_file() else None for path in files}
-                await asyncio.to_thread(_write, {path: text and text.encode() for path, text in files.items()})
+                after = {path: None if text is None else text.encode() for path, text in files.items()}
+                await asyncio.to_thread(_write, after)
                 try:
                     await self.app.reload()
                 except BaseException:
@@ -137,7 +138,7 @@ def _write(files: Mapping[Path, bytes | None]) -> None:
         RefusedError: a folder is closed to this process, or its disk is full; all files are as they were.
     """
     with ExitStack() as ready:  # what was entered last ends first
-        for path, content in reversed(files.items()):
+        for path, content in reversed([*files.items()]):
             try:
                 ready.enter_context(_ready(path, content))
             except OSError:

@@ -230,7 +230,7 @@ async def test_once_it_is_live_only_who_sent_the_draft_may_connect(lab: Laborato
         await recognise(browser, "haematology", analyzer="sysmex-xn")
         assert "allow" not in files(lab)["channels/haematology.yaml"]
         _, page = await browser.get("/add/haematology/first?lang=en")
-        assert 'allow: ["127.0.0.1"]' in page.one("main").one("details").text
+        assert 'allow: ["127.0.0.1"]' in page.one("main").all("details")[-1].text
         status, page = await browser.send("/add/haematology/first?lang=en", "start", compared="yes")
         assert status == 200, said(page)
         assert 'allow: ["127.0.0.1"]' in files(lab)["channels/haematology.yaml"]
@@ -257,3 +257,16 @@ async def test_a_draft_gives_no_orders(lab: Laboratory) -> None:
     await lab.came("asks", 1)
     (one,) = messages_page(lab.app.journal, Filter(channel="asks"))
     assert one.reason == ReasonCode.DRAFT.value
+
+
+async def test_a_value_is_shown_as_it_was_sent(lab: Laboratory) -> None:
+    async with lab.browser() as browser:
+        name, port = await over_tcp(lab, browser)
+        await AstmAnalyzer(port).play(session(*one_record_a_frame(XN.replace(b"|5.1|", b"|5,12|"))))
+        await lab.came(name, 1)
+        for decimal, out, judged in ((",", "5.12", "right"), (".", "5,12", "another one")):
+            await recognise(browser, name, analyzer="sysmex-xn", decimal=decimal)
+            _, page = await browser.get(f"/add/{name}/first?lang=en")
+            rows = [tuple(cell.text for cell in one.all("td")) for one in page.one("main").all("tr")]
+            values = [row for row in rows if row[:1] == ("5,12",)]
+            assert [(row[1].partition(" ")[0], row[2]) for row in values] == [(out, judged)], rows

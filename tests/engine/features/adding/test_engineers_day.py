@@ -192,7 +192,9 @@ async def test_from_nothing_to_the_first_loinc_result(lab: Laboratory, cable: Ca
         rows = {tuple(cell.text for cell in one.all("td"))[:2] for one in page.one("main").all("tr")}
         assert {("13.4", "13.4"), ("S-17", "S-17"), ("4711", "4711")} <= rows
         assert ("HGB", "718-7 Hemoglobin [Mass/volume] in Blood") in rows
-        assert "draft" not in page.one("main").one("details").text
+        message, file = page.one("main").all("details")
+        assert "HGB;13,4;g/dL" in message.text  # what a layout has read, it shows with a point
+        assert "draft" not in file.text
         status, page = await browser.send("/add/chemistry-5/first?lang=en", "start", compared="yes")
         assert (status, browser.path.partition("?")[0]) == (200, "/add"), said(page)
 
