@@ -186,7 +186,9 @@ def _layout(made: "Guess", folder: Path, path: Path, columns: tuple[str, ...]) -
     Raises:
         ConfigError: it is not clear what a column has.
     """
+    from engine.config.site import search_path
     from engine.diagnostics.lines.rows import Meant, decimal_of, layout_text, problems, times_of
+    from engine.mapping.code_tables.table_files import first_file
     from engine.model.errors import ConfigError
 
     assert made.rows is not None
@@ -194,6 +196,8 @@ def _layout(made: "Guess", folder: Path, path: Path, columns: tuple[str, ...]) -
     known = {role: made.rows.values(column) for role, column in named.items() if column in made.rows.columns}
     times = times_of(known.get("time", []))
     meant = Meant(columns=named, decimal=decimal_of(known.get("value", [])), time=times[0] if len(times) == 1 else "")
+    if first_file(path.name, search_path(folder, "layouts")) is not None:
+        raise ConfigError(f"{path} was not written: a layout has the name {path.stem} already, give another one")
     if wrong := list(problems(made.rows, meant)):
         raise ConfigError(f"{path} was not written: {'; '.join(wrong)} (--column ROLE=NAME)")
     made.options["layout"] = path.stem

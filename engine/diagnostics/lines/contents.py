@@ -84,13 +84,16 @@ def _code(parsed: Parsed, raw: str, settings: Mapping[str, Any]) -> str:
 
 
 def _part(orders: Iterable[list[list[Sequence[str]]]]) -> int:
-    """The first part that is another one for each result of each of these orders; 0: there is none."""
+    """The first part that is another one for each result of each of these orders, with letters before one of numbers,
+    which may just count; 0: there is none.
+    """
     every = [ids for of_code in orders for ids in of_code]
+    found = []
     for at in range(COMPONENTS):
         told = [[parts[at] if at < len(parts) else "" for parts in ids] for ids in every]
         if told and all(all(names) and len({*names}) == len(names) for names in told):
-            return at + 1
-    return 0
+            found.append((all(name.isdecimal() for names in told for name in names), at + 1))
+    return min(found, default=(False, 0))[1]
 
 
 __all__ = ["COMMA", "SETTING", "Shared", "settings_of", "shared_codes"]

@@ -50,7 +50,7 @@ class Listen(NoArguments):
 
     called: Annotated[str, Field(min_length=1, max_length=64)]
     how: Literal["listen", "connect", "device"]
-    where: Annotated[str, Field(min_length=1, max_length=200, pattern=r'^[^\s"\\]+$')]
+    where: Text
     line: dict[Annotated[str, Field(pattern="baud|bytesize|parity|stopbits|flow")], Text] = Field(default={})
     name: str = ""
     version: Version = ""
@@ -62,6 +62,8 @@ async def listen(site: RunningSite, request: Request, asked: Listen) -> Result:
     name = asked.name or rules.name_of(asked.called)
     if not rules.NAME.fullmatch(name):
         raise RefusedError(NO_NAME)
+    if not rules.PLACE.fullmatch(asked.where):
+        raise RefusedError(Said(WRONG, why="an address or a device is one word of Latin letters, digits and signs"))
     known = adding.app.parts.built.site.channels.get(name)
     if not asked.version and (known is not None or _is_known(adding, name)):
         raise RefusedError(Said(THERE, name=name))

@@ -17,6 +17,7 @@ NOTHING = "routes:\n  - filter: nothing is sent before its messages are recognis
 COLUMNS = ("code", "unit_in", "loinc", "display", "type", "scale", "ucum", "source", "meant")
 DRAFT_KEY = re.compile(r"""(?m)^["']?draft\b""")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+PLACE = re.compile(r"[!#-\[\]-~]+")  # it is quoted as it is
 _SIGNS = re.compile(r"[^a-z0-9]+")
 _SETTINGS = re.compile(r"(?m)^settings:[ \t]*(?:#.*)?\n")
 

@@ -306,3 +306,12 @@ def test_a_channel_that_is_there_keeps_its_file_and_gets_no_layout(tmp_path: Pat
     assert ran.code != 0
     assert (site / "channels" / "elisa.yaml").read_text() == "# mine\n"
     assert not list(site.glob("layouts/*"))
+
+
+def test_a_layout_never_takes_the_place_of_a_shipped_one(tmp_path: Path, site: Path) -> None:
+    channel = site / "channels" / "arkray-spotchem-el.yaml"
+    ran = labrelay("detect", capture(tmp_path, ROWS), "--write", str(channel), "--column", "time=Run at", site=site)
+
+    assert ran.code == ExitCode.CONFIG
+    assert "has the name arkray-spotchem-el already" in ran.err
+    assert not list((site / "channels").glob("*")) + list(site.glob("layouts/*"))

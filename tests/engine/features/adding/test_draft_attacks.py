@@ -128,6 +128,9 @@ async def test_a_listener_is_not_opened_further_than_a_person_said(lab: Laborato
         for typed in ({"address": ""}, {"address": "192.0.2.1\n0.0.0.0"}, {"how": "connect", "host": ""}):
             status, page = await listen(browser, "Chemistry", port=str(quiet_ports(1)[0]), **typed)
             assert status == 403, typed
+        for device in ("", "/dev/a b", "/dev/tty\0", '/dev/"tty', "/dev/tty\nallow: x"):
+            status, page = await listen(browser, "Chemistry", how="device", device=device)
+            assert (status, "is one word" in said(page)) == (403, True), device
         assert list(files(lab)) == [f"channels/{name}.yaml"]
 
 
