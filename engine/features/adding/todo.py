@@ -1,4 +1,4 @@
-"""Drafts wait for a person, and so does a site without an analyzer."""
+"""Drafts wait for a person."""
 
 from collections.abc import Sequence
 

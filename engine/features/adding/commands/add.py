@@ -207,7 +207,7 @@ def start(session: Session, name: str, message: int, same: bool, yes: bool, form
     return _made(form, made, f"labrelay reprocess --channel {name} --since 1d shows what came before")
 
 
-@command.command(help="Take the draft's files away. What came of it stays in the journal.")
+@command.command(help="Take the draft's files away; its messages stay in the journal.")
 @_name
 @click.option("--yes", is_flag=True, help="Do it without being asked.")
 @_form
