@@ -51,7 +51,8 @@ def test_what_auto_knows_is_read_as_there_and_answered(size: int) -> None:
 
 
 def test_a_text_that_the_end_of_the_connection_cut_off_is_no_message() -> None:
-    line = Draft().send(b"\r\n").send(ROWS)
+    line = Draft()
+    line.send(b"\r\n").send(ROWS)
     line.events += line.link.closed()
     assert (line.messages, line.torn) == ([], [ROWS])
     assert not Draft().send(b"\r\n\x00").link.closed()
