@@ -19,11 +19,13 @@ from functools import cache, partial
 from typing import Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
+from engine.mapping.functions.channel import are_one_by_one, are_runs_apart
+from engine.mapping.functions.controls import NUMBERS, ORDERS, listed
 from engine.mapping.measured import Reading, hashed, numbers_of, places_of
 from engine.mapping.outputs.orders import order_lines
 from engine.mapping.shipped import refusal
 from engine.mapping.values.local_time import LocalTimes, silent
-from engine.model.content.facts import ANSWER, LEFT_OUT, Order, Person, Result
+from engine.model.content.facts import ANSWER, LEFT_OUT, Order, Person, Result, packed
 from engine.model.content.order_results import CORRECTS, WITHDRAWN, TubeResults, has_results, question_in, tubes_in
 from engine.model.content.quality_controls import ASTM_ROLE, controls_in
 from engine.model.content.reagents import reagents_in
@@ -41,7 +43,7 @@ from engine.model.message import (
     Unmapped,
 )
 from engine.model.orders import OrderLine
-from engine.model.outcome import Outcome, Spoken
+from engine.model.outcome import Outcome, ReadResults, Spoken
 from engine.model.ports import Dialogue
 from engine.model.process.clock import to_us
 from engine.model.routes import ChannelRoutes, Holding, Processed, Route, context_of
@@ -276,7 +278,43 @@ def _route(
         tubes=_tubes(reading, parsed, channel, set_apart) if documents and channel.dialogue is not None else (),
         results=_results(stored, parsed, channel, set_apart, without_row) if documents else (),
         spoken=spoken_of(parsed, reading, channel, documents, set_apart) if documents else (),
+        read=_read(parsed, reading, channel) if documents else None,
     )
+
+
+def _read(parsed: Parsed, reading: Reading, channel: ChannelRoutes) -> ReadResults | None:
+    """The facts of a message as they are stored; None without any. Never fails: no result waits for them."""
+    if reading.facts is None:
+        return None
+    context = channel.context
+    try:
+        content = packed(reading.facts)
+    except (TypeError, ValueError):
+        logger.exception("facts cannot be stored", extra={"channel": channel.channel})
+        return None
+    return ReadResults(
+        facts=content,
+        reader=reading.by,
+        is_hl7=parsed.format == "hl7v2",
+        of_site=context.results_of == "site",
+        whole=not all(route.joins for route in channel.routes),
+        runs_apart=are_runs_apart(context.settings),
+        one_by_one=are_one_by_one(context.settings),
+        unique=context.specimen_ids == "unique",
+        of_a_day=context.specimen_ids == "day",
+        numbers=listed(context.settings, NUMBERS),
+        orders=listed(context.settings, ORDERS),
+        known=reading.facts,
+    )
+
+
+def read_again(stored: Stored, channel: ChannelRoutes) -> ReadResults | None:
+    """The facts of a message that has its outcome; None: it has none, or cannot be read."""
+    try:
+        parsed = channel.message_format.parse(stored.payload, channel.options)
+    except ContentError:
+        return None
+    return _read(parsed, Reading(parsed, partial(context_of, stored, channel.context), channel.reader), channel)
 
 
 def _with_facts(

@@ -20,7 +20,8 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from engine.model.journal.document_facts import DocumentFacts
-from engine.succession.statements import NO_VALUE, Resource
+from engine.succession.statements import Resource
+from engine.succession.steps import NO_VALUE
 
 MEDIA_TYPE = "x-application/hl7-v2+er7"
 

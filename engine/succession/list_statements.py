@@ -26,8 +26,8 @@ from orjson import OPT_SORT_KEYS, Fragment
 from engine.model.content.list_form import Form
 from engine.model.journal.document_facts import DocumentFacts
 from engine.succession.hl7_statements import STATUS_OF, time_of
-from engine.succession.statements import NO_VALUE, Resource
-from engine.succession.steps import CANCELLED, RANK, WITHDRAWN
+from engine.succession.statements import Resource
+from engine.succession.steps import CANCELLED, NO_VALUE, RANK, WITHDRAWN
 
 LISTS = frozenset({"text/csv; charset=utf-8", "application/json"})  # media types
 _WORDS = frozenset({*RANK, CANCELLED, WITHDRAWN})

@@ -14,7 +14,7 @@ from orjson import OPT_SORT_KEYS, Fragment
 
 from engine.model.journal.document_facts import OWN_SYSTEM, DocumentFacts
 from engine.succession.order_marks import without_ours
-from engine.succession.steps import CANCELLED, CHANGES, MINUTE, RANK, WITHDRAWN, of_report
+from engine.succession.steps import CANCELLED, CHANGES, MINUTE, NO_VALUE, RANK, WITHDRAWN, of_report
 
 Json = dict[str, Any]
 
@@ -26,7 +26,6 @@ _NOT_COMPARED = frozenset({"id", "meta", "status", "issued"})
 _OF_A_CULTURE = _NOT_COMPARED | {"hasMember", "specimen"}
 # Table 0078: susceptible, intermediate, resistant, moderately, very, not, dose dependent.
 _SUSCEPTIBILITY = frozenset({"S", "I", "R", "MS", "VS", "NS", "SDD", "SYN-R", "SYN-S", "S-DD"})
-NO_VALUE = re.compile(r"[-*._?=~/]{2,}")
 _MEANING = frozenset({"component", "dataAbsentReason", "interpretation", "referenceRange", "subject"})
 _TEXTS = frozenset({"conclusion", "conclusionCode", "presentedForm"})
 _TOLD_BY_A_REPORT = _TEXTS | {"media"}

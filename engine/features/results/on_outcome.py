@@ -5,6 +5,7 @@ judge         whose it is: else a dead letter, or held with a question
 compare       with the accepted results of its orders: an echo, a step back, a correction
 hold          by the rules of its route, and where a person has rejected the same bytes
 take back     held results that it withdraws
+facts         are stored, and judged beside all that
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ from engine.features.results.rows import (
     comparing,
     delta_history,
     hold_queue,
+    judged,
     moved_orders,
     number_bearers,
     report_owners,
@@ -29,6 +31,7 @@ from engine.model.message import Bearer, Report
 from engine.model.persons import CONFLICT
 from engine.model.texts.reasons import ReasonCode
 from engine.store.operations.recording import Step
+from engine.succession.judge.words import Judgement
 
 STATUS_ONLY = "STATUS_ONLY"  # warning of a mapping: a result is final without its value
 
@@ -45,6 +48,8 @@ class Results(Step):
     _withdrawn: Mapping[int, DocumentFacts] = {}
     _status_only = False
     _compared: comparing.Compared | None = None
+    _older: accepted.OlderMessages = accepted.OlderMessages()
+    _judgement: Judgement | None = None
 
     # -- decide ------------------------------------------------------------------------------------------------------
 
@@ -108,7 +113,7 @@ class Results(Step):
         used_numbers.note(batch, now.id, self._uses)
         if now.decision.again:
             number_bearers.answered(batch, now.id)
-        before = self._accepted_before()
+        before = self._older = self._accepted_before()
         now.known_order = bool(before.messages)
         if before.messages or now.decision.again or self._status_only or comparing.may_correct(now.routes):
             self._compare(before)
@@ -166,11 +171,16 @@ class Results(Step):
     def stored(self) -> None:
         if self.now.outcome.controls:
             delta_history.note_controls(self.batch, self.now.channel, self.now.received_us, self.now.outcome.controls)
+        if (read := self.now.outcome.read) is not None:
+            older = [one.message_id for one in self._older.messages]
+            self._judgement = judged.judge_beside(self.now, read, older)
 
     def hold(self) -> None:
         now = self.now
         if now.rejected_before:
             now.held = hold_queue.once_more(now.routes, now.held, now.rejected_before)
+        if self._judgement is not None:
+            judged.tell(now, self._judgement)
         now.held = hold_queue.decide(self.batch, now.id, now.channel, now.received_us, now.routes, now.held)
         if now.tubes and now.state == "mapped":
             facts = self._compared.facts if self._compared is not None else {}

@@ -18,6 +18,7 @@ fourth is one of the maker's attributes; else the first. One that the analyzer h
 """
 
 from collections.abc import Callable, Container, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from engine.model.content.order_results import CORRECTS, FINAL, MOST, RESULTS, WITHDRAWN, states_of
@@ -33,6 +34,7 @@ _SPECIMENS = ("SPM", "SAC")
 _COUNTED = "A"
 _ATTRIBUTES = frozenset("ABCM")  # Sysmex: counted, read, given by the host, typed in
 _NO_RESULTS = frozenset({"IS", "ED", "RP", "DT", "TM", "TS", "DTM"})
+_FIELDS = 30
 FINAL_RESULT, CORRECTION, PRELIMINARY = "F", "C", "P"
 _STATES = {
     kind: dict.fromkeys(FINAL[kind], FINAL_RESULT) | dict.fromkeys(CORRECTS[kind] | WITHDRAWN[kind], CORRECTION)
@@ -94,23 +96,31 @@ def result_groups(
     rows: list[tuple[_Of, Segment]] = []
     _collect(parsed.root, {}, RESULTS[kind], lambda near: read(near, cut, counts), rows)
     del rows[MOST:]
-    codes = [_code(result.get(3), cut, hl7) for _, result in rows]
-    said = [
-        ((of.patient, of.specimen, code), result.get(11 if hl7 else 9).strip(), of.report)
-        for (of, result), code in zip(rows, codes, strict=True)
-    ]
+    whole = [_whole(result.fields) for _, result in rows]
+    named = [_named(fields[3], fields[4] if hl7 else "", cut.component, hl7) for fields in whole]
+    told = [fields[11 if hl7 else 9].strip() for fields in whole]
+    if not all(told):
+        said = [
+            ((of.patient, of.specimen, code), own, of.report)
+            for (of, _), (code, _), own in zip(rows, named, told, strict=True)
+        ]
+        told = states_of(said, kind)
     found: dict[tuple[str, str, int, int, str], list[tuple[str, str]]] = {}
     before: _Of | None = None
-    collected = around = 0  # of what the results at hand are of
-    for (of, result), code, status in zip(rows, codes, states_of(said, kind), strict=True):
+    alike: dict[tuple[str, str, str], list[tuple[str, str]]] = {}  # of what the results at hand are of
+    collected = around = 0
+    for (of, result), fields, (code, test), status in zip(rows, whole, named, told, strict=True):
         if of is not before:
             before, collected, around = of, time(of.drawn) or time(of.collected), time(of.issued)
-        if of.control or result.position in controls or (hl7 and _is_none(result, cut)):
+            alike = {}
+        if of.control or result.position in controls or (hl7 and _is_none(fields, cut)):
             continue
-        resulted = (time(result.get(19)) or time(result.get(14)) or around) if hl7 else time(result.get(13))
-        key = of.patient, of.specimen, collected, resulted, states.get(status, PRELIMINARY)
-        test = f"{result.get(3).strip()}\0{result.get(4).strip()}" if hl7 else result.get(3).strip()
-        found.setdefault(key, []).append(("" if result.position in without_row else code[:MAX_CODE], test))
+        when = (fields[19], fields[14], status) if hl7 else (fields[13], "", status)
+        if (mine := alike.get(when)) is None:
+            resulted = time(when[0]) or time(when[1]) or around
+            key = of.patient, of.specimen, collected, resulted, states.get(status, PRELIMINARY)
+            mine = alike[when] = found.setdefault(key, [])
+        mine.append(("" if result.position in without_row else code[:MAX_CODE], test))
     return tuple(
         ResultGroup(*key, tuple(code for code, _ in rows), tuple(test for _, test in rows))
         for key, rows in found.items()
@@ -206,14 +216,25 @@ def first_of(field: str, cut: Delimiters) -> str:
     return field.strip()
 
 
-def _is_none(result: Segment, cut: Delimiters) -> bool:
-    said = result.get(29)
-    return result.get(2) in _NO_RESULTS or (bool(said) and first_of(said, cut) in _ANSWERS)
+def _whole(fields: list[str]) -> list[str]:
+    """With all fields that are read here."""
+    return fields if len(fields) >= _FIELDS else [*fields, *[""] * (_FIELDS - len(fields))]
 
 
-def _code(field: str, cut: Delimiters, hl7: bool) -> str:
+def _is_none(fields: list[str], cut: Delimiters) -> bool:
+    said = fields[29]
+    return fields[2] in _NO_RESULTS or (bool(said) and first_of(said, cut) in _ANSWERS)
+
+
+@lru_cache(maxsize=4096)
+def _named(name: str, sub: str, component: str, hl7: bool) -> tuple[str, str]:
+    """The code of a result, and its test."""
+    return _code(name, component, hl7), f"{name.strip()}\0{sub.strip()}" if hl7 else name.strip()
+
+
+def _code(field: str, component: str, hl7: bool) -> str:
     """OBX-3.1, else OBX-3.4 (Abbott ARCHITECT); of R-3 the first of components 4 and on, else 1."""
-    first, *others = field.split(cut.component) if cut.component else [field]
+    first, *others = field.split(component) if component else [field]
     if hl7 and first:
         return first.strip()
     other = next(filter(None, map(str.strip, others[2:3] if hl7 else others[2:])), "")

@@ -43,7 +43,7 @@ from engine.model.message import (
     Unmapped,
     UsedNumber,
 )
-from engine.model.outcome import Outcome, Spoken
+from engine.model.outcome import Outcome, ReadResults, Spoken
 from engine.model.routes import ChannelRoutes, Processed
 from engine.model.site.corrections import NONE, Corrections, Sheet
 from engine.model.texts.reasons import ReasonCode
@@ -178,9 +178,11 @@ def outcome(
         order_lines.encode(list(found.ordered.lines)).decode() if found.ordered is not None else None,
         found.results,
         [tuple(one) for one in found.spoken],
+        found.read and found.read[1:-1],
     )
     documents: list[Any] = []
     blobs = [orjson.dumps([*map(_of_unmapped, found.unmapped)]), orjson.dumps(noted)]
+    blobs.append(found.read.facts if found.read is not None else b"")
     for document, route in found.documents:
         body, packed = (document.body, True) if document.packed else pack(document.body)
         bearers = [(bearer.lasting, bearer.person, bearer.master) for bearer in document.bearers]
@@ -225,7 +227,8 @@ def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
     _, state, reason, detail, mapping, documents = frame.fields
     blobs = iter(frame.blobs)
     unmapped = tuple(Unmapped(*one) for one in orjson.loads(next(blobs)))  # before the rest: it may be large
-    issues, reagents, controls, numbers, tubes, lines, results, spoken = orjson.loads(next(blobs))
+    issues, reagents, controls, numbers, tubes, lines, results, spoken, read = orjson.loads(next(blobs))
+    of_results = next(blobs)
     made = []
     for position, media_type, packed, entries, bearers, used in documents:
         body, conditional, reports, facts = next(blobs), next(blobs), next(blobs), next(blobs)
@@ -258,7 +261,13 @@ def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
         else Ordered(lines=order_lines.decode(lines.encode()), settings=channel.takes),
         tuple(ResultGroup(**{**one, "codes": tuple(one["codes"]), "tests": tuple(one["tests"])}) for one in results),
         tuple(Spoken(*one) for one in spoken),
+        None if read is None else _read(of_results, read),
     )
+
+
+def _read(facts: bytes, read: Sequence[Any]) -> ReadResults:
+    *settings, numbers, orders = read
+    return ReadResults._make((facts, *settings, tuple(numbers), tuple(orders), None))
 
 
 def delivered(request: int, versions: Versions = ()) -> Parts:
