@@ -26,7 +26,7 @@ from engine.mapping.message.identity_fields import IdentityFields
 from engine.mapping.message.message_context import GENERATED, RESULT_SEGMENT, MessageContext
 from engine.mapping.message.read_cache import KEPT_ASIDE, ReadCaches
 from engine.mapping.outputs.collected import MessageParts
-from engine.mapping.outputs.documents import body_of
+from engine.mapping.outputs.documents import body_of, places_of
 from engine.mapping.outputs.facts import FactsParts, facts_made, facts_written
 from engine.mapping.outputs.tracing import PartTracer
 from engine.mapping.outputs.views import View
@@ -287,10 +287,12 @@ class Program:
         )
 
     def _document(self, run: MessageContext, making: BundleBuilder) -> Document:
+        places: tuple[tuple[int, str], ...] = ()
         if isinstance(making, FactsParts):
             body, packed = b"", False  # `_written`
         elif isinstance(making, MessageParts):
             body, packed = body_of(run, making, self.target, self.columns, self.name), False
+            places = places_of(run, making, self.target.kind)
         else:
             name = f"{self.name}:{self.content_hash[:16]}"
             body, packed = bundle.assemble(run, making, self.bundle, name, profiles=self.profiles)
@@ -303,6 +305,7 @@ class Program:
             bearers=tuple(making.bearers.found.values()),
             used=tuple(making.used.values()),
             entries=len(making.entries),
+            places=places,
         )
 
 

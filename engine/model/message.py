@@ -260,10 +260,9 @@ class Document:
         body: the serialised document.
         packed: ``body`` is compressed already (`engine.model.packing`); the store keeps it as it is.
         conditional: 16-byte keyed hashes of the conditional-create keys in it (shared Patient, Organization ...).
-        bearers: the persons behind its patient numbers; for the journal's guard, not kept with the document.
-        used: its unique numbers; for the journal, too, and not kept.
-        entries: how many entries the Bundle has; 0 if not counted.
-        facts: the input of the route's hold rules (`engine.mapping.hold_rules.rules`); empty without any.
+        bearers: persons behind its patient numbers. used: its unique numbers. Both are not kept with the document.
+        entries: of the Bundle; 0: not counted. facts: for hold rules (`engine.mapping.hold_rules.rules`), if any.
+        places: of HL7 v2 and lists: number of a result among those of its message, and of its OBX or row, or its path.
     """
 
     body: bytes
@@ -275,6 +274,7 @@ class Document:
     used: tuple[UsedNumber, ...] = ()
     entries: int = 0
     facts: bytes = b""
+    places: tuple[tuple[int, str], ...] = ()
 
 
 @value(kw_only=True)

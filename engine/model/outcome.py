@@ -65,6 +65,7 @@ class ReadResults(NamedTuple):
 
 
 NOTHING_READ = ReadResults(b"[null,null,null,null,null,[],[]]")
+UNREAD = ReadResults(b"")  # of a message that has results, and they cannot be read
 
 State = Literal["mapped", "filtered", "dead"]
 R = TypeVar("R")
@@ -82,7 +83,7 @@ class Outcome(Generic[R]):
         results: with their times, for the reports on turnaround.
         ordered: its orders for the worklist; None: it is no order.
         spoken: its results, where one is critical, or takes something back.
-        read: its results as facts; None: it has none, or they cannot be read.
+        read: its results as facts; None: it has none.
     """
 
     state: State

@@ -43,7 +43,7 @@ from engine.model.message import (
     Unmapped,
 )
 from engine.model.orders import OrderLine
-from engine.model.outcome import Outcome, ReadResults, Spoken
+from engine.model.outcome import UNREAD, Outcome, ReadResults, Spoken
 from engine.model.ports import Dialogue
 from engine.model.process.clock import to_us
 from engine.model.routes import ChannelRoutes, Holding, Processed, Route, context_of
@@ -283,15 +283,15 @@ def _route(
 
 
 def _read(parsed: Parsed, reading: Reading, channel: ChannelRoutes) -> ReadResults | None:
-    """The facts of a message as they are stored; None without any. Never fails: no result waits for them."""
+    """The facts of a message as they are stored; None without any. Never fails: what is to be judged by them waits."""
     if reading.facts is None:
-        return None
+        return UNREAD if reading.failed else None
     context = channel.context
     try:
         content = packed(reading.facts)
     except (TypeError, ValueError):
         logger.exception("facts cannot be stored", extra={"channel": channel.channel})
-        return None
+        return UNREAD
     return ReadResults(
         facts=content,
         reader=reading.by,

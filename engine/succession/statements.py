@@ -45,7 +45,7 @@ class Resource(NamedTuple):
         has_value: of an Observation, whether it has a value.
         codes: what was measured: system and code of each coding, or the text.
         lists: of a report, the ids of the Observations that it lists.
-        subject: the patient it is about.
+        subject: the patient it is about; in HL7 v2 and lists what the result is of.
         own: of a report, digest of its own content: a document, a picture, a conclusion. texts: the names of its
             fields for documents and conclusions.
         issued: when its sender issued it, as FHIR writes it.
@@ -58,7 +58,7 @@ class Resource(NamedTuple):
         status_only: of an Observation, its sender says that the one before is final, and no value (OBX-11 is U).
         isolate: the mapping says that it is an isolate of a culture. susceptible: it says S, I or R.
         order: of a report, digest of what was ordered: its numbers (else its specimens) and code.
-        mute: it has no status that could say that it is changed.
+        mute: of a list, it has no status that could say that it is changed.
     """
 
     name: str

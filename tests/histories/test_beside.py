@@ -22,4 +22,4 @@ def test_differences_of_samples_are_of_many_rules(tmp_path: Path) -> None:
     """Else nothing would have been compared."""
     codes = {one.code for one in of_samples(range(90), tmp_path)}
 
-    assert {EXPLAINED[code][0] for code in codes} >= {"1", "3", "4", "5", "7"}
+    assert {EXPLAINED[code][0] for code in codes} >= {"1", "3", "4", "5"}

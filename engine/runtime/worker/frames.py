@@ -187,7 +187,9 @@ def outcome(
         body, packed = (document.body, True) if document.packed else pack(document.body)
         bearers = [(bearer.lasting, bearer.person, bearer.master) for bearer in document.bearers]
         used = [(one.day, one.within, one.reports) for one in document.used]
-        documents.append((positions[id(route)], document.media_type, packed, document.entries, bearers, used))
+        documents.append(
+            (positions[id(route)], document.media_type, packed, document.entries, bearers, used, document.places)
+        )
         blobs += (body, b"".join(document.conditional), pack_reports(document.reports), document.facts)
         for bearer in document.bearers:
             blobs += (bearer.number + bearer.whole, bearer.record)
@@ -230,7 +232,7 @@ def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
     issues, reagents, controls, numbers, tubes, lines, results, spoken, read = orjson.loads(next(blobs))
     of_results = next(blobs)
     made = []
-    for position, media_type, packed, entries, bearers, used in documents:
+    for position, media_type, packed, entries, bearers, used, places in documents:
         body, conditional, reports, facts = next(blobs), next(blobs), next(blobs), next(blobs)
         document = Document(
             body=body,
@@ -242,6 +244,7 @@ def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
             used=tuple(UsedNumber(next(blobs), day, within, tuple(reports)) for day, within, reports in used),
             entries=entries,
             facts=facts,
+            places=tuple((place, part) for place, part in places),
         )
         made.append((document, channel.routes[position]))
     return Outcome(

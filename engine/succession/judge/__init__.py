@@ -33,7 +33,7 @@ may mean.
     5   of another test of the order
 
 Where the order has no result at all, a correction goes out flagged, as the first word that is known; a withdrawal is
-filtered, for there is nothing to withdraw. Where another patient has the order's number, a person is asked.
+held, for it may be of a result from before. Where another patient has the order's number, a person is asked.
 
 Why so careful: a receiver replaces what it has by what it gets. A wrong pair makes two samples one, and one of them is
 gone. A pair that is missed leaves a wrong result beside the right one. Both are worse than a question.

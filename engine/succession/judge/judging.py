@@ -253,7 +253,7 @@ class _Case:
             reason = ReasonCode.ORDER_MOVED if moved else ReasonCode.CORRECTS_UNKNOWN
             return _asked(new, found.may_mean, reason.value, found.words)
         if withdraws:
-            return Decision(new.place, "filtered", reason=ReasonCode.CORRECTS_UNKNOWN.value, words="no result is known")
+            return _asked(new, (), ReasonCode.CORRECTS_UNKNOWN.value, "no result is known that it withdraws")
         return self._clock(new, ()) or Decision(
             new.place, "new", new.version.said, finding=ReasonCode.CORRECTS_UNKNOWN.value
         )

@@ -220,7 +220,7 @@ def test_a_susceptibility_alone(desk: Desk) -> None:
 def test_nothing_stands_of_the_order(desk: Desk) -> None:
     desk.says("F CRE 5.5", order="F2")
     assert desk.says("C CRE 6.0") == "new:CORRECTS_UNKNOWN"
-    assert desk.says("D CRE 6.0", order="F3") == "filtered:CORRECTS_UNKNOWN"
+    assert desk.says("D CRE 6.0", order="F3") == "held:CORRECTS_UNKNOWN"
     assert desk.stands() == ["final 5.5", "corrected 6.0"]
 
 

@@ -13,6 +13,7 @@ from engine.model.journal.document_facts import NOTHING
 from engine.model.journal.records import Routed
 from engine.model.texts.reasons import ReasonCode
 from engine.store.operations.recording import Recording
+from engine.succession.hl7_statements import MEDIA_TYPE
 from engine.succession.judge.words import Decision, Judgement
 
 _WHOSE = frozenset({ReasonCode.IDENTITY_CONFLICT, ReasonCode.NUMBER_AGAIN})
@@ -44,7 +45,8 @@ def _is(now: Recording) -> Iterator[str]:
 
 
 def _is_compared(routed: Routed) -> bool:
-    return bool(routed.document.reports and routed.destinations)
+    is_decided = routed.form is not None or routed.document.media_type == MEDIA_TYPE
+    return bool(routed.document.reports and routed.destinations) and not is_decided
 
 
 def _would(decisions: Sequence[Decision]) -> str:

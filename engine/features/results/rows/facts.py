@@ -28,11 +28,13 @@ NEAR_DAYS = 2  # how near a day must be for its order to be the same one
 # Of the messages that a statement selects, each with what became of it: it was sent, waits for a person, or was refused
 # by one. Of one that waits for the answer whose it is nothing is known.
 _FATES = (
-    "SELECT n.message_id, max(d.state IN ('waiting', 'sending', 'delivered')), max(d.state = 'dead'"
+    "SELECT n.message_id, count(DISTINCT CASE WHEN d.state <> 'dead' AND l.destination IN ({1}) THEN l.destination END)"
+    " < {2}, max(d.state IN ('waiting', 'sending', 'delivered')), max(d.state = 'dead'"
     " OR (d.state = 'held' AND d.cause NOT IN ('IDENTITY_CONFLICT', 'ORDER_MOVED'))),"
     " max(d.state IN ('rejected', 'dismissed')) OR (SELECT state FROM message_state WHERE id = n.message_id)"
-    " = 'dismissed' FROM ({}) n"
-    " LEFT JOIN delivery d ON d.message_id = n.message_id GROUP BY n.message_id ORDER BY n.message_id"
+    " = 'dismissed' FROM ({0}) n"
+    " LEFT JOIN delivery d ON d.message_id = n.message_id LEFT JOIN lane l ON l.id = d.lane"
+    " GROUP BY n.message_id ORDER BY n.message_id"
 )
 _WITH = "SELECT message_id FROM fact_number WHERE number BETWEEN ? AND ? AND message_id < ?"
 _STORED = (
@@ -47,9 +49,14 @@ Range = tuple[bytes, bytes]
 
 
 class Fate(NamedTuple):
-    """What became of a message: some of it was ``sent``, else some ``waits``, else a person has ``refused`` it."""
+    """What became of a message: some of it was ``sent``, else some ``waits``, else a person has ``refused`` it.
+
+    Attributes:
+        lacks: a receiver that is asked about refused it, or never got it.
+    """
 
     message: int
+    lacks: bool
     sent: bool
     waits: bool
     refused: bool
@@ -113,11 +120,16 @@ def ranges(batch: Batch, numbers: Iterable[Numbered], *, unique: bool) -> tuple[
     return tuple(found)
 
 
-def fates(batch: Batch, within: Sequence[Range], before: int) -> list[Fate]:
-    """The messages within these ranges that are older than ``before``, the oldest first."""
+def fates(batch: Batch, within: Sequence[Range], before: int, to: Sequence[str] = ()) -> list[Fate]:
+    """The messages within these ranges that are older than ``before``, the oldest first.
+
+    Args:
+        to: receivers.
+    """
     select = " UNION ".join([_WITH] * len(within))
-    rows = batch.execute(_FATES.format(select), [one for each in within for one in (*each, before)]).fetchall()
-    return [Fate(message, bool(sent), bool(waits), bool(refused)) for message, sent, waits, refused in rows]
+    asked = _FATES.format(select, ",".join("?" * len(to)), len(to))
+    values = [*to, *(one for each in within for one in (*each, before))]
+    return [Fate(message, *map(bool, became)) for message, *became in batch.execute(asked, values).fetchall()]
 
 
 def stored(batch: Batch, messages: Sequence[int]) -> Iterator[Stored]:

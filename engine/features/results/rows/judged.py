@@ -1,12 +1,13 @@
-"""The judge of facts beside the comparing of documents: it decides nothing yet, and what it would have decided
-otherwise is counted.
+"""What the judge says of a message. It decides about HL7 v2 and lists (`rows.applying`); about FHIR it decides nothing
+yet, and what it would have decided otherwise is counted.
 
 Its memory is what stands of the orders of a message, of all channels: made of stored facts and of what was decided of
-them, and of what became of those messages since. An error of it leaves the message as it is.
+them, and of what became of those messages since. A message of which it can say nothing is held, where it decides.
 """
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import orjson
 
@@ -33,23 +34,49 @@ MOST_RESULTS = 2_000  # of one message that are judged
 MOST_MESSAGES = 1_000  # of one order that are remembered; behind more nothing is judged
 
 
-def judge_beside(now: Recording, read: ReadResults, older: Sequence[int]) -> Judgement | None:
-    """Store the facts of a message, with what the judge decides of them; None: it could not.
+class Judged(NamedTuple):
+    """What the judge says of a message.
+
+    Attributes:
+        judgement: None: there is none, for the reason in ``why``.
+        memory: what stood before it. numbers: of its orders, with their days.
+    """
+
+    judgement: Judgement | None = None
+    memory: Memory = Memory()
+    numbers: Collection[Numbered] = ()
+    why: str = "its results cannot be read"
+
+    def status_of(self, ref: Ref) -> str:
+        """The status with which a result went out, or will."""
+        standing = next((one for one in self.memory.standing if one.ref == ref), None)
+        decided = self.judgement.decisions if self.judgement is not None else ()
+        own = next((one.status for one in decided if one.place == ref[1]), "")
+        return standing.last.version.status if standing is not None else own
+
+
+def judge_message(now: Recording, read: ReadResults, older: Sequence[int], to: Sequence[str]) -> Judged:
+    """Judge the results of a message; never fails.
 
     Args:
-        older: messages of its orders, as documents tell.
+        older: messages of its orders, as documents tell. to: its receivers that have no ids.
     """
+    if not read.facts:
+        return Judged()
     numbers: Collection[Numbered] = ()
-    judgement = None
     try:
         said = read.known or stored(orjson.loads(read.facts))
         numbers = numbers_in(said, from_us(now.received_us))
-        if sum(1 for _ in said.results()) <= MOST_RESULTS:
-            judgement = _judged(now, read, said, numbers, older)
+        return _judged(now, read, said, numbers, older, to)
     except Exception:  # an error of ours, or a damaged row, which `labrelay verify` reports
         logger.exception("facts cannot be judged", extra={"channel": now.channel, "journal_id": now.id})
-    facts.put(now.batch, now.id, read, numbers, judgement)
-    return judgement
+        return Judged(numbers=numbers, why="what was accepted before of its orders cannot be read")
+
+
+def keep(now: Recording, read: ReadResults, judged: Judged) -> None:
+    """Store the facts of a message, with what was decided of them."""
+    if read.facts:
+        facts.put(now.batch, now.id, read, judged.numbers, judged.judgement)
 
 
 def tell(now: Recording, judgement: Judgement) -> None:
@@ -62,25 +89,31 @@ def tell(now: Recording, judgement: Judgement) -> None:
 
 
 def _judged(
-    now: Recording, read: ReadResults, said: Facts, numbers: Collection[Numbered], older: Sequence[int]
-) -> Judgement | None:
-    memory = remembered(now.batch, numbers, now.first, older, unique=read.unique)
+    now: Recording,
+    read: ReadResults,
+    said: Facts,
+    numbers: Collection[Numbered],
+    older: Sequence[int],
+    to: Sequence[str],
+) -> Judged:
+    memory = remembered(now.batch, numbers, now.first, older, unique=read.unique, to=to)
     if memory is None:
-        return None
+        return Judged(numbers=numbers, why=f"there are more than {MOST_MESSAGES} messages of the same order")
     receipt = Receipt(
         message=now.id, channel=now.channel, received=from_us(now.received_us), is_hl7=read.is_hl7,
         of_site=read.of_site, whole=read.whole, runs_apart=read.runs_apart, one_by_one=read.one_by_one,
         unique=read.unique, of_a_day=read.of_a_day, numbers=read.numbers, orders=read.orders,
     )  # fmt: skip
     judgement = None if memory.standing or memory.refused else usual(said, receipt)
-    if judgement is not None:
-        return judgement
-    judgement = judge(said, memory, receipt)
+    if judgement is None and sum(1 for _ in said.results()) > MOST_RESULTS:
+        return Judged(numbers=numbers, why=f"it has more than {MOST_RESULTS} results")
+    judgement = judgement or judge(said, memory, receipt)
     if any(one.reason == CLOCK for one in judgement.decisions):
         if _is_clock_told(now.batch, now.channel):
-            return judge(said, memory, receipt._replace(clock_told=True))
-        now.batch.count(now.channel, "", CLOCK_TOLD)
-    return judgement
+            judgement = judge(said, memory, receipt._replace(clock_told=True))
+        else:
+            now.batch.count(now.channel, "", CLOCK_TOLD)
+    return Judged(judgement, memory, numbers)
 
 
 CLOCK_TOLD = "clock_told"  # counter: messages of a channel that were held for a wrong clock
@@ -95,21 +128,28 @@ def _is_clock_told(batch: Batch, channel: str) -> bool:
 
 
 def remembered(
-    batch: Batch, numbers: Iterable[Numbered], before: int, older: Sequence[int] = (), *, unique: bool = False
+    batch: Batch,
+    numbers: Iterable[Numbered],
+    before: int,
+    older: Sequence[int] = (),
+    *,
+    unique: bool = False,
+    to: Sequence[str] = (),
 ) -> Memory | None:
     """What stands of the orders with these numbers, of all messages older than ``before``; None: of too many.
 
     Args:
         older: those of which documents tell; without stored facts they are read again.
+        to: receivers: what one of them refused, or never got, goes out again.
 
     Raises:
         IntegrityError, ValueError, TypeError: stored facts are damaged.
     """
     if not (within := facts.ranges(batch, numbers, unique=unique)):
         return Memory()
-    found = facts.fates(batch, within, before)
+    found = facts.fates(batch, within, before, to)
     if (lacking := {*older} - {one.message for one in found}) and _read_again(batch, lacking):
-        found = facts.fates(batch, within, before)
+        found = facts.fates(batch, within, before, to)
     if not found or len(found) > MOST_MESSAGES:
         return None if found else Memory()
     kept = batch.tail.standing.get(within)
@@ -130,6 +170,8 @@ def _read_again(batch: Batch, messages: Iterable[int]) -> bool:
         if not facts.has(batch, message):
             received = facts.message_of(batch, message)
             read = read_again(received)
+            if not read.facts:
+                raise ValueError(f"the results of message {message} cannot be read")
             said = read.known or stored(orjson.loads(read.facts))
             facts.put(batch, message, read, numbers_in(said, from_us(received.received_us)), None)
             found = True
@@ -168,6 +210,9 @@ class Known:
                 told, _ = cultures.with_isolates([*said.values()], [*standing.values()])
                 said = {each.place: each for each in told}
             if fate.sent:
+                if fate.lacks:
+                    said = {place: each._replace(version=each.version._replace(refused=True))
+                            for place, each in said.items()}  # fmt: skip
                 note(standing, _judgement(one, said, _as_sent), is_sent=True)
             elif fate.waits:
                 note(standing, _judgement(one, said), held=True)
