@@ -145,6 +145,8 @@ def _beside(
 
 def places_of(positions: Collection[int], parsed: Parsed) -> set[int]:
     """The places of results at these positions."""
+    if not positions:
+        return set()
     name = "OBX" if parsed.format == "hl7v2" else "R"
     return {one.ordinal for one in parsed.segments if one.position in positions and one.name == name}
 

@@ -296,6 +296,7 @@ class MapContext:
             the number has several. Shared by all channels, and filled while the site runs.
         patient_numbers: ``lasting``, or ``counter`` where they may restart: then they name a person in one order only.
         packs: a large document may come packed: it is never in memory as a whole.
+        names_subjects: who reads the facts asks for `engine.model.content.facts.Person.subject`: hold rules do.
     """
 
     channel: str = ""
@@ -312,6 +313,7 @@ class MapContext:
     patient_numbers: str = "counter"
     others: Mapping[bytes, int] = field(default_factory=dict)
     packs: bool = False
+    names_subjects: bool = True
 
 
 @value(kw_only=True)

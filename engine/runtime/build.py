@@ -188,6 +188,7 @@ def build_channel(
         results_of=config.results_of,
         patient_numbers=site.patient_numbers(config),
         others={} if others is None else others,
+        names_subjects=any(route.hold for route in config.routes),
     )
     dialogue = next((made for one in TALKING.each() if (made := one.dialogue(site, config)) is not None), None)
     options = FormatOptions(charsets=tuple(config.charset), fixes=frozenset(config.fix), spm_obx=config.spm_obx)

@@ -27,8 +27,14 @@ class FactsParts(MessageParts):
         people: each as the members of a `Person`, its orders likewise; samples and results are made.
     """
 
-    def __init__(self, run: MessageContext) -> None:
-        super().__init__(run)
+    def __init__(self, run: MessageContext, *, written: bool = True) -> None:
+        """``written``: a document is made of them."""
+        self._run = run
+        self._keys: MessageParts | None = None
+        self.results = self.dropped = 0
+        self.made, self.scope = {}, None  # generated code names them
+        if written:
+            super().__init__(run)
         self.head: list[Any] = [None] * 5
         self.people: list[list[Any]] = []
 
@@ -43,8 +49,10 @@ class FactsParts(MessageParts):
         """The id that FHIR's Patient of this number has."""
         if identifier is None:
             return None
-        patient = self.whose(identifier, group, person, noted=False)
-        return self.identity("Patient", self.patient_key(patient, group))
+        if (keys := self._keys) is None:
+            keys = self._keys = MessageParts(self._run)
+        patient = keys.whose(identifier, group, person, noted=False)
+        return keys.identity("Patient", keys.patient_key(patient, group))
 
     def keep(self, memory: dict[Any, Any], key: Any, made: Any, before: tuple[int, int, int]) -> None:
         """Keep a measure for the next result that is written alike.

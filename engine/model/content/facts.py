@@ -89,6 +89,7 @@ class Result(NamedTuple):
         place: its number among those of the message, from 1.
         kind: empty, or one of `KINDS`.
         at: when it was measured, FHIR's dateTime; ``stated``: the text that says so; ``timed``: by the result itself.
+        analysed: when it was, where it says that beside the time of its observation.
         range: as sent. limits: of the only one, low and high as meant; empty text for an end that it does not have.
         device: of the analyzer, as sent.
         tube: number of the specimen that it speaks of, where the result says so itself.
@@ -104,6 +105,7 @@ class Result(NamedTuple):
     at: str | None = None
     stated: str | None = None
     timed: str | None = None
+    analysed: str | None = None
     range: str | None = None
     limits: tuple[str, ...] | None = None
     device: str | None = None
@@ -169,7 +171,8 @@ class Person(NamedTuple):
     Attributes:
         number: with its ``authority``; others: further numbers.
         gender, birthday: as meant, FHIR's code and date.
-        subject: pseudonym, the same in every message and format: the id of this Patient in FHIR.
+        subject: pseudonym, the same in every message and format: the id of this Patient in FHIR; None where nothing
+            asks for it (`engine.model.message.MapContext.names_subjects`).
         lasting: the number is one person's for good; else it may be a counter's.
     """
 
@@ -265,12 +268,12 @@ def _order(said: Sequence[Any]) -> Order:
 
 
 def _result(said: Sequence[Any]) -> Result:
-    place, kind, measure, value, at, stated, timed, sent, limits, device, comment, tube, head, isolate, misfit = said
+    place, kind, measure, value, at, stated, timed, analysed, sent, limits, *others, head, isolate, misfit = said
     told = measure if isinstance(measure, Measure) else measure_of(measure)
     found = Value._make(value if value[-1] is None else (*value[:-1], tuple(value[-1])))
     belongs = None if head is None else int(head)
-    ends = _texts(limits), device, comment, tube, belongs, isolate, misfit
-    return Result(place, kind, told, found, at, stated, timed, sent, *ends)
+    ends = sent, _texts(limits), *others, belongs, isolate, misfit
+    return Result(place, kind, told, found, at, stated, timed, analysed, *ends)
 
 
 def _texts(said: Sequence[str] | None) -> tuple[str, ...] | None:

@@ -104,9 +104,6 @@ def make_facts(c: Compilation, make: Make, scope: Scope) -> str:
         c.code.emit(f"{part} = making.head = [{', '.join(members)}]")
     elif make.name == "people":
         given["lasting"] = f"making.lasting({given.get('number', 'None')}, {given.get('authority', 'None')})"
-        if "subject" in given:
-            group, fields = scope.group_scope().variable, person_fields(c, scope)
-            given["subject"] = f"making.subject({given['subject']}, {group}, {fields})"
         given["orders"] = "[]"
         c.code.emit(f"{part} = [{_in_order(given, kind)}]")
         c.code.emit(f"making.people.append({part})")
@@ -227,6 +224,8 @@ def _members(c: Compilation, elements: Elements, kind: Shape, path: str) -> dict
                 c.problems.error(element.node, f"{name} is here a second time; remove one")
             elif name in inside:
                 found[name] = _inside(c, inside[name], name)
+            elif name == "subject":
+                found[name] = _subject(c, element, scope)
             else:
                 with c.at(element.node):
                     found[name] = _member(c, element, f"{path}.{name}", scope)
@@ -266,6 +265,14 @@ def _member(c: Compilation, element: Element, path: str, scope: Scope) -> str:
     if _fit(path) is _list_of_texts:
         return _where_there(c, made, "tuple")
     return _where_there(c, made, "int") if path == "results.head" else made.code
+
+
+def _subject(c: Compilation, element: Element, scope: Scope) -> str:
+    found, group, fields = c.kept("None"), scope.group_scope().variable, person_fields(c, scope)
+    with c.code.block("if m.context.names_subjects:"), c.at(element.node):
+        identifier = _member(c, element, "people.subject", scope)
+        c.code.emit(f"{found} = making.subject({identifier}, {group}, {fields})")
+    return found
 
 
 def _where_there(c: Compilation, made: Val, kind: str) -> str:
