@@ -44,7 +44,7 @@ class Reading:
     """The facts of one message: read when they are first asked for, and once.
 
     Attributes:
-        taken: whether a reader takes the message; known once the facts are.
+        taken: whether a reader takes the message; known once the facts are. by: its name and hash, ``name@hash``.
         failed: it does, and the facts cannot be read.
     """
 
@@ -59,6 +59,7 @@ class Reading:
         self._facts: Facts | None = None
         self._is_read = False
         self.taken = self.failed = False
+        self.by = ""
 
     @property
     def context(self) -> MapContext:
@@ -81,7 +82,7 @@ class Reading:
             reader = reader_of(self._parsed)
             if reader is None:
                 return
-            self.taken = True
+            self.taken, self.by = True, f"{reader.name}@{reader.content_hash[:12]}"
             self._facts = reader.facts_in(self._parsed, self.context)
             return
         except (ConfigError, ContentError) as error:
@@ -144,6 +145,8 @@ def _beside(
 
 def places_of(positions: Collection[int], parsed: Parsed) -> set[int]:
     """The places of results at these positions."""
+    if not positions:
+        return set()
     name = "OBX" if parsed.format == "hl7v2" else "R"
     return {one.ordinal for one in parsed.segments if one.position in positions and one.name == name}
 

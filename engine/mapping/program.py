@@ -26,7 +26,7 @@ from engine.mapping.message.identity_fields import IdentityFields
 from engine.mapping.message.message_context import GENERATED, RESULT_SEGMENT, MessageContext
 from engine.mapping.message.read_cache import KEPT_ASIDE, ReadCaches
 from engine.mapping.outputs.collected import MessageParts
-from engine.mapping.outputs.documents import body_of
+from engine.mapping.outputs.documents import body_of, places_of
 from engine.mapping.outputs.facts import FactsParts, facts_made, facts_written
 from engine.mapping.outputs.tracing import PartTracer
 from engine.mapping.outputs.views import View
@@ -102,7 +102,17 @@ class Program:
 
     def facts_in(self, parsed: Parsed, context: MapContext) -> Facts | None:
         """As `apply` of a mapping to facts, for who asks them and writes none; None: the message has no results."""
-        return self._apply(parsed, context, self._generated(parsed, self.plain), None).facts
+        generated = self._generated(parsed, self.plain)
+        run = self._run(parsed, context, generated)
+        try:
+            making = FactsParts(run, written=False)
+            results = self._fill(making, run, generated, None)
+            if results is None:
+                return None
+            _refuse_what_is_not_told(run, results)
+            return facts_made(run, making) if making.something else None
+        finally:
+            run.times.warn_no_more()
 
     def explain(self, parsed: Parsed, context: MapContext) -> Trace:
         """Map one message and trace the source of every value. A dead message is reported in the trace, not raised."""
@@ -139,10 +149,17 @@ class Program:
         return found
 
     def _apply(self, parsed: Parsed, context: MapContext, generated: Generated, tracer: Tracer | None) -> Mapped:
+        run = self._run(parsed, context, generated)
+        try:
+            return self._mapped(parsed, run, generated, tracer)
+        finally:
+            run.times.warn_no_more()
+
+    def _run(self, parsed: Parsed, context: MapContext, generated: Generated) -> MessageContext:
         if self.target.kind == "results" and not _LEAVES_OUT.isdisjoint(context.settings):
             kept = {name: value for name, value in context.settings.items() if name not in _LEAVES_OUT}
             context = replace(context, settings=kept)  # a code that no table has is a fact
-        run = MessageContext(
+        return MessageContext(
             parsed,
             context,
             unescape_of(parsed.format),
@@ -151,19 +168,27 @@ class Program:
             self._readings.of(parsed, context),
             self.identity,
         )
-        try:
-            return self._mapped(parsed, run, generated, tracer)
-        finally:
-            run.times.warn_no_more()
 
     def _mapped(self, parsed: Parsed, run: MessageContext, generated: Generated, tracer: Tracer | None) -> Mapped:
         making = self._making(run)
-        results = self._refuse_what_is_no_report(run, generated)
+        results = self._fill(making, run, generated, tracer)
         if results is None:
             controls = sum(segment.name == RESULT_SEGMENT[self.format] for segment in parsed.segments)
             counts = {"results_in": controls, "observations": 0, "qc": controls}
             places = tuple(one.position for one in parsed.segments if one.name == RESULT_SEGMENT[self.format])
             return Mapped(filtered=ReasonCode.QUALITY_CONTROL, issues=tuple(run.issues), counts=counts, controls=places)
+        if parsed.repeats and self.target.kind != "results":
+            self._unread_repetitions(run, generated)
+        return self._finish(run, making, results)
+
+    def _fill(
+        self, making: BundleBuilder, run: MessageContext, generated: Generated, tracer: Tracer | None
+    ) -> int | None:
+        """Follow the rules; returns how many results the message has. None: it is a control's, of which they say
+        nothing."""
+        results = self._refuse_what_is_no_report(run, generated)
+        if results is None:
+            return None
         if tracer is not None:
             run.trace = tracer
             tracer.making = making
@@ -178,9 +203,7 @@ class Program:
             raise run.dead(ReasonCode.UNMAPPED_CODE, "a code that is not in its table is outside the results") from None
         except Exception as error:
             raise _fault(run, generated, error) from error
-        if parsed.repeats and self.target.kind != "results":
-            self._unread_repetitions(run, generated)
-        return self._finish(run, making, results)
+        return results
 
     def _making(self, run: MessageContext) -> BundleBuilder:
         match self.target.kind:
@@ -249,14 +272,10 @@ class Program:
             counts[name] = count
         if self.target.kind == "orders":  # an observation in an order is context, and no result
             counts = {"results_in": 0, "observations": 0}
-        elif len(run.accounted) != results:
-            missing = results - len(run.accounted)
-            raise ContentError(
-                ReasonCode.COUNT_MISMATCH,
-                f"{results} results came in, and for {missing} of them no rule says what to do",
-            )
-        elif results > 1 and self.target.kind != "results":
-            warn_of_same_codes(run)
+        else:
+            _refuse_what_is_not_told(run, results)
+            if results > 1 and self.target.kind != "results":
+                warn_of_same_codes(run)
         controls = tuple(run.controls)
         if run.filtered and filtered == results and not making.observations:
             return Mapped(
@@ -287,10 +306,12 @@ class Program:
         )
 
     def _document(self, run: MessageContext, making: BundleBuilder) -> Document:
+        places: tuple[tuple[int, str], ...] = ()
         if isinstance(making, FactsParts):
             body, packed = b"", False  # `_written`
         elif isinstance(making, MessageParts):
             body, packed = body_of(run, making, self.target, self.columns, self.name), False
+            places = places_of(run, making, self.target.kind)
         else:
             name = f"{self.name}:{self.content_hash[:16]}"
             body, packed = bundle.assemble(run, making, self.bundle, name, profiles=self.profiles)
@@ -303,6 +324,7 @@ class Program:
             bearers=tuple(making.bearers.found.values()),
             used=tuple(making.used.values()),
             entries=len(making.entries),
+            places=places,
         )
 
 
@@ -312,6 +334,18 @@ def _written(mapped: Mapped) -> Mapped:
         return mapped
     body = facts_written(mapped.facts)
     return replace(mapped, documents=tuple(replace(one, body=body) for one in mapped.documents))
+
+
+def _refuse_what_is_not_told(run: MessageContext, results: int) -> None:
+    """
+    Raises:
+        ContentError: COUNT_MISMATCH.
+    """
+    if len(run.accounted) != results:
+        missing = results - len(run.accounted)
+        raise ContentError(
+            ReasonCode.COUNT_MISMATCH, f"{results} results came in, and for {missing} of them no rule says what to do"
+        )
 
 
 def _refuse_what_lost_its_results(run: MessageContext, names: list[str]) -> None:
@@ -353,11 +387,15 @@ _LETTER = re.compile(r"[^\W\d_]").search
 def _has_same_codes(run: MessageContext) -> bool:
     """Whether there may be a result with the code of another one: of nearly every message that is not so."""
     result, order = ("OBX", "OBR") if run.hl7 else ("R", "O")
+    cut, inside = run.C, run.S
     seen: set[str] = set()
     for segment in run.parsed.segments:
         name = segment.name
         if name == result:
-            code = _code(run, segment)
+            fields = segment.fields
+            code = fields[3].partition(cut)[0] if run.hl7 and len(fields) > 3 else ""
+            if not code.isalnum() and (not code or code != code.strip() or inside in code):
+                code = _code(run, segment)
             if code in seen:
                 return True
             seen.add(code)

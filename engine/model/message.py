@@ -245,10 +245,9 @@ class Document:
         body: the serialised document.
         packed: ``body`` is compressed already (`engine.model.packing`); the store keeps it as it is.
         conditional: 16-byte keyed hashes of the conditional-create keys in it (shared Patient, Organization ...).
-        bearers: the persons behind its patient numbers; for the journal's guard, not kept with the document.
-        used: its unique numbers; for the journal, too, and not kept.
-        entries: how many entries the Bundle has; 0 if not counted.
-        facts: the input of the route's hold rules (`engine.mapping.hold_rules.rules`); empty without any.
+        bearers: persons behind its patient numbers. used: its unique numbers. Both are not kept with the document.
+        entries: of the Bundle; 0: not counted. facts: for hold rules (`engine.mapping.hold_rules.rules`), if any.
+        places: of HL7 v2 and lists: number of a result among those of its message, and of its OBX or row, or its path.
     """
 
     body: bytes
@@ -260,6 +259,7 @@ class Document:
     used: tuple[UsedNumber, ...] = ()
     entries: int = 0
     facts: bytes = b""
+    places: tuple[tuple[int, str], ...] = ()
 
 
 @value(kw_only=True)
@@ -281,6 +281,7 @@ class MapContext:
             the number has several. Shared by all channels, and filled while the site runs.
         patient_numbers: ``lasting``, or ``counter`` where they may restart: then they name a person in one order only.
         packs: a large document may come packed: it is never in memory as a whole.
+        names_subjects: who reads the facts asks for `engine.model.content.facts.Person.subject`: hold rules do.
     """
 
     channel: str = ""
@@ -297,6 +298,7 @@ class MapContext:
     patient_numbers: str = "counter"
     others: Mapping[bytes, int] = field(default_factory=dict)
     packs: bool = False
+    names_subjects: bool = True
 
 
 @value(kw_only=True)

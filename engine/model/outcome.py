@@ -1,10 +1,13 @@
 """The outcome of processing a message: its state, its documents, and its warnings.
 
 A result as critical values know it: which one it is, and what it says, in hashes under the site's key.
+
+What a message says of results, as it is stored and judged.
 """
 
 from typing import Generic, Literal, NamedTuple, TypeVar
 
+from engine.model.content.facts import Facts
 from engine.model.content.order_results import TubeResults
 from engine.model.content.quality_controls import ControlResult
 from engine.model.content.result_times import ResultGroup
@@ -37,6 +40,34 @@ class Spoken(NamedTuple):
     critical: bool = True
 
 
+class ReadResults(NamedTuple):
+    """The facts of a message, and how its channel means them.
+
+    Attributes:
+        facts: as `engine.model.content.facts.packed` writes them.
+        reader: of what has read them, ``name@hash``.
+        is_hl7, of_site, whole, runs_apart, one_by_one, unique, of_a_day: as of `engine.succession.judge.words.Receipt`.
+        numbers, orders: patterns of controls.
+        known: the same facts, where they were read in this process.
+    """
+
+    facts: bytes
+    reader: str = ""
+    is_hl7: bool = True
+    of_site: bool = False
+    whole: bool = False
+    runs_apart: bool = False
+    one_by_one: bool = False
+    unique: bool = False
+    of_a_day: bool = False
+    numbers: tuple[str, ...] = ()
+    orders: tuple[str, ...] = ()
+    known: Facts | None = None
+
+
+NOTHING_READ = ReadResults(b"[null,null,null,null,null,[],[]]")
+UNREAD = ReadResults(b"")  # of a message that has results, and they cannot be read
+
 State = Literal["mapped", "filtered", "dead"]
 R = TypeVar("R")
 
@@ -54,6 +85,7 @@ class Outcome(Generic[R]):
         results: with their times, for the reports on turnaround.
         ordered: its orders for the worklist; None: it is no order.
         spoken: its results, where one is critical, or takes something back.
+        read: its results as facts; None: it has none.
     """
 
     state: State
@@ -70,6 +102,7 @@ class Outcome(Generic[R]):
     ordered: Ordered | None = None
     results: tuple[ResultGroup, ...] = ()
     spoken: tuple[Spoken, ...] = ()
+    read: ReadResults | None = None
 
     @property
     def is_critical(self) -> bool:

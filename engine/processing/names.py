@@ -23,7 +23,6 @@ from itertools import islice
 from typing import NamedTuple
 
 from engine.mapping.message.identity_fields import IdentityFields
-from engine.model.content.result_times import tube_of
 from engine.model.content.search_keys import MAX_LENGTH
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, Parsed, Stored
@@ -42,6 +41,7 @@ FEW = 128  # names; those of a message with more are kept sorted, in 4 bytes eac
 MOST = 100_000  # of one message are kept in memory
 MOST_LINES = 25_000  # no format reads more
 FLAGS_PIECE = 256 * 1024
+_ATTRIBUTES = frozenset("ABCM")  # Sysmex: counted, read, given by the host, typed in
 _FIELDS = 7  # of a line are parsed at least: a dialect looks at the others, too
 _BLANKS = b" \t\0"
 # In a field, component or text of its own; signs of Base64 are none between fields.
@@ -301,7 +301,7 @@ def _add_number(field: str, cut: Delimiters, segment: str, at: int, names: set[i
 
 def _texts(field: str, cut: Delimiters, segment: str, at: int) -> Iterator[str]:
     for repetition in field.split(cut.repetition) if cut.repetition else (field,):
-        first = tube_of(repetition, cut, counted=True) if segment == "O" else ""
+        first = _tube(repetition, cut) if segment == "O" else ""
         components = repetition.split(cut.component) if cut.component else [repetition]
         if first:
             components = [first]
@@ -309,6 +309,13 @@ def _texts(field: str, cut: Delimiters, segment: str, at: int) -> Iterator[str]:
             components = [component.partition(cut.subcomponent)[0] for component in components]
         given = [text for component in components if (text := _plain(component, cut))]
         yield from given[: _components(segment, at)]
+
+
+def _tube(field: str, cut: Delimiters) -> str:
+    """The number of a tube. Of several components (Sysmex: rack ^ tube ^ number ^ attribute) it is the third, where the
+    fourth is one of the maker's attributes; else the first."""
+    parts = [part.strip() for part in field.split(cut.component)] if cut.component else [field.strip()]
+    return parts[2] if len(parts) > 3 and parts[3] in _ATTRIBUTES else parts[0]
 
 
 def _components(segment: str, at: int) -> int:

@@ -5,12 +5,10 @@ When a result was measured, as the worklist compares it with the time of an orde
 A day, a month or a year ends with its last moment, so that it never lies before an order of the same day. A clock that
 has lost its battery (`engine.succession.steps.FIRST_YEAR`) says nothing.
 
-What a message says of critical values: by its facts, which are read where a flag is one, or a status takes something
-back. Pure.
+What a message says of critical values: by its facts, where a flag is one, or a status takes something back. Pure.
 """
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
@@ -19,12 +17,13 @@ from functools import cache, partial
 from typing import Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
+from engine.mapping.functions.channel import are_one_by_one, are_runs_apart
 from engine.mapping.functions.controls import NUMBERS, ORDERS, listed
 from engine.mapping.measured import Reading, hashed, numbers_of, places_of
 from engine.mapping.outputs.orders import order_lines
 from engine.mapping.shipped import refusal
 from engine.mapping.values.local_time import LocalTimes, silent
-from engine.model.content.facts import ANSWER, LEFT_OUT, Order, Person, Result
+from engine.model.content.facts import ANSWER, LEFT_OUT, Facts, Order, Person, Result, packed
 from engine.model.content.order_results import CORRECTS, WITHDRAWN, TubeResults, has_results, question_in, tubes_in
 from engine.model.content.quality_controls import ASTM_ROLE, ControlResult, control_results, may_have_controls
 from engine.model.content.reagents import reagents_in
@@ -41,7 +40,7 @@ from engine.model.message import (
     Unmapped,
 )
 from engine.model.orders import OrderLine
-from engine.model.outcome import Outcome, Spoken
+from engine.model.outcome import UNREAD, Outcome, ReadResults, Spoken
 from engine.model.ports import Dialogue
 from engine.model.process.clock import to_us
 from engine.model.routes import ChannelRoutes, Holding, Processed, Route, context_of
@@ -51,9 +50,7 @@ from engine.processing.formats import MEDIA_TYPES
 from engine.succession.critical import CRITICAL, is_critical, tells_critical
 from engine.succession.steps import FIRST_YEAR, MINUTE
 
-_AT = {"OBX": (8, 11), "R": (7, 9), "OBR": (0, 25), "O": (0, 26)}  # flags, status; 0: none
 _BACK = {name: found | WITHDRAWN.get(name, frozenset()) for name, found in CORRECTS.items()}
-_FLAG = re.compile("|".join(sorted(CRITICAL))).search
 
 
 def spoken_of(
@@ -70,33 +67,34 @@ def spoken_of(
             a site's own mapping, which may read it from any field, where no field of flags has it.
         controls: positions of the results that a mapping's filter took as a control's.
     """
-    is_flagged, takes_back = _asked(parsed)
-    read_elsewhere = (document for document, route in documents if route.program is not None and route.program.is_own)
-    if channel.reader is not None and parsed.segments and not (is_flagged or takes_back):
-        return _shown(read_elsewhere)
     if reading.facts is None:
         found = _shown(document for document, _ in documents)
         return found or ((Spoken(),) if parsed.format == "astm" and _records_tell(parsed) else ())
-    found = tuple(_spoken_in(reading, controls))
-    return found if is_flagged else (*found, *_shown(read_elsewhere))
+    is_flagged, takes_back = _asked(reading.facts, _BACK.get(parsed.format, frozenset()))
+    found = tuple(_spoken_in(reading, controls)) if is_flagged or takes_back else ()
+    if is_flagged:
+        return found
+    read_elsewhere = (document for document, route in documents if route.program is not None and route.program.is_own)
+    return (*found, *_shown(read_elsewhere))
 
 
 def _shown(documents: Iterable[Document]) -> tuple[Spoken, ...]:
     return (Spoken(),) if any(tells_critical(document) for document in documents) else ()
 
 
-def _asked(parsed: Parsed) -> tuple[bool, bool]:
-    """Whether a field of flags may have one of a critical value, and a status is of a correction or withdrawal."""
-    back = _BACK.get(parsed.format, frozenset())
+def _asked(facts: Facts, back: frozenset[str]) -> tuple[bool, bool]:
+    """Whether a result has the flag of a critical value, and the status of a result or an order is one of ``back``."""
     is_flagged = takes_back = False
-    for segment in parsed.segments:
-        if (at := _AT.get(segment.name)) is not None:
-            flags, status = at
-            fields = segment.fields
-            takes_back = takes_back or (len(fields) > status and fields[status] in back)
-            is_flagged = is_flagged or (
-                len(fields) > flags and len(fields[flags]) > 1 and _FLAG(fields[flags]) is not None
-            )
+    for person in facts.people:
+        for order in person.orders:
+            takes_back = takes_back or order.status in back
+            for result in order.results:
+                measure = result.measure
+                flags, status = measure.meant or measure.flags, measure.status
+                is_flagged = is_flagged or (flags is not None and not CRITICAL.isdisjoint(flags))
+                takes_back = takes_back or (
+                    status is not None and (status in back or not back.isdisjoint(status.split()))
+                )
     return is_flagged, takes_back
 
 
@@ -283,9 +281,45 @@ def _route(
         numbers=numbers,
         ordered=Ordered(lines=tuple(lines), settings=channel.takes) if lines is not None and channel.takes else None,
         tubes=_tubes(reading, parsed, channel, set_apart) if documents and channel.dialogue is not None else (),
-        results=_results(stored, parsed, channel, set_apart, without_row) if documents else (),
+        results=_results(stored, reading, parsed, channel, set_apart, without_row) if documents else (),
         spoken=spoken_of(parsed, reading, channel, documents, set_apart) if documents else (),
+        read=_read(parsed, reading, channel) if documents else None,
     )
+
+
+def _read(parsed: Parsed, reading: Reading, channel: ChannelRoutes) -> ReadResults | None:
+    """The facts of a message as they are stored; None without any. Never fails: what is to be judged by them waits."""
+    if reading.facts is None:
+        return UNREAD if reading.failed else None
+    context = channel.context
+    try:
+        content = packed(reading.facts)
+    except (TypeError, ValueError):
+        logger.exception("facts cannot be stored", extra={"channel": channel.channel})
+        return UNREAD
+    return ReadResults(
+        facts=content,
+        reader=reading.by,
+        is_hl7=parsed.format == "hl7v2",
+        of_site=context.results_of == "site",
+        whole=not all(route.joins for route in channel.routes),
+        runs_apart=are_runs_apart(context.settings),
+        one_by_one=are_one_by_one(context.settings),
+        unique=context.specimen_ids == "unique",
+        of_a_day=context.specimen_ids == "day",
+        numbers=listed(context.settings, NUMBERS),
+        orders=listed(context.settings, ORDERS),
+        known=reading.facts,
+    )
+
+
+def read_again(stored: Stored, channel: ChannelRoutes) -> ReadResults | None:
+    """The facts of a message that has its outcome; None: it has none, or cannot be read."""
+    try:
+        parsed = channel.message_format.parse(stored.payload, channel.options)
+    except ContentError:
+        return None
+    return _read(parsed, Reading(parsed, partial(context_of, stored, channel.context), channel.reader), channel)
 
 
 def _with_facts(
@@ -338,14 +372,22 @@ def _tubes(reading: Reading, parsed: Parsed, channel: ChannelRoutes, set_apart: 
 
 
 def _results(
-    stored: Stored, parsed: Parsed, channel: ChannelRoutes, set_apart: set[int], without_row: set[int]
+    stored: Stored,
+    reading: Reading,
+    parsed: Parsed,
+    channel: ChannelRoutes,
+    set_apart: set[int],
+    without_row: set[int],
 ) -> tuple[ResultGroup, ...]:
     return _extracted(
         stored,
         parsed,
         "reading times of results failed inside LabRelay",
         lambda one: result_groups(
-            one, exact_times(one, channel.context.timezone), set_apart, without_row, counts=channel.counts
+            reading.measured(set_apart),
+            one.format,
+            lambda found: moment(found, channel.context.timezone),
+            places_of(without_row, one),
         ),
         (),
     )

@@ -138,7 +138,7 @@ def _compare(reader: Reader, trace: Trace, processed: Processed) -> Finding:
     made: set[tuple[str, int]] = set()
     superseded = False
     for ordinal, (document, route) in enumerate(processed.documents, start=1):
-        body = under(document.body, document.media_type, route.form, trace.facts.get(ordinal))
+        body = under(document, route.form, trace.facts.get(ordinal))
         if body is None:  # an echo stays one
             made |= {(destination, ordinal) for destination in route.to}
             send.append(replace(routed_by(route, document), destinations=()))

@@ -189,9 +189,9 @@ def build_channel(
         results_of=config.results_of,
         patient_numbers=site.patient_numbers(config),
         others={} if others is None else others,
+        names_subjects=any(route.hold for route in config.routes),
     )
-    talking = () if config.draft else TALKING.each()  # a draft gives no orders
-    dialogue = next((made for one in talking if (made := one.dialogue(site, config)) is not None), None)
+    dialogue = _dialogue(site, config)
     options = FormatOptions(charsets=tuple(config.charset), fixes=frozenset(config.fix), spm_obx=config.spm_obx)
     answer = (
         _answer(config, clock) if source.format in ("hl7v2", EITHER) and source.transport not in UNANSWERED else None
@@ -237,6 +237,12 @@ def build_channel(
         asking=talk.asking,
         answering=talk.answering,
     )
+
+
+def _dialogue(site: Site, config: ChannelConfig) -> Dialogue | None:
+    if config.draft:
+        return None  # it gives no orders
+    return next((made for one in TALKING.each() if (made := one.dialogue(site, config)) is not None), None)
 
 
 def _links(config: ChannelConfig, dialogue: Dialogue | None) -> dict[str, str]:

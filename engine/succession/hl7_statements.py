@@ -1,7 +1,7 @@
-"""The results of an HL7 v2 message that a mapping wrote, as they are compared with those of other messages. Pure.
+"""The results of an HL7 v2 message that a mapping wrote, and the message as it goes out once they are judged. Pure.
 
-A result is an OBX. OBX segments of two messages are the same result where the patient (PID-3.1), the order (OBR-2,
-OBR-3), the test (OBX-3) and the sub-id (OBX-4) are equal; without a patient number the time must be equal, too.
+A result is an OBX. What it is of: patient (PID-3.1), order (OBR-2, OBR-3), test (OBX-3), sub-id (OBX-4); without a
+patient number its time, too.
 
     OBX-11  table 0085    I < R P S < F U V < A B < C; D, W: withdrawn; X: no result can be obtained
     OBX-14                when it was measured; without an offset in the site's zone
@@ -14,13 +14,13 @@ Source: HL7 v2.5.1, 7.4.1.25 (OBR-25), 7.4.2.11 (OBX-11), tables 0085 and 0123.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, tzinfo
 from hashlib import blake2b
 from typing import NamedTuple
 
 from engine.model.journal.document_facts import DocumentFacts
-from engine.succession.statements import NO_VALUE, Resource
+from engine.succession.statements import Resource
 
 MEDIA_TYPE = "x-application/hl7-v2+er7"
 
@@ -34,6 +34,7 @@ STATUS_OF = {  # OBX-11 -> Observation.status
     **dict.fromkeys("DW", "entered-in-error"),
     "X": "cancelled",
 }
+CODE_OF = {"preliminary": "P", "final": "F", "cancelled": "X", "entered-in-error": "W"}
 _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d)?(?:\.\d+)?)?([+-]\d{4})?")
 _CODE, _SUB_ID, _VALUE, _STATUS_AT, _TIME_AT = 3, 4, 5, 11, 14
 _ORDER_STATUS_AT = 25
@@ -41,30 +42,32 @@ _MEANING = slice(_VALUE, 9)  # value, unit, range, flags
 
 
 class _Line(NamedTuple):
-    """A segment: its fields, ``[0]`` its name; ``result``: the name of the result, of an OBX below an OBR."""
+    """A segment: its fields, ``[0]`` its name; of an OBX ``result``, its name, and ``of``: what it is of."""
 
     fields: list[str]
     result: str = ""
+    of: str = ""
 
 
-def results_in(body: bytes, zone: tzinfo) -> list[Resource]:
+def results_in(body: bytes, zone: tzinfo, names: Mapping[str, str] | None = None) -> list[Resource]:
     """The results of a message, in its order.
 
     Args:
         zone: of times without an offset.
+        names: of results, by the number of their OBX; else by what they are of.
 
     Raises:
         ValueError: it is no HL7 v2 message.
     """
     component = body[4:5].decode("latin-1")
-    return [_result(one, component, zone) for one in _lines(body) if one.result]
+    return [_result(one, component, zone) for one in _lines(body, names) if one.result]
 
 
-def as_sent(body: bytes, facts: DocumentFacts) -> bytes:
+def as_sent(body: bytes, facts: DocumentFacts, names: Mapping[str, str]) -> bytes:
     """The message as it goes out under ``facts``: without what is left out, and with the statuses of these."""
     field = body[3:4].decode("latin-1")
     out: list[str] = []
-    for group in _groups(list(_lines(body))):
+    for group in _groups(list(_lines(body, names))):
         had = any(one.result for one in group)
         waits = any(one.result in facts.waits for one in group)
         kept = [*_without(group, facts.echoes | facts.waits)]
@@ -73,7 +76,8 @@ def as_sent(body: bytes, facts: DocumentFacts) -> bytes:
         changed = False
         for one in kept:
             if one.result in facts.statuses:
-                one.fields[_STATUS_AT] = "C"
+                one.fields.extend([""] * (_STATUS_AT + 1 - len(one.fields)))
+                one.fields[_STATUS_AT] = CODE_OF.get(facts.statuses[one.result], "C")
                 changed = True
         for one in kept:
             if (changed or waits) and one.fields[0] == "OBR" and _at(one.fields, _ORDER_STATUS_AT) == "F":
@@ -110,44 +114,45 @@ def _has_its_orc_alone(group: list[_Line]) -> bool:
     return "ORC" in names and "OBR" not in names
 
 
-def _lines(body: bytes) -> Iterator[_Line]:
+def _lines(body: bytes, names: Mapping[str, str] | None = None) -> Iterator[_Line]:
     if not body.startswith(b"MSH") or len(body) < 9:
         raise ValueError("no HL7 v2 message")
     text = body.decode("latin-1")  # bytes of any character set stay as they are
     field, component, repetition = text[3], text[4], text[5]
-    patient, order, seen = "", [""], dict[str, int]()
+    patient, order, seen, number = "", [""], dict[str, int](), 0
     for segment in text.split("\r"):
         if not segment:
             continue
         fields = segment.split(field)
-        result = ""
+        result = of = ""
         match fields[0]:
             case "PID":
                 patient, order = _at(fields, 3).split(repetition)[0].split(component)[0], [""]
             case "OBR":
                 order = [_at(fields, 2), _at(fields, 3)]
-            case "OBX" if len(fields) > _STATUS_AT:
-                key = [patient, *order, fields[_CODE], fields[_SUB_ID], "" if patient else _at(fields, _TIME_AT)]
-                name = blake2b(field.join(key).encode("latin-1"), digest_size=16).hexdigest()
-                seen[name] = seen.get(name, 0) + 1
-                result = f"Observation/{name}" + (f".{seen[name]}" if seen[name] > 1 else "")
-        yield _Line(fields, result)
+            case "OBX":
+                number += 1
+                time = "" if patient else _at(fields, _TIME_AT)
+                key = [patient, *order, _at(fields, _CODE), _at(fields, _SUB_ID), time]
+                of = blake2b(field.join(key).encode("latin-1"), digest_size=16).hexdigest()
+                seen[of] = seen.get(of, 0) + 1
+                of += f".{seen[of]}" if seen[of] > 1 else ""
+                result = f"Observation/{of}" if names is None else names.get(str(number), "")
+        yield _Line(fields, result, of)
 
 
 def _result(one: _Line, component: str, zone: tzinfo) -> Resource:
     fields = one.fields
-    status = STATUS_OF.get(fields[_STATUS_AT], "unknown")
-    time = time_of(_at(fields, _TIME_AT), zone)
-    said = "\x1f".join([*fields[2:9], time])
+    status = STATUS_OF.get(_at(fields, _STATUS_AT), "unknown")
     return Resource(
         name=one.result,
         status=status,
         said=status,
-        whole=blake2b(said.encode("latin-1"), digest_size=16).digest(),
+        whole=b"",
+        subject=one.of,
         meaning=blake2b("\x1f".join(fields[_MEANING]).encode("latin-1"), digest_size=16).digest(),
-        time=time,
-        has_value=bool(fields[_VALUE]) and NO_VALUE.fullmatch(fields[_VALUE]) is None,
-        codes=frozenset({f"|{fields[_CODE].split(component)[0]}"}),
+        time=time_of(_at(fields, _TIME_AT), zone),
+        codes=frozenset({f"|{_at(fields, _CODE).split(component)[0]}"}),
     )
 
 

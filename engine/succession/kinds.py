@@ -33,12 +33,15 @@ from orjson import OPT_SORT_KEYS
 
 from engine.model.content.list_form import Form
 from engine.model.journal.document_facts import DocumentFacts
+from engine.model.message import Document
+from engine.model.packing import unpack
 from engine.succession import hl7_statements, statements
 from engine.succession.list_statements import LISTS, List
 from engine.succession.order_names import with_orders
 from engine.succession.statements import Json, Resource, change_status, resource_of
 
 FHIR = "application/fhir+json"
+RESULT = "Result/"  # before the number of a result in its message
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,28 +61,43 @@ class OpenedDocument:
     whole: bool = False
 
 
-def opened(body: bytes, media_type: str, form: Form | None, zone: tzinfo = UTC) -> OpenedDocument | None:
-    """A document that a mapping wrote; None where its results are not compared.
+def opened(
+    body: bytes,
+    media_type: str,
+    form: Form | None,
+    zone: tzinfo = UTC,
+    places: Sequence[tuple[int, str]] | None = None,
+) -> OpenedDocument | None:
+    """A document that a mapping wrote; None where its results are not judged.
 
     Args:
         form: of CSV and JSON, where the results are.
         zone: of times without an offset.
+        places: as of `engine.model.message.Document`, of HL7 v2 and lists: their results are ``Result/place`` then.
 
     Raises:
         ValueError: it is not what its type says.
     """
+    names = None if places is None else {part: f"{RESULT}{place}" for place, part in places}
     if media_type == hl7_statements.MEDIA_TYPE:
-        return OpenedDocument(hl7_statements.results_in(body, zone), lambda facts: hl7_statements.as_sent(body, facts))
+        read = hl7_statements.results_in(body, zone, names)
+        return OpenedDocument(read, lambda facts: hl7_statements.as_sent(body, facts, names or {}))
     if media_type != FHIR:
         if form is None or media_type not in LISTS:
             return None
-        found = List(body, form, zone)
+        found = List(body, form, zone, names)
         return OpenedDocument(found.resources, found.write)
     bundle = statements.loads(body)
     if bundle.get("type") == "document":
         results = results_in(bundle)
         return OpenedDocument(results, lambda facts: as_sent(bundle, facts), whole=True)
     return OpenedDocument(statements.resources_in(bundle), lambda facts: statements.as_sent(bundle, facts), by_id=True)
+
+
+def open_of(document: Document, form: Form | None, zone: tzinfo = UTC) -> OpenedDocument | None:
+    """As `opened`, of a document as its mapping has made it."""
+    body = unpack(document.body) if document.packed else document.body
+    return opened(body, document.media_type, form, zone, document.places)
 
 
 def has_ids(media_type: str) -> bool:
@@ -89,10 +107,11 @@ def has_ids(media_type: str) -> bool:
     return media_type == FHIR
 
 
-def under(body: bytes, media_type: str, form: Form | None, facts: DocumentFacts | None) -> bytes | None:
-    """A document as it goes out under ``facts``; None where it is not sent. Kinds that are not compared stay as they
+def under(document: Document, form: Form | None, facts: DocumentFacts | None) -> bytes | None:
+    """A document as it goes out under ``facts``; None where it is not sent. Kinds that are not judged stay as they
     are.
     """
+    body, media_type = document.body, document.media_type
     if not facts:
         return body
     if facts.not_sent:
@@ -100,10 +119,10 @@ def under(body: bytes, media_type: str, form: Form | None, facts: DocumentFacts 
     try:
         if facts.orders:
             body = with_orders(body, media_type, facts.orders)
-        document = opened(body, media_type, form)
+        found = opened(body, media_type, form, places=document.places)
     except ValueError:
         return body
-    return body if document is None else document.write(facts)
+    return body if found is None else found.write(facts)
 
 
 _ENVELOPE = frozenset({"id", "meta", "status", "docStatus", "issued", "date", "text"})

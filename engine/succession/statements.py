@@ -15,7 +15,7 @@ from orjson import OPT_SORT_KEYS, Fragment
 from engine.model.journal.document_facts import OWN_SYSTEM, DocumentFacts
 from engine.succession.order_marks import without_ours
 from engine.succession.references import refer, refer_no_more
-from engine.succession.steps import CANCELLED, CHANGES, MINUTE, RANK, WITHDRAWN, of_report
+from engine.succession.steps import CANCELLED, CHANGES, MINUTE, NO_VALUE, RANK, WITHDRAWN, of_report
 
 Json = dict[str, Any]
 
@@ -27,7 +27,6 @@ _NOT_COMPARED = frozenset({"id", "meta", "status", "issued"})
 _OF_A_CULTURE = _NOT_COMPARED | {"hasMember", "specimen"}
 # Table 0078: susceptible, intermediate, resistant, moderately, very, not, dose dependent.
 _SUSCEPTIBILITY = frozenset({"S", "I", "R", "MS", "VS", "NS", "SDD", "SYN-R", "SYN-S", "S-DD"})
-NO_VALUE = re.compile(r"[-*._?=~/]{2,}")
 _MEANING = frozenset({"component", "dataAbsentReason", "interpretation", "referenceRange", "subject"})
 _TEXTS = frozenset({"conclusion", "conclusionCode", "presentedForm"})
 _TOLD_BY_A_REPORT = _TEXTS | {"media"}
@@ -47,7 +46,7 @@ class Resource(NamedTuple):
         has_value: of an Observation, whether it has a value.
         codes: what was measured: system and code of each coding, or the text.
         lists: of a report, the ids of the Observations that it lists.
-        subject: the patient it is about.
+        subject: the patient it is about; in HL7 v2 and lists what the result is of.
         own: of a report, digest of its own content: a document, a picture, a conclusion. texts: the names of its
             fields for documents and conclusions.
         issued: when its sender issued it, as FHIR writes it.
@@ -60,7 +59,7 @@ class Resource(NamedTuple):
         status_only: of an Observation, its sender says that the one before is final, and no value (OBX-11 is U).
         isolate: the mapping says that it is an isolate of a culture. susceptible: it says S, I or R.
         order: of a report, digest of what was ordered: its numbers (else its specimens) and code.
-        mute: it has no status that could say that it is changed.
+        mute: of a list, it has no status that could say that it is changed.
     """
 
     name: str

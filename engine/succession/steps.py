@@ -13,6 +13,7 @@
     registered < preliminary, partial < final, unknown < amended, appended < corrected
 """
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
@@ -34,6 +35,7 @@ CANCELLED = "cancelled"
 CHANGES = frozenset({"corrected", "amended", "appended", WITHDRAWN})  # by these the sender itself says: I take it back
 UNFINISHED = frozenset({"registered", "preliminary", "partial"})
 MINUTE = len("2026-03-01T09:30")  # a day alone cannot distinguish a stored result from a second measurement
+NO_VALUE = re.compile(r"[-*._?=~/]{2,}")  # what analyzers write where they have no value
 FIRST_YEAR = 2001  # clocks that have lost their battery begin in 1970, 1980, 1990 or 2000
 AHEAD = timedelta(minutes=15)  # a measurement cannot be later than its receipt; clocks differ by minutes
 

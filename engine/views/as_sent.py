@@ -42,7 +42,7 @@ def as_sent(
             statuses.
     """
     body = document.body
-    sent = under(body, document.media_type, form, facts)
+    sent = under(document, form, facts)
     if sent is None or sent == body:
         return list(leaves), body
     if not has_ids(document.media_type):

@@ -13,7 +13,7 @@ from engine.model.journal.document_facts import DocumentFacts
 from engine.model.message import Document
 from engine.model.orders import item_id
 from engine.model.texts.reasons import ReasonCode
-from engine.succession.kinds import opened
+from engine.succession.kinds import open_of
 from engine.succession.statements import Resource, resources_in
 from engine.views.text import plural
 
@@ -134,7 +134,7 @@ def why_status(name: str, status: str) -> str:
 def _known(facts: DocumentFacts, document: Document | None, form: Form | None) -> Mapping[str, Resource]:
     """The resources of a document by the names under which they are sent."""
     try:
-        found = None if document is None else opened(document.body, document.media_type, form)
+        found = None if document is None else open_of(document, form)
     except ValueError:
         found = None
     made = [(one, facts.apart.get(one.identity, one.identity)) for one in (() if found is None else found.resources)]

@@ -3,6 +3,7 @@
 After a change that is meant run them with LABRELAY_UPDATE_SAMPLES=1, then look at the difference.
 """
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ from engine.config.pack import find_pack
 from engine.model.content.facts import Facts, unpacked
 from engine.model.routes import Processed
 from engine.model.texts.reasons import ReasonCode
+from engine.succession.judge.judging import judge
+from engine.succession.judge.usual import usual
+from engine.succession.judge.words import Memory, Receipt
 from tests.documents.test_samples import FORMATS, MESSAGES, SAMPLES
 from tests.support.expected import UPDATE
 from tests.support.facts_text import facts_text
@@ -68,6 +72,17 @@ def test_each_result_of_the_message_is_one_fact_at_its_place(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_explained_facts_are_the_same(name: str) -> None:
     assert read(name, explained=True)[0] == read(name)[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_where_nothing_was_known_the_judge_says_in_short_what_its_rules_say(name: str) -> None:
+    facts, _, _ = read(name)
+    if facts is None:
+        return
+    for year in (2019, 2026, 2030):
+        received = datetime(year, 3, 1, 12, tzinfo=UTC)
+        receipt = Receipt(1, "c", received, is_hl7=name.endswith(".hl7"))
+        assert usual(facts, receipt) in (None, judge(facts, Memory(), receipt)._replace(said={}))
 
 
 def test_each_file_of_facts_belongs_to_a_sample() -> None:

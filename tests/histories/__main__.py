@@ -7,7 +7,8 @@ What breaks an invariant is printed by invariant, with the seed of each history:
 `--keep` shrinks the first of each kind into ``tests/histories/found``, which the tests replay. `--against` asks the
 program of another checkout, which has a ``.venv`` of its own. `--write` keeps the figures in
 docs/figures-histories.md. A quarter as many histories are of samples (`tests.histories.samples`), whose faults of today
-are known; `--sample 23` plays that one alone. Exit code 1 where something was broken, or something that is not known.
+are known; `--sample 23` plays that one alone. As many are asked where facts are judged otherwise than documents, and
+which rule says so (`tests.histories.beside`). Exit code 1 where something was broken, or something that is not known.
 """
 
 import argparse
@@ -23,13 +24,14 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
+from tests.histories.beside import play_all as play_beside
 from tests.histories.generate import batch, batches, history
 from tests.histories.history import Batch, as_json, from_json
 from tests.histories.model import Fault
 from tests.histories.orders_model import EVERY
 from tests.histories.play import Ending, play_alone
 from tests.histories.product import ROOT
-from tests.histories.samples.run import play_all, seeds_of
+from tests.histories.samples.run import STRIDE, play_all, seeds_of
 from tests.histories.shrink import breaks, shrink, told
 from tools import figures
 
@@ -73,8 +75,13 @@ def main() -> int:
         row = (played_of, asked.seed, counts["histories"], messages, found, f"{seconds:.0f} s", began_on)
         figures.write("histories", "Histories", ("played", "seed", "number", "messages", "broken", "time"), [row])
     _say(f"seed {asked.only or asked.seed}: {counted}; broken: {found}; {seconds:.0f} s")
-    new = 0 if asked.only or asked.replay else _samples(asked, seeds_of(asked.seed, asked.samples))
-    return int(bool(broken) or bool(new))
+    if asked.only or asked.replay:
+        return int(bool(broken))
+    new = bool(_samples(asked, seeds_of(asked.seed, asked.samples)))
+    if asked.against == ROOT:
+        _say("\nfacts judged otherwise than documents:")
+        new |= play_beside(asked.seed % STRIDE, asked.samples, _say)
+    return int(bool(broken) or new)
 
 
 def _samples(asked: argparse.Namespace, seeds: Sequence[int]) -> int:

@@ -99,12 +99,12 @@ async def test_the_order_of_a_changed_final_result_says_so_too(tmp_path: Path) -
     assert [[obr[25] for obr in segments(one, "OBR")] for one in peer.messages] == [["F"], ["C"]]
 
 
-async def test_without_a_patient_another_time_is_another_result(tmp_path: Path) -> None:
+async def test_without_a_patient_the_time_of_collection_says_which_sample_it_is(tmp_path: Path) -> None:
     async with mllp_peer(ack()) as peer, laboratory(tmp_path, peer) as lab:
         await lab.says("F GLU 5.5 09:30", patient="")
         assert await lab.says("F GLU 6.1 10:30", patient="") == "delivered"
         assert await lab.says("F GLU 5.5 09:30", patient="") == "ECHO"
-    assert has(peer) == {"GLU": "F 6.1"}
+    assert has(peer) == {"GLU": "C 6.1"}
 
 
 async def test_the_same_number_on_the_next_day_is_another_order(tmp_path: Path) -> None:

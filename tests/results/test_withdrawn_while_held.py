@@ -243,7 +243,7 @@ async def test_a_held_list_is_taken_back_too(tmp_path: Path, to: str) -> None:
     hl7 = channel(MLLP, {"mapping": f"hl7-to-{to}", "to": "lis"})
     files = {"lis": {"kind": "file", "folder": "out"}}
     async with running_site(tmp_path, {"hl7": hl7}, files) as site:
-        lab = Lab(site, "hl7", count(1))
+        lab = Told(site, "hl7", count(1))
         assert await lab.says("F GLU 5.5 10:30") == "delivered"
         assert await lab.says("P GLU 6.5 09:30") == "held"
         assert await lab.says("D GLU 6.5 09:30") == "delivered"

@@ -273,7 +273,7 @@ class Count:
             tests: dict[str, list[tuple[str, str]]] = {}
             for place, (document, route) in enumerate(verdict.documents, 1):
                 # A correction has the id of the result that it corrects, also where its own would be another.
-                body = under(document.body, document.media_type, route.form, trace.facts.get(place))
+                body = under(document, route.form, trace.facts.get(place))
                 entries = orjson.loads(body or b'{"entry": []}')["entry"]
                 tubes = {entry["fullUrl"]: entry["resource"].get("identifier", []) for entry in entries}
                 for entry in entries:

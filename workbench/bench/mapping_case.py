@@ -42,7 +42,7 @@ CONTEXT = MapContext(
     channel="bench",
     key=bytes(range(32)),
     timezone="Asia/Kolkata",
-    received_at=datetime(2026, 3, 1, 12, tzinfo=UTC),
+    received_at=datetime.now(UTC),
     payload_hash="0" * 64,
 )
 # Compiles in an interpreter of its own, where nothing is yet: prints CPU ms for all names, and with their code.

@@ -73,3 +73,17 @@ CREATE TABLE used_number (
 ) WITHOUT ROWID;
 -- What is released or rejected.
 CREATE INDEX used_number_waits ON used_number (message_id) WHERE waits = 1;
+
+-- What messages say of results (`engine.model.content.facts`), one row for each that has any.
+CREATE TABLE fact (
+    message_id INTEGER PRIMARY KEY,
+    reader     TEXT NOT NULL,               -- of what has read it: name and hash
+    numbers    BLOB NOT NULL,               -- as in fact_number, one after the other
+    content    BLOB NOT NULL                -- sealed: the facts, and what was decided of them
+);
+-- The messages with an order. No index has the message alone, for that would be a page of the log for each.
+CREATE TABLE fact_number (
+    number     BLOB NOT NULL,               -- 8-byte keyed hash of a number of the order, 3 bytes of its day
+    message_id INTEGER NOT NULL,
+    PRIMARY KEY (number, message_id)
+) WITHOUT ROWID;

@@ -2,9 +2,11 @@
 
 set apart     a number that the laboratory uses once more is another order
 judge         whose it is: else a dead letter, or held with a question
-compare       with the accepted results of its orders: an echo, a step back, a correction
+compare       with the accepted results of its orders: an echo, a step back, a correction; documents in FHIR among
+              each other, for all others the judge of facts decides
 hold          by the rules of its route, and where a person has rejected the same bytes
 take back     held results that it withdraws
+facts         are stored, and documents in FHIR are judged beside all that
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,9 +14,11 @@ from dataclasses import replace
 
 from engine.features.results.rows import (
     accepted,
+    applying,
     comparing,
     delta_history,
     hold_queue,
+    judged,
     moved_orders,
     number_bearers,
     report_owners,
@@ -45,6 +49,8 @@ class Results(Step):
     _withdrawn: Mapping[int, DocumentFacts] = {}
     _status_only = False
     _compared: comparing.Compared | None = None
+    _older: accepted.OlderMessages = accepted.OlderMessages()
+    _judged: judged.Judged | None = None
 
     # -- decide ------------------------------------------------------------------------------------------------------
 
@@ -108,9 +114,16 @@ class Results(Step):
         used_numbers.note(batch, now.id, self._uses)
         if now.decision.again:
             number_bearers.answered(batch, now.id)
-        before = self._accepted_before()
+        before = self._older = self._accepted_before()
         now.known_order = bool(before.messages)
-        if before.messages or now.decision.again or self._status_only or comparing.may_correct(now.routes):
+        is_decided = self._judge() is not None and any(map(applying.is_decided, now.routes))
+        if (
+            is_decided
+            or before.messages
+            or now.decision.again
+            or self._status_only
+            or comparing.may_correct(now.routes)
+        ):
             self._compare(before)
         if any(self._moved) and now.routes and now.decision.moved == "withdraw":
             now.routes, self._withdrawn = moved_orders.withdraw(now.routes, self._moved)
@@ -143,10 +156,20 @@ class Results(Step):
 
     def _compared_with(self, before: accepted.OlderMessages, routes: Sequence[Routed]) -> comparing.Compared:
         now = self.now
-        return comparing.compare(
+        compared = comparing.compare(
             self.batch, now.id, now.received_us, routes, before,
             again=now.decision.again, status_only=self._status_only,
         )  # fmt: skip
+        return applying.applied(self.batch, now.id, compared, self._judge(), again=now.decision.again)
+
+    def _judge(self) -> judged.Judged | None:
+        """What the judge says of the message; None: it has no results."""
+        now = self.now
+        if self._judged is None and (read := now.outcome.read) is not None:
+            older = [one.message_id for one in self._older.messages]
+            to = {destination for one in now.routes if applying.is_decided(one) for destination in one.destinations}
+            self._judged = judged.judge_message(now, read, older, sorted(to))
+        return self._judged
 
     def _is_dead(self, reason: ReasonCode, detail: str) -> None:
         now = self.now
@@ -166,11 +189,15 @@ class Results(Step):
     def stored(self) -> None:
         if self.now.outcome.controls:
             delta_history.note_controls(self.batch, self.now.channel, self.now.received_us, self.now.outcome.controls)
+        if (read := self.now.outcome.read) is not None and (found := self._judge()) is not None:
+            judged.keep(self.now, read, found)
 
     def hold(self) -> None:
         now = self.now
         if now.rejected_before:
             now.held = hold_queue.once_more(now.routes, now.held, now.rejected_before)
+        if self._judged is not None and self._judged.judgement is not None:
+            judged.tell(now, self._judged.judgement)
         now.held = hold_queue.decide(self.batch, now.id, now.channel, now.received_us, now.routes, now.held)
         if now.tubes and now.state == "mapped":
             facts = self._compared.facts if self._compared is not None else {}

@@ -2,12 +2,18 @@
 person.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.config.findings.questions import numbers_open
 from engine.config.load import Site
+from engine.features.results.rows.judged import DIFFERS
+from engine.model.message import Parsed, Stored
+from engine.model.outcome import NOTHING_READ, ReadResults
+from engine.model.routes import Program
 from engine.monitoring.snapshot.site import About, Notice, notices
+from engine.processing.process import read_again
 from engine.runtime.service import Service, Today
 from engine.store.queries.tallies import seeming_count
 
@@ -24,8 +30,31 @@ class ResultService(Service):
 
     def __init__(self, app: "App") -> None:
         self._journal = app.journal
+        self._app = app
+        self.judged: Mapping[tuple[str, str], int] = {}  # by channel and difference: how many today
+
+    def configured(self, site: Site) -> None:
+        self._journal.upkeep.read_again = self._read_again
+
+    def _read_again(self, stored: Stored) -> ReadResults:
+        """The facts of a message; on the thread of the writer, so with caches of its own."""
+        channel = self._app.parts.built.channels.get(stored.channel)
+        if channel is None or (reader := channel.routes.reader) is None:
+            return NOTHING_READ
+
+        def aside(parsed: Parsed) -> Program | None:
+            made = reader(parsed)
+            return made.aside() if made is not None else None
+
+        return read_again(stored, replace(channel.routes, reader=aside)) or NOTHING_READ
 
     def notes(self, site: Site, today: Today) -> Iterable[Notice]:
+        self.judged = {
+            (channel, name.removeprefix(DIFFERS)): n
+            for (channel, destination), counts in today.items()
+            for name, n in counts.items()
+            if name.startswith(DIFFERS) and not destination
+        }
         return notices(About.PERSONS, in_words(site, today, seeming_count(self._journal)))
 
 

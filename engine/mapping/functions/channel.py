@@ -47,4 +47,9 @@ def are_runs_apart(settings: Mapping[str, Any]) -> bool:
 def one_by_one(run: MessageContext) -> bool:
     """Whether the results of an order come one by one (setting `one_by_one`): then each message has a report of its
     own, and none takes the place of one that has other results."""
-    return str(run.settings.get("one_by_one", "")).lower() in ("yes", "true")
+    return are_one_by_one(run.settings)
+
+
+def are_one_by_one(settings: Mapping[str, Any]) -> bool:
+    """As `one_by_one`, of a channel."""
+    return str(settings.get("one_by_one", "")).lower() in ("yes", "true")

@@ -103,6 +103,13 @@ def decimal(
     return None if text is None else _measured(run, text)
 
 
+@function("digits(value: field) -> text", pure=True)
+def digits(raw: str) -> str | None:
+    """A field that is a number and nothing else, which every channel reads as itself: `12.5`, not `+12.5`, `12,5`,
+    `007`."""
+    return raw if _PLAIN(raw) else None
+
+
 @function("decimal_of(value: text) -> measured", steady=True, settings=("decimal_comma",))
 def decimal_of(run: MessageContext, text: str) -> Measured | None:
     """As `decimal`, of a text that was cut out of a field."""

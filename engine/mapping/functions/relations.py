@@ -269,10 +269,12 @@ def head_of(run: MessageContext, result: Segment, order: Segment | None = None) 
 @function("is_head(result: segment) -> flag!", settings=("head_codes",))
 def is_head(run: MessageContext, result: Segment) -> bool:
     """Whether the code of a result (OBX-3, R-3) is one of the channel's `head_codes`."""
+    if not (codes := _head_codes(run)):
+        return False
     if result.name == "R":
-        return astm_test_code(run, result.get(3)) in _head_codes(run)
+        return astm_test_code(run, result.get(3)) in codes
     code = _texts(run, result.get(3), run.C) + [None] * 4
-    return not _head_codes(run).isdisjoint((code[0], code[3]))
+    return not codes.isdisjoint((code[0], code[3]))
 
 
 @function("head_before(result: segment) -> Reference", settings=("head_codes",))

@@ -26,7 +26,7 @@ class Part:
         content: fields by number, cells by column, or members by name.
         said: an expression in it had a value; a part that only repeats the mapping's literals is left out.
         inner: the records inside, by their list.
-        result: it was made of a result.
+        result: position of the result that it was made of; 0: of none.
         patient, order: its groups in the message that was read; None where it is in none.
     """
 
@@ -34,7 +34,7 @@ class Part:
     content: dict[Any, Any]
     key: str
     said: bool = False
-    result: bool = False
+    result: int = 0
     patient: Group | None = None
     order: Group | None = None
     inner: dict[str, list["Part"]] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class MessageParts(BundleBuilder):
         name: str,
         content: dict[Any, Any],
         said: bool,
-        result: bool,
+        result: int,
         patient: Group | None = None,
         order: Group | None = None,
     ) -> Part | None:
@@ -87,15 +87,15 @@ class MessageParts(BundleBuilder):
         self._count += 1
         made = Part(name, content, str(self._count), said=True, result=result, patient=patient, order=order)
         self.parts.append(made)
-        self.results += result
+        self.results += bool(result)
         return made
 
-    def record(self, name: str, around: Part | None, content: dict[Any, Any], said: bool, result: bool) -> Part:
+    def record(self, name: str, around: Part | None, content: dict[Any, Any], said: bool, result: int) -> Part:
         """A record of the list ``name`` in the record around it, else in the document."""
         self._count += 1
-        made = Part(name, content, str(self._count), said=said, result=result and said)
+        made = Part(name, content, str(self._count), said=said, result=result if said else 0)
         (self.document if around is None else around).inner.setdefault(name, []).append(made)
-        self.results += made.result
+        self.results += bool(made.result)
         return made
 
     def describe(self, content: dict[Any, Any], said: bool) -> Part:

@@ -76,6 +76,33 @@ def body_of(run: MessageContext, making: MessageParts, target: Target, columns: 
             return lines(columns, (part.content for part in making.parts), _form(run.settings, target.csv))
 
 
+def places_of(run: MessageContext, making: MessageParts, kind: str) -> tuple[tuple[int, str], ...]:
+    """Which part of the document each result became (`engine.model.message.Document.places`)."""
+    match kind:
+        case "hl7v2":
+            found = enumerate((part for part in making.parts if part.name == "OBX"), start=1)
+        case "csv":
+            found = enumerate(making.parts, start=1)
+        case "json":
+            return tuple((_place(run, part), path) for path, part in _paths(making.document, "") if part.result)
+        case _:
+            return ()
+    return tuple((_place(run, part), str(number)) for number, part in found if part.result)
+
+
+def _place(run: MessageContext, part: Part) -> int:
+    return run.parsed.segments[part.result - 1].ordinal
+
+
+def _paths(part: Part, path: str) -> Iterator[tuple[str, Part]]:
+    """The records that are written in one, each with where it is: ``patients/0/orders/1``."""
+    for name, records in part.inner.items():
+        for number, record in enumerate(record for record in records if record.there):
+            here = f"{path}{name}/{number}"
+            yield here, record
+            yield from _paths(record, f"{here}/")
+
+
 def form_of(target: Target, columns: Sequence[str], settings: Mapping[str, Any]) -> Form | None:
     """Where the lists that a mapping writes for a channel have their results; None where nothing says it."""
     said = target.results

@@ -1,6 +1,7 @@
 """Facts of a message (`to: results/1`): collected by generated code, written as `engine.model.content.facts` reads
 them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -8,7 +9,7 @@ import orjson
 from engine.mapping.message.message_context import MessageContext
 from engine.mapping.message.read_cache import MEASURES_KEPT
 from engine.mapping.outputs.collected import MessageParts
-from engine.model.content.facts import Facts, facts_of, measure_of
+from engine.model.content.facts import Facts, Lot, Order, Person
 from engine.model.content.reagents import reagents_in
 from engine.model.message import Group, Unmapped
 from engine.model.texts.reasons import ReasonCode
@@ -23,13 +24,17 @@ class FactsParts(MessageParts):
 
     Attributes:
         head: members of `engine.model.content.facts.Facts` before its people.
-        people: each as the members of a `Person`, its orders and their results likewise.
+        people: each as the members of a `Person`, its orders likewise; samples and results are made.
     """
 
-    measure = staticmethod(measure_of)  # made once for many results: `keep`
-
-    def __init__(self, run: MessageContext) -> None:
-        super().__init__(run)
+    def __init__(self, run: MessageContext, *, written: bool = True) -> None:
+        """``written``: a document is made of them."""
+        self._run = run
+        self._keys: MessageParts | None = None
+        self.results = self.dropped = 0
+        self.made, self.scope = {}, None  # generated code names them
+        if written:
+            super().__init__(run)
         self.head: list[Any] = [None] * 5
         self.people: list[list[Any]] = []
 
@@ -44,8 +49,10 @@ class FactsParts(MessageParts):
         """The id that FHIR's Patient of this number has."""
         if identifier is None:
             return None
-        patient = self.whose(identifier, group, person, noted=False)
-        return self.identity("Patient", self.patient_key(patient, group))
+        if (keys := self._keys) is None:
+            keys = self._keys = MessageParts(self._run)
+        patient = keys.whose(identifier, group, person, noted=False)
+        return keys.identity("Patient", keys.patient_key(patient, group))
 
     def keep(self, memory: dict[Any, Any], key: Any, made: Any, before: tuple[int, int, int]) -> None:
         """Keep a measure for the next result that is written alike.
@@ -102,5 +109,15 @@ def facts_made(run: MessageContext, making: FactsParts) -> Facts:
     """
     if run.parsed.segments and making.observations != len(run.accounted):
         raise run.dead(ReasonCode.COUNT_MISMATCH, "a result is twice in the facts")
-    lots = [(one.lot, one.name, one.expires, one.tests) for one in reagents_in(run.parsed)]
-    return facts_of((*making.head, making.people, lots))
+    lots = [Lot(one.lot, one.name, one.expires, one.tests) for one in reagents_in(run.parsed)]
+    return Facts._make((*making.head, tuple(map(_person, making.people)), tuple(lots)))
+
+
+def _person(members: Sequence[Any]) -> Person:
+    *own, orders = members
+    return Person._make((*own, tuple(map(_order, orders))))
+
+
+def _order(members: Sequence[Any]) -> Order:
+    *own, samples, results = members
+    return Order._make((*own, tuple(samples), tuple(results)))

@@ -208,6 +208,7 @@ class LocalTimes:
         return _offset_text(at.utcoffset() or timedelta(0))
 
 
+@lru_cache(maxsize=16)
 def bounds_of_events(first: str, received: datetime | None, message_time: str, zone: str) -> tuple[str, str]:
     """The first year and the last time that an event of a message may have, as HL7 writes them: a day after receipt.
 

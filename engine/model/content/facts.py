@@ -89,6 +89,7 @@ class Result(NamedTuple):
         place: its number among those of the message, from 1.
         kind: empty, or one of `KINDS`.
         at: when it was measured, FHIR's dateTime; ``stated``: the text that says so; ``timed``: by the result itself.
+        analysed: when it was, where it says that beside the time of its observation.
         range: as sent. limits: of the only one, low and high as meant; empty text for an end that it does not have.
         device: of the analyzer, as sent.
         tube: number of the specimen that it speaks of, where the result says so itself.
@@ -104,6 +105,7 @@ class Result(NamedTuple):
     at: str | None = None
     stated: str | None = None
     timed: str | None = None
+    analysed: str | None = None
     range: str | None = None
     limits: tuple[str, ...] | None = None
     device: str | None = None
@@ -169,7 +171,8 @@ class Person(NamedTuple):
     Attributes:
         number: with its ``authority``; others: further numbers.
         gender, birthday: as meant, FHIR's code and date.
-        subject: pseudonym, the same in every message and format: the id of this Patient in FHIR.
+        subject: pseudonym, the same in every message and format: the id of this Patient in FHIR; None where nothing
+            asks for it (`engine.model.message.MapContext.names_subjects`).
         lasting: the number is one person's for good; else it may be a counter's.
     """
 
@@ -235,9 +238,11 @@ def facts_of(said: Sequence[Any]) -> Facts:
         ValueError, TypeError: they are none.
     """
     *head, people, lots = said
-    return Facts._make(
-        (*head, tuple(map(_person, people)), tuple(Lot._make((*one, tuple(tests))) for *one, tests in lots))
-    )
+    return Facts._make((*head, tuple(map(_person, people)), _lots(lots)))
+
+
+def _lots(said: Sequence[Any]) -> tuple[Lot, ...]:
+    return tuple(Lot._make((*one, tuple(tests))) for *one, tests in said)
 
 
 def measure_of(said: Sequence[Any]) -> Measure:
@@ -247,26 +252,92 @@ def measure_of(said: Sequence[Any]) -> Measure:
 
 
 def _person(said: Sequence[Any]) -> Person:
+    *rest, orders = said
+    return _with_orders((*rest, [(*order, map(_result, results)) for *order, results in orders]))
+
+
+def _with_orders(said: Sequence[Any]) -> Person:
+    """Of one whose results are read."""
     number, authority, others, *rest, orders = said
     return Person._make((number, authority, _texts(others), *rest, tuple(map(_order, orders))))
 
 
 def _order(said: Sequence[Any]) -> Order:
     *head, samples, results = said
-    return Order._make((*head, tuple(map(Sample._make, samples)), tuple(map(_result, results))))
+    return Order._make((*head, tuple(map(Sample._make, samples)), tuple(results)))
 
 
 def _result(said: Sequence[Any]) -> Result:
-    place, kind, measure, value, at, stated, timed, sent, limits, device, comment, tube, head, isolate, misfit = said
+    place, kind, measure, value, at, stated, timed, analysed, sent, limits, *others, head, isolate, misfit = said
     told = measure if isinstance(measure, Measure) else measure_of(measure)
     found = Value._make(value if value[-1] is None else (*value[:-1], tuple(value[-1])))
     belongs = None if head is None else int(head)
-    ends = _texts(limits), device, comment, tube, belongs, isolate, misfit
-    return Result(place, kind, told, found, at, stated, timed, sent, *ends)
+    ends = sent, _texts(limits), *others, belongs, isolate, misfit
+    return Result(place, kind, told, found, at, stated, timed, analysed, *ends)
 
 
 def _texts(said: Sequence[str] | None) -> tuple[str, ...] | None:
     return None if said is None else tuple(said)
+
+
+# -- as they are stored ------------------------------------------------------------------------------------------------
+# Results by column: what most of them have in common is one text then, and takes half the room.
+
+_OF_RESULT, _OF_MEASURE = len(Result._fields) - 2, len(Measure._fields)
+_TEXTS = {  # columns with a tuple in each place
+    *(_OF_RESULT + Measure._fields.index(name) for name in ("own", "codes", "flags", "meant")),
+    _OF_RESULT + _OF_MEASURE + Value._fields.index("parts"),
+    Result._fields.index("limits") - 2,
+}
+
+
+def packed(facts: Facts) -> bytes:
+    """As `stored` reads them."""
+    people = [(*one[:-1], [(*order[:-1], _columns(order.results)) for order in one.orders]) for one in facts.people]
+    return orjson.dumps((*facts[:-2], people, facts.lots), default=tuple)
+
+
+def stored(said: Sequence[Any]) -> Facts:
+    """The facts that `packed` has written, once they are read as JSON.
+
+    Raises:
+        ValueError, TypeError: they are none.
+    """
+    *head, people, lots = said
+    read = [(*rest, [(*order, _rows(columns)) for *order, columns in orders]) for *rest, orders in people]
+    return Facts._make((*head, tuple(map(_with_orders, read)), _lots(lots)))
+
+
+def _columns(results: Sequence[Result]) -> list[Any]:
+    """How many results, and what they say, by column; a column of one thing has it once. One result is a row."""
+    n = len(results)
+    if n == 1:
+        (one,) = results
+        return [1, *one[:2], *one[4:], *one.measure, *one.value]
+    if not n:
+        return [0]
+    places, kinds, measures, values, *others = zip(*results, strict=True)
+    columns = (places, kinds, *others, *zip(*measures, strict=True), *zip(*values, strict=True))
+    return [n, *(one if one.count(one[0]) != n else None if one[0] is None else one[:1] for one in columns)]
+
+
+def _rows(said: Sequence[Any]) -> tuple[Result, ...]:
+    n, *columns = said
+    if n == 1:
+        return (_row(tuple([tuple(one) if type(one) is list else one for one in columns])),)
+    whole = [[None] * n if one is None else _whole(one, n, texts=place in _TEXTS) for place, one in enumerate(columns)]
+    return tuple(map(_row, zip(*whole, strict=True)))
+
+
+def _row(said: Any) -> Result:
+    measure = Measure(*said[_OF_RESULT : _OF_RESULT + _OF_MEASURE])
+    value = Value(*said[_OF_RESULT + _OF_MEASURE :])
+    return Result._make((*said[:2], measure, value, *said[2:_OF_RESULT]))
+
+
+def _whole(column: Sequence[Any], n: int, *, texts: bool) -> Sequence[Any]:
+    made = [None if one is None else tuple(one) for one in column] if texts else column
+    return made if len(made) == n else [*made] * n
 
 
 def as_plain(part: Any) -> Any:

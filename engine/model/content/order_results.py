@@ -88,7 +88,7 @@ def tubes_in(
     """
     kind = parsed.format
     rows = [
-        (_patient(person, tube := _tube(order, result)), tube, order, result)
+        (patient_of(person, tube := tube_of(order, result)), tube, order, result)
         for person, order, result in sorted(known, key=lambda one: one[-1].place)
         if result.kind != ANSWER
     ][:MOST]
@@ -132,14 +132,14 @@ def tubes_in(
     )
 
 
-def _tube(order: Order, result: Result) -> str:
+def tube_of(order: Order, result: Result) -> str:
     """The number of its tube, else of its order; empty where it may be of several."""
     read = [one for one in order.samples if result.tube in (None, one.number)]
     numbers = {"" if one.unread else one.container or one.number or "" for one in read}
     return "" if len(numbers) > 1 else "".join(numbers) or order.filler or order.placer or ""
 
 
-def _patient(person: Person, tube: str) -> str:
+def patient_of(person: Person, tube: str) -> str:
     """Empty also where the message has a number of the tube in its place."""
     return "" if person.number in (None, tube) else person.number
 

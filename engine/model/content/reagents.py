@@ -23,6 +23,7 @@ from engine.model.message import Parsed, Reagent, Segment
 MOST = 200  # reagents of one message; a batch of everything on board has some dozens
 LOT = re.compile(r"(?=.*[0-9])[0-9A-Za-z][0-9A-Za-z*/._ -]{0,39}", re.ASCII)
 _WORDS = 60
+_NAMING = frozenset({"INV", "SID"})
 _DAY = re.compile(r"[12][0-9]{3}-?(?:0[1-9]|1[0-2])(?:-?(?:0[1-9]|[12][0-9]|3[01]))?")
 
 
@@ -54,6 +55,8 @@ def lot_key(lot: str) -> str:
 def _hl7(parsed: Parsed) -> Iterator[Reagent]:
     sender = parsed.segments[0].get(3) if parsed.segments else ""
     by_cartridge, by_strip = "GeneXpert" in sender, sender.startswith("Clinitek")
+    if not (by_cartridge or by_strip) and _NAMING.isdisjoint([one.name for one in parsed.segments]):
+        return
     cut = parsed.delimiters
     test = ""
     for segment in parsed.segments:

@@ -1,43 +1,34 @@
 """When the results of a message were collected and measured: for the reports on turnaround. Pure.
 
-They are made of every message. This reads its segments: reading its facts takes four times as long.
+They are taken from the facts of the message, of its patients' results alone.
 
-    result      HL7 v2 each OBX but those whose OBX-2 is a setting, an attachment, a time (`_NO_RESULTS`), and answers
-                at order entry (OBX-29); E1394 each R
-    specimen    SAC-3, else SPM-2, else OBR-3, OBR-2; O-3, else O-4 where that is no count of the instrument's
-    collected   SPM-17.1, else OBR-7; O-8
-    resulted    OBX-19, else OBX-14, OBR-22; R-13
-    test        OBX-3 whole, with OBX-4; R-3 whole: several results of one specimen may have one code (GeneXpert)
+    specimen    as the worklist knows it (`engine.model.content.order_results`)
+    collected   of the specimen, else of the order
+    resulted    when it was analysed, else measured; else when the order was reported
+    test        as sent, with its name and OBX-4: several results of one specimen may have one code (GeneXpert)
     state       as `engine.model.content.order_results` reads it
 
-A control is no result here: one that the mapping's filter takes out, or whose specimen or order says so. A time
-without minutes is none, since its turnaround would be a guess, and so is one of a clock that has lost its battery.
-Formats other than these two have no common place for times, and no results here.
-Of a tube's number in several components (Sysmex: rack ^ tube ^ number ^ attribute) the number is the third, where the
-fourth is one of the maker's attributes; else the first. One that the analyzer has counted (A) is none.
+A control is no result here: one that the mapping's filter takes out, or whose specimen or order says so; nor is an
+answer at order entry, a document, or what the code table leaves out. A time without minutes is none, since its
+turnaround would be a guess, and so is one of a clock that has lost its battery.
+A message that no reader takes has no results here.
 """
 
-from collections.abc import Callable, Container, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Container, Iterable
 
-from engine.model.content.order_results import CORRECTS, FINAL, MOST, RESULTS, WITHDRAWN, states_of
-from engine.model.content.quality_controls import ASTM_ROLE, PATIENT, ROLES, SPECIMEN_ROLES
-from engine.model.message import Delimiters, Group, Parsed, Segment
+from engine.model.content.facts import ANSWER, DATA, DOCUMENT, LEFT_OUT, PICTURE, Order, Person, Result
+from engine.model.content.order_results import CORRECTS, FINAL, MOST, WITHDRAWN, patient_of, states_of, tube_of
 from engine.model.values import value
 
 MAX_CODE = 40  # characters of a code
-_ANSWERS = frozenset({"QST", "SCI"})  # HL7 table 0936: who orders says it, and no analyzer measures it
-_AROUND = frozenset({"PID", "SPM", "SAC", "OBR", "P", "O"})
-_OF_RESULTS = ("OBSERVATION", "RESULT")  # groups of one result each
-_SPECIMENS = ("SPM", "SAC")
-_COUNTED = "A"
-_ATTRIBUTES = frozenset("ABCM")  # Sysmex: counted, read, given by the host, typed in
-_NO_RESULTS = frozenset({"IS", "ED", "RP", "DT", "TM", "TS", "DTM"})
+_DAY = len("2026-03-01")
+_NO_RESULTS = frozenset({ANSWER, LEFT_OUT, DOCUMENT, PICTURE, DATA})
 FINAL_RESULT, CORRECTION, PRELIMINARY = "F", "C", "P"
 _STATES = {
     kind: dict.fromkeys(FINAL[kind], FINAL_RESULT) | dict.fromkeys(CORRECTS[kind] | WITHDRAWN[kind], CORRECTION)
     for kind in FINAL
 }
+Around = tuple[str, str, int, int]  # patient, specimen, collected, reported
 
 
 @value()
@@ -62,159 +53,75 @@ class ResultGroup:
 
 
 def result_groups(
-    parsed: Parsed,
-    at: Callable[[str], int],
-    controls: Container[int] = (),
+    known: Iterable[tuple[Person, Order, Result]],
+    kind: str,
+    moment: Callable[[str | None], int],
     without_row: Container[int] = (),
-    *,
-    counts: bool = False,
 ) -> tuple[ResultGroup, ...]:
     """The results of a message by what they have in common.
 
     Args:
-        at: reads a time (`engine.processing.process.exact_times`): microseconds since 1970; 0: it is none.
-        controls: positions of the segments that the mapping's filter has taken out.
-        without_row: positions of those whose code no code table had.
-        counts: O-4 is a number of the instrument's own, which is never that of a tube.
+        known: facts: the results that are a patient's. kind: the format of the message.
+        moment: of a time, as `engine.processing.process` reads it.
+        without_row: places of those whose code no code table had.
     """
-    kind = parsed.format
-    if kind not in FINAL:
-        return ()
-    hl7, cut = kind == "hl7v2", parsed.delimiters
-    states = _STATES[kind]
-    known: dict[str, int] = {"": 0}
+    rows = [one for one in known if one[-1].kind not in _NO_RESULTS][:MOST]
+    told = _told(rows, kind)
+    times: dict[str | None, int] = {None: 0}
 
-    def time(text: str) -> int:
-        found = known.get(text)
-        if found is None:
-            found = known[text] = at(first_of(text, cut))
-        return found
+    def time(said: str | None) -> int:
+        if said not in times:
+            times[said] = moment(said) if len(said or "") > _DAY else 0
+        return times[said]
 
-    read = _hl7 if hl7 else _astm
-    rows: list[tuple[_Of, Segment]] = []
-    _collect(parsed.root, {}, RESULTS[kind], lambda near: read(near, cut, counts), rows)
-    del rows[MOST:]
-    codes = [_code(result.get(3), cut, hl7) for _, result in rows]
-    said = [
-        ((of.patient, of.specimen, code), result.get(11 if hl7 else 9).strip(), of.report)
-        for (of, result), code in zip(rows, codes, strict=True)
-    ]
     found: dict[tuple[str, str, int, int, str], list[tuple[str, str]]] = {}
-    before: _Of | None = None
-    collected = around = 0  # of what the results at hand are of
-    for (of, result), code, status in zip(rows, codes, states_of(said, kind), strict=True):
-        if of is not before:
-            before, collected, around = of, time(of.drawn) or time(of.collected), time(of.issued)
-        if of.control or result.position in controls or (hl7 and _is_none(result, cut)):
-            continue
-        resulted = (time(result.get(19)) or time(result.get(14)) or around) if hl7 else time(result.get(13))
-        key = of.patient, of.specimen, collected, resulted, states.get(status, PRELIMINARY)
-        test = f"{result.get(3).strip()}\0{result.get(4).strip()}" if hl7 else result.get(3).strip()
-        found.setdefault(key, []).append(("" if result.position in without_row else code[:MAX_CODE], test))
+    alike: dict[tuple[str | None, str], list[tuple[str, str]]] = {}  # of the order and tube at hand
+    before: Order | None = None
+    tube: str | None = None
+    around: Around = "", "", 0, 0
+    for (person, order, result), status in zip(rows, told, strict=True):
+        if order is not before or result.tube != tube:
+            before, tube, alike = order, result.tube, {}
+            around = _around(person, order, result, time)
+        when = result.analysed or result.timed, status
+        if (mine := alike.get(when)) is None:
+            patient, specimen, collected, reported = around
+            key = patient, specimen, collected, time(when[0]) or reported, _STATES[kind].get(status, PRELIMINARY)
+            mine = alike[when] = found.setdefault(key, [])
+        measure, place = result.measure, result.place
+        code = measure.test or ""
+        mine.append(
+            ("" if place in without_row else code[:MAX_CODE], f"{code}\0{measure.name or ''}\0{measure.sub or ''}")
+        )
     return tuple(
-        ResultGroup(*key, tuple(code for code, _ in rows), tuple(test for _, test in rows))
-        for key, rows in found.items()
+        ResultGroup(*key, tuple(code for code, _ in results), tuple(test for _, test in results))
+        for key, results in found.items()
     )
 
 
-class _Of(NamedTuple):
-    """What results are of: numbers, and times as sent.
-
-    Attributes:
-        drawn: of the specimen; ``collected``, ``issued``: of the order.
-        report: its status. control: the order or the specimen is no patient's.
-    """
-
-    patient: str = ""
-    specimen: str = ""
-    drawn: str = ""
-    collected: str = ""
-    issued: str = ""
-    report: str = ""
-    control: bool = False
-
-
-_Near = Mapping[str, list[Segment]]
-_NONE = [Segment("", [], 0, 0)]
-
-
-def _collect(
-    group: Group, near: _Near, result: str, read: Callable[[_Near], _Of], rows: list[tuple[_Of, Segment]]
-) -> None:
-    """The results in a group, with what they are of. ``near``: the segments around it, by name."""
-    own = {name: found for name, found in group.segments.items() if name in _AROUND}
-    if own:
-        around = _inside(group) if "OBR" in own or "SPM" in own else {}
-        near = {**near, **own, **around}
-    inside = [one for name in _OF_RESULTS for one in group.groups.get(name, ())]
-    if found := [segment for one in (group, *inside) for segment in one.segments.get(result, ())]:
-        of = read(near)
-        rows += [(of, segment) for segment in found]
-    for name, groups in group.groups.items():
-        for one in groups if name not in _OF_RESULTS else ():
-            _collect(one, near, result, read, rows)
+def _told(rows: Iterable[tuple[Person, Order, Result]], kind: str) -> list[str]:
+    """The status of each."""
+    told = [result.measure.status or "" for _, _, result in rows]
+    if not all(told) or any(" " in one for one in told):
+        said = [
+            (
+                (
+                    patient_of(person, tube := tube_of(order, result)),
+                    tube,
+                    result.measure.ordered or result.measure.test,
+                ),
+                one.split(" ")[0],
+                order.status or "",
+            )
+            for (person, order, result), one in zip(rows, told, strict=True)
+        ]
+        told = states_of(said, kind)
+    return told
 
 
-def _inside(group: Group) -> dict[str, list[Segment]]:
-    """The specimens and containers of an order or a specimen."""
-    found: dict[str, list[Segment]] = {name: group.segments[name] for name in _SPECIMENS if name in group.segments}
-    for one in [*group.groups.get("SPECIMEN", ()), *group.groups.get("CONTAINER", ())]:
-        for name, segments in _inside(one).items():
-            found[name] = [*found.get(name, ()), *segments]
-    return found
-
-
-def _hl7(near: _Near, cut: Delimiters, counts: bool) -> _Of:
-    order, person = near.get("OBR", _NONE)[0], near.get("PID", _NONE)[0]
-    specimen = next((one for at in (3, 2) if (one := first_of(order.get(at), cut)) not in ("", '""')), "")
-    side = order.get(15).split(cut.component or "^")[6:7]
-    control = bool(side) and first_of(side[0], cut) in ROLES
-    drawn = ""
-    if specimens := near.get("SPM"):
-        numbers, roles, times = ({first_of(one.get(at), cut) for one in specimens} for at in (2, 11, 17))
-        specimen = "" if len(numbers) > 1 else numbers.pop() or specimen
-        drawn = times.pop() if len(times) == 1 else ""
-        said = {role.upper() for role in roles}
-        control = said <= SPECIMEN_ROLES or (control and PATIENT not in said)
-    if len(containers := near.get("SAC", [])) == 1:
-        specimen = first_of(containers[0].get(3), cut) or specimen
-    patient, report = first_of(person.get(3), cut), order.get(25).strip()
-    return _Of(patient, specimen, drawn, order.get(7), order.get(22), report, control)
-
-
-def _astm(near: _Near, cut: Delimiters, counts: bool) -> _Of:
-    person, order = near.get("P", _NONE)[0], near.get("O", _NONE)[0]
-    patient = first_of(person.get(3), cut) or first_of(person.get(4), cut)
-    specimen = tube_of(order.get(3), cut) or ("" if counts else tube_of(order.get(4), cut))
-    control = first_of(order.get(12), cut).upper() == ASTM_ROLE
-    return _Of(patient, specimen, "", order.get(8), "", order.get(26).strip(), control)
-
-
-def tube_of(field: str, cut: Delimiters, *, counted: bool = False) -> str:
-    """The number of a tube. ``counted``: also one that the analyzer has counted."""
-    parts = [part.strip() for part in field.split(cut.component)] if cut.component else [field.strip()]
-    if len(parts) > 3 and parts[3] in _ATTRIBUTES:
-        return "" if parts[3] == _COUNTED and not counted else parts[2]
-    return parts[0]
-
-
-def first_of(field: str, cut: Delimiters) -> str:
-    """The first component of the first repetition, without the subcomponents behind it."""
-    for sign in (cut.repetition, cut.component, cut.subcomponent):
-        if sign:
-            field = field.partition(sign)[0]
-    return field.strip()
-
-
-def _is_none(result: Segment, cut: Delimiters) -> bool:
-    said = result.get(29)
-    return result.get(2) in _NO_RESULTS or (bool(said) and first_of(said, cut) in _ANSWERS)
-
-
-def _code(field: str, cut: Delimiters, hl7: bool) -> str:
-    """OBX-3.1, else OBX-3.4 (Abbott ARCHITECT); of R-3 the first of components 4 and on, else 1."""
-    first, *others = field.split(cut.component) if cut.component else [field]
-    if hl7 and first:
-        return first.strip()
-    other = next(filter(None, map(str.strip, others[2:3] if hl7 else others[2:])), "")
-    return other or first.strip()
+def _around(person: Person, order: Order, result: Result, time: Callable[[str | None], int]) -> Around:
+    """What the results of one order and tube have in common."""
+    specimen = tube_of(order, result)
+    drawn = {one.collected for one in order.samples if result.tube in (None, one.number)}
+    collected = (time(drawn.pop()) if len(drawn) == 1 else 0) or time(order.collected)
+    return patient_of(person, specimen), specimen, collected, time(order.issued)

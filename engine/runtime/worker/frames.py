@@ -43,7 +43,7 @@ from engine.model.message import (
     Unmapped,
     UsedNumber,
 )
-from engine.model.outcome import Outcome, Spoken
+from engine.model.outcome import Outcome, ReadResults, Spoken
 from engine.model.routes import ChannelRoutes, Processed
 from engine.model.site.corrections import NONE, Corrections, Sheet
 from engine.model.texts.reasons import ReasonCode
@@ -178,14 +178,18 @@ def outcome(
         order_lines.encode(list(found.ordered.lines)).decode() if found.ordered is not None else None,
         found.results,
         [tuple(one) for one in found.spoken],
+        found.read and found.read[1:-1],
     )
     documents: list[Any] = []
     blobs = [orjson.dumps([*map(_of_unmapped, found.unmapped)]), orjson.dumps(noted)]
+    blobs.append(found.read.facts if found.read is not None else b"")
     for document, route in found.documents:
         body, packed = (document.body, True) if document.packed else pack(document.body)
         bearers = [(bearer.lasting, bearer.person, bearer.master) for bearer in document.bearers]
         used = [(one.day, one.within, one.reports) for one in document.used]
-        documents.append((positions[id(route)], document.media_type, packed, document.entries, bearers, used))
+        documents.append(
+            (positions[id(route)], document.media_type, packed, document.entries, bearers, used, document.places)
+        )
         blobs += (body, b"".join(document.conditional), pack_reports(document.reports), document.facts)
         for bearer in document.bearers:
             blobs += (bearer.number + bearer.whole, bearer.record)
@@ -225,9 +229,10 @@ def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
     _, state, reason, detail, mapping, documents = frame.fields
     blobs = iter(frame.blobs)
     unmapped = tuple(Unmapped(*one) for one in orjson.loads(next(blobs)))  # before the rest: it may be large
-    issues, reagents, controls, numbers, tubes, lines, results, spoken = orjson.loads(next(blobs))
+    issues, reagents, controls, numbers, tubes, lines, results, spoken, read = orjson.loads(next(blobs))
+    of_results = next(blobs)
     made = []
-    for position, media_type, packed, entries, bearers, used in documents:
+    for position, media_type, packed, entries, bearers, used, places in documents:
         body, conditional, reports, facts = next(blobs), next(blobs), next(blobs), next(blobs)
         document = Document(
             body=body,
@@ -239,6 +244,7 @@ def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
             used=tuple(UsedNumber(next(blobs), day, within, tuple(reports)) for day, within, reports in used),
             entries=entries,
             facts=facts,
+            places=tuple((place, part) for place, part in places),
         )
         made.append((document, channel.routes[position]))
     return Outcome(
@@ -258,7 +264,13 @@ def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
         else Ordered(lines=order_lines.decode(lines.encode()), settings=channel.takes),
         tuple(ResultGroup(**{**one, "codes": tuple(one["codes"]), "tests": tuple(one["tests"])}) for one in results),
         tuple(Spoken(*one) for one in spoken),
+        None if read is None else _read(of_results, read),
     )
+
+
+def _read(facts: bytes, read: Sequence[Any]) -> ReadResults:
+    *settings, numbers, orders = read
+    return ReadResults._make((facts, *settings, tuple(numbers), tuple(orders), None))
 
 
 def delivered(request: int, versions: Versions = ()) -> Parts:

@@ -23,7 +23,7 @@ from engine.store.core.files.damage import describe, is_fatal
 from engine.store.core.files.reserve import Reserve
 from engine.store.core.sweeping import InSteps, Step, sweep
 from engine.store.core.vault import DOCUMENT_KEYS, MESSAGE_KEYS, NOTE_KEYS, Vault
-from engine.store.core.writing.batch import Batch, Tail, month_of
+from engine.store.core.writing.batch import Batch, ReadAgain, Tail, month_of
 from engine.store.lifecycle import retention
 from engine.store.operations import dead_letters, hour_counts, incomplete, search_index
 
@@ -88,6 +88,7 @@ class StoreUpkeep:
         self.over_cap = False
         self.config_hash = ""
         self.notes_critical = False
+        self.read_again: ReadAgain | None = None
         self.orders_changed: Callable[[], None] | None = None  # called by the writer's thread after such a commit
         self.policy: retention.Policy | None = None  # nothing is deleted before the owner sets a policy
         self._connection = connection
@@ -134,6 +135,7 @@ class StoreUpkeep:
         )
         batch.config_hash = self.config_hash
         batch.notes_critical = self.notes_critical
+        batch.read_again = self.read_again
         batch.config = int(batch.config_hash or "0", 16)
         return batch
 

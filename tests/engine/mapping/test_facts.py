@@ -94,6 +94,29 @@ def test_members_that_no_rule_gives_are_absent(workshop: Workshop) -> None:
     )
 
 
+WAYS = """\
+measure: {test: =OBX-3.1}
+value:
+  $case:
+    - {when: =digits(OBX-5), sent: =OBX-5, number: =digits(OBX-5)}
+    - {when: =OBX-5 == 'yellow', words: =OBX-5}
+"""
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("14.8", Value(sent="14.8", number="14.8")),
+        ("-0.5", Value(sent="-0.5", number="-0.5")),
+        ("yellow", Value(words="yellow")),
+        *((one, Value()) for one in ("+14.8", "14,8", "007", "14.8 ", "1e3", ".5", "14.", "<5", "1^2", "blue")),
+    ],
+)
+def test_a_value_is_what_the_first_way_says(workshop: Workshop, value: str, expected: Value) -> None:
+    facts = read(reader(workshop, WAYS), HL7.replace("14.8", value))
+    assert [one.value for one in results(facts).values()] == [expected, Value(words="yellow")]
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -108,7 +131,8 @@ def test_members_that_no_rule_gives_are_absent(workshop: Workshop) -> None:
         ("measure:\n  test: =join(OBX[*]-3)\n", "OBX[*]-3 may differ from one result to the next"),
         ("$let: {x: =OBX-14}\nmeasure: {test: =OBX-3.1, name: =x}\n", "OBX-14 differs from one result to the next"),
         ("measure: {test: =head_of(OBX)}\n", "head_of() may give another value for each result"),
-        ("$case: [{when: =OBX-2, stated: =OBX-5}]\n", "facts have no $case; write =a if b else c"),
+        ("$case: [{when: =OBX-2, stated: =OBX-5}]\n", "facts have a $case alone in a value; else write =a if b else c"),
+        ("value: {$case: [{when: =OBX-2, $case: [{when: =OBX-3, sent: =OBX-5}]}]}\n", "facts have no $case in a $case"),
     ],
 )
 def test_what_cannot_be_said_is_a_problem(workshop: Workshop, body: str, said: str) -> None:

@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from engine.model.journal.document_facts import DocumentFacts, facts_from
+from engine.model.message import Document
 from engine.succession.hl7_statements import MEDIA_TYPE as HL7
 from engine.succession.kinds import under
 from engine.succession.order_names import FHIR, with_orders
@@ -126,7 +127,10 @@ def test_a_late_result_says_so() -> None:
 def test_the_facts_make_the_same_document() -> None:
     body = bundle(observation("a", "10"), REPORT)
     facts = facts_from(orjson.loads(orjson.dumps(DocumentFacts(orders=(GLU,)).as_json())))
-    assert numbers(under(body, FHIR, None, facts) or b"{}") == {"Observation/a": ["P1"], "DiagnosticReport/r": ["P1"]}
+    assert numbers(under(Document(body=body), None, facts) or b"{}") == {
+        "Observation/a": ["P1"],
+        "DiagnosticReport/r": ["P1"],
+    }
 
 
 HEAD = "MSH|^~\\&|A|||||||ORU^R01|1|P|2.5.1"

@@ -11,4 +11,6 @@ receivers  what those who were sent something believe at the end, of every kind 
 oracle     the five questions: pure, and knows nothing of keys of the program
 known      faults that are known, each with its seed: a test walks them
 run        many of them, as `make histories` does
+judged     the same before the judge on facts alone, without a daemon
+hard       harder lives, for the judge alone
 """

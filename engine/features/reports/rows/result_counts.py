@@ -59,15 +59,15 @@ Wait = tuple[str, str, int, int]
 def packed(batch: Batch, channel: str, received_us: int, results: Sequence[ResultGroup]) -> bytes:
     """The results of a message as the row of its state keeps them. Specimens and tests may be anything: they are keyed
     hashes."""
-    hashed = batch.vault.search_token
+    vault = batch.vault
     day = batch.day_of(received_us)
     groups = []
     for one in results:
         token, tests = "", []
         if one.specimen:
             name = "\0".join((channel, one.patient.strip(), one.specimen.strip(), "" if one.patient else day))
-            token = hashed("result", name).hex()
-            tests = [hashed("test", f"{token}{test}")[:TEST_BYTES].hex() for test in one.tests]
+            token = vault.search_token("result", name).hex()
+            tests = [vault.test_token(test)[:TEST_BYTES].hex() for test in one.tests]
         groups.append((token, one.collected_us, one.resulted_us, one.state, one.codes, tests))
     return orjson.dumps((received_us, groups))
 

@@ -21,7 +21,7 @@ report is 12 bytes of its number and 4 of its day, so neighbouring days are a ra
 `report_lists` joins the list of a report right before it is sent, with the results that this lane *has* delivered:
 a receiver refuses references to resources that it never got.
 
-The tables of persons, numbers and earlier values, and how each comes back with a backup.
+The tables of persons, numbers, earlier values and facts, and how each comes back with a backup.
 """
 
 from engine.feature import Table
@@ -48,6 +48,17 @@ TABLES = (
         by="run",
         numbered=True,
         sealed="SELECT 'earlier_value', id, '', value FROM earlier_value",
+    ),
+    Table(
+        name="fact",
+        copied="SELECT f.* FROM state.touched t JOIN main.fact f ON f.message_id = t.id",
+        sealed="SELECT 'fact', message_id, '', content FROM fact",
+    ),
+    Table(
+        name="fact_number",
+        copied="WITH RECURSIVE part (number, message_id, rest) AS (SELECT substr(numbers, 1, 11), message_id,"
+        " substr(numbers, 12) FROM state.fact UNION ALL SELECT substr(rest, 1, 11), message_id, substr(rest, 12)"
+        " FROM part WHERE length(rest) > 0) SELECT number, message_id FROM part WHERE number <> x''",
     ),
     Table(name="control_result", copied="SELECT * FROM main.control_result WHERE at_us >= :since - :day"),
 )

@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-import orjson
-
-from engine.model.content.list_form import Form
 from engine.model.errors import IntegrityError, NotComparedError
 from engine.model.journal.hashes import neighbours, unpack_reports
 from engine.model.journal.records import Routed
@@ -197,11 +194,9 @@ class AcceptedHistory:
             NotComparedError: a document that may contain one of them cannot be read.
         """
         self._batch, self._states, self._destinations = batch, states, routed.destinations
-        self._media_type, self._form = routed.document.media_type, routed.form
-        # An HL7 v2 receiver matches by the order's number; the names of its results contain no day.
         self._looks = 0
         self._names: dict[int, frozenset[int] | None] = {}  # message -> hashes of its names
-        self._known = [one for one in known if one.same_day or kinds.has_ids(self._media_type)]
+        self._known = [*known]
         self._accepted: dict[int, list[AcceptedDocument]] = {}  # message -> its documents, once they were loaded
         self.documents: list[AcceptedDocument] = []
         self._versions: dict[str, list[Version]] = {}
@@ -329,7 +324,7 @@ class AcceptedHistory:
                 yield from reversed(self._accepted_of(known))
 
     def _may_tell(self, known: KnownOrder, wanted: frozenset[int] | None) -> bool:
-        if wanted is None or self._form is not None:  # a list is read by its form, and its names are not known
+        if wanted is None:
             return True
         if known.message_id not in self._names:
             found = self._names[known.message_id] = _told_by(self._batch, known.message_id)
@@ -346,14 +341,14 @@ class AcceptedHistory:
                 " max(d.state = 'dead') FROM delivery d JOIN lane l ON l.id = d.lane"
                 f" JOIN document o ON o.id = d.document_id WHERE d.message_id = ? AND l.destination IN ({marks})"
                 " AND o.media_type = ? AND o.reports <> x'' GROUP BY d.document_id ORDER BY d.document_id",
-                (*self._states, *self._states, known.message_id, *self._destinations, self._media_type),
+                (*self._states, *self._states, known.message_id, *self._destinations, kinds.FHIR),
             ).fetchall()
             found = self._accepted[known.message_id] = [
                 AcceptedDocument(
                     document_id,
                     known.same_day,
                     not sent,
-                    told(self._batch, document_id, self._form),
+                    told(self._batch, document_id),
                     known.same_person,
                     bool(dead),
                 )
@@ -421,11 +416,8 @@ def _told_by(batch: Batch, message_id: int) -> frozenset[int] | None:
     return found
 
 
-def told(batch: Batch, document_id: int, form: Form | None = None) -> list[Resource]:
-    """The resources in a stored document; none where documents of its kind are not compared.
-
-    Args:
-        form: for CSV and JSON, the places of the results.
+def told(batch: Batch, document_id: int) -> list[Resource]:
+    """The resources in a stored document; none where it is not in FHIR.
 
     Raises:
         NotComparedError: it cannot be opened, or no mapping wrote it.
@@ -433,13 +425,12 @@ def told(batch: Batch, document_id: int, form: Form | None = None) -> list[Resou
     known = batch.tail.told.get(document_id)
     if known is not None:
         return known
-    found: list[Resource] | None
+    (media_type,) = batch.execute("SELECT media_type FROM document WHERE id = ?", (document_id,)).fetchone()
     try:
-        found = _told(batch, document_id, form)
+        document = kinds.opened(body_of(batch, document_id), kinds.FHIR, None) if media_type == kinds.FHIR else None
     except (IntegrityError, ValueError) as error:  # `labrelay verify` reports the damage
         raise _not_read(batch, document_id) from error
-    if found is None:
-        return []  # and not cached: it may be asked for with a form
+    found = list(document.resources) if document is not None else []
     batch.tail.keep_told(document_id, found)
     return found
 
@@ -447,23 +438,6 @@ def told(batch: Batch, document_id: int, form: Form | None = None) -> list[Resou
 def _not_read(batch: Batch, document_id: int) -> NotComparedError:
     (message_id,) = batch.execute("SELECT message_id FROM document WHERE id = ?", (document_id,)).fetchone()
     return NotComparedError(f"the document of message {message_id} cannot be read", message_id)
-
-
-def _told(batch: Batch, document_id: int, form: Form | None) -> list[Resource] | None:
-    media_type, ordinal, message_id, channel, sealed = batch.execute(
-        "SELECT o.media_type, o.ordinal, j.id, j.channel, s.detail FROM document o"
-        " JOIN journal j ON j.id = o.message_id JOIN message_state s ON s.id = j.id WHERE o.id = ?",
-        (document_id,),
-    ).fetchone()
-    document = kinds.opened(body_of(batch, document_id), media_type, form, batch.zone)
-    if document is None:
-        return None
-    if kinds.has_ids(media_type) or not sealed:
-        return list(document.resources)
-    # It has no field for the sender's own status: changed statuses are in the facts beside the outcome.
-    note = orjson.loads(batch.vault.open(sealed, "message_state", message_id, channel))
-    changed = note.get("facts", {}).get(str(ordinal), {}).get("statuses", {})
-    return [one._replace(said="final") if one.name in changed else one for one in document.resources]
 
 
 def bundle_of(batch: Batch, document_id: int) -> Json:

@@ -1,4 +1,5 @@
-"""Compare a message's documents with earlier ones for the same orders, and decide how each goes out.
+"""Compare a message's documents in FHIR with earlier ones for the same orders, and decide how each goes out. About
+HL7 v2 and lists facts decide (`rows.applying`).
 
 Called in the transaction that records a message's outcome, so it sees all earlier decisions, and no other message of
 the channel comes between. The orders of the usual message are new, and nothing happens. Otherwise the documents of
@@ -6,7 +7,7 @@ those orders are opened and compared, resource by resource:
 
     an echo            is left out; a message that is nothing else is filtered (`ReasonCode.ECHO`)
     a step back        holds the document until a person decides (`engine.succession.steps`)
-    a changed final    goes out as ``amended``, the sender's own status in a tag (HL7 v2: ``C``, `hl7_statements`)
+    a changed final    goes out as ``amended``, the sender's own status in a tag
     a correction       finds the one result that it corrects, also where day, time or specimen in its id differ
     a whole report     withdraws results that it lacks now (`engine.features.results.rows.whole_reports`)
     no comparison      holds it, too: an earlier document cannot be read, or there are too many
@@ -109,7 +110,7 @@ def compare(
     for place, routed in enumerate(routes, start=1):
         why: HoldReason | None = None
         looked = before.messages or again or status_only or _corrects_blindly(routed)
-        if looked and routed.document.reports and routed.destinations:
+        if looked and routed.document.reports and routed.destinations and routed.document.media_type == FHIR:
             document: Document | None = routed.document
             own = [KnownOrder(message_id, True)] if again else []
             try:
@@ -174,7 +175,7 @@ def _compare(
         body = unpack(document.body) if document.packed else document.body
         if not own and has_accepted(batch, before.messages, routed, body):
             return None, None, DocumentFacts(not_sent=True)
-        found = opened(body, document.media_type, routed.form, batch.zone)
+        found = opened(body, FHIR, None)
     except ValueError as error:
         raise NotComparedError("its own document cannot be read") from error
     if found is None:
@@ -199,7 +200,7 @@ def _compare_opened(
     past = AcceptedHistory(batch, before.messages, routed, names_in(mine))
     delivered = AcceptedHistory(batch, own, routed, None, ("delivered",))
     wholes = whole_reports.find_cultures(mine, past) if found.by_id else whole_reports.CultureReports()
-    renamed = opened(rename(loads(body), wholes.ids), document.media_type, routed.form) if wholes.ids else None
+    renamed = opened(rename(loads(body), wholes.ids), FHIR, None) if wholes.ids else None
     if renamed is not None:
         found, mine = renamed, renamed.resources
         past.take(names_in(mine))
@@ -228,7 +229,7 @@ def _compare_opened(
     past.take(withdrawn)
     rewritten = whole_reports.shortened(meant, past, whole) | new_statuses.rewritten(mine, echoes, past)
     statuses = new_statuses.find(mine, steps, corrects, delivered, rewritten)
-    held = [*problems, *_why(mine, steps), *_unsaid(mine, steps, statuses)]
+    held = [*problems, *_why(mine, steps)]
     held += [(ReasonCode.RESULTS_GONE, f"the report has it no longer ({one.called})") for one in gone]
     if found.whole:
         held += _missing(mine, past)
@@ -370,15 +371,6 @@ def _why(mine: Sequence[Resource], steps: Mapping[str, Step]) -> list[Problem]:
     """The problems of results that would set an accepted one back."""
     found = [(one, steps[one.name]) for one in mine if one.name in steps]
     return [(step.reason, f"{step.words} ({one.called})") for one, step in found if step.reason is not None]
-
-
-def _unsaid(mine: Sequence[Resource], steps: Mapping[str, Step], statuses: dict[str, str]) -> list[Problem]:
-    """The problems of changed results without a status that expresses the change; each is removed from ``statuses``."""
-    return [
-        (ReasonCode.CHANGE_UNSAID, f"it changes a final result, and no status can say so ({one.called})")
-        for one in mine
-        if one.mute and statuses.pop(one.name, "") and steps[one.name].reason is None
-    ]
 
 
 def _reports_back(

@@ -5,10 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from engine.model.content.order_results import TubeResults
 from engine.model.journal.document_facts import DocumentFacts
 from engine.model.journal.records import Routed
-from engine.model.packing import unpack
 from engine.model.values import changed
 from engine.store.core.writing.batch import Batch
-from engine.succession.kinds import opened
+from engine.succession.kinds import open_of
 from engine.succession.statements import under
 
 
@@ -43,17 +42,14 @@ def _marked(tube: TubeResults, codes: set[str] | None) -> TubeResults:
 
 def _repeated(batch: Batch, routed: Routed, facts: DocumentFacts) -> set[str]:
     """The codes of tests whose results are all echoes."""
-    document = routed.document
     try:
-        found = opened(
-            unpack(document.body) if document.packed else document.body, document.media_type, routed.form, batch.zone
-        )
+        found = open_of(routed.document, routed.form, batch.zone)
     except ValueError:
         return set()
     again: set[str] = set()
     new: set[str] = set()
     for one in found.resources if found is not None else ():
-        if one.kind == "Observation":
+        if one.kind in ("Observation", "Result"):
             codes = {code.partition("|")[2] for code in one.codes}
             (again if under(one.name, facts.corrects) in facts.echoes else new).update(codes)
     return again - new

@@ -9,7 +9,7 @@
             - record: results              members of Result; its place is that of OBX or R
               body:
                 measure: {test: =OBX-3.1, unit: =unit_text(OBX-6)}
-                value: {sent: =OBX-5}
+                value: {sent: =OBX-5}           or a $case of such maps, the usual one first
 
 A measure is made once for all results that are written alike, in this message and in later ones:
 
@@ -27,6 +27,7 @@ functions that they call. Where another warning was given it is made anew each t
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from operator import itemgetter
+from typing import NamedTuple
 
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.documents import contents
@@ -37,6 +38,7 @@ from engine.mapping.compiler.scopes import Scope, Segments, Variable, bind_segme
 from engine.mapping.compiler.source.code import UNKNOWN, Val
 from engine.mapping.compiler.source.recurring import VARYING
 from engine.mapping.compiler.source.values import texts_of
+from engine.mapping.compiler.terms.expressions import condition
 from engine.mapping.compiler.terms.names import is_field_like
 from engine.mapping.functions import FUNCTIONS
 from engine.mapping.language import nodes
@@ -54,6 +56,7 @@ _SHAPES: dict[str, tuple[Shape, str]] = {
     "results": (Result, "orders"),
 }  # a record -> what it is, and the record that it is in
 _INSIDE: dict[str, Shape] = {"measure": Measure, "value": Value}
+_NOTHING: dict[str, tuple[object, ...]] = {"measure": Measure(), "value": Value()}
 _OWN = {
     "document": {"people", "lots"},
     "people": {"lasting", "orders"},
@@ -65,6 +68,18 @@ _MEANT = ("measure", "meant")  # a list in a measure, a number in a value
 _FLAGS = {"isolate", "misfit", "unread"}
 
 Elements = list[tuple[Element, Scope]]
+Asked = list[tuple[object, Scope]]  # expressions, each with the scope that it is read in
+
+
+class _Content(NamedTuple):
+    """A body: its elements, and ways of which one is taken: a condition, where it is read, the elements then."""
+
+    elements: Elements
+    ways: list[tuple[Formula | None, Scope, Elements]]
+
+    @property
+    def all(self) -> Elements:
+        return [*self.elements, *(one for *_, elements in self.ways for one in elements)]
 
 
 def make_facts(c: Compilation, make: Make, scope: Scope) -> str:
@@ -81,33 +96,30 @@ def make_facts(c: Compilation, make: Make, scope: Scope) -> str:
         return ""
     if c.traced:
         c.code.emit("T.begin_part()")
-    with _elements(c, make.body, scope) as elements:
-        given = _members(c, elements, kind, make.name)
+    with _elements(c, make.body, scope) as content:
+        given = _members(c, content.elements, kind, make.name)
     part = c.code.new("v")
     if make.name == "document":
         members = [given.get(name, "None") for name in kind._fields if name not in _OWN["document"]]
         c.code.emit(f"{part} = making.head = [{', '.join(members)}]")
     elif make.name == "people":
         given["lasting"] = f"making.lasting({given.get('number', 'None')}, {given.get('authority', 'None')})"
-        if "subject" in given:
-            group, fields = scope.group_scope().variable, person_fields(c, scope)
-            given["subject"] = f"making.subject({given['subject']}, {group}, {fields})"
         given["orders"] = "[]"
-        _emit(c, part, given, kind, "[{}]")
+        c.code.emit(f"{part} = [{_in_order(given, kind)}]")
         c.code.emit(f"making.people.append({part})")
     elif make.name == "orders":
         given["place"] = _place(_segments(c, scope, c.setting.identity.order))
         given |= {"samples": "[]", "results": "[]"}
-        _emit(c, part, given, kind, "[{}]")
+        c.code.emit(f"{part} = [{_in_order(given, kind)}]")
         c.code.emit(f"{around}[-1].append({part})")
     elif make.name == "samples":
-        _emit(c, part, given, kind, "({})")
+        c.code.emit(f"{part} = {_new(c, given, kind)}")
         c.code.emit(f"{around}[-2].append({part})")
     else:
         segments = results_at_hand(c, scope)
-        given = {name: f"({', '.join('None' for _ in inner._fields)})" for name, inner in _INSIDE.items()} | given
+        given = {name: c.code.constant(one) for name, one in _NOTHING.items()} | given
         given["place"] = _place("" if segments is None else segments.segments)
-        _emit(c, part, given, kind, "({})")
+        c.code.emit(f"{part} = {_new(c, given, kind)}")
         c.code.emit(f"{around}[-1].append({part})")
         if segments is not None:
             c.code.emit(f"if {segments.segments}: accounted[{segments.segments}[0].position] = None")
@@ -118,9 +130,13 @@ def make_facts(c: Compilation, make: Make, scope: Scope) -> str:
     return part
 
 
-def _emit(c: Compilation, part: str, given: dict[str, str], kind: Shape, form: str) -> None:
-    members = ", ".join(given.get(name, "None") for name in kind._fields)
-    c.code.emit(f"{part} = {form.format(members)}")
+def _in_order(given: dict[str, str], kind: Shape) -> str:
+    return ", ".join(given.get(name, "None") for name in kind._fields)
+
+
+def _new(c: Compilation, given: dict[str, str], kind: Shape) -> str:
+    """A tuple of this kind, without the call of its own function, which costs four times as much."""
+    return f"{c.code.constant(tuple.__new__)}({c.code.constant(kind)}, ({_in_order(given, kind)}))"
 
 
 def _around(c: Compilation, scope: Scope, wanted: str) -> str:
@@ -148,22 +164,29 @@ def _segments(c: Compilation, scope: Scope, name: str) -> str:
 
 
 @contextmanager
-def _elements(c: Compilation, body: Body, scope: Scope) -> Iterator[Elements]:
+def _elements(c: Compilation, body: Body, scope: Scope, *, ways: bool = False) -> Iterator[_Content]:
     """The elements of a body, also of a fragment in it, each with the scope that it is read in."""
     with ExitStack() as opened:
-        found: Elements = []
+        found = _Content([], [])
         _gather(c, body, scope, opened, found)
+        if found.ways and (found.elements or not ways):
+            c.problems.error(body.node, "facts have a $case alone in a value; else write =a if b else c")
         yield found
 
 
-def _gather(c: Compilation, body: Body, scope: Scope, opened: ExitStack, found: Elements) -> None:
+def _gather(c: Compilation, body: Body, scope: Scope, opened: ExitStack, found: _Content) -> None:
     inner = opened.enter_context(with_lets(c, scope, body.lets))
     for part in body.parts:
         match part:
             case Element():
-                found.append((part, inner))
+                found.elements.append((part, inner))
             case Case():
-                c.problems.error(part.branches[0].node, "facts have no $case; write =a if b else c")
+                for branch in part.branches:
+                    way = _Content([], [])
+                    _gather(c, branch.body, inner, opened, way)
+                    found.ways.append((branch.when, inner, way.elements))
+                    if way.ways:
+                        c.problems.error(branch.node, "facts have no $case in a $case")
             case Use():
                 used = opened.enter_context(used_body(c, part, inner, "holds steps"))
                 if used is not None:
@@ -175,17 +198,21 @@ def _members(c: Compilation, elements: Elements, kind: Shape, path: str) -> dict
     known = [name for name in kind._fields if name not in _OWN.get(path, ())]
     found: dict[str, str] = {}
     with ExitStack() as opened:  # fragments of all members: what a measure has read, others use
-        inside: dict[str, Elements] = {}
+        inside: dict[str, _Content] = {}
         for element, scope in elements:
             if element.name in _INSIDE and element.name in known:
                 if isinstance(element.value, Body):
-                    inside[element.name] = opened.enter_context(_elements(c, element.value, scope))
+                    ways = element.name == "value"
+                    inside[element.name] = opened.enter_context(_elements(c, element.value, scope, ways=ways))
                 else:
                     text = f"{element.name}: is a map of {', '.join(_INSIDE[element.name]._fields)}"
                     c.problems.error(element.node, text)
         if "measure" in inside:
-            others = [one for one in elements if one[0].name not in inside] + inside.get("value", [])
-            found["measure"] = _measure(c, inside["measure"], others)
+            value = inside.get("value", _Content([], []))
+            asked: Asked = [(one.value, each) for one, each in elements if one.name not in inside]
+            asked += [(one.value, each) for one, each in value.all]
+            asked += [(when, each) for when, each, _ in value.ways]
+            found["measure"] = _measure(c, inside["measure"].elements, asked)
         for element, scope in elements:
             name = element.name
             if name not in known:
@@ -196,18 +223,32 @@ def _members(c: Compilation, elements: Elements, kind: Shape, path: str) -> dict
             elif name in found:
                 c.problems.error(element.node, f"{name} is here a second time; remove one")
             elif name in inside:
-                found[name] = _tuple(c, inside[name], name)
+                found[name] = _inside(c, inside[name], name)
+            elif name == "subject":
+                found[name] = _subject(c, element, scope)
             else:
                 with c.at(element.node):
                     found[name] = _member(c, element, f"{path}.{name}", scope)
     return found
 
 
+def _inside(c: Compilation, content: _Content, name: str) -> str:
+    """The variable of a value, by the first way whose condition holds."""
+    if not content.ways:
+        return _tuple(c, content.elements, name)
+    made = c.kept(c.code.constant(_NOTHING[name]))
+    with ExitStack() as nested:
+        for when, scope, elements in content.ways:
+            test = "True" if when is None else condition(c, when, scope)
+            with c.code.block(f"if {test}:"):
+                c.code.emit(f"{made} = {_tuple(c, elements, name)}")
+            nested.enter_context(c.code.block("else:"))
+        c.code.emit("pass")
+    return made
+
+
 def _tuple(c: Compilation, elements: Elements, name: str) -> str:
-    kind = _INSIDE[name]
-    given = _members(c, elements, kind, name)
-    made = f"({', '.join(given.get(member, 'None') for member in kind._fields)})"
-    return f"making.measure({made})" if name == "measure" else made
+    return _new(c, _members(c, elements, _INSIDE[name], name), _INSIDE[name])
 
 
 def _member(c: Compilation, element: Element, path: str, scope: Scope) -> str:
@@ -219,7 +260,24 @@ def _member(c: Compilation, element: Element, path: str, scope: Scope) -> str:
         c.problems.error(value.node, f"'{value.text}' is no kind of result; it is one of {', '.join(KINDS)}")
         return "None"
     made, _ = contents.one_text(c, value, path, scope, _fit(path))
-    return made.code if made.constant is UNKNOWN else c.code.constant(made.constant)
+    if made.constant is not UNKNOWN:
+        return c.code.constant(made.constant)
+    if _fit(path) is _list_of_texts:
+        return _where_there(c, made, "tuple")
+    return _where_there(c, made, "int") if path == "results.head" else made.code
+
+
+def _subject(c: Compilation, element: Element, scope: Scope) -> str:
+    found, group, fields = c.kept("None"), scope.group_scope().variable, person_fields(c, scope)
+    with c.code.block("if m.context.names_subjects:"), c.at(element.node):
+        identifier = _member(c, element, "people.subject", scope)
+        c.code.emit(f"{found} = making.subject({identifier}, {group}, {fields})")
+    return found
+
+
+def _where_there(c: Compilation, made: Val, kind: str) -> str:
+    name = c.kept(made.code)
+    return f"(None if {name} is None else {kind}({name}))"
 
 
 def _fit(path: str) -> contents.Fit:
@@ -318,8 +376,12 @@ def _holder(scope: Scope, segment: str) -> Scope | None:
     return next((one for one in scope.group_scopes() if one.group is not None and one.group.holds(segment)), None)
 
 
-def _measure(c: Compilation, elements: Elements, others: Elements) -> str:
-    """The variable of a measure."""
+def _measure(c: Compilation, elements: Elements, others: Asked) -> str:
+    """The variable of a measure.
+
+    Args:
+        others: what the other members of its result are made of.
+    """
     scope = elements[0][1] if elements else None
     segments = None if scope is None or c.traced or not c.code.loop else results_at_hand(c, scope)
     if scope is None or segments is None:
@@ -372,10 +434,10 @@ def _outside(c: Compilation, part: nodes.Expression, scope: Scope) -> str:
     return c.expression(part, scope).code
 
 
-def _shared(c: Compilation, others: Elements, inputs: _Inputs) -> tuple[list[tuple[str, Scope, Variable]], _Inputs]:
+def _shared(c: Compilation, others: Asked, inputs: _Inputs) -> tuple[list[tuple[str, Scope, Variable]], _Inputs]:
     """The lets of the loop that other members ask for, and that are the same wherever the measure is."""
     found: dict[int, tuple[str, Scope, Variable]] = {}
-    waiting = [(element.value, scope) for element, scope in others if isinstance(element.value, Formula)]
+    waiting = [(value, scope) for value, scope in others if isinstance(value, Formula)]
     seen: set[int] = set()
     while waiting:
         formula, scope = waiting.pop()

@@ -2,7 +2,7 @@
 
 d7 = {}; n8 = False
 ...                                                 the body
-v9 = making.add(K'OBX', d7, n8, True)               None where all its expressions were absent
+v9 = making.add(K'OBX', d7, n8, p6)                 None where all its expressions were absent
 if v9 is not None: accounted[s3[0].position] = v9
 
 `line:` steps: the fields of order lines (`engine.model.orders.OrderLine`).
@@ -344,14 +344,14 @@ def _make(c: Compilation, make: Make, scope: Scope) -> str:
     if make.kind == "document":
         code.emit(f"{part} = making.describe({content.variable}, {said})")
     elif make.kind == "line":
-        code.emit(f"{part} = making.record({code.constant(LINES)}, None, {content.variable}, {said}, False)")
+        code.emit(f"{part} = making.record({code.constant(LINES)}, None, {content.variable}, {said}, 0)")
     elif make.kind == "record":
         around = next(_records_around(c, scope), "None")  # None: the document
-        code.emit(f"{part} = making.record({name}, {around}, {content.variable}, {said}, {bool(result)})")
+        code.emit(f"{part} = making.record({name}, {around}, {content.variable}, {said}, {result or 0})")
     else:
         fields = c.setting.identity
         of = f"{_group_of(fields.person, scope)}, {_group_of(fields.order, scope)}"
-        code.emit(f"{part} = making.add({name}, {content.variable}, {said}, {bool(result)}, {of})")
+        code.emit(f"{part} = making.add({name}, {content.variable}, {said}, {result or 0}, {of})")
     if c.traced:
         code.emit(f"T.part({part})")
     if result:

@@ -290,9 +290,12 @@ class Code:
 
         Args:
             name, arguments: of the main function, which comes first.
-            prologue: lines at the start of the main function; the others get those of them that they need.
+            prologue: lines at the start of a function, as far as it needs them.
         """
-        functions = [_Written(f"def {name}({arguments}):", prologue.splitlines(), self._main.gathered())]
+        main = self._main.gathered()
+        text = "\n".join([line.text for line in main])  # long: its words are not counted
+        said = [line for line in prologue.splitlines() if line.partition(" = ")[0].strip() in text]
+        functions = [_Written(f"def {name}({arguments}):", said, main)]
         for function in self._functions:
             head, lines = f"def {function.name}({function.parameters}):", function.lines.gathered()
             functions.append(_Written(head, _needed(prologue, lines), lines))

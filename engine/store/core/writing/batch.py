@@ -6,7 +6,7 @@ batch is thrown away.
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from hashlib import sha256
@@ -20,6 +20,8 @@ from engine.model.content.repeats import Habit
 from engine.model.errors import IntegrityError
 from engine.model.journal.records import INCOMPLETE_BYTES, KIND_FRAME
 from engine.model.link_events import Line
+from engine.model.message import Stored
+from engine.model.outcome import ReadResults
 from engine.model.process.clock import from_us
 from engine.store.core import notes
 from engine.store.core.chain import GENESIS, PUT_ROW, chain_hash, row_hash
@@ -28,6 +30,7 @@ from engine.store.core.notes import EventEnds, Noted
 from engine.store.core.unanswered import Answers
 from engine.store.core.unmapped_codes import Key, UnmappedCodes
 from engine.store.core.vault import MESSAGE_KEYS, Vault
+from engine.store.core.writing.kept import Kept
 from engine.succession.statements import Resource
 
 INCOMPLETE_US = 30 * 86_400_000_000  # how long dismissed ones are kept
@@ -36,7 +39,11 @@ INCOMPLETE_US = 30 * 86_400_000_000  # how long dismissed ones are kept
 # start, while writing it with every batch would cost a page each.
 _WATERMARK_STEP = 512
 _TOLD_RESOURCES = 20_000  # about 10 MB
+_STANDING_WORDS = 5_000  # about 5 MB
 _TOLD_NAMES = 60_000  # about 4 MB; where orders come test by test, each message needs all before it
+
+
+ReadAgain = Callable[[Stored], ReadResults]
 
 
 @dataclass(slots=True)
@@ -107,6 +114,7 @@ class Tail:
             (`engine.store.operations.incomplete`).
         told: stored document -> the resources in it, of the documents that were compared last.
         names: message -> hashes of the names in its documents, likewise (`engine.features.results.rows.accepted`).
+        standing: numbers of orders -> what stands of them, likewise (`engine.features.results.rows.judged`).
         code_rows: code without a row in its code table -> row of its counter (`engine.store.core.unmapped_codes`).
         answers: messages whose answer is not written yet, or never was.
         unjudged: channel -> bytes of its messages without an outcome.
@@ -125,10 +133,9 @@ class Tail:
         self.lane_ids: dict[tuple[str, str], int] = {}
         self.sessions: dict[int, tuple[int, ...]] = {}
         self.sweeps: dict[str, bytes] = {}
-        self.told: dict[int, list[Resource]] = {}
-        self._told_resources = 0
-        self.names: dict[int, frozenset[int]] = {}
-        self._told_names = 0
+        self.told: Kept[int, list[Resource]] = Kept(_TOLD_RESOURCES)
+        self.names: Kept[int, frozenset[int]] = Kept(_TOLD_NAMES)
+        self.standing: Kept[tuple[tuple[bytes, bytes], ...], Any] = Kept(_STANDING_WORDS)
         self.last_document: int = connection.execute("SELECT coalesce(max(id), 0) FROM document").fetchone()[0]
         self.code_rows: dict[Key, int] = {}
         self.unmapped_rows: int = connection.execute("SELECT count(*) FROM unmapped_code").fetchone()[0]
@@ -182,26 +189,13 @@ class Tail:
 
     def keep_told(self, document_id: int, resources: "list[Resource]") -> None:
         """Cache the resources of a committed document; documents never change."""
-        if document_id > self.last_document or len(resources) > _TOLD_RESOURCES:
-            return  # its number may be used again if this transaction fails; or it would fill the cache alone
-        self.told[document_id] = resources
-        self._told_resources += 1 + len(resources)
-        while self._told_resources > _TOLD_RESOURCES:
-            self._told_resources -= 1 + len(self.told.pop(next(iter(self.told))))
+        if document_id <= self.last_document:  # else its number may be used again if this transaction fails
+            self.told.keep(document_id, resources)
 
     def keep_names(self, message_id: int, names: frozenset[int], *, newest: int) -> None:
-        """Cache the names in the documents of a message; ``newest`` is the last document."""
-        if newest > self.last_document or len(names) > _TOLD_NAMES:
-            return
-        self.names[message_id] = names
-        self._told_names += 1 + len(names)
-        while self._told_names > _TOLD_NAMES:
-            self.forget_names(next(iter(self.names)))
-
-    def forget_names(self, message_id: int) -> None:
-        """Drop the cached names of a message that gets another document."""
-        if (names := self.names.pop(message_id, None)) is not None:
-            self._told_names -= 1 + len(names)
+        """Cache the names in the documents of a message, until it gets another; ``newest`` is the last document."""
+        if newest <= self.last_document:
+            self.names.keep(message_id, names)
 
     def account(self, opened: list[int], closed: list[int]) -> None:
         """Take over the open work of a committed batch."""
@@ -225,6 +219,7 @@ class Batch:
         config_hash: of the configuration in force, for the audit trail; empty where it is unknown.
         config: the same as a number, for rows; 0: unknown.
         notes_critical: whether messages with a critical value are noted: the site has them on its to-do list.
+        judged: messages whose facts were stored in it. read_again: reads those of a message that has none.
         orders_changed: an item of the worklist is new, another one than before, or no longer under way.
     """
 
@@ -261,6 +256,8 @@ class Batch:
         self.config_hash = ""
         self.config = 0
         self.notes_critical = False
+        self.judged: set[int] = set()
+        self.read_again: ReadAgain | None = None
         self.orders_changed = False
         self.zone = zone
         self._month = month_of(now_us)

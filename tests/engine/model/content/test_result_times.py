@@ -6,11 +6,14 @@ import pytest
 
 from adapters.codecs.astm import records as astm
 from adapters.codecs.hl7v2 import message as hl7v2
+from engine.mapping.measured import measured, places_of
 from engine.model.content.result_times import ResultGroup, result_groups
-from engine.model.message import FormatOptions
-from engine.processing.process import exact_times
+from engine.model.message import FormatOptions, MapContext
+from engine.processing.process import moment
+from tests.support.shipped import program, reader_of
 
 HL7 = "MSH|^~\\&|X|L|Y|L|20260301101500||ORU^R01|1|P|2.5.1"
+ZONE = "Asia/Kolkata"
 ASTM = "H|\\^&|||X|||||||P|1|20260301101500"
 
 
@@ -19,10 +22,18 @@ def us(hour: int, minute: int, day: int = 1) -> int:
     return round(datetime(2026, 3, day, hour, minute, tzinfo=UTC).timestamp() - 19_800) * 1_000_000
 
 
-def groups(head: str, *lines: str, controls: tuple[int, ...] = ()) -> list[ResultGroup]:
+def groups(
+    head: str, *lines: str, controls: tuple[int, ...] = (), without_row: tuple[int, ...] = ()
+) -> list[ResultGroup]:
     codec = hl7v2 if head == HL7 else astm
     parsed = codec.parse("\r".join((head, *lines, "")).encode(), FormatOptions())
-    return list(result_groups(parsed, exact_times(parsed, "Asia/Kolkata"), controls))
+    context = MapContext(timezone=ZONE)
+    facts = program(reader_of(parsed.format)).facts_in(parsed, context)
+    if facts is None:
+        return []
+    known = measured(facts, parsed, context, controls)
+    lacking = places_of(without_row, parsed)
+    return list(result_groups(known, parsed.format, lambda found: moment(found, ZONE), lacking))
 
 
 def one(head: str, *lines: str) -> ResultGroup:
@@ -80,7 +91,7 @@ def test_astm() -> None:
     found = one(
         ASTM, "P|1|P1", order, "R|1|^^^GLU|5|mmol||||F||||20260301093000", "R|2|^^^NA|5|mmol||||F||||20260301093000"
     )
-    assert found == ResultGroup("P1", "S1", us(8, 0), us(9, 30), "F", ("GLU", "NA"), ("^^^GLU", "^^^NA"))
+    assert found == ResultGroup("P1", "S1", us(8, 0), us(9, 30), "F", ("GLU", "NA"), ("GLU\0\0", "NA\0\0"))
     assert one(ASTM, "P|1", "O|1|S1||^^^GLU", "R|1|^^^GLU|5|||||C").state == "C"
     assert one(ASTM, "P|1", "O|1|S1||^^^GLU", "R|1|^^^GLU|5").state == "F"  # no status anywhere: final
     assert one(ASTM, "P|1", "O|1|S1||^^^GLU", "R|1|^^^GLU|5|||||P").state == "P"
@@ -91,10 +102,10 @@ def test_astm() -> None:
     [
         ["SPM|1|S1|||||||||Q", "OBR|1", OBX.format(status="F", at14="", at19="")],
         ["OBR|1||O1|GLU", OBX.format(status="F", at14="", at19=""), "SPM|1|S1|||||||||Q"],
-        ["OBR|1||O1", "OBX|1|IS|08001^Mode||CBC||||||F", "OBX|2|ED|15^Picture||^Image^PNG^Base64^QQ==||||||F"],
+        ["OBR|1||O1", "OBX|1|ED|15^Picture||^Image^PNG^Base64^QQ==||||||F"],
     ],
 )
-def test_a_control_a_setting_and_a_picture_are_no_results(lines: list[str]) -> None:
+def test_a_control_and_a_picture_are_no_results(lines: list[str]) -> None:
     assert groups(HL7, "PID|1||P1", *lines) == []
 
 
@@ -105,11 +116,22 @@ def test_an_astm_control_is_no_result_nor_is_what_the_mapping_takes_for_one() ->
 
 
 @pytest.mark.parametrize(
-    ("identifier", "sub_id", "code"), [("GLU^Glucose^L", "", "GLU"), ("^^^FERR^Ferritin", "", "FERR"), ("", "7", "")]
+    ("identifier", "sub_id", "code", "test"),
+    [
+        ("GLU^Glucose^L", "", "GLU", "GLU\0Glucose\0"),
+        ("^^^FERR^Ferritin", "", "FERR", "FERR\0\0"),
+        ("HIVVL&&Xpert&LOG^Log", "1", "HIVVL", "HIVVL\0Xpert\x001"),
+        ("", "7", "", "\0\x007"),
+    ],
 )
-def test_the_code_of_an_obx_is_its_own_or_the_alternate_one(identifier: str, sub_id: str, code: str) -> None:
+def test_a_result_is_of_a_test_by_its_code_name_and_number(identifier: str, sub_id: str, code: str, test: str) -> None:
     found = one(HL7, "OBR|1||O1", f"OBX|1|NM|{identifier}|{sub_id}|5||||||F")
-    assert (found.codes, found.tests) == ((code,), (f"{identifier}\0{sub_id}",))
+    assert (found.codes, found.tests) == ((code,), (test,))
+
+
+def test_a_code_that_no_table_has_is_not_shown() -> None:
+    (found,) = groups(HL7, "OBR|1||O1", OBX.format(status="F", at14="", at19=""), without_row=(3,))
+    assert (found.codes, found.tests) == (("",), ("GLU\0Glucose\0",))
 
 
 def test_a_code_has_a_length() -> None:

@@ -23,7 +23,7 @@ from engine.model.message import (
     Unmapped,
 )
 from engine.model.orders import OrderedPatient, OrderLine
-from engine.model.outcome import Outcome, Spoken
+from engine.model.outcome import Outcome, ReadResults, Spoken
 from engine.model.packing import Packer, unpack
 from engine.model.routes import ChannelRoutes, Processed, Route
 from engine.model.texts.reasons import ReasonCode
@@ -98,6 +98,16 @@ verdicts = st.builds(
         max_size=3,
     ).map(tuple),
     spoken=st.lists(st.builds(Spoken, texts, texts, critical=st.booleans()), max_size=2).map(tuple),
+    read=st.none()
+    | st.builds(
+        ReadResults,
+        st.binary(max_size=100),
+        texts,
+        st.booleans(),
+        st.booleans(),
+        numbers=st.tuples(texts),
+        known=st.none(),
+    ),
     ordered=st.none() | st.builds(Ordered, lines=st.lists(lines, max_size=2).map(tuple), settings=st.just(TAKES)),
 )
 deliveries = st.builds(

@@ -444,5 +444,5 @@ async def test_the_names_of_what_a_message_tells_are_remembered_until_it_gets_an
             tail.keep_names(number, frozenset(range(30)), newest=number)
         assert sum(map(len, tail.names.values())) <= 60_000
         assert 10_000 in tail.names
-        tail.forget_names(10_000)
+        tail.names.drop(10_000)
         assert 10_000 not in tail.names

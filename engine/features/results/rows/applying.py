@@ -1,0 +1,231 @@
+"""What the judge of facts has decided, applied to documents whose results have no ids: HL7 v2, CSV and JSON.
+
+A mapping says what each result of its message became (`engine.model.message.Document.places`), so a decision changes
+that part, and nothing is read again. A mapping that writes results where no rule says of which they are (an order's
+row, with a column for each test) is decided as a whole: it goes out, or is held.
+
+    echo, again           is left out; a document of nothing else is not sent
+    another status        OBX-11 with OBR-25, or the column of the status (`results:`); without one it is held
+    held, of any result   the document is held, as it will be once a person releases it
+    several fit           receivers without ids go by number and test: what they may take for another one is held
+    gone from a culture   held, too: a list cannot take back what it does not have
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from engine.features.results.rows.comparing import Compared
+from engine.features.results.rows.judged import Judged
+from engine.model.journal.document_facts import NOTHING, DocumentFacts
+from engine.model.journal.records import HoldReason, Routed
+from engine.model.texts.reasons import ReasonCode
+from engine.store.core.rows import body_of
+from engine.store.core.writing.batch import Batch
+from engine.succession.hl7_statements import MEDIA_TYPE
+from engine.succession.judge.words import Decision, Ref, Said
+from engine.succession.kinds import FHIR, RESULT, open_of, opened
+from engine.succession.statements import Resource
+from engine.succession.steps import CHANGES, RANK, UNFINISHED, WITHDRAWN
+
+Problem = tuple[ReasonCode, str]
+_NAMED = 5  # results that the reason of a hold lists
+_AGAIN = frozenset({"echo", "again"})
+_GOES_OUT = frozenset({"new", "follows", "amends", "withdraws"})
+_TO_BE_ANSWERED = frozenset({ReasonCode.IDENTITY_CONFLICT.value, ReasonCode.ORDER_MOVED.value})
+
+
+def is_decided(routed: Routed) -> bool:
+    """Whether the judge of facts decides about a document."""
+    document = routed.document
+    is_of_results = document.media_type == MEDIA_TYPE or routed.form is not None
+    return bool(document.reports and routed.destinations) and is_of_results and document.media_type != FHIR
+
+
+def applied(
+    batch: Batch, message_id: int, compared: Compared, judged: Judged | None, *, again: bool = False
+) -> Compared:
+    """The documents of a message, once those that the judge decides about are as they go out.
+
+    Args:
+        again: it is processed anew, and has delivered documents before.
+    """
+    mine = {place: one for place, one in enumerate(compared.routes, start=1) if is_decided(one)}
+    if judged is None or not mine or compared.no_value:
+        return compared
+    if judged.judgement is not None and (dead := [one for one in judged.judgement.decisions if one.kind == "dead"]):
+        text = f"a status change without its value, and {dead[0].words}{_called(judged, dead[0].place)}"
+        return replace(compared, routes=(), held=(), facts={}, no_value=text)
+    routes, held, facts = list(compared.routes), list(compared.held), dict(compared.facts)
+    for place, routed in mine.items():
+        before = delivered(batch, message_id, routed) if again else {}
+        routes[place - 1], held[place - 1], decided = _applied(batch, routed, judged, before)
+        if decided:
+            facts[place] = decided
+    wanted = [one for one in routes if one.destinations]
+    back = () if any(held[place - 1] for place in mine) else taken_back(batch, mine.values(), judged)
+    return replace(
+        compared, routes=routes, held=held, facts=facts, echo=all(one.echo for one in wanted),
+        taken_back=[*compared.taken_back, *back],
+    )  # fmt: skip
+
+
+def _applied(
+    batch: Batch, routed: Routed, judged: Judged, before: Mapping[str, Resource]
+) -> tuple[Routed, HoldReason | None, DocumentFacts]:
+    """The document as it goes out (an echo is marked as one), why it is held, and what was decided.
+
+    Args:
+        before: what an earlier mapping of the message has delivered (`delivered`).
+    """
+    judgement, document = judged.judgement, routed.document
+    if judgement is None:
+        return (
+            routed,
+            HoldReason(reason=ReasonCode.NOT_COMPARED, text=judged.why),
+            DocumentFacts(not_compared=judged.why),
+        )
+    there = {place for place, _ in document.places}
+    decisions = [one for one in judgement.decisions if one.place in there or not there]
+    decided = {one.place for one in decisions}
+    again = frozenset(one.place for one in decisions if one.kind in _AGAIN)
+    if again and again >= there | decided:
+        return replace(routed, echo=True), None, DocumentFacts(not_sent=True)
+    statuses = {one.place: status for one in decisions if (status := _status(one, judgement.said))}
+    problems = [*_problems(decisions, judged)]
+    if judgement.gone:
+        problems.append((ReasonCode.RESULTS_GONE, "isolates are gone that it cannot take back"))
+    told = {one.place for one in decisions if one.meant is not None and one.kind != "held" and one.status in CHANGES}
+    if not (again or statuses or told or before):
+        return routed, _all(problems), NOTHING
+    try:
+        found = open_of(document, routed.form, batch.zone)
+    except ValueError:
+        found = None
+    if found is None:
+        text = "its own document cannot be read"
+        return routed, HoldReason(reason=ReasonCode.NOT_COMPARED, text=text), DocumentFacts(not_compared=text)
+    parts = {one.name: one for one in found.resources}
+    changing = told | {place for place, status in statuses.items() if status in CHANGES}
+    mute = [place for place in sorted(changing) if (part := parts.get(f"{RESULT}{place}")) is None or part.mute]
+    problems += [
+        (ReasonCode.CHANGE_UNSAID, f"no status can say what changes{_called(judged, place)}") for place in mute
+    ]
+    named = {f"{RESULT}{place}": status for place, status in statuses.items() if place not in mute}
+    facts = DocumentFacts(
+        echoes=frozenset(f"{RESULT}{place}" for place in again if there),
+        statuses=_repaired(found.resources, before) | named,
+    )
+    if facts:
+        document = replace(document, body=found.write(facts), packed=False)
+    return replace(routed, document=document), _all(problems), facts
+
+
+def _status(decision: Decision, said: Mapping[int, Said]) -> str:
+    """The status that a result gets in place of its sender's; of a held one, once a person releases it."""
+    new = said.get(decision.place)
+    if new is None or decision.kind not in (*_GOES_OUT, "held") or decision.status == new.version.said:
+        return ""
+    return decision.status
+
+
+def _problems(decisions: Iterable[Decision], judged: Judged) -> Iterator[Problem]:
+    for one in decisions:
+        called = _called(judged, one.place, one.may_mean)
+        if one.kind == "held":
+            yield ReasonCode[one.reason], f"{one.words}{called}"
+        elif one.kind == "finishes":
+            yield ReasonCode.NO_VALUE, f"a status change without its value{called}"
+        elif one.kind in _GOES_OUT and _is_ambiguous(one, judged):
+            yield ReasonCode.SAMPLE_UNKNOWN, f"a receiver may take it for another one of its order{called}"
+
+
+def _is_ambiguous(decision: Decision, judged: Judged) -> bool:
+    """Whether receivers that go by number and test would take others of the order for it."""
+    return bool(decision.beside) and (
+        decision.kind != "new" or any(judged.status_of(one) in UNFINISHED for one in decision.beside)
+    )
+
+
+def _called(judged: Judged, place: int, may_mean: Sequence[Ref] = ()) -> str:
+    said = judged.judgement.said.get(place) if judged.judgement is not None else None
+    messages = sorted({message for message, _ in may_mean})[:_NAMED]
+    told = [said.test] if said is not None and said.test else []
+    if messages:
+        told.append(f"message{'s' * (len(messages) > 1)} {', '.join(map(str, messages))}")
+    return f" ({': '.join(told)})" if told else ""
+
+
+def _all(problems: Sequence[Problem]) -> HoldReason | None:
+    """Why a document is held: the first reason, and the texts of all."""
+    if not problems:
+        return None
+    words = list(dict.fromkeys(text for _, text in problems))
+    more = f"; and {len(words) - _NAMED} more" if len(words) > _NAMED else ""
+    return HoldReason(reason=problems[0][0], text="; ".join(words[:_NAMED]) + more)
+
+
+# -- a message that is processed anew ----------------------------------------------------------------------------------
+
+
+def delivered(batch: Batch, message_id: int, routed: Routed) -> dict[str, Resource]:
+    """The results that an earlier mapping of a message has delivered to the same receivers, by what they are of."""
+    marks = ",".join("?" * len(routed.destinations))
+    rows = batch.execute(
+        "SELECT DISTINCT d.document_id FROM delivery d JOIN lane l ON l.id = d.lane"  # noqa: S608 - question marks
+        " JOIN document o ON o.id = d.document_id WHERE d.message_id = ? AND d.state = 'delivered'"
+        f" AND o.media_type = ? AND l.destination IN ({marks}) ORDER BY d.document_id",
+        (message_id, routed.document.media_type, *routed.destinations),
+    ).fetchall()
+    found: dict[str, Resource] = {}
+    for (document_id,) in rows:
+        if was := opened(body_of(batch, document_id), routed.document.media_type, routed.form, batch.zone):
+            found |= {one.subject: one for one in was.resources}
+    return found
+
+
+def _repaired(new: Iterable[Resource], before: Mapping[str, Resource]) -> dict[str, str]:
+    """The statuses of results that were delivered with another meaning: the mapping was wrong."""
+    changed: dict[str, str] = {}
+    for one in new:
+        old = before.get(one.subject)
+        if old is None or one.said != "final" or RANK.get(old.status, 2) < RANK["final"]:
+            continue
+        if old.status in CHANGES:
+            changed[one.name] = old.status
+        elif one.meaning != old.meaning or not old.codes <= one.codes:
+            changed[one.name] = "corrected"
+    return changed
+
+
+# -- held results that are withdrawn -----------------------------------------------------------------------------------
+
+
+def taken_back(batch: Batch, routes: Iterable[Routed], judged: Judged) -> list[int]:
+    """The held deliveries whose last result a message withdraws, at the receivers of its documents: of the same time,
+    unless the withdrawal names none. Not those that wait for the answer whose they are."""
+    judgement = judged.judgement
+    to = {destination for routed in routes for destination in routed.destinations}
+    if judgement is None or not to:
+        return []
+    times = {
+        one.meant: judgement.said[one.place].version.time
+        for one in judgement.decisions
+        if one.meant is not None and one.kind == "withdraws"
+    }
+    held: dict[int, list[bool]] = {}
+    for one in judged.memory.standing if times else ():
+        last = one.last
+        for word in one.words:
+            if word.version.waits:
+                is_gone = one.ref in times and times[one.ref] in ("", word.version.time)
+                is_gone = is_gone or (last.version.said == WITHDRAWN and last.message > word.message)
+                held.setdefault(word.message, []).append(is_gone)
+    found: list[int] = []
+    for message in (message for message, gone in held.items() if all(gone)):
+        rows = batch.execute(
+            "SELECT d.id, d.cause, l.destination FROM delivery d JOIN lane l ON l.id = d.lane JOIN document o"
+            " ON o.id = d.document_id WHERE d.message_id = ? AND d.state = 'held' AND o.media_type <> ?",
+            (message, FHIR),
+        ).fetchall()
+        found += [one for one, cause, at in rows if at in to and cause not in _TO_BE_ANSWERED]
+    return found

@@ -1,0 +1,197 @@
+"""The facts of messages, sealed with their outcomes, and what was decided of them: one row a message.
+
+    content    [is it HL7, facts, decisions, gone]     decisions: only those that are not plainly new
+
+A row is found by the numbers of its orders and their days, from whichever channel it came. It goes with its message,
+and its patient.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from engine.model.content import facts as packing
+from engine.model.content.facts import Facts
+from engine.model.message import Stored as Message
+from engine.model.outcome import ReadResults
+from engine.store.core.rows import Execute
+from engine.store.core.vault import NOTE_KEYS
+from engine.store.core.writing.batch import Batch
+from engine.succession.judge.words import Decision, Judgement, Ref
+
+COLUMN = "fact"
+DAY_BYTES = 3
+TOKEN_BYTES = 8 + DAY_BYTES
+NEAR_DAYS = 2  # how near a day must be for its order to be the same one
+
+# Of the messages that a statement selects, each with what became of it: it was sent, waits for a person, or was refused
+# by one. Of one that waits for the answer whose it is nothing is known.
+_FATES = (
+    "SELECT n.message_id, count(DISTINCT CASE WHEN d.state <> 'dead' AND l.destination IN ({1}) THEN l.destination END)"
+    " < {2}, max(d.state IN ('waiting', 'sending', 'delivered')), max(d.state = 'dead'"
+    " OR (d.state = 'held' AND d.cause NOT IN ('IDENTITY_CONFLICT', 'ORDER_MOVED'))),"
+    " max(d.state IN ('rejected', 'dismissed')) OR (SELECT state FROM message_state WHERE id = n.message_id)"
+    " = 'dismissed' FROM ({0}) n"
+    " LEFT JOIN delivery d ON d.message_id = n.message_id LEFT JOIN lane l ON l.id = d.lane"
+    " GROUP BY n.message_id ORDER BY n.message_id"
+)
+_WITH = "SELECT message_id FROM fact_number WHERE number BETWEEN ? AND ? AND message_id < ?"
+_STORED = (
+    "SELECT f.message_id, j.channel, j.received_us, f.content FROM fact f JOIN journal j ON j.id = f.message_id"
+    " WHERE f.message_id IN ({}) ORDER BY f.message_id"
+)
+_AT_ONCE = 500
+
+
+Numbered = tuple[str, int]  # a number of an order, and a day of it as in date.toordinal
+Range = tuple[bytes, bytes]
+
+
+class Fate(NamedTuple):
+    """What became of a message: some of it was ``sent``, else some ``waits``, else a person has ``refused`` it.
+
+    Attributes:
+        lacks: a receiver that is asked about refused it, or never got it.
+    """
+
+    message: int
+    lacks: bool
+    sent: bool
+    waits: bool
+    refused: bool
+
+
+class Stored(NamedTuple):
+    """A row.
+
+    Attributes:
+        decisions: by place, of those that were decided; None: the message was never judged.
+    """
+
+    message: int
+    channel: str
+    received_us: int
+    is_hl7: bool
+    facts: Facts
+    decisions: dict[int, Decision] | None
+    gone: tuple[Ref, ...]
+
+
+def put(
+    batch: Batch, message_id: int, read: ReadResults, numbers: Collection[Numbered], judged: Judgement | None
+) -> None:
+    """Store the facts of a message, in place of those from an earlier processing.
+
+    Args:
+        numbers: of its orders, with their days.
+    """
+    if forget(batch.execute, message_id):
+        batch.tail.standing.forget()
+    batch.judged.add(message_id)
+    tokens = [_token(batch, number) + day.to_bytes(DAY_BYTES) for number, day in sorted(numbers)]
+    decisions, gone = _packed(judged)
+    rest = orjson.dumps((decisions, gone), default=tuple)[1:]
+    content = b"[%d,%b,%b" % (read.is_hl7, read.facts, rest)
+    sealed = batch.seal(NOTE_KEYS, content, COLUMN, message_id, "")
+    batch.execute(
+        "INSERT INTO fact (message_id, reader, numbers, content) VALUES (?, ?, ?, ?)",
+        (message_id, read.reader, b"".join(tokens), sealed),
+    )
+    batch.executemany(  # a salvage may have found them without the facts
+        "INSERT OR IGNORE INTO fact_number (number, message_id) VALUES (?, ?)", [(one, message_id) for one in tokens]
+    )
+
+
+def _token(batch: Batch, number: str) -> bytes:
+    return batch.vault.search_token(COLUMN, number)
+
+
+def ranges(batch: Batch, numbers: Iterable[Numbered], *, unique: bool) -> tuple[Range, ...]:
+    """Where the messages of orders with these numbers are: near their days, or with ``unique`` numbers ever."""
+    days: dict[str, list[int]] = {}
+    for number, day in sorted(numbers):
+        days.setdefault(number, []).append(day)
+    found = []
+    for number, some in days.items():
+        first, last = (0, 2 ** (8 * DAY_BYTES) - 1) if unique else (some[0] - NEAR_DAYS, some[-1] + NEAR_DAYS)
+        token = _token(batch, number)
+        found.append((token + max(first, 0).to_bytes(DAY_BYTES), token + last.to_bytes(DAY_BYTES)))
+    return tuple(found)
+
+
+def fates(batch: Batch, within: Sequence[Range], before: int, to: Sequence[str] = ()) -> list[Fate]:
+    """The messages within these ranges that are older than ``before``, the oldest first.
+
+    Args:
+        to: receivers.
+    """
+    select = " UNION ".join([_WITH] * len(within))
+    asked = _FATES.format(select, ",".join("?" * len(to)), len(to))
+    values = [*to, *(one for each in within for one in (*each, before))]
+    return [Fate(message, *map(bool, became)) for message, *became in batch.execute(asked, values).fetchall()]
+
+
+def stored(batch: Batch, messages: Sequence[int]) -> Iterator[Stored]:
+    """The rows of these messages.
+
+    Raises:
+        IntegrityError, ValueError, TypeError: one is damaged.
+    """
+    for at in range(0, len(messages), _AT_ONCE):
+        some = messages[at : at + _AT_ONCE]
+        for message, channel, received_us, sealed in batch.execute(_STORED.format(",".join("?" * len(some))), some):
+            content = orjson.loads(batch.vault.open(sealed, COLUMN, message, ""))
+            is_hl7, said, decisions, gone = content
+            yield Stored(
+                message, channel, received_us, bool(is_hl7), packing.stored(said),
+                None if decisions is None else {one[0]: _decision(one) for one in decisions},
+                tuple((one, place) for one, place in gone),
+            )  # fmt: skip
+
+
+def has(batch: Batch, message_id: int) -> bool:
+    return batch.execute("SELECT 1 FROM fact WHERE message_id = ?", (message_id,)).fetchone() is not None
+
+
+def message_of(batch: Batch, message_id: int) -> Message:
+    """A message, to be read again.
+
+    Raises:
+        IntegrityError: it is damaged.
+    """
+    channel, seq, received_us, sealed = batch.execute(
+        "SELECT channel, seq, received_us, body FROM journal WHERE id = ?", (message_id,)
+    ).fetchone()
+    payload = batch.vault.open(sealed, "body", message_id, channel)
+    return Message(id=message_id, channel=channel, seq=seq, payload=payload, received_us=received_us)
+
+
+def _packed(judged: Judgement | None) -> tuple[list[list[Any]] | None, Sequence[Ref]]:
+    if judged is None:
+        return None, ()
+    told = [one for one in judged.decisions if one.kind != "new" or one.reason or one.finding]
+    return [[*one[:4], one.meant, one.may_mean] for one in told], judged.gone
+
+
+def _decision(said: list[Any]) -> Decision:
+    place, kind, status, reason, meant, may_mean = said
+    named = tuple((one, at) for one, at in may_mean)
+    return Decision(place, kind, status, reason, meant=(meant[0], meant[1]) if meant else None, may_mean=named)
+
+
+def forget(execute: Execute, message_id: int) -> int:
+    """Delete the facts of a message; return how many rows it had."""
+    row = execute("SELECT numbers FROM fact WHERE message_id = ?", (message_id,)).fetchone()
+    if row is None:
+        return 0
+    for at in range(0, len(row[0]), TOKEN_BYTES):
+        number = row[0][at : at + TOKEN_BYTES]
+        execute("DELETE FROM fact_number WHERE number = ? AND message_id = ?", (number, message_id))
+    return execute("DELETE FROM fact WHERE message_id = ?", (message_id,)).rowcount
+
+
+def prune(batch: Batch, messages: Iterable[int]) -> None:
+    """These messages are about to be deleted."""
+    for message_id in messages:
+        forget(batch.execute, message_id)

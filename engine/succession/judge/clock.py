@@ -1,0 +1,57 @@
+"""Whether the times of a result can be right (rule 5).
+
+    measured or collected after the receipt     no clock is right that says so; a quarter of an hour is not counted
+    measured half a year before it              a clock that was set to another year, or an old memory
+
+An analyzer whose clock is wrong by a year files today's result under last year: the newest value is not the newest, a
+trend is false. A memory of last year that is known is an echo and asked before. What is held once has been seen by a
+person: after that results of the channel go out, and it is said of each. Where something is known under the same key it
+is held each time, for times are what would tell a rerun from another sample.
+"""
+
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+
+from engine.succession.judge.samples import instant
+from engine.succession.steps import AHEAD
+
+OLD = timedelta(days=182)
+_DAY = len("2026-03-01")
+_DAY_SENT = len("20260301")
+
+
+def is_wrong(text: str, received: datetime, *, taken: bool = False) -> bool:
+    """Whether a time of a result is not possible, or too old to be believed unasked.
+
+    Args:
+        taken: it is when the sample was taken, which may lie years back: of a tissue, of a frozen serum.
+    """
+    if not text:
+        return False
+    oldest = timedelta.max if taken else OLD
+    at = instant(text)
+    if at is not None:
+        return at > received + AHEAD or received - at > oldest
+    try:
+        day = date.fromisoformat(text[:_DAY])
+    except ValueError:
+        return False  # a month or a year alone: nothing is known
+    today = received.date()
+    return day > today + timedelta(days=1) or today - day > oldest
+
+
+@lru_cache(maxsize=256)
+def day_of(text: str) -> int:
+    """As `date.toordinal`; 0: a month or a year alone."""
+    try:
+        return date.fromisoformat(text[:_DAY]).toordinal()
+    except ValueError:
+        return 0
+
+
+def is_ahead(sent: str, received: datetime) -> bool:
+    """Whether a time as it was sent, of which the reader makes none, is of a day to come."""
+    try:
+        return date.fromisoformat(sent[:_DAY_SENT]) > received.date()
+    except ValueError:
+        return False

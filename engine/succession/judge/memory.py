@@ -1,0 +1,106 @@
+"""What is known after a judgement, and after a person's decision."""
+
+from collections.abc import Callable
+
+from engine.succession.judge.rejected import Content
+from engine.succession.judge.words import POOL, Critical, Decision, Judgement, Memory, Ref, Said, Standing
+from engine.succession.steps import WITHDRAWN
+
+_UNCHANGED = frozenset({"echo", "again", "filtered", "dead"})
+
+
+def remember(memory: Memory, judgement: Judgement, *, held: bool = False) -> Memory:
+    """What is known once a message was judged.
+
+    Args:
+        held: another rule holds the message, so that none of it goes out.
+    """
+    standing = {one.ref: one for one in memory.standing}
+    note(standing, judgement, held=held)
+    return memory._replace(standing=tuple(standing.values()))
+
+
+def note(standing: dict[Ref, Standing], judgement: Judgement, *, held: bool = False, is_sent: bool = False) -> None:
+    """As `remember`, in place.
+
+    Args:
+        is_sent: all of it went out, whatever was decided.
+    """
+    for decision in judgement.decisions:
+        said = judgement.said.get(decision.place)
+        if said is not None and said.organism and decision.kind == "echo" and decision.meant in standing:
+            one = standing[decision.meant]
+            standing[one.ref] = one._replace(listed=(*one.listed, said.message))
+        if said is None or decision.kind in _UNCHANGED or decision.reason == POOL:
+            continue
+        ref = decision.meant or (said.message, said.place)
+        before = standing[ref].words if ref in standing else ()
+        if decision.kind == "finishes" and before:
+            last = standing[ref].last
+            version = last.version._replace(said=said.version.said)
+            said = last._replace(message=said.message, place=said.place, version=version)
+        elif before:
+            said = _in_place_of(standing[ref].last, said)
+        word = _as_it_goes(said, decision, waits=held or decision.kind == "held")
+        if is_sent:
+            word = _sent(word)
+        listed = standing[ref].listed if ref in standing else ()
+        standing[ref] = Standing(ref, (*before, word), (*listed, word.message) if word.organism else ())
+    if not held:
+        for ref in judgement.gone:
+            if (gone := standing.get(ref)) is not None:
+                standing[ref] = gone._replace(words=(*gone.words, _withdrawn(gone.last)))
+
+
+def _as_it_goes(said: Said, decision: Decision, *, waits: bool) -> Said:
+    status = decision.status or said.version.said
+    doubt = decision.reason if decision.kind == "held" and decision.meant is None else ""
+    if not (waits or doubt) and status == said.version.status:
+        return said
+    return said._replace(version=said.version._replace(status=status, waits=waits), doubt=doubt)
+
+
+def _in_place_of(last: Said, said: Said) -> Said:
+    """A later word under the key of the first: a memory of that one has to find it, whatever this one calls it."""
+    return said._replace(
+        channel=last.channel, person=said.person or last.person, number=last.number, panel=last.panel, sub=last.sub,
+        numbers=said.numbers | last.numbers, organism=said.organism or last.organism, head=said.head or last.head,
+        counted=said.counted or last.counted, tube=said.tube or last.tube, collected=said.collected or last.collected,
+    )  # fmt: skip
+
+
+def _withdrawn(last: Said) -> Said:
+    return last._replace(critical=False, version=last.version._replace(status=WITHDRAWN, said=WITHDRAWN, waits=False))
+
+
+def released(memory: Memory, message: int) -> Memory:
+    """A person lets a held message go: its words are what receivers have."""
+    return _with_words(memory, lambda one: _sent(one) if one.message == message else one)
+
+
+def rejected(memory: Memory, message: int) -> tuple[Memory, tuple[Critical, ...]]:
+    """A person refuses a message, held or dead: its words are valid no more, and their content is not believed again.
+
+    A refused withdrawal says nothing against the result that it would have withdrawn.
+    """
+    words = [word for one in memory.standing for word in one.words if word.message == message]
+    refused = frozenset(one.content for one in words if one.version.said != WITHDRAWN)
+    ends = tuple(Critical((one.message, one.place), begins=False) for one in words if one.critical)
+    return _with_words(memory, lambda one: None if one.message == message else one, refused), ends
+
+
+def _with_words(
+    memory: Memory, changed: Callable[[Said], Said | None], refused: frozenset[Content] = frozenset()
+) -> Memory:
+    standing = []
+    for one in memory.standing:
+        words = tuple(word for word in map(changed, one.words) if word is not None)
+        if words:
+            standing.append(one._replace(words=words))
+    return Memory(tuple(standing), memory.refused | refused)
+
+
+def _sent(one: Said) -> Said:
+    if not (one.doubt or one.version.waits):
+        return one
+    return one._replace(doubt="", version=one.version._replace(waits=False))

@@ -1,0 +1,197 @@
+"""The facts of a message as the judge compares them: what was sent, and of which person, order and sample.
+
+What was meant stays out, but for the status: a correction of a code table must not make an amendment of an analyzer's
+memory. Answers at order entry and what the code table leaves out are no results; pictures and documents have no value
+in facts, and are not judged here.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import NamedTuple
+
+from engine.model.content.facts import (
+    ANSWER,
+    DATA,
+    DOCUMENT,
+    LEFT_OUT,
+    PICTURE,
+    Facts,
+    Order,
+    Person,
+    Result,
+)
+from engine.succession.critical import is_critical
+from engine.succession.judge import clock
+from engine.succession.judge.cultures import organism_of
+from engine.succession.judge.rejected import content_of
+from engine.succession.judge.roles import Role, is_of_controls, role_of
+from engine.succession.judge.words import Receipt, Said
+from engine.succession.steps import NO_VALUE, Version
+
+NO_RESULT = frozenset({ANSWER, LEFT_OUT, DOCUMENT, PICTURE, DATA})
+_SENT_BEFORE = "R"  # R-9
+STATUS_ONLY = "U"  # OBX-11: it is final now, and is not sent again
+
+
+class Drawn(NamedTuple):
+    """What the results of one order and tube have in common."""
+
+    person: str
+    number: str
+    numbers: frozenset[str]
+    panel: str
+    tube: str
+    collected: str
+    unsure: bool
+    issued: str
+    role: Role
+
+
+def said_in(facts: Facts, receipt: Receipt, *, judged: bool = False) -> Iterator[tuple[Said, Role]]:
+    """The results of a message, each with whose sample it is of.
+
+    Args:
+        judged: it was judged before; then nothing is asked about samples.
+    """
+    controls = is_of_controls(facts)
+    times = Times(receipt)
+    for person in facts.people:
+        whose = key_of(person)
+        heads = {one.head for order in person.orders for one in order.results if one.head is not None}
+        by_place = {one.place: (order, one) for order in person.orders for one in order.results} if heads else {}
+        isolates = 0
+        for order in person.orders:
+            tubes: dict[str | None, Drawn] = {}
+            for result in order.results:
+                if result.kind in NO_RESULT:
+                    continue
+                drawn = tubes.get(result.tube)
+                if drawn is None:
+                    drawn = tubes[result.tube] = drawn_of(whose, order, result, receipt, judged=judged)
+                isolate = organism_of(result, heads)
+                parent, head = by_place.get(result.head or 0, (order, result))
+                organism = isolate or (organism_of(head, heads) if head is not result else "")
+                said = _said(drawn, result, organism, receipt)
+                isolates += bool(isolate)
+                if organism:
+                    root = (
+                        drawn if isolate else drawn_of(whose, parent, head, receipt)
+                    )  # susceptibilities in another order
+                    said = said._replace(
+                        isolate=bool(isolate), head=result.place if isolate else head.place, number=root.number,
+                        counted=said.counted or f"#{isolates}",
+                        numbers=said.numbers | root.numbers, panel=root.panel,
+                    )  # fmt: skip
+                if drawn.unsure or times.are_wrong(result):
+                    said = said._replace(unsure=True)
+                yield said, "control" if controls else drawn.role
+
+
+class Times:
+    """When results of one message were measured: few times, each of many results."""
+
+    def __init__(self, receipt: Receipt) -> None:
+        self._received = receipt.received
+        self._wrong: dict[str | None, bool] = {}
+
+    def are_wrong(self, result: Result) -> bool:
+        """Whether it cannot be, by the sender's clock."""
+        at = result.at or result.stated
+        if (known := self._wrong.get(at)) is None:
+            is_wrong = clock.is_wrong if result.at else clock.is_ahead
+            known = self._wrong[at] = is_wrong(at or "", self._received)
+        return known
+
+
+def numbers_in(facts: Facts, received: datetime) -> set[tuple[str, int]]:
+    """The numbers of all orders of a message, each with the days of its times (`date.toordinal`): by these it is found,
+    for a counter begins anew. Without a time it is of the day of its receipt."""
+    found: set[tuple[str, int]] = set()
+    for person in facts.people:
+        for order in person.orders:
+            own = {one for one in (order.filler, order.placer) if one}
+            numbers = own or {number for one in order.results if (number := _tube(order, one))}
+            times = {one.at for one in order.results} | {one.collected for one in order.samples} | {order.collected}
+            days = {day for time in times if time and (day := clock.day_of(time))} or {received.toordinal()}
+            found |= {(number, day) for number in numbers for day in days}
+    return found
+
+
+def _tube(order: Order, result: Result) -> str:
+    return result.tube or next((one.number for one in order.samples if one.number), None) or ""
+
+
+def key_of(person: Person) -> str:
+    """Who a person is; empty: not named. A number that may be a counter's is one person's only with the name."""
+    if not person.number:
+        return "\x1f".join((person.name, person.born or "")) if person.name else ""
+    named = () if person.lasting else (person.name or "", person.born or "")
+    return "\x1f".join((person.authority or "", person.number, *named))
+
+
+def drawn_of(whose: str, order: Order, result: Result, receipt: Receipt, *, judged: bool = False) -> Drawn:
+    """What a result has in common with others of its order and tube.
+
+    Args:
+        judged: as for `said_in`.
+    """
+    tube = _tube(order, result)
+    number = order.filler or order.placer or tube
+    own = [one for one in order.samples if one.number == result.tube] if result.tube else []
+    times = {one.collected for one in own or order.samples if one.collected}
+    collected = (times.pop() if len(times) == 1 else order.collected) or ""
+    return Drawn(
+        person=whose,
+        number=number,
+        numbers=frozenset(filter(None, (order.filler, order.placer))) or frozenset({number} - {""}),
+        panel=(order.code or "") if receipt.is_hl7 else "",  # in ASTM it lists the tests of one session
+        tube="" if tube == number else tube,
+        collected=collected,
+        unsure=clock.is_wrong(collected, receipt.received, taken=True),
+        issued=order.issued or "",
+        role="patient"
+        if judged
+        else role_of(order, result, is_hl7=receipt.is_hl7, numbers=receipt.numbers, orders=receipt.orders),
+    )
+
+
+def _said(drawn: Drawn, result: Result, organism: str, receipt: Receipt) -> Said:
+    measure, value = result.measure, result.value
+    test, sub, sent = measure.test or "", "" if organism else measure.sub or "", value.sent or ""
+    at = result.stated or result.at or ""
+    return Said(
+        message=receipt.message,
+        place=result.place,
+        channel=receipt.channel,
+        person=drawn.person,
+        number=drawn.number,
+        numbers=drawn.numbers,
+        panel=drawn.panel,
+        test=test,
+        sub=sub,
+        organism=organism,
+        value=sent,
+        tube=drawn.tube,
+        collected=drawn.collected,
+        version=_version(drawn, result, receipt),
+        content=content_of(drawn.person, drawn.number, test, sub, organism, sent, measure.unit or "", at),
+        counted=measure.sub or "",
+        status_only=receipt.is_hl7 and measure.status == STATUS_ONLY and value.sent is None,
+        critical=is_critical(result),
+    )
+
+
+def _version(drawn: Drawn, result: Result, receipt: Receipt) -> Version:
+    measure, value = result.measure, result.value
+    content = repr((value.sent, value.call, measure.unit, measure.flags)).encode()
+    state = measure.state or "unknown"
+    return Version(
+        status=state,
+        said=state,
+        whole=content + repr((result.stated, result.range, result.comment)).encode(),
+        content=content,
+        time=result.at or "",
+        has_value=value.sent is not None and value.missing is None and NO_VALUE.fullmatch(value.sent.strip()) is None,
+        repeats=not receipt.is_hl7 and measure.status == _SENT_BEFORE,
+        issued=drawn.issued,
+    )

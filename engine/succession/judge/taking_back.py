@@ -1,0 +1,155 @@
+"""What takes something back must take something (rule 3): where to look, in circles, the narrowest first."""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
+
+from engine.succession.judge.matching import is_person
+from engine.succession.judge.rejected import plain
+from engine.succession.judge.samples import Sample, at_same_time, compare, is_near
+from engine.succession.judge.words import Receipt, Ref, Said, Standing
+from engine.succession.steps import CANCELLED, WITHDRAWN
+
+_NO_VALUE = ("", '""')
+
+
+class Found(NamedTuple):
+    """Attributes:
+    one: what is taken back; None: a person is asked, or nothing is known.
+    may_mean: what a person has to look at. words: why.
+    moved: the order is another patient's.
+    """
+
+    one: Standing | None = None
+    may_mean: tuple[Standing, ...] = ()
+    words: str = ""
+    moved: bool = False
+
+
+def find(new: Said, left: int, standing: Sequence[Standing], taken: Collection[Ref], receipt: Receipt) -> Found:
+    """What a correction or a withdrawal takes back.
+
+    Args:
+        left: how many of its message with its key take something back, with this one and without those before it.
+        standing: what is known of its order or person, of all channels.
+        taken: what another result of its message is a later word of.
+    """
+    if not new.number:
+        return Found(words="it names no order")
+    standing = [one for one in standing if not _is_unfounded(one)]
+    order = [one for one in standing if is_of_order(new, one.last)]
+    mine = [one for one in order if is_person(new, one.last)]
+    if not mine:
+        near = tuple(one for one in order if _is_alive(one) and (receipt.unique or is_near(new, one.last)))
+        return Found(may_mean=near, words="the order is another patient's", moved=True) if near else Found()
+    for is_done, circle in _CIRCLES:
+        found = [one for one in mine if circle(new, one.last, receipt)]
+        found = [one for one in found if _is_alive(one)] or [one for one in found if is_done and _is_again(new, one)]
+        free = [one for one in found if one.ref not in taken]
+        if found and not free and is_done:
+            return Found(may_mean=tuple(found), words="two of its message are about one result")
+        if len(free) > 1:
+            free = _closest(new, free, receipt)
+        if is_done and left == len(free):
+            free = free[:1]  # runs of one message, in its order
+        if free:
+            return _taken(new, free, is_done=is_done)
+    alive = tuple(one for one in mine if _is_alive(one))
+    return Found(may_mean=alive, words="none of the order's results fits") if alive else Found()
+
+
+def in_place(new: Said, standing: Sequence[Standing], receipt: Receipt) -> list[Standing]:
+    """What is known in the place of a result: the first circle, or the second."""
+    mine = [one for one in standing if is_of_order(new, one.last) and is_person(new, one.last)]
+    for is_done, circle in _CIRCLES:
+        found = [one for one in mine if circle(new, one.last, receipt)]
+        if found or not is_done:
+            return found if is_done else []
+    return []
+
+
+def is_of_order(new: Said, one: Said) -> bool:
+    """Whether both name one order: its number, or one of its numbers."""
+    return not new.numbers.isdisjoint(one.numbers) or new.number == one.number
+
+
+def _taken(new: Said, found: Sequence[Standing], *, is_done: bool) -> Found:
+    several = len(found) > 1
+    if not is_done or several:
+        words = "several results may be meant" if several else "one of another day, channel or test may be meant"
+        return Found(may_mean=tuple(found), words=words)
+    (one,) = found
+    if new.version.said == WITHDRAWN and _is_alive(one) and not _repeats(new, one):
+        return Found(may_mean=(one,), words="it withdraws another value than the one that was accepted")
+    return Found(one)
+
+
+def _repeats(new: Said, one: Standing) -> bool:
+    """Whether a withdrawal has no value, or that of the last word, or of one that waits."""
+    said = plain(new.value)
+    waiting = [word.value for word in one.words if word.version.waits]
+    return said in _NO_VALUE or said in map(plain, (one.last.value, *waiting))
+
+
+def _is_again(new: Said, one: Standing) -> bool:
+    """Of what is withdrawn already: whether it is corrected after that, or withdrawn once more."""
+    said = plain(new.value)
+    return new.version.said != WITHDRAWN or said in _NO_VALUE or said in [plain(word.value) for word in one.words]
+
+
+def _closest(new: Said, found: list[Standing], receipt: Receipt) -> list[Standing]:
+    """Of several, those of the same sample, measured in the same minute, of the same patient: as far as they tell."""
+    tells: tuple[Callable[[Said], bool], ...] = (
+        lambda one: compare(new, one, receipt) is Sample.SAME,
+        lambda one: at_same_time(new, one),
+    )
+    for is_it in tells:
+        found = [one for one in found if is_it(one.last)] or found
+    return found
+
+
+# -- circles -----------------------------------------------------------------------------------------------------------
+
+
+def _in_place(new: Said, one: Said, receipt: Receipt) -> bool:
+    return new.panel == one.panel and _in_other_panel(new, one, receipt) and is_person(new, one)
+
+
+def _in_other_panel(new: Said, one: Said, receipt: Receipt) -> bool:
+    if not _of_other_day(new, one, receipt):
+        return False
+    how = compare(new, one, receipt)
+    return how is Sample.SAME or (how in (Sample.UNKNOWN, Sample.DOUBTFUL) and is_near(new, one))
+
+
+def _of_other_day(new: Said, one: Said, receipt: Receipt) -> bool:
+    own = receipt.of_site or new.channel == one.channel
+    same = (new.test, new.sub, new.organism) == (one.test, one.sub, one.organism)
+    # a susceptibility alone does not say of which isolate it is
+    alone = bool(one.organism) and not new.organism and not one.isolate and new.test == one.test
+    return own and (same or alone)
+
+
+def _of_other_channel(new: Said, one: Said, receipt: Receipt) -> bool:
+    return new.test == one.test
+
+
+def _of_order(new: Said, one: Said, receipt: Receipt) -> bool:
+    return True
+
+
+_CIRCLES: tuple[tuple[bool, Callable[[Said, Said, Receipt], bool]], ...] = (
+    (True, _in_place),
+    (True, _in_other_panel),
+    (False, _of_other_day),
+    (False, _of_other_channel),
+    (False, _of_order),
+)
+
+
+def _is_unfounded(one: Standing) -> bool:
+    """Whether it is only a withdrawal that waits, and it is not known of what."""
+    return all(word.doubt and word.version.said == WITHDRAWN for word in one.words)
+
+
+def _is_alive(one: Standing) -> bool:
+    return one.last.version.said not in (WITHDRAWN, CANCELLED)
