@@ -88,6 +88,7 @@ class ChannelRoutes:
         groups: of analyzers, that it is of. redundant: as in `engine.model.content.order_results.TubeResults`.
         takes: how its orders are taken; None: it brings none.
         reader: what reads the facts of such a message; it gives None where nothing does. None: of no message.
+        says: of its hold rules, the reason -> language -> the words in it.
         has_other_numbers: its reports are known by numbers that `engine.processing.names` does not read.
     """
 
@@ -103,6 +104,7 @@ class ChannelRoutes:
     takes: TakeSettings | None = None
     redundant: bool = False
     has_other_numbers: bool = False
+    says: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     reader: Callable[[Parsed], Program | None] | None = None
 
     @property

@@ -229,6 +229,7 @@ def build_channel(
             takes=talk.takes,
             redundant=talk.redundant,
             has_other_numbers=_has_other_numbers(site, config, programs),
+            says=config.says,
             reader=partial(programs.reader, site.tables_of(config)),
         ),
         asking=talk.asking,
