@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -251,7 +251,7 @@ class ChannelConfig(values.Model):  # the core's keys; `channel_model` has all
     def says(self) -> dict[str, dict[str, str]]:
         """Of its hold rules: the reason -> language -> the words in it."""
         rules = [rule for route in self.routes for rule in route.hold or () if rule.says]
-        return {rule.reason or rule.when.removeprefix("=").strip(): {**rule.says} for rule in rules}
+        return {rule.reason or rule.when.removeprefix("=").strip(): cast("dict[str, str]", rule.says) for rule in rules}
 
     @property
     def tables(self) -> dict[str, tuple[str, ...]]:

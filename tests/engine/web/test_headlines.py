@@ -13,6 +13,7 @@ from engine.features.todo import rules as todo
 from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.snapshot.site import About, Notice
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
+from engine.store.operations.dead_letters import Group
 from engine.web import languages
 from engine.web.cells import meaning
 from engine.web.pages import states
@@ -97,6 +98,13 @@ def test_headlines_of_the_to_do_list_and_of_alerts_are_words_in_each_language() 
     for text in headlines():
         for language in languages.LANGUAGES:
             assert not TECHNICAL.search(plain(languages.catalogue(language)(text))), text
+
+
+def test_dead_letters_are_named_by_their_analyzer_and_not_by_their_code() -> None:
+    letters = [Group(one.value, "", count=1, channels={"chemistry"}) for one in ReasonCode]
+    found = entries(quiet_site(), letters)
+    assert len(found) > 40
+    assert {one.phrase.say() for one in found} == {"chemistry: Dead letters: 1"}
 
 
 def test_a_notice_becomes_a_headline_as_it_is_and_its_command_a_step() -> None:
