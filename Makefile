@@ -29,7 +29,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 # Modules are compiled once and kept, as an installation has them: the tests start daemons and commands by the thousand.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev demo docs docs-site test test-all timings validate validate-astm validate-hapi collector e2e mutants coverage bench sessions histories fuzz faults soak size house check format lock bundle image-check install uninstall clean
+.PHONY: help setup setup-dev demo docs docs-site test test-all timings validate validate-astm validate-hapi collector e2e mutants coverage pictures bench sessions histories fuzz faults soak size house check format lock bundle image-check install uninstall clean
 .DEFAULT_GOAL := help
 
 help:  ## show these commands
@@ -155,6 +155,9 @@ mutants: setup-dev  ## small faults put into the mapping engine, one at a time: 
 
 coverage: setup-dev  ## every line and branch of journal, outbox, links and acknowledgement is reached by a test, or this fails; COVERAGE=--write keeps the figures
 	@$(BIN)/python tools/core.py $(COVERAGE)
+
+pictures: setup-dev  ## the pictures of the README, of the demo with trouble, in Chromium
+	@$(BIN)/python -m tools.pictures
 
 bench: setup-dev  ## labrelay bench of this checkout, its figures kept in docs/figures-performance.md; BENCH="--scenario page"
 	@$(BIN)/python -m tools.bench $(BENCH)

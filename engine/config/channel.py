@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -34,6 +34,9 @@ class HoldRule(values.Model):
     reason: str = ""
     """The text for a person; without it, the condition itself."""
 
+    says: dict[values.Language, values.Text] = Field(default_factory=dict)
+    """The same in languages of the page, as `{hi: ..., ta: ...}`: who reads the page in one of them sees it so."""
+
 
 def _rules(value: Any) -> Any:
     """One expression, or a list of expressions and rules."""
@@ -47,7 +50,7 @@ HoldRules = Annotated[
     tuple[HoldRule, ...],
     BeforeValidator(_rules),
     values.NotEmpty,
-    values.Words("expression, or list of expressions and `{when, reason}`"),
+    values.Words("expression, or list of expressions and `{when, reason, says}`"),
 ]
 
 
@@ -253,6 +256,12 @@ class ChannelConfig(values.Model):  # the core's keys; `channel_model` has all
                 "ack: on_delivery is for HL7 v2; an ASTM link acknowledges frames before there is a message"
             )
         return self
+
+    @property
+    def says(self) -> dict[str, dict[str, str]]:
+        """Of its hold rules: the reason -> language -> the words in it."""
+        rules = [rule for route in self.routes for rule in route.hold or () if rule.says]
+        return {rule.reason or rule.when.removeprefix("=").strip(): cast("dict[str, str]", rule.says) for rule in rules}
 
     @property
     def tables(self) -> dict[str, tuple[str, ...]]:

@@ -69,6 +69,11 @@ class WebConfig(Model):
         return f"{scheme}://{place.removesuffix(f':{usual}')}"
 
     @property
+    def beyond_this_machine(self) -> str:
+        """As `public_address`; empty, too, where only this machine can use it."""
+        return self.public_address if self.enabled and (self.names or not self.listen.is_loopback) else ""
+
+    @property
     def local_address(self) -> str:
         """The page's URL for a browser on this machine."""
         here = self.listen if self.listen.is_loopback else replace(self.listen, host="127.0.0.1")

@@ -89,6 +89,7 @@ class ChannelRoutes:
         takes: how its orders are taken; None: it brings none.
         reader: what reads the facts of such a message; it gives None where nothing does. None: of no message.
         is_draft: nothing is made of its messages yet.
+        says: of its hold rules, the reason -> language -> the words in it.
         has_other_numbers: its reports are known by numbers that `engine.processing.names` does not read.
     """
 
@@ -105,6 +106,7 @@ class ChannelRoutes:
     redundant: bool = False
     is_draft: bool = False
     has_other_numbers: bool = False
+    says: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     reader: Callable[[Parsed], Program | None] | None = None
 
     @property

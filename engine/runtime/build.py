@@ -232,6 +232,7 @@ def build_channel(
             redundant=talk.redundant,
             is_draft=config.draft,
             has_other_numbers=_has_other_numbers(site, config, programs),
+            says=config.says,
             reader=partial(programs.reader, site.tables_of(config)),
         ),
         asking=talk.asking,

@@ -83,7 +83,6 @@ class Live:
         states: element id -> name and state as text, to be announced when one changes.
         rows: causes on the to-do list, snoozed ones at its end.
         todo: ids of the entries that are not snoozed.
-        notifies: alerts are configured.
     """
 
     title: str
@@ -92,7 +91,6 @@ class Live:
     states: Mapping[str, str] = field(default_factory=dict)
     rows: Sequence[Row] = ()
     todo: Sequence[str] = ()
-    notifies: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +177,6 @@ class Renderer:
             todo=None if wall or not person.looks else self._list(live.rows, (language, person.reads_notes), person),
             todo_ids=live.todo,
             todo_count=sum(not row["until"] for row in live.rows),
-            notifies=live.notifies,
             looked=None if since is None else _strip().looked(since, self._words(self._snapshot(), language)),
         )
 
@@ -277,7 +274,7 @@ class Renderer:
         parts = {key: html for key, (_, html) in rows.items()}
         title = f"{strip['headline']} · {site.site_name} · LabRelay"
         todo = [key for row in open_ones for key in row["ids"]]
-        return Live(title, parts, order, overview.state_words(), entries, todo, site.notifies)
+        return Live(title, parts, order, overview.state_words(), entries, todo)
 
 
 def menu_counts(site: SiteSnapshot) -> dict[str, tuple[int, str]]:

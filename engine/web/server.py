@@ -242,7 +242,7 @@ class StatusServer:
         """Sentences about the page itself, for the page."""
         if self._place() != self.config.listen:
             yield Said(
-                "the page answers on this machine alone, and not on {address}, until it has a user: labrelay user add",
+                "the page answers on this machine alone, and not on {address}, until it has a user",
                 address=str(self.config.listen),
             )
         if self.listener.certificate is not None and self.listener.certificate.fault:

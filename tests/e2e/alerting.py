@@ -7,6 +7,7 @@ A clock that the test moves makes hours pass; the last test has the real daemon 
 import asyncio
 import contextlib
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -61,6 +62,9 @@ input(type="imtcp" address="127.0.0.1" port="{tls}" ruleset="all" name="tls" str
   streamDriver.mode="1" streamDriver.authMode="anon"
   streamDriver.CAFile="{ca}" streamDriver.certFile="{cert}" streamDriver.keyFile="{key}")
 """
+
+
+STEP = re.compile(r"(\n| \| )\d{4}-\d\d-\d\d \d\d:\d\d(\. [^|\n]*)?$")  # the time of a message, and its step
 
 
 class Heard(NamedTuple):
@@ -316,13 +320,14 @@ class Town:
         """By the name of the sink, the oldest first."""
         mails = [str(mail.get_content()).replace("\r\n", "\n").rstrip("\n") for _, mail in self.mail.mails]
         templates = [one["template"]["components"][0]["parameters"][0]["text"] for one in self.whatsapp.bodies]
-        return {
+        heard = {
             "mail": [Heard(text) for text in mails],
             "chat": [Heard(one["text"], one["state"]) for one in self.chat.bodies],
             "whatsapp": [Heard(text) for text in templates],
             "bus": list(self._published),
             **{via: self.by_syslog(via) for via in ("udp", "tcp", "tls")},
         }
+        return {name: [one._replace(text=STEP.sub("", one.text)) for one in said] for name, said in heard.items()}
 
     async def lossless_heard(self, count: int) -> None:
         await until(lambda: all(len(said) == count for name, said in self.heard.items() if name != "udp"))

@@ -267,5 +267,6 @@ Endpoint = Annotated[str, AfterValidator(_endpoint), Words("URL")]
 Bucket = Annotated[str, AfterValidator(_bucket), Words("name of a bucket")]
 Prefix = Annotated[str, AfterValidator(_prefix), Words("text")]
 Uri = Annotated[str, AfterValidator(_uri), Words("URI")]
+Language = Literal["en", "hi", "ta", "te", "mr", "bn", "kn"]  # of the page, and of what is sent to people
 FilePath = Annotated[Path, BeforeValidator(_path), Words("path")]
 SecretName = Annotated[Secret, _from_text(parse_secret), Words("${NAME}")]

@@ -92,8 +92,7 @@ _UNDECIDED: dict[str, tuple[Level, PageText, str]] = {
     ),
     "bad_signature": (
         Level.ATTENTION,
-        "Consents whose signature no key of ABDM proves, under which nothing goes out: {n}. If it is so of each new"
-        " one, set consent_signatures: keep.",
+        "Consents whose signature no key of ABDM proves, under which nothing goes out: {n}.",
         "labrelay abdm consents --reason bad_signature",
     ),
     "other_patient": (

@@ -21,7 +21,7 @@ from engine.config.destinations.destination_base import DowntimeWindow
 from engine.config.destinations.templated_request import TemplatedRequest
 from engine.config.reading import values
 from engine.config.reading.joining import Behind, Block, KeyHelp, part
-from engine.config.reading.values import Duration, Flag, Model, Name, Names, Whole
+from engine.config.reading.values import Duration, Flag, Language, Model, Name, Names, Whole
 from engine.config.reading.yaml_nodes import KeyPath
 from engine.config.sitewide import Server, SiteConfig
 from engine.config.tls import ConnectTls
@@ -42,8 +42,6 @@ Mailboxes = Annotated[
     AfterValidator(values.distinct),
     values.Words("e-mail address or list of them"),
 ]
-
-Language = Literal["en", "hi", "ta", "te", "mr", "bn", "kn"]
 
 
 def _leaves_time(windows: tuple[DowntimeWindow, ...]) -> tuple[DowntimeWindow, ...]:

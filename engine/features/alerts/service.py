@@ -306,9 +306,11 @@ class Alerting(Service):
         return True
 
     def _in_words(self, message: Message) -> Notification:
-        site, config = self._site().config.site, self.config
+        site, config = self._site().config, self.config
         language = config.language_of(message.sink) if config is not None else "en"
-        return notification(message, site.name, self._journal.journal_id.hex()[:8], catalogue(language))
+        digits, zone = self._journal.journal_id.hex()[:8], ZoneInfo(site.site.timezone or "UTC")
+        page = site.web.beyond_this_machine
+        return notification(message, site.site.name, digits, catalogue(language), zone=zone, page=page)
 
     async def _failed(self, message: Message, error: errors.DeliveryError) -> None:
         name = message.sink

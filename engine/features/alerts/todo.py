@@ -9,6 +9,14 @@ from engine.model.texts.phrases import Phrase
 from engine.monitoring.snapshot.states import Level
 from engine.monitoring.todo import Entry, Look, Way
 
+NO_ALERTS = Entry(
+    key="no-alerts",
+    level=Level.ATTENTION,
+    phrase=Phrase("No person is notified: no alerts are configured."),
+    step="labrelay help alerts",
+    way=Way("How to begin", "/help/alerts"),
+)
+
 
 async def entries(look: Look) -> list[Entry]:
     if look.certain:
@@ -16,7 +24,7 @@ async def entries(look: Look) -> list[Entry]:
     else:
         criticals = await look.read(critical_values) or []
     sinks = await look.read(lambda reader: failing_sinks(reader, look.now_us)) or ()
-    return [*map(of_critical_value, criticals), *map(of_sink, sinks)]
+    return [*map(of_critical_value, criticals), *map(of_sink, sinks), *(() if look.site.notifies else (NO_ALERTS,))]
 
 
 def of_critical_value(one: CriticalValue) -> Entry:

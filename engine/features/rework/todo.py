@@ -37,15 +37,17 @@ def _way(code: str, cause: str) -> Way:
 
 
 def _letters(group: Group, token: Callable[[str], str]) -> Entry:
+    words = Phrase("Dead letters: {n}", {"n": group.count})
+    channel = next(iter(group.channels)) if len(group.channels) == 1 else ""
     return Entry(
         key=f"dead/{group.reason}" + (f"/{token(group.cause)}" if group.cause else ""),
         level=Level.ATTENTION,
-        phrase=named(group.reason, Phrase("Dead letters: {n}", {"n": group.count})),
+        phrase=named(channel, words) if channel else words,
         step=f"labrelay dlq show {group.example}",
         way=_way(group.reason, group.cause),
         count=group.count,
         since=from_us(group.oldest_us),
-        subject=next(iter(group.channels)) if len(group.channels) == 1 else "",
+        subject=channel,
         code=group.reason,
         cause=group.cause,
     )

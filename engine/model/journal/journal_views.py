@@ -149,6 +149,7 @@ class DeadLetter(NamedTuple):
         state: one of `LETTER_STATES`; of what `held_deliveries` finds, ``held`` or ``rejected``.
         detail: why it is held, in words; empty of dead letters.
         critical: it contains a critical value; set for held deliveries only.
+        says: ``detail`` in other languages, where the rule that holds it has words in them.
     """
 
     message_id: int
@@ -161,6 +162,7 @@ class DeadLetter(NamedTuple):
     message_type: str
     detail: str = ""
     critical: bool = False
+    says: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ FAULT_WORDS: dict[str, PageText] = {
     "empty-block": "empty block",
     "empty-text": "empty text",
     "text-timeout": "text without an end",
-    "text-too-large": "text over `max_message`",
+    "text-too-large": "text over the limit",
     "not-whole": "file without a whole message",
     # requests over HTTP
     "bad-request": "request that cannot be taken, refused",
@@ -35,7 +35,7 @@ FAULT_WORDS: dict[str, PageText] = {
     # all
     "noise": "bytes that belong to no message",
     "stranger": "no analyzer: another program's protocol",
-    "too-large": "message over `max_message`",
+    "too-large": "message over the limit",
     "memory": "cut off: too much unfinished at once",
     "evicted": "idle connection ended for another",
     "not-allowed": "connection from an address that may not connect",

@@ -33,7 +33,7 @@ class ReasonCode(Enum):
         "of them. Stop them at the sender, or add a route with `filter:` that says they are not wanted."
     )
     TOO_LARGE = (
-        "The message is larger than `max_message` of the channel allows, or has more parts than any message has; the "
+        "The message is larger than the channel allows, or has more parts than any message has; the "
         "detail says which. Over `max_message` the first 64 KiB and a hash are kept, never as a result. If the sender "
         "may send such a message, raise the limit and have it sent again."
     )
@@ -52,8 +52,8 @@ class ReasonCode(Enum):
     )
     # -- dead: the mapping -------------------------------------------------------------------------------------
     UNMAPPED_CODE = (
-        "A code is not in the code table and the mapping says `on_missing: dead`. `labrelay gaps` prints the missing "
-        "rows; add them, then retry."
+        "A code is not in the code table, and the mapping passes no such message. Its key is `on_missing: dead`. "
+        "`labrelay gaps` prints the missing rows; add them, then retry."
     )
     UNMAPPED_UNIT = (
         "The code is in the table, but not with this unit; another row's factor is never applied. Add a row for the "
@@ -72,11 +72,13 @@ class ReasonCode(Enum):
         "An element that FHIR requires has no value in this message. Give the mapping another source or a default."
     )
     NO_PATIENT = (
-        "The message names no patient and the channel says `no_patient: dead`; or a mapping to HL7 v2 writes no PID "
-        "for one patient behind another's, whose results these would seem to be: give each a PID, then retry."
+        "The message names no patient, and the channel takes none without one; or a mapping to HL7 v2 writes no PID "
+        "for one patient behind another's, whose results these would seem to be: give each a PID, then retry. The "
+        "channel's key is `no_patient: dead`."
     )
     NO_SPECIMEN = (
-        "No field that the mapping reads holds the number of the specimen, and the channel says `no_specimen: dead`."
+        "No field that the mapping reads holds the number of the specimen, and the channel takes no message without "
+        "it. Its key is `no_specimen: dead`."
     )
     NO_IDENTITY = (
         "A resource's key is absent (no order, specimen or patient number), so it cannot be distinguished from another."
@@ -95,10 +97,10 @@ class ReasonCode(Enum):
         "laboratory system by other means, dismiss this letter, and please report it: a retry does not write it again."
     )
     IDENTITY_CONFLICT = (
-        "One patient number is used for two persons, by name, birth date or sex: the result is held until a person "
-        "has compared both messages (`labrelay held answer MESSAGE same` or `other`). Or the same order or specimen "
-        "number was used for another patient on the same day: a dead letter, to be retried or dismissed; where "
-        "numbers are unique, retrying does not help: correct it at the analyzer and send again."
+        "One patient number is used for two persons, by name, birth date or sex: the result is held until a person has "
+        "compared both messages. `labrelay held answer MESSAGE same` or `other` says whose it is. Or the same order or "
+        "specimen number was used for another patient on the same day: a dead letter, to be retried or dismissed; "
+        "where numbers are unique, retrying does not help: correct it at the analyzer and send again."
     )
     # -- dead: the destination ---------------------------------------------------------------------------------
     REFUSED = (
@@ -117,7 +119,10 @@ class ReasonCode(Enum):
         "The journal was restored, and a person had dismissed or rejected part of what was made of this message; of "
         "the rest it is not known whether it was delivered. `labrelay dlq retry` makes and sends all of it."
     )
-    GAVE_UP = "The destination did not take the document within `give_up_after`."
+    GAVE_UP = (
+        "The destination did not take the document in the time that it was given. The destination's key is "
+        "`give_up_after`."
+    )
     SET_ASIDE = (
         "A named person has set this delivery aside, so that those behind it go out. The destination may not have it: "
         "`labrelay dlq retry` sends it after all, `labrelay dlq dismiss` says that it is not needed."
@@ -132,9 +137,9 @@ class ReasonCode(Enum):
     NO_ANSWER = "The destination did not answer, or the connection failed."
     BUSY = "The destination asked to try later (408, 425, 429, 5xx)."
     CONFLICT = (
-        "The server has another version of a resource than the one that we wrote last (`conflicts: check`), or reports "
-        "a conflict with another write (409). `labrelay dlq show` has both versions: `dlq retry --overwrite --reason` "
-        "writes ours, `dlq dismiss` leaves theirs."
+        "The server has another version of a resource than the one that we wrote last, or reports a conflict with "
+        "another write (409). It is compared for `conflicts: check`. `labrelay dlq show` has both versions: `dlq retry "
+        "--overwrite --reason` writes ours, `dlq dismiss` leaves theirs."
     )
     NOT_FHIR = "The answer was not a FHIR transaction response: a proxy or a log-in page may be in between."
     NOT_AUTHORIZED = (
@@ -180,15 +185,15 @@ class ReasonCode(Enum):
     ORDER_ANSWER = "An analyzer says that it has taken, or refused, orders that it was sent; their items show it."
     SUPERSEDED = "A newer result for the same report was delivered; sending this one would undo it."
     HELD_BY_RULE = (
-        "A rule of the route (`hold:`) keeps this result back. Look at it, then `labrelay held release` or "
+        "A rule of the route keeps this result back. Look at it, then `labrelay held release` or "
         "`labrelay held reject`."
     )
     HOLD_UNDECIDED = (
-        "A rule of the route (`hold:`) could not be decided, since a value that it needs is not known; the detail "
+        "A rule of the route could not be decided, since a value that it needs is not known; the detail "
         "names it. The result is held until a person has looked at it."
     )
     HOLD_FAULT = (
-        "A rule of the route (`hold:`) failed inside LabRelay, so the result is held. The rule is named in the "
+        "A rule of the route failed inside LabRelay, so the result is held. The rule is named in the "
         "detail; please report it."
     )
     CONTROL_FAILED = (
@@ -248,15 +253,16 @@ class ReasonCode(Enum):
         "where two patients have the number; where this one is wrong, `labrelay held reject`."
     )
     NUMBER_AGAIN = (
-        "The order or specimen number was used before, and this was measured further from it than `reuse_after` of the "
-        "channel allows: the number may have been given to another specimen. `labrelay held release` sends it as "
-        "another specimen's, beside the first one's results; later messages under this number go there, too. Where "
-        "the number is wrong, reject it."
+        "The order or specimen number was used before, and this was measured further from it than the channel allows: "
+        "the number may have been given to another specimen. Its key is `reuse_after`. `labrelay held release` sends "
+        "it as another specimen's, beside the first one's results; later messages under this number go there, too. "
+        "Where the number is wrong, reject it."
     )
     NOT_COMPARED = (
         "The results could not be compared with those that were accepted before for the same order: the document of an "
-        "earlier message cannot be read (`labrelay verify` says why), or there are too many messages or results of the "
-        "order. The detail names it. Compare them at the analyzer, then release this one, or reject it."
+        "earlier message cannot be read, or there are too many messages or results of the order. The detail names it; "
+        "of a damaged one `labrelay verify` says more. Compare them at the analyzer, then release this one, or reject "
+        "it."
     )
     CHANGE_UNSAID = (
         "A final result that changes a final one, in a list (CSV, JSON) that has no status to say so. Release it and "

@@ -34,7 +34,7 @@ def refusals(workers: Iterable[DestinationWorker]) -> list[str]:
     """A note for each destination that refuses many documents: a mapping or a server was changed."""
     return [
         Said(
-            "{name} refuses documents: {n} of the last {m}; labrelay dlq list --destination {name} shows why",
+            "{name} refuses documents: {n} of the last {m}",
             name=worker.name,
             n=refused,
             m=len(worker.counts.refused),
@@ -48,8 +48,7 @@ def in_words(workers: Iterable[DestinationWorker]) -> list[str]:
     """A note for each lane that waits for such a document."""
     return [
         Said(
-            "{name} takes others, and has not taken message {message} of {channel} in {n} attempts; "
-            "labrelay dlq set-aside {message} --destination {name} lets those behind it go",
+            "{name} takes others, and has not taken message {message} of {channel} in {n} attempts",
             name=worker.name,
             message=failure.message_id,
             channel=lane.channel,
@@ -69,7 +68,7 @@ def set_aside(journal: Reader) -> list[str]:
     said: list[str] = [
         Said(
             "A correction or withdrawal was set aside, and {name} goes on showing what it was to replace: "
-            "message {message} of {channel}; labrelay dlq show {message}",
+            "message {message} of {channel}",
             name=one.destination,
             message=one.message_id,
             channel=one.channel,
@@ -77,9 +76,7 @@ def set_aside(journal: Reader) -> list[str]:
         for one in letters[:SET_ASIDE_SAID]
     ]
     if len(letters) > SET_ASIDE_SAID:
-        said.append(
-            Said("More corrections or withdrawals were set aside: labrelay dlq list --code CORRECTION_SET_ASIDE")
-        )
+        said.append(Said("More corrections or withdrawals were set aside"))
     return said
 
 
@@ -133,7 +130,7 @@ def standstill(pauses: Mapping[Target, Pause]) -> Iterator[str]:
             why = Phrase("{text}", {"text": pause.reason})
         else:
             why = Phrase("paused by {name}", {"name": pause.actor}) if pause.actor else Phrase("paused")
-        yield Said("Nothing is delivered: {why}; labrelay resume deliveries lets it go on", why=why)
+        yield Said("Nothing is delivered: {why}", why=why)
 
 
 def no_room(journal: Journal) -> Iterator[str]:
@@ -233,8 +230,7 @@ class KeyNotices:
         if self._seen and not exists:
             yield Said(
                 "{file} is gone: LabRelay runs on, and does not start again without the key. Put your copy "
-                "back, or take the recovery sheet: labrelay key init --from-sheet (if the key is a credential now: "
-                "restart)",
+                "back, or take the recovery sheet (if the key is a credential now: restart)",
                 file=str(self._file),
             )
 
@@ -253,6 +249,5 @@ class KeyNotices:
             return  # reported elsewhere
         if not facts.sheet_us and self._clock.now_us() - facts.made_us >= SHEET_AFTER_US:
             yield Said(
-                "The recovery sheet of the key is not confirmed: if the key is lost, so is everything stored "
-                "here. labrelay key recovery-sheet"
+                "The recovery sheet of the key is not confirmed: if the key is lost, so is everything stored here."
             )

@@ -39,10 +39,7 @@ REFRESH_S = 1.0
 KEPT_S = 5.0  # how old a snapshot may become while the next is being taken, with messages first
 ASKED_S = 3.0  # since the last question: for so long the next snapshot is taken before it is asked for
 AT_ONCE = 25  # channels, between two times that messages come first
-COMPACT_DUE = Said(
-    "Data of a patient were erased, and older copies of them may be in unused parts of the file: stop LabRelay, then "
-    "labrelay journal compact"
-)
+COMPACT_DUE = Said("Data of a patient were erased, and older copies of them may be in unused parts of the file")
 STORE_FAULT_S = 60.0  # how long a fault of the store is shown after the last attempt, if none followed
 
 

@@ -170,4 +170,4 @@ def _stuck(
 
 
 def _letter(row: tuple[Any, ...]) -> DeadLetter:
-    return DeadLetter._make(row)._replace(critical=bool(row[-1]))
+    return DeadLetter(*row)._replace(critical=bool(row[-1]))

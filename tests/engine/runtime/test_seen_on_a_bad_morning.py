@@ -170,7 +170,7 @@ async def test_a_destination_that_refuses_is_said_until_it_takes_documents_again
         assert not [text for text in said(app) if "refuses" in text]
         refused.extend([False, True])
         (text,) = [text for text in said(app) if "refuses" in text]
-        assert text == "shelf refuses documents: 5 of the last 6; labrelay dlq list --destination shelf shows why"
+        assert text == "shelf refuses documents: 5 of the last 6"
         refused.extend([False] * 20)
         assert not [text for text in said(app) if "refuses" in text]
 
@@ -183,7 +183,7 @@ async def test_a_key_file_that_is_gone_is_said_while_there_is_time(tmp_path: Pat
         file.unlink()
         (text,) = [text for text in said(app) if "is gone" in text]
         assert text.startswith(f"{file} is gone: LabRelay runs on, and does not start again without the key.")
-        assert "labrelay key init --from-sheet" in text
+        assert "take the recovery sheet" in text
         file.write_bytes(content)
         assert not [text for text in said(app) if "is gone" in text]
 

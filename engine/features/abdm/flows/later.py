@@ -42,8 +42,8 @@ NEVER: Final[dict[care_contexts.Wait, Refusal]] = {
         "again under a number that lasts"
     ),
     care_contexts.Wait.OTHER_LABORATORY: (
-        "the report names another laboratory: no link is ever made; correct hfr_id of the channel, and send the report "
-        "again"
+        "the report names another laboratory: no link is ever made; correct the HFR ID of the channel, and send the "
+        "report again"
     ),
 }
 """Why no link is ever made of a report (`ENDS`)."""

@@ -146,7 +146,7 @@ REASONS: Mapping[str, PageText] = {
     "changed": "It was not needed any more.",
 }
 HELP: Mapping[str, PageText] = {
-    "other_laboratory": "No link is made. Correct hfr_id of the channel, and send the report again.",
+    "other_laboratory": "No link is made. Correct the HFR ID of the channel, and send the report again.",
     "two_numbers": "Look at the patient's card. Link the report by hand, or have it corrected.",
     "doubtful_number": "Look at the patient's card. Link the report by hand, or have it corrected.",
     "other_environment": "Ask the patient for the ABHA address of this network, and link the report by hand.",

@@ -1,13 +1,14 @@
 """One message of the lines that go to a sink together, in words. Pure.
 
 A message of one line says it all in its subject. One of several has their number there, and a line for each, the worst
-first, up to `SHOWN`.
+first, up to `SHOWN`. Below them are the time, and the next step with its address on the page.
 
 The configuration of alerts as the machine takes it: the usual rules, and what a site has changed of them.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime, tzinfo
 from typing import Any
 
 from engine.features.alerts.config import AlertsConfig
@@ -31,15 +32,35 @@ _ONE: dict[What, PageText] = {
     What.END: "Over, after {age}: {what}",
     What.TEST: "{what}",
 }
+# Kind of a cause -> its step, and the page of that; ``{}`` is the place in the key. Of others: the to-do list.
+_ANALYZER: tuple[PageText, str] = N_("Look at the analyzer"), "/analyzer?name={}"
+_DESTINATION: tuple[PageText, str] = N_("Look at the destination"), "/destinations/{}"
+_STEPS: dict[str, tuple[PageText, str]] = {
+    **dict.fromkeys(("silent", "not-connected", "down", "not-taking", "notice", "tee", "late", "paused"), _ANALYZER),
+    **dict.fromkeys(("away", "paused-destination"), _DESTINATION),
+    "same-bytes": _ANALYZER,
+    "network": ("Look at the analyzers", "/"),
+    "critical": ("Take it on the page of alerts", "/alerts"),
+    "dead": ("Look at the dead letters", "/dead-letters"),
+    "held": ("Held back", "/held"),
+    "unmapped": ("Codes", "/codes"),
+    "alert-sink": ("Look at what was sent", "/alerts"),
+    "test": ("Alerts", "/alerts"),
+}
+_TODO: tuple[PageText, str] = N_("To do"), "/"
 _RANK = {level.value: level.rank for level in Level}
 _ORDER = list(What)
 
 
-def notification(message: Message, site: str, journal: str, catalogue: Catalogue) -> Notification:
+def notification(
+    message: Message, site: str, journal: str, catalogue: Catalogue, *, zone: tzinfo, page: str
+) -> Notification:
     """The message as its sink sends it.
 
     Args:
         journal: a few digits that set this site apart from others.
+        zone: in which its people read times.
+        page: the address of the page, without a path; empty where it is for its own machine alone.
     """
     lines = sorted(message.lines, key=lambda one: (_RANK.get(one.level, 0), _ORDER.index(one.what), one.key))
     first = lines[0]
@@ -52,6 +73,7 @@ def notification(message: Message, site: str, journal: str, catalogue: Catalogue
     more = [Phrase("... and {n} more", {"n": len(lines) - SHOWN}).say(catalogue)] if len(lines) > SHOWN else []
     repeat = [Phrase(REPEATED).say(catalogue)] if message.repeat else []
     at_us = min(one.at_us for one in lines)
+    last = f"{datetime.fromtimestamp(at_us / 1e6, zone):%Y-%m-%d %H:%M}{_step(lines, catalogue, page)}"
     return Notification(
         # a restored journal counts on from an earlier number; mailboxes drop a mail with an id that they know
         id=f"labrelay-{journal}-{message.number}-{at_us:x}",
@@ -59,12 +81,23 @@ def notification(message: Message, site: str, journal: str, catalogue: Catalogue
         state=first.what.value,
         level=first.level,
         subject=f"{site}: {subject}",
-        text="\n".join((f"{site}: {said[0]}", *said[1:], *more, *repeat)),
+        text="\n".join((f"{site}: {said[0]}", *said[1:], *more, last, *repeat)),
         key=first.key,
         count=count,
         at_us=at_us,
         repeat=message.repeat,
     )
+
+
+def _step(lines: Sequence[Line], catalogue: Catalogue, page: str) -> str:
+    """The next step of a problem; of several that one page shows, that page's."""
+    if all(one.what in (What.END, What.NO_MORE) for one in lines):
+        return ""
+    parts = {(kind, place.partition("/")[0]) for kind, _, place in (one.key.partition("/") for one in lines)}
+    kind, place = parts.pop()
+    words, path = _STEPS.get(kind, _TODO) if not parts else _TODO
+    step = Phrase(words).say(catalogue)
+    return f". {step}: {page}{path.format(place)}" if page else f". {step}"
 
 
 def lines_of_a_test(sinks: Sequence[str], now_us: int) -> list[Line]:

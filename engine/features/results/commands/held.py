@@ -6,11 +6,11 @@ does. Who released or rejected what, and the reason, stays in the audit trail; a
 and is never delivered.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,9 +23,10 @@ from engine.commands.shared.revealing import NOTED_WITHIN_S, purpose_option, sta
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.features.results.lists import HELD, PERSON
 from engine.features.results.lists.held_results import FLAGS, MOST_AT_ONCE, held_of, results_held
+from engine.features.results.lists.saying import with_says
 from engine.features.results.rows.succession import overtaken, overtaken_by
 from engine.model.content.results import results_of
-from engine.model.errors import RefusedError, UnreadableResultsError
+from engine.model.errors import ConfigError, RefusedError, UnreadableResultsError
 from engine.model.journal.journal_views import DeadLetter
 from engine.model.texts.reasons import ReasonCode, help_of
 from engine.store.queries.contents import stored_document, why_absent
@@ -34,6 +35,9 @@ from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import list_seeming
 from engine.views.text import Head, plural, printable
+
+if TYPE_CHECKING:
+    from engine.config.channel import ChannelConfig
 
 GROUP = "every day"
 
@@ -102,6 +106,8 @@ def list_held(session: Session, /, rejected: bool, limit: int, before: int | Non
         cut = len(found) >= limit and held_deliveries(reader, wanted, before_id=found[-1].message_id, limit=1)
     if not found:
         selecting.raise_if_unknown(session, channel=wanted.channel, destination=wanted.destination)
+    if form is not Form.TABLE:
+        found = with_says(found, _channels(session))
     next_page = f"--before {found[-1].message_id}" if cut else ""
     nothing = "no result was rejected" if rejected else "no result is held"
     show_rows(form, HELD, found, nothing, next_page=next_page)
@@ -121,7 +127,7 @@ def show(session: Session, message: int, unmask: bool, purpose: str | None, form
         found = held_of(reader, message)
         results = results_held(reader, {}, found, masked=True) if seen is None else seen
         rows = []
-        for one in found:
+        for one in with_says(found, _channels(session)):
             newer = overtaken(reader, one.delivery_id) if one.state == "held" else ""
             row = {**HELD.row(one), "newer_delivered": newer or "no", "help": help_of(one.reason)}
             row["newer"] = _newer(reader, one, of[one.delivery_id])
@@ -133,6 +139,13 @@ def show(session: Session, message: int, unmask: bool, purpose: str | None, form
     if not rows:
         say(f"nothing of message {message} is held")
     return ExitCode.OK if rows else ExitCode.FAILED
+
+
+def _channels(session: Session) -> "Mapping[str, ChannelConfig]":
+    """None where the configuration cannot be read."""
+    with suppress(ConfigError):
+        return session.load(require_secrets=False).channels
+    return {}
 
 
 def _seen(session: Session, message: int, purpose: str) -> dict[str, Any]:
@@ -265,6 +278,7 @@ def _explained(row: dict[str, Any]) -> Iterator[str]:
     if row["critical"]:
         yield Head("  critical value")
     yield printable(f"  {row['code']}{': ' + row['why'] if row['why'] else ''}")
+    yield from (printable(f"  {language}: {words}") for language, words in row["says"].items())
     if row["help"]:
         yield f"  {row['help']}"
     for newer in row["newer"]:

@@ -32,6 +32,7 @@ HELD = View[DeadLetter](
     Field("code", "CODE", of="reason"),
     Field("since", "SINCE", of=at("at_us")),
     Field("why", "WHY", of="detail"),
+    Field("says", of=lambda one: dict(one.says)),
     Field("type", of="message_type"),
 )
 PERSON = View[PossibleOtherPerson](

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from engine.features.results.lists import HELD, PERSON
 from engine.features.results.lists.held_results import held_of, results_held
+from engine.features.results.lists.saying import with_says
 from engine.model.journal.journal_views import DeadLetter
 from engine.model.journal.records import PossibleOtherPerson
 from engine.model.site.permissions import ACTING
@@ -29,7 +30,8 @@ def held(asked: Asked[Held]) -> Sequence[DeadLetter]:
     pages have each once."""
     wanted = asked.filter(state="rejected" if asked.arguments.rejected else "held")
     before = NO_LIMIT if asked.before is None else asked.before
-    return held_deliveries(asked.journal, wanted, before_id=before, limit=asked.limit)
+    found = held_deliveries(asked.journal, wanted, before_id=before, limit=asked.limit)
+    return with_says(found, asked.sources.routes())
 
 
 class HeldResults(Reveal, OneMessage):

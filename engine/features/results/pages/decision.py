@@ -11,6 +11,7 @@ from aiohttp import web
 
 from engine.actions.selection import Selection
 from engine.features.results.lists.held_results import WHOSE, held_of, results_held
+from engine.features.results.lists.saying import with_says
 from engine.features.results.pages.rows import row_of, told
 from engine.features.results.rows.succession import overtaken
 from engine.model.errors import ConfigError, LabRelayError, StoreError
@@ -84,6 +85,7 @@ def _found(
     is_unread = any(one is None for one in results.values())
     is_blind = is_unread and not asking.principal.may(SEEING_PATIENTS)
     is_whose = any(one.reason in WHOSE for one in letters)
+    letters = with_says(letters, channels())
     newer = [overtaken(reader, one.delivery_id) for one in letters if one.state == "held"]
     return {
         "rows": rows,
@@ -115,4 +117,4 @@ def _each_once(results: Iterable[Sequence[Row] | None]) -> list[Row]:
 def _why(one: DeadLetter, words: Words) -> tuple[str, str, str]:
     """Level, the reason in words, and what holds it."""
     level = "critical" if one.critical else ""
-    return level, words.reason(one.reason) or one.reason, shown(one.detail, 1000)
+    return level, words.reason(one.reason) or one.reason, shown(one.says.get(words.language, one.detail), 1000)

@@ -5,6 +5,7 @@ from functools import partial
 
 from aiohttp import web
 
+from engine.features.results.lists.saying import with_says
 from engine.features.results.pages.decision import href
 from engine.features.rework.pages.dead_letters import letter_columns, letter_row
 from engine.model.site.permissions import LOOKING
@@ -14,7 +15,7 @@ from engine.web.asked import PAGE, Asked
 from engine.web.pages.columns import COLUMNS
 from engine.web.pages.doing import offers
 from engine.web.pages.filters import of_letters, page_of
-from engine.web.pages.frame import Asking, Frame, Page, Values
+from engine.web.pages.frame import Asking, Channels, Frame, Page, Values
 from engine.web.pages.words import grouped
 from engine.web.routes import Route
 
@@ -30,18 +31,19 @@ def routes(frame: Frame) -> Sequence[Route]:
 
 
 async def _list(frame: Frame, request: web.Request) -> web.Response:
-    return await frame.show(request, _page, _found)
+    return await frame.show(request, _page, partial(_found, frame.channels))
 
 
 def _page(asking: Asking) -> Page:
     return page_of("held", PATH, NAMES, asking, CHOICE)
 
 
-def _found(reader: Reader, asking: Asking) -> Values:
+def _found(channels: Channels, reader: Reader, asking: Asking) -> Values:
     words = asking.words
     asked = Asked.of(PATH, words.language, asking.query, NAMES)
     wanted = of_letters(PATH, NAMES, asking, states=STATES)
     found = held_deliveries(reader, wanted, before_id=asked.before or None, limit=PAGE)
+    found = with_says(found, channels())
     last = found[-1].message_id if found else 0
     more = len(found) >= PAGE and held_deliveries(reader, wanted, before_id=last, limit=1)
     is_open = wanted.state is None

@@ -157,6 +157,6 @@ def letter_row(one: DeadLetter, words: Words) -> dict[str, Any]:
         "iso": iso(one.at_us),
         "ago": words.ago(one.at_us),
         "type": shown(one.message_type),
-        "why": shown(one.detail, 300),
+        "why": shown(one.says.get(words.language, one.detail), 300),
         "offers": (),
     }

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -45,6 +46,7 @@ from tests.support.syslog_peer import udp
 from tests.support.todo_entries import entries
 from tests.support.waiting import until
 
+LAST = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d(\. .+)?$")
 AWAY = Entry(key="away/lis", level=Level.PROBLEM, phrase=Phrase("lis not reachable"), step="", subject="lis")
 QUICK: dict[str, Any] = {"rules": {"destination": {"after": "0s", "keep": "0s"}}, "group": "0s", "remind": "0s"}
 TAKEN = http(200, b"{}")
@@ -63,7 +65,14 @@ def chat_sink(server: ScriptedServer, **more: Any) -> dict[str, Any]:
 
 
 def texts(server: ScriptedServer) -> list[str]:
-    return [json.loads(one.body)["text"] for one in server.requests]
+    return [without_step(json.loads(one.body)["text"]) for one in server.requests]
+
+
+def without_step(text: str) -> str:
+    """A message without its last line, which has the time and the step."""
+    said, _, last = text.rpartition("\n")
+    assert LAST.match(last), text
+    return said
 
 
 @dataclass
@@ -91,14 +100,16 @@ class House:
                 pass
 
 
-def site_with(folder: Path, alerting: dict[str, Any]) -> Site:
-    make_site(folder, site=SITE_YAML + yaml.safe_dump({"alerts": alerting}))
+def site_with(folder: Path, alerting: dict[str, Any], web: str = "") -> Site:
+    make_site(folder, site=SITE_YAML + web + yaml.safe_dump({"alerts": alerting}))
     return load_site(folder)
 
 
 @asynccontextmanager
-async def house(folder: Path, alerting: dict[str, Any], clock: ManualClock | None = None) -> AsyncIterator[House]:
-    site, clock = site_with(folder, alerting), clock or ManualClock(datetime(2026, 3, 2, 6, 0, tzinfo=UTC))
+async def house(
+    folder: Path, alerting: dict[str, Any], clock: ManualClock | None = None, *, web: str = ""
+) -> AsyncIterator[House]:
+    site, clock = site_with(folder, alerting, web), clock or ManualClock(datetime(2026, 3, 2, 6, 0, tzinfo=UTC))
     async with running(folder / "var", clock=clock) as journal, AsyncExitStack() as opened:
         found: list[Entry] = []
         snapshot = replace(quiet_site(), channels=(), destinations=(), started_at=clock.now())
@@ -127,7 +138,30 @@ async def test_a_mail_and_a_webhook_come_once_at_start_and_once_at_end(tmp_path:
                 await home.look(seconds=60)
     wanted = ["Test Lab: lis not reachable", "Test Lab: Over, after 5 min: lis not reachable"]
     assert texts(chat) == wanted
-    assert [one.text for one in mails.mails] == wanted
+    assert [without_step(one.text) for one in mails.mails] == wanted
+
+
+NAMED = 'web: {listen: "0.0.0.0:8443", names: lab.example, tls: {cert: c.pem, key: k.pem}}\n'
+
+
+@pytest.mark.parametrize(
+    ("web", "step"),
+    [
+        (NAMED, "गंतव्य देखें: https://lab.example:8443/destinations/lis"),
+        ("", "गंतव्य देखें"),  # a page that only its own machine reaches
+    ],
+)
+async def test_a_message_has_the_time_the_next_step_and_its_address(tmp_path: Path, web: str, step: str) -> None:
+    async with scripted(TAKEN) as chat:
+        alerting = {"sinks": {"chat": chat_sink(chat)}, "language": "hi", **QUICK}
+        async with house(tmp_path, alerting, web=web) as home:
+            await home.look(AWAY)
+            await home.look(seconds=60)
+            await home.look(AWAY, replace(AWAY, key="away/his"), seconds=60)
+    (start, over, both) = [json.loads(one.body)["text"].split("\n")[-1] for one in chat.requests]
+    assert start == f"2026-03-02 11:30. {step}"
+    assert over == "2026-03-02 11:31"
+    assert both.startswith("2026-03-02 11:32. करने के काम")
 
 
 async def test_each_kind_of_sink_gets_one_start_and_one_end(tmp_path: Path) -> None:
@@ -176,10 +210,10 @@ async def test_a_sink_that_fails_for_ten_minutes_is_told_the_start_and_the_end_o
                 if minute == 10:
                     chat.script[:] = [TAKEN]
                 await home.look(*([AWAY] if minute < 5 else []), seconds=60)
-    taken = [json.loads(one.body)["text"] for one in chat.requests][-2:]
+    taken = texts(chat)[-2:]
     assert taken == ["Test Lab: lis not reachable", "Test Lab: Over, after 5 min: lis not reachable"]
     assert len({one.headers["idempotency-key"] for one in chat.requests}) == 2
-    assert [one.text for one in mails.mails if "chat" in one.text] == [
+    assert [without_step(one.text) for one in mails.mails if "chat" in one.text] == [
         "Test Lab: Alerts do not reach chat",
         "Test Lab: Over, after 10 min: Alerts do not reach chat",
     ]
@@ -278,7 +312,7 @@ async def test_a_critical_value_is_told_at_once_and_the_record_says_to_whom_and_
             await home.look(AWAY, seconds=1)
             sent = f"Test Lab: chem: message {message} has a critical value"
             assert texts(chat) == [sent]
-            assert [one.text for one in mails.mails] == [sent]
+            assert [without_step(one.text) for one in mails.mails] == [sent]
             await home.look(AWAY, seconds=600)
             assert len(mails.mails) == 2
             key, act = await home.alerting.acknowledge(f"critical/{message}", "asha", "phoned the ward")
@@ -408,7 +442,7 @@ async def test_what_was_under_way_at_a_kill_is_sent_again_and_marked(tmp_path: P
             await home.look(AWAY, seconds=60)
             assert chat.requests[0].headers["idempotency-key"].split("-")[2] == str(first.number)
     assert [one.body.decode() for one in chat.requests] == [
-        "Test Lab: lis not reachable\nThis may have been sent before."
+        "Test Lab: lis not reachable\n2026-03-01 11:30. Look at the destination\nThis may have been sent before."
     ]
 
 
@@ -512,7 +546,7 @@ async def test_a_test_says_for_each_sink_whether_it_was_taken(tmp_path: Path) ->
             with pytest.raises(RefusedError, match="there are chat, mail"):
                 await home.alerting.test("sms")
             assert rows.sent(home.journal) == []
-    assert mails.mails[0].text == "Test Lab: A test of alerts: all is well"
+    assert without_step(mails.mails[0].text) == "Test Lab: A test of alerts: all is well"
 
 
 async def test_a_silence_has_an_owner_a_reason_and_an_end(tmp_path: Path) -> None:
@@ -599,7 +633,7 @@ async def test_a_restored_journal_gives_no_message_the_id_of_an_earlier_one(tmp_
             await home.look(AWAY)
             await home.journal.run(without_lines)
             await home.look(AWAY, replace(AWAY, key="away/his"), seconds=60)
-    first, second = (text.split()[-1] for text in texts(chat))
+    first, second = (json.loads(one.body)["text"].split()[-1] for one in chat.requests)
     assert first != second
 
 

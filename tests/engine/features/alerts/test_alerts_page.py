@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import aiohttp
 import pytest
 
 from engine.actions.declaring import Verb
@@ -19,7 +20,9 @@ from engine.web.languages import LANGUAGES, catalogue
 from tests.support import access
 from tests.support.access import Browser, Site
 from tests.support.journals import NOW_US, opened
-from tests.support.status_server import Element
+from tests.support.running import running_app
+from tests.support.sites import SITE_YAML, make_site
+from tests.support.status_server import Element, read_html
 from tests.support.status_sites import quiet_site
 
 AWAY = Alert(
@@ -171,12 +174,25 @@ async def test_enter_in_the_note_takes_no_alert(operator: Browser) -> None:
     assert ("disabled" in first.attributes, second.attributes["value"]) == (True, "take away/lis")
 
 
-async def test_where_no_person_is_notified_the_pages_say_so_and_how_to_begin(here: Site, operator: Browser) -> None:
-    for path in ("/alerts?lang=en", "/?lang=en"):
-        here.page.site = replace(quiet_site(), notifies=True)
-        assert (await operator.get(path))[1].all("p", id="no-alerts") == []
-        here.page.site = replace(quiet_site(), notifies=False)
-        (said,) = (await operator.get(path))[1].all("p", id="no-alerts")
-        assert "No person is notified: no alerts are configured." in said.text
-        assert said.one("a").attributes["href"].startswith("/help/alerts?")
-        assert ("problem" in said.attributes["class"]) is path.startswith("/alerts")
+async def test_where_no_person_is_notified_the_page_says_so_and_how_to_begin(here: Site, operator: Browser) -> None:
+    here.page.site = replace(quiet_site(), notifies=True)
+    assert (await operator.get("/alerts?lang=en"))[1].all("p", id="no-alerts") == []
+    here.page.site = replace(quiet_site(), notifies=False)
+    (said,) = (await operator.get("/alerts?lang=en"))[1].all("p", id="no-alerts")
+    assert "No person is notified: no alerts are configured." in said.text
+    assert said.one("a").attributes["href"].startswith("/help/alerts?")
+
+
+async def test_where_no_person_is_notified_the_verdict_of_a_calm_site_says_so(tmp_path: Path) -> None:
+    calm = SITE_YAML.replace("timezone", "practice: true, timezone")
+    alerts_yaml = "alerts: {sinks: {chat: {kind: http, url: 'http://127.0.0.1:9/', type: text, body: '{text}'}}}\n"
+    for more, says in (("", True), (alerts_yaml, False)):
+        site = make_site(tmp_path, site=f"{calm}web: {{listen: '127.0.0.1:0'}}\n{more}", channels={}, answered=True)
+        async with running_app(site) as app, aiohttp.ClientSession() as client:
+            assert app.page is not None
+            async with client.get(f"http://127.0.0.1:{app.page.port}/?lang=en") as answer:
+                page = read_html(await answer.text())
+        strip = page.one("section", id="strip")
+        headline, words = strip.one("h1").text, "No person is notified: no alerts are configured."
+        assert (words in headline) is says, headline
+        assert any("/help/alerts?" in one.attributes["href"] for one in strip.all("a", class_="main")) is says

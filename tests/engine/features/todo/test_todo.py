@@ -272,10 +272,10 @@ def test_dead_letters_are_one_entry_for_each_cause() -> None:
     ]
     found = entries(site(), letters, [], lambda cause: f"<{len(cause)}>")
     assert {(one.key, str(one.phrase), one.step, one.count, one.subject, one.cause) for one in found} == {
-        ("dead/REFUSED/<22>", "REFUSED: Dead letters: 12", "labrelay dlq show 17", 12, "chemistry",
+        ("dead/REFUSED/<22>", "chemistry: Dead letters: 12", "labrelay dlq show 17", 12, "chemistry",
          "HTTP 422: no reference"),
-        ("dead/REFUSED/<8>", "REFUSED: Dead letters: 1", "labrelay dlq show 17", 1, "", "HTTP 413"),
-        ("dead/UNREADABLE", "UNREADABLE: Dead letters: 1", "labrelay dlq show 17", 1, "chemistry", ""),
+        ("dead/REFUSED/<8>", "Dead letters: 1", "labrelay dlq show 17", 1, "", "HTTP 413"),
+        ("dead/UNREADABLE", "chemistry: Dead letters: 1", "labrelay dlq show 17", 1, "chemistry", ""),
     }  # fmt: skip
     assert {(one.level, one.since) for one in found} == {(AMBER, from_us(LETTER_US))}
 
