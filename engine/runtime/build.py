@@ -190,10 +190,8 @@ def build_channel(
         patient_numbers=site.patient_numbers(config),
         others={} if others is None else others,
     )
-    talking = () if config.draft else TALKING.each()  # a draft gives no orders
-    dialogue = next((made for one in talking if (made := one.dialogue(site, config)) is not None), None)
+    dialogue = _dialogue(site, config)
     options = FormatOptions(charsets=tuple(config.charset), fixes=frozenset(config.fix), spm_obx=config.spm_obx)
-    links = registry.DRAFTS if config.draft and source.link in registry.DRAFTS else _links(dialogue)
     answer = (
         _answer(config, clock) if source.format in ("hl7v2", EITHER) and source.transport not in UNANSWERED else None
     )
@@ -213,7 +211,7 @@ def build_channel(
             is_draft=config.draft,
             opening=_opening(source),
         ),
-        new_link=registry.load(links, source.link).links(source, **_sending(dialogue)),
+        new_link=registry.load(_links(config, dialogue), source.link).links(source, **_sending(dialogue)),
         new_listener=registry.load(registry.TEES, source.link).listeners(source)
         if isinstance(source, TeePart)
         else None,
@@ -240,7 +238,15 @@ def build_channel(
     )
 
 
-def _links(dialogue: Dialogue | None) -> dict[str, str]:
+def _dialogue(site: Site, config: ChannelConfig) -> Dialogue | None:
+    """How it asks for orders; a draft is given none."""
+    talking = () if config.draft else TALKING.each()
+    return next((made for one in talking if (made := one.dialogue(site, config)) is not None), None)
+
+
+def _links(config: ChannelConfig, dialogue: Dialogue | None) -> dict[str, str]:
+    if config.draft and config.source.link in registry.DRAFTS:
+        return registry.DRAFTS
     return registry.LINKS if dialogue is None else registry.TWO_WAY
 
 

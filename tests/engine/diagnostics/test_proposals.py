@@ -77,8 +77,8 @@ def test_results_of_one_order_that_share_a_code_are_told_with_the_part_that_diff
 
 
 def test_a_part_that_counts_is_not_taken_for_a_name() -> None:
-    (one,) = shared_codes([parsed(SHARED.replace("GLU^^^1^A", "1^GLU^^1^A").replace("NA^^^1^A", "2^NA^^1^A"))], {})
-    assert (one.part, list(one.names)) == (2, ["GLU", "NA"])
+    (one,) = shared_codes([parsed(SHARED.replace("GLU^^^1^A", "1^^GLU^1^A").replace("NA^^^1^A", "2^^NA^1^A"))], {})
+    assert (one.part, list(one.names)) == (3, ["GLU", "NA"])
 
 
 def test_repeats_of_one_test_have_no_part_that_differs() -> None:

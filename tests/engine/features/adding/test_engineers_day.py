@@ -56,11 +56,14 @@ class Laboratory:
     sandbox: Sandbox
     folder: Path
 
+    @property
+    def base(self) -> str:
+        assert self.app.page is not None
+        return f"http://127.0.0.1:{self.app.page.port}"
+
     @asynccontextmanager
     async def browser(self, name: str = "esther") -> AsyncIterator[Browser]:
-        assert self.app.page is not None
-        jar = aiohttp.CookieJar(unsafe=True)
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{self.app.page.port}", cookie_jar=jar) as client:
+        async with aiohttp.ClientSession(self.base, cookie_jar=aiohttp.CookieJar(unsafe=True)) as client:
             browser = Browser(client)
             await browser.log_in(name)
             yield browser
