@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from engine.commands.shared.output import ExitCode
 from engine.config.load import load_site
 from engine.diagnostics import service
 from engine.features.access.service.service import AccessService
@@ -28,6 +29,7 @@ from tests.engine.features.adding.test_engineers_day import (
 )
 from tests.support.access import GOOD
 from tests.support.astm_peer import one_record_a_frame, session
+from tests.support.command_line import labrelay
 from tests.support.other_accounts import as_account
 from tests.support.ports import quiet_ports
 from tests.support.root_commands import open_folder
@@ -112,6 +114,7 @@ def test_a_grant_is_for_the_service_alone_and_follows_no_link(tmp_path: Path) ->
     folder = make_running_site(tmp_path / "site", {}, {})
     with pytest.raises(LabRelayError, match="must be the service's"):
         service.grant(folder)
+    assert labrelay("service", "--adding", site=folder).code == ExitCode.USAGE
     os.chown(folder, 0, pwd.getpwnam(SERVICE).pw_gid)
     (tmp_path / "elsewhere").mkdir(0o700)
     (folder / "layouts").symlink_to(tmp_path / "elsewhere")
