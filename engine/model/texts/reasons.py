@@ -191,6 +191,14 @@ class ReasonCode(Enum):
         "A rule of the route (`hold:`) failed inside LabRelay, so the result is held. The rule is named in the "
         "detail; please report it."
     )
+    CONTROL_FAILED = (
+        "The control of this test failed on this analyzer (`labrelay quality list`). Repeat it, close the failed run, "
+        "then look at this result: `labrelay held release`, or `labrelay held reject`."
+    )
+    CONTROL_NUMBER = (
+        "The specimen has the number of a control material of the site's list, and the message calls it a patient's. "
+        "Look whose it is, then `labrelay held release`, or `labrelay held reject`."
+    )
     STATUS_BACK = (
         "A result of a lower status than the one that was accepted (preliminary after final, final after corrected), "
         "or one that its sender calls sent before (ASTM R-9 is R) and that differs, or an earlier one that is issued "
