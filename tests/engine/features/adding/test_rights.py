@@ -63,8 +63,8 @@ async def _tried(folder: Path) -> dict[str, Any]:
             _, new = await browser.get("/add/new?lang=en")
             (port,) = quiet_ports(1)
             form = {"called": "Chemistry", "how": "listen", "address": "127.0.0.1", "port": str(port), "act": "listen"}
-            action, fields = await browser.fields("/add/new?lang=en")
-            status, answer = await browser.post(action, fields | form)
+            _, fields = await browser.fields("/add/new?lang=en", to="/")
+            status, answer = await browser.post("/add/new?lang=en", fields | form)
             buttons = [one.text for one in new.one("main").all("button")]
             return {"page": said(page), "new": said(new), "buttons": buttons, "status": status, "answer": said(answer)}
 
