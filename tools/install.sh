@@ -236,7 +236,8 @@ say_what_next() {
     cat <<END
 
 Next:
-  1. labrelay analyzers, then sudo labrelay --site $SITE init --analyzer NAME for each of yours
+  1. labrelay analyzers, then sudo labrelay --site $SITE init --analyzer NAME for each of yours; to add
+     them on the page instead: sudo labrelay --site $SITE service --write --adding
   2. sudo labrelay --site $SITE check
   3. sudo systemctl enable --now labrelay
   4. systemctl status labrelay, and the page at http://127.0.0.1:8580

@@ -6,7 +6,9 @@ the site's configuration needs beyond that, each line with its reason. A change 
 """
 
 import ipaddress
+import os
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +18,13 @@ from engine.config.load import Site, serial_lines
 from engine.config.sitewide import servers
 from engine.config.sources.source import TcpPart
 from engine.config.sources.source_tee import TeePart
+from engine.model.errors import LabRelayError
 from engine.model.site.health import Health, Line
 
 UNIT_FILE = Path("/etc/systemd/system/labrelay.service")
 DROP_IN = UNIT_FILE.with_name(f"{UNIT_FILE.name}.d") / "50-site.conf"
 RENEW = "sudo labrelay service --write, then sudo systemctl restart labrelay"
+ADDED = ("channels", "layouts", "mappings/tables")  # where an analyzer that is added by a draft has its files
 ADDRESSES, FOLDERS = "IPAddressAllow", "ReadWritePaths"
 ANY = "any"
 # Names that only a laboratory's own network knows (RFC 6762, 8375, ICANN's .internal, and customs): their addresses are
@@ -89,9 +93,48 @@ def address(owner: str, host: str) -> Need | None:
     return Need(ADDRESSES, str(found), f"{owner}: {host}")
 
 
+def grant(site: Path) -> None:
+    """Let the service write where an analyzer that is added has its files, by the group that the site's folder has.
+
+    All else of the site stays root's alone, also the folders above, so that no link takes the place of one of these.
+
+    Raises:
+        LabRelayError: the group is not the service's, a folder is a link, or this process may not.
+    """
+    group = site.stat().st_gid
+    if not group:
+        raise LabRelayError(f"{site}: its group must be the service's: sudo chgrp -R labrelay {site}")
+    try:
+        for folder in (site / "mappings", *(site / name for name in ADDED)):
+            if not folder.is_dir():
+                folder.mkdir(0o750)
+                os.chown(folder, 0, group)
+            if folder.is_symlink():
+                raise LabRelayError(f"{folder}: it is a link, and stays as it is")
+            if folder != site / "mappings":
+                os.chown(folder, 0, group)
+                folder.chmod(0o770)
+    except OSError as error:
+        raise LabRelayError(f"{error.filename}: {error.strerror}; run this as root") from error
+
+
+def _granted(site: Path) -> Iterator[Path]:
+    for folder in map(site.joinpath, ADDED):
+        found = folder.stat() if folder.is_dir() else None
+        if found is not None and not found.st_uid and found.st_gid and found.st_mode & stat.S_IWGRP:
+            yield folder
+
+
 def drop_in(site: Site) -> str:
-    """The text of the drop-in."""
-    lines = [f"# {need.why}\n{need.directive}\n" for need in needs(site)]
+    """The text of the drop-in.
+
+    Raises:
+        LabRelayError: a name has a sign that would be another line.
+    """
+    every = needs(site)
+    if odd := next((need for need in every if not f"{need.why}{need.directive}".isprintable()), None):
+        raise LabRelayError(f"{odd.why!r}: {odd.value!r} cannot be written into a unit")
+    lines = [f"# {need.why}\n{need.directive}\n" for need in every]
     return _HEAD + "".join(lines or ["# Nothing: the unit allows all that this site needs.\n"])
 
 
@@ -162,6 +205,7 @@ def _folders(site: Site) -> Iterator[tuple[str, Path]]:
     named += [("backup", config.backup.folder), ("backup, its drills", config.backup.scratch)]
     named += [(f"destination {name}", one) for name, to in config.destinations.items() for one in to.folders]
     named += [(f"channel {name}", one) for name, channel in site.channels.items() for one in channel.source.folders]
+    named += [("analyzers are added on the page", folder) for folder in _granted(site.folder)]
     writable = [site.folder / "var", Path("/var/lib/labrelay"), Path("/var/lib/labrelay-anchor")]
     for owner, folder in named:
         if folder is not None and not any(folder.is_relative_to(place) for place in writable):

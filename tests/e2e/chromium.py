@@ -7,13 +7,13 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from tests.e2e.counterparts import modules
-from tests.e2e.laboratory import PASSWORD, Laboratory
+from tests.e2e.laboratory import PASSWORD
 from tests.support.waiting import WITHIN_S
 
 LOOK = Path(__file__).with_name("look.js").read_text(encoding="utf-8")
@@ -24,6 +24,12 @@ BY_ITSELF = re.compile(r"[?&]auto\b")  # the address of a page that was loaded a
 # Chromium says this by itself of a page with such a status.
 OF_A_STATUS = "Failed to load resource: the server responded with a status of"
 expect.set_options(timeout=WITHIN_S * 1000)
+
+
+class HasPage(Protocol):
+    @property
+    def base(self) -> str:
+        """The address of its page."""
 
 
 @asynccontextmanager
@@ -145,7 +151,7 @@ class Visitor:
 
 
 @asynccontextmanager
-async def visitor(browser: Browser, here: Laboratory, **context: Any) -> AsyncIterator[Visitor]:
+async def visitor(browser: Browser, here: HasPage, **context: Any) -> AsyncIterator[Visitor]:
     """A browser without cookies; ``context``: as Playwright's `new_context`."""
     made: BrowserContext = await browser.new_context(**context)
     made.set_default_timeout(WITHIN_S * 1000)

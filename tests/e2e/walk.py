@@ -7,6 +7,7 @@ to page, in the other combinations of `REST`: contrast comes of the theme, whate
 of the width, whatever the theme.
 """
 
+import asyncio
 import gettext
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -17,10 +18,14 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser
 
+from engine.model.journal.journal_views import Filter
+from engine.store.queries.messages import messages_page
 from engine.web.languages import DEFAULT, LANGUAGES, catalogue
 from tests.e2e.chromium import Visitor, chromium, visitor
 from tests.e2e.laboratory import AWAY, CRITICAL, PASSWORD, REFUSED, WAITING, Laboratory, laboratory
+from tests.engine.features.adding.test_engineers_day import ROWS
 from tests.support.ports import quiet_ports
+from tests.support.waiting import until
 
 WIDTHS = (320, 768, 1440)
 EVERY = tuple(LANGUAGES)
@@ -32,7 +37,11 @@ WITH_AXE = {FIRST, ("dark", 320), ("light", 1440)}
 NOT_TRANSLATED = {"LOINC", "{text}", "%", "90 %", "95 %"}  # the same in all languages
 HEIGHT = 900
 
-DRAFT = "walked"  # an analyzer that is being added
+DRAFT, SILENT = (
+    "walked",
+    "silent",
+)  # analyzers that are being added: rows of one were recognised, none came of the other
+ADDING = ("listen", "recognise", "codes", "code", "first")
 # Where the path alone shows nothing: addresses of the page that are looked at.
 ADDRESSES = {
     "/": ("/", "/?wall"),
@@ -50,9 +59,8 @@ ADDRESSES = {
     "/todo": ("/todo?key=away/{name}", "/todo?key=none"),
     "/operations/{number}": ("/operations/{operation}",),
     "/add": ("/add", "/add?started=chemistry"),
-    **{
-        f"/add/{{name}}/{step}": (f"/add/{DRAFT}/{step}",) for step in ("listen", "recognise", "codes", "code", "first")
-    },
+    **{f"/add/{{name}}/{step}": (f"/add/{DRAFT}/{step}", f"/add/{SILENT}/{step}") for step in ADDING},
+    "/add/{name}/code": (f"/add/{DRAFT}/code?code=HGB&unit=g/dL&search=glucose", f"/add/{DRAFT}/code?code=none"),
     "/codes/row": ("/codes/row?channel=haematology&code=6690-2",),
     "/codes/undo": ("{undo}",),
     "/user": ("/user?name=asha",),
@@ -107,7 +115,7 @@ ANSWERS: dict[str, tuple[Any, ...]] = {
 # Forms whose answer is a page that is walked, or leads to one.
 LEAD_ON = {
     *("/log-in", "/log-in/code", "/change-user", "/set-up", "/wall", "/log-out", "/stay", "/users", "/user"),
-    *("/add/new", *(f"/add/{{name}}/{step}" for step in ("listen", "recognise", "codes", "code", "first"))),
+    *("/add/new", *(f"/add/{{name}}/{step}" for step in ADDING)),
     *("/affected", "/affected/results", "/affected.csv", "/todo", "/alerts", "/operations/{number}"),
     *("/codes/row/do", "/codes/undo"),
     *(
@@ -205,12 +213,18 @@ def fill_in(here: Laboratory, address: str, more: Mapping[str, str] = MappingPro
 
 async def acted(here: Laboratory, one: Visitor) -> Mapping[str, str]:
     """Addresses of things that are there after an act: an operation, and a correction that can be taken back. Contents
-    of two messages are shown. A draft is there, too.
+    of two messages are shown. Drafts are there, too.
     """
-    (port,) = quiet_ports(1)
-    await one.open("/add/new?lang=en")
-    await send(one, "/add/new", {"called": DRAFT, "address": "127.0.0.1", "port": str(port)})
-    assert f"/add/{DRAFT}/recognise" in one.page.url
+    for name, port in zip((SILENT, DRAFT), quiet_ports(2), strict=True):
+        await one.open("/add/new?lang=en")
+        await send(one, "/add/new", {"called": name, "address": "127.0.0.1", "port": str(port)})
+        assert f"/add/{name}/recognise" in one.page.url
+    _, writer = await asyncio.open_connection("127.0.0.1", here.port(DRAFT))
+    writer.write(ROWS)
+    await until(lambda: bool(messages_page(here.app.journal, Filter(channel=DRAFT))))
+    writer.close()
+    await one.open(f"/add/{DRAFT}/recognise?lang=en")
+    await send(one, f"/add/{DRAFT}/recognise", {"column-time": "When", "time": "%Y-%m-%d %H:%M:%S"})
     await one.open("/do/retry?all=1&lang=en")
     await send(one, "/do/retry", WHY)
     operation = re.search(r"/operations/(\d+)", one.page.url)

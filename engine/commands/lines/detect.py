@@ -3,7 +3,7 @@
 WHAT is a file (`-` is standard input; as `listen --save` wrote it, or any recording), a serial device, or an address to
 wait at (with --connect: to connect to). Each part of the result has a certainty and a reason; open parts are listed as
 open. Of rows of cells (CSV) --write makes a layout, too, by the words above the columns; --column says what else one
-has.
+has. Where a comma may part decimals or thousands, --write needs --decimal.
 """
 
 import asyncio
@@ -48,6 +48,9 @@ MAX_BYTES = 16 * 1024 * 1024  # of a capture; more adds nothing new
 @click.option(
     "--column", "columns", multiple=True, metavar="ROLE=NAME", help="A column of rows: specimen, test, value, unit ..."
 )
+@click.option(
+    "--decimal", type=click.Choice([".", ","]), help="The decimal sign of its numbers, where that is unclear."
+)
 @file_option("--write", "path", help="Write a channel file, as channels/chemistry.yaml; its name is the channel's.")
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
@@ -60,6 +63,7 @@ def command(
     answer: bool,
     save: Path | None,
     columns: tuple[str, ...],
+    decimal: str | None,
     path: Path | None,
     form: Form,
     **settings: str | None,
@@ -78,11 +82,12 @@ def command(
         line = _line_at(what, connect, settings)
         place = ("device" if line.is_serial else "connect" if connect else "listen", what)
         made = guess(asyncio.run(_heard(line, known, for_s, answer, save)), known, live=True)
+    if decimal is not None and made.rows is None:
+        made.decide(decimal)
     show_document(form, _document(made), _lines(made))
     if path is not None:
-        _write(
-            session, made, path, place, {key: value for key, value in settings.items() if value is not None}, columns
-        )
+        given = {key: value for key, value in settings.items() if value is not None}
+        _write(session, made, path, place, given, columns, decimal)
     return ExitCode.OK if made.is_enough else ExitCode.FAILED
 
 
@@ -180,7 +185,7 @@ def _lines(made: "Guess") -> Iterator[str]:
         yield "not sure: " + "; ".join(dict.fromkeys(part.why for part in made.parts if not part.value))
 
 
-def _layout(made: "Guess", folder: Path, path: Path, columns: tuple[str, ...]) -> tuple[Path, str]:
+def _layout(made: "Guess", folder: Path, path: Path, columns: tuple[str, ...], decimal: str | None) -> tuple[Path, str]:
     """The layout of rows, and where it belongs.
 
     Raises:
@@ -195,11 +200,12 @@ def _layout(made: "Guess", folder: Path, path: Path, columns: tuple[str, ...]) -
     named = made.rows.proposed() | dict(one.split("=", 1) for one in columns if "=" in one)
     known = {role: made.rows.values(column) for role, column in named.items() if column in made.rows.columns}
     times = times_of(known.get("time", []))
-    meant = Meant(columns=named, decimal=decimal_of(known.get("value", [])), time=times[0] if len(times) == 1 else "")
+    sign = decimal or decimal_of(known.get("value", []))
+    meant = Meant(columns=named, decimal=sign, time=times[0] if len(times) == 1 else "")
     if first_file(path.name, search_path(folder, "layouts")) is not None:
         raise ConfigError(f"{path} was not written: a layout has the name {path.stem} already, give another one")
     if wrong := list(problems(made.rows, meant)):
-        raise ConfigError(f"{path} was not written: {'; '.join(wrong)} (--column ROLE=NAME)")
+        raise ConfigError(f"{path} was not written: {'; '.join(wrong)} (--column ROLE=NAME, --decimal SIGN)")
     made.options["layout"] = path.stem
     return folder / "layouts" / path.name, layout_text(path.stem, made.rows, meant)
 
@@ -210,7 +216,8 @@ def _write(
     path: Path,
     place: tuple[str, str] | None,
     line: dict[str, str],
-    columns: tuple[str, ...] = (),
+    columns: tuple[str, ...],
+    decimal: str | None,
 ) -> None:
     """Write the channel file, or leave everything as it was."""
     from engine.config.load import load_site
@@ -224,7 +231,9 @@ def _write(
     if path.suffix != ".yaml":
         raise click.UsageError(f"--write {path}: a channel file ends in .yaml, as channels/chemistry.yaml")
     site = load_site(session.folder, require_secrets=False)
-    layout = _layout(made, site.folder, path, columns) if made.rows is not None else None
+    layout = _layout(made, site.folder, path, columns, decimal) if made.rows is not None else None
+    if made.decimal is not None and not made.decimal.value:
+        raise ConfigError(f"{path} was not written: {made.decimal.why} (--decimal SIGN)")
     sources = [one.source for one in site.channels.values()]
     schema = site.folder / SCHEMAS / "channel.json"
     text = SCHEMA_LINE.format(Path(os.path.relpath(schema, path.resolve().parent)).as_posix()) + channel_text(

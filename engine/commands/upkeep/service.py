@@ -25,12 +25,15 @@ RARE = True
 @click.option(
     "--to", type=click.Path(path_type=Path), metavar="FILE", help="With --write: another file, as of an image."
 )
+@click.option("--adding", is_flag=True, help="With --write: it may also add analyzers, into the site's folders.")
 @pass_session
-def command(session: Session, write: bool, to: Path | None) -> ExitCode:
+def command(session: Session, write: bool, to: Path | None, adding: bool) -> ExitCode:
     from engine.diagnostics import service
 
-    if to is not None and not write:
-        raise click.UsageError("--to needs --write; without it the drop-in is shown")
+    if (to is not None or adding) and not write:
+        raise click.UsageError("--to and --adding need --write; without it the drop-in is shown")
+    if adding:
+        service.grant(session.folder)
     text = service.drop_in(session.load(require_secrets=False))
     if not write:
         click.echo(text, nl=False)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.diagnostics.lines.rows import decimal_of
+from engine.diagnostics.lines.rows import decimal_of, may_be_thousands
 from engine.mapping.functions.astm import COMPONENTS, SETTING, astm_test_code
 from engine.mapping.message.message_context import MessageContext
 from engine.model.message import MapContext, Parsed
@@ -32,8 +32,8 @@ class Shared:
     names: Sequence[str] = ()
 
 
-def settings_of(messages: Iterable[Parsed]) -> dict[str, str]:
-    """The settings that ASTM messages ask for beyond doubt."""
+def decimal_in(messages: Iterable[Parsed]) -> str:
+    """The decimal sign of ASTM messages; empty: unclear. With a point, as E1394 has it, what has a comma stays text."""
     values = [
         part
         for one in messages
@@ -42,7 +42,9 @@ def settings_of(messages: Iterable[Parsed]) -> dict[str, str]:
         if record.name == "R"
         for part in record.get(4).split(one.delimiters.component)
     ]
-    return {COMMA: "yes"} if decimal_of(values) == "," else {}
+    if any(map(may_be_thousands, values)):
+        return decimal_of(values)
+    return decimal_of(values) or "."
 
 
 def shared_codes(messages: Iterable[Parsed], settings: Mapping[str, Any]) -> list[Shared]:
@@ -96,4 +98,4 @@ def _part(orders: Iterable[list[list[Sequence[str]]]]) -> int:
     return min(found, default=(False, 0))[1]
 
 
-__all__ = ["COMMA", "SETTING", "Shared", "settings_of", "shared_codes"]
+__all__ = ["COMMA", "SETTING", "Shared", "decimal_in", "shared_codes"]

@@ -16,7 +16,7 @@ from typing import Any
 
 from engine.config import registry
 from engine.config.sources.source import kind_over, presets
-from engine.diagnostics.lines.contents import settings_of
+from engine.diagnostics.lines.contents import COMMA, decimal_in
 from engine.diagnostics.lines.look import Inspection, look
 from engine.diagnostics.lines.marks import CHANGED_LINE_ENDS, OTHER_SUMS, Kind, Sum
 from engine.diagnostics.lines.rows import Rows, rows_in
@@ -83,14 +83,20 @@ class Guess:
     charset: Part
     analyzer: Part
     line: Part | None = None
+    decimal: Part | None = None  # of numbers, where commas leave it open
     options: dict[str, str] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
     rows: Rows | None = None
     pack: Pack | None = None
 
+    def decide(self, sign: str) -> None:
+        """A person says which decimal sign records have, whatever came."""
+        self.decimal = Part("decimal", sign, Confidence.SURE, "a person said so")
+        self.settings = {COMMA: "yes"} if sign == "," else {}
+
     @property
     def parts(self) -> list[Part]:
-        given = (self.line, self.link, self.framing, self.format, self.charset, self.analyzer)
+        given = (self.line, self.link, self.framing, self.format, self.charset, self.analyzer, self.decimal)
         return [part for part in given if part is not None and part.name]
 
     @property
@@ -127,7 +133,11 @@ def guess(pieces: Sequence[CapturedBytes], packs: Sequence[Pack], *, live: bool 
                 made.link = Part("link", TEXT, Confidence.LIKELY, "as the analyzer's pack has it")
     if made.pack is None and not made.format.value and not (seen.line.garbage or seen.other):
         _add_rows(made, [piece.data for piece in pieces if piece.way is not Direction.US])
-    made.settings = settings_of(_parsed(seen))
+    sign = decimal_in(_parsed(seen))
+    if sign == ",":
+        made.settings = {COMMA: "yes"}
+    elif not sign:
+        made.decimal = Part("decimal", "", Confidence.OPEN, "a comma may part decimals or thousands, as in 1,234")
     return made
 
 

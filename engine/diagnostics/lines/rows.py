@@ -119,6 +119,11 @@ def decimal_of(values: Iterable[str]) -> str:
     return "," if "," in signs else "."
 
 
+def may_be_thousands(text: str) -> bool:
+    """Whether a comma in it may part decimals or thousands."""
+    return "," in text and _GROUP.fullmatch(text) is not None
+
+
 def times_of(values: Sequence[str]) -> list[str]:
     """The ways of writing a time that fit all of them."""
     return [form for form in TIMES if values and all(_fits(value, form) for value in values)]

@@ -31,11 +31,14 @@ from engine.store.operations import audit
 ACTS = Declared(6)
 BY_PERSON = "a person adds an analyzer, on the page or by a command"
 NO_NAME = R_("give it a name with Latin letters or digits")
+PAST = R_("messages of an earlier analyzer {name} are here: give another name")
 THERE = R_("there is an analyzer {name} already: give another name")
 NO_DRAFT = R_("there is no draft {name}")
 NO_PORT = R_("a port is a number from 1 to 65535")
 NOT_ENOUGH = R_("too little is known of what came: send one more result")
+UNSIGHTED = R_("only a person who may see patients says what columns have, or which analyzer it is instead")
 ROWS = R_("the columns do not fit: {why}")
+SIGN = R_("say which sign its numbers have: a full stop or a comma")
 SHARED = R_("results of one order share the code {code}: nothing is sent before it is clear which is which")
 UNSEEN = R_("compare a result that came while it was a draft")
 NO_TERM = R_("the code {code} cannot mean {loinc}: {why}")
@@ -67,6 +70,8 @@ async def listen(site: RunningSite, request: Request, asked: Listen) -> Result:
     known = adding.app.parts.built.site.channels.get(name)
     if not asked.version and (known is not None or _is_known(adding, name)):
         raise RefusedError(Said(THERE, name=name))
+    if not asked.version and await asyncio.to_thread(lists.has_past, site.journal, name):
+        raise RefusedError(Said(PAST, name=name))
     before = _draft(adding, name) if asked.version else None
     if asked.how == "listen" and not (before is not None and getattr(before.source, "place", "") == asked.where):
         await asyncio.to_thread(_raise_if_taken, asked.where)
@@ -108,18 +113,28 @@ class Recognise(NoArguments):
     final: bool = False
 
 
+@ACTS.act("draft_place", CHANGING, not_in_api=BY_PERSON)
+async def place(site: RunningSite, request: Request) -> Result:
+    """What keeps this process from writing the files of a draft."""
+    folders, command = await asyncio.to_thread(site.service(Adding).closed)
+    return {"closed": folders, "command": command}
+
+
 @ACTS.act("draft_recognise", CHANGING, not_in_api=BY_PERSON)
 async def recognise(site: RunningSite, request: Request, asked: Recognise) -> Result:
     adding = site.service(Adding)
-    texts = await asyncio.to_thread(_recognised, site, adding, asked)
+    texts = await asyncio.to_thread(_recognised, site, adding, asked, request.sees_contents)
     await adding.put(asked.name, texts, asked.version)
     return await _noted(site, request, asked.name, "draft-recognise", {"analyzer": asked.analyzer})
 
 
-def _recognised(site: RunningSite, adding: Adding, asked: Recognise) -> dict[str, str]:
+def _recognised(site: RunningSite, adding: Adding, asked: Recognise, sees: bool) -> dict[str, str]:
+    """``sees``: the person may see patients. What is said to be a code is shown to all engineers."""
     config = _draft(adding, asked.name)
     folder, name = adding.app.folder, asked.name
     made = lists.guessed(site.journal, name, folder)
+    if not sees and (made.rows is not None or asked.analyzer != (made.pack.name if made.pack is not None else "")):
+        raise RefusedError(UNSIGHTED)
     try:
         made.pack = find_pack(asked.analyzer, folder) if asked.analyzer else None
     except KeyError as error:
@@ -129,6 +144,8 @@ def _recognised(site: RunningSite, adding: Adding, asked: Recognise) -> dict[str
         texts["layout"] = _layout(made, name, asked)
     elif not made.is_enough:
         raise RefusedError(NOT_ENOUGH)
+    elif made.decimal is not None and not asked.decimal:
+        raise RefusedError(SIGN)
     known, tables = adding.app.parts.built.site, [f"tables/{name}.csv"]
     tables.append(
         f"{made.pack.name}/{CODES_FILE}" if made.pack is not None and made.pack.codes else "tables/analytes.csv"
@@ -281,7 +298,7 @@ async def looked(
         raise RefusedError("you may not see patients")
     adding = site.service(Adding)
     _draft(adding, name)
-    found = await look(site, adding, name, step, sees=contents, search=search)
+    found = await look(site, adding, name, step, sees=contents, columns=request.sees_contents, search=search)
     shown = {"recognise": found["last"], "first": (found.get("first") or {}).get("message", 0)}.get(step, 0)
     if contents and shown and (seen := (str(request.actor), shown)) not in (looks := site.kept(Looks)).seen:
         await site.journal.run(audit.note, request.actor, "unmask", {"message": shown, "purpose": "decision"})

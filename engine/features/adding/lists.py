@@ -55,6 +55,11 @@ def senders(reader: Reader, channel: str, messages: Collection[int]) -> list[str
     return sorted({one.peer.rpartition(":")[0] for one in found if one.peer and one.id in messages})
 
 
+def has_past(reader: Reader, channel: str) -> bool:
+    """Whether anything of an analyzer of this name is here: it would be taken for that of a new one."""
+    return bool(messages_page(reader, Filter(channel=channel), limit=1) or line_of(reader, channel, limit=1))
+
+
 def is_torn(reader: Reader, channel: str, last: int) -> bool:
     """Whether the newest that came, behind message ``last``, broke off."""
     return any(one.id > last for one in messages_page(reader, Filter(channel=channel, code=TORN), limit=1))

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from engine.features.adding.pages import codes, first, listen, recognise
-from engine.features.adding.pages.shared import NEW, PATH, VERBS
+from engine.features.adding.pages.shared import NEW, PATH, VERBS, closed
 from engine.model.site.permissions import CHANGING
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.web.menu import ADMINISTRATION, CHANGES, Entry
@@ -30,7 +30,8 @@ def routes(frame: Frame) -> Sequence[Route]:
 async def _begin(frame: Frame, request: web.Request) -> web.Response:
     assert frame.desk is not None
     asking = frame.asking(request)
-    return await frame.desk.page(request, "add", **_page(frame, asking, asking.words))
+    shut = await closed(frame, request)
+    return await frame.desk.page(request, "add", **_page(frame, asking, asking.words), closed=shut)
 
 
 def _page(frame: Frame, asking: Asking, words: Words) -> dict[str, Any]:

@@ -159,7 +159,9 @@ async def _one(
         status, trouble = frame.refused(desk, request, error)
         return await desk.page(request, "add_code", status, **around(words, "codes"), trouble=trouble)
     one = next((one for one in seen["codes"] if (one["code"], one["unit"]) == (code, unit)), None)
-    listed = [*one["proposals"], *seen["searched"]] if one is not None else []
+    listed = list(one["proposals"]) if one is not None else []
+    known = {proposal["loinc"] for proposal in listed}
+    found = [proposal for proposal in seen["searched"] if proposal["loinc"] not in known] if one is not None else []
     values = {
         **around(words, "codes", seen),
         "action": href(words, seen["name"], "code", code=code, unit=unit),
@@ -171,10 +173,10 @@ async def _one(
             {
                 "loinc": proposal["loinc"],
                 "display": shown(proposal.get("display", ""), LONG),
-                "why": "" if proposal in seen["searched"] else _why(proposal, words),
+                "why": _why(proposal, words) if proposal["loinc"] in known else "",
                 "row": orjson.dumps([_row(one, proposal)]).decode(),
             }
-            for proposal in listed
+            for proposal in (*listed, *found)
             if one is not None
         ],
         "given": {"loinc": "", "display": "", "meant": "", **given},

@@ -86,7 +86,7 @@ async def _page(frame: Frame, desk: Desk, request: web.Request, status: int = 20
         "at": words.time(first["received_us"]) if first else "",
         "message": first["message"] if first else 0,
         "ended": words.reason(first["ended"]) if first else "",
-        "results": [[_row(one, words) for one in result] for result in results[:MOST_RESULTS]],
+        "results": [_result(one, words) for one in results[:MOST_RESULTS]],
         "more": grouped(len(results) - MOST_RESULTS) if len(results) > MOST_RESULTS else "",
         "shared": [shown(one["code"]) for one in seen["shared"]],
         "part": any(one["part"] for one in seen["shared"]),
@@ -95,6 +95,16 @@ async def _page(frame: Frame, desk: Desk, request: web.Request, status: int = 20
         "lines": [shown(line, WHOLE) for line in seen["text"].split("\n")],
     }
     return await desk.page(request, "add_first", status, **values, trouble=trouble)
+
+
+def _result(fields: Sequence[Mapping[str, Any]], words: Words) -> dict[str, Any]:
+    """``says``: a line about it. ``differs``: it goes out as something else."""
+    said = {one["field"]: one["came"] for one in fields}
+    return {
+        "rows": [_row(one, words) for one in fields],
+        "says": shown(" ".join(said[field] for field in ("test", "value", "unit") if said.get(field)), 100),
+        "differs": any(one["judged"] == "other" for one in fields),
+    }
 
 
 def _row(one: Mapping[str, Any], words: Words) -> tuple[str, str, str, str, bool]:

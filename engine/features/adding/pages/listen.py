@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from engine.config import registry
-from engine.features.adding.pages.shared import NEW, OF_ONE, PATH, around, give, href, look
+from engine.features.adding.pages.shared import NEW, OF_ONE, PATH, around, closed, give, href, look
 from engine.model.errors import LabRelayError
 from engine.model.site.permissions import CHANGING
 from engine.model.texts.phrases import PageText
@@ -101,6 +101,7 @@ async def _page(
     ports = await asyncio.to_thread(_ports)
     values = {
         **around(words, "listen"),
+        "closed": await closed(frame, request),
         "action": href(words, name, "listen") if name else words.href(NEW),
         "is_there": bool(name),
         "given": {**EMPTY, **given},

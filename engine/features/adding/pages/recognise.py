@@ -26,6 +26,7 @@ PARTS: dict[str, PageText] = {
     "format": "Format",
     "charset": "Encoding",
     "analyzer": "Model",
+    "decimal": "Decimal sign",
     "decimal_comma": "Decimal sign",
     "test_code": "Part of the test's id",
 }
@@ -98,6 +99,7 @@ async def _page(
         "times": sorted({time for one in _columns(seen) for time in one["times"]}),
         "shown": shown_text(seen["shown"]),
         "sees": sees(request),
+        "hidden": seen["hidden"],
     }
     return await desk.page(request, "add_recognise", status, **values, trouble=trouble)
 
@@ -140,7 +142,8 @@ def _given(seen: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, str]:
     proposed = seen["rows"]["proposed"] if seen["rows"] else {}
     by_name = {one["name"]: one for one in _columns(seen)}
     value, time = by_name.get(proposed.get("value", "")), by_name.get(proposed.get("time", ""))
-    decimal = value["decimal"] if value else "," if seen["settings"].get("decimal_comma") else "."
+    unclear = any(one["name"] == "decimal" and not one["value"] for one in seen["parts"])
+    decimal = value["decimal"] if value else "," if seen["settings"].get("decimal_comma") else "" if unclear else "."
     times: Sequence[str] = time["times"] if time else ()
     return {
         "analyzer": seen["analyzer"] or seen["pack"],

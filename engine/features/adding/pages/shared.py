@@ -14,7 +14,16 @@ from engine.web.pages.words import Words, shown
 from engine.web.routes import PRINCIPAL
 
 PATH, NEW, OF_ONE = "/add", "/add/new", "/add/{name}"
-VERBS = {"draft_listen", "draft_recognise", "draft_part", "draft_codes", "draft_start", "draft_look", "draft_remove"}
+VERBS = {
+    "draft_listen",
+    "draft_recognise",
+    "draft_part",
+    "draft_codes",
+    "draft_start",
+    "draft_look",
+    "draft_remove",
+    "draft_place",
+}
 MOST_TEXT = 4096
 STEPS: dict[str, tuple[PageText, PageText]] = {
     "listen": ("Listen", "how it is connected"),
@@ -51,6 +60,12 @@ async def look(frame: Frame, request: web.Request, step: str, **args: Any) -> di
     """
     name = request.match_info["name"]
     return await give(frame, request, "draft_look", name=name, step=step, contents=sees(request), **args)
+
+
+async def closed(frame: Frame, request: web.Request) -> dict[str, Any]:
+    """The folders that are closed to us, and the command that opens them; empty: none is."""
+    found = await give(frame, request, "draft_place")
+    return found if found["closed"] else {}
 
 
 def around(words: Words, step: str, seen: Mapping[str, Any] | None = None) -> dict[str, Any]:

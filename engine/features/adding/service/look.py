@@ -21,14 +21,16 @@ Json = dict[str, Any]
 LONGEST_TEXT = 4096  # bytes of the last message
 
 
-async def look(site: RunningSite, adding: Adding, name: str, step: str, *, sees: bool, search: str = "") -> Json:
+async def look(
+    site: RunningSite, adding: Adding, name: str, step: str, *, sees: bool, columns: bool, search: str = ""
+) -> Json:
     """
     Args:
         step: ``listen``, ``recognise``, ``codes``, ``first``.
-        sees: also values, and what names a patient.
+        sees: also values, and what names a patient. columns: also names of columns, which the first row may have.
         search: words of a term that is looked for.
     """
-    return await asyncio.to_thread(_look, site, adding, name, step, sees, search)
+    return await asyncio.to_thread(_look, site, adding, name, step, sees, columns, search)
 
 
 def results_of(site: RunningSite, adding: Adding, name: str) -> tuple[set[int], list[Shared]]:
@@ -47,7 +49,7 @@ def text_of_live(site: RunningSite, adding: Adding, name: str, messages: Collect
     return rules.live(adding.text(name, "channel"), lists.senders(site.journal, name, messages) if is_open else ())
 
 
-def _look(site: RunningSite, adding: Adding, name: str, step: str, sees: bool, search: str) -> Json:
+def _look(site: RunningSite, adding: Adding, name: str, step: str, sees: bool, columns: bool, search: str) -> Json:
     built = adding.app.parts.built
     config, routes = built.site.channels[name], built.channels[name].routes
     source, text = adding.app.parts.sources.get(name), adding.text(name, "channel")
@@ -70,7 +72,7 @@ def _look(site: RunningSite, adding: Adding, name: str, step: str, sees: bool, s
         "to": sorted({one for route in config.routes for one in route.to or ()}),
     }
     if step == "recognise":
-        found |= _recognised(lists.guessed(site.journal, name, adding.app.folder), adding, config.settings)
+        found |= _recognised(lists.guessed(site.journal, name, adding.app.folder), adding, config.settings, columns)
         found["shown"] = _text(stored[0]) if stored and sees else ""
     if step in ("codes", "first"):
         read = list(lists.read(stored, routes))
@@ -79,8 +81,8 @@ def _look(site: RunningSite, adding: Adding, name: str, step: str, sees: bool, s
     return found
 
 
-def _recognised(made: Guess, adding: Adding, settings: Mapping[str, Any]) -> Json:
-    rows = made.rows
+def _recognised(made: Guess, adding: Adding, settings: Mapping[str, Any], columns: bool) -> Json:
+    rows = made.rows if columns else None
     return {
         "parts": [
             {"name": part.name, "value": part.value, "sure": part.sure.value, "why": part.why} for part in made.parts
@@ -93,6 +95,7 @@ def _recognised(made: Guess, adding: Adding, settings: Mapping[str, Any]) -> Jso
             for one in (packs(adding.app.folder) if made.seen.size else ())
         ],
         "pack": made.pack.name if made.pack is not None else "",
+        "hidden": made.rows is not None and rows is None,
         "rows": None
         if rows is None
         else {

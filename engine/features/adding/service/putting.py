@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from engine.config.load import changed_files, load_site
+from engine.diagnostics.service import UNIT_FILE
 from engine.model.errors import ConfigError, RefusedError
 from engine.model.texts.phrases import R_, Said
 from engine.model.texts.units import HostPort
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 FILES_CHANGED = R_("files of the configuration were changed and not reloaded: reload them first")
 OTHER_VERSION = R_("another person has changed this draft meanwhile: look at it again")
 NOT_WRITTEN = R_("LabRelay may not write into {folder}: give its user the right to, and look again")
+GRANT = "sudo labrelay --site {folder} service --write --adding && sudo systemctl restart labrelay"
 TAKEN = R_("port {port} is taken by another program: choose another one")
 WRONG = R_("it was not taken over: {why}")
 
@@ -48,6 +50,13 @@ class Adding(Service):
             "table": folder / "mappings" / "tables" / f"{name}.csv",
             "channel": folder / "channels" / f"{name}.yaml",
         }
+
+    def closed(self) -> tuple[list[str], str]:
+        """The folders that this process may not write into, and the command that gives it the right; empty: as its
+        account was made otherwise than by our unit, others know how.
+        """
+        folders = sorted(str(path.parent) for path in self.files("any").values() if not _is_open(path.parent))
+        return folders, GRANT.format(folder=self.app.folder) if folders and UNIT_FILE.is_file() else ""
 
     def text(self, name: str, what: str) -> str:
         """Empty: there is none."""
@@ -101,6 +110,13 @@ class Adding(Service):
             beside = Path(made)
             _linked(site, beside, {path.relative_to(site): text for path, text in files.items()})
             self.app.build(load_site(beside))
+
+
+def _is_open(folder: Path) -> bool:
+    """Whether files can be made there; a folder that is not there yet is made, too."""
+    while not folder.exists():
+        folder = folder.parent
+    return os.access(folder, os.W_OK | os.X_OK)
 
 
 def is_free(address: HostPort) -> bool:

@@ -298,6 +298,23 @@ def test_a_decimal_comma_beyond_doubt_becomes_a_setting(tmp_path: Path, site: Pa
     assert 'decimal_comma: "yes"' in (site / "channels" / "found.yaml").read_text()
 
 
+@pytest.mark.parametrize(
+    "text", [RECORDS.replace(b"|5.1", b"|5,100"), ROWS.replace(b"5,4", b"5,400").replace(b"88", b"88,100")]
+)
+def test_a_person_says_what_an_unclear_comma_is(tmp_path: Path, site: Path, text: bytes) -> None:
+    path = site / "channels" / "found.yaml"
+    wire = text if text.startswith(b"Sample") else session(*one_record_a_frame(text))
+    arguments = ("detect", capture(tmp_path, wire), "--write", str(path))
+    ran = labrelay(*arguments, site=site)
+    assert (ran.code, "--decimal" in ran.err, path.exists()) == (ExitCode.CONFIG, True, False)
+    for sign in ",.":
+        assert labrelay(*arguments, "--decimal", sign, site=site).code == 0
+        written = path.read_text() + "".join(one.read_text() for one in site.glob("layouts/*"))
+        assert ('decimal_comma: "yes"' in written or 'decimal: ","' in written) == (sign == ",")
+        for one in (path, *site.glob("layouts/*")):
+            one.unlink()
+
+
 def test_a_channel_that_is_there_keeps_its_file_and_gets_no_layout(tmp_path: Path, site: Path) -> None:
     (site / "channels" / "elisa.yaml").write_text("# mine\n")
     (site / "config" / "labrelay.yaml").read_text()

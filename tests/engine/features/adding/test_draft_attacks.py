@@ -171,6 +171,7 @@ async def test_a_text_that_would_be_no_result_later_is_none_now_and_that_is_said
         assert one.reason == ReasonCode.INCOMPLETE.value
         _, page = await browser.get(f"/add/{name}/recognise?lang=en")
         assert "stopped before the end of the message" in said(page)
+        assert "let the analyzer stay connected for 2 seconds" in said(page)
         await send_text(lab, name, ROWS)
         _, page = await browser.get(f"/add/{name}/recognise?lang=en")
         assert "stopped before the end of the message" not in said(page)
@@ -273,3 +274,33 @@ async def test_a_value_is_shown_as_it_was_sent(lab: Laboratory) -> None:
             rows = [tuple(cell.text for cell in one.all("td")) for one in page.one("main").all("tr")]
             values = [row for row in rows if row[:1] == ("5,12",)]
             assert [(row[1].partition(" ")[0], row[2]) for row in values] == [(out, judged)], rows
+
+
+async def test_a_new_analyzer_gets_nothing_of_one_that_was_removed(lab: Laboratory) -> None:
+    async with lab.browser() as browser:
+        name, _ = await over_tcp(lab, browser)
+        await send_text(lab, name, ROWS)
+        status, page = await browser.send(f"/add/{name}/listen?lang=en", "remove")
+        assert status == 200, said(page)
+        status, page = await listen(browser, "Haematology", port=str(quiet_ports(1)[0]))
+        assert (status, "an earlier analyzer" in said(page)) == (403, True), said(page)
+        assert files(lab) == {}
+        other, _ = await over_tcp(lab, browser, "Haematology 2")
+        assert "Nothing came yet" in said((await browser.get(f"/add/{other}/recognise?lang=en"))[1])
+
+
+async def test_a_person_says_what_a_comma_is_where_that_is_unclear(lab: Laboratory) -> None:
+    async with lab.browser() as browser:
+        name, port = await over_tcp(lab, browser)
+        await AstmAnalyzer(port).play(
+            session(*one_record_a_frame(XN.replace(b"|5.1|", b"|5,120|").replace(b"13.4", b"13,400")))
+        )
+        await lab.came(name, 1)
+        _, page = await browser.get(f"/add/{name}/recognise?lang=en")
+        (sign,) = [one for one in page.one("main").all("select") if one.attributes["name"] == "decimal"]
+        assert not [one for one in sign.all("option") if "selected" in one.attributes and one.attributes["value"]]
+        status, page = await recognise(browser, name, analyzer="sysmex-xn")
+        assert (status, "a full stop or a comma" in said(page)) == (403, True), said(page)
+        status, page = await recognise(browser, name, analyzer="sysmex-xn", decimal=",")
+        assert status == 200, said(page)
+        assert "5.120" in said((await browser.get(f"/add/{name}/first?lang=en"))[1])

@@ -56,11 +56,14 @@ class Laboratory:
     sandbox: Sandbox
     folder: Path
 
+    @property
+    def base(self) -> str:
+        assert self.app.page is not None
+        return f"http://127.0.0.1:{self.app.page.port}"
+
     @asynccontextmanager
     async def browser(self, name: str = "esther") -> AsyncIterator[Browser]:
-        assert self.app.page is not None
-        jar = aiohttp.CookieJar(unsafe=True)
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{self.app.page.port}", cookie_jar=jar) as client:
+        async with aiohttp.ClientSession(self.base, cookie_jar=aiohttp.CookieJar(unsafe=True)) as client:
             browser = Browser(client)
             await browser.log_in(name)
             yield browser
@@ -152,7 +155,11 @@ async def listen(browser: Browser, called: str, **typed: str) -> tuple[int, Elem
 
 
 async def test_from_nothing_to_the_first_loinc_result(lab: Laboratory, cable: Cable) -> None:
-    async with lab.browser() as browser:
+    async with lab.browser() as browser, lab.browser("asha") as operator:
+        for one, leads in ((browser, 1), (operator, 0)):
+            _, page = await one.get("/?lang=en")
+            links = [link for link in page.one("main").all("a") if link.attributes["href"].startswith("/add?")]
+            assert len(links) == leads  # the overview of a site without analyzers
         _, page = await browser.get("/add?lang=en")
         assert "Welcome" in said(page)
         assert "city-his" in said(page)
@@ -192,7 +199,7 @@ async def test_from_nothing_to_the_first_loinc_result(lab: Laboratory, cable: Ca
         rows = {tuple(cell.text for cell in one.all("td"))[:2] for one in page.one("main").all("tr")}
         assert {("13.4", "13.4"), ("S-17", "S-17"), ("4711", "4711")} <= rows
         assert ("HGB", "718-7 Hemoglobin [Mass/volume] in Blood") in rows
-        message, file = page.one("main").all("details")
+        message, file = page.one("main").all("details")[-2:]
         assert "HGB;13,4;g/dL" in message.text  # what a layout has read, it shows with a point
         assert "draft" not in file.text
         status, page = await browser.send("/add/chemistry-5/first?lang=en", "start", compared="yes")
