@@ -319,9 +319,9 @@ def _columns(results: Sequence[Result]) -> list[Any]:
     places, kinds, measures, values, *others = zip(*results, strict=True)
     columns = (places, kinds, *others, *zip(*measures, strict=True), *zip(*values, strict=True))
     told: list[Any] = [n]
-    for one in columns:
-        first = one[0]
-        told.append(one if one.count(first) != n else None if first is None else one[:1])
+    for column in columns:
+        first = column[0]
+        told.append(column if column.count(first) != n else None if first is None else column[:1])
     return told
 
 

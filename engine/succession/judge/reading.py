@@ -110,8 +110,8 @@ def numbers_in(facts: Facts, received: datetime) -> set[tuple[str, int]]:
     for person in facts.people:
         for order in person.orders:
             own = {one for one in (order.filler, order.placer) if one}
-            tubes = own or {one.tube for one in order.results}
-            numbers = own or {number for one in tubes if (number := one or _first_tube(order))}
+            tubes = set() if own else {one.tube for one in order.results}
+            numbers = own or {number for tube in tubes if (number := tube or _first_tube(order))}
             times = {one.at for one in order.results} | {one.collected for one in order.samples} | {order.collected}
             days = {day for time in times if time and (day := clock.day_of(time))} or {received.toordinal()}
             found |= {(number, day) for number in numbers for day in days}
