@@ -110,7 +110,8 @@ def numbers_in(facts: Facts, received: datetime) -> set[tuple[str, int]]:
     for person in facts.people:
         for order in person.orders:
             own = {one for one in (order.filler, order.placer) if one}
-            numbers = own or {number for one in order.results if (number := _tube(order, one) or _count(order))}
+            tubes = set() if own else {one.tube for one in order.results}
+            numbers = own or {number for tube in tubes if (number := tube or _first_tube(order) or _count(order))}
             times = {one.at for one in order.results} | {one.collected for one in order.samples} | {order.collected}
             days = {day for time in times if time and (day := clock.day_of(time))} or {received.toordinal()}
             found |= {(number, day) for number in numbers for day in days}
@@ -118,7 +119,11 @@ def numbers_in(facts: Facts, received: datetime) -> set[tuple[str, int]]:
 
 
 def _tube(order: Order, result: Result) -> str:
-    return result.tube or next((one.number for one in order.samples if one.number), None) or ""
+    return result.tube or _first_tube(order)
+
+
+def _first_tube(order: Order) -> str:
+    return next((one.number for one in order.samples if one.number), None) or ""
 
 
 def _count(order: Order) -> str:
