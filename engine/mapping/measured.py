@@ -133,7 +133,7 @@ def measured(
     """
     numbers, orders = (listed(context.settings, setting) for setting in (NUMBERS, ORDERS))
     known = of_patients(facts, is_hl7=parsed.format == "hl7v2", numbers=numbers, orders=orders)
-    return _beside(controls, known, parsed)
+    return _beside(controls, known, parsed) if controls else known
 
 
 def _beside(

@@ -242,8 +242,7 @@ class Document:
     """The document that one mapping made of one message.
 
     Attributes:
-        body: the serialised document.
-        packed: ``body`` is compressed already (`engine.model.packing`); the store keeps it as it is.
+        body: the serialised document. packed: it is compressed (`engine.model.packing`), and kept as it is.
         conditional: 16-byte keyed hashes of the conditional-create keys in it (shared Patient, Organization ...).
         bearers: persons behind its patient numbers. used: its unique numbers. Both are not kept with the document.
         entries: of the Bundle; 0: not counted. facts: for hold rules (`engine.mapping.hold_rules.rules`), if any.
@@ -267,21 +266,18 @@ class MapContext:
     """Everything a mapping may know beside the message: the same context and bytes give the same document.
 
     Attributes:
-        channel: the channel's name (part of report keys). timezone: IANA zone of the analyzer.
-        key: the site's identity key, 32 bytes: ids are keyed hashes under it.
+        channel: its name. timezone: IANA zone. key: the site's identity key, 32 bytes: ids are keyed hashes under it.
         received_at: the journal's receive time, for Provenance.recorded; None where it is not known.
-        payload_hash: SHA-256 of the raw payload, hexadecimal, for Provenance.
-        settings: the channel's ``settings:`` (strings, numbers, lists, maps as read from YAML text).
+        payload_hash: SHA-256 of the raw payload, hexadecimal, for Provenance. settings: the channel's ``settings:``.
         namespaces: the site's ``namespaces:``, HD.1 or assigner name -> system URI.
-        specimen_ids: ``restart``, ``day`` or ``unique``.
-        reuse_days: of unique numbers: after so many days without a use, the number may belong to another specimen.
+        specimen_ids: ``restart``, ``day`` or ``unique``. reuse_days: unused, a unique number may be another's.
         results_of: ``channel``: results of one order from two channels are separate resources; or ``site``.
         apart: differs from that of an earlier one with the same bytes, where it may be another result; else empty.
         others: `Bearer.number` and `Bearer.whole` -> which person of the number it is, where a user has decided that
             the number has several. Shared by all channels, and filled while the site runs.
         patient_numbers: ``lasting``, or ``counter`` where they may restart: then they name a person in one order only.
         packs: a large document may come packed: it is never in memory as a whole.
-        names_subjects: who reads the facts asks for `engine.model.content.facts.Person.subject`: hold rules do.
+        names_subjects: hold rules ask facts for `engine.model.content.facts.Person.subject`.
     """
 
     channel: str = ""

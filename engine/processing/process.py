@@ -92,9 +92,8 @@ def _asked(facts: Facts, back: frozenset[str]) -> tuple[bool, bool]:
                 measure = result.measure
                 flags, status = measure.meant or measure.flags, measure.status
                 is_flagged = is_flagged or (flags is not None and not CRITICAL.isdisjoint(flags))
-                takes_back = takes_back or (
-                    status is not None and (status in back or not back.isdisjoint(status.split()))
-                )
+                if status is not None and (status in back or (len(status) > 1 and not back.isdisjoint(status.split()))):
+                    takes_back = True
     return is_flagged, takes_back
 
 

@@ -168,7 +168,7 @@ class Results(Step):
         if self._judged is None and (read := now.outcome.read) is not None:
             older = [one.message_id for one in self._older.messages]
             to = {destination for one in now.routes if applying.is_decided(one) for destination in one.destinations}
-            self._judged = judged.judge_message(now, read, older, sorted(to))
+            self._judged = judged.judge_message(now, read, older, frozenset(to))
         return self._judged
 
     def _is_dead(self, reason: ReasonCode, detail: str) -> None:

@@ -2,10 +2,11 @@
 them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
+from engine.mapping.message.key_scope import KeyScope
 from engine.mapping.message.message_context import MessageContext
 from engine.mapping.message.read_cache import MEASURES_KEPT
 from engine.mapping.outputs.collected import MessageParts
@@ -23,16 +24,18 @@ class FactsParts(MessageParts):
     """The facts of one message.
 
     Attributes:
+        written: a document is made of them; else nothing is told but the facts.
         head: members of `engine.model.content.facts.Facts` before its people.
         people: each as the members of a `Person`, its orders likewise; samples and results are made.
     """
 
     def __init__(self, run: MessageContext, *, written: bool = True) -> None:
-        """``written``: a document is made of them."""
         self._run = run
+        self.written = written
         self._keys: MessageParts | None = None
         self.results = self.dropped = 0
-        self.made, self.scope = {}, None  # generated code names them
+        self.made = {}
+        self.scope = cast(KeyScope, None)  # both are named by the code of each mapping, and used by none of facts
         if written:
             super().__init__(run)
         self.head: list[Any] = [None] * 5

@@ -318,7 +318,11 @@ def _columns(results: Sequence[Result]) -> list[Any]:
         return [0]
     places, kinds, measures, values, *others = zip(*results, strict=True)
     columns = (places, kinds, *others, *zip(*measures, strict=True), *zip(*values, strict=True))
-    return [n, *(one if one.count(one[0]) != n else None if one[0] is None else one[:1] for one in columns)]
+    told: list[Any] = [n]
+    for column in columns:
+        first = column[0]
+        told.append(column if column.count(first) != n else None if first is None else column[:1])
+    return told
 
 
 def _rows(said: Sequence[Any]) -> tuple[Result, ...]:

@@ -65,7 +65,7 @@ def result_groups(
         moment: of a time, as `engine.processing.process` reads it.
         without_row: places of those whose code no code table had.
     """
-    rows = [one for one in known if one[-1].kind not in _NO_RESULTS][:MOST]
+    rows = [one for one in known if one[2].kind not in _NO_RESULTS][:MOST]
     told = _told(rows, kind)
     times: dict[str | None, int] = {None: 0}
 
@@ -78,16 +78,20 @@ def result_groups(
     alike: dict[tuple[str | None, str], list[tuple[str, str]]] = {}  # of the order and tube at hand
     before: Order | None = None
     tube: str | None = None
+    when: tuple[str | None, str] | None = None
+    mine: list[tuple[str, str]] = []
     around: Around = "", "", 0, 0
     for (person, order, result), status in zip(rows, told, strict=True):
         if order is not before or result.tube != tube:
-            before, tube, alike = order, result.tube, {}
+            before, tube, alike, when = order, result.tube, {}, None
             around = _around(person, order, result, time)
-        when = result.analysed or result.timed, status
-        if (mine := alike.get(when)) is None:
-            patient, specimen, collected, reported = around
-            key = patient, specimen, collected, time(when[0]) or reported, _STATES[kind].get(status, PRELIMINARY)
-            mine = alike[when] = found.setdefault(key, [])
+        said = result.analysed or result.timed, status
+        if said != when:
+            if said not in alike:
+                patient, specimen, collected, reported = around
+                key = patient, specimen, collected, time(said[0]) or reported, _STATES[kind].get(status, PRELIMINARY)
+                alike[said] = found.setdefault(key, [])
+            when, mine = said, alike[said]
         measure, place = result.measure, result.place
         code = measure.test or ""
         mine.append(

@@ -43,7 +43,12 @@ _LONGEST = 200  # characters in which it is looked for
 
 def organism_of(result: Result, heads: Iterable[int]) -> str:
     """The organism of an isolate; empty: it is none."""
-    is_one = result.isolate or not _IDENTIFIED.isdisjoint((*(result.measure.own or ()), *(result.measure.codes or ())))
+    own, codes = result.measure.own, result.measure.codes
+    is_one = (
+        result.isolate
+        or (own and not _IDENTIFIED.isdisjoint(own))
+        or (codes and codes is not own and not _IDENTIFIED.isdisjoint(codes))
+    )
     if not is_one and not (result.place in heads and _is_named(result)):
         return ""
     text = result.value.code or result.value.words or result.value.sent or ""

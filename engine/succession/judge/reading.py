@@ -110,7 +110,8 @@ def numbers_in(facts: Facts, received: datetime) -> set[tuple[str, int]]:
     for person in facts.people:
         for order in person.orders:
             own = {one for one in (order.filler, order.placer) if one}
-            numbers = own or {number for one in order.results if (number := _tube(order, one))}
+            tubes = set() if own else {one.tube for one in order.results}
+            numbers = own or {number for tube in tubes if (number := tube or _first_tube(order) or _count(order))}
             times = {one.at for one in order.results} | {one.collected for one in order.samples} | {order.collected}
             days = {day for time in times if time and (day := clock.day_of(time))} or {received.toordinal()}
             found |= {(number, day) for number in numbers for day in days}
@@ -118,7 +119,16 @@ def numbers_in(facts: Facts, received: datetime) -> set[tuple[str, int]]:
 
 
 def _tube(order: Order, result: Result) -> str:
-    return result.tube or next((one.number for one in order.samples if one.number), None) or ""
+    return result.tube or _first_tube(order)
+
+
+def _first_tube(order: Order) -> str:
+    return next((one.number for one in order.samples if one.number), None) or ""
+
+
+def _count(order: Order) -> str:
+    """The instrument's own count, where a sample has no other number."""
+    return next((one.counted for one in order.samples if one.counted), None) or ""
 
 
 def key_of(person: Person) -> str:
@@ -136,7 +146,7 @@ def drawn_of(whose: str, order: Order, result: Result, receipt: Receipt, *, judg
         judged: as for `said_in`.
     """
     tube = _tube(order, result)
-    number = order.filler or order.placer or tube
+    number = order.filler or order.placer or tube or _count(order)
     own = [one for one in order.samples if one.number == result.tube] if result.tube else []
     times = {one.collected for one in own or order.samples if one.collected}
     collected = (times.pop() if len(times) == 1 else order.collected) or ""

@@ -2,10 +2,9 @@
 new. It is the judgement of `engine.succession.judge.judging`, found without making what that one compares.
 """
 
-from collections.abc import Iterator
 from functools import lru_cache
 
-from engine.model.content.facts import Facts, Result
+from engine.model.content.facts import Facts, Order, Result
 from engine.succession.critical import is_critical
 from engine.succession.judge.cultures import organism_of
 from engine.succession.judge.reading import NO_RESULT, STATUS_ONLY, Times, drawn_of, key_of
@@ -22,38 +21,42 @@ def usual(facts: Facts, receipt: Receipt) -> Judgement | None:
     critical: list[Critical] = []
     named: set[tuple[str, str, str]] = set()
     times = Times(receipt)
-    for number, result in _numbered(facts, receipt):
-        measure = result.measure
-        state = measure.state or "unknown"
-        if number is None or state in CHANGES or measure.status == STATUS_ONLY:
-            return None
-        name = number, measure.test or "", measure.sub or ""
-        if name in named or organism_of(result, ()) or times.are_wrong(result):
-            return None
-        named.add(name)
-        decisions.append(_new(result.place, state))
-        if is_critical(result):
-            critical.append(Critical((receipt.message, result.place), begins=True))
-    decisions.sort()
-    return Judgement(tuple(decisions), {}, (), tuple(critical))
-
-
-def _numbered(facts: Facts, receipt: Receipt) -> Iterator[tuple[str | None, Result]]:
-    """Each result with the number of its order; with none where it may be of no patient, belongs to another one, or
-    its clock is wrong."""
+    right: set[str | None] = set()  # times that are not wrong
     for person in facts.people:
         whose = key_of(person)
         for order in person.orders:
             tubes: dict[str | None, str | None] = {}
             for result in order.results:
-                if result.head is not None:
-                    yield None, result
+                if result.head is not None:  # it belongs to another one
+                    return None
                 if result.kind in NO_RESULT:
                     continue
-                if result.tube not in tubes:
-                    drawn = drawn_of(whose, order, result, receipt)
-                    tubes[result.tube] = drawn.number if drawn.role == "patient" and not drawn.unsure else None
-                yield tubes[result.tube], result
+                if (tube := result.tube) not in tubes:
+                    tubes[tube] = _number(whose, order, result, receipt)
+                number, measure, at = tubes[tube], result.measure, result.at or result.stated
+                if number is None or measure.status == STATUS_ONLY or organism_of(result, ()):
+                    return None
+                if at not in right:
+                    if times.are_wrong(result):
+                        return None
+                    right.add(at)
+                state = measure.state or "unknown"
+                if state in CHANGES:
+                    return None
+                named.add((number, measure.test or "", measure.sub or ""))
+                decisions.append(_new(result.place, state))
+                if measure.meant and is_critical(result):
+                    critical.append(Critical((receipt.message, result.place), begins=True))
+    if len(named) < len(decisions):  # two have one name
+        return None
+    decisions.sort()
+    return Judgement(tuple(decisions), {}, (), tuple(critical))
+
+
+def _number(whose: str, order: Order, result: Result, receipt: Receipt) -> str | None:
+    """The number of its order; None where it may be of no patient, or its clock is wrong."""
+    drawn = drawn_of(whose, order, result, receipt)
+    return drawn.number if drawn.role == "patient" and not drawn.unsure else None
 
 
 @lru_cache(maxsize=4096)

@@ -31,6 +31,7 @@ from engine.store.queries.letters import held_deliveries
 from engine.store.queries.messages import messages_page, trace_of, worst
 from engine.store.queries.reader import Reader
 from engine.succession.critical import CRITICAL
+from engine.succession.kinds import RESULT as OF_PLACE
 from engine.views.view import Row
 
 MOST = 500  # results of one message that can be shown
@@ -266,7 +267,7 @@ def _ways(reader: Reader, routes: ChannelRoutes | None, trace: Trace, said: Sequ
         document = places[one.document_id]
         pairs = _pairs(reader, routes, trace, document, one.destination, said)
         facts = trace.facts.get(document.ordinal)
-        echoes = sum(name.startswith("Observation/") for name in facts.echoes) if facts is not None else 0
+        echoes = sum(name.startswith(("Observation/", OF_PLACE)) for name in facts.echoes) if facts is not None else 0
         is_left_out = 0 < echoes == sum(pair.is_in is not True for pair in pairs)
         for pair, end in zip(pairs, ends, strict=True):
             if pair.is_in or is_left_out:

@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from engine.features.results.rows.comparing import Compared
 from engine.features.results.rows.judged import Judged
+from engine.model.errors import IntegrityError
 from engine.model.journal.document_facts import NOTHING, DocumentFacts
 from engine.model.journal.records import HoldReason, Routed
 from engine.model.texts.reasons import ReasonCode
@@ -31,14 +32,16 @@ Problem = tuple[ReasonCode, str]
 _NAMED = 5  # results that the reason of a hold lists
 _AGAIN = frozenset({"echo", "again"})
 _GOES_OUT = frozenset({"new", "follows", "amends", "withdraws"})
+_REASONS = {ReasonCode.ORDER_MOVED.value: ReasonCode.CORRECTS_UNKNOWN}  # what is moved, only FHIR can withdraw
 _TO_BE_ANSWERED = frozenset({ReasonCode.IDENTITY_CONFLICT.value, ReasonCode.ORDER_MOVED.value})
 
 
 def is_decided(routed: Routed) -> bool:
     """Whether the judge of facts decides about a document."""
     document = routed.document
-    is_of_results = document.media_type == MEDIA_TYPE or routed.form is not None
-    return bool(document.reports and routed.destinations) and is_of_results and document.media_type != FHIR
+    if document.media_type == MEDIA_TYPE:
+        return bool(routed.destinations and (document.reports or document.places))
+    return bool(routed.destinations) and routed.form is not None
 
 
 def applied(
@@ -57,8 +60,11 @@ def applied(
         return replace(compared, routes=(), held=(), facts={}, no_value=text)
     routes, held, facts = list(compared.routes), list(compared.held), dict(compared.facts)
     for place, routed in mine.items():
-        before = delivered(batch, message_id, routed) if again else {}
-        routes[place - 1], held[place - 1], decided = _applied(batch, routed, judged, before)
+        try:
+            before = delivered(batch, message_id, routed) if again else {}
+            routes[place - 1], held[place - 1], decided = _applied(batch, routed, judged, before)
+        except (IntegrityError, ValueError):
+            held[place - 1], decided = _not_judged("a document of its own cannot be read")
         if decided:
             facts[place] = decided
     wanted = [one for one in routes if one.destinations]
@@ -76,14 +82,13 @@ def _applied(
 
     Args:
         before: what an earlier mapping of the message has delivered (`delivered`).
+
+    Raises:
+        ValueError: it is not what its type says.
     """
     judgement, document = judged.judgement, routed.document
     if judgement is None:
-        return (
-            routed,
-            HoldReason(reason=ReasonCode.NOT_COMPARED, text=judged.why),
-            DocumentFacts(not_compared=judged.why),
-        )
+        return routed, *_not_judged(judged.why)
     there = {place for place, _ in document.places}
     decisions = [one for one in judgement.decisions if one.place in there or not there]
     decided = {one.place for one in decisions}
@@ -97,13 +102,8 @@ def _applied(
     told = {one.place for one in decisions if one.meant is not None and one.kind != "held" and one.status in CHANGES}
     if not (again or statuses or told or before):
         return routed, _all(problems), NOTHING
-    try:
-        found = open_of(document, routed.form, batch.zone)
-    except ValueError:
-        found = None
-    if found is None:
-        text = "its own document cannot be read"
-        return routed, HoldReason(reason=ReasonCode.NOT_COMPARED, text=text), DocumentFacts(not_compared=text)
+    if (found := open_of(document, routed.form, batch.zone)) is None:
+        raise ValueError("no document of results")
     parts = {one.name: one for one in found.resources}
     changing = told | {place for place, status in statuses.items() if status in CHANGES}
     mute = [place for place in sorted(changing) if (part := parts.get(f"{RESULT}{place}")) is None or part.mute]
@@ -120,6 +120,10 @@ def _applied(
     return replace(routed, document=document), _all(problems), facts
 
 
+def _not_judged(why: str) -> tuple[HoldReason, DocumentFacts]:
+    return HoldReason(reason=ReasonCode.NOT_COMPARED, text=why), DocumentFacts(not_compared=why)
+
+
 def _status(decision: Decision, said: Mapping[int, Said]) -> str:
     """The status that a result gets in place of its sender's; of a held one, once a person releases it."""
     new = said.get(decision.place)
@@ -132,7 +136,7 @@ def _problems(decisions: Iterable[Decision], judged: Judged) -> Iterator[Problem
     for one in decisions:
         called = _called(judged, one.place, one.may_mean)
         if one.kind == "held":
-            yield ReasonCode[one.reason], f"{one.words}{called}"
+            yield _REASONS.get(one.reason) or ReasonCode[one.reason], f"{one.words}{called}"
         elif one.kind == "finishes":
             yield ReasonCode.NO_VALUE, f"a status change without its value{called}"
         elif one.kind in _GOES_OUT and _is_ambiguous(one, judged):
@@ -168,7 +172,11 @@ def _all(problems: Sequence[Problem]) -> HoldReason | None:
 
 
 def delivered(batch: Batch, message_id: int, routed: Routed) -> dict[str, Resource]:
-    """The results that an earlier mapping of a message has delivered to the same receivers, by what they are of."""
+    """The results that an earlier mapping of a message has delivered to the same receivers, by what they are of.
+
+    Raises:
+        IntegrityError, ValueError: one of its documents is damaged.
+    """
     marks = ",".join("?" * len(routed.destinations))
     rows = batch.execute(
         "SELECT DISTINCT d.document_id FROM delivery d JOIN lane l ON l.id = d.lane"  # noqa: S608 - question marks

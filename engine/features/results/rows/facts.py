@@ -1,6 +1,6 @@
 """The facts of messages, sealed with their outcomes, and what was decided of them: one row a message.
 
-    content    [is it HL7, facts, decisions, gone]     decisions: only those that are not plainly new
+    content    [is it HL7, facts, decisions, gone, spared]     decisions: only those that are not plainly new
 
 A row is found by the numbers of its orders and their days, from whichever channel it came. It goes with its message,
 and its patient.
@@ -28,11 +28,11 @@ NEAR_DAYS = 2  # how near a day must be for its order to be the same one
 # Of the messages that a statement selects, each with what became of it: it was sent, waits for a person, or was refused
 # by one. Of one that waits for the answer whose it is nothing is known.
 _FATES = (
-    "SELECT n.message_id, count(DISTINCT CASE WHEN d.state <> 'dead' AND l.destination IN ({1}) THEN l.destination END)"
-    " < {2}, max(d.state IN ('waiting', 'sending', 'delivered')), max(d.state = 'dead'"
+    "SELECT n.message_id, group_concat(DISTINCT CASE WHEN d.state <> 'dead' THEN l.destination END),"
+    " max(d.state IN ('waiting', 'sending', 'delivered')), max(d.state = 'dead'"
     " OR (d.state = 'held' AND d.cause NOT IN ('IDENTITY_CONFLICT', 'ORDER_MOVED'))),"
     " max(d.state IN ('rejected', 'dismissed')) OR (SELECT state FROM message_state WHERE id = n.message_id)"
-    " = 'dismissed' FROM ({0}) n"
+    " = 'dismissed' FROM ({}) n"
     " LEFT JOIN delivery d ON d.message_id = n.message_id LEFT JOIN lane l ON l.id = d.lane"
     " GROUP BY n.message_id ORDER BY n.message_id"
 )
@@ -52,11 +52,11 @@ class Fate(NamedTuple):
     """What became of a message: some of it was ``sent``, else some ``waits``, else a person has ``refused`` it.
 
     Attributes:
-        lacks: a receiver that is asked about refused it, or never got it.
+        lack: the receivers, of those that are asked about, that refused it, or never got it.
     """
 
     message: int
-    lacks: bool
+    lack: frozenset[str]
     sent: bool
     waits: bool
     refused: bool
@@ -67,6 +67,7 @@ class Stored(NamedTuple):
 
     Attributes:
         decisions: by place, of those that were decided; None: the message was never judged.
+        spared: receivers for which it had nothing that was new.
     """
 
     message: int
@@ -76,22 +77,28 @@ class Stored(NamedTuple):
     facts: Facts
     decisions: dict[int, Decision] | None
     gone: tuple[Ref, ...]
+    spared: frozenset[str]
 
 
 def put(
-    batch: Batch, message_id: int, read: ReadResults, numbers: Collection[Numbered], judged: Judgement | None
+    batch: Batch,
+    message_id: int,
+    read: ReadResults,
+    numbers: Collection[Numbered],
+    judged: Judgement | None,
+    spared: Collection[str] = (),
 ) -> None:
     """Store the facts of a message, in place of those from an earlier processing.
 
     Args:
-        numbers: of its orders, with their days.
+        numbers: of its orders, with their days. spared: as of `Stored`.
     """
     if forget(batch.execute, message_id):
         batch.tail.standing.forget()
     batch.judged.add(message_id)
     tokens = [_token(batch, number) + day.to_bytes(DAY_BYTES) for number, day in sorted(numbers)]
     decisions, gone = _packed(judged)
-    rest = orjson.dumps((decisions, gone), default=tuple)[1:]
+    rest = orjson.dumps((decisions, gone, sorted(spared)), default=tuple)[1:]
     content = b"[%d,%b,%b" % (read.is_hl7, read.facts, rest)
     sealed = batch.seal(NOTE_KEYS, content, COLUMN, message_id, "")
     batch.execute(
@@ -120,16 +127,15 @@ def ranges(batch: Batch, numbers: Iterable[Numbered], *, unique: bool) -> tuple[
     return tuple(found)
 
 
-def fates(batch: Batch, within: Sequence[Range], before: int, to: Sequence[str] = ()) -> list[Fate]:
+def fates(batch: Batch, within: Sequence[Range], before: int, to: frozenset[str]) -> list[Fate]:
     """The messages within these ranges that are older than ``before``, the oldest first.
 
     Args:
         to: receivers.
     """
     select = " UNION ".join([_WITH] * len(within))
-    asked = _FATES.format(select, ",".join("?" * len(to)), len(to))
-    values = [*to, *(one for each in within for one in (*each, before))]
-    return [Fate(message, *map(bool, became)) for message, *became in batch.execute(asked, values).fetchall()]
+    rows = batch.execute(_FATES.format(select), [one for each in within for one in (*each, before)]).fetchall()
+    return [Fate(message, to.difference((has or "").split(",")), *map(bool, became)) for message, has, *became in rows]
 
 
 def stored(batch: Batch, messages: Sequence[int]) -> Iterator[Stored]:
@@ -142,11 +148,11 @@ def stored(batch: Batch, messages: Sequence[int]) -> Iterator[Stored]:
         some = messages[at : at + _AT_ONCE]
         for message, channel, received_us, sealed in batch.execute(_STORED.format(",".join("?" * len(some))), some):
             content = orjson.loads(batch.vault.open(sealed, COLUMN, message, ""))
-            is_hl7, said, decisions, gone = content
+            is_hl7, said, decisions, gone, spared = content
             yield Stored(
                 message, channel, received_us, bool(is_hl7), packing.stored(said),
                 None if decisions is None else {one[0]: _decision(one) for one in decisions},
-                tuple((one, place) for one, place in gone),
+                tuple((one, place) for one, place in gone), frozenset(spared),
             )  # fmt: skip
 
 

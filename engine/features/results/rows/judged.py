@@ -55,7 +55,7 @@ class Judged(NamedTuple):
         return standing.last.version.status if standing is not None else own
 
 
-def judge_message(now: Recording, read: ReadResults, older: Sequence[int], to: Sequence[str]) -> Judged:
+def judge_message(now: Recording, read: ReadResults, older: Sequence[int], to: frozenset[str]) -> Judged:
     """Judge the results of a message; never fails.
 
     Args:
@@ -75,8 +75,9 @@ def judge_message(now: Recording, read: ReadResults, older: Sequence[int], to: S
 
 def keep(now: Recording, read: ReadResults, judged: Judged) -> None:
     """Store the facts of a message, with what was decided of them."""
+    spared = {destination for one in now.routes if one.echo for destination in one.destinations}
     if read.facts:
-        facts.put(now.batch, now.id, read, judged.numbers, judged.judgement)
+        facts.put(now.batch, now.id, read, judged.numbers, judged.judgement, spared)
 
 
 def tell(now: Recording, judgement: Judgement) -> None:
@@ -94,7 +95,7 @@ def _judged(
     said: Facts,
     numbers: Collection[Numbered],
     older: Sequence[int],
-    to: Sequence[str],
+    to: frozenset[str],
 ) -> Judged:
     memory = remembered(now.batch, numbers, now.first, older, unique=read.unique, to=to)
     if memory is None:
@@ -134,7 +135,7 @@ def remembered(
     older: Sequence[int] = (),
     *,
     unique: bool = False,
-    to: Sequence[str] = (),
+    to: frozenset[str] = frozenset(),
 ) -> Memory | None:
     """What stands of the orders with these numbers, of all messages older than ``before``; None: of too many.
 
@@ -210,7 +211,7 @@ class Known:
                 told, _ = cultures.with_isolates([*said.values()], [*standing.values()])
                 said = {each.place: each for each in told}
             if fate.sent:
-                if fate.lacks:
+                if fate.lack - one.spared:
                     said = {place: each._replace(version=each.version._replace(refused=True))
                             for place, each in said.items()}  # fmt: skip
                 note(standing, _judgement(one, said, _as_sent), is_sent=True)

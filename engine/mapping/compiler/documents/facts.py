@@ -1,47 +1,31 @@
 """`to: results/1`: the facts of a message (`engine.model.content.facts`), as lists of their members in order.
 
-    - record: people                       members of Person; its orders are in its do:
-      body: {number: =PID-3.1, name: =PID-5}
+- record: people                       members of Person; its orders are in its do:
+  body: {number: =PID-3.1, name: =PID-5}
+  do:
+    - record: orders                   members of Order; its place is that of OBR or O
       do:
-        - record: orders                   members of Order; its place is that of OBR or O
-          do:
-            - record: samples
-            - record: results              members of Result; its place is that of OBX or R
-              body:
-                measure: {test: =OBX-3.1, unit: =unit_text(OBX-6)}
-                value: {sent: =OBX-5}           or a $case of such maps, the usual one first
-
-A measure is made once for all results that are written alike, in this message and in later ones:
-
-    t1 = K2(f3), v4, v5                    the fields of the result that it reads, and values from outside of the loop
-    t6 = l0.get(t1)
-    if t6 is None: ...; t6 = (...), v7     with the lets that other members of the result ask for, too
-    else: t6, t10 = t6
-    if t10 is not None: ...                the codes that no table has, noted again
-    t8, t9 = t6
-
-So it reads nothing that differs from one result to the next: that is checked, by what its expressions read and by the
-functions that they call. Where another warning was given it is made anew each time.
+        - record: samples
+        - record: results              members of Result; its place is that of OBX or R
+          body:
+            measure: {test: =OBX-3.1, unit: =unit_text(OBX-6)}
+            value: {sent: =OBX-5}           or a $case of such maps, the usual one first
 """
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from operator import itemgetter
 from typing import NamedTuple
 
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.documents import contents
+from engine.mapping.compiler.documents.measures import Asked, Elements, measured
 from engine.mapping.compiler.documents.members import one_text
 from engine.mapping.compiler.documents.orders import person_fields, results_at_hand
 from engine.mapping.compiler.fragments import used_body, with_lets
-from engine.mapping.compiler.scopes import Scope, Segments, Variable, bind_segments
+from engine.mapping.compiler.scopes import Scope, bind_segments
 from engine.mapping.compiler.source.code import UNKNOWN, Val
-from engine.mapping.compiler.source.recurring import VARYING
 from engine.mapping.compiler.source.values import texts_of
 from engine.mapping.compiler.terms.expressions import condition
-from engine.mapping.compiler.terms.names import is_field_like
-from engine.mapping.functions import FUNCTIONS
-from engine.mapping.language import nodes
 from engine.mapping.language.rules import Body, Case, Element, Formula, Make, Text, Use
 from engine.model.content.facts import KINDS, Facts, Measure, Order, Person, Result, Sample, Value
 from engine.model.texts.spelling import suggestion
@@ -66,9 +50,6 @@ _OWN = {
 _LISTS = {"own", "codes", "flags", "others", "parts", "limits"}
 _MEANT = ("measure", "meant")  # a list in a measure, a number in a value
 _FLAGS = {"isolate", "misfit", "unread"}
-
-Elements = list[tuple[Element, Scope]]
-Asked = list[tuple[object, Scope]]  # expressions, each with the scope that it is read in
 
 
 class _Content(NamedTuple):
@@ -212,13 +193,17 @@ def _members(c: Compilation, elements: Elements, kind: Shape, path: str) -> dict
             asked: Asked = [(one.value, each) for one, each in elements if one.name not in inside]
             asked += [(one.value, each) for one, each in value.all]
             asked += [(when, each) for when, each, _ in value.ways]
-            found["measure"] = _measure(c, inside["measure"].elements, asked)
+            found = _measured(c, inside["measure"].elements, asked, elements, path)
+        known_before = set(found)
         for element, scope in elements:
             name = element.name
+            if name in known_before:
+                known_before.discard(name)
+                continue
             if name not in known:
                 text = f"{path} has no member '{name}'{suggestion(name, known) or '; known are ' + ', '.join(known)}"
                 c.problems.error(element.node, text)
-            elif name == "measure" or (name in _INSIDE and name not in inside):
+            elif name in _INSIDE and name not in inside:
                 continue
             elif name in found:
                 c.problems.error(element.node, f"{name} is here a second time; remove one")
@@ -230,6 +215,17 @@ def _members(c: Compilation, elements: Elements, kind: Shape, path: str) -> dict
                 with c.at(element.node):
                     found[name] = _member(c, element, f"{path}.{name}", scope)
     return found
+
+
+def _measured(c: Compilation, elements: Elements, asked: Asked, members: Elements, path: str) -> dict[str, str]:
+    def make(member: tuple[Element, Scope] | None) -> str:
+        if member is None:
+            return _tuple(c, elements, "measure")
+        with c.at(member[0].node):
+            return _member(c, member[0], f"{path}.{member[0].name}", member[1])
+
+    others = [one for one in members if one[0].name in Result._fields and one[0].name not in ("place", *_INSIDE)]
+    return measured(c, elements, asked, others, make)
 
 
 def _inside(c: Compilation, content: _Content, name: str) -> str:
@@ -304,155 +300,3 @@ def _flag(c: Compilation, value: Val, formula: Formula, path: str) -> Val:
 def _identifier(c: Compilation, value: Val, formula: Formula, path: str) -> Val:
     one = value.kind.name == "Identifier" and not value.kind.many
     return value if one else contents.mismatch(c, formula, path, "an Identifier", value)
-
-
-# -- measures ----------------------------------------------------------------------------------------------------------
-
-
-class _Inputs:
-    """What a measure is made of: fields of the result at hand, and values from outside of the loop over results.
-
-    Attributes:
-        outer: expressions outside of the loop, each with the scope that it is read in.
-        wrong: why it may differ from one result to the next, at which part; empty where it does not.
-    """
-
-    def __init__(self, c: Compilation, segments: Segments, loop: int) -> None:
-        self._c = c
-        self._segments = segments
-        self._loop = loop
-        self._names: set[int] = set()
-        self.fields: set[int] = set()
-        self.outer: dict[tuple[object, int], tuple[nodes.Expression, Scope]] = {}
-        self.wrong: list[tuple[Formula | None, nodes.Expression, str]] = []
-
-    def also(self) -> "_Inputs":
-        """The same, to be tried with one more expression."""
-        made = _Inputs(self._c, self._segments, self._loop)
-        made._names, made.fields, made.outer = set(self._names), set(self.fields), dict(self.outer)
-        return made
-
-    def look(self, formula: Formula, scope: Scope) -> None:
-        for part in self._c.walks.of(formula.tree):
-            self._look_at(formula, part, scope)
-
-    def _look_at(self, formula: Formula, part: nodes.Expression, scope: Scope) -> None:
-        match part:
-            case nodes.Path(segment=segment):
-                owner = scope.owner_of(segment) if part.which is None else _holder(scope, segment)
-                self._path(formula, part, scope, owner)
-            case nodes.TreePath():
-                self.wrong.append((formula, part, f"{part.text} may differ from one result to the next"))
-            case nodes.Name(name=name):
-                named = scope.find(name)
-                if not isinstance(named, Variable):
-                    self.wrong.append((formula, part, f"{name} is made by a step"))
-                elif named.loop < self._loop:
-                    self.outer[(id(named), 0)] = part, scope
-                elif isinstance(named.value, Formula) and id(named) not in self._names:
-                    self._names.add(id(named))
-                    self.look(named.value, named.scope)
-            case nodes.Call(name=name) if name in FUNCTIONS and not FUNCTIONS[name].steady:
-                self.wrong.append((formula, part, f"{name}() may give another value for each result"))
-            case _:
-                pass
-
-    def _path(self, formula: Formula, part: nodes.Path, scope: Scope, owner: Scope | None) -> None:
-        if owner is None or part.which == 0 or (part.which and owner.loop >= self._loop):
-            text = f"{part.text} may differ from one result to the next; give it a let: outside of the loop"
-            self.wrong.append((formula, part, text))
-        elif part.repetition == 0 and owner.loop < self._loop:
-            self.wrong.append((formula, part, f"{part.text} is a list; give it a let: outside of the loop"))
-        elif owner.loop < self._loop:
-            self.outer[(part, id(owner))] = part, scope
-        elif part.segment != self._segments.name or part.field in VARYING[part.segment]:
-            self.wrong.append((formula, part, f"{part.text} differs from one result to the next"))
-        elif part.field:
-            self.fields.add(part.field)
-
-
-def _holder(scope: Scope, segment: str) -> Scope | None:
-    """The innermost group that has such segments in it, at any depth."""
-    return next((one for one in scope.group_scopes() if one.group is not None and one.group.holds(segment)), None)
-
-
-def _measure(c: Compilation, elements: Elements, others: Asked) -> str:
-    """The variable of a measure.
-
-    Args:
-        others: what the other members of its result are made of.
-    """
-    scope = elements[0][1] if elements else None
-    segments = None if scope is None or c.traced or not c.code.loop else results_at_hand(c, scope)
-    if scope is None or segments is None:
-        return _tuple(c, elements, "measure")
-    inputs = _Inputs(c, segments, c.code.loop)
-    for element, inner in elements:
-        if isinstance(element.value, Formula):
-            inputs.look(element.value, inner)
-    for formula, part, text in inputs.wrong:
-        with c.within(formula):
-            c.error(part, f"a measure is made once for many results, and {text}")
-    if inputs.wrong or not inputs.fields:
-        return _tuple(c, elements, "measure")
-    shared, inputs = _shared(c, others, inputs)
-    code = c.code
-    memory, key, entry, before, told = code.new("l"), code.new(), code.new(), code.new("n"), code.new()
-    with code.into(c.function_start):
-        code.emit(f"{memory} = m.reading.measures({len(c.record_names)})")
-    numbers = sorted(inputs.fields)
-    segments.width = max(segments.width, numbers[-1] + 1)
-    fields = f"{code.constant(itemgetter(*numbers))}({segments.fields})"
-    outside = [_outside(c, part, inner) for part, inner in inputs.outer.values()]
-    code.emit(f"{key} = ({', '.join([fields, *outside])},)")
-    code.emit(f"{entry} = {memory}.get({key})")
-    with code.block(f"if {entry} is None:"):
-        code.emit(f"{before} = m.noted, len(m.unmapped), len(m.without_row)")
-        made = _tuple(c, elements, "measure")
-        kept = [c.expression(nodes.Name(0, name), inner) for name, inner, _ in shared]
-        code.emit(f"{entry} = ({', '.join([made, *(one.code for one in kept)])},)")
-        code.emit(f"{told} = None")
-        code.emit(f"making.keep({memory}, {key}, {entry}, {before})")
-    with code.block("else:"):
-        code.emit(f"{entry}, {told} = {entry}")
-    code.emit(f"if {told} is not None: making.tell_again({told})")
-    names = [code.new() for _ in shared]
-    measure = code.new()
-    code.emit(f"{', '.join([measure, *names])}, = {entry}")
-    for (_, _, variable), value, name in zip(shared, kept, names, strict=True):
-        lazy = variable.lazies.get("")
-        if lazy is not None and not value.known:
-            lazy.value = Val(name, value.kind, value.maybe)
-            code.available.add(lazy.key)
-    return measure
-
-
-def _outside(c: Compilation, part: nodes.Expression, scope: Scope) -> str:
-    """A value from outside of the loop; of a segment, whether it is there."""
-    if isinstance(part, nodes.Path) and not part.field:
-        return c.kept(c.truth(part, scope))
-    return c.expression(part, scope).code
-
-
-def _shared(c: Compilation, others: Asked, inputs: _Inputs) -> tuple[list[tuple[str, Scope, Variable]], _Inputs]:
-    """The lets of the loop that other members ask for, and that are the same wherever the measure is."""
-    found: dict[int, tuple[str, Scope, Variable]] = {}
-    waiting = [(value, scope) for value, scope in others if isinstance(value, Formula)]
-    seen: set[int] = set()
-    while waiting:
-        formula, scope = waiting.pop()
-        for part in c.walks.of(formula.tree):
-            named = scope.find(part.name) if isinstance(part, nodes.Name) else None
-            if not isinstance(named, Variable) or id(named) in seen or named.loop < c.code.loop:
-                continue
-            seen.add(id(named))
-            if not isinstance(named.value, Formula):
-                continue
-            tried = inputs.also()
-            tried.look(named.value, named.scope)
-            if tried.wrong or is_field_like(named):
-                waiting.append((named.value, named.scope))
-            else:
-                inputs = tried
-                found[id(named)] = named.name, scope, named
-    return list(found.values()), inputs

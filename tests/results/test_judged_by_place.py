@@ -1,0 +1,268 @@
+"""What facts decide of lists and HL7 v2: each result by its place, in all outputs in the same words. What has no place,
+or cannot be judged, waits for a person. In one process and without sockets.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.features.results.rows import facts
+from engine.model.journal.records import Decision
+from engine.model.routes import routed_by
+from engine.model.texts.reasons import ReasonCode
+from engine.processing.process import process
+from engine.store.core.rows import body_of
+from engine.store.core.writing.batch import Batch
+from engine.store.operations import record_outcome
+from tests.histories.beside import ZONE, InOneProcess
+from tests.support.running import MLLP, channel, make_running_site
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=ZONE)
+OWN = """
+mapping: own
+format: labrelay-mapping/1
+from: hl7v2/ORU_R01
+to: {to}
+import: [labrelay/hl7v2]
+{results}
+steps:
+{steps}
+"""
+COLUMNS = "results: {patient: patient, order: tube, test: GLU, value: [GLU, NA]}"
+ACROSS = """
+  - each: PATIENT_RESULT
+    do:
+      - each: ORDER_OBSERVATION
+        do:
+          - row: {patient: =PID-3.1, tube: =OBR-3.1, GLU: '=OBX[1]-5', NA: '=OBX[2]-5'}
+          - each: OBSERVATION
+            do:
+              - drop: it stands in its column
+"""
+HL7 = """
+  - segment: MSH
+    fields: {3: LAB}
+  - each: PATIENT_RESULT
+    do:
+      - segment: PID
+        fields: {3: =PID-3, 5: =PID-5}
+      - each: ORDER_OBSERVATION
+        do:
+          - segment: OBR
+            fields: {2: =OBR-2, 3: =OBR-3, 4: =OBR-4, 7: =event_time(OBR-7), 25: =OBR-25}
+          - each: OBSERVATION
+            where: =OBX-3.1 == 'LEFT'
+            do:
+              - drop: not wanted there
+          - each: OBSERVATION
+            where: =OBX-3.1 != 'LEFT'
+            do:
+              - segment: OBX
+                fields: {2: =OBX-2, 3: =OBX-3, 5: =OBX-5, 6: =OBX-6, 11: =OBX-11, 14: =event_time(OBX-14)}
+"""
+
+
+def message(*results: str, at: str = "1000", collected: str = "0800", number: int = 0, role: str = "") -> bytes:
+    """Results of an order, each as ``F GLU 5.5``, with a time of its own ``F GLU 5.5 0930``."""
+    lines = [
+        f"MSH|^~\\&|AN|LAB|LIS|H|20260301{at}{number:02}||ORU^R01|{at}{number}|P|2.5.1",
+        "PID|1||4711||Iyer^Meena||19550101|F",
+        f"OBR|1||S1|CHEM^Panel^L|||20260301{collected}00|||||||||||||||20260301{at}00||LAB|F",
+    ]
+    for place, (status, code, value, *own) in enumerate((one.split() for one in results), start=1):
+        time = own[0] if own else at
+        lines.append(f"OBX|{place}|NM|{code}||{value.strip('-')}|mmol/L|||||{status}|||20260301{time}00")
+    if role:
+        lines.append(f"SPM|1|S1||SER^Serum|||||||{role}")
+    return "\r".join([*lines, ""]).encode()
+
+
+class Desk(InOneProcess):
+    """A channel ``hl7``; what is not held is delivered at once."""
+
+    told = 0
+
+    def says(self, *results: str, **more: Any) -> str:
+        """How the message ended: ``delivered``, why it is held, or its state."""
+        self.told += 1
+        content = message(*results, number=self.told, **more)
+        self.last = self.say("hl7", content, NOON + timedelta(minutes=self.told))
+        return " ".join(dict.fromkeys(self._ends()))
+
+    def _ends(self) -> Iterator[str]:
+        rows = self.ask(
+            "SELECT d.state, d.cause FROM delivery d WHERE d.message_id = ? AND state <> 'superseded'", self.last
+        )
+        yield from (cause or state for state, cause in rows)
+        if not rows:
+            ((state, reason),) = self.ask("SELECT state, reason FROM message_state WHERE id = ?", self.last)
+            yield reason or state
+
+    def again(self, old: bytes, new: bytes) -> list[list[str]]:
+        """The last message is processed once more, by a mapping that writes other bytes."""
+        self.journal.run_alone(lambda batch: self._again(batch, old, new))
+        return self.statuses()[1:]
+
+    def _again(self, batch: Batch, old: bytes, new: bytes) -> None:
+        routes = self.routes["hl7"]
+        outcome = process(facts.message_of(batch, self.last), routes)
+        routed = [
+            routed_by(route, replace(document, body=document.body.replace(old, new)))
+            for document, route in outcome.documents
+        ]
+        record_outcome.record(batch, self.last, outcome, routed, decision=Decision(again=True))
+
+    def ask(self, question: str, *values: Any) -> list[tuple[Any, ...]]:
+        return self.journal.run_alone(lambda batch: batch.execute(question, values).fetchall())
+
+    def ask_to(self, change: str, *values: Any) -> None:
+        self.journal.run_alone(lambda batch: batch.execute(change, values).rowcount)
+
+    def documents(self) -> list[str]:
+        """Those of the last message."""
+
+        def read(batch: Batch) -> list[str]:
+            rows = batch.execute("SELECT id FROM document WHERE message_id = ? ORDER BY id", (self.last,)).fetchall()
+            return [body_of(batch, one).decode() for (one,) in rows]
+
+        return self.journal.run_alone(read)
+
+    def statuses(self) -> list[list[str]]:
+        """``GLU 5.5 final`` of each result of the last message, for each document."""
+        return [[*_told(one)] for one in self.documents()]
+
+
+def _told(document: str) -> Iterator[str]:
+    if document.startswith("MSH"):
+        for line in document.split("\r"):
+            if line.startswith("OBX"):
+                fields = line.split("|")
+                yield f"{fields[3].split('^')[0]} {fields[5]} {fields[11]}"
+        return
+    head, *rows = [line.split(",") for line in document.splitlines()]
+    for row in rows:
+        said = dict(zip(head, row, strict=True))
+        yield f"{said['test']} {said['value']} {said['status']}"
+
+
+@contextmanager
+def desk(folder: Path, *routes: dict[str, Any], own: str = "", **settings: Any) -> Iterator[Desk]:
+    if own:
+        (folder / "mappings").mkdir()
+        (folder / "mappings" / "own.yaml").write_text(own, "utf-8")
+    places = {f"out{n}": {"kind": "file", "folder": str(folder / f"out{n}")} for n in (1, 2)}
+    make_running_site(folder, {"hl7": channel(MLLP, *routes, **settings)}, places)
+    found = Desk(folder / "var", folder)
+    try:
+        yield found
+    finally:
+        asyncio.run(found.journal.stop())
+
+
+BOTH = OWN.format(to="hl7v2/ORU_R01", results="", steps=HL7)
+CSV = {"mapping": "hl7-to-csv", "to": "out1"}
+TO_HL7 = {"mapping": "own", "to": "out2"}
+
+
+def test_all_outputs_of_a_message_say_the_same(tmp_path: Path) -> None:
+    """And a result that one of them leaves out changes nothing there."""
+    with desk(tmp_path, CSV, TO_HL7, own=BOTH) as it:
+        assert it.says("F GLU 5.5", "F NA 140", "F LEFT 1") == "delivered"
+        assert it.says("F GLU 6.5 1030", "F NA 140", "F K 4.4", "F LEFT 1") == "delivered"
+        assert it.statuses() == [["GLU 6.5 amended", "K 4.4 final"], ["GLU 6.5 C", "K 4.4 F"]]
+        assert it.says("F GLU 6.5 1030", "F NA 140", "F LEFT 2 1030") == "delivered"
+        assert it.statuses() == [["LEFT 2 amended"]]
+        assert it.says("F GLU 6.5 1030", "F NA 140", "F LEFT 2 1030") == "ECHO"
+        assert it.says("P GLU 1.5", "F NA 141", at="1040") == "STATUS_BACK"
+
+
+@pytest.mark.parametrize(
+    ("second", "why"),
+    [
+        ({"results": ["F GLU 6.5"], "at": "1030", "collected": "0830"}, "SAMPLE_UNKNOWN"),
+        ({"results": ["D CREA -"]}, "CORRECTS_UNKNOWN"),
+        ({"results": ["C CREA 6.5"]}, "CORRECTS_UNKNOWN"),
+        ({"results": ["F NA 140"], "role": "L"}, "POOL"),
+        ({"results": ["F NA 140"], "at": "2330"}, "CLOCK"),
+        ({"results": ["D GLU 5.5"]}, "delivered"),
+        ({"results": ["C GLU 6.5"]}, "delivered"),
+    ],
+    ids=lambda one: one if isinstance(one, str) else " ".join(one["results"]),
+)
+def test_what_is_held_of_one_result_holds_its_documents(tmp_path: Path, second: dict[str, Any], why: str) -> None:
+    with desk(tmp_path, CSV, TO_HL7, own=BOTH) as it:
+        assert it.says("F GLU 5.5") == "delivered"
+        told = dict(second)
+        assert it.says(*told.pop("results"), **told) == why
+        assert len(it.documents()) == 2 - ("role" in second)  # which the list leaves out
+
+
+def test_a_withdrawal_of_what_was_never_there_waits_for_a_person(tmp_path: Path) -> None:
+    with desk(tmp_path, CSV) as it:
+        assert it.says("D GLU 5.5") == "CORRECTS_UNKNOWN"
+        it.decide("reject", it.last)
+        assert it.says("F GLU 5.5") == "delivered"
+
+
+def test_what_a_person_has_rejected_waits_when_it_comes_again(tmp_path: Path) -> None:
+    with desk(tmp_path, {**CSV, "hold": [{"when": "=value > 5", "reason": "high"}]}) as it:
+        assert it.says("F GLU 5.5") == "HELD_BY_RULE"
+        it.decide("reject", it.last)
+        assert it.says("F GLU 5.5") == "REJECTED_BEFORE"
+
+
+def test_a_sample_of_another_time_is_a_result_of_its_own_and_its_correction_is_asked(tmp_path: Path) -> None:
+    with desk(tmp_path, CSV) as it:
+        assert it.says("F GLU 5.5", at="0900", collected="0800") == "delivered"
+        assert it.says("F GLU 9.5", at="1045", collected="0930") == "delivered"
+        assert it.statuses() == [["GLU 9.5 final"]]
+        assert it.says("C GLU 9.9", at="1045", collected="0930") == "SAMPLE_UNKNOWN"
+        assert it.says("F GLU 5.5", at="0900", collected="0800") == "ECHO"
+
+
+def test_results_without_a_place_are_decided_for_the_whole_list(tmp_path: Path) -> None:
+    """A row for an order, with a column for each test: no rule says which of them a cell is of."""
+    own = OWN.format(to="csv", results=COLUMNS, steps=ACROSS)
+    with desk(tmp_path, {"mapping": "own", "to": "out1"}, own=own) as it:
+        assert it.says("F GLU 5.5", "F NA 140") == "delivered"
+        assert it.says("F GLU 5.5", "F NA 140") == "ECHO"
+        assert it.says("F GLU 5.5", "F NA 141", at="1030") == "CHANGE_UNSAID"
+        assert it.says("P GLU 5.6", "F NA 140", at="1040") == "STATUS_BACK"
+        assert it.says("F UREA 31", at="1040") == "delivered"
+
+
+def test_a_receiver_that_refused_a_result_gets_it_again(tmp_path: Path) -> None:
+    with desk(tmp_path, {**CSV, "to": ["out1", "out2"]}) as it:
+        first = it.say("hl7", message("F GLU 5.5"), NOON)
+        it.ask_to("UPDATE delivery SET state = 'dead' WHERE message_id = ? AND id % 2 = 0", first)
+        assert it.says("F GLU 5.5") == "delivered"
+        assert it.says("F GLU 5.5") == "ECHO"
+
+
+def test_facts_that_cannot_be_read_hold_a_list_and_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise ValueError
+
+    with desk(tmp_path, CSV) as it:
+        with monkeypatch.context() as patched:
+            patched.setattr("engine.mapping.program.Program.facts_in", fails)
+            assert it.says("F GLU 5.5") == ReasonCode.NOT_COMPARED.value
+        assert it.says("F NA 140") == "delivered"
+        assert it.says("F GLU 6.5", at="1030") == "delivered"
+        assert it.statuses() == [["GLU 6.5 final"]]
+        first = min(one for (one,) in it.ask("SELECT message_id FROM fact"))
+        it.ask_to("UPDATE fact SET content = zeroblob(40) WHERE message_id = ?", first)
+        it.journal.run_alone(lambda batch: batch.tail.standing.forget())
+        assert it.says("C GLU 6.0", at="1040") == "NOT_COMPARED"
+
+
+def test_what_a_mended_mapping_says_otherwise_is_corrected(tmp_path: Path) -> None:
+    with desk(tmp_path, CSV) as it:
+        assert it.says("F GLU 5.5", "F NA 140") == "delivered"
+        assert it.again(b",5.5,", b",7.7,") == [["GLU 7.7 corrected", "NA 140 final"]]
