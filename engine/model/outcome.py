@@ -54,6 +54,8 @@ class Outcome(Generic[R]):
         results: with their times, for the reports on turnaround.
         ordered: its orders for the worklist; None: it is no order.
         spoken: its results, where one is critical, or takes something back.
+        conflict: why a number of controls is a patient's here: people decide about all documents. Empty: none is.
+        doubted: numbers that a pattern alone makes those of controls, and the outcome where they are patients'.
     """
 
     state: State
@@ -70,6 +72,8 @@ class Outcome(Generic[R]):
     ordered: Ordered | None = None
     results: tuple[ResultGroup, ...] = ()
     spoken: tuple[Spoken, ...] = ()
+    conflict: str = ""
+    doubted: "tuple[tuple[str, ...], Outcome[R]] | None" = None
 
     @property
     def is_critical(self) -> bool:

@@ -102,6 +102,7 @@ ANSWERS: dict[str, tuple[Any, ...]] = {
 LEAD_ON = {
     *("/log-in", "/log-in/code", "/change-user", "/set-up", "/wall", "/log-out", "/stay", "/users", "/user"),
     *("/affected", "/affected/results", "/affected.csv", "/todo", "/alerts", "/operations/{number}"),
+    *("/quality", "/quality/chart"),
     *("/codes/row/do", "/codes/undo"),
     *(
         "/messages",
