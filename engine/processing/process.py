@@ -217,6 +217,8 @@ def _of_whom(
     """The outcome of a message. A number that a pattern alone makes a control's is a patient's where the message says
     so; of others the outcome says also what they are as patients' (`engine.store.operations.record_outcome`)."""
     found = _routed(stored, parsed, channel, reagents, numbers)
+    if not found.controls:
+        return found
     doubted = _doubted(stored, parsed, channel, found.controls)
     if named := {number for numbers_of, is_patients in doubted if is_patients for number in numbers_of}:
         channel = _with_patients(channel, named)

@@ -250,11 +250,12 @@ def ordered_site(folder: Path) -> dict:
     return {"chem": analyzer, "lis": {**lis, "lis": {"deadline": "60s"}}}
 
 
-async def measure_tube(site: RunningSite, *tubes: str, role: str = "") -> int:
-    """The analyzer's message about these tubes; it names no patient."""
+async def measure_tube(site: RunningSite, *tubes: str, role: str = "", last: str = "F") -> int:
+    """The analyzer's message about these tubes; it names no patient. ``last``: the status of its last result."""
+    states = ["F"] * (len(tubes) - 1) + [last]
     orders = [
-        f"O|{at}|{tube}||^^^GLU|R||||||{role}\rR|1|^^^GLU|101|mg/dL||N||F||||2024030109000{at}\r"
-        for at, tube in enumerate(tubes, 1)
+        f"O|{at}|{tube}||^^^GLU|R||||||{role}\rR|1|^^^GLU|101|mg/dL||N||{state}||||2024030109000{at}\r"
+        for at, (tube, state) in enumerate(zip(tubes, states, strict=True), 1)
     ]
     text = f"H|\\^&|{next(NUMBERS)}||AN|||||||P|1|20240301090100\rP|1\r{''.join(orders)}L|1|N\r"
     before = len(site.messages("chem"))
@@ -278,6 +279,8 @@ async def test_a_tube_with_an_open_order_is_no_control(tmp_path: Path) -> None:
         assert codes(site, patients, "held") == [["GLU"]]
         both = await measure_tube(site, "QC-7", "QC-8")
         assert site.end_of(both) == "CONTROL_NUMBER"
+        unread = await measure_tube(site, "QC-7", "S9", last="Z")
+        assert site.end_of(unread) == "UNMAPPED_STATUS"
         by_role = await measure_tube(site, "QC-7", role="Q")
         assert site.end_of(by_role) == "CONTROL_NUMBER"
         assert len(points(site.journal)) == 1

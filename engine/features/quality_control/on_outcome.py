@@ -51,7 +51,7 @@ class QualityControl(Step):
 
     def stored(self) -> None:
         now = self.now
-        if now.state == "mapped":
+        if now.state == "mapped" and (self._tests or self._out):
             closing.note_results(self.batch, now.id, now.channel, self._tests, self._measured)
             closing.to_be_looked_at(self.batch, now.id, self._out)
 

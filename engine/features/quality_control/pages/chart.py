@@ -129,8 +129,10 @@ def _points(reader: Reader, asked: Asked, words: Words) -> list[PointView]:
     return [one for one in found if one.run in runs]
 
 
-def _found(reader: Reader, asking: Asking, *, month: str = "", height: int = levey.HEIGHT) -> Values | Gone:
-    words, asked = asking.words, _asked(asking, month)
+def _found(reader: Reader, asking: Asking, *, sheet: bool = False) -> Values | Gone:
+    """``sheet``: its charts have room on one sheet of paper."""
+    words = asking.words
+    asked = _asked(asking, _this_month(words) if sheet else "")
     points = _points(reader, asked, words)
     if not points:
         return Gone(words.say(NO_POINTS))
@@ -138,6 +140,7 @@ def _found(reader: Reader, asking: Asking, *, month: str = "", height: int = lev
         reader, asked.channel, asked.test, points[0].measured_us, max(points[-1].measured_us, asking_us(words))
     )
     levels = dict.fromkeys(one.level for one in points)
+    height = levey.HEIGHT if not sheet else 150 if len(levels) < 3 else 100
     long_term = reading.list_points(
         reader, channel=asked.channel, test=asked.test, module=asked.module, by_time=True, limit=reading.MOST_POINTS,
         since_us=points[-1].measured_us - round(LONG_TERM.total_seconds() * 1e6),
@@ -278,7 +281,7 @@ def _month_page(asking: Asking) -> Page:
 
 
 def _month_found(reader: Reader, asking: Asking) -> Values | Gone:
-    return _found(reader, asking, month=_this_month(asking.words), height=150)
+    return _found(reader, asking, sheet=True)
 
 
 async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:

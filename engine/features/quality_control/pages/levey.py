@@ -119,7 +119,12 @@ def levey(
             labels.append(Label("x t2", f"{x}%", y - 8, one.value))
     every = -(-len(points) // _EVERY)
     labels += [
-        Label("x", f"{x_of(place)}%", height + 17, at(points[place].measured_us)[5:10])
+        Label(
+            "x" if place % (3 * every) == 0 else "x t2",
+            f"{x_of(place)}%",
+            height + 17,
+            at(points[place].measured_us)[5:10],
+        )
         for place in range(0, len(points), every)
     ]
     return Levey(words, height, (y_of(Decimal(2)), 4 * unit), lines, marks, labels)
