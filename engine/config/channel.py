@@ -136,6 +136,10 @@ class ChannelConfig(values.Model):  # the core's keys; `channel_model` has all
     enabled: values.Flag = True
     """`false` switches the source off; deliveries go on."""
 
+    draft: values.Flag = False
+    """`true`: it listens and keeps what comes, and nothing goes out, until a person has compared a first result
+    ([connecting](connecting.md#step-by-step)). With `source: {kind: auto}` it keeps any text, too."""
+
     timezone: values.Zone
     """IANA zone of the analyzer's clock, as `Asia/Kolkata`. Without it, the site's."""
 

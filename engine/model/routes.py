@@ -88,6 +88,7 @@ class ChannelRoutes:
         groups: of analyzers, that it is of. redundant: as in `engine.model.content.order_results.TubeResults`.
         takes: how its orders are taken; None: it brings none.
         reader: what reads the facts of such a message; it gives None where nothing does. None: of no message.
+        is_draft: nothing is made of its messages yet.
         has_other_numbers: its reports are known by numbers that `engine.processing.names` does not read.
     """
 
@@ -102,6 +103,7 @@ class ChannelRoutes:
     groups: tuple[str, ...] = ()
     takes: TakeSettings | None = None
     redundant: bool = False
+    is_draft: bool = False
     has_other_numbers: bool = False
     reader: Callable[[Parsed], Program | None] | None = None
 

@@ -178,8 +178,10 @@ def process(stored: Stored, channel: ChannelRoutes) -> Processed:
 def _process(stored: Stored, channel: ChannelRoutes) -> Processed:
     if stored.repeat_of is not None:
         return Outcome("filtered", ReasonCode.REPEAT)
-    if stored.filtered is not None:
+    if stored.filtered not in (None, ReasonCode.DRAFT):
         return Outcome("filtered", stored.filtered)
+    if channel.is_draft:
+        return Outcome("filtered", ReasonCode.DRAFT)
     header = channel.message_format.header(stored.payload)
     numbers = own_number(header.control_id)
     if header.problem:

@@ -158,7 +158,7 @@ READ_ELSEWHERE = {
         "todo snooze",
         "todo take",
     ),
-    "upgrade",
+    *("add code", "add listen", "add look", "add part", "add recognise", "add remove", "add start", "upgrade"),
 }
 
 

@@ -166,6 +166,10 @@ class ReasonCode(Enum):
     OVERHEARD = (
         "A tee heard it pass and it is no result: an order, a query, or an answer to one. It is kept for the record."
     )
+    DRAFT = (
+        "It came while its analyzer was being added: it is kept, and nothing was made of it. Once the analyzer sends "
+        "to a destination, `labrelay reprocess --channel NAME` maps and sends it."
+    )
     QUESTION = (
         "An analyzer asks for its orders. It was answered from the worklist, or not; `labrelay orders log` says how."
     )

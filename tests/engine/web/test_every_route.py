@@ -121,6 +121,14 @@ TABLE = {
     "GET /codes/corrections": LOOK,
     "POST /codes/row/do": CHANGE,
     **{f"{method} /codes/{page}": CHANGE for page in ("row", "undo") for method in ("GET", "POST")},
+    "GET /add": CHANGE,
+    **{f"{method} /add/new": CHANGE for method in ("GET", "POST")},
+    **{
+        f"{method} /add/{{name}}/{step}": CHANGE
+        for step in ("listen", "recognise", "codes", "code", "first")
+        for method in ("GET", "POST")
+    },
+    "POST /add/{name}/first": NEITHER,
     "GET /acts": ADMIN,
     "GET /system": LOOK,
     "GET /shift": LOOK,

@@ -70,6 +70,7 @@ async def test_it_has_each_page_that_needs_no_more_of_its_address(here: Site) ->
         "/quality/chart",
         "/quality/month",
         "/todo",
+        "/add/new",
         "/codes/row",
         "/codes/undo",
         "/order",

@@ -40,7 +40,7 @@ class ClosedTest(NamedTuple):
 
 
 def follow(batch: Batch, stream: Stream, run: int, verdict: Verdict, *, is_newest: bool = True) -> None:
-    """A run of a test has this verdict now, and had another one, or none. The newest one is an event."""
+    """A run of a test has this verdict now, and had another one, or none. The newest one is reported."""
     named = {"channel": stream.channel, "test": stream.test, "run": run}
     if verdict is Verdict.REJECT:
         _close(batch, stream, run)
