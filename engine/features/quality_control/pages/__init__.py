@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from decimal import Decimal
 from functools import partial
+from typing import Any
 
 from aiohttp import hdrs, web
 
@@ -14,6 +15,7 @@ from engine.model.process.clock import from_us
 from engine.model.site.permissions import ACTING, LOOKING
 from engine.model.texts.phrases import N_
 from engine.store.queries.reader import Reader
+from engine.web.asked import number
 from engine.web.cells import Cells, Row, iso
 from engine.web.desk import Desk
 from engine.web.forms import Form
@@ -23,6 +25,7 @@ from engine.web.pages.words import Words, shown
 from engine.web.routes import Route
 
 PATH = "/quality"
+CLOSE = "quality_close"
 ENTER, ENTERED = "quality_enter", ("channel", "test", "number", "value", "unit", "reason")
 MENU = (Entry(PATH, "Quality control", LOOKS, 20, RESULTS, "quality"),)
 POINTS = 20  # of a test, as small marks
@@ -49,20 +52,31 @@ def _page(asking: Asking) -> Page:
 
 
 async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
-    """A control result that no message brings: it is judged as all others."""
+    """A control result that no message brings, which is judged as all others; or a failed run is closed."""
 
     async def act(form: Form) -> web.Response:
         asking = frame.asking(request)
         try:
-            await frame.give(request, ENTER, {name: form[name] for name in ENTERED})
+            await frame.give(request, *_act(form))
         except LabRelayError as error:
             status, trouble = frame.refused(desk, request, error)
             found = await frame.read(_rows, asking)
             values = {**_page(asking).values, **found, "words": asking.words, "trouble": trouble}
             return await desk.page(request, "quality", status, **values)
+        if form["act"] != "enter":
+            return desk.go(request, PATH)
         return desk.go(request, chart.PATH, channel=form["channel"], test=form["test"])
 
     return await desk.answer(request, act)
+
+
+def _act(form: Form) -> tuple[str, dict[str, Any]]:
+    what, _, failure = form["act"].partition(" ")
+    if what == "enter":
+        return ENTER, {name: form[name] for name in ENTERED}
+    if what == "close" and number(failure):
+        return CLOSE, {"failure": number(failure), **{name: form[name] for name in ("cause", "action", "reason")}}
+    raise web.HTTPBadRequest
 
 
 def _rows(reader: Reader, asking: Asking) -> Values:
@@ -86,6 +100,7 @@ def _failure(cells: Cells, one: FailureView) -> Row:
         "repeat": cells.say("accepted") if one.repeat else cells.say("missing"),
         "looks": str(one.looks - one.looked),
         "step": step,
+        "closes": one.id if one.repeat and not one.until_us else 0,
     }
 
 

@@ -5,6 +5,7 @@ A person leaves a point out here, with a cause and a reason, and takes that back
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,7 +15,14 @@ from engine.features.quality_control.lists import POINT
 from engine.features.quality_control.pages import levey
 from engine.features.quality_control.rows import deciding, reading
 from engine.features.quality_control.rows.reading import PointView
-from engine.features.quality_control.rules.figures import QUOTIENT, Figures, figures_of
+from engine.features.quality_control.rules.figures import (
+    QUOTIENT,
+    Figures,
+    bridged_sd,
+    cumulative,
+    figures_of,
+    outliers,
+)
 from engine.features.quality_control.rules.westgard import number_in
 from engine.model.errors import LabRelayError
 from engine.model.site.permissions import ACTING, LOOKING
@@ -139,7 +147,7 @@ def _found(reader: Reader, asking: Asking, *, sheet: bool = False) -> Values | G
     events = reading.list_events(
         reader, asked.channel, asked.test, points[0].measured_us, max(points[-1].measured_us, asking_us(words))
     )
-    levels = dict.fromkeys(one.level for one in points)
+    levels, far = dict.fromkeys(one.level for one in points), _far(points)
     height = levey.HEIGHT if not sheet else 150 if len(levels) < 3 else 100
     long_term = reading.list_points(
         reader, channel=asked.channel, test=asked.test, module=asked.module, by_time=True, limit=reading.MOST_POINTS,
@@ -153,7 +161,7 @@ def _found(reader: Reader, asking: Asking, *, sheet: bool = False) -> Values | G
         "events": [
             (levey.LETTERS[one.kind], words.say(levey.KINDS[one.kind]), words.time(one.at_us)) for one in events
         ],
-        "rows": [_row(one, words) for one in reversed(points)],
+        "rows": [_row(one, words, is_far=one.id in far) for one in reversed(points)],
         "legend": [(kind, words.say(text)) for kind, text in levey.WORDS.items()],
     }
 
@@ -184,13 +192,33 @@ def _level(
         "target": target,
         "chart": levey.levey(said, points, events, words.time, words.say, height=height),
         "figures": _figures(points, newest, words),
-        "uncertainty": _uncertainty([one for one in long_term if (one.level, one.lot) == (level, newest.lot)], words),
+        "uncertainty": _uncertainty(level, newest.lot, long_term, words),
     }
 
 
-def _numbers(points: Sequence[PointView]) -> Figures | None:
+def _values(points: Sequence[PointView]) -> list[tuple[PointView, Decimal]]:
     """Of all points that count: those that a rule rejected are among them, else the SD shrinks step by step."""
-    return figures_of([value for one in points if one.z and not one.excluded and (value := number_in(one.value))])
+    return [(one, value) for one in points if one.z and not one.excluded and (value := number_in(one.value))]
+
+
+def _numbers(points: Sequence[PointView]) -> Figures | None:
+    return figures_of([value for _, value in _values(points)])
+
+
+def _far(points: Sequence[PointView]) -> set[int]:
+    """The points that are far from the others of their level and lot: a person looks whether one is left out."""
+    of: dict[tuple[str, str], list[tuple[PointView, Decimal]]] = {}
+    for one, value in _values(points):
+        of.setdefault((one.level, one.lot), []).append((one, value))
+    return {found[place][0].id for found in of.values() for place in outliers([value for _, value in found])}
+
+
+def _long_term(points: Sequence[PointView], words: Words) -> Figures | None:
+    """Of the months together."""
+    months: dict[str, list[Decimal]] = {}
+    for one, value in _values(points):
+        months.setdefault(words.time(one.measured_us)[:7], []).append(value)
+    return cumulative([found for values in months.values() if (found := figures_of(values)) is not None])
 
 
 def _figures(points: Sequence[PointView], newest: PointView, words: Words) -> list[tuple[str, str]]:
@@ -211,14 +239,25 @@ def _figures(points: Sequence[PointView], newest: PointView, words: Words) -> li
     ]
 
 
-def _uncertainty(points: Sequence[PointView], words: Words) -> str:
-    """From the long-term CV of this lot (ISO 15189:2022 7.3.4): twice that, with its number of points and its dates."""
+def _uncertainty(level: str, lot: str, long_term: Sequence[PointView], words: Words) -> str:
+    """From the long-term CV of this lot (ISO 15189:2022 7.3.4): twice that, with its number of points and its dates.
+
+    Of one with few points the SD that the CV of the lot before gives: that of few points is too small.
+    """
+    of_level = [one for one in long_term if one.level == level]  # the newest first
+    points = [one for one in of_level if one.lot == lot]
     if points and points[0].mean and not points[0].sd:
         return ""  # qualitative
-    found = _numbers(points)
+    found = _long_term(points, words)
     if found is None or found.n < LEAST or found.cv_percent is None:
+        other = next((one.lot for one in of_level if one.lot != lot), "")
+        before = _long_term([one for one in of_level if one.lot == other], words)
+        here = _numbers(points)
+        if here is not None and before is not None and before.n >= LEAST and before.cv_percent is not None:
+            sd = _rounded(bridged_sd(here.mean, before.cv_percent))
+            return words.say("Interim SD by the CV of lot {lot}: {sd}", lot=other, sd=sd)
         return words.say("Uncertainty: at least {n} points of this lot are needed.", n=LEAST)
-    counted = [one.measured_us for one in points if one.z and not one.excluded]
+    counted = [one.measured_us for one, _ in _values(points)]
     return words.say(
         "Uncertainty (k = 2): {u} %, from a CV of {cv} %, n = {n}, {since} to {until}",
         u=_rounded(QUOTIENT.multiply(found.cv_percent, 2)),
@@ -234,7 +273,7 @@ def _rounded(value: Any) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def _row(one: PointView, words: Words) -> dict[str, Any]:
+def _row(one: PointView, words: Words, *, is_far: bool) -> dict[str, Any]:
     kind = levey.kind_of(one)
     return {
         "point": one.id,
@@ -248,6 +287,7 @@ def _row(one: PointView, words: Words) -> dict[str, Any]:
         "state": words.say(levey.WORDS[kind]),
         "why": one.rules or one.why,
         "cause": words.say(CAUSES[one.excluded]) if one.excluded in CAUSES else one.excluded,
+        "far": words.say("far from the others") if is_far else "",
         "excluded": bool(one.excluded),
         "run": one.run,
         "href": words.href(f"/messages/{one.message}") if one.message else "",

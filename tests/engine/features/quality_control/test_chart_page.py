@@ -5,6 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -29,14 +30,16 @@ HOUR = 3_600_000_000
 CHART = "/quality/chart?channel=chem&test=GLU&lang=en"
 
 
-def control(value: str, hours_ago: int, test: str = "GLU") -> ControlResult:
-    return ControlResult(test=test, codes=(test,), number="QC", value=value, at_us=NOW_US - hours_ago * HOUR)
+def control(value: str, hours_ago: int, test: str = "GLU", lot: str = "A7") -> ControlResult:
+    return ControlResult(test=test, codes=(test,), number="QC", value=value, lot=lot, at_us=NOW_US - hours_ago * HOUR)
 
 
-def fill(journal: Journal, values: Sequence[str], test: str = "GLU", mean: str = "100", sd: str = "5") -> None:
+def fill(
+    journal: Journal, values: Sequence[str], test: str = "GLU", mean: str = "100", sd: str = "5", lot: str = "A7"
+) -> None:
     lots, rows = (
         [Lot("chem", "QC", "Chemtrol", "L1", "A7")],
-        [TargetRow("chem", "", test, "L1", "A7", "", mean, sd, "lab")],
+        [TargetRow("chem", "", test, "L1", lot, "", mean, sd, "lab")],
     )
     journal.run_alone(lambda batch: deciding.load(batch, lots, rows, file="c.csv", **BY))
     ids = [one.id for one in reading.list_targets(journal) if one.state == "proposed"]
@@ -44,9 +47,8 @@ def fill(journal: Journal, values: Sequence[str], test: str = "GLU", mean: str =
 
     def measured(batch: Batch) -> None:
         for place, value in enumerate(values):
-            points.note(
-                batch, 1000 * len(test) + len(values) * 10 + place, "chem", NOW_US, [control(value, 90 - place, test)]
-            )
+            message, hours = crc32(f"{test} {lot}".encode()) * 100 + place, (90 if lot == "A7" else 20) - 2 * place
+            points.note(batch, message, "chem", NOW_US, [control(value, hours, test, lot)])
 
     journal.run_alone(measured)
 
@@ -61,6 +63,9 @@ async def operator(tmp_path: Path) -> AsyncIterator[Browser]:
     journal = opened(tmp_path)
     fill(journal, ["100", "111", "<60", "140", "95"])
     fill(journal, ["neg", "POS"], "HIV", "NEG|negative", "")
+    fill(journal, ["139", "141"] * 10 + ["190"], "NA", "140", "2")
+    fill(journal, ["140", "142"], "K", "140", "2", "B8")
+    fill(journal, ["139", "141"] * 10, "K", "140", "2")
     journal.close()
     async with access.site(tmp_path, verbs=verbs) as made, made.browser() as browser:
         assert (await browser.log_in("operator"))[0] == 200
@@ -116,9 +121,29 @@ async def test_a_qualitative_control_is_expected_or_not_and_has_no_z(operator: B
     assert states(page) == ["POS - rejected not expected", "neg - accepted -"]
 
 
+async def test_uncertainty_has_its_points_and_dates_and_a_far_value_is_named(operator: Browser) -> None:
+    _, page = await operator.get(CHART.replace("GLU", "NA"))
+    assert "Uncertainty (k = 2): 15.39 %, from a CV of 7.695 %, n = 21, " in page.text
+    assert [state.partition(" ")[0] for state in states(page) if "far from the others" in state] == ["190"]
+
+
+async def test_a_new_lot_has_the_sd_that_the_lot_before_gives(operator: Browser) -> None:
+    _, page = await operator.get(CHART.replace("GLU", "K"))
+    assert "Interim SD by the CV of lot A7: 1.033" in page.text
+
+
+async def test_a_failed_run_is_closed_with_its_cause_once_a_repeat_was_accepted(operator: Browser) -> None:
+    typed = {"cause": "old reagent", "action": "changed it", "reason": "the repeat is fine"}
+    _, page = await operator.get("/quality?lang=en")
+    (button,) = [one for one in page.all("button") if one.attributes.get("value", "").startswith("close ")]
+    assert (await operator.send("/quality?lang=en", button.attributes["value"], **typed))[0] == 200
+    _, page = await operator.get("/quality?lang=en")
+    assert button.attributes["value"] not in [one.attributes.get("value") for one in page.all("button")]
+
+
 async def test_a_control_is_entered_by_hand_and_judged_as_all_others(operator: Browser) -> None:
     typed = {"channel": "chem", "test": "HIV", "number": "QC", "value": "POS", "reason": "lateral flow"}
-    assert (await operator.send("/quality?lang=en", to="/quality", **typed))[0] == 200
+    assert (await operator.send("/quality?lang=en", "enter", **typed))[0] == 200
     _, page = await operator.get(CHART.replace("GLU", "HIV"))
     assert states(page)[0] == "POS - rejected not expected"
 
