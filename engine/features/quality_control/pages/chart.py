@@ -222,6 +222,13 @@ def _long_term(points: Sequence[PointView], words: Words) -> Figures | None:
 
 
 def _figures(points: Sequence[PointView], newest: PointView, words: Words) -> list[tuple[str, str]]:
+    counts = [
+        (words.say("rejected"), str(sum(levey.kind_of(one) == "out" for one in points))),
+        (words.say("left out"), str(sum(bool(one.excluded) for one in points))),
+        (words.say("not evaluated"), str(sum(bool(one.why) for one in points))),
+    ]
+    if newest.mean and not newest.sd:
+        return [("n", str(len(points))), *counts]
     found = _numbers(points)
     mean = number_in(newest.mean)
     bias = None
@@ -233,9 +240,7 @@ def _figures(points: Sequence[PointView], newest: PointView, words: Words) -> li
         ("SD", _rounded(found and found.sd)),
         ("CV %", _rounded(found and found.cv_percent)),
         (words.say("Bias %"), _rounded(bias)),
-        (words.say("rejected"), str(sum(levey.kind_of(one) == "out" for one in points))),
-        (words.say("left out"), str(sum(bool(one.excluded) for one in points))),
-        (words.say("not evaluated"), str(sum(bool(one.why) for one in points))),
+        *counts,
     ]
 
 

@@ -114,7 +114,7 @@ def levey(
             labels.append(Label("x bad-text", f"{x}%", y + below, f"{arrow} {one.value}"))
         elif one.rules and kind != "gone":
             of = "bad-text" if kind == "out" else "goal-text t2"
-            labels.append(Label(f"x {of}", f"{x}%", y - 11, one.rules.split()[-1]))
+            labels.append(Label(f"x {of}", f"{x}%", y - 11, one.rules.split()[-1] if one.z else one.value))
         elif kind == "none":
             labels.append(Label("x t2", f"{x}%", y - 8, one.value))
     every = -(-len(points) // _EVERY)
@@ -127,7 +127,8 @@ def levey(
         )
         for place in range(0, len(points), every)
     ]
-    return Levey(words, height, (y_of(Decimal(2)), 4 * unit), lines, marks, labels)
+    has_sd = any(one.sd for one in points)
+    return Levey(words, height, (y_of(Decimal(2)), 4 * unit if has_sd else 0), lines, marks, labels)
 
 
 def _height(one: PointView, height: int, y_of: Callable[[Decimal], float]) -> float:

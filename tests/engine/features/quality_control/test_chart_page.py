@@ -119,6 +119,9 @@ async def test_the_month_is_a_sheet_to_sign(operator: Browser) -> None:
 async def test_a_qualitative_control_is_expected_or_not_and_has_no_z(operator: Browser) -> None:
     _, page = await operator.get(CHART.replace("GLU", "HIV"))
     assert states(page) == ["POS - rejected not expected", "neg - accepted -"]
+    (chart,) = [one for one in page.all("div") if one.attributes.get("class") == "chart levey"]
+    assert [one.text for one in chart.all("text", **{"class": "x bad-text"})] == ["POS"]  # and not "expected"
+    assert "Mean" not in page.text
 
 
 async def test_uncertainty_has_its_points_and_dates_and_a_far_value_is_named(operator: Browser) -> None:
