@@ -64,6 +64,7 @@ class Feature:
         on_given_up: how it frees what a message has taken of which nothing goes out.
         on_taken_back: what it does when held results of a message were closed, for newer ones took their place.
         before_send: its `BeforeSend`: what it says of a delivery right before that is sent.
+        with_open_order: ``(batch, numbers)``: those of these specimen numbers that an order is open for.
         would_be_superseded: whether newer results were delivered than those of a document that is made again.
         on_earlier_state: ``(batch, act)``: the journal goes on from an earlier state of itself, as this audit row says.
         checks: by name, what it checks of its rows (`engine.store.integrity.verify.Check`).
@@ -119,6 +120,7 @@ class Feature:
     on_given_up: str = ""
     on_taken_back: str = ""
     before_send: str = ""
+    with_open_order: str = ""
     would_be_superseded: str = ""
     on_earlier_state: str = ""
     checks: str = ""

@@ -86,6 +86,8 @@ class Outcome(Generic[R]):
         ordered: its orders for the worklist; None: it is no order.
         spoken: its results, where one is critical, or takes something back.
         read: its results as facts; None: it has none.
+        conflict: why a number of controls is a patient's here: people decide about all documents. Empty: none is.
+        doubted: numbers that a pattern alone makes those of controls, and the outcome where they are patients'.
     """
 
     state: State
@@ -103,6 +105,8 @@ class Outcome(Generic[R]):
     results: tuple[ResultGroup, ...] = ()
     spoken: tuple[Spoken, ...] = ()
     read: ReadResults | None = None
+    conflict: str = ""
+    doubted: "tuple[tuple[str, ...], Outcome[R]] | None" = None
 
     @property
     def is_critical(self) -> bool:

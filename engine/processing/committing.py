@@ -163,7 +163,7 @@ class Commits:
                 self._outcomes.processed(stored.id, deliveries, dead=recorded.state == "dead")
             if self._mapped is not None:
                 self._mapped(stored, outcome, recorded)
-        if recorded.already or recorded.state != "mapped":
+        if recorded.already or recorded.is_other or recorded.state != "mapped":
             self._give_back(places)
             return
         claimed = iter(recorded.deliveries)

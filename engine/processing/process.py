@@ -10,7 +10,7 @@ What a message says of critical values: by its facts, where a flag is one, or a 
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache, partial
@@ -25,7 +25,14 @@ from engine.mapping.shipped import refusal
 from engine.mapping.values.local_time import LocalTimes, silent
 from engine.model.content.facts import ANSWER, LEFT_OUT, Facts, Order, Person, Result, packed
 from engine.model.content.order_results import CORRECTS, WITHDRAWN, TubeResults, has_results, question_in, tubes_in
-from engine.model.content.quality_controls import ASTM_ROLE, ControlResult, control_results, may_have_controls
+from engine.model.content.quality_controls import (
+    ASTM_ROLE,
+    PATIENTS,
+    ControlResult,
+    control_results,
+    doubts,
+    may_have_controls,
+)
 from engine.model.content.reagents import reagents_in
 from engine.model.content.result_times import ResultGroup, result_groups
 from engine.model.content.search_keys import NOT_ALL, Number, numbers_in, own_number
@@ -153,6 +160,7 @@ logger = logging.getLogger("labrelay.processing")
 
 T = TypeVar("T")
 
+NAMED = "its number is that of a control (`control_numbers`), and the message says that it is a patient's"
 YIELD_AFTER = 4  # messages processed here before sockets get their turn: about half a millisecond
 
 
@@ -176,7 +184,6 @@ def _process(stored: Stored, channel: ChannelRoutes) -> Processed:
     if header.problem:
         return Outcome("dead", ReasonCode.UNREADABLE, header.problem, numbers=numbers)
     reagents: tuple[Reagent, ...] = ()
-    parsed: Parsed | None = None
     try:
         parsed = channel.message_format.parse(stored.payload, channel.options)
         numbers += _extracted(stored, parsed, "reading numbers failed inside LabRelay", numbers_in, (NOT_ALL,))
@@ -184,19 +191,71 @@ def _process(stored: Stored, channel: ChannelRoutes) -> Processed:
             # A laboratory system that asks once more: its orders are on the worklist, or were refused.
             return Outcome("filtered", ReasonCode.REPEAT, numbers=numbers)
         reagents = _extracted(stored, parsed, "reading reagent lots failed inside LabRelay", reagents_in, ())
-        return _route(stored, parsed, channel, reagents, numbers)
+        return _of_whom(stored, parsed, channel, reagents, numbers)
     except ContentError as error:
-        detail = f"{error.place}: {error.detail}" if error.place else error.detail
-        controls = (
-            () if parsed is None else _controls(stored, parsed, _reading(stored, parsed, channel), channel, set())
-        )
-        return Outcome("dead", error.reason, detail, reagents=reagents, numbers=numbers, controls=controls)
+        return Outcome("dead", error.reason, _told(error), reagents=reagents, numbers=numbers)
     except Exception as error:
         # P2 and P7: an error of ours makes a dead letter with its place, and the next message is not affected.
         logger.exception(
             "processing failed inside LabRelay", extra={"channel": channel.channel, "journal_id": stored.id}
         )
         return Outcome("dead", ReasonCode.MAPPING_FAULT, type(error).__name__, numbers=numbers)
+
+
+def _told(error: ContentError) -> str:
+    return f"{error.place}: {error.detail}" if error.place else error.detail
+
+
+def _of_whom(
+    stored: Stored,
+    parsed: Parsed,
+    channel: ChannelRoutes,
+    reagents: tuple[Reagent, ...],
+    numbers: tuple[Number, ...],
+) -> Processed:
+    """The outcome of a message. A number that a pattern alone makes a control's is a patient's where the message says
+    so; of others the outcome says also what they are as patients' (`engine.store.operations.record_outcome`)."""
+    found = _routed(stored, parsed, channel, reagents, numbers)
+    if not found.controls:
+        return found
+    doubted = _doubted(stored, parsed, channel, found.controls)
+    if named := {number for numbers_of, is_patients in doubted if is_patients for number in numbers_of}:
+        channel = _with_patients(channel, named)
+        found = replace(_routed(stored, parsed, channel, reagents, numbers), conflict=NAMED)
+        doubted = _doubted(stored, parsed, channel, found.controls)
+    if left := {number for numbers_of, _ in doubted for number in numbers_of}:
+        other = _routed(stored, parsed, _with_patients(channel, left), reagents, numbers)
+        found = replace(found, doubted=(tuple(sorted(left)), other))
+    return found
+
+
+def _routed(
+    stored: Stored,
+    parsed: Parsed,
+    channel: ChannelRoutes,
+    reagents: tuple[Reagent, ...],
+    numbers: tuple[Number, ...],
+) -> Processed:
+    try:
+        return _route(stored, parsed, channel, reagents, numbers)
+    except ContentError as error:
+        controls = _controls(stored, parsed, _reading(stored, parsed, channel), channel, set())
+        return Outcome("dead", error.reason, _told(error), reagents=reagents, numbers=numbers, controls=controls)
+
+
+def _doubted(
+    stored: Stored, parsed: Parsed, channel: ChannelRoutes, controls: Sequence[ControlResult]
+) -> list[tuple[set[str], bool]]:
+    if not any(one.mark == "list" for one in controls):
+        return []
+    return [*doubts(_reading(stored, parsed, channel).facts, controls, listed(channel.context.settings, NUMBERS))]
+
+
+def _with_patients(channel: ChannelRoutes, numbers: Iterable[str]) -> ChannelRoutes:
+    """These numbers are patients', whatever pattern fits them."""
+    settings = channel.context.settings
+    patterns = [*listed(settings, NUMBERS), *(PATIENTS + number for number in numbers)]
+    return replace(channel, context=replace(channel.context, settings={**settings, NUMBERS: patterns}))
 
 
 def _extracted(

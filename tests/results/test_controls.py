@@ -8,8 +8,13 @@ import pytest
 from engine.commands.shared.output import ExitCode
 from engine.features.quality_control.rows import deciding
 from engine.model.errors import RefusedError
-from tests.support.controls import message, points, rows, send, set_up, verdicts
-from tests.support.running import HL7_ROUTE, MLLP, RunningSite, channel, running_site
+from tests.support.astm_peer import one_record_a_frame
+from tests.support.astm_peer import session as frames
+from tests.support.controls import NUMBERS, message, points, rows, send, set_up, verdicts
+from tests.support.ordering_lis import answered, order, ordering
+from tests.support.running import ASTM, HL7_ROUTE, MLLP, RunningSite, astm_channel, channel, running_site
+from tests.support.senders import AstmAnalyzer
+from tests.support.waiting import until
 
 SETTINGS = {"control_numbers": ["QC*"]}
 
@@ -161,8 +166,14 @@ async def test_the_day_of_a_technician(tmp_path: Path) -> None:
             ("99", "-0.2000", "accept"), ("117", "3.4000", "reject"), ("101", "0.2000", "accept"),
         ]  # fmt: skip
         acts = (await site.labrelay("audit", "list", "-o", "json")).json["acts"]
-        told = {one["act"] for one in acts}
-        assert {"quality-load", "quality-target", "quality-close", "release", "quality-look"} <= told
+        listed = [
+            one for one in sorted(acts, key=lambda one: one["id"]) if one["act"].startswith(("quality", "release"))
+        ]
+        told = list(dict.fromkeys(one["act"] for one in listed))
+        assert told == ["quality-load", "quality-target", "quality-close", "release", "quality-look"]
+        (closed,) = [one for one in listed if one["act"] == "quality-close"]
+        assert all(word in str(closed) for word in ("old reagent", "changed it", "the repeat is fine"))
+        assert all(one["actor"] for one in listed)
 
 
 async def test_a_critical_value_rings_while_it_waits(tmp_path: Path) -> None:
@@ -196,6 +207,30 @@ async def test_a_patients_tube_with_the_number_of_a_control_waits(tmp_path: Path
         assert rows(site.journal, "SELECT 1 FROM qc_point") == []
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+async def test_a_patient_whose_number_fits_a_pattern_of_controls_waits(tmp_path: Path, workers: int) -> None:
+    """Held with the conflict, no point, and delivered once a person has released it."""
+    made = channel(MLLP, HL7_ROUTE, settings=SETTINGS)
+    async with running_site(tmp_path, {"chem": made}, workers=workers) as site:
+        await set_up(site.journal)
+        (one,) = await send(site, message("QC-L1", {"GLU": "130"}, "0600", patient="MR1", flag="HH"))
+        (delivery,) = site.deliveries(one)
+        assert (delivery.state, delivery.cause) == ("held", "CONTROL_NUMBER")
+        assert points(site.journal) == []
+        (listed,) = (await site.labrelay("held", "show", str(one), "-o", "json")).json["held"]
+        assert "control_numbers" in str(listed)
+        (control,) = await send(site, message("QC-L1", {"GLU": "101"}, "0605"))
+        assert site.end_of(control) == "QUALITY_CONTROL"
+        unnamed = message("QC-L1", {"GLU": "102"}, "0610", patient="QC-L1").replace(b"Iyer^Meena", b"")
+        (named,) = await send(site, unnamed)
+        assert site.end_of(named) == "QUALITY_CONTROL"  # the analyzer has no other place for its name
+        assert [one[3] for one in points(site.journal)] == ["101", "102"]
+        ran = await site.labrelay("held", "release", str(one), "--reason", "it is hers", "--yes")
+        assert ran.code == ExitCode.OK, ran.err
+        await site.settled()
+        assert site.end_of(one) == "delivered"
+
+
 async def test_qc_failed_asks_the_verdict(tmp_path: Path) -> None:
     """Its own flag says that the control passed; the verdict says that it did not."""
     held = {**HL7_ROUTE, "hold": ["=qc_failed('24h') | false"]}
@@ -209,3 +244,49 @@ async def test_qc_failed_asks_the_verdict(tmp_path: Path) -> None:
         (waits,) = await send(site, message("S2", {"GLU": "101"}, "0750", patient="MR2"))
         (delivery,) = site.deliveries(waits)
         assert (delivery.state, delivery.cause) == ("held", "CONTROL_FAILED")
+
+
+TUBE = {"control_numbers": ["QC*"]}
+
+
+def ordered_site(folder: Path) -> dict:
+    """An analyzer whose tests are ordered by a laboratory system; that one has no pattern of controls."""
+    analyzer = astm_channel(source=ASTM, orders={"answer": "query", "codes": {"GLU": "GLU"}}, settings=TUBE)
+    lis = channel(MLLP, {"mapping": "orders-hl7"}, role="orders", settings={"order_specimen": "OBR-3"})
+    return {"chem": analyzer, "lis": {**lis, "lis": {"deadline": "60s"}}}
+
+
+async def measure_tube(site: RunningSite, *tubes: str, role: str = "", last: str = "F") -> int:
+    """The analyzer's message about these tubes; it names no patient. ``last``: the status of its last result."""
+    states = ["F"] * (len(tubes) - 1) + [last]
+    orders = [
+        f"O|{at}|{tube}||^^^GLU|R||||||{role}\rR|1|^^^GLU|101|mg/dL||N||{state}||||2024030109000{at}\r"
+        for at, (tube, state) in enumerate(zip(tubes, states, strict=True), 1)
+    ]
+    text = f"H|\\^&|{next(NUMBERS)}||AN|||||||P|1|20240301090100\rP|1\r{''.join(orders)}L|1|N\r"
+    before = len(site.messages("chem"))
+    played = await AstmAnalyzer(site.port("chem")).play(frames(*one_record_a_frame(text.encode())))
+    assert not played.gave_up
+    await until(lambda: len(site.messages("chem")) > before)
+    await site.settled()
+    return site.messages("chem")[-1].id
+
+
+async def test_a_tube_with_an_open_order_is_no_control(tmp_path: Path) -> None:
+    """Its number fits a pattern of controls, and the message names no patient."""
+    async with running_site(tmp_path, ordered_site(tmp_path)) as site, ordering(site.port("lis")) as his:
+        await measure_tube(site, "QC-7")
+        assert [one[3] for one in points(site.journal)] == ["101"]
+        assert answered(await his.ask(order("M1", ("NW", "P1", "GLU"), tube="QC-7"))) == ["OK"]
+        patients = await measure_tube(site, "QC-7")
+        (delivery,) = site.deliveries(patients)
+        assert (delivery.state, delivery.cause) == ("held", "CONTROL_NUMBER")
+        assert len(points(site.journal)) == 1  # it is none
+        assert codes(site, patients, "held") == [["GLU"]]
+        both = await measure_tube(site, "QC-7", "QC-8")
+        assert site.end_of(both) == "CONTROL_NUMBER"
+        unread = await measure_tube(site, "QC-7", "S9", last="Z")
+        assert site.end_of(unread) == "UNMAPPED_STATUS"
+        by_role = await measure_tube(site, "QC-7", role="Q")
+        assert site.end_of(by_role) == "CONTROL_NUMBER"
+        assert len(points(site.journal)) == 1

@@ -136,7 +136,7 @@ def test_no_withdrawal_rings(status: str, critical: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "counted", "states"), [("", "977", [True]), ("S1", "977", [True]), ("977", "5", [])], ids=str
+    ("number", "counted", "states"), [("", "977", [True]), ("S1", "977", [True]), ("977", "5", [True, False])], ids=str
 )
 async def test_a_count_of_the_analyzer_is_no_number_of_a_control_in_what_a_mapping_made(
     tmp_path: Path, number: str, counted: str, states: list[bool]

@@ -43,7 +43,7 @@ CASES = {  # name -> flag, role of the specimen, its number, status; whether it 
     "no flag": ("", "P", "S5", "F", False),
     "not critical": ("H", "P", "S6", "F", False),
     "a control": ("HH", "Q", "S7", "F", False),
-    "a control by its number": ("HH", "", "LEVEL2", "F", False),
+    "a patient with the number of a control": ("HH", "", "LEVEL2", "F", True),  # held, and people decide
     "a blank": ("HH", "", "Background", "F", False),
     "withdrawn": ("HH", "P", "S8", "X", False),
 }
@@ -335,7 +335,7 @@ steps:
 
 
 async def test_a_site_s_own_mapping_may_read_the_flag_from_any_field(tmp_path: Path) -> None:
-    """Where the field of flags has it, the facts decide: a control does not ring."""
+    """Where the field of flags has it, the facts decide."""
     site_folder = tmp_path / "site"
     (site_folder / "mappings").mkdir(parents=True)
     (site_folder / "mappings" / "mine.yaml").write_text(OWN, encoding="utf-8")
@@ -348,7 +348,7 @@ async def test_a_site_s_own_mapping_may_read_the_flag_from_any_field(tmp_path: P
             result = f"OBX|1|NM|K^Potassium^L||7.9|mmol/L||{flag}|||{status}||{own}"
             head = order().replace(b"|F1|", f"|{number}|".encode()).replace(b"|M1|", f"|{number}|".encode())
             await send(site, "oru", head + f"{result}\r".encode())
-        assert rung(site) == [True, False, False, True]
+        assert rung(site) == [True, False, True, True]  # the third names a patient, and is held
 
 
 async def test_a_correction_that_waits_for_a_person_ends_none_and_a_rejection_does(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ FEATURE = Feature(
     on_outcome="on_outcome:Orders",
     on_decided="rows.holding:moved",
     on_taken_back="rows.holding:taken_back",
+    with_open_order="rows.items:with_open_order",
     tables="rows:TABLES",
     on_earlier_state="rows.forgetting:go_on_from",
     checks="rows.check:CHECKS",

@@ -37,6 +37,10 @@ class QualityControl(Step):
             points.note(self.batch, now.id, now.channel, now.received_us, now.outcome.controls)
         if now.state != "mapped" or not now.routes:
             return
+        if now.outcome.conflict:
+            self._hold_all(now.outcome.conflict)
+        if closing.is_unused(self.batch):
+            return
         if codes := closing.codes_under_control(self.batch, now.channel):
             self._read(codes)
             closed = self._closed()
@@ -47,7 +51,7 @@ class QualityControl(Step):
 
     def stored(self) -> None:
         now = self.now
-        if now.state == "mapped":
+        if now.state == "mapped" and (self._tests or self._out):
             closing.note_results(self.batch, now.id, now.channel, self._tests, self._measured)
             closing.to_be_looked_at(self.batch, now.id, self._out)
 
@@ -118,11 +122,14 @@ class QualityControl(Step):
         lots = points.lots_at(self.batch, now.channel, now.received_us)
         numbers = [lot.number for lot in lots if lot.number.strip("*")]  # one of any text names the lot of all
         if any(matches(one, numbers) for one in specimens):
-            why = HoldReason(reason=ReasonCode.CONTROL_NUMBER, text="the specimen has the number of a control material")
-            now.routes = [
-                replace(one, hold=Waits(why, one.hold)) if one.destinations and not one.echo else one
-                for one in now.routes
-            ]
+            self._hold_all("the specimen has the number of a control material")
+
+    def _hold_all(self, text: str) -> None:
+        why = HoldReason(reason=ReasonCode.CONTROL_NUMBER, text=text)
+        self.now.routes = [
+            replace(one, hold=Waits(why, one.hold)) if one.destinations and not one.echo else one
+            for one in self.now.routes
+        ]
 
 
 def _joined(facts: DocumentFacts, more: DocumentFacts) -> DocumentFacts:

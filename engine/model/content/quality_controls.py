@@ -13,6 +13,9 @@ A control, a calibrator, a blank or a pool is known by its role, its number or i
               ``#49324031Q2#``), for every analyzer; and by the patterns that a channel lists (`control_numbers`)
     order     the code of the order, by the patterns that a channel or its pack lists (`control_orders`)
 
+A number that only a pattern makes a control's is a patient's where the message names one, or says so in SPM-11 (``P``)
+(`doubts`): people decide then. So is one that has an open order (`engine.store.operations.record_outcome`).
+
 Beside these the mapping's filter `qc` decides. MSH-11 and H-12 ``Q`` say it of a whole message, where a Mindray BC has
 the lot in PID-3 and the level in a result; MSH-16 ``2`` of a Mindray BS, whose values are in OBR.
 
@@ -55,7 +58,8 @@ class ControlResult:
         level, lot, expires: of the material, where the message says them.
         mean, sd: its target, likewise.
         place: of the result in the message, from 1.
-        mark: what shows that it is a control's: ``processing``, ``role``, ``number``, ``order``, ``filter``.
+        mark: what shows that it is a control's: ``processing``, ``role``, ``number``, ``order``, ``filter``, or
+            ``list``: a pattern of `control_numbers` alone.
     """
 
     test: str
@@ -98,7 +102,7 @@ def control_results(
     known = of_patients(facts, is_hl7=is_hl7, numbers=numbers, orders=orders)
     patients = {result.place for _, _, result in known} - set(apart)
     found = [
-        _control(facts, person, order, result, at, apart, is_hl7)
+        _control(facts, person, order, result, at, is_hl7, _mark(facts, order, result, is_hl7, numbers, orders))
         for person, order, result in facts.results()
         if result.place not in patients and _is_measured(result) and not _is_calibrator(order, result)
     ]
@@ -162,8 +166,8 @@ def _control(
     order: Order,
     result: Result,
     at: Callable[[str | None], int],
-    apart: Collection[int],
     is_hl7: bool,
+    mark: str,
 ) -> ControlResult:
     measure, value = result.measure, result.value
     number = _number_of(order, result)
@@ -186,7 +190,7 @@ def _control(
         lot=lot[:MAX_TEXT],
         expires=expires[:MAX_TEXT],
         place=result.place,
-        mark=_mark(facts, order, result, apart, is_hl7),
+        mark=mark,
     )
 
 
@@ -196,8 +200,7 @@ def _is_measured(result: Result) -> bool:
 
 
 def _number_of(order: Order, result: Result) -> str:
-    numbers = (result.tube, *(one.number or one.counted for one in order.samples), order.filler, order.placer)
-    return next(filter(None, numbers), "")
+    return next(iter(_numbers_of(order, result)), "")
 
 
 def _level_of(order: Order) -> str:
@@ -210,14 +213,40 @@ def _is_calibrator(order: Order, result: Result) -> bool:
     return bool(roles) and roles <= _NOT_OF_CONTROLS
 
 
-def _mark(facts: Facts, order: Order, result: Result, apart: Collection[int], is_hl7: bool) -> str:
+def _mark(
+    facts: Facts, order: Order, result: Result, is_hl7: bool, numbers: Sequence[str], orders: Sequence[str]
+) -> str:
     if (facts.processing or "").upper().startswith(ASTM_ROLE):
         return "processing"
     if {(one.role or "").upper() for one in order.samples} & SPECIMEN_ROLES or order.role in ROLES:
         return "role"
     if is_control_number(_number_of(order, result)):
         return "number"
-    return "filter" if result.place in apart else "list"
+    if orders and _is_of_controls(order, is_hl7, orders):
+        return "order"
+    return "list" if _listed(order, result, numbers) else "filter"
+
+
+def _numbers_of(order: Order, result: Result) -> list[str]:
+    numbers = (result.tube, *(one.number or one.counted for one in order.samples), order.filler, order.placer)
+    return [one.strip() for one in numbers if one]
+
+
+def _listed(order: Order, result: Result, numbers: Sequence[str]) -> set[str]:
+    return {one for one in _numbers_of(order, result) if is_control_number(one, numbers)}
+
+
+def doubts(
+    facts: Facts | None, found: Iterable[ControlResult], numbers: Sequence[str]
+) -> Iterator[tuple[set[str], bool]]:
+    """Of each control that a pattern of the site alone makes one: its numbers, and whether the message says that it is
+    a patient's. A name or number of a person that fits a pattern, too, is no patient's."""
+    places = {one.place for one in found if one.mark == "list"}
+    for person, order, result in facts.results() if facts is not None and places else ():
+        if result.place in places:
+            who = [one for one in (person.number, person.name) if one and not is_control_number(one, numbers)]
+            is_patients = bool(who) or any((one.role or "").upper() == PATIENT for one in order.samples)
+            yield _listed(order, result, numbers), is_patients
 
 
 def _of_mindray_bs(parsed: Parsed, at: Callable[[str | None], int]) -> Iterator[ControlResult]:
@@ -262,6 +291,7 @@ def _codes(measure: Measure) -> dict[str, None]:
 ROLES = frozenset("QCBEFOV")  # HL7 table 0369: controls, calibrators, proficiency tests ...
 SPECIMEN_ROLES = ROLES | {"R", "L"}  # a replicate as a control; a pool of several patients' specimens
 PATIENT = "P"  # of table 0369
+PATIENTS = "\0"  # before a number, among patterns
 ASTM_ROLE = "Q"
 _BLANK = re.compile(r"background(?: ?check)?|#[0-9]+q[0-9]#", re.IGNORECASE | re.ASCII)
 
@@ -272,9 +302,12 @@ def matches(text: str, patterns: Iterable[str]) -> bool:
     return any(_fits(text, pattern) for pattern in patterns)
 
 
-def is_control_number(number: str, listed: Iterable[str] = ()) -> bool:
-    """Whether a number of a specimen or an order is that of a control; ``listed``: patterns of the site."""
-    return _BLANK.fullmatch(number.strip()) is not None or matches(number, listed)
+def is_control_number(number: str, listed: Collection[str] = ()) -> bool:
+    """Whether a number of a specimen or an order is that of a control; ``listed``: patterns of the site, and with
+    `PATIENTS` before them numbers that are a patient's all the same."""
+    if _BLANK.fullmatch(number.strip()) is not None:
+        return True
+    return matches(number, listed) and f"{PATIENTS}{number.strip()}" not in listed
 
 
 def _fits(text: str, pattern: str) -> bool:

@@ -139,6 +139,7 @@ class Recorded:
         already: the message had been processed before; nothing was changed.
         answers: to each of its order lines; None: it brought none.
         detail: the reason in words; it may hold values of the message, and goes to its sender alone.
+        is_other: other documents than those that were handed over.
     """
 
     state: MessageState
@@ -149,6 +150,7 @@ class Recorded:
     already: bool = False
     answers: "tuple[LineAnswer, ...] | None" = None
     detail: str = ""
+    is_other: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@
                       cancel     request
                       ping, stop
     worker -> main    ready      epoch                  refused  epoch, why
-                      outcome    number, outcome | what was noted; each document: body, conditional keys, reports, facts
+                      outcome    number, outcome | what was noted; each document: body, keys, reports, facts;
+                                 what it is where numbers of controls are patients'
                       delivered  request, versions      failed   request, class, reason, detail ... | answer
                       late       destination, delivery, channel, detail | answer
                       pong
@@ -49,7 +50,7 @@ from engine.model.site.corrections import NONE, Corrections, Sheet
 from engine.model.texts.reasons import ReasonCode
 from engine.model.versions import Versions
 from engine.model.worklist import Ordered, ResultOf
-from engine.runtime.worker.wire import Frame, encode
+from engine.runtime.worker.wire import Decoder, Frame, encode
 
 Parts = list[bytes]
 
@@ -179,6 +180,8 @@ def outcome(
         found.results,
         [tuple(one) for one in found.spoken],
         found.read and found.read[1:-1],
+        found.conflict,
+        None if found.doubted is None else found.doubted[0],
     )
     documents: list[Any] = []
     blobs = [orjson.dumps([*map(_of_unmapped, found.unmapped)]), orjson.dumps(noted)]
@@ -194,6 +197,8 @@ def outcome(
         for bearer in document.bearers:
             blobs += (bearer.number + bearer.whole, bearer.record)
         blobs += (one.key for one in document.used)
+    if found.doubted is not None:
+        blobs.append(b"".join(outcome(number, found.doubted[1], channel, pack)))
     return encode(
         "outcome",
         (
@@ -229,7 +234,9 @@ def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
     _, state, reason, detail, mapping, documents = frame.fields
     blobs = iter(frame.blobs)
     unmapped = tuple(Unmapped(*one) for one in orjson.loads(next(blobs)))  # before the rest: it may be large
-    issues, reagents, controls, numbers, tubes, lines, results, spoken, read = orjson.loads(next(blobs))
+    issues, reagents, controls, numbers, tubes, lines, results, spoken, read, conflict, doubted = orjson.loads(
+        next(blobs)
+    )
     of_results = next(blobs)
     made = []
     for position, media_type, packed, entries, bearers, used, places in documents:
@@ -265,6 +272,8 @@ def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
         tuple(ResultGroup(**{**one, "codes": tuple(one["codes"]), "tests": tuple(one["tests"])}) for one in results),
         tuple(Spoken(*one) for one in spoken),
         None if read is None else _read(of_results, read),
+        conflict,
+        None if doubted is None else (tuple(doubted), read_outcome(Decoder().feed(next(blobs))[0], channel)),
     )
 
 

@@ -9,13 +9,14 @@ itself is free again, as the numbers of its orders.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from engine.feature import Hook
 from engine.model.errors import ReconfiguredError, StoreError
 from engine.model.journal.records import NO_DECISION, Decision, Recorded, Routed
 from engine.model.outcome import Outcome
+from engine.model.routes import routed_by
 from engine.model.texts.reasons import ReasonCode
 from engine.store.core.checks.pruned_ranges import absence
 from engine.store.core.notes import opened_note
@@ -27,6 +28,8 @@ from engine.store.operations.outbox import decisions, queueing
 from engine.store.operations.recording import Recording, Step
 
 STEPS: Hook[type[Step]] = Hook("on_outcome")
+ORDERED: Hook[Callable[[Batch, Iterable[str]], set[str]]] = Hook("with_open_order")
+OPEN_ORDER = "its number is that of a control, and an order is open for it"
 
 
 @operation(
@@ -49,8 +52,7 @@ def record(
 
     Args:
         routes: its documents, with the destinations of their routes.
-        after: the message that must have its outcome first, to keep the order of the lanes (P3): its transaction may
-            have failed after this one was submitted. 0: none.
+        after: the message that must have its outcome first, to keep the order of the lanes (P3). 0: none.
         rejected_before: the message with the same bytes that a person has rejected or dismissed: the documents of this
             one are held. 0: none; where the message is processed again it is read from the row itself.
         decision: a person's, where one is the reason of this processing.
@@ -75,6 +77,7 @@ def record(
     channel, received_us, message_type, token, size, before, old_reason, edited_from = row
     if before is not None and _keeps(batch, message_id, before, decision):
         return Recorded(state=before, reason=ReasonCode[old_reason] if old_reason else None, already=True)
+    given, (outcome, routes) = outcome, _of_whom(batch, outcome, routes)
     now = Recording(
         batch=batch, id=message_id, channel=channel, received_us=received_us, outcome=outcome, decision=decision,
         first=edited_from or message_id, before=before, made=routes, routes=routes, rejected_before=rejected_before,
@@ -102,8 +105,27 @@ def record(
         step.ended()
     return Recorded(
         state=now.state, reason=now.reason, deliveries=deliveries, waiting=waiting, held=places, answers=now.answers,
-        detail=now.detail,
+        detail=now.detail, is_other=outcome is not given,
     )  # fmt: skip
+
+
+def _of_whom(batch: Batch, outcome: Outcome[Any], routes: Sequence[Routed]) -> tuple[Outcome[Any], Sequence[Routed]]:
+    """The outcome of a message with controls: a number that an order is open for is a patient's. Where a pattern alone
+    makes it a control's, people decide about its documents; else the message is dead, and none of its controls counts.
+    """
+    if not outcome.controls:
+        return outcome, routes
+    doubted, other = outcome.doubted or ((), None)
+    numbers = {one.number for one in outcome.controls} | set(doubted)
+    ordered = frozenset().union(*(found(batch, numbers) for found in ORDERED.each()))
+    if not ordered:
+        return outcome, routes
+    if other is not None and ordered == set(doubted) and other.state == "mapped":
+        return replace(other, conflict=OPEN_ORDER), [routed_by(route, one) for one, route in other.documents]
+    if outcome.state == "dead":
+        return replace(outcome, controls=()), ()
+    dead: Outcome[Any] = Outcome("dead", ReasonCode.CONTROL_NUMBER, OPEN_ORDER, numbers=outcome.numbers)
+    return dead, ()
 
 
 def _keeps(batch: Batch, message_id: int, state: str, decision: Decision) -> bool:

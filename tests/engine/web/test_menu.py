@@ -70,6 +70,8 @@ async def test_it_has_each_page_that_needs_no_more_of_its_address(here: Site) ->
     no_row = {
         "/analyzer",
         "/user",
+        "/quality/chart",
+        "/quality/month",
         "/todo",
         "/add/new",
         "/codes/row",

@@ -185,6 +185,11 @@ def of_specimen(rows: Rows, specimen: str, most: int) -> list[Kept]:
     return [one for one in found if one.line.specimen == specimen]
 
 
+def with_open_order(batch: Batch, numbers: Iterable[str]) -> set[str]:
+    """Those of these specimen numbers that an order is open for."""
+    return {number for number in numbers if any(one.is_open for one in of_specimen(batch, number, orders.MOST_OF_TUBE))}
+
+
 def of_placer(rows: Rows, placer: str, most: int) -> list[Kept]:
     found = _newest(rows, "placer", placer_token(rows.vault, placer), most)
     return [one for one in found if one.line.placer == placer]

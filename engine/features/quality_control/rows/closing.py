@@ -16,6 +16,7 @@ from typing import NamedTuple
 from engine.features.quality_control.rules.westgard import Verdict
 from engine.store.core.writing.batch import Batch
 
+UNUSED = "quality_control"  # of `Tail.unused`
 _PASSES = (  # of a run r
     "(SELECT v.verdict FROM qc_verdict v WHERE v.run = r.id ORDER BY v.version DESC LIMIT 1) IN ('accept', 'warn')"
 )
@@ -54,6 +55,16 @@ def follow(batch: Batch, stream: Stream, run: int, verdict: Verdict, *, is_newes
 def no_repeat(batch: Batch, run: int) -> None:
     """A run that was accepted is so no more: another point of it came, or a late one before it."""
     batch.execute("UPDATE qc_closed SET repeat = 0 WHERE repeat = ? AND until_us = 0", (run,))
+
+
+def is_unused(batch: Batch) -> bool:
+    """Whether no lot and no target was ever taken, without a question to the journal for each message."""
+    if UNUSED not in batch.tail.unused and not any(
+        batch.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone()  # noqa: S608 - our own words
+        for table in ("qc_lot", "qc_target")
+    ):
+        batch.tail.unused.add(UNUSED)
+    return UNUSED in batch.tail.unused
 
 
 def codes_under_control(batch: Batch, channel: str) -> dict[str, set[str]]:

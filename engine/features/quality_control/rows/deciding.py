@@ -6,7 +6,7 @@ Each act is a row of the audit trail with its person and reason; the tables name
 from collections.abc import Sequence
 from typing import Any
 
-from engine.features.quality_control.rows import judging, points
+from engine.features.quality_control.rows import closing, judging, points
 from engine.features.quality_control.rules.lots import IN_FORCE, INTERIM, Lot
 from engine.features.quality_control.rules.tables import TargetRow
 from engine.features.quality_control.rules.westgard import RuleSet
@@ -27,6 +27,7 @@ def load(
     batch: Batch, lots: Sequence[Lot], targets: Sequence[TargetRow], *, file: str, actor: str, reason: str
 ) -> dict[str, int]:
     """Take a table: a lot takes the place of the one under its number from now on; a target is proposed."""
+    batch.tail.unused.discard(closing.UNUSED)
     new_lots = [one for one in lots if not _has(batch, one)]
     new_targets = [one for one in targets if not _is_proposed(batch, one)]
     done = {"lots": len(new_lots), "targets": len(new_targets), "known": len(lots) + len(targets)}

@@ -12,6 +12,7 @@ import orjson
 from engine.features.quality_control.rows import closing
 from engine.features.quality_control.rows.closing import Stream
 from engine.features.quality_control.rules.lots import TargetOf
+from engine.features.quality_control.rules.qualitative import judge_expected
 from engine.features.quality_control.rules.westgard import (
     LOOKS_BACK,
     Point,
@@ -43,10 +44,11 @@ Order = tuple[int, int]
 
 
 class Row(NamedTuple):
-    """A point as it is judged: its place in measuring order, and the point."""
+    """A point as it is judged: its place in measuring order, and the point; ``expected``: of a qualitative one."""
 
     measured_us: int
     point: Point
+    expected: frozenset[str] = frozenset()
 
     @property
     def order(self) -> Order:
@@ -68,7 +70,10 @@ def settle(batch: Batch, stream_id: int, order: Order, why: str, *, act: int = 0
     points = list(_with_resets(batch, stream, rows))
     runs = dict.fromkeys(row.point.run for row in after)
     by = _versions(batch, stream, runs)
-    found = {version: judge(points, rules, _known(batch, stream_id, rows)) for version, rules in by.sets.items()}
+    if expected := {row.point.number: row.expected for row in rows if row.expected}:
+        found = dict.fromkeys(by.sets, judge_expected(points, expected))
+    else:
+        found = {version: judge(points, rules, _known(batch, stream_id, rows)) for version, rules in by.sets.items()}
     of = {row.point.number: row.point.run for row in after}
     newest = newest_run(batch, stream_id)
     changed: list[tuple[int, Verdict]] = []
@@ -204,8 +209,9 @@ def _row(
     number: int, run: int, level: str, value: str, lot: str, measured_us: int, why: str, *target_and_excluded: Any
 ) -> Row:
     *target, excluded = target_and_excluded
-    known = TargetOf(*target).figures if target[0] and not why else None
-    return Row(measured_us, Point(number, run, level, value, lot, known, excluded=bool(excluded)))
+    known = TargetOf(*target) if target[0] and not why else None
+    point = Point(number, run, level, value, lot, known and known.figures, excluded=bool(excluded))
+    return Row(measured_us, point, known.expected if known else frozenset())
 
 
 def _known(batch: Batch, stream_id: int, rows: Sequence[Row]) -> list[tuple[str, str]]:

@@ -30,6 +30,7 @@ class PointView(NamedTuple):
         z: to four places; empty where it was not evaluated.
         why: it was not. excluded: why a person left it out; empty: it counts.
         rules: that fired at it. verdict: on its run; marks: how often that changed.
+        pattern: the points of rules that fired at it.
         by_analyzer: ``failed`` or ``passed`` by its own flag or range; empty: it sent neither.
     """
 
@@ -58,6 +59,7 @@ class PointView(NamedTuple):
     mark: str
     timed: bool
     message: int
+    pattern: tuple[int, ...] = ()
 
 
 class TestView(NamedTuple):
@@ -136,6 +138,15 @@ class LotView(NamedTuple):
     until_us: int
 
 
+class EventView(NamedTuple):
+    """What happened to an analyzer, or to one test of it."""
+
+    at_us: int
+    kind: str
+    test: str
+    resets: bool
+
+
 class MarkView(NamedTuple):
     """One verdict on a run, and what made it."""
 
@@ -157,16 +168,19 @@ def list_points(
     until_us: int | None = None,
     run: int | None = None,
     before_id: int | None = None,
+    module: str | None = None,
+    by_time: bool = False,
     limit: int = 100,
 ) -> list[PointView]:
-    """Points, the newest first."""
+    """Points, the newest first; ``by_time``: those that were measured last, else those that came last."""
     asked: Mapping[str, Any] = {
         "s.channel = ?": channel, "s.test = ?": test, "p.level = ?": level, "p.measured_us >= ?": since_us,
-        "p.measured_us < ?": until_us, "p.run = ?": run, "p.id < ?": before_id,
+        "p.measured_us < ?": until_us, "p.run = ?": run, "p.id < ?": before_id, "s.module = ?": module,
     }  # fmt: skip
     given = {name: value for name, value in asked.items() if value is not None}
     where = f" WHERE {' AND '.join(given)}" if given else ""
-    statement = f"{_POINTS}{where} ORDER BY p.id DESC LIMIT ?"
+    order = "p.measured_us DESC, p.id DESC" if by_time else "p.id DESC"
+    statement = f"{_POINTS}{where} ORDER BY {order} LIMIT ?"
     return [_point(row) for row in reader.rows(statement, (*given.values(), limit))]
 
 
@@ -175,11 +189,13 @@ def _point(row: Sequence[Any]) -> PointView:
     known = TargetOf(target, unit, mean, sd).figures if target and not why else None
     z = z_of(head[7], known)
     number = head[0]
-    rules = [rule for at, rule, _, _ in orjson.loads(fired or "[]") if at == number]
+    here = [one for one in orjson.loads(fired or "[]") if one[0] == number]
+    rules = [rule for _, rule, _, _ in here]
     return PointView._make((
         *head, run, verdict or "", " ".join(dict.fromkeys(rules)), marks or 0,
         "" if z is None else str(z.quantize(_PLACES, context=_HALF_UP)), mean, sd, target, why, excluded,
         "" if failed is None else "failed" if failed else "passed", mark, bool(timed), message,
+        tuple(dict.fromkeys(point for *_, points in here for point in points)),
     ))  # fmt: skip
 
 
@@ -231,6 +247,16 @@ def list_looks(reader: Reader, failure: int) -> list[LookView]:
         (failure,),
     )
     return [LookView._make((*row[:5], bool(row[5]))) for row in rows]
+
+
+def list_events(reader: Reader, channel: str, test: str, since_us: int, until_us: int) -> list[EventView]:
+    """Events of a test, oldest first."""
+    rows = reader.rows(
+        "SELECT at_us, kind, test, resets FROM qc_event WHERE channel = ? AND test IN ('', ?) AND at_us BETWEEN ? AND ?"
+        " ORDER BY at_us",
+        (channel, test, since_us, until_us),
+    )
+    return [EventView._make((*row[:3], bool(row[3]))) for row in rows]
 
 
 def list_targets(reader: Reader, channel: str | None = None, *, closed: bool = False) -> list[TargetView]:

@@ -42,7 +42,7 @@ class Known(NamedTuple):
 
 
 class TargetOf(NamedTuple):
-    """A target in force. ``id``: of its row."""
+    """A target in force. ``id``: of its row. Without an SD it is qualitative: ``mean`` is what is expected."""
 
     id: int
     unit: str
@@ -53,6 +53,15 @@ class TargetOf(NamedTuple):
     def figures(self) -> Target | None:
         mean, sd = number_in(self.mean), number_in(self.sd)
         return None if mean is None or sd is None else Target(mean, sd)
+
+    @property
+    def expected(self) -> frozenset[str]:
+        """What a qualitative control may show, in small letters; empty: it has numbers."""
+        return frozenset() if self.sd else frozenset(folded(one) for one in self.mean.split("|"))
+
+
+def folded(value: str) -> str:
+    return " ".join(value.casefold().split())
 
 
 def known_as(control: ControlResult, lots: Iterable[Lot]) -> Known:
@@ -78,6 +87,8 @@ def why_not(control: ControlResult, known: Known, target: TargetOf | None, measu
         return NO_TARGET
     if target.unit != control.unit:
         return OTHER_UNIT
+    if target.expected:
+        return "" if control.value.strip() else NO_NUMBER
     figures = target.figures
     if figures is None or figures.sd <= Decimal(0):
         return NO_SD

@@ -1,14 +1,14 @@
 """The tables that a laboratory writes: its list of controls, and the targets of their lots, as CSV. Pure.
 
     analyzer,number,material,level,lot,expires                 controls; number: as sent, * for any text
-    analyzer,module,test,level,lot,unit,mean,sd,source         targets; module may be empty
+    analyzer,module,test,level,lot,unit,mean,sd,source         targets; module may be empty; without an SD the mean is
+                                                               what a qualitative control shows: NEG|negative
 
 Each problem has its line and column. A table with a problem is not taken in part.
 """
 
 import csv
 from collections.abc import Collection, Iterator, Sequence
-from io import StringIO
 from typing import NamedTuple
 
 from engine.features.quality_control.rules.lots import SOURCES, Lot, expiry_of
@@ -76,7 +76,7 @@ def _lot(row: Sequence[str]) -> Lot:
 
 
 def _lines(text: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    reader = csv.reader(StringIO(text.removeprefix("\ufeff"), newline=""))
+    reader = csv.reader(f"{line}\n" for line in text.removeprefix("\ufeff").split("\n"))
     lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     lines = [(number, cells) for number, cells in lines if not cells[0].lstrip().startswith("#")]
     if not lines:
@@ -109,7 +109,8 @@ def _problems(kind: Sequence[str], lines: Sequence[tuple[int, list[str]]], chann
 def _wrong(name: str, cell: str, row: dict[str, str], channels: Collection[str]) -> str:
     """Why a cell is wrong; empty: it is not."""
     if not cell:
-        return "" if name in _MAY_BE_EMPTY else "it is empty"
+        is_words = name == "sd" and row["mean"] and number_in(row["mean"]) is None
+        return "" if is_words or name in _MAY_BE_EMPTY else "it is empty"
     if len(cell) > LONGEST or not cell.isprintable():
         return f"{LONGEST} printable characters at most"
     if name == "analyzer":
@@ -119,6 +120,8 @@ def _wrong(name: str, cell: str, row: dict[str, str], channels: Collection[str])
         return "" if expiry_of(cell) else "a date, as 2027-06-30"
     if name == "source":
         return "" if cell in SOURCES else f"one of {', '.join(SOURCES)}"
+    if name == "mean" and not row["sd"]:
+        return "" if all(one.strip() for one in cell.split("|")) else "words, as NEG|negative"
     if name in ("mean", "sd"):
         number = number_in(cell)
         if number is None:

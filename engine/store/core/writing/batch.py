@@ -119,9 +119,11 @@ class Tail:
         answers: messages whose answer is not written yet, or never was.
         unjudged: channel -> bytes of its messages without an outcome.
         events: the oldest event and the newest (`engine.store.core.notes`).
+        unused: features of which nothing is asked for a message; what gives one its first row takes it out.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
+        self.unused: set[str] = set()
         row = connection.execute("SELECT chain FROM journal ORDER BY id DESC LIMIT 1").fetchone()
         self.chain: bytes = row[0] if row else GENESIS
         self.incomplete_bytes = INCOMPLETE_BYTES

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.features.quality_control.rows import deciding, reading
+from engine.features.quality_control.rows.closing import is_unused
 from engine.features.quality_control.rules.lots import IN_FORCE, Lot
 from engine.features.quality_control.rules.tables import TargetRow
 from engine.model.content.quality_controls import ControlResult
@@ -132,6 +133,22 @@ def test_a_tube_with_the_number_of_a_control_waits_before_there_are_targets(jour
     list_controls(journal, "PCCC*", targets=targets)
     outcome = Outcome("mapped", results=(results("GLU", minute=1, specimen="PCCC1"),))
     assert deliveries(journal, record(journal, 1, outcome, COPY)) == [("held", "CONTROL_NUMBER")]
+
+
+def test_nothing_is_asked_of_a_message_until_the_first_lot_is_taken(journal: Journal) -> None:
+    outcome = Outcome("mapped", results=(results("GLU", minute=1, specimen="QC"),))
+    assert deliveries(journal, record(journal, 1, outcome, COPY)) == WAITING
+    asked: list[str] = []
+
+    def listened(batch: Batch) -> bool:
+        execute = batch.execute
+        batch.execute = lambda statement, *values: asked.append(statement) or execute(statement, *values)  # type: ignore[method-assign]
+        return is_unused(batch)
+
+    assert journal.run_alone(listened)
+    assert asked == []
+    list_controls(journal)
+    assert deliveries(journal, record(journal, 2, outcome, COPY)) == [("held", "CONTROL_NUMBER")]
 
 
 def test_a_lot_of_any_number_holds_no_tube(journal: Journal) -> None:

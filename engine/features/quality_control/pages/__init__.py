@@ -3,20 +3,30 @@
 from collections.abc import Sequence
 from decimal import Decimal
 from functools import partial
+from typing import Any
 
+from aiohttp import hdrs, web
+
+from engine.features.quality_control.pages import chart, levey
 from engine.features.quality_control.rows import reading
 from engine.features.quality_control.rows.reading import FailureView, PointView, TestView
+from engine.model.errors import LabRelayError
 from engine.model.process.clock import from_us
-from engine.model.site.permissions import LOOKING
+from engine.model.site.permissions import ACTING, LOOKING
 from engine.model.texts.phrases import N_
 from engine.store.queries.reader import Reader
+from engine.web.asked import number
 from engine.web.cells import Cells, Row, iso
+from engine.web.desk import Desk
+from engine.web.forms import Form
 from engine.web.menu import LOOKS, RESULTS, Entry
 from engine.web.pages.frame import Asking, Frame, Page, Values
-from engine.web.pages.words import shown
+from engine.web.pages.words import Words, shown
 from engine.web.routes import Route
 
 PATH = "/quality"
+CLOSE = "quality_close"
+ENTER, ENTERED = "quality_enter", ("channel", "test", "number", "value", "unit", "reason")
 MENU = (Entry(PATH, "Quality control", LOOKS, 20, RESULTS, "quality"),)
 POINTS = 20  # of a test, as small marks
 MOST_TESTS = 200
@@ -30,17 +40,49 @@ _MIDDLE, _STEP, _WIDTH, _EDGE = 14.0, 4.5, 110, 2.0  # of the small chart: two S
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    return (Route(PATH, partial(frame.show, page=_page, found=_rows), LOOKING),)
+    listed = (Route(PATH, partial(frame.show, page=_page, found=_rows), LOOKING), *chart.routes(frame))
+    if frame.desk is None or ENTER not in frame.verbs:
+        return listed
+    return (*listed, Route(PATH, partial(_take, frame, frame.desk), ACTING, method=hdrs.METH_POST))
 
 
 def _page(asking: Asking) -> Page:
-    return Page("quality", {})
+    may_enter = asking.principal.permissions >= ACTING and ENTER in asking.may
+    return Page("quality", {"may_enter": may_enter, "channels": sorted(one.name for one in asking.site.channels)})
+
+
+async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+    """A control result that no message brings, which is judged as all others; or a failed run is closed."""
+
+    async def act(form: Form) -> web.Response:
+        asking = frame.asking(request)
+        try:
+            await frame.give(request, *_act(form))
+        except LabRelayError as error:
+            status, trouble = frame.refused(desk, request, error)
+            found = await frame.read(_rows, asking)
+            values = {**_page(asking).values, **found, "words": asking.words, "trouble": trouble}
+            return await desk.page(request, "quality", status, **values)
+        if form["act"] != "enter":
+            return desk.go(request, PATH)
+        return desk.go(request, chart.PATH, channel=form["channel"], test=form["test"])
+
+    return await desk.answer(request, act)
+
+
+def _act(form: Form) -> tuple[str, dict[str, Any]]:
+    what, _, failure = form["act"].partition(" ")
+    if what == "enter":
+        return ENTER, {name: form[name] for name in ENTERED}
+    if what == "close" and number(failure):
+        return CLOSE, {"failure": number(failure), **{name: form[name] for name in ("cause", "action", "reason")}}
+    raise web.HTTPBadRequest
 
 
 def _rows(reader: Reader, asking: Asking) -> Values:
     cells = Cells(asking.site, asking.words.catalogue, asking.words.language)
     failures = [_failure(cells, one) for one in reading.list_failures(reader)]
-    tests = [_test(cells, reader, one) for one in reading.list_tests(reader)[:MOST_TESTS]]
+    tests = [_test(cells, asking.words, reader, one) for one in reading.list_tests(reader)[:MOST_TESTS]]
     return {"failures": failures, "tests": tests}
 
 
@@ -58,21 +100,23 @@ def _failure(cells: Cells, one: FailureView) -> Row:
         "repeat": cells.say("accepted") if one.repeat else cells.say("missing"),
         "looks": str(one.looks - one.looked),
         "step": step,
+        "closes": one.id if one.repeat and not one.until_us else 0,
     }
 
 
-def _test(cells: Cells, reader: Reader, one: TestView) -> Row:
+def _test(cells: Cells, words: Words, reader: Reader, one: TestView) -> Row:
     level, icon, word = _SIGNS.get(one.verdict, ("attention", "attention", "not evaluated"))
     points = reading.list_points(reader, channel=one.channel, test=one.test, limit=POINTS)
     measured, accepted = from_us(one.measured_us), from_us(one.accepted_us) if one.accepted_us else None
     return {
         "channel": one.channel,
         "test": shown(f"{one.test} ({one.module})" if one.module else one.test),
+        "href": words.href(chart.PATH, channel=one.channel, test=one.test, module=one.module),
         "level": level,
         "icon": icon,
         "verdict": cells.say(word),
         "waits": cells.say("its results wait") if one.waits else "",
-        "words": ", ".join(one.z or one.why for one in reversed(points)) or "-",
+        "words": ", ".join(one.z or one.why or one.value for one in reversed(points)) or "-",
         "marks": marks(points[::-1]),
         "measured": cells.clock_time(measured),
         "iso": iso(measured),
@@ -85,18 +129,10 @@ def _test(cells: Cells, reader: Reader, one: TestView) -> Row:
 def marks(points: Sequence[PointView]) -> list[tuple[str, float, float]]:
     """Of a small chart: each point's kind, its place from the left, and that from above; one far out is on the edge."""
     apart = (_WIDTH - 8) / max(1, len(points) - 1)
-    return [(_kind(one), round(4 + place * apart, 1), _height(one)) for place, one in enumerate(points)]
-
-
-def _kind(one: PointView) -> str:
-    if one.excluded:
-        return "gone"
-    if one.why:
-        return "none"
-    return "dot" if not one.rules else "out" if one.verdict == "reject" else "warn"
+    return [(levey.kind_of(one), round(4 + place * apart, 1), _height(one)) for place, one in enumerate(points)]
 
 
 def _height(one: PointView) -> float:
     if not one.z:
-        return 2 * _MIDDLE - _EDGE
+        return 2 * _MIDDLE - _EDGE if one.why else _EDGE if one.rules else _MIDDLE
     return round(min(2 * _MIDDLE - _EDGE, max(_EDGE, _MIDDLE - float(Decimal(one.z)) * _STEP)), 1)
