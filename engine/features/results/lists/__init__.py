@@ -63,3 +63,4 @@ RESULT = View[Any](
     Field("change"),
     Field("percent"),
 )
+COMPARED = View[Any]("compared", Field("field"), Field("sent"), Field("known"), Field("compared"))
