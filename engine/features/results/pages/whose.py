@@ -30,7 +30,7 @@ NOTHING: dict[str, Any] = {"all": [], "count": ""}
 class Answer(NamedTuple):
     """
     Attributes:
-        does: one sentence. main: it joins nobody's results with another person's.
+        does: one sentence. main: it joins no results of two persons.
     """
 
     button: PageText
