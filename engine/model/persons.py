@@ -259,6 +259,28 @@ def compare(one: Person, other: Person) -> Verdict:
     return NOTHING if alike is None else _NO_BIRTH[alike]
 
 
+Likeness = Literal["same", "alike", "differs", "unknown"]
+
+
+def likenesses(one: Person, other: Person) -> dict[str, Likeness]:
+    """How far each field of two records agrees, for a person to read; unknown: one of them says nothing of it."""
+    pairs = [(first, second) for first in one.names for second in other.names]
+    name: Likeness = "differs" if pairs else "unknown"
+    if any(first == second for first, second in pairs):
+        name = "same"
+    elif any(_alike_names(*pair) is _Alike.FULL for pair in pairs):
+        name = "alike"
+    found: dict[str, Likeness] = {"name": name, "born": _equal(one.born, other.born), "sex": _equal(one.sex, other.sex)}
+    if one.child or other.child:
+        is_named = (one.names or one.child) and (other.names or other.child)
+        found["child"] = "same" if one.child == other.child else "differs" if is_named else "unknown"
+    return found
+
+
+def _equal(one: str, other: str) -> Likeness:
+    return "unknown" if not (one and other) else "same" if one == other else "differs"
+
+
 def _alike_names(one: Name, other: Name) -> _Alike:
     if _alike(one.parts, other.parts, at_least=2):
         return _Alike.FULL

@@ -37,8 +37,9 @@ PASSWORD = "correct horse battery"
 # Everyone of the laboratory: name, role, and whether patients are seen.
 PEOPLE = (("vani", "viewer", False), ("asha", "operator", True), ("esther", "engineer", True), ("mohan", "admin", True))
 MISTYPED, RIGHT = "MR-10O7", "MR-1007"  # a letter O in the place of a zero: no patient of the hospital's has it
-# Control ids: of a result that the hospital refuses, of one that is held, and of one that waits.
-REFUSED, CRITICAL, WAITING = "4770", "4711", "ARC-77"
+# Control ids: of a result that the hospital refuses, of one that is held, of one that waits, and of one that bears the
+# number of another person.
+REFUSED, CRITICAL, WAITING, OTHER_PERSON = "4770", "4711", "ARC-77", "4763"
 LOCAL_SYSTEM = {"settings": {"local_system": "https://lab.example/codes/local"}}
 LONG_TEST = "Thyreoidea-stimulierendes-Hormon-ultrasensitiv"
 TESTS = {"TSH": "10", "FT4": "40", "FERR": "Ferritin", LONG_TEST: "11"}
@@ -53,19 +54,27 @@ def sample(name: str) -> bytes:
 
 
 class Hospital:
-    """An HTTP destination that refuses a patient number which it does not have."""
+    """An HTTP destination that refuses a patient number which it does not have; ``url``: once it has started."""
 
     def __init__(self) -> None:
         self.taken: list[bytes] = []
+        self.url = ""
+
+    async def start(self, port: int = 0) -> str:
         app = web.Application(client_max_size=1 << 20)
         app.router.add_post("/", self._take)
         self._runner = web.AppRunner(app, access_log=None)
-
-    async def start(self) -> str:
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        await web.TCPSite(self._runner, "127.0.0.1", port).start()
         _, port = self._runner.addresses[0]
-        return f"http://127.0.0.1:{port}/"
+        self.url = f"http://127.0.0.1:{port}/"
+        return self.url
+
+    async def go_down(self) -> int:
+        """Its port, to start there again."""
+        _, port = self._runner.addresses[0]
+        await self.stop()
+        return int(port)
 
     async def stop(self) -> None:
         await self._runner.cleanup()
@@ -220,6 +229,9 @@ async def _trouble(here: Laboratory) -> None:
     other = coded.replace(b"ORD-95|2603020015", b"ORD-97|2603020017").replace(b"4760|P", REFUSED.encode() + b"|P")
     await here.send("haematology", other.replace(RIGHT.encode(), MISTYPED.encode()))
     await here.send("haematology", sample("mindray_bc5380/07-critical.hl7"))
+    number_of_another = coded.replace(b"Joshi^Sunita||19910323000000|F", b"Kumar^Anil||19600203|M")
+    number_of_another = number_of_another.replace(b"ORD-95|2603020015", b"ORD-98|2603020018")
+    await here.send("haematology", number_of_another.replace(b"4760|P", OTHER_PERSON.encode() + b"|P"))
     await here.send(
         "chemistry",
         sample("siemens_dca_vantage/01-albumin-creatinine.astm"),

@@ -14,6 +14,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from engine.actions.control import Request
@@ -22,7 +23,8 @@ from engine.actions.operations import BulkAct, Slice, actor_of
 from engine.actions.running_site import Result, RunningSite
 from engine.actions.selection import Selection, each_letter, held_results
 from engine.actions.underway import ANSWER_WITHIN_S, Acts, begin_bulk_act, process_again
-from engine.features.results.lists.held_results import held_of, results_held
+from engine.features.results.lists.held_results import MOST_AT_ONCE, held_of, results_held
+from engine.features.results.lists.whose import whose
 from engine.features.results.rows import hold_queue, moved_orders, number_bearers
 from engine.features.results.rows.hold_queue import TAKEN_BACK
 from engine.features.rework.rows import letter_steps
@@ -224,12 +226,14 @@ def _refuse_unread(acts: Acts, selection: Selection) -> None:
     Raises:
         RefusedError: some are there.
     """
-    journal, routes = acts.journal, acts.channels()
-    for one in each_letter(journal, held_results, selection):
-        if results_held(journal, routes, [one], masked=True)[str(one.delivery_id)] is None:
-            raise RefusedError(
-                f"the results of message {one.message_id} cannot be read here: who may see its contents releases it"
-            )
+    letters = iter(each_letter(acts.journal, held_results, selection))
+    while some := list(islice(letters, MOST_AT_ONCE)):
+        results = results_held(acts.journal, acts.channels(), some, masked=True)
+        for one in some:
+            if results[str(one.delivery_id)] is None:
+                raise RefusedError(
+                    f"the results of message {one.message_id} cannot be read here: who may see its contents releases it"
+                )
 
 
 _decided("dismiss", dismiss_letters, dismissing, "close dead letters for good")
@@ -258,4 +262,5 @@ async def held_look(site: RunningSite, request: Request, *, message: RowNumber, 
     journal, channels = site.journal, site.acts.channels()
     await journal.run(audit.note, request.actor, "unmask", {"message": message, "purpose": purpose})
     found = await asyncio.to_thread(held_of, journal, message)
-    return {"results": await asyncio.to_thread(results_held, journal, channels, found)}
+    persons = await asyncio.to_thread(whose, journal, channels, found) if request.sees_contents else None
+    return {"results": await asyncio.to_thread(results_held, journal, channels, found), "whose": persons}

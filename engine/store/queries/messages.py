@@ -34,7 +34,7 @@ _DELIVERY = (
 OPENED_AT_ONCE = 50  # messages whose documents are opened in one short transaction
 IDS_AT_ONCE = 500
 _ENDS = {"sending": "waiting", "superseded": "delivered"}
-_ORDER = ("waiting", "held", "dead", "dismissed", "rejected", "delivered")
+_ORDER = ("waiting", "held", "dead", "dismissed", "rejected", "delivered", "superseded")
 
 
 def messages_page(

@@ -9,6 +9,7 @@ are those of the control socket, given under the person's name; a form that come
 Show the contents of a message to a person who states a purpose: the audit trail has it before anything is read.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
@@ -40,22 +41,24 @@ DECISION = "decision"  # the purpose of who decides about what is held
 MOST_LOOKS = 50_000  # are known; an older one would be noted again
 
 
-async def look_once(frame: Frame, request: web.Request, message: int, purpose: str = DECISION) -> bool:
-    """Record that a person sees the results of a message, to decide about it if it is held: once for each log-in.
+async def look_once(frame: Frame, request: web.Request, *messages: int, purpose: str = DECISION) -> bool:
+    """Record that a person sees the results of messages, to decide about those that are held: once for each log-in.
 
-    Returns: whether it may be shown. The verb's own permission is for all contents; who may release needs less.
+    Returns: whether they may be shown. The verb's own permission is for all contents; who may release needs less.
 
     Raises:
         LabRelayError: it could not be recorded.
     """
     principal = request[PRINCIPAL]
-    look = _look_of(request, message)
-    if not principal.sees_held or not look[0] or VERB not in frame.verbs:
+    looks = [_look_of(request, message) for message in messages]
+    if not principal.sees_held or not all(log_in for log_in, _ in looks) or VERB not in frame.verbs:
         return False
     async with frame.looking:  # two pages opened at once are one look
-        if look not in frame.looks:
-            args = {"message": message, "purpose": purpose}
-            await frame.verbs[VERB].work(Request(verb=VERB, actor=principal.actor, args=args))
+        new = [look for look in looks if look not in frame.looks]
+        asked = [{"message": message, "purpose": purpose} for _, message in new]
+        verb = frame.verbs[VERB].work
+        await asyncio.gather(*(verb(Request(verb=VERB, actor=principal.actor, args=args)) for args in asked))
+        for look in new:
             _keep(frame, look, "")
     return True
 

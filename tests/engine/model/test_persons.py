@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.model.persons import CONFLICT, FLAGGED, NOTHING, SAME, Person, compare
+from engine.model.persons import CONFLICT, FLAGGED, NOTHING, SAME, Person, compare, likenesses
 
 SAME_NAMES = [  # two spellings of one name, as PID-5 and P-6 write them
     ("SHARMA^ANITA", "Sharma^Anita"),
@@ -249,3 +249,19 @@ def test_who_is_alike_in_nothing_is_never_let_through(one: Person, other: Person
 def test_any_text_is_read(name: str, birth: str, sex: str) -> None:
     read = person(name, birth, sex)
     assert Person.unpacked(read.packed()) == read
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "found"),
+    [
+        (("RAO^LAXMI", "19700202", "F"), ("RAO^LAXMI", "19700202", "F"), "same same same"),
+        (("RAO^LAXMI", "19700202", "F"), ("RAO^LAKSHMI", "19700203", ""), "alike differs unknown"),
+        (("RAO^LAXMI", "", "M"), ("DAS^LAXMI", "19700203", "F"), "differs unknown differs"),
+        (("", "19700101", "F"), ("DAS^LAXMI", "19700101", "F"), "unknown unknown same"),
+        (("B/O RAO^LAXMI", "", ""), ("RAO^LAXMI", "", ""), "same unknown unknown differs"),
+        (("B/O RAO^LAXMI", "", ""), ("", "19700203", ""), "unknown unknown unknown unknown"),
+    ],
+)
+def test_how_far_each_field_agrees(one: tuple[str, str, str], other: tuple[str, str, str], found: str) -> None:
+    first, second = person(*one), person(*other)
+    assert list(likenesses(first, second).values()) == list(likenesses(second, first).values()) == found.split()

@@ -78,6 +78,7 @@ TABLE = {
     "GET /dead-letters/each": LOOK,
     "GET /held": LOOK,
     "GET /held/{number}": LOOK,
+    "POST /held/{number}": PATIENTS,
     **{f"{method} /do/{verb}": ACT for verb in ("retry", "dismiss", "release", "reject") for method in ("GET", "POST")},
     "GET /operations": LOOK,
     "GET /operations/{number}": LOOK,

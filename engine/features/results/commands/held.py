@@ -6,10 +6,10 @@ does. Who released or rejected what, and the reason, stays in the audit trail; a
 and is never delivered.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -79,6 +79,7 @@ _code = click.option(
     metavar="CODE",
     help="Kept back for this: " + ", ".join(code.value for code in CODES[:-1]) + ".",
 )
+_COMPARED = {"same": "the same", "alike": "another spelling", "differs": "DIFFERS", "unknown": "not compared"}
 _PERSON = {
     "same": "{n} held message{s}: of the person who bore the number before?",
     "other": "{n} held message{s}: of another person?",
@@ -125,7 +126,7 @@ def show(session: Session, message: int, unmask: bool, purpose: str | None, form
         trace = trace_of(reader, message)
         of = {one.id: one.document_id for one in trace.deliveries} if trace is not None else {}
         found = held_of(reader, message)
-        results = results_held(reader, {}, found, masked=True) if seen is None else seen
+        results = results_held(reader, {}, found, masked=True) if seen is None else seen["results"]
         rows = []
         for one in with_says(found, _channels(session)):
             newer = overtaken(reader, one.delivery_id) if one.state == "held" else ""
@@ -135,7 +136,9 @@ def show(session: Session, message: int, unmask: bool, purpose: str | None, form
             rows.append(row)
         if not rows and trace is None:
             raise why_absent(reader, "message", message)
-    show_document(form, {"message": message, "held": rows}, (line for row in rows for line in _explained(row)))
+    persons = None if seen is None else seen["whose"]
+    lines = chain.from_iterable([*map(_explained, rows), _told_apart(persons)])
+    show_document(form, {"message": message, "held": rows, "whose": persons}, lines)
     if not rows:
         say(f"nothing of message {message} is held")
     return ExitCode.OK if rows else ExitCode.FAILED
@@ -149,10 +152,8 @@ def _channels(session: Session) -> "Mapping[str, ChannelConfig]":
 
 
 def _seen(session: Session, message: int, purpose: str) -> dict[str, Any]:
-    """The results that are held of a message; the audit trail has it first."""
-    given = {"message": message, "purpose": purpose}
-    results: dict[str, Any] = ask(session, "held_look", given, timeout=NOTED_WITHIN_S)["results"]
-    return results
+    """The results that are held of a message, and of whom; the audit trail has it first."""
+    return ask(session, "held_look", {"message": message, "purpose": purpose}, timeout=NOTED_WITHIN_S)
 
 
 def _show_what(session: Session, chosen: Selection, asked: bool) -> None:
@@ -168,7 +169,10 @@ def _show_what(session: Session, chosen: Selection, asked: bool) -> None:
         raise RefusedError(f"more than {MOST_AT_ONCE}: each is seen before it is released; choose fewer")
     if not asked:
         return
-    seen = {number: _seen(session, number, "decision") for number in dict.fromkeys(one.message_id for one in letters)}
+    seen = {
+        number: _seen(session, number, "decision")["results"]
+        for number in dict.fromkeys(one.message_id for one in letters)
+    }
     for one in letters:
         say(printable(f"message {one.message_id} of {one.channel} for {one.destination}"))
         results = seen[one.message_id].get(str(one.delivery_id))
@@ -287,6 +291,14 @@ def _explained(row: dict[str, Any]) -> Iterator[str]:
         yield f"  {_IF_RELEASED[row['newer_delivered']]}"
     for one in row["results"]:
         yield printable(f"    {in_words(one)}")
+
+
+def _told_apart(persons: Sequence[dict[str, Any]] | None) -> Iterator[str]:
+    for one in persons or ():
+        yield Head(f"  whose: this message, and message {one['known_message'] or 'that is gone'}")
+        for field in one["fields"]:
+            sent, known = (field[side] or "nothing" for side in ("sent", "known"))
+            yield printable(f"    {field['field']}: {sent}; {known}: {_COMPARED[field['compared']]}")
 
 
 def in_words(one: dict[str, Any]) -> str:

@@ -64,3 +64,4 @@ RESULT = View[Any](
     Field("change"),
     Field("percent"),
 )
+COMPARED = View[Any]("compared", Field("field"), Field("sent"), Field("known"), Field("compared"))

@@ -4,26 +4,26 @@ A document in FHIR that is held says what a release sends: of its results alone,
 Where no reader takes the message, or its channel is not configured any more, it says everything.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal, localcontext
 from functools import cache, partial
-from itertools import islice
-from typing import Any, NamedTuple
+from itertools import compress, islice, zip_longest
+from typing import NamedTuple
 
 from engine.features.results.lists import RESULT
 from engine.features.results.lists.pairing import Pair, in_list, listed, named, paired
-from engine.features.results.rows.succession import earlier_value
+from engine.features.results.lists.reading import Readings, Told
+from engine.features.results.rows.succession import earlier_values
 from engine.mapping.hold_rules.rules import is_named
 from engine.mapping.hold_rules.values import percent
-from engine.mapping.measured import Reading, told_in
-from engine.model.content.facts import Order, Person, Value
+from engine.mapping.measured import told_in
+from engine.model.content.facts import Order, Value
 from engine.model.content.facts import Result as Fact
 from engine.model.content.results import MEMORY_US, WITHDRAWN, Result, results_of
-from engine.model.errors import AbsentError, ContentError, ErasedError, StoreError, UnreadableResultsError
+from engine.model.errors import AbsentError, ErasedError, StoreError, UnreadableResultsError
 from engine.model.journal.journal_views import DeadLetter, DocumentView, Filter, Trace
-from engine.model.message import Parsed
-from engine.model.routes import ChannelRoutes, Program, context_of
+from engine.model.routes import ChannelRoutes
 from engine.model.texts.phrases import PageText
 from engine.model.texts.reasons import ReasonCode
 from engine.store.queries.contents import stored_document, stored_message
@@ -34,7 +34,8 @@ from engine.succession.critical import CRITICAL
 from engine.succession.kinds import RESULT as OF_PLACE
 from engine.views.view import Row
 
-MOST = 500  # results of one message that can be shown
+MOST = 500  # results of one message that are shown at once
+MOST_READ = 20_000  # of one message
 MOST_AT_ONCE = 100  # deliveries are released together, for each is seen
 EARLIER = 20  # messages of the specimen are looked at
 MASKED = ("codes", "flags", "status", "unit", "held")
@@ -53,9 +54,6 @@ FLAGS: dict[str, PageText] = {  # HL7 table 0078
     "A": "abnormal",
     "N": "normal",
 }
-
-
-Told = tuple[Person, Order, Fact, Sequence[Result]]
 
 
 class Said(NamedTuple):
@@ -132,7 +130,7 @@ def held_of(reader: Reader, message: int) -> list[DeadLetter]:
 def results_held(
     reader: Reader, routes: Mapping[str, ChannelRoutes], letters: Sequence[DeadLetter], *, masked: bool = False
 ) -> dict[str, list[Row] | None]:
-    """The results of each of these deliveries, of one message, by its number; None: they cannot be read.
+    """The results of each of these deliveries, by its number; None: they cannot be read.
 
     Those that the reason names come first, then the critical ones.
 
@@ -140,15 +138,18 @@ def results_held(
         routes: in force; empty: what is held says it.
         masked: without values, and what else may say who it is.
     """
-    trace = trace_of(reader, letters[0].message_id) if letters else None
-    documents = {} if trace is None else {one.id: one for one in trace.documents}
-    of = {} if trace is None else {one.id: documents[one.document_id] for one in trace.deliveries}
+    of: dict[int, DocumentView] = {}
+    for message in dict.fromkeys(one.message_id for one in letters):
+        if (trace := trace_of(reader, message)) is not None:
+            documents = {one.id: one for one in trace.documents}
+            of |= {one.id: documents[one.document_id] for one in trace.deliveries}
+    readings = Readings(reader)
     found: dict[str, list[Row] | None] = {}
     for one in letters:
         shown: list[Shown] | None = None
         rows: list[Row] | None = None
         with suppress(StoreError):  # erased, damaged
-            shown = _shown(reader, routes.get(one.channel), one, of[one.delivery_id], masked=masked)
+            shown = _shown(reader, readings, routes.get(one.channel), one, of[one.delivery_id], masked=masked)
         if shown and len(shown) <= MOST:
             shown.sort(key=lambda one: (not one.held, not one.critical))
             rows = [RESULT.row(one, MASKED if masked else None) for one in shown]
@@ -157,27 +158,32 @@ def results_held(
 
 
 def _shown(
-    reader: Reader, routes: ChannelRoutes | None, one: DeadLetter, document: DocumentView, *, masked: bool
+    reader: Reader,
+    readings: Readings,
+    routes: ChannelRoutes | None,
+    one: DeadLetter,
+    document: DocumentView,
+    *,
+    masked: bool,
 ) -> list[Shown] | None:
     body = stored_document(reader, document.id)
     written = _written(body)
-    read = None if routes is None else _read(reader, routes, one.message_id)
-    if routes is None or read is None:
-        return None if written is None else [_of_held(reader, one, result) for result in written]
-    told = list(read)
+    told = None if routes is None else readings.told(routes, one.message_id)
+    if routes is None or told is None:
+        return None if written is None else _of_held(reader, one, written)
     if written is None:
         rows = listed(body, document.media_type, routes, one.destination)
         told = told if rows is None else _told_in(told, rows)
     pairs = [Pair(None)] * len(told) if written is None else paired([results for *_, results in told], written)
-    accepted = cache(partial(_accepted, reader, routes, one))
+    is_shown = [written is None or result is not None for _, result in pairs]
+    told = list(compress(told, is_shown))
+    none: Sequence[Before | None] = [None] * len(told)
+    befores = none if masked or one.reason in WHOSE else _befores(reader, readings, routes, one, told)
     found = []
-    for (_, order, fact, results), (_, result) in zip(told, pairs, strict=True):
-        if written is None or result is not None:
-            first = results[0] if results else Result()
-            before = None if masked else _before(reader, one, fact, first, accepted(_specimen(order, fact)))
-            sends = "" if result is None or len(results) > 1 else _sends(fact, result)
-            found.append(_of_fact(order, fact, result, first, sends, one.detail, before))
-    return found + [_of_held(reader, one, result) for result in written or ()]
+    for (_, order, fact, results), (_, result), before in zip(told, compress(pairs, is_shown), befores, strict=True):
+        sends = "" if result is None or len(results) > 1 else _sends(fact, result)
+        found.append(_of_fact(order, fact, result, _first(results), sends, one.detail, before))
+    return found + _of_held(reader, one, written or ())
 
 
 def _told_in(told: Sequence[Told], rows: list[Result]) -> list[Told]:
@@ -187,23 +193,31 @@ def _told_in(told: Sequence[Told], rows: list[Result]) -> list[Told]:
 
 
 def results_said(
-    reader: Reader, routes: ChannelRoutes | None, trace: Trace, *, sees: bool = True, sees_held: bool = False
-) -> list[Said] | None:
-    """All results of a message, a control's too; None: they cannot be read.
+    reader: Reader,
+    routes: ChannelRoutes | None,
+    trace: Trace,
+    *,
+    first: int = 0,
+    sees: bool = True,
+    sees_held: bool = False,
+) -> tuple[list[Said], int] | None:
+    """Results of a message, a control's too, and how many it has; None: they cannot be read.
 
     Args:
         routes: of its channel, in force; None: its documents say it.
+        first: how many are left out before the `MOST` that are shown.
         sees: else without values, and what else may say who it is. sees_held: of all but those that are surely held.
 
     Raises:
         StoreError: its contents are erased, or damaged.
     """
     said = _said(reader, routes, trace)
-    if said is None or len(said) > MOST:
+    if said is None or len(said) > MOST_READ:
         return None
     ways = _ways(reader, routes, trace, said)
     hidden = [not sees and not (sees_held and "held" in way.values()) for way in ways]
     persons = list(dict.fromkeys(one.person for one in said))
+    shown = slice(first, first + MOST) if first < len(said) else slice(MOST)
     return [
         Said(
             RESULT.row(_masked(one.shown) if is_hidden else one.shown),
@@ -212,8 +226,8 @@ def results_said(
             is_hidden,
             (persons.index(one.person) + 1, len(persons)),
         )
-        for one, way, is_hidden in zip(said, ways, hidden, strict=True)
-    ]
+        for one, way, is_hidden in zip(said[shown], ways[shown], hidden[shown], strict=True)
+    ], len(said)
 
 
 class _Said(NamedTuple):
@@ -225,7 +239,7 @@ class _Said(NamedTuple):
 
 
 def _said(reader: Reader, routes: ChannelRoutes | None, trace: Trace) -> list[_Said] | None:
-    opened_as = None if routes is None else _reading(reader, routes, trace.message.id)
+    opened_as = None if routes is None else Readings(reader).of(routes, trace.message.id)
     if opened_as is None or (facts := opened_as[1].facts) is None:
         if opened_as is not None and opened_as[1].taken and not opened_as[1].failed:
             return []
@@ -233,9 +247,8 @@ def _said(reader: Reader, routes: ChannelRoutes | None, trace: Trace) -> list[_S
     parsed, reading = opened_as
     patients = {fact.place for _, _, fact in reading.measured()}
     found = []
-    for person, order, fact, results in islice(told_in(facts, parsed, reading.context, ()), MOST + 1):
-        first = results[0] if results else Result()
-        shown = _of_fact(order, fact, None, first, "", "", None)
+    for person, order, fact, results in islice(told_in(facts, parsed, reading.context, ()), MOST_READ + 1):
+        shown = _of_fact(order, fact, None, _first(results), "", "", None)
         who = person.number, person.authority, person.name, person.born
         is_control = fact.place not in patients
         found.append(_Said(shown, results, named(fact, results), is_control, who if any(who) else id(person)))
@@ -298,35 +311,6 @@ def _pairs(
     return [Pair(None)] * len(said) if rows is None else in_list([one.named for one in said], rows)
 
 
-def _reading(reader: Reader, routes: ChannelRoutes, message: int) -> tuple[Parsed, Reading] | None:
-    """None: it cannot be read."""
-    stored = stored_message(reader, message)
-    try:
-        if routes.message_format.header(stored.payload).problem:
-            return None
-        parsed = routes.message_format.parse(stored.payload, routes.options)
-    except ContentError:
-        return None
-    of = routes.reader
-    context = partial(context_of, stored, routes.context)
-    return parsed, Reading(parsed, context, None if of is None else partial(_aside, of))
-
-
-def _read(reader: Reader, routes: ChannelRoutes, message: int) -> Iterator[Told] | None:
-    """The results of a message; None: no reader takes it, or it cannot be read."""
-    read = _reading(reader, routes, message)
-    if read is None or (facts := read[1].facts) is None:
-        return None
-    parsed, reading = read
-    return told_in(facts, parsed, reading.context)
-
-
-def _aside(of: Any, parsed: Parsed) -> Program | None:
-    """The reader with caches of its own: another thread maps with it."""
-    found: Program | None = of(parsed)
-    return None if found is None else found.aside()
-
-
 # -- one result --------------------------------------------------------------------------------------------------------
 
 
@@ -385,9 +369,10 @@ def _written(body: bytes) -> list[Result] | None:
     return None
 
 
-def _of_held(reader: Reader, one: DeadLetter, result: Result) -> Shown:
-    before = None if one.reason in WHOSE else _remembered(reader, one, result, result.unit)
-    return _of_document(result, one.detail, before)
+def _of_held(reader: Reader, one: DeadLetter, written: Sequence[Result]) -> list[Shown]:
+    known = [] if one.reason in WHOSE else earlier_values(reader, one.message_id, one.channel, written, MEMORY_US)
+    befores = [_remembered(found, result, result.unit) for found, result in zip(known, written, strict=False)]
+    return [_of_document(result, one.detail, before) for result, before in zip_longest(written, befores)]
 
 
 def _of_document(result: Result, why: str, before: Before | None) -> Shown:
@@ -434,25 +419,32 @@ def _changed(result: Result, before: Before | None, unit: str = "") -> tuple[str
 # -- the value before it -----------------------------------------------------------------------------------------------
 
 
-def _before(
-    reader: Reader, one: DeadLetter, fact: Fact, first: Result, accepted: Sequence[Mapping[str, Before | None]]
-) -> Before | None:
+def _befores(
+    reader: Reader, readings: Readings, routes: ChannelRoutes, one: DeadLetter, told: Sequence[Told]
+) -> list[Before | None]:
     """A rule is asked about the patient's value before it, a comparison about what was accepted of the same result."""
-    if one.reason in WHOSE:
-        return None
-    unit = fact.value.unit or fact.measure.unit or ""
-    is_converted = first.value is not None and first.text != _sent(fact.value)
-    known = [
-        _remembered(reader, one, first, first.unit if is_converted else unit),
-        next((values[first.run] for values in accepted if first.run in values), None),
-    ]
-    return next((value for value in (known if one.reason in BY_RULE else known[::-1]) if value is not None), None)
+    firsts = [_first(results) for *_, results in told]
+    known = earlier_values(reader, one.message_id, one.channel, firsts, MEMORY_US)
+    accepted = cache(partial(_accepted, reader, readings, routes, one))
+    found = []
+    for (_, order, fact, _), first, earlier in zip(told, firsts, known, strict=True):
+        unit = fact.value.unit or fact.measure.unit or ""
+        is_converted = first.value is not None and first.text != _sent(fact.value)
+        value = _remembered(earlier, first, first.unit if is_converted else unit)
+        if value is None or one.reason not in BY_RULE:
+            before = (values[first.run] for values in accepted(_specimen(order, fact)) if first.run in values)
+            value = next(before, None) or value
+        found.append(value)
+    return found
 
 
-def _remembered(reader: Reader, one: DeadLetter, result: Result, sent_in: str) -> Before | None:
+def _remembered(found: tuple[int, Decimal] | None, result: Result, sent_in: str) -> Before | None:
     """What a rule about it would find."""
-    found = earlier_value(reader, one.message_id, one.channel, result, MEMORY_US)
     return None if found is None else Before(str(found[1]), found[1], result.unit, found[0], sent_in)
+
+
+def _first(results: Sequence[Result]) -> Result:
+    return results[0] if results else Result()
 
 
 def _specimen(order: Order, fact: Fact) -> str | None:
@@ -460,14 +452,14 @@ def _specimen(order: Order, fact: Fact) -> str | None:
 
 
 def _accepted(
-    reader: Reader, routes: ChannelRoutes, one: DeadLetter, specimen: str | None
+    reader: Reader, readings: Readings, routes: ChannelRoutes, one: DeadLetter, specimen: str | None
 ) -> list[Mapping[str, Before | None]]:
     """What messages before it say of results of this specimen, and goes to the same destination; the newest first."""
     if specimen is None:
         return []
     wanted = Filter(channel=routes.channel, specimen=specimen)
     views = messages_page(reader, wanted, before_id=one.message_id, limit=EARLIER)
-    return [_values(reader, routes, view.id) for view in views if _is_accepted(reader, view.id, one.destination)]
+    return [_values(readings, routes, view.id) for view in views if _is_accepted(reader, view.id, one.destination)]
 
 
 def _is_accepted(reader: Reader, message: int, destination: str) -> bool:
@@ -476,12 +468,12 @@ def _is_accepted(reader: Reader, message: int, destination: str) -> bool:
     return any(one.destination == destination and one.state in ACCEPTED for one in deliveries)
 
 
-def _values(reader: Reader, routes: ChannelRoutes, message: int) -> dict[str, Before | None]:
+def _values(readings: Readings, routes: ChannelRoutes, message: int) -> dict[str, Before | None]:
     """By the pseudonym that corrections share; None: it was withdrawn, or has no value. Another day, another person and
     another order have another one, also where a number is given again.
     """
     try:
-        read = _read(reader, routes, message) or ()
+        read = readings.told(routes, message) or ()
     except (AbsentError, ErasedError):
         return {}
     return {

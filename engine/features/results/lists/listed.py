@@ -7,9 +7,10 @@ from pydantic import Field
 from engine.features.results.lists import HELD, PERSON
 from engine.features.results.lists.held_results import held_of, results_held
 from engine.features.results.lists.saying import with_says
+from engine.features.results.lists.whose import whose
 from engine.model.journal.journal_views import DeadLetter
 from engine.model.journal.records import PossibleOtherPerson
-from engine.model.site.permissions import ACTING
+from engine.model.site.permissions import ACTING, SEEING_PATIENTS
 from engine.store.queries.contents import why_absent
 from engine.store.queries.letters import held_deliveries
 from engine.store.queries.listing import NO_LIMIT
@@ -39,12 +40,17 @@ class HeldResults(Reveal, OneMessage):
 
 
 def held_results(asked: Asked[HeldResults]) -> Document:
-    """The results of each held delivery, by its number; the look is recorded before. None: they cannot be read."""
+    """The results of each held delivery, by its number; the look is recorded before. None: they cannot be read.
+
+    ``whose``: both persons, where it may be another one's; None for who may not see patients.
+    """
     message = asked.arguments.message
     found = held_of(asked.journal, message)
     if not found and trace_of(asked.journal, message) is None:
         raise why_absent(asked.journal, "message", message)
-    return {"message": message, "results": results_held(asked.journal, asked.sources.routes(), found)}
+    routes = asked.sources.routes()
+    persons = whose(asked.journal, routes, found) if asked.principal.may(SEEING_PATIENTS) else None
+    return {"message": message, "results": results_held(asked.journal, routes, found), "whose": persons}
 
 
 def persons(asked: Asked[Nothing]) -> Sequence[PossibleOtherPerson]:

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from engine.actions.selection import Selection
-from engine.features.results.lists.held_results import WHOSE, held_of, results_held
+from engine.features.results.lists.held_results import held_of, results_held
 from engine.features.results.lists.saying import with_says
+from engine.features.results.lists.whose import whose as whose_of
+from engine.features.results.pages import whose
 from engine.features.results.pages.rows import row_of, told
 from engine.features.results.rows.succession import overtaken
 from engine.model.errors import ConfigError, LabRelayError, StoreError
@@ -34,7 +36,10 @@ NOTHING_HELD = N_("Nothing of message {n} is held.")
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    return (Route(PATH, partial(_show, frame), LOOKING),)
+    shown = Route(PATH, partial(_show, frame), LOOKING)
+    if frame.desk is None or whose.VERB not in frame.verbs:
+        return (shown,)
+    return (shown, Route(PATH, partial(whose.take, frame, frame.desk), ACTING | SEEING_PATIENTS, method=hdrs.METH_POST))
 
 
 def href(words: Words, one: DeadLetter) -> str:
@@ -45,7 +50,7 @@ async def _show(frame: Frame, request: web.Request) -> web.Response:
     asking = frame.asking(request)
     message, destination = number(asking.found["number"]), asking.query.get("destination") or None
     letters: Sequence[DeadLetter] = ()
-    sees, chosen, wrong = False, "", ""
+    sees, chosen, wrong, answers = False, "", "", {}
     try:
         letters = await frame.read(_held, message, destination)
         sees = bool(letters) and await look_once(frame, request, message)
@@ -54,12 +59,14 @@ async def _show(frame: Frame, request: web.Request) -> web.Response:
             counted, frozen = await count(frame, VERBS[0], request, selection)
             # What came meanwhile is on none of both: the page is asked for again.
             chosen = orjson.dumps(frozen).decode() if counted["count"] == len(letters) else ""
+            answers = await whose.answers(frame, request, message, letters)
     except (StoreError, ConfigError) as error:
         _, wrong = frame.why_not(error, asking.words)
     except LabRelayError:  # nothing of it can be released now
         chosen = ""
     page = partial(_page, message, wrong)
-    return await frame.show(request, page, partial(_found, frame.channels, letters, chosen, sees), asking)
+    found = partial(_found, frame.channels, letters, chosen, sees, answers)
+    return await frame.show(request, page, found, asking)
 
 
 def _held(reader: Reader, message: int, destination: str | None) -> list[DeadLetter]:
@@ -74,7 +81,13 @@ def _page(message: int, wrong: str, asking: Asking) -> Page:
 
 
 def _found(
-    channels: Channels, letters: Sequence[DeadLetter], chosen: str, sees: bool, reader: Reader, asking: Asking
+    channels: Channels,
+    letters: Sequence[DeadLetter],
+    chosen: str,
+    sees: bool,
+    answers: Values,
+    reader: Reader,
+    asking: Asking,
 ) -> Values | Gone:
     words = asking.words
     if not letters:
@@ -83,14 +96,19 @@ def _found(
     found = _each_once(results.values())
     rows = [row_of(row, words) for row in found]
     is_unread = any(one is None for one in results.values())
-    is_blind = is_unread and not asking.principal.may(SEEING_PATIENTS)
-    is_whose = any(one.reason in WHOSE for one in letters)
     letters = with_says(letters, channels())
+    sees_patients = sees and asking.principal.may(SEEING_PATIENTS)
+    is_blind = is_unread and not sees_patients
+    is_asked = whose.is_asked(letters)
+    persons = whose_of(reader, channels(), letters) if is_asked and sees_patients else []
     newer = [overtaken(reader, one.delivery_id) for one in letters if one.state == "held"]
     return {
         "rows": rows,
         "marked": [row for row in rows if row["held"] or row["critical"]][:3] or rows[:1],
         "sees": sees,
+        "persons": [whose.beside(one, words) for one in persons],
+        "persons_hidden": is_asked and not sees_patients,
+        "answers": answers,
         "unread": is_unread,
         "newer": next((words.say(OUTCOMES[NEWER[how]]) for how in newer if how), ""),
         "why": [_why(one, words) for one in letters],
@@ -101,7 +119,7 @@ def _found(
         "channel": letters[0].channel,
         "sends": told(found, words),
         "chosen": chosen,
-        "may_release": bool(chosen) and not (is_whose or is_blind or any(newer)),
+        "may_release": bool(chosen) and not (is_asked or is_blind or any(newer)),
         "acts": {verb: words.href(DO + verb) for verb in VERBS},
     }
 

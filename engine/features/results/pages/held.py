@@ -5,6 +5,7 @@ from functools import partial
 
 from aiohttp import web
 
+from engine.features.results.lists.held_results import WHOSE
 from engine.features.results.lists.saying import with_says
 from engine.features.results.pages.decision import href
 from engine.features.rework.pages.dead_letters import letter_columns, letter_row
@@ -48,8 +49,13 @@ def _found(channels: Channels, reader: Reader, asking: Asking) -> Values:
     more = len(found) >= PAGE and held_deliveries(reader, wanted, before_id=last, limit=1)
     is_open = wanted.state is None
     look = words.say("Decide") if VERBS[0] in asking.may else words.say("Show")
+    looks = dict.fromkeys(WHOSE, words.say("Compare"))
     return {
-        "rows": [letter_row(one, words) | {"offers": [(look, href(words, one))] if is_open else []} for one in found],
+        "rows": [
+            letter_row(one, words)
+            | {"offers": [(looks.get(one.reason or "", look), href(words, one))] if is_open else []}
+            for one in found
+        ],
         "offers": offers(asking, VERBS if is_open else (), asked),
         "count": grouped(count_held(reader, wanted)),
         "older": asked.href(before=last) if more else "",

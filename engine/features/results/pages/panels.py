@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from engine.actions.selection import Selection, each_letter
-from engine.features.results.lists.held_results import MOST_AT_ONCE, Said, held_of, results_held, results_said
+from engine.features.results.lists.held_results import MOST, MOST_AT_ONCE, Said, held_of, results_held, results_said
 from engine.features.results.pages import decision
 from engine.features.results.pages.rows import row_of, row_of_message
 from engine.model.errors import ConfigError, StoreError
@@ -23,11 +23,13 @@ from engine.store.queries.letters import held_deliveries
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader
 from engine.views.decided import counted, decided
+from engine.web.asked import number
 from engine.web.pages.doing import look_once
 from engine.web.pages.frame import Asking, Channels, Frame
 from engine.web.pages.messages import PATH as MESSAGES
+from engine.web.pages.messages import asked_of
 from engine.web.pages.panels import Link, Panels, Section
-from engine.web.pages.words import Words
+from engine.web.pages.words import Words, grouped
 
 UNREAD = N_("Its results cannot be read here: look at the contents of the message.")
 READING = "results"  # the purpose of who opens the page of a message
@@ -43,10 +45,13 @@ class _Panels(Panels):
             if trace is None:
                 return None
             sees_all = asking.principal.may(SEEING_PATIENTS)
-            sees = (sees_all or is_held) and await look_once(frame, request, message, READING)
-            said = await frame.read(_said, frame.channels, trace, sees and sees_all, sees)
-            values["rows"] = [row_of_message(one, asking.words) for one in said or ()]
+            sees = (sees_all or is_held) and await look_once(frame, request, message, purpose=READING)
+            first = number(asking.query.get("first", ""))
+            said = await frame.read(_said, frame.channels, trace, first, sees and sees_all, sees)
+            rows, count = said or ((), 0)
+            values["rows"] = [row_of_message(one, asking.words) for one in rows]
             values["trouble"] = asking.words.say(UNREAD) if said is None else ""
+            values |= _around(first, count, asking)
         except (StoreError, ConfigError) as error:
             values["trouble"] = frame.why_not(error, asking.words)[1]
         return Section("message_results.html", values)
@@ -68,9 +73,8 @@ class _Panels(Panels):
         letters = await frame.read(_letters, selection)
         if len(letters) > MOST_AT_ONCE:
             return Section("held_values.html", {"rows": [], "refused": words.say(TOO_MANY, n=MOST_AT_ONCE)})
-        for number in dict.fromkeys(one.message_id for one in letters):
-            if not await look_once(frame, request, number):
-                raise web.HTTPForbidden
+        if not await look_once(frame, request, *dict.fromkeys(one.message_id for one in letters)):
+            raise web.HTTPForbidden
         rows = await frame.read(_rows, frame.channels, letters, words)
         blind = any(row["unread"] for row in rows) and not frame.asking(request).principal.may(SEEING_PATIENTS)
         return Section("held_values.html", {"rows": rows, "refused": words.say(UNREAD) if blind else ""})
@@ -83,8 +87,27 @@ def _known(reader: Reader, message: int) -> tuple[Trace | None, bool]:
     return trace_of(reader, message), any(one.state == "held" for one in held_of(reader, message))
 
 
-def _said(reader: Reader, channels: Channels, trace: Trace, sees: bool, sees_held: bool) -> list[Said] | None:
-    return results_said(reader, channels().get(trace.message.channel), trace, sees=sees, sees_held=sees_held)
+def _said(
+    reader: Reader, channels: Channels, trace: Trace, first: int, sees: bool, sees_held: bool
+) -> tuple[list[Said], int] | None:
+    routes = channels().get(trace.message.channel)
+    return results_said(reader, routes, trace, first=first, sees=sees, sees_held=sees_held)
+
+
+def _around(first: int, count: int, asking: Asking) -> dict[str, Any]:
+    """How many results there are, and the pages before and behind this one."""
+    words, asked, here = asking.words, asked_of(asking), first if first < count else 0
+    path, top = f"{MESSAGES}/{number(asking.found['number'])}", asked.top
+    others = (("Previous", here - MOST, "prev"), ("Next", here + MOST, "next"))
+    shown = f"{here + 1}-{min(here + MOST, count)}"
+    return {
+        "count": grouped(count) if count <= MOST else words.say("{n} of {count}", n=shown, count=grouped(count)),
+        "pages": [
+            (words.say(name), asked.href(path=path, top=top, first=max(to, 0)), rel)
+            for name, to, rel in others
+            if -MOST < to < count
+        ],
+    }
 
 
 def _letters(reader: Reader, selection: Selection) -> list[DeadLetter]:
@@ -94,8 +117,9 @@ def _letters(reader: Reader, selection: Selection) -> list[DeadLetter]:
 
 def _rows(reader: Reader, channels: Channels, letters: Sequence[DeadLetter], words: Words) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
+    all_results = results_held(reader, channels(), letters)
     for one in letters:
-        results = results_held(reader, channels(), [one])[str(one.delivery_id)]
+        results = all_results[str(one.delivery_id)]
         about = {
             "message": one.message_id,
             "href": words.href(f"{MESSAGES}/{one.message_id}"),

@@ -7,6 +7,7 @@ order is the same, the patient is not. Two patients may also share one number, s
     both       two patients have the number: the new one is sent, and the first stays
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -24,6 +25,7 @@ from engine.succession.statements import Resource, as_sent, loads, resources_in
 from engine.succession.steps import CHANGES, WITHDRAWN
 
 ANSWERS = ("withdraw", "both")
+_WHY = "it corrects an order that message {} reported of another patient"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +111,14 @@ def why(moved: Sequence[MovedOrders | None]) -> list[HoldReason | None]:
 
 
 def _why(moved: MovedOrders) -> HoldReason:
-    text = f"it corrects an order that message {moved.message_id} reported of another patient"
-    return HoldReason(reason=ReasonCode.ORDER_MOVED, text=text)
+    return HoldReason(reason=ReasonCode.ORDER_MOVED, text=_WHY.format(moved.message_id))
+
+
+def taken_from(why: str) -> int:
+    """The message of the other patient, in the reason of a held delivery; 0: it names none."""
+    before, after = _WHY.split("{}")
+    found = re.search(f"{before}([0-9]+){after}", why)
+    return int(found[1]) if found else 0
 
 
 def withdraw(

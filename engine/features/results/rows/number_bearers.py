@@ -27,7 +27,7 @@ from typing import NamedTuple
 from engine.model.errors import IntegrityError
 from engine.model.message import Bearer
 from engine.model.persons import CONFLICT, FLAGGED, NOTHING, SAME, Person, compare
-from engine.store.core.rows import Execute
+from engine.store.core.rows import Execute, Rows
 from engine.store.core.vault import NOTE_KEYS, sealed_to
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
@@ -199,6 +199,38 @@ def asked(execute: Execute, message_id: int) -> list[int]:
     return [number for (number,) in rows]
 
 
+class Question(NamedTuple):
+    """What a person is asked of a number.
+
+    Attributes:
+        sent: the record of the message.
+        known: the one that it is compared with, which came with message ``known_in``; None: erased, or damaged.
+    """
+
+    sent: Person
+    known: Person | None
+    known_in: int
+
+
+def questions(rows: Rows, message_id: int) -> list[Question]:
+    """Raises IntegrityError: a record is damaged."""
+    asked = "SELECT number, record, person FROM bearer_asked WHERE message_id = ? ORDER BY number, whole"
+    return [_question(rows, *row) for row in rows.execute(asked, (message_id,)).fetchall()]
+
+
+def _question(rows: Rows, number: bytes, sealed: bytes, person: int) -> Question:
+    """Of several records of that person the nearest one is shown, as the guard has compared."""
+    sent = Person.unpacked(rows.vault.open(sealed, _COLUMN, sealed_to(number), ""))
+    references = rows.execute(
+        "SELECT whole, standing, message_id, record, person, others FROM bearer"
+        " WHERE number = ? AND person = ? AND standing IN (?, ?)",
+        (number, person, REFERENCE, ERASED),
+    ).fetchall()
+    known = [(_opened(rows, number, row), row.message_id) for row in (_Row(*one) for one in references)]
+    known.sort(key=lambda one: _WORST_LAST.index(CONFLICT if one[0] is None else compare(one[0], sent)))
+    return Question(sent, *(known[0] if known else (None, 0)))
+
+
 def seems(execute: Execute, message_id: int) -> bool:
     """Whether a message was let through with a record that seems to be of the person who bore the number before."""
     return bool(execute("SELECT 1 FROM bearer WHERE message_id = ? AND standing = ?", (message_id, SEEMS)).fetchone())
@@ -326,11 +358,11 @@ def _sealed(batch: Batch, number: bytes, record: bytes) -> bytes:
     return batch.seal(NOTE_KEYS, record, _COLUMN, sealed_to(number), "")
 
 
-def _opened(batch: Batch, number: bytes, row: _Row) -> Person | None:
+def _opened(rows: Rows, number: bytes, row: _Row) -> Person | None:
     """The record of a row; None where it is erased or damaged, so that its person is unknown."""
     if not row.record:
         return None
     try:
-        return Person.unpacked(batch.vault.open(row.record, _COLUMN, sealed_to(number), ""))
+        return Person.unpacked(rows.vault.open(row.record, _COLUMN, sealed_to(number), ""))
     except IntegrityError:
         return None

@@ -10,7 +10,7 @@ correction, a report without the tests that came later. A newer message goes alo
     day takes the place of the first result, and with ``results_of: site`` so does that of another channel
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from decimal import Decimal
 
 from engine.features.results.rows import superseding
@@ -123,12 +123,12 @@ def newer_of_same_reports(reader: Reader, message_ids: Sequence[int], known: Col
         return newer_of(RowsOf(execute, reader.vault), message_ids, known)
 
 
-def earlier_value(
-    reader: Reader, message_id: int, channel: str, result: Result, within_us: int
-) -> tuple[int, Decimal] | None:
-    """The value that a rule about ``result`` would find before it (`engine.features.results.rows.delta_history`), and
-    when that was measured."""
+def earlier_values(
+    reader: Reader, message_id: int, channel: str, results: Iterable[Result], within_us: int
+) -> list[tuple[int, Decimal] | None]:
+    """The values that a rule about each of ``results`` would find before it
+    (`engine.features.results.rows.delta_history`), and when these were measured."""
     with reader.snapshot() as execute:
         row = execute("SELECT received_us FROM journal WHERE id = ?", (message_id,)).fetchone()
         past = DeltaHistory(RowsOf(execute, reader.vault), message_id, channel, row[0] if row is not None else 0)
-        return past.last(result, within_us)
+        return [past.last(result, within_us) for result in results]

@@ -284,3 +284,25 @@ async def test_a_long_value_wraps_and_a_number_does_not(here: ActingSite) -> Non
         rows = (await shown(browser, number)).one("main").all("table")[0].one("tbody").all("tr")
     kinds = [row.all("td")[0].attributes["class"].split() for row in rows if row.all("td")]
     assert kinds == [["number", "b"], ["wrap", "b"]]
+
+
+async def test_results_of_a_long_message_come_in_pages(here: ActingSite) -> None:
+    head, *_ = message(1, VALUE).split(b"OBX|1")
+    many = b"".join(b"OBX|%d|NM|T%d^Test %d^L||%d|g/dL|||||F|||20260301094500\r" % ((n,) * 4) for n in range(1, 602))
+    (number,) = await send(here, head + many)
+    async with here.browser("viewer") as browser:
+        pages, page = [], await shown(browser, number)
+        while len(pages) < 4:
+            pages.append([name.removeprefix("Test ").split()[0] for name in results(page)])
+            found = [one.attributes for one in page.one("main").all("a")]
+            links = {one["rel"]: one["href"] for one in found if "rel" in one}
+            if "next" not in links:
+                break
+            _, page = await browser.get(links["next"])
+        assert "501-601 of 601" in main(page)
+        assert [len(one) for one in pages] == [500, 101]
+        assert [name for one in pages for name in one] == [str(n) for n in range(1, 602)]
+        _, page = await browser.get(links["prev"])
+        assert [name.removeprefix("Test ").split()[0] for name in results(page)] == pages[0]
+        page = await shown(browser, number, "&first=99999")  # an old address
+        assert len(results(page)) == 500

@@ -21,7 +21,7 @@ from engine.features.alerts.rows.reading import critical_values
 from engine.features.results.acts import dismiss_letters, reject_held, release_held
 from engine.features.results.rows import hold_queue, superseding
 from engine.features.results.rows.delta_history import DeltaHistory
-from engine.features.results.rows.succession import earlier_value
+from engine.features.results.rows.succession import earlier_values
 from engine.features.rework.acts.verbs import replay_documents, retry_letters
 from engine.model.content.quality_controls import ControlResult
 from engine.model.content.results import MEMORY_US, EarlierResults, Result, results_of
@@ -315,7 +315,7 @@ async def known(journal: Journal, *results: Result) -> None:
 async def before(journal: Journal, asked: Result, within_us: int) -> Decimal | None:
     """What a message that comes now finds before its result."""
     (stored,) = await store(journal, b"at hand")
-    found = earlier_value(journal, stored.id, "chem", asked, within_us)
+    (found,) = earlier_values(journal, stored.id, "chem", [asked], within_us)
     return None if found is None else found[1]
 
 

@@ -1,0 +1,122 @@
+"""Whose a held result is: the person of its message beside the one whose number or order it bears, field by field.
+
+What the guard has compared decides whether a field differs; it is shown as the messages say it, where they do.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import NamedTuple
+
+from engine.features.results.lists import COMPARED
+from engine.features.results.lists.reading import Readings
+from engine.features.results.rows import moved_orders, number_bearers
+from engine.model.content.facts import Person as Named
+from engine.model.errors import IntegrityError
+from engine.model.journal.journal_views import DeadLetter
+from engine.model.persons import Likeness, Person, likenesses
+from engine.model.routes import ChannelRoutes
+from engine.model.texts.reasons import ReasonCode
+from engine.store.queries.messages import trace_of
+from engine.store.queries.reader import Reader, Rows
+from engine.views.view import Row
+
+FIELDS = ("number", "name", "born", "sex", "child")
+
+
+class Compared(NamedTuple):
+    """
+    Attributes:
+        sent, known: as texts; empty: it is not said.
+    """
+
+    field: str
+    sent: str
+    known: str
+    compared: Likeness
+
+
+class _Side(NamedTuple):
+    record: Person
+    said: Named
+
+
+def whose(reader: Reader, routes: Mapping[str, ChannelRoutes], letters: Sequence[DeadLetter]) -> list[Row]:
+    """Each comparison of a message whose results are held for it. ``known_message`` is 0 where no message brought the
+    other person, as after an erasure.
+    """
+    readings, found = Readings(reader), []
+    for one in letters:
+        of = routes.get(one.channel)
+        if one.state == "held" and one.reason == ReasonCode.ORDER_MOVED.value:
+            found.append(_moved(reader, readings, of, one))
+        elif one.state == "held" and one.reason == ReasonCode.IDENTITY_CONFLICT.value:
+            found += _asked(reader, readings, of, one)
+    return [row for place, row in enumerate(found) if row not in found[:place]]
+
+
+def _asked(reader: Reader, readings: Readings, routes: ChannelRoutes | None, one: DeadLetter) -> list[Row]:
+    with reader.snapshot() as execute:
+        try:
+            questions = number_bearers.questions(Rows(execute, reader.vault), one.message_id)
+        except IntegrityError:
+            questions = []
+    people = readings.people(routes, one.message_id)
+    found = []
+    for question in questions:
+        sent = _Side(question.sent, _said(people, question.sent))
+        known: _Side | None = None
+        if question.known is not None:
+            others = [] if not question.known_in else readings.people(routes, question.known_in)
+            of_number = [other for other in others if sent.said.number in (None, other.number)]
+            known = _Side(question.known, _said(of_number, question.known)._replace(number=sent.said.number))
+        found.append(_row(reader, sent, known, question.known_in))
+    return found
+
+
+def _moved(reader: Reader, readings: Readings, routes: ChannelRoutes | None, one: DeadLetter) -> Row:
+    """Of several patients in one message, the one of the order is not known."""
+    other = moved_orders.taken_from(one.detail)
+    sides = []
+    for message in (one.message_id, other):
+        people = readings.people(routes, message)
+        said = people[0] if len(people) == 1 else Named()
+        sides.append(_Side(Person.of([[said.name or ""]], said.born or "", said.sex or ""), said))
+    return _row(reader, sides[0], sides[1], other)
+
+
+def _said(people: Sequence[Named], record: Person) -> Named:
+    """What a message says of the person of a record; nothing where it may be of another one."""
+    fit = [one for one in people if len(people) == 1 or _fits(one, record)]
+    return fit[0] if len(fit) == 1 else Named()
+
+
+def _fits(one: Named, record: Person) -> bool:
+    found = likenesses(Person.of([[one.name or ""]], one.born or "", one.sex or ""), record)
+    return found["name"] in ("same", "alike") and "differs" not in found.values()
+
+
+def _row(reader: Reader, sent: _Side, known: _Side | None, known_in: int) -> Row:
+    other = known or _Side(Person(), Named())
+    found: dict[str, Likeness] = {"number": _number(sent.said.number, other.said.number)}
+    found |= likenesses(sent.record, other.record)
+    mine, theirs = _texts(sent), _texts(other)
+    if found["name"] == "unknown" and mine["name"] and mine["name"].casefold() == theirs["name"].casefold():
+        found["name"] = "same"  # in letters that are not compared otherwise
+    rows = [Compared(name, mine[name], theirs[name], found[name]) for name in FIELDS if name in found]
+    return {
+        "known_message": known_in if known_in and trace_of(reader, known_in) is not None else 0,
+        "fields": COMPARED.rows(rows),
+    }
+
+
+def _number(one: str | None, other: str | None) -> Likeness:
+    return "unknown" if not (one and other) else "same" if one == other else "differs"
+
+
+def _texts(side: _Side) -> dict[str, str]:
+    record, said = side
+    names = [", ".join(filter(None, (" ".join(one.family), " ".join(one.given)))) for one in record.names]
+    born = date.fromisoformat(record.born).isoformat() if record.born else said.born or ""
+    sex = record.sex or said.sex or ""
+    name = said.name or " / ".join(names)
+    return {"number": said.number or "", "name": name, "born": born, "sex": sex, "child": record.child}
