@@ -1,6 +1,7 @@
 """`to: results/1`: what a reader of facts may say, and what facts say of cultures, controls and codes without a row."""
 
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -281,3 +282,14 @@ def test_each_result_has_its_own_range_and_time_though_all_are_written_alike() -
 
 def _ends(low: int) -> tuple[str, str] | None:
     return (str(low), "9") if low <= 9 else None  # else it ends below its start
+
+
+def test_a_subject_is_named_where_hold_rules_ask_for_it() -> None:
+    parsed = parse("MSH|^~\\&|X|L|Y|L|20260301101500||ORU^R01|1|P|2.5.1\rPID|1||P1\rOBR|1||O1\rOBX|1|NM|GLU||5\r")
+    made, ctx = program("results-hl7"), context()
+    asked, plain = made.facts_in(parsed, ctx), made.facts_in(parsed, replace(ctx, names_subjects=False))
+    assert asked is not None
+    assert plain is not None
+    (person,), (other,) = asked.people, plain.people
+    assert person.subject
+    assert other == person._replace(subject=None)
