@@ -109,11 +109,6 @@ class ChannelRoutes:
     says: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     reader: Callable[[Parsed], Program | None] | None = None
 
-    @property
-    def counts(self) -> bool:
-        """Whether O-4 of this channel is a number of the instrument's own (setting of `astm-results`)."""
-        return self.context.settings.get("instrument_specimens") in ("yes", "alone")
-
 
 Processed = Outcome[Route]
 

@@ -213,9 +213,7 @@ def build_channel(
             opening=_opening(source),
         ),
         new_link=registry.load(_links(config, dialogue), source.link).links(source, **_sending(dialogue)),
-        new_listener=registry.load(registry.TEES, source.link).listeners(source)
-        if isinstance(source, TeePart)
-        else None,
+        new_listener=_listener(source),
         message_format=message_format,
         answer=answer,
         routes=ChannelRoutes(
@@ -238,6 +236,10 @@ def build_channel(
         asking=talk.asking,
         answering=talk.answering,
     )
+
+
+def _listener(source: SourceConfig) -> Callable[[], TeeLink] | None:
+    return registry.load(registry.TEES, source.link).listeners(source) if isinstance(source, TeePart) else None
 
 
 def _dialogue(site: Site, config: ChannelConfig) -> Dialogue | None:
