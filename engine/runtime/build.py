@@ -238,7 +238,7 @@ def build_channel(
     )
 
 
-def _listener(source: SourceConfig) -> Callable[[], TeeLink] | None:
+def _listener(source: AnySource) -> Callable[[], TeeLink] | None:
     return registry.load(registry.TEES, source.link).listeners(source) if isinstance(source, TeePart) else None
 
 

@@ -24,7 +24,7 @@ class FactsParts(MessageParts):
     """The facts of one message.
 
     Attributes:
-        written: a document is made of them; else nothing is told but the facts.
+        written: a document is made of them; else nothing is made but the facts.
         head: members of `engine.model.content.facts.Facts` before its people.
         people: each as the members of a `Person`, its orders likewise; samples and results are made.
     """

@@ -1,8 +1,8 @@
 """What the judge says of a message. It decides about HL7 v2 and lists (`rows.applying`); about FHIR it decides nothing
 yet, and what it would have decided otherwise is counted.
 
-Its memory is what stands of the orders of a message, of all channels: made of stored facts and of what was decided of
-them, and of what became of those messages since. A message of which it can say nothing is held, where it decides.
+Its memory is what is in force of the orders of a message, of all channels: made of stored facts and of what was decided
+of them, and of what became of those messages since. A message of which it can say nothing is held, where it decides.
 """
 
 import logging
@@ -39,7 +39,7 @@ class Judged(NamedTuple):
 
     Attributes:
         judgement: None: there is none, for the reason in ``why``.
-        memory: what stood before it. numbers: of its orders, with their days.
+        memory: what was in force before it. numbers: of its orders, with their days.
     """
 
     judgement: Judgement | None = None
@@ -70,7 +70,7 @@ def judge_message(now: Recording, read: ReadResults, older: Sequence[int], to: f
         return _judged(now, read, said, numbers, older, to)
     except Exception:  # an error of ours, or a damaged row, which `labrelay verify` reports
         logger.exception("facts cannot be judged", extra={"channel": now.channel, "journal_id": now.id})
-        return Judged(numbers=numbers, why="what was accepted before of its orders cannot be read")
+        return Judged(numbers=numbers, why="results of its orders that were accepted before cannot be read")
 
 
 def keep(now: Recording, read: ReadResults, judged: Judged) -> None:
@@ -137,7 +137,7 @@ def remembered(
     unique: bool = False,
     to: frozenset[str] = frozenset(),
 ) -> Memory | None:
-    """What stands of the orders with these numbers, of all messages older than ``before``; None: of too many.
+    """What is in force of the orders with these numbers, of all messages older than ``before``; None: of too many.
 
     Args:
         older: those of which documents tell; without stored facts they are read again.
@@ -180,7 +180,7 @@ def _read_again(batch: Batch, messages: Iterable[int]) -> bool:
 
 
 class Known:
-    """What stands of some orders after these messages. It never changes.
+    """What is in force of some orders after these messages. It never changes.
 
     Attributes:
         has_isolates: one of the results is the isolate of a culture.

@@ -1,4 +1,4 @@
-"""What results of facts have in common: measures, and what stands beside them.
+"""What results of facts have in common: measures, and what is written beside them.
 
 A measure is made once for all results that are written alike, in this message and in later ones:
 

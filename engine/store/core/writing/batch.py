@@ -114,7 +114,7 @@ class Tail:
             (`engine.store.operations.incomplete`).
         told: stored document -> the resources in it, of the documents that were compared last.
         names: message -> hashes of the names in its documents, likewise (`engine.features.results.rows.accepted`).
-        standing: numbers of orders -> what stands of them, likewise (`engine.features.results.rows.judged`).
+        standing: numbers of orders -> what is in force of them, likewise (`engine.features.results.rows.judged`).
         code_rows: code without a row in its code table -> row of its counter (`engine.store.core.unmapped_codes`).
         answers: messages whose answer is not written yet, or never was.
         unjudged: channel -> bytes of its messages without an outcome.
