@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from engine.config import registry
 from engine.config.layouts import layout_files, load_layout
 from engine.mapping import Program, load
 from engine.mapping.conditions import compile_condition
+from engine.mapping.shipped import READER_TABLES
 from engine.model.content.facts import Facts, unpacked
 from engine.model.message import FormatOptions, MapContext, Mapped, Parsed, Stored
 from engine.model.ports import Format
@@ -80,6 +81,13 @@ def reader_of(message_format: str) -> str:
     return "results-hl7" if message_format == "hl7v2" else "results-astm"
 
 
+def reader(parsed: Parsed, tables: tuple[tuple[str, str], ...] = ()) -> Program | None:
+    """What reads the facts of a message, as in a channel (`engine.runtime.programs.Programs.reader`)."""
+    own = tuple(one for one in tables if one[0] in READER_TABLES[parsed.format])
+    made = program(reader_of(parsed.format), own)
+    return made if parsed.structure in made.structures else None
+
+
 def facts_of(parsed: Parsed, context: MapContext | None = None) -> Facts:
     """The facts of a message that has results."""
     context = context or MapContext(channel="analyzer", timezone="Asia/Kolkata")
@@ -140,6 +148,7 @@ def verdict_of(
             specimen_ids=specimen_ids,
             patient_numbers=patient_numbers,
         ),
+        reader=partial(reader, tables=tables),
     )
     if layout is not None:
         (payload,) = message_format_read.split(payload)  # as the link hands it on, without its framing
