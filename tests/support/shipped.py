@@ -92,6 +92,11 @@ def _layout(name: str) -> Any:
     return load_layout(layout_files(None)[name], name)
 
 
+def _reader(parsed: Parsed) -> Program | None:
+    found = program(reader_of(parsed.format))
+    return found if parsed.format == found.format and parsed.structure in found.structures else None
+
+
 def verdict_of(
     payload: bytes,
     message_format: str,
@@ -101,6 +106,7 @@ def verdict_of(
     channel: str = "analyzer",
     specimen_ids: str = "restart",
     patient_numbers: str = "lasting",
+    reads_facts: bool = False,
     explained: bool = False,
     dialect: str | None = None,
     mapping: str | None = None,
@@ -111,7 +117,7 @@ def verdict_of(
     Args:
         explained: map by the code that `explain` runs.
         mapping: takes every message, in place of the routes of results.
-        layout: describes the text, where the format is ``text``.
+        layout: describes the text, where the format is ``text``. reads_facts: as the daemon does.
     """
     given = dict(settings or {})
     charsets = tuple(given.pop("charset", ("utf-8",)))
@@ -140,6 +146,7 @@ def verdict_of(
             specimen_ids=specimen_ids,
             patient_numbers=patient_numbers,
         ),
+        reader=_reader if reads_facts else None,
     )
     if layout is not None:
         (payload,) = message_format_read.split(payload)  # as the link hands it on, without its framing
