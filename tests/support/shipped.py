@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from engine.config import registry
 from engine.config.layouts import layout_files, load_layout
 from engine.mapping import Program, load
 from engine.mapping.conditions import compile_condition
-from engine.mapping.shipped import READER_TABLES
 from engine.model.content.facts import Facts, unpacked
 from engine.model.message import FormatOptions, MapContext, Mapped, Parsed, Stored
 from engine.model.ports import Format
@@ -81,13 +80,6 @@ def reader_of(message_format: str) -> str:
     return "results-hl7" if message_format == "hl7v2" else "results-astm"
 
 
-def reader(parsed: Parsed, tables: tuple[tuple[str, str], ...] = ()) -> Program | None:
-    """What reads the facts of a message, as in a channel (`engine.runtime.programs.Programs.reader`)."""
-    own = tuple(one for one in tables if one[0] in READER_TABLES[parsed.format])
-    made = program(reader_of(parsed.format), own)
-    return made if parsed.structure in made.structures else None
-
-
 def facts_of(parsed: Parsed, context: MapContext | None = None) -> Facts:
     """The facts of a message that has results."""
     context = context or MapContext(channel="analyzer", timezone="Asia/Kolkata")
@@ -100,6 +92,11 @@ def _layout(name: str) -> Any:
     return load_layout(layout_files(None)[name], name)
 
 
+def _reader(parsed: Parsed) -> Program | None:
+    found = program(reader_of(parsed.format))
+    return found if parsed.format == found.format and parsed.structure in found.structures else None
+
+
 def verdict_of(
     payload: bytes,
     message_format: str,
@@ -109,6 +106,7 @@ def verdict_of(
     channel: str = "analyzer",
     specimen_ids: str = "restart",
     patient_numbers: str = "lasting",
+    reads_facts: bool = False,
     explained: bool = False,
     dialect: str | None = None,
     mapping: str | None = None,
@@ -119,7 +117,7 @@ def verdict_of(
     Args:
         explained: map by the code that `explain` runs.
         mapping: takes every message, in place of the routes of results.
-        layout: describes the text, where the format is ``text``.
+        layout: describes the text, where the format is ``text``. reads_facts: as the daemon does.
     """
     given = dict(settings or {})
     charsets = tuple(given.pop("charset", ("utf-8",)))
@@ -148,7 +146,7 @@ def verdict_of(
             specimen_ids=specimen_ids,
             patient_numbers=patient_numbers,
         ),
-        reader=partial(reader, tables=tables),
+        reader=_reader if reads_facts else None,
     )
     if layout is not None:
         (payload,) = message_format_read.split(payload)  # as the link hands it on, without its framing

@@ -33,7 +33,7 @@ from engine.store.operations.pruning import PrunableRows, let_go
 from tests.support.examples import examples
 from tests.support.journals import WINDOW_S, opened, received, routed
 from tests.support.report_model import MadeMessage, MadeResult, Model
-from tests.support.shipped import reader, verdict_of
+from tests.support.shipped import program, verdict_of
 
 BERLIN = ZoneInfo("Europe/Berlin")
 START = datetime(2026, 3, 28, 15, tzinfo=UTC)  # the night of the summer time is the next
@@ -172,7 +172,7 @@ def raw_channel(name: str) -> ChannelRoutes:
     return ChannelRoutes(
         channel=name, message_format=hl7v2, media_type="text/plain", options=FormatOptions(),
         routes=(Route(when=None, program=None, to=("a",)),), context=MapContext(timezone="Europe/Berlin"),
-        reader=reader,
+        reader=lambda _: program("results-hl7"),
     )  # fmt: skip
 
 
@@ -395,7 +395,7 @@ def test_a_code_that_no_table_had_is_not_written_in_clear(tmp_path: Path, name: 
         text = "H|\\^&|||X|||||||P|1|20260328150000\rP|1|P1\rO|1|S1||^^^GLU\r"
         text += "".join(f"R|{n}|^^^{one}|5|||||F\r" for n, one in enumerate((name, name, "GLU"), 1)) + "L|1|N\r"
     for number in range(2):  # the mapping remembers codes of the message before
-        outcome, _ = verdict_of(text.encode(), message_format, channel="chem")
+        outcome, _ = verdict_of(text.encode(), message_format, channel="chem", reads_facts=True)
         assert outcome.state == "mapped"
         one = received(text.encode() + b"NTE" * number, channel="chem", control_id=str(number))
         stored = lab.journal.run_alone(append.store_message, one, repeat_window_s=WINDOW_S)
