@@ -110,11 +110,6 @@ class ChannelRoutes:
         """Whether a hold rule asks for the outcome of this channel's quality controls."""
         return any(route.hold is not None and route.hold.asks_controls for route in self.routes)
 
-    @property
-    def counts(self) -> bool:
-        """Whether O-4 of this channel is a number of the instrument's own (setting of `astm-results`)."""
-        return self.context.settings.get("instrument_specimens") in ("yes", "alone")
-
 
 Processed = Outcome[Route]
 

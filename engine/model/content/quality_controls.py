@@ -116,16 +116,15 @@ def of_patients(
     """
     if (facts.processing or "").upper().startswith(ASTM_ROLE):
         return
-    before: Order | None = None
-    tube: str | None = None
-    is_control = False  # of most orders all results have one answer
-    for person, order, result in facts.results():
-        if order is not before or result.tube != tube:
-            before, tube = order, result.tube
-            samples = [one for one in order.samples if one.number == tube] if tube else []
-            is_control = _is_control(order, samples or order.samples, is_hl7, numbers, orders)
-        if not is_control:
-            yield person, order, result
+    for person in facts.people:
+        for order in person.orders:
+            known: dict[str | None, bool] = {}  # of most orders all results have one answer
+            for result in order.results:
+                if (tube := result.tube) not in known:
+                    samples = [one for one in order.samples if one.number == tube] if tube else []
+                    known[tube] = _is_control(order, samples or order.samples, is_hl7, numbers, orders)
+                if not known[tube]:
+                    yield person, order, result
 
 
 def _is_control(

@@ -97,16 +97,13 @@ def result_groups(
         mine.append(
             ("" if place in without_row else code[:MAX_CODE], f"{code}\0{measure.name or ''}\0{measure.sub or ''}")
         )
-    return tuple(
-        ResultGroup(*key, tuple(code for code, _ in results), tuple(test for _, test in results))
-        for key, results in found.items()
-    )
+    return tuple(ResultGroup(*key, *zip(*results, strict=True)) for key, results in found.items())
 
 
 def _told(rows: Iterable[tuple[Person, Order, Result]], kind: str) -> list[str]:
     """The status of each."""
     told = [result.measure.status or "" for _, _, result in rows]
-    if not all(told) or any(" " in one for one in told):
+    if not all(told) or " " in "".join(told):
         said = [
             (
                 (

@@ -1,6 +1,7 @@
 """`to: results/1`: what a reader of facts may say, and what facts say of cultures, controls and codes without a row."""
 
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from engine.config.site import mapping_path
 from engine.mapping import Program, load
+from engine.mapping.compiler.documents.measures import RANGES_OF_MEASURE
 from engine.model.content.facts import Facts, Measure, Order, Result, Value, unpacked
 from engine.model.errors import ConfigError
 from tests.support.mapping_texts import ASTM, HL7, Workshop, context, parse
@@ -254,3 +256,40 @@ def test_a_value_that_was_withdrawn_or_failed_has_no_number() -> None:
     assert (found[1].value.number, found[1].value.missing, found[1].value.sent) == (None, "error", "----")
     assert (found[3].value.number, found[3].value.missing) == (None, "not-performed")
     assert found[3].measure.state == "cancelled"
+
+
+def test_each_result_has_its_own_range_and_time_though_all_are_written_alike() -> None:
+    head = "MSH|^~\\&|X|L|Y|L|20260301101500||ORU^R01|1|P|2.5.1\rPID|1||P1\r"
+    obx = "OBX|{}|NM|GLU^Glucose||5.1|mmol/l|{}-9|N|||F|||{}\r".format
+    made, ctx = program("results-hl7"), context()
+    for _ in range(2):  # what is kept of the first message is used in the second
+        lines = [f"OBR|1||O1||||20260301070{order}00\r" for order in (1, 2)]
+        ranges = list(range(1, RANGES_OF_MEASURE + 3))
+        lines[0] += "".join(obx(n, n, "" if n % 2 else "20260301093000") for n in ranges)
+        lines[1] += "".join(obx(n, n, "" if n % 2 else "20260301094500") for n in reversed(ranges))
+        facts = made.facts_in(parse(head + "".join(lines)), ctx)
+        assert facts is not None
+        orders = facts.people[0].orders
+        assert [(one.range, one.limits) for one in orders[0].results] == [(f"{n}-9", _ends(n)) for n in ranges]
+        assert [one.range for one in orders[1].results] == [f"{n}-9" for n in reversed(ranges)]
+        for order, minute in zip(orders, ("07:01", "07:02"), strict=True):
+            assert {(one.at or "")[11:16] for one in order.results if not one.timed} == {minute}
+        assert [{(one.at or "")[11:16] for one in order.results if one.timed} for order in orders] == [
+            {"09:30"},
+            {"09:45"},
+        ]
+
+
+def _ends(low: int) -> tuple[str, str] | None:
+    return (str(low), "9") if low <= 9 else None  # else it ends below its start
+
+
+def test_a_subject_is_named_where_hold_rules_ask_for_it() -> None:
+    parsed = parse("MSH|^~\\&|X|L|Y|L|20260301101500||ORU^R01|1|P|2.5.1\rPID|1||P1\rOBR|1||O1\rOBX|1|NM|GLU||5\r")
+    made, ctx = program("results-hl7"), context()
+    asked, plain = made.facts_in(parsed, ctx), made.facts_in(parsed, replace(ctx, names_subjects=False))
+    assert asked is not None
+    assert plain is not None
+    (person,), (other,) = asked.people, plain.people
+    assert person.subject
+    assert other == person._replace(subject=None)

@@ -9,7 +9,7 @@ A measure is made once for all results that are written alike, in this message a
     if t10 is not None: ...                the codes that no table has, noted again
     t8, t9, r1 = t6
     t11 = r1.get((f3[7],))                 what is made of its reference range, too
-    t12 = l1.get((id(g2), f3[14]))         what is made of times, in this message
+    t12 = l1.get((id(g2), f3[14]))         times and device, in this message
 
 So a measure reads nothing that differs from one result to the next: that is checked, by what its expressions read and
 by the functions that they call. Where another warning was given it is made anew each time.
@@ -31,7 +31,7 @@ from engine.mapping.language.rules import Element, Formula
 RANGES_OF_MEASURE = 8  # kept: of sexes and ages
 VALUE = {"OBX": 5, "R": 4}
 _OF_RANGE = frozenset({"range", "limits"})
-_OF_TIME = frozenset({"at", "stated", "timed", "analysed"})
+_OF_TIME = frozenset({"at", "stated", "timed", "analysed", "device"})
 _TIMES = frozenset({"datetime", "event_time"})
 
 Elements = list[tuple[Element, Scope]]
@@ -69,6 +69,10 @@ class _Inputs:
         self.fields: set[int] = set()
         self.outer: dict[tuple[object, int], tuple[nodes.Expression, Scope]] = {}
         self.wrong: list[tuple[Formula | None, nodes.Expression, str]] = []
+
+    @property
+    def reads_range(self) -> bool:
+        return RANGE[self._segments.name] in self.fields
 
     def also(self, free: Collection[int] = (), given: Given | None = None) -> "_Inputs":
         """The same, to be tried with one more expression."""
@@ -232,8 +236,8 @@ def _by_range(
 
 
 def _by_time(c: Compilation, segments: Segments, scope: Scope, members: Elements, make: Make) -> dict[str, str]:
-    """What is made of times, which most results of an order have in common: in one message, and of one group around
-    the result."""
+    """Times and device, which most results of an order have in common: in one message, and of one group around the
+    result."""
     owner = scope.owner_of(segments.name)
     around = None if owner is None or owner.parent is None else owner.parent.group_scope()
     if around is None or around.loop != c.code.loop - 1:  # else a loop between may give other times
@@ -293,7 +297,7 @@ def _shared(c: Compilation, others: Asked, inputs: _Inputs) -> tuple[Shared, _In
                 continue
             tried = inputs.also()
             tried.look(named.value, named.scope)
-            if tried.wrong or is_field_like(named):
+            if tried.wrong or is_field_like(named) or tried.reads_range:
                 waiting.append((named.value, named.scope))
             else:
                 inputs = tried

@@ -136,3 +136,23 @@ def test_a_code_that_no_table_has_is_not_shown() -> None:
 
 def test_a_code_has_a_length() -> None:
     assert one(HL7, "OBR|1||O1", f"OBX|1|NM|{'X' * 300}||5||||||F").codes == ("X" * 40,)
+
+
+# What facts say otherwise than a reading of segments did: of each kind one message, and what it counts as.
+BY_FACTS = {
+    "begun, where nothing says when it ended": ("R|1|^^^GLU|5|||||F|||20260301092000", us(9, 20), "F", "GLU"),
+    "sent before, and final": ("R|1|^^^GLU|5|||||F\\R||||20260301093000", us(9, 30), "F", "GLU"),
+    "a part of an assay": ("R|1|^^^HBV^^^LOG^^|5|||||F||||20260301093000", us(9, 30), "F", "HBV/LOG"),
+}
+
+
+@pytest.mark.parametrize("name", BY_FACTS)
+def test_facts_decide(name: str) -> None:
+    line, *expected = BY_FACTS[name]
+    found = one(ASTM, "P|1|P1", "O|1|S1||^^^GLU|R||20260301080000", line)
+    assert [found.resulted_us, found.state, *found.codes] == expected
+
+
+def test_a_placeholder_is_no_patient_and_a_coded_answer_is_a_result() -> None:
+    found = one(HL7, "PID|1||0000", "OBR|1||O1", "OBX|1|IS|12014^Flag||T||||||F")
+    assert (found.patient, found.codes) == ("", ("12014",))
