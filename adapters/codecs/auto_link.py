@@ -43,6 +43,8 @@ assemble = astm_link.assemble  # only ASTM has frames
 class AutoLink:
     """One connection's link (`engine.model.ports.Link`), once it is known which of the two it is."""
 
+    start, may_start = _START, _MAY_START
+
     def __init__(self, new_mllp: Callable[[], mllp.MllpLink], new_astm: Callable[[], astm_link.AstmReceiver]) -> None:
         self._make: dict[str, Callable[[], AnyLink]] = {"mllp": new_mllp, "e1381": new_astm}
         self._made: dict[str, AnyLink] = {}
@@ -93,9 +95,9 @@ class AutoLink:
             return b"", 0, []
         if self._seen:
             data, at, self._seen = self._seen + data[at:], 0, b""
-        start = _START.search(data, at)
+        start = self.start.search(data, at)
         if start is None:
-            rest = _MAY_START.search(data, at)
+            rest = self.may_start.search(data, at)
             self._seen = rest[0] if rest else b""
             return b"", 0, [*self._skip(data[at : len(data) - len(self._seen)])]
         faults = self._skip(data[at : start.start()])

@@ -36,6 +36,7 @@ def adapt(parsed: Parsed) -> Parsed:
     header = parsed.segments[0]
     if get(header, KIND) in NO_SPECIMEN:
         put(header, PROCESSING, CONTROL)
+        return parsed  # its OBR has other fields
     if not any(_names_itself(parsed, order) for order in records(parsed, "OBR")):
         return parsed
     order: Segment | None = None

@@ -84,6 +84,10 @@ class RouteConfig(values.Model):
     """Keeps a mapped result back until a person releases it (`labrelay held`): a condition about each result of the
     document, as `=flags in ['HH', 'LL']`, or a list of `{when: ..., reason: ...}`."""
 
+    failed_control: Literal["hold", "pass"] = "hold"
+    """A message that passes on as it came, with a result of a test whose control failed, waits for a person (`hold`),
+    or goes out (`pass`). With a mapping only the results of that test wait."""
+
     filter: values.Text | None = None
     """Why such messages are not wanted. They end as *filtered* with this text; takes the place of `mapping` and
     `to`."""
@@ -107,6 +111,8 @@ class RouteConfig(values.Model):
                 raise ValueError(
                     "drain: newest-first needs a mapping: nothing else says which result is a newer version of another"
                 )
+        if self.failed_control == "pass" and self.mapping is not None:
+            raise ValueError("failed_control: pass is of messages as they came; take it out, or the mapping")
         if self.filter is not None:
             if self.mapping is not None or self.to is not None:
                 raise ValueError("filter sends nothing; take out mapping and to, or filter")
@@ -132,6 +138,10 @@ class ChannelConfig(values.Model):  # the core's keys; `channel_model` has all
 
     enabled: values.Flag = True
     """`false` switches the source off; deliveries go on."""
+
+    draft: values.Flag = False
+    """`true`: it listens and keeps what comes, and nothing goes out, until a person has compared a first result
+    ([connecting](connecting.md#step-by-step)). With `source: {kind: auto}` it keeps any text, too."""
 
     timezone: values.Zone
     """IANA zone of the analyzer's clock, as `Asia/Kolkata`. Without it, the site's."""

@@ -8,6 +8,7 @@ module:
     WRITERS       a builder of messages of a format, as `adapters.codecs.hl7v2.writer`
     LINKS         ``links(source)``: the factory of a new `engine.model.ports.Link` for each connection;
                   ``assemble(frames, source)`` where the link has frames of its own
+    DRAFTS        as of LINKS, of a draft of which nothing is known yet: any text is kept
     TWO_WAY       ``links(source)``: as of LINKS, of `engine.model.ports.TwoWayLink`;
                   ``links(source, sending=...)`` where the dialogue has ``sending``
     DIALOGUES     ``dialogue(dialect)``: how an analyzer asks for orders, a `engine.model.ports.Dialogue`
@@ -44,6 +45,9 @@ LINKS = {
     "text": "adapters.codecs.text.link",
     "whole": "adapters.codecs.text.whole_link",
     "auto": "adapters.codecs.auto_link",
+}
+DRAFTS = {
+    "auto": "adapters.codecs.draft_link",
 }
 ACKNOWLEDGEMENTS = {
     "hl7v2": "adapters.codecs.hl7v2.acknowledgement",

@@ -188,21 +188,6 @@ class Reagent:
     left: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControlRun:
-    """How one test of a control material ended (`engine.model.content.quality_controls`); no patient's result.
-
-    Attributes:
-        code: of the test, as the analyzer writes it.
-        material: the control's specimen number; distinguishes levels and lots.
-        failed: outside of its limits, by the analyzer's own flag or the range that it sent.
-    """
-
-    code: str
-    material: str
-    failed: bool
-
-
 class Report(NamedTuple):
     """A report in the journal's short memory: who owns an order or specimen number on a day.
 

@@ -6,9 +6,10 @@ A result as critical values know it: which one it is, and what it says, in hashe
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 from engine.model.content.order_results import TubeResults
+from engine.model.content.quality_controls import ControlResult
 from engine.model.content.result_times import ResultGroup
 from engine.model.content.search_keys import Number
-from engine.model.message import ControlRun, Document, Issue, Reagent, Unmapped
+from engine.model.message import Document, Issue, Reagent, Unmapped
 from engine.model.texts.reasons import ReasonCode
 from engine.model.values import value
 from engine.model.worklist import Ordered
@@ -48,6 +49,7 @@ class Outcome(Generic[R]):
         detail: more words on ``reason``, for a person.
         mapping: names and hashes of the mappings, ``name@hash,...``.
         documents: each with the route that it takes.
+        controls: its results of control materials, also where they go nowhere.
         tubes: its results, as the worklist sees them; none where the channel has no orders.
         results: with their times, for the reports on turnaround.
         ordered: its orders for the worklist; None: it is no order.
@@ -62,7 +64,7 @@ class Outcome(Generic[R]):
     issues: tuple[Issue, ...] = ()
     unmapped: tuple[Unmapped, ...] = ()
     reagents: tuple[Reagent, ...] = ()
-    controls: tuple[ControlRun, ...] = ()
+    controls: tuple[ControlResult, ...] = ()
     numbers: tuple[Number, ...] = ()
     tubes: tuple[TubeResults, ...] = ()
     ordered: Ordered | None = None

@@ -40,8 +40,6 @@ class Holding(Protocol):
     """The compiled hold rules of a route (`engine.mapping.hold_rules.rules`)."""
 
     @property
-    def asks_controls(self) -> bool: ...
-    @property
     def asks_document(self) -> bool: ...
     def beside(self, document: str, *, is_own: bool) -> "Holding": ...
     def facts(self, parsed: Parsed, results: Sequence[Result] | None, warnings: Sequence[str] = ()) -> bytes: ...
@@ -59,6 +57,7 @@ class Route:
         worklist: its mapping reads orders, whose place is the worklist.
         hold: the rules that hold its documents until a person releases them; None without any.
         joins: its reports list the results that other messages of the same orders brought, too.
+        passes: its documents go out whole, whatever the controls of their tests said.
         of_site: a result of another channel for the same order and test is the same result.
         form: the place of results in its documents, for CSV and JSON; None: these are not compared.
     """
@@ -73,6 +72,7 @@ class Route:
     worklist: bool = False
     hold: Holding | None = None
     joins: bool = True
+    passes: bool = False
     of_site: bool = False
     form: Form | None = None
 
@@ -89,6 +89,7 @@ class ChannelRoutes:
         takes: how its orders are taken; None: it brings none.
         reader: what reads the facts of such a message; it gives None where nothing does. None: of no message.
         says: of its hold rules, the reason -> language -> the words in it.
+        is_draft: nothing is made of its messages yet.
         has_other_numbers: its reports are known by numbers that `engine.processing.names` does not read.
     """
 
@@ -103,14 +104,10 @@ class ChannelRoutes:
     groups: tuple[str, ...] = ()
     takes: TakeSettings | None = None
     redundant: bool = False
+    is_draft: bool = False
     has_other_numbers: bool = False
     says: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     reader: Callable[[Parsed], Program | None] | None = None
-
-    @property
-    def notes_controls(self) -> bool:
-        """Whether a hold rule asks for the outcome of this channel's quality controls."""
-        return any(route.hold is not None and route.hold.asks_controls for route in self.routes)
 
     @property
     def counts(self) -> bool:
@@ -130,6 +127,7 @@ def routed_by(route: Route, document: Document, *, claimed: tuple[bool, ...] = (
         claimed=claimed,
         hold=hold,
         joins=route.joins,
+        passes=route.passes,
         of_site=route.of_site,
         form=route.form,
     )

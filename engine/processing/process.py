@@ -19,19 +19,19 @@ from functools import cache, partial
 from typing import Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
+from engine.mapping.functions.controls import NUMBERS, ORDERS, listed
 from engine.mapping.measured import Reading, hashed, numbers_of, places_of
 from engine.mapping.outputs.orders import order_lines
 from engine.mapping.shipped import refusal
 from engine.mapping.values.local_time import LocalTimes, silent
 from engine.model.content.facts import ANSWER, LEFT_OUT, Order, Person, Result
 from engine.model.content.order_results import CORRECTS, WITHDRAWN, TubeResults, has_results, question_in, tubes_in
-from engine.model.content.quality_controls import ASTM_ROLE, controls_in
+from engine.model.content.quality_controls import ASTM_ROLE, ControlResult, control_results, may_have_controls
 from engine.model.content.reagents import reagents_in
 from engine.model.content.result_times import ResultGroup, result_groups
 from engine.model.content.search_keys import NOT_ALL, Number, numbers_in, own_number
 from engine.model.errors import ContentError
 from engine.model.message import (
-    ControlRun,
     Document,
     Issue,
     Mapped,
@@ -170,13 +170,16 @@ def process(stored: Stored, channel: ChannelRoutes) -> Processed:
 def _process(stored: Stored, channel: ChannelRoutes) -> Processed:
     if stored.repeat_of is not None:
         return Outcome("filtered", ReasonCode.REPEAT)
-    if stored.filtered is not None:
+    if stored.filtered not in (None, ReasonCode.DRAFT):
         return Outcome("filtered", stored.filtered)
+    if channel.is_draft:
+        return Outcome("filtered", ReasonCode.DRAFT)
     header = channel.message_format.header(stored.payload)
     numbers = own_number(header.control_id)
     if header.problem:
         return Outcome("dead", ReasonCode.UNREADABLE, header.problem, numbers=numbers)
     reagents: tuple[Reagent, ...] = ()
+    parsed: Parsed | None = None
     try:
         parsed = channel.message_format.parse(stored.payload, channel.options)
         numbers += _extracted(stored, parsed, "reading numbers failed inside LabRelay", numbers_in, (NOT_ALL,))
@@ -187,7 +190,10 @@ def _process(stored: Stored, channel: ChannelRoutes) -> Processed:
         return _route(stored, parsed, channel, reagents, numbers)
     except ContentError as error:
         detail = f"{error.place}: {error.detail}" if error.place else error.detail
-        return Outcome("dead", error.reason, detail, reagents=reagents, numbers=numbers)
+        controls = (
+            () if parsed is None else _controls(stored, parsed, _reading(stored, parsed, channel), channel, set())
+        )
+        return Outcome("dead", error.reason, detail, reagents=reagents, numbers=numbers, controls=controls)
     except Exception as error:
         # P2 and P7: an error of ours makes a dead letter with its place, and the next message is not affected.
         logger.exception(
@@ -223,13 +229,12 @@ def _route(
     issues: list[Issue] = list(parsed.warnings)
     unmapped: list[Unmapped] = []
     names: list[str] = []
-    controls: tuple[ControlRun, ...] = ()
     set_apart: set[int] = set()  # positions of controls
     without_row: set[int] = set()  # ... and of results whose code no code table had
     taken = False
     lines: list[OrderLine] | None = None
     filtered: ReasonCode | None = None
-    reading = Reading(parsed, partial(context_of, stored, channel.context), channel.reader)
+    reading = _reading(stored, parsed, channel)
     if channel.dialogue is not None and (about := about_orders(parsed, channel.dialogue)):
         return Outcome("filtered", about, numbers=numbers)
     for route in channel.routes:
@@ -256,12 +261,16 @@ def _route(
             lines = [*(lines or ()), *order_lines(mapped)]
             filtered = filtered or ReasonCode.ORDERS
             continue
-        if mapped.controls and not controls and channel.notes_controls and reading.facts is not None:
-            controls = controls_in(reading.facts, places_of(mapped.controls, parsed))
         made = _with_facts(mapped.documents, route.hold, parsed, reading, mapped)
         documents += [(document, route) for document in made]
     if not taken:
-        return Outcome("dead", *refusal(parsed), issues=tuple(issues), reagents=reagents, numbers=numbers)
+        controls = _controls(stored, parsed, reading, channel, set_apart)
+        return Outcome(
+            "dead", *refusal(parsed), issues=tuple(issues), reagents=reagents, numbers=numbers, controls=controls
+        )
+    found = _controls(stored, parsed, reading, channel, set_apart)
+    if reading.failed and set_apart:
+        issues.append(Issue(code="CONTROL_UNREAD", text="the results of its controls cannot be read: no point is made"))
     return Outcome(
         "mapped" if documents else "filtered",
         None if documents else filtered or ReasonCode.FILTERED,
@@ -270,7 +279,7 @@ def _route(
         issues=tuple(issues),
         unmapped=tuple(unmapped),
         reagents=reagents,
-        controls=controls,
+        controls=found,
         numbers=numbers,
         ordered=Ordered(lines=tuple(lines), settings=channel.takes) if lines is not None and channel.takes else None,
         tubes=_tubes(reading, parsed, channel, set_apart) if documents and channel.dialogue is not None else (),
@@ -289,6 +298,31 @@ def _with_facts(
     controls = mapped.controls if mapped is not None else None
     asked = ((one, reading.results(one, controls, written=hold.asks_document)) for one in made)
     return [replace(one, facts=hold.facts(parsed, results, warned)) for one, results in asked]
+
+
+def _reading(stored: Stored, parsed: Parsed, channel: ChannelRoutes) -> Reading:
+    return Reading(parsed, partial(context_of, stored, channel.context), channel.reader)
+
+
+def _controls(
+    stored: Stored, parsed: Parsed, reading: Reading, channel: ChannelRoutes, set_apart: set[int]
+) -> tuple[ControlResult, ...]:
+    """The results of controls, also where no route takes them out, and of a message that is dead for another result of
+    it. The facts of a patient's message are not read."""
+    numbers, orders = (listed(channel.context.settings, setting) for setting in (NUMBERS, ORDERS))
+
+    def found(one: Parsed) -> tuple[ControlResult, ...]:
+        if not (set_apart or may_have_controls(one, numbers=numbers, orders=orders)):
+            return ()
+        zone, apart = channel.context.timezone, places_of(set_apart, one)
+        sent = exact_times(one, zone)
+
+        def at(text: str | None) -> int:
+            return 0 if not text else moment(text, zone) if "-" in text else sent(text)
+
+        return control_results(reading.facts, one, at, apart, numbers=numbers, orders=orders)
+
+    return _extracted(stored, parsed, "reading controls failed inside LabRelay", found, ())
 
 
 def _tubes(reading: Reading, parsed: Parsed, channel: ChannelRoutes, set_apart: set[int]) -> tuple[TubeResults, ...]:

@@ -350,6 +350,7 @@ class Channel:
             channel=self.settings.name, payload=payload, received_us=self._clock.now_us(), peer=connection.stream.peer,
             control_id=header.control_id, message_type=header.message_type, notes=notes, sent=header.sent,
             measured=header.measured, line=connection.line,
+            filtered=ReasonCode.DRAFT if self.settings.is_draft else None,
         )  # fmt: skip
 
     # -- frames (ASTM) -----------------------------------------------------------------------------------------

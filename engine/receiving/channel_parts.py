@@ -96,6 +96,7 @@ class ChannelSettings:
     max_message: int = 16 * 1024 * 1024
     ack_timeout_s: float | None = None  # ack: on_delivery: how long the answer waits. None: ack: on_store
     is_awaited: bool = True  # the sender waits for our answer to each frame, and repeats what is refused
+    is_draft: bool = False  # what comes is for the record only, until a person decides
     opening: Opening | None = None  # of connections over TCP: their first bytes are judged
 
 

@@ -29,6 +29,7 @@ from engine.model.packing import UnpackingDestination
 from engine.model.ports import Dialogue, Format, Link, TeeLink
 from engine.model.process.clock import Clock
 from engine.model.routes import ChannelRoutes, Route
+from engine.model.texts.reasons import ReasonCode
 from engine.model.worklist import TakeSettings
 from engine.processing.formats import MEDIA_TYPES, format_of
 from engine.processing.names import are_read
@@ -189,12 +190,11 @@ def build_channel(
         patient_numbers=site.patient_numbers(config),
         others={} if others is None else others,
     )
-    dialogue = next((made for one in TALKING.each() if (made := one.dialogue(site, config)) is not None), None)
+    talking = () if config.draft else TALKING.each()  # a draft gives no orders
+    dialogue = next((made for one in talking if (made := one.dialogue(site, config)) is not None), None)
     options = FormatOptions(charsets=tuple(config.charset), fixes=frozenset(config.fix), spm_obx=config.spm_obx)
-    links = registry.LINKS if dialogue is None else registry.TWO_WAY
-    answer = (
-        _answer(config, clock) if source.format in ("hl7v2", EITHER) and source.transport not in UNANSWERED else None
-    )
+    answers = source.format in ("hl7v2", EITHER) and source.transport not in UNANSWERED
+    answer = _answer(config, clock) if answers else None
     speech = Speech(message_format=message_format, options=options, dialogue=dialogue, usual=answer)
     talk = next((said for one in TALKING.each() if (said := one.talk(site, config, speech)) is not None), Talk())
     return BuiltChannel(
@@ -208,9 +208,10 @@ def build_channel(
             max_message=source.max_message,
             ack_timeout_s=config.ack_timeout if config.ack == "on_delivery" else None,
             is_awaited=getattr(source, "acks", "frame") == "frame" and getattr(source, "framing", "") != "none",
+            is_draft=config.draft,
             opening=_opening(source),
         ),
-        new_link=registry.load(links, source.link).links(source, **_sending(dialogue)),
+        new_link=registry.load(_links(config, dialogue), source.link).links(source, **_sending(dialogue)),
         new_listener=registry.load(registry.TEES, source.link).listeners(source)
         if isinstance(source, TeePart)
         else None,
@@ -228,6 +229,7 @@ def build_channel(
             groups=talk.groups,
             takes=talk.takes,
             redundant=talk.redundant,
+            is_draft=config.draft,
             has_other_numbers=_has_other_numbers(site, config, programs),
             says=config.says,
             reader=partial(programs.reader, site.tables_of(config)),
@@ -235,6 +237,12 @@ def build_channel(
         asking=talk.asking,
         answering=talk.answering,
     )
+
+
+def _links(config: ChannelConfig, dialogue: Dialogue | None) -> dict[str, str]:
+    if config.draft and config.source.link in registry.DRAFTS:
+        return registry.DRAFTS
+    return registry.LINKS if dialogue is None else registry.TWO_WAY
 
 
 def _has_other_numbers(site: Site, config: ChannelConfig, programs: Programs) -> bool:
@@ -296,6 +304,7 @@ def reassemble(built: BuiltChannel | None, channel: str, frames: Sequence[bytes]
             notes=("assembled after a restart",),
             sent=header.sent,
             measured=header.measured,
+            filtered=ReasonCode.DRAFT if built.config.draft else None,
         )
 
     return Assembled(tuple(map(received, end.completes)), received(end.incomplete) if end.incomplete else None)
@@ -332,6 +341,7 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
                     worklist=program is not None and program.target.kind == "orders",
                     hold=hold,
                     joins=config.report_list == "join",
+                    passes=route.failed_control == "pass",
                     of_site=config.results_of == "site",
                     form=None if program is None else form_of(program.target, program.columns, config.settings),
                 )

@@ -61,12 +61,13 @@ def results_in(body: bytes, zone: tzinfo) -> list[Resource]:
 
 
 def as_sent(body: bytes, facts: DocumentFacts) -> bytes:
-    """The message as it goes out under ``facts``: without echoes, and with the statuses of these."""
+    """The message as it goes out under ``facts``: without what is left out, and with the statuses of these."""
     field = body[3:4].decode("latin-1")
     out: list[str] = []
     for group in _groups(list(_lines(body))):
         had = any(one.result for one in group)
-        kept = [*_without(group, facts.echoes)]
+        waits = any(one.result in facts.waits for one in group)
+        kept = [*_without(group, facts.echoes | facts.waits)]
         if had and not any(one.result for one in kept):
             continue
         changed = False
@@ -75,8 +76,8 @@ def as_sent(body: bytes, facts: DocumentFacts) -> bytes:
                 one.fields[_STATUS_AT] = "C"
                 changed = True
         for one in kept:
-            if changed and one.fields[0] == "OBR" and _at(one.fields, _ORDER_STATUS_AT) == "F":
-                one.fields[_ORDER_STATUS_AT] = "C"
+            if (changed or waits) and one.fields[0] == "OBR" and _at(one.fields, _ORDER_STATUS_AT) == "F":
+                one.fields[_ORDER_STATUS_AT] = "C" if changed else "A"  # some, but not all, results are available
         out += [field.join(one.fields) for one in kept]
     return "\r".join([*out, ""]).encode("latin-1")
 

@@ -112,7 +112,7 @@ class List:
             if row.name in facts.statuses:
                 said = row.text(form.status)
                 row.around[at][member] = "C" if said in STATUS_OF else facts.statuses[row.name]
-        kept = [row for row in self._rows if row.name not in facts.echoes]
+        kept = [row for row in self._rows if row.name not in facts.echoes | facts.waits]
         if form.columns:
             return _written(kept, form)
         gone = {id(_record(row)) for row in self._rows} - {id(_record(row)) for row in kept}

@@ -14,6 +14,7 @@ from orjson import OPT_SORT_KEYS, Fragment
 
 from engine.model.journal.document_facts import OWN_SYSTEM, DocumentFacts
 from engine.succession.order_marks import without_ours
+from engine.succession.references import refer, refer_no_more
 from engine.succession.steps import CANCELLED, CHANGES, MINUTE, RANK, WITHDRAWN, of_report
 
 Json = dict[str, Any]
@@ -264,15 +265,22 @@ def as_sent(bundle: Json, facts: DocumentFacts) -> bytes:
     give_ids(bundle, facts.corrects)
     entries = bundle.get("entry", [])
     gone: dict[str, str] = {}
+    absent: set[str] = set()
     for entry in entries:
         name = entry.get("request", {}).get("url", "")
-        if name in facts.echoes:
+        if name in facts.waits:
+            absent |= {entry["fullUrl"], name}
+        elif name in facts.echoes:
             gone[entry["fullUrl"]] = name
         elif name in facts.statuses:
             change_status(entry["resource"], facts.statuses[name])
-    if gone:
-        bundle["entry"] = [entry for entry in entries if entry["fullUrl"] not in gone]
+    if gone or absent:
+        bundle["entry"] = [
+            entry for entry in entries if entry["fullUrl"] not in gone and entry["fullUrl"] not in absent
+        ]
         refer(bundle["entry"], gone)
+    if absent:
+        refer_no_more(bundle["entry"], absent)
     entries = bundle.get("entry", [])
     _add(entries, (*facts.finished, *facts.withdrawn, *facts.reports))
     if facts.finished:  # then each says just what it would say if its value had been sent again
@@ -393,19 +401,6 @@ def _find_as(entry: Json, old: str, new: str) -> None:
             identifier["value"] = new
     if (query := entry.get("request", {}).get("ifNoneExist")) is not None:
         entry["request"]["ifNoneExist"] = query.replace(old, new)
-
-
-def refer(value: Any, names: Mapping[str, str]) -> None:
-    """Change references, in place: ``names`` gives the new one for an old one."""
-    if isinstance(value, dict):
-        reference = value.get("reference")
-        if isinstance(reference, str) and reference in names:
-            value["reference"] = names[reference]
-        for inner in value.values():
-            refer(inner, names)
-    elif isinstance(value, list):
-        for inner in value:
-            refer(inner, names)
 
 
 def changed_by(mine: Sequence[Resource], there: Mapping[str, Resource]) -> set[str]:

@@ -20,6 +20,7 @@ from engine.views.text import plural
 Json = dict[str, Any]
 
 ECHO = f"accepted before just so ({ReasonCode.ECHO.value})"
+WAITS = f"in a document of its own, for a person ({ReasonCode.CONTROL_FAILED.value})"
 CORRECTS = "the id of what it corrects"
 APART = "an id of its own: the number was given again, to another specimen"
 ANEW = "a report of another message, written anew: it lists a result that changes"
@@ -48,6 +49,7 @@ def decided(facts: DocumentFacts, document: Document | None = None, form: Form |
         "not_sent": _NOTHING_NEW if facts.not_sent else None,
         "not_compared": facts.not_compared or None,
         "left_out": [{**told(name), "why": ECHO} for name in sorted(facts.echoes)],
+        "waits": [{**told(name), "why": WAITS} for name in sorted(facts.waits)],
         "statuses": [
             {**told(name), "status": status, "sender": known[name].said if name in known else None,
              "why": why_status(name, status)}
@@ -85,6 +87,7 @@ def lines(said: Json) -> Iterator[str]:
     if said["orders"]:
         yield f"orders: it names the orders of its results: {', '.join(said['orders'])}"
     yield from (f"left out: {_called(one)}: {one['why']}" for one in said["left_out"])
+    yield from (f"waits: {_called(one)}: {one['why']}" for one in said["waits"])
     for one in said["statuses"]:
         sender = f", and not as the sender's {one['sender']}" if one["sender"] else ""
         yield f"status: {_called(one)} goes out as {one['status']}{sender}: {one['why']}"
@@ -102,6 +105,8 @@ def counted(said: Json) -> Iterator[str]:
         yield f"it names {plural(len(said['orders']), 'order')} of its results"
     if said["left_out"]:
         yield f"{plural(len(said['left_out']), 'result')} left out: {ECHO}"
+    if said["waits"]:
+        yield f"{plural(len(said['waits']), 'result')} {WAITS}"
     out = Counter((one["resource"].partition("/")[0], one["status"]) for one in said["statuses"])
     for (kind, status), count in out.items():
         what = _WHAT.get(kind, "result")

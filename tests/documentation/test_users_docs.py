@@ -25,14 +25,14 @@ VERBS = {
     "tap --unmask": "tap_contents",
     "todo list": "todo",
 }
-IN_GROUPS = ("order_", "abdm_")  # the page names these by their group
+IN_GROUPS = ("order_", "abdm_", "draft_", "quality_")  # the page names these by their group
 READS_FILES = {"operation_cancel", "reprocess", "held_look"}  # their commands read the journal, so they need sudo
 
 
 def named(role: str) -> set[str]:
     (cell,) = re.findall(rf"^\| `{role}`[^|]*\|[^|]*\|(.*)\|$", PAGE, re.MULTILINE)
     found = set()
-    for group in cell.replace("acts of `orders` and `abdm`", "").split(";"):
+    for group in cell.replace("acts of `orders`, `quality`, `abdm`", "").replace("acts of `add`; ", "").split(";"):
         before = ""
         for words in re.findall(r"`([^`]+)`", group):
             if " " in words:

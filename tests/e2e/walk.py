@@ -20,6 +20,7 @@ from playwright.async_api import Browser
 from engine.web.languages import DEFAULT, LANGUAGES, catalogue
 from tests.e2e.chromium import Visitor, chromium, visitor
 from tests.e2e.laboratory import AWAY, CRITICAL, PASSWORD, REFUSED, WAITING, Laboratory, laboratory
+from tests.support.ports import quiet_ports
 
 WIDTHS = (320, 768, 1440)
 EVERY = tuple(LANGUAGES)
@@ -31,6 +32,7 @@ WITH_AXE = {FIRST, ("dark", 320), ("light", 1440)}
 NOT_TRANSLATED = {"LOINC", "{text}", "%", "90 %", "95 %"}  # the same in all languages
 HEIGHT = 900
 
+DRAFT = "walked"  # an analyzer that is being added
 # Where the path alone shows nothing: addresses of the page that are looked at.
 ADDRESSES = {
     "/": ("/", "/?wall"),
@@ -47,6 +49,10 @@ ADDRESSES = {
     "/affected": ("/affected", "/affected?channel=chemistry"),
     "/todo": ("/todo?key=away/{name}", "/todo?key=none"),
     "/operations/{number}": ("/operations/{operation}",),
+    "/add": ("/add", "/add?started=chemistry"),
+    **{
+        f"/add/{{name}}/{step}": (f"/add/{DRAFT}/{step}",) for step in ("listen", "recognise", "codes", "code", "first")
+    },
     "/codes/row": ("/codes/row?channel=haematology&code=6690-2",),
     "/codes/undo": ("{undo}",),
     "/user": ("/user?name=asha",),
@@ -101,6 +107,7 @@ ANSWERS: dict[str, tuple[Any, ...]] = {
 # Forms whose answer is a page that is walked, or leads to one.
 LEAD_ON = {
     *("/log-in", "/log-in/code", "/change-user", "/set-up", "/wall", "/log-out", "/stay", "/users", "/user"),
+    *("/add/new", *(f"/add/{{name}}/{step}" for step in ("listen", "recognise", "codes", "code", "first"))),
     *("/affected", "/affected/results", "/affected.csv", "/todo", "/alerts", "/operations/{number}"),
     *("/codes/row/do", "/codes/undo"),
     *(
@@ -198,7 +205,12 @@ def fill_in(here: Laboratory, address: str, more: Mapping[str, str] = MappingPro
 
 async def acted(here: Laboratory, one: Visitor) -> Mapping[str, str]:
     """Addresses of things that are there after an act: an operation, and a correction that can be taken back. Contents
-    of two messages are shown."""
+    of two messages are shown. A draft is there, too.
+    """
+    (port,) = quiet_ports(1)
+    await one.open("/add/new?lang=en")
+    await send(one, "/add/new", {"called": DRAFT, "address": "127.0.0.1", "port": str(port)})
+    assert f"/add/{DRAFT}/recognise" in one.page.url
     await one.open("/do/retry?all=1&lang=en")
     await send(one, "/do/retry", WHY)
     operation = re.search(r"/operations/(\d+)", one.page.url)

@@ -19,6 +19,11 @@ from engine.commands.topics.commands import JSON_NOTES, RECORDED, commands, verb
 from engine.features.codes import rows as corrections
 from engine.features.orders import rows as worklist
 from engine.features.orders.exchange import taking
+from engine.features.quality_control.rows import closing as closed_tests
+from engine.features.quality_control.rows import deciding, points
+from engine.features.quality_control.rules.lots import Lot
+from engine.features.quality_control.rules.tables import TargetRow
+from engine.model.content.quality_controls import ControlResult
 from engine.model.message import Unmapped
 from engine.model.orders import Asked, OrderLine, Question
 from engine.model.process.clock import SystemClock
@@ -61,6 +66,13 @@ READ: tuple[tuple[str, ...], ...] = (
     ("orders", "show", "W1"),
     ("orders", "log"),
     ("orders", "unordered"),
+    ("quality", "list"),
+    ("quality", "points"),
+    ("quality", "verdicts", "1"),
+    ("quality", "targets"),
+    ("quality", "lots"),
+    ("quality", "failures"),
+    ("quality", "sent-before", "1"),
     ("reagents",),
     *(
         ("report", what, "--month", "2026-03")
@@ -121,6 +133,16 @@ READ_ELSEWHERE = {
         "operations list",
         "operations show",
         "ports",
+        "quality accept",
+        "quality close",
+        "quality end",
+        "quality enter",
+        "quality event",
+        "quality exclude",
+        "quality include",
+        "quality load",
+        "quality look",
+        "quality rules",
         "reload",
         "restart",
         "restore",
@@ -136,7 +158,7 @@ READ_ELSEWHERE = {
         "todo snooze",
         "todo take",
     ),
-    "upgrade",
+    *("add code", "add listen", "add look", "add part", "add recognise", "add remove", "add start", "upgrade"),
 }
 
 
@@ -188,6 +210,18 @@ def _ordered_and_asked(batch: Batch) -> None:
     worklist.answer(batch, 1, asked, AskSettings(channel="chemistry", codes={"TSH": "10"}))
 
 
+def _controlled(batch: Batch) -> None:
+    """A control of glucose that failed, with a result that was sent before it."""
+    lots = [Lot("chemistry", "QC-L1", "Chemtrol", "L1", "A7", "2027-06-30")]
+    targets = [TargetRow("chemistry", "", "GLU", "L1", "A7", "mg/dL", "100", "5", "lab")]
+    by = {"actor": "Anna", "reason": "the insert"}
+    deciding.load(batch, lots, targets, file="controls.csv", **by)
+    deciding.accept(batch, [1], "in force", 1, **by)
+    closed_tests.note_results(batch, 1, "chemistry", {"GLU": batch.now_us})
+    control = ControlResult(test="GLU", codes=("GLU",), number="QC-L1", value="120", unit="mg/dL")
+    points.note(batch, 2, "chemistry", batch.now_us, [control])
+
+
 def _reported(batch: Batch) -> None:
     """A day of March with something of each report."""
     for code in ("GLU", ""):
@@ -210,6 +244,7 @@ def test_the_names_in_json(tmp_path: Path) -> None:
         journal.run_alone(lambda batch: corrections.add(batch, row, "Anna", version=0))
         journal.run_alone(_ordered_and_asked)
         journal.run_alone(_reported)
+        journal.run_alone(_controlled)
         journal.run_alone(abdm_rows.fill)
     labrelay("user", "add", "Anna", "--role", "admin", "--password-stdin", site=site, given="correct horse battery\n")
     told = []

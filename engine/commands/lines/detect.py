@@ -2,7 +2,8 @@
 
 WHAT is a file (`-` is standard input; as `listen --save` wrote it, or any recording), a serial device, or an address to
 wait at (with --connect: to connect to). Each part of the result has a certainty and a reason; open parts are listed as
-open.
+open. Of rows of cells (CSV) --write makes a layout, too, by the words above the columns; --column says what else one
+has.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.commands.init import SCHEMA_LINE, SCHEMAS, write_schemas
+from engine.commands.init import SCHEMA_LINE, SCHEMAS, create, write_schemas
 from engine.commands.shared.line_options import LineAt, line_at, line_options
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.selecting import file_option, given_duration
@@ -44,6 +45,9 @@ MAX_BYTES = 16 * 1024 * 1024  # of a capture; more adds nothing new
 )
 @click.option("--answer", is_flag=True, help="Answer while listening, as `listen --answer` does; needs --save.")
 @file_option("--save", help="Keep what comes while listening. Holds patient data.")
+@click.option(
+    "--column", "columns", multiple=True, metavar="ROLE=NAME", help="A column of rows: specimen, test, value, unit ..."
+)
 @file_option("--write", "path", help="Write a channel file, as channels/chemistry.yaml; its name is the channel's.")
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
@@ -55,6 +59,7 @@ def command(
     for_s: float,
     answer: bool,
     save: Path | None,
+    columns: tuple[str, ...],
     path: Path | None,
     form: Form,
     **settings: str | None,
@@ -75,7 +80,9 @@ def command(
         made = guess(asyncio.run(_heard(line, known, for_s, answer, save)), known, live=True)
     show_document(form, _document(made), _lines(made))
     if path is not None:
-        _write(session, made, path, place, {name: value for name, value in settings.items() if value is not None})
+        _write(
+            session, made, path, place, {key: value for key, value in settings.items() if value is not None}, columns
+        )
     return ExitCode.OK if made.is_enough else ExitCode.FAILED
 
 
@@ -150,6 +157,8 @@ def _document(made: "Guess") -> dict[str, Any]:
             {"name": part.name, "value": part.value, "sure": part.sure.value, "why": part.why} for part in made.parts
         ],
         "options": made.options,
+        "settings": made.settings,
+        "columns": [] if made.rows is None else list(made.rows.columns),
         "enough": made.is_enough,
         "remarks": [{"about": one.key, "remark": one.text, "advice": one.advice} for one in made.seen.remarks],
     }
@@ -160,6 +169,10 @@ def _lines(made: "Guess") -> Iterator[str]:
         value = click.style(f"{part.value or '-':<24}", bold=bool(part.value))
         yield f"{part.name:<9} {value} {part.sure.value:<9} {printable(part.why)}"
     yield from (f"{'option':<9} {option}: {value}" for option, value in made.options.items())
+    yield from (f"{'setting':<9} {setting}: {value}" for setting, value in made.settings.items())
+    if made.rows is not None:
+        proposed = {column: role for role, column in made.rows.proposed().items()}
+        yield from (f"{'column':<9} {printable(one)}: {proposed.get(one, '-')}" for one in made.rows.columns)
     yield ""
     yield "seen:"
     yield from (f"  {printable(str(remark))}" for remark in made.seen.remarks)
@@ -167,7 +180,38 @@ def _lines(made: "Guess") -> Iterator[str]:
         yield "not sure: " + "; ".join(dict.fromkeys(part.why for part in made.parts if not part.value))
 
 
-def _write(session: Session, made: "Guess", path: Path, place: tuple[str, str] | None, line: dict[str, str]) -> None:
+def _layout(made: "Guess", folder: Path, path: Path, columns: tuple[str, ...]) -> tuple[Path, str]:
+    """The layout of rows, and where it belongs.
+
+    Raises:
+        ConfigError: it is not clear what a column has.
+    """
+    from engine.config.site import search_path
+    from engine.diagnostics.lines.rows import Meant, decimal_of, layout_text, problems, times_of
+    from engine.mapping.code_tables.table_files import first_file
+    from engine.model.errors import ConfigError
+
+    assert made.rows is not None
+    named = made.rows.proposed() | dict(one.split("=", 1) for one in columns if "=" in one)
+    known = {role: made.rows.values(column) for role, column in named.items() if column in made.rows.columns}
+    times = times_of(known.get("time", []))
+    meant = Meant(columns=named, decimal=decimal_of(known.get("value", [])), time=times[0] if len(times) == 1 else "")
+    if first_file(path.name, search_path(folder, "layouts")) is not None:
+        raise ConfigError(f"{path} was not written: a layout has the name {path.stem} already, give another one")
+    if wrong := list(problems(made.rows, meant)):
+        raise ConfigError(f"{path} was not written: {'; '.join(wrong)} (--column ROLE=NAME)")
+    made.options["layout"] = path.stem
+    return folder / "layouts" / path.name, layout_text(path.stem, made.rows, meant)
+
+
+def _write(
+    session: Session,
+    made: "Guess",
+    path: Path,
+    place: tuple[str, str] | None,
+    line: dict[str, str],
+    columns: tuple[str, ...] = (),
+) -> None:
     """Write the channel file, or leave everything as it was."""
     from engine.config.load import load_site
     from engine.config.sources.source import TcpPart
@@ -180,6 +224,7 @@ def _write(session: Session, made: "Guess", path: Path, place: tuple[str, str] |
     if path.suffix != ".yaml":
         raise click.UsageError(f"--write {path}: a channel file ends in .yaml, as channels/chemistry.yaml")
     site = load_site(session.folder, require_secrets=False)
+    layout = _layout(made, site.folder, path, columns) if made.rows is not None else None
     sources = [one.source for one in site.channels.values()]
     schema = site.folder / SCHEMAS / "channel.json"
     text = SCHEMA_LINE.format(Path(os.path.relpath(schema, path.resolve().parent)).as_posix()) + channel_text(
@@ -190,22 +235,24 @@ def _write(session: Session, made: "Guess", path: Path, place: tuple[str, str] |
         destinations={name: one.takes for name, one in site.config.destinations.items()},
         taken={one.listen.port for one in sources if isinstance(one, TcpPart | HttpPart) and one.listen is not None},
     )
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise click.UsageError(f"{path} is there already and was left as it is; give another name") from None
-    except OSError as error:
-        raise click.UsageError(f"{path} cannot be written: {error.strerror}") from None
+    files = [*([layout] if layout is not None else []), (path, text)]
+    for at, (file, content) in enumerate(files):
+        try:
+            create(file, content)
+        except click.UsageError:
+            for before, _ in files[:at]:
+                before.unlink()
+            raise
     try:
         load_site(session.folder, require_secrets=False)
     except ConfigError:
-        path.unlink()  # a file that would keep the site from starting is worse than none
+        for file, _ in files:
+            file.unlink()  # a file that would keep the site from starting is worse than none
         say(f"{path} was not written, because the site would not start with it:")
         raise
     if not schema.is_file():
         write_schemas(site.folder)
-    say(f"wrote {path}")
+    say(f"wrote {' and '.join(str(file) for file, _ in reversed(files))}")
     channels = session.folder / "channels"
     if path.resolve().parent != channels.resolve():
         say(f"The site reads channels from {channels} only: move it there.")

@@ -11,6 +11,7 @@ from engine.model.texts.phrases import N_
 LINK_KEYS = (
     "source",
     "enabled",
+    "draft",
     "repeat_window",
     "ack",
     "ack_timeout",

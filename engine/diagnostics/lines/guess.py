@@ -16,10 +16,12 @@ from typing import Any
 
 from engine.config import registry
 from engine.config.sources.source import kind_over, presets
+from engine.diagnostics.lines.contents import settings_of
 from engine.diagnostics.lines.look import Inspection, look
 from engine.diagnostics.lines.marks import CHANGED_LINE_ENDS, OTHER_SUMS, Kind, Sum
+from engine.diagnostics.lines.rows import Rows, rows_in
 from engine.diagnostics.packs import Pack, recognise
-from engine.mapping.trying.capture import CapturedBytes
+from engine.mapping.trying.capture import CapturedBytes, Direction
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Parsed
 
@@ -70,6 +72,7 @@ class Guess:
 
     Attributes:
         options: keys of ``source:`` that differ from the defaults of the kind.
+        settings: of the channel, by what its messages say. rows: of cells, which a layout is to describe.
         pack: the analyzer, where exactly one pack recognises what came.
     """
 
@@ -81,6 +84,8 @@ class Guess:
     analyzer: Part
     line: Part | None = None
     options: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
+    rows: Rows | None = None
     pack: Pack | None = None
 
     @property
@@ -120,7 +125,18 @@ def guess(pieces: Sequence[CapturedBytes], packs: Sequence[Pack], *, live: bool 
             made.format = Part("format", TEXT, made.analyzer.sure, "the text is that of this analyzer")
             if not made.link.value:
                 made.link = Part("link", TEXT, Confidence.LIKELY, "as the analyzer's pack has it")
+    if made.pack is None and not made.format.value and not (seen.line.garbage or seen.other):
+        _add_rows(made, [piece.data for piece in pieces if piece.way is not Direction.US])
+    made.settings = settings_of(_parsed(seen))
     return made
+
+
+def _add_rows(made: Guess, texts: Sequence[bytes]) -> None:
+    made.rows = rows_in([b"".join(texts)])
+    if made.rows is not None:
+        why = f"rows of {len(made.rows.columns)} cells"
+        made.link = Part("link", TEXT, Confidence.LIKELY, f"{why}; nothing marks the end of a text")
+        made.format = Part("format", TEXT, Confidence.LIKELY, f"{why}, which a layout describes")
 
 
 def _sound(seen: Inspection) -> bool:
@@ -377,12 +393,13 @@ def _plain(made: Guess, name: str, place: tuple[str, str] | None, options: dict[
             charsets = ["utf-8", "cp1252"]
         lines.append(f"charset: [{', '.join(charsets)}]")
     lines += ["settings:", f"  local_system: urn:labrelay:codes:{name}    # of codes that are the sender's own"]
+    lines += [f'  {setting}: "{value}"' for setting, value in made.settings.items()]
     lines += ["routes:", *_routes(made)]
     return "\n".join(lines) + "\n"
 
 
 def _routes(made: Guess) -> Iterable[str]:
-    if made.format.value == ASTM:
+    if made.format.value in (ASTM, TEXT):
         yield "  - when: =R                         # it has results; a query or orders alone have none"
         yield "    mapping: astm-results"
         yield "    to: lab-fhir"

@@ -24,6 +24,7 @@ KINDS: Mapping[str, tuple[tuple[str, ...], frozenset[Permission]]] = MappingProx
         "alert": (("started", "ended"), LOOKING),
         "channel": (("state",), LOOKING),
         "destination": (("state",), LOOKING),
+        "qc": (("accepted", "rejected"), LOOKING),
     }
 )
 TYPES = tuple(f"{kind}.{name}" for kind, (names, _) in KINDS.items() for name in names)

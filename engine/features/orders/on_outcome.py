@@ -77,16 +77,21 @@ class Orders(Step):
         now = self.now
         if not now.outcome.tubes or now.state != "mapped":
             return
-        waits = any(why is not None and one.destinations for one, why in zip(now.routes, now.held, strict=True))
+        held = [why is not None and bool(one.destinations) for one, why in zip(now.routes, now.held, strict=True)]
+        waits, others_wait = any(held), any(held[: len(now.made)])  # parts of documents are behind those
         meant: set[int] = set()
+        controls = {one.number for one in now.outcome.controls}
         for tube in now.tubes:
-            about = worklist.result(
-                self.batch, now.id, now.channel, tube.specimen, tube.patient_number, tube.tests,
-                frozenset(tube.groups), edited_from=now.first if now.is_edit else None,
-                control=bool(now.outcome.controls), redundant=tube.redundant, held=waits,
-                again=now.before is not None,
-            )  # fmt: skip
-            meant.update(item for item, _ in about)
+            apart = [one for one in tube.tests if {one.code, one.test} & now.waiting]
+            others = [one for one in tube.tests if one not in apart]
+            for tests, is_held in ((others, others_wait if now.waiting else waits), (apart, waits)):
+                about = worklist.result(
+                    self.batch, now.id, now.channel, tube.specimen, tube.patient_number, tests,
+                    frozenset(tube.groups), edited_from=now.first if now.is_edit else None,
+                    control=tube.specimen in controls, redundant=tube.redundant, held=is_held,
+                    again=now.before is not None,
+                )  # fmt: skip
+                meant.update(item for item, _ in about)
         self._meant = frozenset(meant)
 
     def ended(self) -> None:

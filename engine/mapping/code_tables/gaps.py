@@ -128,7 +128,7 @@ def csv_lines(rows: Iterable[MissingCode], columns_of: ColumnsOf = shipped_colum
             places.setdefault((row.code, row.unit), []).append(row)
         for (code, unit), seen in places.items():
             yield f"# {', '.join(_where(row) for row in seen)}"
-            line = _csv(_cells(seen[0], columns))
+            line = csv_line(_cells(seen[0], columns))
             yield f"# {line}: a * would match anything" if "*" in (code, unit) else line
 
 
@@ -143,7 +143,7 @@ def _cells(row: MissingCode, columns: Sequence[str]) -> list[str]:
     return [known.get(column, "") for column in columns]
 
 
-def _csv(cells: list[str]) -> str:
+def csv_line(cells: list[str]) -> str:
     """One line. A sender's text never becomes a formula in a spreadsheet, nor a line or a comment here."""
     out = io.StringIO()
     csv.writer(out, lineterminator="").writerow([plain(cell) for cell in cells])

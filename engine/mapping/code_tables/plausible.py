@@ -58,6 +58,10 @@ class Kinds:
     scales: Mapping[str, str] = field(default_factory=dict)
     analytes: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
+    def terms_named(self, name: str) -> frozenset[str]:
+        """The terms of an analyte, by its name or usual short form."""
+        return self.analytes.get(_key(name), frozenset())
+
     def doubt(self, cells: dict[str, str]) -> tuple[str, str, str] | None:
         """(column, words, severity) where a row cannot be true: ``error``, or ``doubt`` where people may mean it."""
         if (wrong := self._wrong_unit(cells)) is not None:

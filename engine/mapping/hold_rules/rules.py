@@ -8,7 +8,8 @@ matches, cannot be decided, or fails holds the document; a fault never lets a do
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,11 +68,6 @@ class HoldRules:
         """Values of this route's results have to be remembered."""
         return any(rule.compiled.asks_the_past for rule in self.rules)
 
-    @property
-    def asks_controls(self) -> bool:
-        """How controls of this channel ended has to be noted."""
-        return any(rule.compiled.asks_controls for rule in self.rules)
-
     def facts(self, parsed: Parsed, results: Sequence[Result] | None, warnings: Sequence[str] = ()) -> bytes:
         """The facts that `about` needs of a message. Never raises: a fault is a fact, too.
 
@@ -114,6 +110,12 @@ class DocumentRules:
     def results(self) -> Sequence[Result]:
         """Those that later rules may ask for."""
         return self._results[:MAX_RESULTS] if self._holding.asks_the_past else ()
+
+    def among(self, wanted: Callable[[Result], bool]) -> "DocumentRules":
+        """See `engine.model.journal.records.Rules`."""
+        part = copy(self)
+        part._results = [one for one in self._results if wanted(one)]
+        return part
 
     def decide(self, earlier: EarlierResults, now_us: int) -> HoldReason | None:
         """See `engine.model.journal.records.Rules`."""

@@ -58,14 +58,12 @@ class Compiled:
         conditions: about the message; their answers are `HoldContext.tests`.
         about_results: it reads something of a result, so that it is asked for each.
         asks_the_past: it reads earlier values, so that values have to be remembered.
-        asks_controls: it reads how controls ended, so that this has to be noted.
     """
 
     test: TestOf
     conditions: tuple[Condition, ...]
     about_results: bool
     asks_the_past: bool
-    asks_controls: bool
 
 
 def compile_rule(formula: Formula, message_format: str, search: Sequence[Path]) -> Compiled:
@@ -91,7 +89,6 @@ def compile_rule(formula: Formula, message_format: str, search: Sequence[Path]) 
         tuple(compiler.conditions),
         about_results=bool(own & (names | calls)),
         asks_the_past=bool(own & calls & _OF_THE_PAST),
-        asks_controls="qc_failed" in own & calls,
     )
 
 

@@ -1,12 +1,11 @@
-"""Results of the quality controls in a message: for rules that hold results back after a failed control. Pure.
+"""Results of the quality controls in a message, and who is no patient. Pure.
 
-The mapping's filter `qc` decides which results are controls; they are not part of the FHIR document. What a control
-says is in the facts of its message. The analyzer's own flag counts first: a flag other than N is a failure, N is none.
-Without a flag, the range sent with the result decides. A result that has neither, or is no number, counts as not
-judged. Its codes are those that the same result of a patient has; its material is known by the number of the tube, else
-of the order.
+What a control says is in the facts of its message, on whatever route that goes. Its codes are those that the same
+result of a patient has; its material is known by the number of the tube, else of the order. Whether it failed: the
+analyzer's own flag counts first: a flag other than N is a failure, N is none. Without a flag, the range sent with the
+result decides. A result that has neither, or is no number, counts as not judged.
 
-Who is no patient: a control, a calibrator, a blank or a pool, known by its role, its number or its order. Pure.
+A control, a calibrator, a blank or a pool is known by its role, its number or its order:
 
     role      SPM-11 of HL7 table 0369 and O-12 ``Q``, in upper or lower case; where SPM-11 is not ``P`` (a patient),
               OBR-15.7 as well, in upper case and without ``L`` and ``R``: there these are sides of a body
@@ -14,40 +13,231 @@ Who is no patient: a control, a calibrator, a blank or a pool, known by its role
               ``#49324031Q2#``), for every analyzer; and by the patterns that a channel lists (`control_numbers`)
     order     the code of the order, by the patterns that a channel or its pack lists (`control_orders`)
 
-In a pattern ``*`` is any text, and every other character is itself, in upper or lower case as it is written.
+Beside these the mapping's filter `qc` decides. MSH-11 and H-12 ``Q`` say it of a whole message, where a Mindray BC has
+the lot in PID-3 and the level in a result; MSH-16 ``2`` of a Mindray BS, whose values are in OBR.
 
-The results of a message that are a patient's, by its facts: not of controls, calibrators, blanks, pools. Pure.
+In a pattern ``*`` is any text, and every other character is itself, in upper or lower case as it is written.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 
-from engine.model.content.facts import Facts, Measure, Order, Person, Result, Sample
-from engine.model.message import ControlRun
+from engine.model.content.facts import LEFT_OUT, Facts, Measure, Order, Person, Result, Sample
+from engine.model.message import Parsed, Segment
 
-MOST = 500  # runs of one message
+MOST = 500  # results of controls in one message
 MAX_CODE = 60  # characters of a code that are kept
+MAX_TEXT = 60  # ... of another text
 _RANGE = re.compile(r"\s*(-?\d{1,20}(?:\.\d{1,20})?)\s*(?:-|to|\.\.)\s*(-?\d{1,20}(?:\.\d{1,20})?)\s*", re.ASCII)
 _NUMBER = re.compile(r"\s*([+-]?\d{1,20}(?:\.\d{1,20})?)\s*", re.ASCII)
+_DILUTED = re.compile(r"[0-9]{1,9}/")
 _NORMAL = "N"
 _NOT_OBTAINED = "X"  # HL7 table 0085, and E1394 9.4.9: no result could be obtained
+_LOT_AND_LEVEL = re.compile(r"#([0-9]+)(q[0-9])#", re.IGNORECASE | re.ASCII)
+_LEVEL = "05001"  # of a Mindray BC: a result that says the level of the control
+_NOT_OF_CONTROLS = frozenset("CLG")  # calibrators and pools are no patient's, and no control's
+_OF_MINDRAY_BS = "2"  # MSH-16: 0 is a patient's sample, 1 a calibration
 
 
-def controls_in(facts: Facts, places: Collection[int]) -> tuple[ControlRun, ...]:
-    """The controls that were judged, in the order of the facts.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlResult:
+    """One result of a control material; no patient's result.
+
+    Attributes:
+        test: as sent. codes: as sent, and as meant: those that the same result of a patient has.
+        number: of the specimen or order; distinguishes levels and lots.
+        value, unit: as sent.
+        at_us: when it was measured; 0: the message does not say.
+        failed: outside of its limits, by the analyzer's own flag or the range that it sent; None: it sent neither.
+        module: the part of the analyzer that measured it, where the message names one.
+        level, lot, expires: of the material, where the message says them.
+        mean, sd: its target, likewise.
+        place: of the result in the message, from 1.
+        mark: what shows that it is a control's: ``processing``, ``role``, ``number``, ``order``, ``filter``.
+    """
+
+    test: str
+    codes: tuple[str, ...] = ()
+    number: str = ""
+    value: str = ""
+    unit: str = ""
+    at_us: int = 0
+    failed: bool | None = None
+    module: str = ""
+    level: str = ""
+    lot: str = ""
+    expires: str = ""
+    mean: str = ""
+    sd: str = ""
+    place: int = 1
+    mark: str = "filter"
+
+
+def control_results(
+    facts: Facts | None,
+    parsed: Parsed,
+    at: Callable[[str | None], int],
+    apart: Collection[int] = (),
+    *,
+    numbers: Sequence[str] = (),
+    orders: Sequence[str] = (),
+) -> tuple[ControlResult, ...]:
+    """The results of controls in a message, in its order.
 
     Args:
-        places: of the results that a filter has taken out as controls.
+        facts: None: no result of it is read.
+        at: reads a time of the facts: microseconds since 1970; 0: it is none.
+        apart: places of results that a filter has taken out as controls.
+        numbers, orders: patterns of numbers and of order codes of controls (settings of the channel).
     """
-    found: list[ControlRun] = []
-    for _, order, result in facts.results():
-        failed = _failed(result) if result.place in places else None
-        if failed is not None:
-            numbers = (result.tube, *(one.number or one.counted for one in order.samples), order.filler, order.placer)
-            material = next(filter(None, numbers), "")
-            found += [ControlRun(code=code, material=material, failed=failed) for code in _codes(result.measure)]
+    if facts is None:
+        return tuple(_of_mindray_bs(parsed, at))[:MOST]
+    is_hl7 = parsed.format == "hl7v2"
+    known = of_patients(facts, is_hl7=is_hl7, numbers=numbers, orders=orders)
+    patients = {result.place for _, _, result in known} - set(apart)
+    found = [
+        _control(facts, person, order, result, at, apart, is_hl7)
+        for person, order, result in facts.results()
+        if result.place not in patients and _is_measured(result) and not _is_calibrator(order, result)
+    ]
     return tuple(found[:MOST])
+
+
+def spellings(code: str) -> tuple[str, ...]:
+    """A code of a test; of a Roche cobas also without the dilution behind it: ``717/10`` is the test of ``717/``."""
+    found = _DILUTED.match(code)
+    return (code,) if found is None else (code, found[0])
+
+
+def may_have_controls(parsed: Parsed, *, numbers: Sequence[str] = (), orders: Sequence[str] = ()) -> bool:
+    """Whether the facts of a message are worth a look for controls: false is certain. It is asked of every message."""
+    component = parsed.delimiters.component or "^"
+    for segment in parsed.segments:
+        said = _SAYS.get(segment.name)
+        if said is None:
+            continue
+        says_so, number_fields, code_field = said
+        if says_so is not None and says_so(segment, component):
+            return True
+        fields = segment.fields
+        for at in number_fields:
+            if len(fields) > at and fields[at] and _is_near(fields[at], numbers):
+                return True
+        if orders and code_field and _is_near(segment.get(code_field), orders):
+            return True
+    return False
+
+
+def _is_near(text: str, patterns: Sequence[str]) -> bool:
+    """Whether a part of a field is a number of a control; or may be, where it has escapes or more parts in it."""
+    if not patterns and "#" not in text and "ACKGROUND" not in text.upper():
+        return False
+    return any(is_control_number(part, patterns) for part in (text, *re.split(r"[\\&~^]", text)) if part)
+
+
+def _said_by_header(segment: Segment, component: str) -> bool:
+    at = 12 if segment.name == "H" else 11
+    return segment.get(at).strip().upper().startswith(ASTM_ROLE) or (
+        segment.name == "MSH" and segment.get(16).strip() == _OF_MINDRAY_BS
+    )
+
+
+_SAYS: dict[str, tuple[Callable[[Segment, str], bool] | None, tuple[int, ...], int]] = {
+    "H": (_said_by_header, (), 0),
+    "MSH": (_said_by_header, (), 0),
+    "O": (lambda one, component: "Q" in one.get(12).upper(), (3, 4), 5),
+    "OBR": (lambda one, component: len(one.get(15).split(component)) > 6, (2, 3), 4),
+    "ORC": (None, (2, 3), 0),
+    "SPM": (lambda one, component: one.get(11).strip()[:1] not in ("", "P"), (2, 30), 0),
+    "SAC": (None, (3, 4), 0),
+}
+"""What says that an order is of a control: a function of the segment; fields with numbers, and with the code."""
+
+
+def _control(
+    facts: Facts,
+    person: Person,
+    order: Order,
+    result: Result,
+    at: Callable[[str | None], int],
+    apart: Collection[int],
+    is_hl7: bool,
+) -> ControlResult:
+    measure, value = result.measure, result.value
+    number = _number_of(order, result)
+    level = lot = expires = ""
+    if (said := _LOT_AND_LEVEL.fullmatch(number)) is not None:
+        lot, level = said[1], said[2].upper()
+    elif is_hl7 and (facts.processing or "").upper().startswith(ASTM_ROLE):
+        lot, expires, level = person.number or "", person.born or "", _level_of(order)
+    sent = f"{value.comparator or ''}{value.number}" if value.number else value.sent or ""
+    return ControlResult(
+        test=(measure.test or "")[:MAX_CODE],
+        codes=tuple(_codes(measure)),
+        number=number[:MAX_TEXT],
+        value=sent[:MAX_TEXT],
+        unit=(value.unit or measure.unit or "")[:MAX_TEXT],
+        at_us=at(result.at),
+        failed=_failed(result),
+        module=(result.device or "")[:MAX_TEXT],
+        level=level[:MAX_TEXT],
+        lot=lot[:MAX_TEXT],
+        expires=expires[:MAX_TEXT],
+        place=result.place,
+        mark=_mark(facts, order, result, apart, is_hl7),
+    )
+
+
+def _is_measured(result: Result) -> bool:
+    """Whether it is a result, and no head of others."""
+    return not result.kind and (result.value.sent is not None or result.value.missing is not None)
+
+
+def _number_of(order: Order, result: Result) -> str:
+    numbers = (result.tube, *(one.number or one.counted for one in order.samples), order.filler, order.placer)
+    return next(filter(None, numbers), "")
+
+
+def _level_of(order: Order) -> str:
+    said = (one.value.sent for one in order.results if one.kind == LEFT_OUT and one.measure.test == _LEVEL)
+    return next(filter(None, said), "")
+
+
+def _is_calibrator(order: Order, result: Result) -> bool:
+    roles = {(one.role or order.role or "").upper() for one in order.samples if result.tube in (None, one.number)}
+    return bool(roles) and roles <= _NOT_OF_CONTROLS
+
+
+def _mark(facts: Facts, order: Order, result: Result, apart: Collection[int], is_hl7: bool) -> str:
+    if (facts.processing or "").upper().startswith(ASTM_ROLE):
+        return "processing"
+    if {(one.role or "").upper() for one in order.samples} & SPECIMEN_ROLES or order.role in ROLES:
+        return "role"
+    if is_control_number(_number_of(order, result)):
+        return "number"
+    return "filter" if result.place in apart else "list"
+
+
+def _of_mindray_bs(parsed: Parsed, at: Callable[[str | None], int]) -> Iterator[ControlResult]:
+    """A control whose values are in OBR: 2 test, 3 its name; 13 name of the control, 14 lot, 15 expiry, 17 level, 18
+    mean, 19 SD, 20 value, 21 unit."""
+    head = parsed.segments[0] if parsed.segments else None
+    if head is None or head.name != "MSH" or head.get(16).strip() != _OF_MINDRAY_BS:
+        return
+    orders = [one for one in parsed.segments if one.name == "OBR" and one.get(20).strip()]
+    for place, one in enumerate(orders, start=1):
+        text = _texts_of(one)
+        yield ControlResult(
+            test=text(2) or text(3), codes=tuple(filter(None, (text(2), text(3)))), number=text(13), lot=text(14),
+            expires=text(15), level=text(17), mean=text(18), sd=text(19), value=text(20), unit=text(21),
+            at_us=at(text(7) or text(6)), place=place, mark="processing",
+        )  # fmt: skip
+
+
+def _texts_of(segment: Segment) -> Callable[[int], str]:
+    return lambda field: segment.get(field).strip()[:MAX_TEXT]
 
 
 def _failed(result: Result) -> bool | None:

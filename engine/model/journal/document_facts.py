@@ -21,6 +21,7 @@ class DocumentFacts:
 
     Attributes:
         echoes: ``Type/id`` of resources that were accepted before, unchanged, and are left out.
+        waits: ``Type/id`` of results that wait in a document of their own, and are left out of this one.
         statuses: ``Type/id`` -> the status that goes out in place of the sender's.
         apart: id as the mapping makes it -> id under a number that was given to another specimen
         (`engine.features.results.rows.used_numbers`).
@@ -35,6 +36,7 @@ class DocumentFacts:
     """
 
     echoes: frozenset[str] = frozenset()
+    waits: frozenset[str] = frozenset()
     statuses: Mapping[str, str] = field(default_factory=dict)
     apart: Mapping[str, str] = field(default_factory=dict)
     corrects: Mapping[str, str] = field(default_factory=dict)
@@ -52,10 +54,17 @@ class DocumentFacts:
     def as_json(self) -> Json:
         """For the note that is sealed beside the outcome; without what is empty."""
         said = {one.name: getattr(self, one.name) for one in fields(self)}
-        return {name: sorted(value) if name == "echoes" else value for name, value in said.items() if value}
+        return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in said.items() if value}
 
 
-_MADE_OF_LISTS = {"echoes": frozenset, "reports": tuple, "finished": tuple, "withdrawn": tuple, "orders": tuple}
+_MADE_OF_LISTS = {
+    "echoes": frozenset,
+    "waits": frozenset,
+    "reports": tuple,
+    "finished": tuple,
+    "withdrawn": tuple,
+    "orders": tuple,
+}
 
 
 def facts_from(said: Json) -> DocumentFacts:

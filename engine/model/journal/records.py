@@ -5,7 +5,7 @@ Rows are named tuples: each short command creates all of these classes, and crea
 long. They are built by keyword, like the others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
@@ -75,6 +75,9 @@ class Rules(Protocol):
     def decide(self, earlier: "EarlierResults", now_us: int) -> HoldReason | None:
         """Why the document is held, or None. Never raises: a document is held if its rules cannot be decided."""
 
+    def among(self, wanted: Callable[["Result"], bool]) -> "Rules":
+        """The same, about these results alone."""
+
 
 @value(kw_only=True)
 class Routed:
@@ -86,6 +89,7 @@ class Routed:
             lease) or leaves it to a later claim (``waiting``). Shorter than ``destinations``: the rest waits.
         joins: its reports list the results that other messages of the same orders brought, too.
         of_site: results of other channels for the same order and test are the same results.
+        passes: it goes out whole, whatever the controls of its tests said.
         echo: it says again what was accepted before, and is not sent (`engine.features.results.rows.comparing`).
         form: of CSV and JSON, where the results are; None: they are not compared.
     """
@@ -96,6 +100,7 @@ class Routed:
     hold: Rules | None = None
     joins: bool = True
     of_site: bool = False
+    passes: bool = False
     echo: bool = False
     form: Form | None = None
 

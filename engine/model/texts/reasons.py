@@ -171,6 +171,10 @@ class ReasonCode(Enum):
     OVERHEARD = (
         "A tee heard it pass and it is no result: an order, a query, or an answer to one. It is kept for the record."
     )
+    DRAFT = (
+        "It came while its analyzer was being added: it is kept, and nothing was made of it. Once the analyzer sends "
+        "to a destination, `labrelay reprocess --channel NAME` maps and sends it."
+    )
     QUESTION = (
         "An analyzer asks for its orders. It was answered from the worklist, or not; `labrelay orders log` says how."
     )
@@ -191,6 +195,14 @@ class ReasonCode(Enum):
     HOLD_FAULT = (
         "A rule of the route failed inside LabRelay, so the result is held. The rule is named in the "
         "detail; please report it."
+    )
+    CONTROL_FAILED = (
+        "The control of this test failed on this analyzer. `labrelay quality list` has it: repeat it, close the failed "
+        "run, then look at this result: `labrelay held release`, or `labrelay held reject`."
+    )
+    CONTROL_NUMBER = (
+        "The specimen has the number of a control material of the site's list, and the message calls it a patient's. "
+        "Look whose it is, then `labrelay held release`, or `labrelay held reject`."
     )
     STATUS_BACK = (
         "A result of a lower status than the one that was accepted (preliminary after final, final after corrected), "

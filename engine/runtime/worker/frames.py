@@ -27,13 +27,13 @@ from engine.delivery.attempts import OUR_FAULT_ATTEMPTS
 from engine.delivery.settlement import away_of
 from engine.mapping.outputs import orders as order_lines
 from engine.model.content.order_results import TubeResults
+from engine.model.content.quality_controls import ControlResult
 from engine.model.content.result_times import ResultGroup
 from engine.model.content.search_keys import Number
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.journal.hashes import pack_reports, split_hashes, unpack_reports
 from engine.model.message import (
     Bearer,
-    ControlRun,
     Delivery,
     Document,
     Issue,
@@ -250,7 +250,7 @@ def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
         tuple(Issue(**one) for one in issues),
         unmapped,
         tuple(Reagent(**{**one, "tests": tuple(one["tests"])}) for one in reagents),
-        tuple(ControlRun(**one) for one in controls),
+        tuple(ControlResult(**{**one, "codes": tuple(one["codes"])}) for one in controls),
         tuple(Number(kind, text) for kind, text in numbers),
         tuple(map(_tube, tubes)),
         None

@@ -32,6 +32,7 @@ class Recording:
         first: the message, or the original that it is an edit of.
         before: its state until now; None: it had no outcome.
         made: the documents as the mapping made them. ``routes``: as they go out.
+        waiting: codes of its results that wait in a document of their own; the others go on.
         held: why each of them is held, or None; complete once all have held theirs.
         rejected_before: the message with the same bytes that a person has rejected or dismissed; 0: none.
         facts: place of a document, from 1 -> the decisions about it; None: nothing was looked at.
@@ -60,6 +61,7 @@ class Recording:
     detail: str
     issues: Sequence[Issue]
     tubes: Sequence[TubeResults]
+    waiting: frozenset[str] = frozenset()
     held: Sequence[HoldReason | None] = ()
     facts: dict[int, DocumentFacts] | None = None
     note: dict[str, Any] = field(default_factory=dict)

@@ -468,3 +468,32 @@ def test_results_travel_whole() -> None:
         results = results_of(body)
         assert [from_json(orjson.loads(orjson.dumps(one, default=str))) for one in results] == results
         assert isinstance(MESSAGE, Parsed)
+
+
+def reference_deltas() -> list[tuple[dict[str, str], Any, dict[str, str], str]]:
+    """The cases of D01 in `tests/golden/quality.jsonl`: values with the hours between, the flags, limits, window."""
+    lines = (Path(__file__).parents[2] / "golden" / "quality.jsonl").read_text(encoding="utf-8").splitlines()
+    (found,) = [one for one in map(orjson.loads, lines) if one["id"] == "D01"]
+    return [
+        (case, said["flags"], found["limits"], found["window_hours"])
+        for case, said in zip(found["cases"], found["expected"], strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("case", "flags", "limits", "hours"), reference_deltas())
+def test_changes_are_those_of_the_reference(
+    case: dict[str, str], flags: Any, limits: dict[str, str], hours: str
+) -> None:
+    """Exactly on a limit is inside; a change from 0 has no per cent; a value from before the window is not known."""
+    near = int(case["hours"]) <= int(hours)
+    past = Known({"718-7": case["previous"]} if near else {})
+    now = observation(case["current"])
+    found = {
+        "absolute": outcome(f"=abs(delta('{hours}h')) > {limits['absolute']}", now, past=past),
+        "percent": outcome(f"=abs(delta_percent('{hours}h')) > {limits['percent']}", now, past=past),
+    }
+    if flags == "out of window":
+        assert set(found.values()) == {"undecided"}
+    else:
+        assert [name for name, said in found.items() if said == "held"] == flags
+        assert found["percent"] == "undecided" if case["previous"] == "0" else "undecided" not in found.values()

@@ -34,6 +34,7 @@ TABLE = {
     "GET /destinations/{name}": LOOK,
     "GET /destination.json": LOOK,
     **{f"{method} /do/{verb}": ACT for verb in ("pause", "resume", "restart") for method in ("GET", "POST")},
+    "GET /quality": LOOK,
     "GET /reagents": LOOK,
     "GET /reagents.json": LOOK,
     "GET /metrics": LOOK,
@@ -115,6 +116,14 @@ TABLE = {
     "GET /codes/corrections": LOOK,
     "POST /codes/row/do": CHANGE,
     **{f"{method} /codes/{page}": CHANGE for page in ("row", "undo") for method in ("GET", "POST")},
+    "GET /add": CHANGE,
+    **{f"{method} /add/new": CHANGE for method in ("GET", "POST")},
+    **{
+        f"{method} /add/{{name}}/{step}": CHANGE
+        for step in ("listen", "recognise", "codes", "code", "first")
+        for method in ("GET", "POST")
+    },
+    "POST /add/{name}/first": NEITHER,
     "GET /acts": ADMIN,
     "GET /system": LOOK,
     "GET /shift": LOOK,
@@ -141,6 +150,10 @@ TABLE = {
     "GET /api/v1/gaps": LOOK,
     "GET /api/v1/suggestions": LOOK,
     "GET /api/v1/corrections": LOOK,
+    "GET /api/v1/quality": LOOK,
+    **{f"GET /api/v1/quality/{name}": LOOK for name in ("points", "targets", "lots", "failures")},
+    "GET /api/v1/quality/failures/{number}/results": LOOK,
+    "GET /api/v1/quality/runs/{number}/verdicts": LOOK,
     "GET /api/v1/reagents": LOOK,
     "GET /api/v1/lanes": LOOK,
     "GET /api/v1/pauses": LOOK,
@@ -179,6 +192,8 @@ TABLE = {
     "POST /api/v1/acts/alert_silence": ACT,
     "POST /api/v1/acts/alert_unsilence": ACT,
     "POST /api/v1/acts/alert_test": ACT,
+    **{f"POST /api/v1/acts/quality_{name}": CHANGE for name in ("load", "accept", "end", "rules")},
+    **{f"POST /api/v1/acts/quality_{name}": ACT for name in ("exclude", "include", "event", "enter", "close", "look")},
     "GET /api/v1/todo": LOOK,
     "GET /api/v1/openapi.json": LOOK,
     "GET /api": LOOK,

@@ -68,6 +68,7 @@ async def test_it_has_each_page_that_needs_no_more_of_its_address(here: Site) ->
         "/analyzer",
         "/user",
         "/todo",
+        "/add/new",
         "/codes/row",
         "/codes/undo",
         "/order",

@@ -78,7 +78,7 @@ def result(
 
     Args:
         edited_from: the message that brought the results, where a person has edited it.
-        control: the message has results of a control material, which has no orders.
+        control: the specimen is a control material, which has no orders.
         specimen, patient_number: as the message has them; empty: it has none. Without a specimen no item is found.
         names: the groups that the channel is of, as in `engine.model.worklist.AskSettings`.
         redundant: a final result takes back what other analyzers have for the same test.

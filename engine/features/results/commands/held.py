@@ -46,6 +46,8 @@ CODES = (
     ReasonCode.HELD_BY_RULE,
     ReasonCode.HOLD_UNDECIDED,
     ReasonCode.HOLD_FAULT,
+    ReasonCode.CONTROL_FAILED,
+    ReasonCode.CONTROL_NUMBER,
     ReasonCode.STATUS_BACK,
     ReasonCode.OLDER_RESULT,
     ReasonCode.VALUE_GONE,

@@ -9,9 +9,9 @@ too old.
 from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 
+from engine.model.content.quality_controls import ControlResult, spellings
 from engine.model.content.results import MEMORY_US, WITHDRAWN, Result
 from engine.model.errors import IntegrityError
-from engine.model.message import ControlRun
 from engine.store.core.rows import Rows
 from engine.store.core.vault import NOTE_KEYS
 from engine.store.core.writing.batch import Batch
@@ -60,19 +60,39 @@ class DeltaHistory:
             return None  # a bound, or damaged: an older row is not the last value
 
     def control_failed(self, codes: tuple[str, ...], within_us: int) -> bool | None:
-        """Only the last run of each material is known. Where it is newer than the message, the run before it is
-        unknown.
+        """True while a verdict on its controls keeps a test closed. Only the last run of each material is known. Where
+        it is newer than the message, the run before it is unknown.
         """
         since = self._received_us - within_us
+        codes = tuple(spelled for code in codes for spelled in spellings(code))
         marks = ",".join("?" * len(codes))
+        waits = self._rows.execute(
+            "SELECT 1 FROM qc_closed c JOIN qc_code k ON k.channel = c.channel AND k.test = c.test"  # noqa: S608
+            f" WHERE c.channel = ? AND c.until_us = 0 AND k.code IN ({marks}) LIMIT 1",
+            (self._channel, *codes),
+        ).fetchone()
+        if waits is not None:
+            return True
         failed, later = self._rows.execute(
             f"SELECT max(failed AND at_us <= ?), max(at_us > ?) FROM control_result"  # noqa: S608 - question marks
             f" WHERE channel = ? AND code IN ({marks}) AND at_us >= ?",
             (self._received_us, self._received_us, self._channel, *codes, since),
         ).fetchone()
-        if failed is None or (later and not failed):
-            return None
-        return bool(failed)
+        if failed is None:
+            return self._passed(codes, since)
+        return None if later and not failed else bool(failed)
+
+    def _passed(self, codes: tuple[str, ...], since_us: int) -> bool | None:
+        """False where the newest verdict on a run of the test's controls accepts it; else it is not known."""
+        row = self._rows.execute(
+            "SELECT (SELECT verdict FROM qc_verdict v WHERE v.run = r.id ORDER BY v.version DESC LIMIT 1)"  # noqa: S608
+            " FROM qc_code k JOIN qc_stream s ON s.channel = k.channel AND s.test = k.test"
+            " JOIN qc_run r ON r.stream = s.id"
+            f" WHERE k.channel = ? AND k.code IN ({','.join('?' * len(codes))}) AND r.first_us BETWEEN ? AND ?"
+            " ORDER BY r.first_us DESC LIMIT 1",
+            (self._channel, *codes, since_us, self._received_us),
+        ).fetchone()
+        return False if row is not None and row[0] in ("accept", "warn") else None
 
 
 def remember(batch: Batch, message_id: int, results: Iterable[Result], received_us: int, *, waits: int = 0) -> None:
@@ -131,16 +151,17 @@ def forget(rows: Rows, message_id: int) -> int:
     return gone + rows.execute("DELETE FROM earlier_value WHERE message_id = ?", (message_id,)).rowcount
 
 
-def note_controls(batch: Batch, channel: str, received_us: int, runs: Sequence[ControlRun]) -> None:
-    """Remember the outcome of quality control runs; the last run of a test counts for each material."""
+def note_controls(batch: Batch, channel: str, received_us: int, runs: Sequence[ControlResult]) -> None:
+    """Remember how controls ended, where they were judged; the last run of a test counts for each material."""
     for run in runs:
-        material = batch.vault.past_key(b"control", channel.encode(), run.material.encode())
-        batch.execute(
-            "INSERT INTO control_result (channel, code, material, at_us, failed) VALUES (?, ?, ?, ?, ?)"
-            " ON CONFLICT (channel, code, material) DO UPDATE SET at_us = excluded.at_us, failed = excluded.failed"
-            " WHERE excluded.at_us >= control_result.at_us",
-            (channel, run.code, material, received_us, int(run.failed)),
-        )
+        material = batch.vault.past_key(b"control", channel.encode(), run.number.encode())
+        for code in () if run.failed is None else run.codes:
+            batch.execute(
+                "INSERT INTO control_result (channel, code, material, at_us, failed) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (channel, code, material) DO UPDATE SET at_us = excluded.at_us, failed = excluded.failed"
+                " WHERE excluded.at_us >= control_result.at_us",
+                (channel, code, material, received_us, int(run.failed is True)),
+            )
 
 
 def sweep_values(batch: Batch) -> bool:

@@ -66,7 +66,7 @@ def join(batch: Batch, delivery_id: int) -> bytes | None:
     reports = {one.identity: one.texts for one in mine if one.kind == "DiagnosticReport" and flags & JOINS}
     if not reports and not flags & RELEASED:
         return None
-    there = _delivered(batch, lane_id, message_id, packed_reports, head_codes(mine))
+    there = _delivered(batch, lane_id, (message_id, document_id), packed_reports, head_codes(mine))
     for report in reports_of_cultures(mine, there.codes):
         reports.pop(report, None)
     body, packed = batch.vault.open_packed(sealed, "document", document_id, channel)
@@ -155,17 +155,33 @@ class _There:
         return written_anew(bundle_of(batch, self.reports[report][1]), {f"DiagnosticReport/{report}": status}).values()
 
 
-def _delivered(batch: Batch, lane_id: int, message_id: int, packed_reports: bytes, codes: frozenset[str]) -> _There:
-    """The resources that a destination has for the orders of a document whose isolates are reported under ``codes``."""
+def _delivered(
+    batch: Batch, lane_id: int, own: tuple[int, int], packed_reports: bytes, codes: frozenset[str]
+) -> _There:
+    """The resources that a destination has for the orders of a document whose isolates are reported under ``codes``.
+
+    Args:
+        own: its message and its number. Of its message another document may have gone out before it.
+    """
+    message_id, own_document = own
     documents: set[tuple[int, int]] = set()
     for report in unpack_reports(packed_reports):
         documents.update(
             batch.execute(
                 "SELECT d.message_id, d.document_id FROM report r JOIN delivery d ON d.message_id = r.message_id"
-                " JOIN lane l ON l.id = d.lane JOIN lane m ON m.id = ? WHERE r.key BETWEEN ? AND ? AND r.patient = ?"
-                " AND r.message_id <> ? AND l.destination = m.destination AND d.state = 'delivered'",
+                " JOIN document o ON o.id = d.document_id JOIN lane l ON l.id = d.lane JOIN lane m ON m.id = ?"
+                " WHERE r.key BETWEEN ? AND ? AND r.patient = ? AND (r.message_id <> ? OR (o.id <> ?"
+                " AND o.revision = (SELECT revision FROM document WHERE id = ?)))"
+                " AND l.destination = m.destination AND d.state = 'delivered'",
                 # a correction may be of the day before
-                (lane_id, *neighbours(report.key, NEAR_DAYS), report.patient, message_id),
+                (
+                    lane_id,
+                    *neighbours(report.key, NEAR_DAYS),
+                    report.patient,
+                    message_id,
+                    own_document,
+                    own_document,
+                ),
             ).fetchall()
         )
     found: dict[int, Sequence[Resource]] = {}

@@ -255,3 +255,63 @@ def test_settings_of_a_line_are_not_for_a_capture(tmp_path: Path) -> None:
 
     assert ran.code == 2
     assert "a capture is just read" in ran.err
+
+
+ROWS = (
+    b"Sample;Assay;Result;Unit;Run at\r\nS-1;GLU;5,4;mmol/L;2026-03-01 10:15\r\nS-1;CREA;88;umol/L;2026-03-01 10:15\r\n"
+)
+
+
+def test_rows_of_cells_get_a_layout_that_reads_them(tmp_path: Path, site: Path) -> None:
+    file, channel = capture(tmp_path, ROWS), site / "channels" / "elisa.yaml"
+    ran = labrelay("detect", file, "--write", str(channel), "--column", "time=Run at", site=site)
+
+    assert ran.code == 0, ran.err
+    assert "column    Run at: -" in ran.out
+    assert "layout: elisa" in channel.read_text()
+    starts(site, "elisa")
+    mapped = labrelay("explain", file, "--channel", "elisa", "--show-values", site=site)
+    assert "5.4" in mapped.out
+    assert "2026-03-01T10:15:00" in mapped.out
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        (ROWS.replace(b"Assay", b"What"), "test"),
+        (ROWS.replace(b"5,4", b"5,400").replace(b"88", b"88,000"), "full stop or a comma"),
+    ],
+)
+def test_what_a_column_has_is_never_guessed(tmp_path: Path, site: Path, rows: bytes, why: str) -> None:
+    ran = labrelay("detect", capture(tmp_path, rows), "--write", str(site / "channels" / "elisa.yaml"), site=site)
+
+    assert ran.code == ExitCode.CONFIG
+    assert why in ran.err
+    assert not list((site / "channels").glob("*")) + list(site.glob("layouts/*"))
+
+
+def test_a_decimal_comma_beyond_doubt_becomes_a_setting(tmp_path: Path, site: Path) -> None:
+    wire = session(*one_record_a_frame(RECORDS.replace(b"|5.1", b"|5,1")))
+    ran = labrelay("detect", capture(tmp_path, wire), "--write", str(site / "channels" / "found.yaml"), site=site)
+
+    assert ran.code == 0, ran.err
+    assert 'decimal_comma: "yes"' in (site / "channels" / "found.yaml").read_text()
+
+
+def test_a_channel_that_is_there_keeps_its_file_and_gets_no_layout(tmp_path: Path, site: Path) -> None:
+    (site / "channels" / "elisa.yaml").write_text("# mine\n")
+    (site / "config" / "labrelay.yaml").read_text()
+    ran = labrelay("detect", capture(tmp_path, ROWS), "--write", str(site / "channels" / "elisa.yaml"), site=site)
+
+    assert ran.code != 0
+    assert (site / "channels" / "elisa.yaml").read_text() == "# mine\n"
+    assert not list(site.glob("layouts/*"))
+
+
+def test_a_layout_never_takes_the_place_of_a_shipped_one(tmp_path: Path, site: Path) -> None:
+    channel = site / "channels" / "arkray-spotchem-el.yaml"
+    ran = labrelay("detect", capture(tmp_path, ROWS), "--write", str(channel), "--column", "time=Run at", site=site)
+
+    assert ran.code == ExitCode.CONFIG
+    assert "has the name arkray-spotchem-el already" in ran.err
+    assert not list((site / "channels").glob("*")) + list(site.glob("layouts/*"))

@@ -28,7 +28,15 @@ from tests.support.waiting import WITHIN_S
 LOOK = {"": 401, "wall": 403, "viewer": 200, "operator": 200, "admin": 200}
 ACTS = {"": 401, "wall": 403, "viewer": 403, "operator": 403, "engineer": 403, "seeing viewer": 403, "admin": 200}
 # Kind -> what each person gets who asks for it.
-ORACLE = {"message": LOOK, "delivery": LOOK, "alert": LOOK, "channel": LOOK, "destination": LOOK, "act": ACTS}
+ORACLE = {
+    "message": LOOK,
+    "delivery": LOOK,
+    "alert": LOOK,
+    "channel": LOOK,
+    "destination": LOOK,
+    "act": ACTS,
+    "qc": LOOK,
+}
 
 
 @pytest.fixture

@@ -17,6 +17,9 @@ from engine.features.events import rows
 from engine.features.events import rows as events
 from engine.features.events.rows import StateChange, newest, page
 from engine.features.events.rules import GAP, KINDS, TYPES, Event, Position, position_of, readable, wanted
+from engine.features.quality_control.rows import closing as closed_tests
+from engine.features.quality_control.rows.closing import Stream
+from engine.features.quality_control.rules.westgard import Verdict
 from engine.features.rework.rows import dismissal
 from engine.model.outcome import Outcome
 from engine.model.process.clock import ManualClock
@@ -117,6 +120,12 @@ async def _alerts(journal: Journal) -> None:
     await journal.run(alerts.forget)
 
 
+async def _controls(journal: Journal) -> None:
+    stream = Stream(1, "chem", "", "GLU")
+    for verdict in (Verdict.ACCEPT, Verdict.NOT_EVALUATED, Verdict.REJECT):
+        await journal.writer.submit(lambda batch, verdict=verdict: closed_tests.follow(batch, stream, 7, verdict))
+
+
 async def _states(journal: Journal) -> None:
     changed = [StateChange("channel", "chem", "silent", "receiving"), StateChange("destination", "fhir", "ok", "")]
     await journal.run(rows.note, changed)
@@ -166,6 +175,10 @@ ORACLE: dict[Callable[[Journal], Awaitable[None]], Told] = {
     _states: [
         ("channel.state", {"channel": "chem", "state": "silent", "was": "receiving"}),
         ("destination.state", {"destination": "fhir", "state": "ok", "was": ""}),
+    ],
+    _controls: [
+        ("qc.accepted", {"channel": "chem", "test": "GLU", "run": 7}),
+        ("qc.rejected", {"channel": "chem", "test": "GLU", "run": 7}),
     ],
     _acts: [_act(1, "replay"), ("act.ended", {"act": 1, "row": 2})],
     _alerts: [("alert.started", _ALERT), ("alert.ended", _ALERT), ("alert.started", _ALERT), ("alert.ended", _ALERT)],

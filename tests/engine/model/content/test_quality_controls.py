@@ -4,11 +4,15 @@ import pytest
 
 from adapters.codecs.astm import records as astm_records
 from adapters.codecs.hl7v2 import message as hl7v2
-from engine.model.content.quality_controls import controls_in
-from engine.model.message import ControlRun, FormatOptions, Parsed
+from engine.model.content.quality_controls import control_results
+from engine.model.message import FormatOptions, Parsed
 from tests.support.shipped import facts_of
 
 HEAD = "MSH|^~\\&|XN|LAB|LIS|HOSP|20260301101530||ORU^R01|M1|P|2.5\rOBR|1||QC-L1|QC\r"
+
+
+def no_time(text: str | None) -> int:
+    return 0
 
 
 def hl7(*results: str, head: str = HEAD) -> Parsed:
@@ -22,8 +26,8 @@ def astm(*records: str) -> Parsed:
 
 def found(parsed: Parsed) -> list[tuple[str, str, bool]]:
     facts = facts_of(parsed)
-    runs = controls_in(facts, {result.place for _, _, result in facts.results()})
-    return [(run.code, run.material, run.failed) for run in runs]
+    runs = control_results(facts, parsed, no_time, {result.place for _, _, result in facts.results()})
+    return [(code, run.number, run.failed) for run in runs if run.failed is not None for code in run.codes]
 
 
 @pytest.mark.parametrize(
@@ -82,5 +86,8 @@ def test_one_material_has_one_name_wherever_its_tube_stands() -> None:
 
 def test_only_what_a_filter_took_is_a_control() -> None:
     parsed = hl7("OBX|1|NM|HGB||9|||H|||F", "OBX|2|NM|WBC||9|||H|||F")
-    assert controls_in(facts_of(parsed), {2}) == (ControlRun(code="WBC", material="QC-L1", failed=True),)
-    assert controls_in(facts_of(parsed), set()) == ()
+    told = control_results(facts_of(parsed), parsed, no_time, {2})
+    assert [(one.test, one.number, one.value, one.failed, one.place) for one in told] == [
+        ("WBC", "QC-L1", "9", True, 2)
+    ]
+    assert control_results(facts_of(parsed), parsed, no_time) == ()

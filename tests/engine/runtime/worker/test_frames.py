@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.delivery.settlement import REFUSED
+from engine.model.content.quality_controls import ControlResult
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import (
     Bearer,
-    ControlRun,
     Delivery,
     Document,
     FormatOptions,
@@ -93,7 +93,10 @@ verdicts = st.builds(
     st.lists(issues, max_size=3).map(tuple),
     st.lists(unmapped, max_size=3).map(tuple),
     st.lists(reagents, max_size=3).map(tuple),
-    st.lists(st.builds(ControlRun, code=texts, material=texts, failed=st.booleans()), max_size=3).map(tuple),
+    st.lists(
+        st.builds(ControlResult, test=texts, codes=st.lists(texts, max_size=2).map(tuple), number=texts, value=texts),
+        max_size=3,
+    ).map(tuple),
     spoken=st.lists(st.builds(Spoken, texts, texts, critical=st.booleans()), max_size=2).map(tuple),
     ordered=st.none() | st.builds(Ordered, lines=st.lists(lines, max_size=2).map(tuple), settings=st.just(TAKES)),
 )

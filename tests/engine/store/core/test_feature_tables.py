@@ -47,6 +47,7 @@ OUTLASTS = {
     "used_number": "the days of a number are known for as long as the number may come again",
     "order_query": "a question has an age of its own",
     "abdm_context": "its reference is never another report's",
+    "qc_point": "controls are looked at for years, and are no patient's",
     "result_seen": "a result that comes again within a week is not counted twice",
 }
 OUTLASTS_OF_STORE = {

@@ -23,11 +23,12 @@ from engine.features.results.rows import hold_queue, superseding
 from engine.features.results.rows.delta_history import DeltaHistory
 from engine.features.results.rows.succession import earlier_value
 from engine.features.rework.acts.verbs import replay_documents, retry_letters
+from engine.model.content.quality_controls import ControlResult
 from engine.model.content.results import MEMORY_US, EarlierResults, Result, results_of
 from engine.model.errors import StoreError
 from engine.model.journal.journal_views import Filter
 from engine.model.journal.records import Decision, HoldReason, Routed
-from engine.model.message import Bearer, ControlRun, Document, Report
+from engine.model.message import Bearer, Document, Report
 from engine.model.outcome import Outcome, Spoken
 from engine.model.persons import Person
 from engine.model.process.clock import ManualClock
@@ -429,7 +430,7 @@ async def test_how_controls_had_ended_when_a_message_came(
         for material, hours, failed in runs:
             came = received(str(hours).encode(), at_us=NOW_US + hours * 3_600_000_000)
             stored = await journal.run(append.store_message, came, repeat_window_s=1.0)
-            control = ControlRun(material=material, code="HGB", failed=failed)
+            control = ControlResult(number=material, test="HGB", codes=("HGB",), failed=failed)
             await journal.run(
                 record_outcome.record, stored.id, Outcome("filtered", ReasonCode.FILTERED, controls=[control])
             )

@@ -1,0 +1,121 @@
+"""Step 4: one result as it came beside what goes out; a person compares it with the screen of the analyzer."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from engine.features.adding.pages.recognise import shown_text
+from engine.features.adding.pages.shared import OF_ONE, PATH, around, give, href, look, sees
+from engine.model.errors import LabRelayError
+from engine.model.site.permissions import CHANGING, SEEING_PATIENTS
+from engine.model.texts.phrases import PageText, Span
+from engine.web.asked import number
+from engine.web.desk import Desk
+from engine.web.forms import Form
+from engine.web.pages.frame import Frame
+from engine.web.pages.words import Words, grouped, shown
+from engine.web.routes import Route
+
+WHOLE = 100_000  # signs: what is decided about is never cut
+MOST_RESULTS = 20
+FIELDS: dict[str, PageText] = {
+    "specimen": "Specimen",
+    "test": "Test",
+    "value": "Value",
+    "unit": "Unit",
+    "range": "Range",
+    "flag": "Flag",
+    "measured": "Time",
+    "person": "Patient",
+}
+JUDGED: dict[str, PageText] = {
+    "right": "right",
+    "other": "another one",
+    "own": "without a meaning",
+    "none": "none",
+}
+
+
+def routes(frame: Frame, desk: Desk) -> Sequence[Route]:
+    path = f"{OF_ONE}/first"
+    return (
+        Route(path, partial(_show, frame, desk), CHANGING),
+        Route(path, partial(_take, frame, desk), CHANGING | SEEING_PATIENTS, method=hdrs.METH_POST),
+    )
+
+
+async def _show(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+    return await _page(frame, desk, request)
+
+
+async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+    async def start(request: web.Request, form: Form) -> web.Response:
+        name = request.match_info["name"]
+        if not form["compared"]:
+            return await _page(frame, desk, request, 400, frame.asking(request).words.say(NOT_COMPARED))
+        args = {"message": number(form["message"]), "same": bool(form["same"])}
+        await give(frame, request, "draft_start", name=name, version=form["version"], **args)
+        return desk.go(request, PATH, started=name)
+
+    async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
+        return await _page(frame, desk, request, status, trouble)
+
+    return await desk.take(request, {"start": start}, redraw)
+
+
+NOT_COMPARED: PageText = "Compare it with the screen of the analyzer"
+
+
+async def _page(frame: Frame, desk: Desk, request: web.Request, status: int = 200, trouble: str = "") -> web.Response:
+    words = frame.asking(request).words
+    try:
+        seen = await look(frame, request, "first")
+    except LabRelayError as error:
+        status, trouble = frame.refused(desk, request, error)
+        return await desk.page(request, "add_first", status, **around(words, "first"), trouble=trouble)
+    first = seen["first"]
+    results = first["results"] if first else []
+    values = {
+        **around(words, "first", seen),
+        "sees": sees(request),
+        "action": href(words, seen["name"], "first"),
+        "to": shown(", ".join(seen["to"]), 100) or "-",
+        "at": words.time(first["received_us"]) if first else "",
+        "message": first["message"] if first else 0,
+        "ended": words.reason(first["ended"]) if first else "",
+        "results": [[_row(one, words) for one in result] for result in results[:MOST_RESULTS]],
+        "more": grouped(len(results) - MOST_RESULTS) if len(results) > MOST_RESULTS else "",
+        "shared": [shown(one["code"]) for one in seen["shared"]],
+        "part": any(one["part"] for one in seen["shared"]),
+        "count": grouped(seen["messages"]),
+        "shown": shown_text(first["shown"]) if first else [],
+        "lines": [shown(line, WHOLE) for line in seen["text"].split("\n")],
+    }
+    return await desk.page(request, "add_first", status, **values, trouble=trouble)
+
+
+def _row(one: Mapping[str, Any], words: Words) -> tuple[str, str, str, str, bool]:
+    judged = one["judged"]
+    says = words.say(_clock(one["minutes"]), time=Span(abs(one["minutes"]) * 60)) if judged == "behind" else ""
+    return (
+        words.say(FIELDS[one["field"]]),
+        shown(one["came"], WHOLE) or "-",
+        shown(_moment(one["out"], words) if one["field"] == "measured" else one["out"], WHOLE) or words.say("none"),
+        says or words.say(JUDGED[judged]),
+        judged in ("other", "own", "behind") or (judged == "none" and one["field"] in ("specimen", "test", "value")),
+    )
+
+
+def _moment(text: str, words: Words) -> str:
+    return datetime.fromisoformat(text).astimezone(words.zone).strftime("%Y-%m-%d %H:%M %z") if text else ""
+
+
+def _clock(minutes: int) -> PageText:
+    return BEFORE if minutes > 0 else AFTER
+
+
+BEFORE: PageText = "{time} before it came: is the clock right?"
+AFTER: PageText = "{time} after it came: the clock is ahead"

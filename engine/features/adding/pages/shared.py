@@ -1,0 +1,70 @@
+"""What the four steps share: their order, their addresses, and how an act is given."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from aiohttp import web
+
+from engine.actions.control import Request
+from engine.model.site.permissions import SEEING_PATIENTS
+from engine.model.texts.phrases import PageText
+from engine.web.pages.frame import Frame
+from engine.web.pages.words import Words, shown
+from engine.web.routes import PRINCIPAL
+
+PATH, NEW, OF_ONE = "/add", "/add/new", "/add/{name}"
+VERBS = {"draft_listen", "draft_recognise", "draft_part", "draft_codes", "draft_start", "draft_look", "draft_remove"}
+MOST_TEXT = 4096
+STEPS: dict[str, tuple[PageText, PageText]] = {
+    "listen": ("Listen", "how it is connected"),
+    "recognise": ("Recognise", "its messages"),
+    "codes": ("Codes", "the meaning of its tests"),
+    "first": ("First result", "look before it goes out"),
+}
+
+
+def href(words: Words, name: str, step: str, **query: str | int) -> str:
+    return words.href(f"{PATH}/{quote(name, safe='')}/{step}", **query)
+
+
+def sees(request: web.Request) -> bool:
+    """Whether values and persons are shown to who asks."""
+    return request[PRINCIPAL].may(SEEING_PATIENTS)
+
+
+async def give(frame: Frame, request: web.Request, verb: str, **args: Any) -> dict[str, Any]:
+    """What an act of a step does, or shows.
+
+    Raises:
+        LabRelayError: it is refused.
+    """
+    asked = Request(verb=verb, actor=request[PRINCIPAL].actor, args=args, sees_contents=sees(request))
+    return await frame.verbs[verb].work(asked)
+
+
+async def look(frame: Frame, request: web.Request, step: str, **args: Any) -> dict[str, Any]:
+    """What is known of the draft of an address.
+
+    Raises:
+        LabRelayError: there is none.
+    """
+    name = request.match_info["name"]
+    return await give(frame, request, "draft_look", name=name, step=step, contents=sees(request), **args)
+
+
+def around(words: Words, step: str, seen: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The head of a step: those before it are done, those behind it are not."""
+    names = list(STEPS)
+    at = names.index(step)
+    return {
+        "way": [
+            ("here" if own == at else "" if own < at else "open", f"{own + 1} {words.say(title)}", words.say(more), "")
+            for own, (title, more) in enumerate(STEPS.values())
+        ],
+        "leave": words.href(PATH),
+        "draft": seen,
+        "called": shown(seen["called"] or seen["name"]) if seen else "",
+        "links": {name: href(words, seen["name"], name) for name in names} if seen else {},
+        "sees": False,
+    }

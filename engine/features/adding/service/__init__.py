@@ -1,0 +1,1 @@
+"""What runs of this feature while a site runs."""

@@ -1,0 +1,27 @@
+"""Quality control: controls are points, runs of them get verdicts, and a verdict says which results wait.
+
+    message -> its controls (`engine.model.content.quality_controls`) -> points -> runs -> verdicts
+                                                                                  |
+    results of patients of that test on that analyzer wait for a person  <--------+  lists those sent before
+
+A control is never a patient's result, on whatever route its message goes. Points and verdicts are written in the
+transaction of the outcome, are added and never changed; a person closes a failed run, and releases what waits.
+"""
+
+from engine.feature import Feature
+
+FEATURE = Feature(
+    after=("results",),
+    on_outcome="on_outcome:QualityControl",
+    tables="rows:TABLES",
+    every="rows.sweeping:EVERY",
+    forgets="rows.sweeping:forget",
+    service="service:quality",
+    keys="config:ControlsKeys",
+    key_help="config:KEYS",
+    acts="acts:ACTS",
+    lists="lists.listed:LISTS",
+    todo="todo:entries",
+    pages="pages:routes",
+    menu="pages:MENU",
+)

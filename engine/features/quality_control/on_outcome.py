@@ -1,0 +1,129 @@
+"""Controls, while the outcome of a message is recorded.
+
+decide     its own controls are points, and are judged; results of tests whose control has failed wait, the rest goes on
+stored     which tests it has
+"""
+
+import re
+from dataclasses import replace
+
+from engine.features.quality_control.rows import closing, points
+from engine.features.quality_control.rows.closing import ClosedTest
+from engine.features.quality_control.rules.parting import Closed, Parts, Waits, parted
+from engine.model.content.quality_controls import matches, spellings
+from engine.model.journal.document_facts import NOTHING, DocumentFacts
+from engine.model.journal.records import HoldReason, Routed
+from engine.model.texts.reasons import ReasonCode
+from engine.store.operations.recording import Recording, Step
+
+_PARTS = re.compile(r"[\^&~\\|]")
+
+
+class QualityControl(Step):
+    """The controls of one message, and those of its tests."""
+
+    _tests: dict[str, int]  # under control, of patients' results -> when it came, or was measured if that is later
+    _measured: dict[str, int]  # ... and when it was measured, at the earliest
+    _others: set[str]  # codes of its results that are of none of these
+    _out: list[ClosedTest]  # closed tests that go out all the same
+
+    def __init__(self, now: Recording) -> None:
+        super().__init__(now)
+        self._tests, self._measured, self._others, self._out = {}, {}, set(), []
+
+    def decide(self) -> None:
+        now = self.now
+        if now.outcome.controls:  # first: they may be those of its own patients
+            points.note(self.batch, now.id, now.channel, now.received_us, now.outcome.controls)
+        if now.state != "mapped" or not now.routes:
+            return
+        if codes := closing.codes_under_control(self.batch, now.channel):
+            self._read(codes)
+            closed = self._closed()
+            if closed:
+                self._part(codes, closed)
+                self._tests = {test: at_us for test, at_us in self._tests.items() if test not in closed}
+        self._hold_numbers()
+
+    def stored(self) -> None:
+        now = self.now
+        if now.state == "mapped":
+            closing.note_results(self.batch, now.id, now.channel, self._tests, self._measured)
+            closing.to_be_looked_at(self.batch, now.id, self._out)
+
+    # -- what waits --------------------------------------------------------------------------------------------------
+
+    def _read(self, codes: dict[str, set[str]]) -> None:
+        now = self.now
+        if not (now.outcome.results or now.outcome.controls):  # it is not known which results it has
+            self._tests = {test: now.received_us for tests in codes.values() for test in tests}
+        for group in now.outcome.results:
+            is_timed = 0 < group.resulted_us <= now.received_us + points.AHEAD_US
+            at_us = group.resulted_us if is_timed else now.received_us
+            for code, test in zip(group.codes, group.tests, strict=True):
+                parts = {code, *_PARTS.split(test.partition("\0")[0])}
+                said = {one for part in parts for one in spellings(part)}
+                names = {name for one in said for name in codes.get(one, ())}
+                for name in names:
+                    self._tests[name] = max(at_us, now.received_us, self._tests.get(name, 0))
+                    self._measured[name] = min(at_us, self._measured.get(name, at_us))
+                if not names:
+                    self._others |= said - {""}
+
+    def _closed(self) -> dict[str, ClosedTest]:
+        """The tests that are closed, or were when its results were measured."""
+        open_now = closing.closed_tests(self.batch, self.now.channel)
+        return closing.failed_then(self.batch, self.now.channel, self._measured) | open_now
+
+    def _part(self, codes: dict[str, set[str]], closed: dict[str, ClosedTest]) -> None:
+        now = self.now
+        mine = [one for test, one in closed.items() if test in self._tests]
+        words = ", ".join(f"{one.test} (run {one.run})" for one in mine or closed.values())
+        why = HoldReason(reason=ReasonCode.CONTROL_FAILED, text=f"the control failed: {words}")
+        shut = {code: tests & closed.keys() for code, tests in codes.items() if not tests.isdisjoint(closed)}
+        here = Closed(shut, {one.test for one in mine}, self._others | (codes.keys() - shut.keys()))
+        facts = dict(now.facts or {})
+        routes: list[Routed] = []
+        more: list[Routed] = []
+        waiting: frozenset[str] = frozenset()
+        for place, routed in enumerate(now.routes, start=1):
+            if not routed.destinations or routed.echo:
+                routes.append(routed)
+                continue
+            if routed.passes:
+                self._out = mine
+                routes.append(routed)
+                continue
+            found = parted(routed, here, why, self.batch.zone)
+            if isinstance(found, Parts) and any(now.held[place - 1 : place]):
+                found = replace(routed, hold=Waits(why, routed.hold))  # it waits for another reason, too: as a whole
+            if isinstance(found, Parts):
+                facts[place] = _joined(facts.get(place, NOTHING), found.facts)
+                more.append(found.waits)
+                waiting |= found.codes
+                found = found.goes
+            routes.append(found)
+        now.routes = [*routes, *more]
+        if more:
+            now.facts, now.known_order = facts, True
+            if not any(isinstance(one.hold, Waits) for one in routes):
+                now.waiting = waiting
+
+    def _hold_numbers(self) -> None:
+        """A patient's specimen with the number of a control material is looked at by a person."""
+        now = self.now
+        specimens = {group.specimen for group in now.outcome.results} - {""}
+        if not specimens:
+            return
+        lots = points.lots_at(self.batch, now.channel, now.received_us)
+        numbers = [lot.number for lot in lots if lot.number.strip("*")]  # one of any text names the lot of all
+        if any(matches(one, numbers) for one in specimens):
+            why = HoldReason(reason=ReasonCode.CONTROL_NUMBER, text="the specimen has the number of a control material")
+            now.routes = [
+                replace(one, hold=Waits(why, one.hold)) if one.destinations and not one.echo else one
+                for one in now.routes
+            ]
+
+
+def _joined(facts: DocumentFacts, more: DocumentFacts) -> DocumentFacts:
+    return replace(facts, waits=more.waits, statuses={**facts.statuses, **more.statuses})

@@ -1,0 +1,199 @@
+"""The effect of a verdict: a test whose control failed is closed, and its results wait until a person opens it again.
+
+bracket    messages with a result of the test, noted as they come
+closed     the test, since its newest run was rejected
+look       those messages of the bracket since the last accepted run: a person is to look at them; none is taken back
+repeat     an accepted run after it, of each level that failed: it proposes to open the test, and opens nothing
+
+Controls may come late, or several runs at once. A rejected run that was repeated before it came closes nothing: its
+results are looked at. A result that was measured while its control failed waits also where it comes afterwards.
+"""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from engine.features.quality_control.rules.westgard import Verdict
+from engine.store.core.writing.batch import Batch
+
+_PASSES = (  # of a run r
+    "(SELECT v.verdict FROM qc_verdict v WHERE v.run = r.id ORDER BY v.version DESC LIMIT 1) IN ('accept', 'warn')"
+)
+
+
+class Stream(NamedTuple):
+    """The points of one test on one module of an analyzer."""
+
+    id: int
+    channel: str
+    module: str
+    test: str
+
+
+class ClosedTest(NamedTuple):
+    """A test whose results wait. ``run``: whose rejection closed it."""
+
+    id: int
+    test: str
+    run: int
+
+
+def follow(batch: Batch, stream: Stream, run: int, verdict: Verdict, *, is_newest: bool = True) -> None:
+    """A run of a test has this verdict now, and had another one, or none. The newest one is reported."""
+    named = {"channel": stream.channel, "test": stream.test, "run": run}
+    if verdict is Verdict.REJECT:
+        _close(batch, stream, run)
+        if is_newest:
+            batch.tell("qc.rejected", **named)
+    elif verdict.passes:
+        _propose(batch, stream, run)
+        if is_newest:
+            batch.tell("qc.accepted", **named)
+
+
+def no_repeat(batch: Batch, run: int) -> None:
+    """A run that was accepted is so no more: another point of it came, or a late one before it."""
+    batch.execute("UPDATE qc_closed SET repeat = 0 WHERE repeat = ? AND until_us = 0", (run,))
+
+
+def codes_under_control(batch: Batch, channel: str) -> dict[str, set[str]]:
+    """The tests of an analyzer that have controls with a target, by the codes of their results."""
+    found: dict[str, set[str]] = {}
+    for code, test in batch.execute("SELECT code, test FROM qc_code WHERE channel = ?", (channel,)):
+        found.setdefault(code, set()).add(test)
+    return found
+
+
+def closed_tests(batch: Batch, channel: str) -> dict[str, ClosedTest]:
+    """The closed tests of an analyzer, by name."""
+    rows = batch.execute("SELECT id, test, run FROM qc_closed WHERE channel = ? AND until_us = 0", (channel,))
+    return {test: ClosedTest(number, test, run) for number, test, run in rows}
+
+
+def failed_then(batch: Batch, channel: str, measured: Mapping[str, int]) -> dict[str, ClosedTest]:
+    """The tests of results that were measured between the last accepted control and the repeat of a failed one.
+
+    Args:
+        measured: when each test was, at the earliest.
+    """
+    found: dict[str, ClosedTest] = {}
+    for test, at_us in measured.items():
+        row = batch.execute(
+            "SELECT c.id, c.run FROM qc_closed c JOIN qc_run f ON f.id = c.run JOIN qc_run r ON r.id = c.repeat"
+            " WHERE c.channel = ? AND c.test = ? AND c.until_us > 0 AND r.first_us > ?"
+            " AND CASE c.since_us WHEN 0 THEN f.first_us ELSE c.since_us END <= ? ORDER BY c.id DESC LIMIT 1",
+            (channel, test, at_us, at_us),
+        ).fetchone()
+        if row is not None:
+            found[test] = ClosedTest(row[0], test, row[1])
+    return found
+
+
+def note_results(
+    batch: Batch,
+    message_id: int,
+    channel: str,
+    tests: Mapping[str, int],
+    measured: Mapping[str, int] = MappingProxyType({}),
+) -> None:
+    """Note that a message has results of these tests.
+
+    Args:
+        tests: when they came, or were measured, where that is later. measured: when they were, where it says so.
+    """
+    batch.executemany(
+        "INSERT INTO qc_bracket (message_id, channel, test, at_us, measured_us) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
+        [(message_id, channel, test, at_us, measured.get(test, at_us)) for test, at_us in tests.items()],
+    )
+
+
+def to_be_looked_at(batch: Batch, message_id: int, closed: Iterable[ClosedTest]) -> None:
+    """Results of closed tests go out all the same, for their route says so."""
+    batch.executemany(
+        "INSERT OR IGNORE INTO qc_look (closed, message_id, act) VALUES (?, ?, 0)",
+        [(one.id, message_id) for one in closed],
+    )
+
+
+def _close(batch: Batch, stream: Stream, run: int) -> None:
+    since = _last_accepted(batch, stream.id, run)
+    repeat, until_us = _accepted_after(batch, stream.id, run)
+    row = batch.execute(  # another module of the analyzer has failures of its own
+        "SELECT c.id, f.first_us < n.first_us FROM qc_closed c JOIN qc_run f ON f.id = c.run JOIN qc_run n ON n.id = ?"
+        " WHERE c.channel = ? AND c.test = ? AND c.until_us = 0 AND f.stream = ?",
+        (run, stream.channel, stream.test, stream.id),
+    ).fetchone()
+    if row is not None and not repeat:  # one that was accepted counts no more
+        number, is_newer = row
+        batch.execute(
+            "UPDATE qc_closed SET repeat = 0, run = iif(?, ?, run), since_us = min(since_us, ?) WHERE id = ?",
+            (is_newer, run, since, number),
+        )
+    else:
+        (number,) = batch.execute(
+            "INSERT INTO qc_closed (channel, test, run, since_us, from_us, repeat, until_us, act)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, 0) RETURNING id",
+            (stream.channel, stream.test, run, since, batch.now_us, repeat, batch.now_us if repeat else 0),
+        ).fetchone()
+    batch.execute(
+        "INSERT OR IGNORE INTO qc_look (closed, message_id, act) SELECT ?, message_id, 0 FROM qc_bracket"
+        " WHERE channel = ? AND test = ? AND at_us >= ? AND (? = 0 OR measured_us < ?)",
+        (number, stream.channel, stream.test, since, until_us, until_us),
+    )
+
+
+def _accepted_after(batch: Batch, stream_id: int, run: int) -> tuple[int, int]:
+    """The first accepted run behind this one that has each level that failed, and when it began; zeros without one.
+
+    One of a clock that was ahead is none.
+    """
+    rows = batch.execute(
+        "SELECT r.id, r.first_us FROM qc_run r JOIN qc_run n ON n.id = ? WHERE r.stream = ?"  # noqa: S608 - a constant
+        f" AND r.first_us > n.first_us AND r.first_us <= ? AND {_PASSES} ORDER BY r.first_us",
+        (run, stream_id, batch.now_us),
+    ).fetchall()
+    failed = _failed_levels(batch, stream_id, run, _last_accepted(batch, stream_id, run)) if rows else set()
+    return next(((one, at_us) for one, at_us in rows if failed <= _levels(batch, one)), (0, 0))
+
+
+def _last_accepted(batch: Batch, stream_id: int, run: int) -> int:
+    """When the last accepted run before this one began; 0: there was none."""
+    row = batch.execute(
+        "SELECT r.first_us FROM qc_run r JOIN qc_run n ON n.id = ?"  # noqa: S608 - a constant
+        " WHERE r.stream = ? AND r.first_us < n.first_us"
+        f" AND {_PASSES} ORDER BY r.first_us DESC LIMIT 1",
+        (run, stream_id),
+    ).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _propose(batch: Batch, stream: Stream, run: int) -> None:
+    """An accepted run is the repeat of a failed one where it has each level that failed there."""
+    row = batch.execute(
+        "SELECT c.id, c.run, c.since_us FROM qc_closed c JOIN qc_run f ON f.id = c.run JOIN qc_run r ON r.id = ?"
+        " WHERE c.channel = ? AND c.test = ? AND c.until_us = 0 AND f.stream = r.stream AND r.first_us > f.first_us",
+        (run, stream.channel, stream.test),
+    ).fetchone()
+    if row is None:
+        return
+    number, failed, since = row
+    if _failed_levels(batch, stream.id, failed, since) <= _levels(batch, run):
+        batch.execute("UPDATE qc_closed SET repeat = ? WHERE id = ?", (run, number))
+
+
+def _levels(batch: Batch, run: int) -> set[str]:
+    return {level for (level,) in batch.execute("SELECT DISTINCT level FROM qc_point WHERE run = ?", (run,))}
+
+
+def _failed_levels(batch: Batch, stream_id: int, run: int, since_us: int) -> set[str]:
+    """The levels with points that a rule fired about, of this run and the failed ones before it since then, in any
+    verdict that rejected them: an excluded point does not take that back."""
+    rows = batch.execute(
+        "SELECT DISTINCT p.level FROM qc_run n JOIN qc_run r ON r.stream = ? AND r.first_us BETWEEN ? AND n.first_us"
+        " JOIN qc_verdict v ON v.run = r.id AND v.verdict = 'reject',"
+        " json_each(v.fired) f, json_each(f.value, '$[3]') at JOIN qc_point p ON p.id = at.value AND p.run = r.id"
+        " WHERE n.id = ?",
+        (stream_id, since_us, run),
+    )
+    return {level for (level,) in rows}

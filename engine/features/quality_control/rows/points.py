@@ -1,0 +1,127 @@
+"""Points: each control result that a message has, with what it is of and the target that it is judged with.
+
+Written with the outcome of the message, and judged in the same transaction (`judging`). A message that is processed
+again has its points already; a result that another message brought with the same number, time and value is no second
+one. Points are added and never changed.
+"""
+
+from collections.abc import Sequence
+
+from engine.features.quality_control.rows import judging
+from engine.features.quality_control.rules.lots import Known, Lot, TargetOf, known_as, why_not
+from engine.model.content.quality_controls import ControlResult, spellings
+from engine.store.core.writing.batch import Batch
+
+RUN_US = 30 * 60_000_000  # controls of one test that are measured within so long of the first are one run
+AHEAD_US = 2 * 86_400_000_000  # an analyzer's clock may be wrong; a time from later than this is not believed
+_AT = "(channel = ? OR channel = '') AND from_us <= ? AND (until_us = 0 OR until_us > ?)"
+
+
+def note(batch: Batch, message_id: int, channel: str, received_us: int, controls: Sequence[ControlResult]) -> None:
+    """Store the points of a message, and judge them."""
+    begins: dict[int, tuple[int, int]] = {}  # stream -> the first of its new points, in measuring order
+    for control in controls:
+        known = batch.execute(
+            "SELECT 1 FROM qc_point WHERE message_id = ? AND place = ?", (message_id, control.place)
+        ).fetchone()
+        if known is None and (made := add(batch, message_id, channel, received_us, control)) is not None:
+            stream, order = made
+            begins[stream] = min(order, begins.get(stream, order))
+    for stream, order in begins.items():
+        judging.settle(batch, stream, order, judging.MEASURED)
+
+
+def add(
+    batch: Batch, message_id: int, channel: str, received_us: int, control: ControlResult, *, act: int = 0
+) -> tuple[int, tuple[int, int]] | None:
+    """Add a point; its stream, and its place there in measuring order. None: it is there already."""
+    is_timed = 0 < control.at_us <= received_us + AHEAD_US
+    measured_us = control.at_us if is_timed else received_us
+    stream = stream_of(batch, channel, control.module, control.test)
+    if is_timed and message_id and _is_repeat(batch, stream, message_id, measured_us, control):
+        return None
+    known = known_as(control, lots_at(batch, channel, measured_us))
+    target = target_at(batch, channel, control, known, measured_us)
+    why = why_not(control, known, target, measured_us)
+    if not why:
+        batch.execute(
+            "INSERT INTO qc_level (stream, level, lot, first_us) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET first_us = min(first_us, excluded.first_us)",
+            (stream, known.level, known.lot, measured_us),
+        )
+    if target is not None:
+        batch.executemany(
+            "INSERT OR IGNORE INTO qc_code (channel, code, test) VALUES (?, ?, ?)",
+            [(channel, one, control.test) for code in {control.test, *control.codes} for one in spellings(code)],
+        )
+    cursor = batch.execute(
+        "INSERT INTO qc_point (stream, run, level, lot, number, value, unit, measured_us, received_us, timed, failed,"
+        " mark, target, why, message_id, place, act) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            stream, _run(batch, stream, measured_us, known), known.level, known.lot, control.number, control.value,
+            control.unit, measured_us, received_us, int(is_timed),
+            None if control.failed is None else int(control.failed), control.mark,
+            0 if target is None else target.id, why, message_id, control.place, act,
+        ),
+    )  # fmt: skip
+    return stream, (measured_us, int(cursor.lastrowid or 0))
+
+
+def stream_of(batch: Batch, channel: str, module: str, test: str) -> int:
+    """The number of the points of one test on one module; it begins with the first."""
+    key = (channel, test, module)
+    row = batch.execute("SELECT id FROM qc_stream WHERE channel = ? AND test = ? AND module = ?", key).fetchone()
+    if row is None:
+        row = batch.execute(
+            "INSERT INTO qc_stream (channel, test, module) VALUES (?, ?, ?) RETURNING id", key
+        ).fetchone()
+    return int(row[0])
+
+
+def lots_at(batch: Batch, channel: str, at_us: int) -> list[Lot]:
+    """The list of controls of an analyzer at this time."""
+    rows = batch.execute(
+        f"SELECT channel, number, material, level, lot, expires FROM qc_lot WHERE {_AT}",  # noqa: S608 - a constant
+        (channel, at_us, at_us),
+    )
+    return [Lot(*row) for row in rows]
+
+
+def target_at(batch: Batch, channel: str, control: ControlResult, known: Known, at_us: int) -> TargetOf | None:
+    """The target that is in force for a control at this time: that of its module before that of each."""
+    row = batch.execute(
+        "SELECT id, unit, mean, sd FROM qc_target WHERE channel = ? AND test = ? AND level = ? AND lot = ?"
+        " AND module IN ('', ?) AND from_us > 0 AND from_us <= ? AND (until_us = 0 OR until_us > ?)"
+        " ORDER BY module DESC, id DESC LIMIT 1",
+        (channel, control.test, known.level, known.lot, control.module, at_us, at_us),
+    ).fetchone()
+    return None if row is None else TargetOf(*row)
+
+
+def _is_repeat(batch: Batch, stream: int, message_id: int, measured_us: int, control: ControlResult) -> bool:
+    return (
+        batch.execute(
+            "SELECT 1 FROM qc_point WHERE stream = ? AND measured_us = ? AND number = ? AND value = ?"
+            " AND message_id <> ? AND timed = 1 LIMIT 1",
+            (stream, measured_us, control.number, control.value, message_id),
+        ).fetchone()
+        is not None
+    )
+
+
+def _run(batch: Batch, stream: int, measured_us: int, known: Known) -> int:
+    """The run of a point: one that began shortly before it, else one that begins with it. No other run changes.
+
+    A level that a failed run has already is measured again: that begins a run, which may be accepted.
+    """
+    row = batch.execute(
+        "SELECT id, (SELECT verdict FROM qc_verdict v WHERE v.run = r.id ORDER BY version DESC LIMIT 1) = 'reject'"
+        " AND EXISTS (SELECT 1 FROM qc_point p WHERE p.run = r.id AND p.level = ? AND p.lot = ? AND p.measured_us < ?)"
+        " FROM qc_run r WHERE stream = ? AND first_us BETWEEN ? AND ? ORDER BY first_us DESC LIMIT 1",
+        (known.level, known.lot, measured_us, stream, measured_us - RUN_US, measured_us),
+    ).fetchone()
+    if row is None or row[1]:
+        row = batch.execute(
+            "INSERT INTO qc_run (stream, first_us) VALUES (?, ?) RETURNING id", (stream, measured_us)
+        ).fetchone()
+    return int(row[0])

@@ -1,0 +1,286 @@
+"""Read points, verdicts, targets and failures, for lists, pages and the to-do list."""
+
+from collections.abc import Mapping, Sequence
+from decimal import ROUND_HALF_UP, Context, Decimal
+from typing import Any, NamedTuple
+
+import orjson
+
+from engine.features.quality_control.rules.lots import UNKNOWN, TargetOf
+from engine.features.quality_control.rules.westgard import z_of
+from engine.store.queries.reader import Reader
+
+MOST_POINTS = 10_000
+_PLACES, _HALF_UP = Decimal("0.0001"), Context(prec=100, rounding=ROUND_HALF_UP)
+_LATEST = "(SELECT {} FROM qc_verdict v WHERE v.run = {} ORDER BY v.version DESC LIMIT 1)"
+_POINTS = (
+    "SELECT p.id, s.channel, s.module, s.test, p.level, p.lot, p.number, p.value, p.unit, p.measured_us, p.received_us,"  # noqa: S608
+    " p.timed, p.run, p.message_id, p.mark, p.failed, p.why, p.target, coalesce(t.mean, ''), coalesce(t.sd, ''),"
+    " coalesce(t.unit, ''), coalesce((SELECT x.code FROM qc_excluded x WHERE x.point = p.id AND x.back = 0), ''),"
+    f" {_LATEST.format('v.verdict', 'p.run')}, {_LATEST.format('v.fired', 'p.run')},"
+    f" {_LATEST.format('v.version', 'p.run')}"
+    " FROM qc_point p JOIN qc_stream s ON s.id = p.stream LEFT JOIN qc_target t ON t.id = p.target"
+)
+
+
+class PointView(NamedTuple):
+    """A point, as it is shown.
+
+    Attributes:
+        z: to four places; empty where it was not evaluated.
+        why: it was not. excluded: why a person left it out; empty: it counts.
+        rules: that fired at it. verdict: on its run; marks: how often that changed.
+        by_analyzer: ``failed`` or ``passed`` by its own flag or range; empty: it sent neither.
+    """
+
+    id: int
+    channel: str
+    module: str
+    test: str
+    level: str
+    lot: str
+    number: str
+    value: str
+    unit: str
+    measured_us: int
+    received_us: int
+    run: int
+    verdict: str
+    rules: str
+    marks: int
+    z: str
+    mean: str
+    sd: str
+    target: int
+    why: str
+    excluded: str
+    by_analyzer: str
+    mark: str
+    timed: bool
+    message: int
+
+
+class TestView(NamedTuple):
+    """A test with controls on one module of an analyzer, as it is now.
+
+    Attributes:
+        verdict: on its newest run. accepted_us: when the last accepted run began; 0: never.
+        waits: its results wait. patients: messages with results of it since then.
+        event_us: of the newest calibration, lot of reagent, maintenance or correction; 0: none.
+    """
+
+    channel: str
+    module: str
+    test: str
+    run: int
+    verdict: str
+    measured_us: int
+    accepted_us: int
+    waits: bool
+    patients: int
+    has_target: bool
+    event_us: int
+
+
+class FailureView(NamedTuple):
+    """A failed run whose test was closed for it. ``looks``: results sent before it that a person is to look at."""
+
+    id: int
+    channel: str
+    test: str
+    run: int
+    since_us: int
+    from_us: int
+    repeat: int
+    until_us: int
+    looks: int
+    looked: int
+
+
+class LookView(NamedTuple):
+    """A message with a result that went out before the failure of its control was known."""
+
+    failure: int
+    message: int
+    channel: str
+    test: str
+    received_us: int
+    looked: bool
+
+
+class TargetView(NamedTuple):
+    id: int
+    channel: str
+    module: str
+    test: str
+    level: str
+    lot: str
+    unit: str
+    mean: str
+    sd: str
+    source: str
+    state: str
+    from_us: int
+    until_us: int
+
+
+class LotView(NamedTuple):
+    id: int
+    channel: str
+    number: str
+    material: str
+    level: str
+    lot: str
+    expires: str
+    from_us: int
+    until_us: int
+
+
+class MarkView(NamedTuple):
+    """One verdict on a run, and what made it."""
+
+    run: int
+    version: int
+    at_us: int
+    verdict: str
+    rules: str
+    why: str
+
+
+def list_points(
+    reader: Reader,
+    *,
+    channel: str | None = None,
+    test: str | None = None,
+    level: str | None = None,
+    since_us: int | None = None,
+    until_us: int | None = None,
+    run: int | None = None,
+    before_id: int | None = None,
+    limit: int = 100,
+) -> list[PointView]:
+    """Points, the newest first."""
+    asked: Mapping[str, Any] = {
+        "s.channel = ?": channel, "s.test = ?": test, "p.level = ?": level, "p.measured_us >= ?": since_us,
+        "p.measured_us < ?": until_us, "p.run = ?": run, "p.id < ?": before_id,
+    }  # fmt: skip
+    given = {name: value for name, value in asked.items() if value is not None}
+    where = f" WHERE {' AND '.join(given)}" if given else ""
+    statement = f"{_POINTS}{where} ORDER BY p.id DESC LIMIT ?"
+    return [_point(row) for row in reader.rows(statement, (*given.values(), limit))]
+
+
+def _point(row: Sequence[Any]) -> PointView:
+    *head, timed, run, message, mark, failed, why, target, mean, sd, unit, excluded, verdict, fired, marks = row
+    known = TargetOf(target, unit, mean, sd).figures if target and not why else None
+    z = z_of(head[7], known)
+    number = head[0]
+    rules = [rule for at, rule, _, _ in orjson.loads(fired or "[]") if at == number]
+    return PointView._make((
+        *head, run, verdict or "", " ".join(dict.fromkeys(rules)), marks or 0,
+        "" if z is None else str(z.quantize(_PLACES, context=_HALF_UP)), mean, sd, target, why, excluded,
+        "" if failed is None else "failed" if failed else "passed", mark, bool(timed), message,
+    ))  # fmt: skip
+
+
+def list_tests(reader: Reader, channel: str | None = None) -> list[TestView]:
+    """Each test with controls, by analyzer and test."""
+    verdict = _LATEST.format("v.verdict", "r.id")
+    statement = (
+        "SELECT s.channel, s.module, s.test, r.id, "  # noqa: S608 - our own words
+        f"{verdict}, (SELECT max(p.measured_us) FROM qc_point p WHERE p.stream = s.id),"
+        " coalesce((SELECT max(r.first_us) FROM qc_run r WHERE r.stream = s.id"
+        f" AND {verdict} IN ('accept', 'warn')), 0),"
+        " EXISTS (SELECT 1 FROM qc_closed c WHERE c.channel = s.channel AND c.test = s.test AND c.until_us = 0),"
+        " EXISTS (SELECT 1 FROM qc_code k WHERE k.channel = s.channel AND k.test = s.test),"
+        " coalesce((SELECT max(e.at_us) FROM qc_event e WHERE e.channel = s.channel AND e.test IN ('', s.test)"
+        "  AND e.kind <> 'control lot'), 0)"
+        " FROM qc_stream s JOIN qc_run r ON r.id = (SELECT p.run FROM qc_point p WHERE p.stream = s.id"
+        "  ORDER BY p.measured_us DESC, p.id DESC LIMIT 1)"
+        " WHERE ? IS NULL OR s.channel = ? ORDER BY s.channel, s.test, s.module"
+    )
+    found = []
+    for row in reader.rows(statement, (channel, channel)):
+        *head, accepted_us, waits, has_target, event_us = row
+        ((patients,),) = reader.rows(
+            "SELECT count(*) FROM qc_bracket WHERE channel = ? AND test = ? AND at_us >= ?",
+            (head[0], head[2], accepted_us),
+        )
+        found.append(TestView._make((*head, accepted_us, bool(waits), patients, bool(has_target), event_us)))
+    return found
+
+
+def list_failures(reader: Reader, *, all_of_them: bool = False) -> list[FailureView]:
+    """Failed runs that keep a test closed, or have results to look at; the newest first."""
+    statement = (
+        "SELECT c.id, c.channel, c.test, c.run, c.since_us, c.from_us, c.repeat, c.until_us,"
+        " (SELECT count(*) FROM qc_look l WHERE l.closed = c.id),"
+        " (SELECT count(*) FROM qc_look l WHERE l.closed = c.id AND l.act > 0)"
+        " FROM qc_closed c ORDER BY c.id DESC LIMIT 1000"
+    )
+    found = [FailureView(*row) for row in reader.rows(statement)]
+    return [one for one in found if all_of_them or not one.until_us or one.looked < one.looks]
+
+
+def list_looks(reader: Reader, failure: int) -> list[LookView]:
+    """The results that went out before a failure was known."""
+    rows = reader.rows(
+        "SELECT c.id, l.message_id, c.channel, c.test, coalesce(j.received_us, 0), l.act FROM qc_look l"
+        " JOIN qc_closed c ON c.id = l.closed LEFT JOIN journal j ON j.id = l.message_id"
+        " WHERE c.id = ? ORDER BY l.message_id",
+        (failure,),
+    )
+    return [LookView._make((*row[:5], bool(row[5]))) for row in rows]
+
+
+def list_targets(reader: Reader, channel: str | None = None, *, closed: bool = False) -> list[TargetView]:
+    rows = reader.rows(
+        "SELECT id, channel, module, test, level, lot, unit, mean, sd, source, state, from_us, until_us FROM qc_target"
+        " WHERE (? IS NULL OR channel = ?) AND (? OR state <> 'closed') ORDER BY channel, test, level, lot, id",
+        (channel, channel, closed),
+    )
+    return [TargetView(*row) for row in rows]
+
+
+def list_lots(reader: Reader, channel: str | None = None) -> list[LotView]:
+    """Lots in use."""
+    rows = reader.rows(
+        "SELECT id, channel, number, material, level, lot, expires, from_us, until_us FROM qc_lot"
+        " WHERE (? IS NULL OR channel IN ('', ?)) AND until_us = 0 ORDER BY channel, material, level, lot",
+        (channel, channel),
+    )
+    return [LotView(*row) for row in rows]
+
+
+def without_target(reader: Reader) -> list[LotView]:
+    """Lots in use whose level has no target in force for any test."""
+    return [
+        one
+        for one in list_lots(reader)
+        if not reader.rows(
+            "SELECT 1 FROM qc_target WHERE level = ? AND lot = ? AND ? IN ('', channel)"
+            " AND state IN ('interim', 'in force') LIMIT 1",
+            (one.level, one.lot, one.channel),
+        )
+    ]
+
+
+def list_marks(reader: Reader, run: int) -> list[MarkView]:
+    """All verdicts on a run, oldest first."""
+    rows = reader.rows(
+        "SELECT run, version, at_us, verdict, fired, why FROM qc_verdict WHERE run = ? ORDER BY version", (run,)
+    )
+    return [
+        MarkView._make((*head, " ".join(dict.fromkeys(rule for _, rule, _, _ in orjson.loads(fired))), why))
+        for *head, fired, why in rows
+    ]
+
+
+def count_unknown(reader: Reader, since_us: int) -> dict[str, int]:
+    """Controls that are on no list, by analyzer: their numbers since then."""
+    rows = reader.rows(
+        "SELECT s.channel, count(DISTINCT p.number) FROM qc_point p JOIN qc_stream s ON s.id = p.stream"
+        " WHERE p.why = ? AND p.received_us >= ? GROUP BY s.channel",
+        (UNKNOWN, since_us),
+    )
+    return dict(rows)

@@ -1,0 +1,93 @@
+"""Which material, level and target a control result is of, and why it cannot be evaluated. Pure.
+
+A lot of the site's list says material, level and lot of a number; else the message does; else the number is the level,
+and the control is unknown. Where the message says another lot than the list, it is of that one.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import NamedTuple
+
+from engine.features.quality_control.rules.westgard import Target, number_in
+from engine.model.content.quality_controls import ControlResult, matches
+
+SOURCES = ("maker", "interim", "lab", "peer")
+PROPOSED, INTERIM, IN_FORCE, CLOSED = "proposed", "interim", "in force", "closed"
+STATES = (PROPOSED, INTERIM, IN_FORCE, CLOSED)
+
+# Why a point cannot be evaluated.
+NO_NUMBER, NO_TARGET, OTHER_UNIT, NO_SD = "no number", "no target", "other unit", "no SD"
+EXPIRED, UNKNOWN = "lot expired", "unknown control"
+
+
+class Lot(NamedTuple):
+    """A row of the list of controls. ``number``: a pattern, ``*`` for any text. ``expires``: a date, or empty."""
+
+    channel: str
+    number: str
+    material: str
+    level: str
+    lot: str
+    expires: str = ""
+
+
+class Known(NamedTuple):
+    """What a point is of."""
+
+    level: str
+    lot: str
+    expires: str = ""
+    listed: bool = False
+
+
+class TargetOf(NamedTuple):
+    """A target in force. ``id``: of its row."""
+
+    id: int
+    unit: str
+    mean: str
+    sd: str
+
+    @property
+    def figures(self) -> Target | None:
+        mean, sd = number_in(self.mean), number_in(self.sd)
+        return None if mean is None or sd is None else Target(mean, sd)
+
+
+def known_as(control: ControlResult, lots: Iterable[Lot]) -> Known:
+    """The exact number before a pattern; of patterns the longest."""
+    fitting = [one for one in lots if control.number and matches(control.number, (one.number,))]
+    if fitting:
+        one = max(fitting, key=lambda lot: ("*" not in lot.number, len(lot.number)))
+        if control.lot and control.lot != one.lot:  # a new one, which the list does not have yet
+            return Known(one.level, control.lot, expiry_of(control.expires), listed=True)
+        return Known(one.level, one.lot, one.expires, listed=True)
+    if control.level or control.lot:
+        return Known(control.level or control.number, control.lot, expiry_of(control.expires), listed=True)
+    return Known(control.number, "")
+
+
+def why_not(control: ControlResult, known: Known, target: TargetOf | None, measured_us: int) -> str:
+    """Why a point cannot be evaluated; empty: it can."""
+    if not known.listed:
+        return UNKNOWN
+    if known.expires and datetime.fromtimestamp(measured_us / 1e6, UTC).date().isoformat() > known.expires:
+        return EXPIRED
+    if target is None:
+        return NO_TARGET
+    if target.unit != control.unit:
+        return OTHER_UNIT
+    figures = target.figures
+    if figures is None or figures.sd <= Decimal(0):
+        return NO_SD
+    return "" if number_in(control.value) is not None else NO_NUMBER
+
+
+def expiry_of(text: str) -> str:
+    """A date as ``2027-06-30``; of ``20270630...`` too; empty where it is none."""
+    digits = text.replace("-", "")[:8]
+    try:
+        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8])).isoformat() if len(digits) == 8 else ""
+    except ValueError:
+        return ""

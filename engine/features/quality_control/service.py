@@ -1,0 +1,25 @@
+"""What of quality control runs while the site runs: it knows when controls are due."""
+
+from typing import TYPE_CHECKING
+
+from engine.config.load import Site
+from engine.features.quality_control.config import ControlsConfig, controls_of
+from engine.runtime.service import Service
+
+if TYPE_CHECKING:
+    from engine.runtime.app import App
+
+
+class QualityService(Service):
+    """Of one running site."""
+
+    def __init__(self) -> None:
+        self.config = ControlsConfig()
+
+    def configured(self, site: Site) -> None:
+        self.config = controls_of(site.config)
+
+
+def quality(app: "App") -> QualityService:
+    """Of a running site."""
+    return QualityService()

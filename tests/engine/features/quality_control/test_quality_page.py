@@ -1,0 +1,73 @@
+"""The page of controls: a failed one with its next step, each test with its verdict and its last points."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from engine.features.quality_control.pages import marks
+from engine.features.quality_control.rows import closing, deciding, points
+from engine.features.quality_control.rows.reading import list_points
+from engine.features.quality_control.rules.lots import IN_FORCE, Lot
+from engine.features.quality_control.rules.tables import TargetRow
+from engine.model.content.quality_controls import ControlResult
+from engine.store.journal import Journal
+from tests.support import journals
+from tests.support.journals import NOW_US
+from tests.support.status_server import read_html, running
+from tests.support.status_sites import quiet_site
+
+BY = {"actor": "Asha", "reason": "the insert"}
+HOUR = 3_600_000_000
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    async with journals.running(tmp_path) as made:
+        lots = [Lot("chem", "QC", "Chemtrol", "L1", "A7")]
+        await made.run(
+            deciding.load, lots, [TargetRow("chem", "", "GLU", "L1", "A7", "", "100", "5", "lab")], file="c.csv", **BY
+        )
+        await made.run(deciding.accept, [1], IN_FORCE, 1, **BY)
+        yield made
+
+
+async def measure(journal: Journal, *values: str) -> None:
+    for number, value in enumerate(values, 1):
+        one = ControlResult(test="GLU", codes=("GLU",), number="QC", value=value, at_us=NOW_US - (90 - number) * HOUR)
+        await journal.writer.submit(
+            lambda batch, one=one, number=number: points.note(batch, number, "chem", NOW_US, [one])
+        )
+
+
+async def test_a_failed_control_comes_first_with_its_next_step(journal: Journal) -> None:
+    await measure(journal, "101")
+    await journal.writer.submit(lambda batch: closing.note_results(batch, 9, "chem", {"GLU": NOW_US - 88 * HOUR}))
+    await measure(journal, "101", "130")
+    async with running(quiet_site(), reader=journal) as page:
+        _, text = await page.get("/quality")
+        failed, tests = (one.text for one in read_html(text).all("tbody"))
+        assert "chem GLU" in failed
+        assert failed.endswith("missing 1 labrelay quality sent-before 1")
+        assert "rejected its results wait" in tests
+        (chart,) = [one for one in read_html(text).all("svg") if "small-lj" in one.attributes.get("class", "")]
+        assert chart.attributes["aria-label"] == "0.2000, 6.0000"
+        _, hindi = await page.get("/quality?lang=hi")
+        assert read_html(hindi).one("h1").text == "गुणवत्ता नियंत्रण"
+
+
+async def test_a_site_without_controls_says_so(tmp_path: Path) -> None:
+    async with journals.running(tmp_path) as journal, running(quiet_site(), reader=journal) as page:
+        _, text = await page.get("/quality")
+        assert "No control was measured yet." in read_html(text).text
+
+
+async def test_points_have_their_shapes_and_the_edge_takes_what_is_far_out(journal: Journal) -> None:
+    await measure(journal, "100", "111", "<60", "140", "60", "100")
+    await journal.run(deciding.exclude, 1, "clot", **BY)
+    found = marks(list_points(journal)[::-1])
+    assert [(kind, y) for kind, _, y in found] == [
+        ("gone", 14.0), ("warn", 4.1), ("none", 26.0), ("out", 2.0), ("out", 26.0), ("dot", 14.0),
+    ]  # fmt: skip
+    assert [x for _, x, _ in found] == [4.0, 24.4, 44.8, 65.2, 85.6, 106.0]
+    assert marks([]) == []

@@ -1,0 +1,137 @@
+"""Controls on the to-do list: failed, sent before, due by time, patients and event, lots that end or have no target."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.features.quality_control import todo
+from engine.features.quality_control.config import ControlsConfig
+from engine.features.quality_control.rows import closing, deciding, points
+from engine.features.quality_control.rules.lots import IN_FORCE, Lot
+from engine.features.quality_control.rules.tables import TargetRow
+from engine.features.quality_control.service import QualityService
+from engine.model.content.quality_controls import ControlResult
+from engine.model.errors import RefusedError
+from engine.monitoring.snapshot.states import Level
+from engine.store.journal import Journal
+from tests.support.journals import NOW_US, running
+
+BY = {"actor": "Asha", "reason": "the insert"}
+HOUR = 3_600_000_000
+
+
+@dataclass
+class Seen:
+    """A look at the journal."""
+
+    journal: Journal
+    now_us: int = NOW_US
+    config: ControlsConfig = field(default_factory=ControlsConfig)
+
+    async def read(self, query: Callable[[Any], Any]) -> Any:
+        return query(self.journal)
+
+    def service(self, kind: type) -> QualityService:
+        assert kind is QualityService
+        made = QualityService()
+        made.config = self.config
+        return made
+
+    async def keys(self) -> list[str]:
+        return sorted(one.key for one in await todo.entries(self))
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    async with running(tmp_path) as opened:
+        lots = [Lot("chem", "QC", "Chemtrol", "L1", "A7", "2099-01-31")]
+        targets = [TargetRow("chem", "", "GLU", "L1", "A7", "", "100", "5", "lab")]
+        await opened.run(deciding.load, lots, targets, file="controls.csv", **BY)
+        await opened.run(deciding.accept, [1], IN_FORCE, 1, **BY)
+        yield opened
+
+
+async def measure(journal: Journal, message: int, value: str, at_us: int, number: str = "QC") -> None:
+    one = ControlResult(test="GLU", codes=("GLU",), number=number, value=value, at_us=at_us)
+    await journal.writer.submit(lambda batch: points.note(batch, message, "chem", NOW_US, [one]))
+
+
+async def test_nothing_waits_after_an_accepted_control(journal: Journal) -> None:
+    await measure(journal, 1, "101", NOW_US - HOUR)
+    assert await Seen(journal).keys() == []
+
+
+async def test_a_control_is_due_a_day_after_the_last_accepted_one(journal: Journal) -> None:
+    await measure(journal, 1, "101", NOW_US - 23 * HOUR)
+    assert await Seen(journal).keys() == []
+    assert await Seen(journal, now_us=NOW_US + HOUR).keys() == ["control-due/chem"]
+    assert await Seen(journal, config=ControlsConfig(due_after="8h")).keys() == ["control-due/chem"]
+
+
+async def test_a_control_that_is_not_evaluated_leaves_it_due(journal: Journal) -> None:
+    await measure(journal, 1, "101", NOW_US - 30 * HOUR)
+    await measure(journal, 2, "<60", NOW_US - HOUR)
+    assert await Seen(journal).keys() == ["control-due/chem"]
+
+
+async def test_a_control_is_due_after_so_many_patients(journal: Journal) -> None:
+    await measure(journal, 1, "101", NOW_US - 2 * HOUR)
+    for message in (2, 3):
+        await journal.writer.submit(
+            lambda batch, message=message: closing.note_results(batch, message, "chem", {"GLU": NOW_US - HOUR})
+        )
+    assert await Seen(journal, config=ControlsConfig(due_patients=3)).keys() == []
+    assert await Seen(journal, config=ControlsConfig(due_patients=2)).keys() == ["control-due/chem"]
+
+
+async def test_a_control_is_due_after_a_calibration(journal: Journal) -> None:
+    await measure(journal, 1, "101", NOW_US - 3 * HOUR)
+    await journal.run(deciding.add_event, "chem", "", NOW_US - 2 * HOUR, "calibration", resets=True, **BY)
+    assert await Seen(journal).keys() == ["control-due/chem"]
+    await measure(journal, 2, "101", NOW_US - HOUR)
+    assert await Seen(journal).keys() == []
+
+
+async def test_a_failure_is_a_problem_until_a_person_has_closed_it_and_looked(journal: Journal) -> None:
+    await measure(journal, 1, "101", NOW_US - 5 * HOUR)
+    await journal.writer.submit(lambda batch: closing.note_results(batch, 9, "chem", {"GLU": NOW_US - 4 * HOUR}))
+    await measure(journal, 2, "130", NOW_US - 3 * HOUR)
+    failed, looks = sorted(await todo.entries(Seen(journal)), key=lambda one: one.key)
+    assert (failed.key, failed.level) == ("control-failed/chem/GLU", Level.PROBLEM)
+    assert str(failed.phrase) == "The control of GLU failed on chem: its results wait"
+    assert (looks.key, looks.count, looks.step) == ("control-look/1", 1, "labrelay quality sent-before 1")
+    await measure(journal, 3, "100", NOW_US - 2 * HOUR)
+    proposed = next(one for one in await todo.entries(Seen(journal)) if one.key == failed.key)
+    assert str(proposed.phrase) == "The repeat of GLU on chem was accepted: close the failed run"
+    assert proposed.step.startswith("labrelay quality close 1 ")
+    await journal.run(deciding.open_test, 1, cause="reagent", action="changed", **BY)
+    assert await Seen(journal).keys() == ["control-look/1"]
+    await journal.run(deciding.looked_at, 1, [9], **BY)
+    assert await Seen(journal).keys() == []
+
+
+async def test_a_repeat_that_is_not_evaluated_any_more_opens_nothing(journal: Journal) -> None:
+    await measure(journal, 1, "130", NOW_US - 3 * HOUR)
+    await measure(journal, 2, "100", NOW_US - HOUR)
+    await measure(journal, 3, "<60", NOW_US - HOUR + 1)
+    with pytest.raises(RefusedError, match="no repeat of run 1 was accepted"):
+        await journal.run(deciding.open_test, 1, cause="reagent", action="changed", **BY)
+
+
+async def test_a_lot_that_ends_and_one_without_a_target_are_told(journal: Journal) -> None:
+    await measure(journal, 1, "101", NOW_US - HOUR)
+    late = Seen(journal, config=ControlsConfig(lot_ends="40000d"))
+    assert await late.keys() == ["control-lot/chem/Chemtrol/A7"]
+    lots = [Lot("chem", "QN", "Chemtrol", "L1", "B8")]
+    await journal.run(deciding.load, lots, [], file="controls.csv", **BY)
+    assert await Seen(journal).keys() == ["control-lot/chem/Chemtrol/L1/B8"]
+
+
+async def test_a_control_that_is_on_no_list_stays_in_sight_for_a_week(journal: Journal) -> None:
+    await measure(journal, 1, "101", NOW_US - 2 * HOUR, number="X1")
+    await measure(journal, 2, "101", NOW_US - HOUR)
+    assert await Seen(journal).keys() == ["control-unknown/chem"]
+    assert "control-unknown/chem" not in await Seen(journal, now_us=NOW_US + 8 * 24 * HOUR).keys()

@@ -1,0 +1,179 @@
+"""Which messages wait for a failed control, of those that come with it, late, processed again, or held already."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.features.quality_control.rows import deciding, reading
+from engine.features.quality_control.rules.lots import IN_FORCE, Lot
+from engine.features.quality_control.rules.tables import TargetRow
+from engine.model.content.quality_controls import ControlResult
+from engine.model.content.result_times import FINAL_RESULT, ResultGroup
+from engine.model.journal.records import Decision, Routed
+from engine.model.message import Document, Report
+from engine.model.outcome import Outcome
+from engine.model.process.clock import ManualClock, from_us
+from engine.model.texts.reasons import ReasonCode
+from engine.store.core.writing.batch import Batch
+from engine.store.journal import Journal
+from engine.store.operations import append, record_outcome
+from tests.engine.features.quality_control.test_laboratories import transaction
+from tests.support.journals import NOW_US, WINDOW_S, received
+
+BY = {"actor": "Asha", "reason": "the insert"}
+MINUTE = 60_000_000
+COPY = Routed(document=Document(body=b"MSH|", media_type="x-application/hl7-v2+er7"), destinations=("copies",))
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    with closing(Journal.open(tmp_path, clock=ManualClock(from_us(NOW_US)))) as found:
+        yield found
+
+
+def list_controls(
+    journal: Journal, number: str = "QC", *, targets: bool = True, tests: Sequence[str] = ("GLU", "K")
+) -> None:
+    lots = [Lot("chem", number, "Chemtrol", "L1", "A7")]
+    journal.run_alone(lambda batch: deciding.load(batch, lots, [], file="controls.csv", **BY))
+    if targets:
+        rows = [TargetRow("chem", "", test, "L1", "A7", "mg/dL", "100", "5", "lab") for test in tests]
+        journal.run_alone(lambda batch: deciding.load(batch, [], rows, file="targets.csv", **BY))
+        ids = [one.id for one in reading.list_targets(journal)]
+        journal.run_alone(lambda batch: deciding.accept(batch, ids, IN_FORCE, 1, **BY))
+
+
+def at(minute: int) -> int:
+    return NOW_US + (minute - 1000) * MINUTE
+
+
+def control(value: str, minute: int, test: str = "GLU") -> ControlResult:
+    return ControlResult(test=test, codes=(test,), number="QC", value=value, unit="mg/dL", at_us=at(minute))
+
+
+def results(*tests: str, minute: int, specimen: str = "S1") -> ResultGroup:
+    return ResultGroup("MR1", specimen, 0, at(minute), FINAL_RESULT, tests, tests)
+
+
+def record(journal: Journal, minute: int, outcome: Outcome, *routes: Routed) -> int:
+    def both(batch: Batch) -> int:
+        stored = append.store_message(batch, received(b"%d" % minute, at_us=at(minute)), repeat_window_s=WINDOW_S)
+        record_outcome.record(batch, stored.id, outcome, routes)
+        return stored.id
+
+    return journal.run_alone(both)
+
+
+def measure(journal: Journal, value: str, minute: int) -> None:
+    record(journal, minute, Outcome("filtered", ReasonCode.QUALITY_CONTROL, controls=(control(value, minute),)))
+
+
+def patient(journal: Journal, minute: int, *, measured: int = 0, test: str = "GLU") -> int:
+    return record(journal, minute, Outcome("mapped", results=(results(test, minute=measured or minute),)), COPY)
+
+
+def again(journal: Journal, message: int, outcome: Outcome, *routes: Routed) -> None:
+    decision = Decision(again=True)
+    journal.run_alone(lambda batch: record_outcome.record(batch, message, outcome, routes, decision=decision))
+
+
+def deliveries(journal: Journal, message: int) -> list[tuple[str, str]]:
+    """State and cause of those that were not replaced."""
+    with journal.snapshot() as execute:
+        return execute(
+            "SELECT state, cause FROM delivery WHERE message_id = ? AND state <> 'superseded' ORDER BY id", (message,)
+        ).fetchall()
+
+
+HELD, WAITING = [("held", "CONTROL_FAILED")], [("waiting", "")]
+
+
+def fail_and_close(journal: Journal) -> None:
+    """A control is accepted at 100, fails at 200, and its repeat is accepted at 300; a person closes the run then."""
+    for value, minute in (("100", 100), ("130", 200), ("101", 300)):
+        measure(journal, value, minute)
+    (failure,) = reading.list_failures(journal)
+    journal.run_alone(lambda batch: deciding.open_test(batch, failure.id, cause="air", action="primed", **BY))
+
+
+def test_patients_in_one_message_with_the_control_that_fails_wait(journal: Journal) -> None:
+    list_controls(journal)
+    outcome = Outcome("mapped", results=(results("GLU", minute=99),), controls=(control("130", 98),))
+    assert deliveries(journal, record(journal, 100, outcome, COPY)) == HELD
+
+
+def test_a_result_that_was_measured_while_its_control_failed_waits_also_where_it_comes_later(journal: Journal) -> None:
+    list_controls(journal)
+    fail_and_close(journal)
+    assert deliveries(journal, patient(journal, 310, measured=250)) == HELD
+    assert deliveries(journal, patient(journal, 320, measured=150)) == HELD
+    assert deliveries(journal, patient(journal, 330, measured=99)) == WAITING
+    assert deliveries(journal, patient(journal, 340, measured=301)) == WAITING
+    assert deliveries(journal, patient(journal, 350, measured=250, test="K")) == WAITING
+
+
+def test_a_held_result_that_is_processed_again_after_the_run_is_closed_waits_for_its_release(journal: Journal) -> None:
+    list_controls(journal)
+    for value, minute in (("100", 100), ("130", 200)):
+        measure(journal, value, minute)
+    held = patient(journal, 250)
+    measure(journal, "101", 300)
+    (failure,) = reading.list_failures(journal)
+    journal.run_alone(lambda batch: deciding.open_test(batch, failure.id, cause="air", action="primed", **BY))
+    again(journal, held, Outcome("mapped", results=(results("GLU", minute=250),)), COPY)
+    assert deliveries(journal, held) == HELD
+
+
+@pytest.mark.parametrize("targets", [False, True])
+def test_a_tube_with_the_number_of_a_control_waits_before_there_are_targets(journal: Journal, *, targets: bool) -> None:
+    list_controls(journal, "PCCC*", targets=targets)
+    outcome = Outcome("mapped", results=(results("GLU", minute=1, specimen="PCCC1"),))
+    assert deliveries(journal, record(journal, 1, outcome, COPY)) == [("held", "CONTROL_NUMBER")]
+
+
+def test_a_lot_of_any_number_holds_no_tube(journal: Journal) -> None:
+    list_controls(journal, "*")
+    assert deliveries(journal, patient(journal, 1)) == WAITING
+
+
+def test_a_message_whose_results_are_not_known_is_looked_at(journal: Journal) -> None:
+    """One of a text format: each test of its analyzer may be in it."""
+    list_controls(journal)
+    measure(journal, "100", 100)
+    sent = record(journal, 150, Outcome("mapped"), COPY)
+    measure(journal, "130", 200)
+    (failure,) = reading.list_failures(journal)
+    assert [one.message for one in reading.list_looks(journal, failure.id)] == [sent]
+    assert deliveries(journal, record(journal, 250, Outcome("mapped"), replace(COPY))) == HELD
+
+
+def test_a_document_that_waits_for_another_reason_is_not_divided(journal: Journal) -> None:
+    """Each part of it would be released by itself."""
+    list_controls(journal)
+    tests = ("GLU", "K")
+    report = Report(key=b"k" * 16, patient=b"p" * 16)
+
+    def sent(minute: int, status: str) -> int:
+        body = transaction(1, [*tests]).replace(b'"final"', b'"%s"' % status.encode())
+        routed = Routed(document=Document(body=body, reports=(report,)), destinations=("fhir",))
+        return record(journal, minute, Outcome("mapped", results=(results(*tests, minute=minute),)), routed)
+
+    sent(100, "final")
+    measure(journal, "130", 200)
+    assert deliveries(journal, sent(250, "preliminary")) == [("held", "STATUS_BACK")]
+
+
+@pytest.mark.parametrize("test", ["717/", "717/10", "^^^717/3"])
+def test_a_diluted_result_is_of_the_test_of_its_control(journal: Journal, test: str) -> None:
+    """A Roche cobas writes the dilution behind the code, and a control is measured without one."""
+    list_controls(journal, tests=("717/", "71/"))
+    record(journal, 1, Outcome("filtered", controls=(control("100", 1, "717/"),)))
+    sent = patient(journal, 2, test=test)
+    record(journal, 99, Outcome("filtered", controls=(control("130", 99, "717/"),)))
+    (failure,) = reading.list_failures(journal)
+    assert [one.message for one in reading.list_looks(journal, failure.id)] == [sent]
+    assert deliveries(journal, patient(journal, 100, test=test)) == HELD
+    assert deliveries(journal, patient(journal, 101, test="71/10")) == WAITING

@@ -1,0 +1,211 @@
+"""A control that fails: which results wait, which go on, and what a person does then. On real sockets."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.commands.shared.output import ExitCode
+from engine.features.quality_control.rows import deciding
+from engine.model.errors import RefusedError
+from tests.support.controls import message, points, rows, send, set_up, verdicts
+from tests.support.running import HL7_ROUTE, MLLP, RunningSite, channel, running_site
+
+SETTINGS = {"control_numbers": ["QC*"]}
+
+
+def routes(folder: Path) -> tuple[dict, dict]:
+    """To FHIR; as it came; as it came, whatever its controls said."""
+    names = ("copies", "archive")
+    files = {name: {"kind": "file", "folder": str(folder / name)} for name in names}
+    made = channel(MLLP, HL7_ROUTE, {"to": "copies"}, {"to": "archive", "failed_control": "pass"}, settings=SETTINGS)
+    return {"chem": made}, files
+
+
+def codes(site: RunningSite, message: int, state: str) -> list[list[str]]:
+    """The tests of each document of a message that is in this state at the FHIR server."""
+    trace = site.trace(message)
+    ids = [one.document_id for one in trace.deliveries if one.destination == "lab-fhir" and one.state == state]
+    documents = [site._document(one.id) for one in trace.documents if one.id in ids]
+    return [
+        [
+            entry["resource"]["code"]["coding"][0]["code"]
+            for entry in one["entry"]
+            if entry["resource"]["resourceType"] == "Observation"
+        ]
+        for one in documents
+    ]
+
+
+def states(site: RunningSite, message: int) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for one in site.deliveries(message):
+        found.setdefault(one.destination, []).append(one.state)
+    return found
+
+
+async def test_a_morning_with_a_failed_control(tmp_path: Path) -> None:
+    channels, files = routes(tmp_path)
+    async with running_site(tmp_path / "site", channels, files) as site:
+        await set_up(site.journal)
+        await send(
+            site, message("QC-L1", {"GLU": "101", "K": "4.02"}, "0600"), message("QC-L2", {"GLU": "199"}, "0605")
+        )
+        early = await send(site, message("S1", {"GLU": "88", "K": "4.4"}, "0630", patient="MR1"))
+        await send(site, message("QC-L1", {"GLU": "117", "K": "4.01"}, "0740"))
+        assert verdicts(site.journal, "GLU") == [["accept"], ["reject"]]
+        assert verdicts(site.journal, "K") == [["accept"], ["accept"]]
+        assert [message for (message,) in rows(site.journal, "SELECT message_id FROM qc_look")] == early
+
+        (late,) = await send(site, message("S2", {"GLU": "91", "K": "4.1", "NA": "140"}, "0750", patient="MR2"))
+        assert codes(site, late, "held") == [["GLU"]]
+        assert codes(site, late, "delivered") == [["K", "NA"]]
+        assert states(site, late) == {"lab-fhir": ["delivered", "held"], "copies": ["held"], "archive": ["delivered"]}
+        (other,) = await send(site, message("S3", {"K": "4.3"}, "0755", patient="MR3"))
+        assert set(site.end_of(other).split()) == {"delivered"}
+        looks = [message for (message,) in rows(site.journal, "SELECT message_id FROM qc_look ORDER BY message_id")]
+        assert looks == [*early, late]  # its copy went to the archive
+
+        (failure,) = rows(site.journal, "SELECT id, repeat FROM qc_closed")[0][:1]
+        more = {"cause": "old reagent", "action": "changed it", "actor": "asha", "reason": "repeat is fine"}
+        with pytest.raises(RefusedError, match="no repeat of run"):
+            await site.journal.run(deciding.open_test, failure, **more)
+        await send(site, message("QC-L2", {"GLU": "201"}, "0830"))  # not the level that failed
+        with pytest.raises(RefusedError, match="no repeat of run"):
+            await site.journal.run(deciding.open_test, failure, **more)
+        await send(site, message("QC-L1", {"GLU": "99"}, "0910"))
+        (still,) = await send(site, message("S4", {"GLU": "95"}, "0912", patient="MR4"))
+        assert site.end_of(still) == "delivered"  # of the archive
+        assert codes(site, still, "held") == [["GLU"]]
+        done = await site.journal.run(deciding.open_test, failure, **more)
+        assert done["repeat"] > done["run"]
+        (free,) = await send(site, message("S5", {"GLU": "97"}, "0920", patient="MR5"))
+        assert codes(site, free, "delivered") == [["GLU"]]
+        assert codes(site, late, "held") == [["GLU"]]  # a person releases, and nothing else does
+
+        ran = await site.labrelay("held", "release", str(late), "--reason", "repeat accepted", "--yes")
+        assert ran.code == 0, ran.err
+        await site.settled()
+        assert sorted(codes(site, late, "delivered")) == [["GLU"], ["K", "NA"]]
+        (report,) = [one for one in site.sandbox.resources("DiagnosticReport") if len(one.get("result", ())) == 3]
+        assert report["status"] == "final"
+
+
+async def test_no_control_is_in_a_document_and_each_is_a_point(tmp_path: Path) -> None:
+    channels, files = routes(tmp_path)
+    async with running_site(tmp_path / "site", channels, files) as site:
+        made = await send(site, message("QC-L1", {"GLU": "101"}, "0600"))
+        assert points(site.journal) == [("GLU", "QC-L1", "", "101", "unknown control")]
+        assert verdicts(site.journal) == [["not evaluated"]]
+        assert states(site, made[0]) == {"archive": ["delivered"], "copies": ["delivered"]}
+
+
+async def test_the_day_of_a_technician(tmp_path: Path) -> None:
+    """The control fails at 07:40: results wait; cause, repeat, release; those sent before are looked at."""
+    channels, files = routes(tmp_path)
+    async with running_site(tmp_path / "site", channels, files) as site:
+
+        async def quality(*words: str, code: int = 0) -> Any:
+            ran = await site.labrelay("quality", *words, "-o", "json")
+            assert ran.code == code, (ran.out, ran.err)
+            return ran.json if not code else ran.err
+
+        lots, targets = tmp_path / "lots.csv", tmp_path / "targets.csv"
+        lots.write_text("analyzer,number,material,level,lot,expires\nchem,QC-L1,Chemtrol,L1,A7,2099-01-31\n")
+        targets.write_text("analyzer,module,test,level,lot,unit,mean,sd,source\nchem,,GLU,L1,A7,mg/dL,100,0,lab\n")
+        said = await quality("load", str(targets), "--reason", "the insert", code=ExitCode.CONFIG)
+        assert "targets.csv:2:27: sd: above 0" in said
+        targets.write_bytes(b"analyzer,module\nch\xe9m,")
+        said = await quality("load", str(targets), "--reason", "the insert", code=ExitCode.CONFIG)
+        assert "targets.csv: it is no text in UTF-8 (byte 19)" in said
+        said = await quality("enter", "chme", "GLU", "QC-L1", "130", "--reason", "by hand", code=ExitCode.FAILED)
+        assert "there is no channel chme" in said
+        targets.write_text("analyzer,module,test,level,lot,unit,mean,sd,source\nchem,,GLU,L1,A7,mg/dL,100,5,lab\n")
+        assert (await quality("load", str(lots), "--reason", "new lot"))["lots"] == 1
+        assert (await quality("load", str(targets), "--reason", "the insert"))["targets"] == 1
+        (target,) = (await quality("targets"))["targets"]
+        assert target["state"] == "proposed"
+        await quality("accept", str(target["target"]), "--from", "2024-01-01", "--reason", "compared")
+        assert [one["state"] for one in (await quality("targets"))["targets"]] == ["in force"]
+
+        await send(site, message("QC-L1", {"GLU": "101"}, "0600"))
+        sent = await send(site, *(message(f"A{n}", {"GLU": "88", "K": "4.4"}, "0630", patient=f"M{n}") for n in (1, 2)))
+        await send(site, message("QC-L1", {"GLU": "117"}, "0740"))
+        held = await send(
+            site, *(message(f"B{n}", {"GLU": "90", "K": "4.4"}, "0750", patient=f"N{n}") for n in range(31))
+        )
+        assert all(codes(site, one, "held") == [["GLU"]] for one in held)
+        assert all(codes(site, one, "delivered") == [["K"]] for one in held)
+        todo = (await site.labrelay("todo", "list", "-o", "json")).json["todo"]
+        kinds = {one["key"].partition("/")[0] for one in todo if one["key"].startswith("control")}
+        assert kinds == {"control-failed", "control-look"}
+        (failure,) = (await quality("failures"))["failures"]
+        assert (failure["test"], failure["looks"], failure["repeat"]) == ("GLU", 2 + 31, None)
+
+        mend = ("--cause", "old reagent", "--action", "changed it", "--reason", "the repeat is fine")
+        assert "measure each level" in await quality("close", "1", *mend, code=ExitCode.REFUSED)
+        (repeat,) = await send(site, message("QC-L1", {"GLU": "99"}, "0820"))
+        assert states(site, repeat) == {"archive": ["delivered"], "copies": ["delivered"]}  # no control waits
+        await quality("close", "1", *mend)
+        ran = await site.labrelay("held", "release", *map(str, held), "--reason", "the repeat is fine", "--yes")
+        assert ran.code == ExitCode.OK, ran.err
+        await site.settled()
+        assert all(sorted(codes(site, one, "delivered")) == [["GLU"], ["K"]] for one in held)
+        listed = (await quality("sent-before", "1"))["looks"]
+        assert [one["message"] for one in listed if not one["looked"]] == [*sent, *held]
+        await quality("look", "1", *(str(one["message"]) for one in listed), "--reason", "plausible with the repeat")
+        assert (await quality("failures"))["failures"] == []
+        assert [one["verdict"] for one in (await quality("verdicts", "2"))["verdicts"]] == ["reject"]
+        points = (await quality("points", "--test", "GLU"))["points"]
+        assert [(one["value"], one["z"], one["verdict"]) for one in points] == [
+            ("99", "-0.2000", "accept"), ("117", "3.4000", "reject"), ("101", "0.2000", "accept"),
+        ]  # fmt: skip
+        acts = (await site.labrelay("audit", "list", "-o", "json")).json["acts"]
+        told = {one["act"] for one in acts}
+        assert {"quality-load", "quality-target", "quality-close", "release", "quality-look"} <= told
+
+
+async def test_a_critical_value_rings_while_it_waits(tmp_path: Path) -> None:
+    channels, files = routes(tmp_path)
+    async with running_site(tmp_path / "site", channels, files) as site:
+        await set_up(site.journal)
+        await send(site, message("QC-L1", {"GLU": "130"}, "0600"))
+        (critical,) = await send(site, message("S1", {"GLU": "18"}, "0610", patient="MR1", flag="LL"))
+        assert codes(site, critical, "held") == [["GLU"]]
+        todo = (await site.labrelay("todo", "list", "-o", "json")).json["todo"]
+        assert f"critical/{critical}" in {one["key"] for one in todo}
+
+
+async def test_a_control_that_fails_rings_for_no_patient(tmp_path: Path) -> None:
+    channels, files = routes(tmp_path)
+    async with running_site(tmp_path / "site", channels, files) as site:
+        await set_up(site.journal)
+        await send(site, message("QC-L1", {"GLU": "12"}, "0600", flag="LL"))
+        todo = (await site.labrelay("todo", "list", "-o", "json")).json["todo"]
+        assert [one["key"] for one in todo if one["key"].startswith("critical")] == []
+
+
+async def test_a_patients_tube_with_the_number_of_a_control_waits(tmp_path: Path) -> None:
+    """The site lists it, and the message calls it a patient's."""
+    made = channel(MLLP, HL7_ROUTE)
+    async with running_site(tmp_path, {"chem": made}) as site:
+        await set_up(site.journal)
+        (one,) = await send(site, message("QC-L1", {"GLU": "101"}, "0600", patient="MR1"))
+        (delivery,) = site.deliveries(one)
+        assert (delivery.state, delivery.cause) == ("held", "CONTROL_NUMBER")
+        assert rows(site.journal, "SELECT 1 FROM qc_point") == []
+
+
+async def test_qc_failed_asks_the_verdict(tmp_path: Path) -> None:
+    """Its own flag says that the control passed; the verdict says that it did not."""
+    held = {**HL7_ROUTE, "hold": ["=qc_failed('24h') | false"]}
+    made = channel(MLLP, held, settings=SETTINGS)
+    async with running_site(tmp_path, {"chem": made}) as site:
+        await set_up(site.journal)
+        await send(site, message("QC-L1", {"GLU": "101"}, "0600", flag="N"))
+        (free,) = await send(site, message("S1", {"GLU": "101"}, "0610", patient="MR1"))
+        assert site.end_of(free) == "delivered"
+        await send(site, message("QC-L1", {"GLU": "117"}, "0740", flag="N"))
+        (waits,) = await send(site, message("S2", {"GLU": "101"}, "0750", patient="MR2"))
+        (delivery,) = site.deliveries(waits)
+        assert (delivery.state, delivery.cause) == ("held", "CONTROL_FAILED")
