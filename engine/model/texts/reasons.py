@@ -197,13 +197,12 @@ class ReasonCode(Enum):
         "detail; please report it."
     )
     CONTROL_FAILED = (
-        "The control of this test failed on this analyzer. Repeat it, and close the failed run (`labrelay quality "
-        "list`). Then look at this result: `labrelay held release`, or `labrelay held reject`."
+        "The control of this test failed on this analyzer. `labrelay quality list` has it: repeat it, close the failed "
+        "run, then look at this result: `labrelay held release`, or `labrelay held reject`."
     )
     CONTROL_NUMBER = (
-        "The number of the specimen is that of a control, and the message or an open order says that it is a "
-        "patient's. Look whose it is, then `labrelay held release`, or `labrelay held reject`. Of a dead letter cancel "
-        "the order, or correct `control_numbers`, then `labrelay dlq retry`."
+        "The specimen has the number of a control material of the site's list, and the message calls it a patient's. "
+        "Look whose it is, then `labrelay held release`, or `labrelay held reject`."
     )
     STATUS_BACK = (
         "A result of a lower status than the one that was accepted (preliminary after final, final after corrected), "
@@ -228,25 +227,13 @@ class ReasonCode(Enum):
         "again."
     )
     REJECTED_BEFORE = (
-        "A person has rejected or dismissed a message with the same bytes, or the same result. Release it where it is "
-        "right now, else reject it."
+        "The same bytes came before, and a person has rejected or dismissed that message; the detail names it. Release "
+        "it where it is right now, else reject it."
     )
     CORRECTS_UNKNOWN = (
         "A correction or a withdrawal, and it is not known which result it is about: none fits, or several do. Look "
         "at the results of the order, then release it (it is then sent beside them), or reject it and correct at the "
         "analyzer."
-    )
-    SAMPLE_UNKNOWN = (
-        "A result of a test that its order has already, and it is not known whether it is the same sample or another "
-        "one. Look at both, then release it where it is right, or reject it."
-    )
-    POOL = (
-        "The sample is a pool, or has a role that is not known: its result is no one patient's. Reject it, or release "
-        "it where it is the patient's."
-    )
-    CLOCK = (
-        "A result with a time that is after its receipt, or half a year before it: the clock of the analyzer may be "
-        "wrong. Set the clock right; release it where the time is right, else reject it."
     )
     ORDER_MOVED = (
         "A correction under the number of an order that another patient has: the first one's result may be a mistake. "
