@@ -227,13 +227,25 @@ class ReasonCode(Enum):
         "again."
     )
     REJECTED_BEFORE = (
-        "The same bytes came before, and a person has rejected or dismissed that message; the detail names it. Release "
-        "it where it is right now, else reject it."
+        "A person has rejected or dismissed a message with the same bytes, or the same result. Release it where it is "
+        "right now, else reject it."
     )
     CORRECTS_UNKNOWN = (
         "A correction or a withdrawal, and it is not known which result it is about: none fits, or several do. Look "
         "at the results of the order, then release it (it is then sent beside them), or reject it and correct at the "
         "analyzer."
+    )
+    SAMPLE_UNKNOWN = (
+        "A result of a test that its order has already, and it is not known whether it is the same sample or another "
+        "one. Look at both, then release it where it is right, or reject it."
+    )
+    POOL = (
+        "The sample is a pool, or has a role that is not known: its result is no one patient's. Reject it, or release "
+        "it where it is the patient's."
+    )
+    CLOCK = (
+        "A result with a time that is after its receipt, or half a year before it: the clock of the analyzer may be "
+        "wrong. Set the clock right; release it where the time is right, else reject it."
     )
     ORDER_MOVED = (
         "A correction under the number of an order that another patient has: the first one's result may be a mistake. "
