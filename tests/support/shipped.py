@@ -106,7 +106,6 @@ def verdict_of(
     channel: str = "analyzer",
     specimen_ids: str = "restart",
     patient_numbers: str = "lasting",
-    reads_facts: bool = False,
     explained: bool = False,
     dialect: str | None = None,
     mapping: str | None = None,
@@ -117,7 +116,7 @@ def verdict_of(
     Args:
         explained: map by the code that `explain` runs.
         mapping: takes every message, in place of the routes of results.
-        layout: describes the text, where the format is ``text``. reads_facts: as the daemon does.
+        layout: describes the text, where the format is ``text``.
     """
     given = dict(settings or {})
     charsets = tuple(given.pop("charset", ("utf-8",)))
@@ -146,7 +145,7 @@ def verdict_of(
             specimen_ids=specimen_ids,
             patient_numbers=patient_numbers,
         ),
-        reader=_reader if reads_facts else None,
+        reader=_reader,
     )
     if layout is not None:
         (payload,) = message_format_read.split(payload)  # as the link hands it on, without its framing

@@ -395,7 +395,7 @@ def test_a_code_that_no_table_had_is_not_written_in_clear(tmp_path: Path, name: 
         text = "H|\\^&|||X|||||||P|1|20260328150000\rP|1|P1\rO|1|S1||^^^GLU\r"
         text += "".join(f"R|{n}|^^^{one}|5|||||F\r" for n, one in enumerate((name, name, "GLU"), 1)) + "L|1|N\r"
     for number in range(2):  # the mapping remembers codes of the message before
-        outcome, _ = verdict_of(text.encode(), message_format, channel="chem", reads_facts=True)
+        outcome, _ = verdict_of(text.encode(), message_format, channel="chem")
         assert outcome.state == "mapped"
         one = received(text.encode() + b"NTE" * number, channel="chem", control_id=str(number))
         stored = lab.journal.run_alone(append.store_message, one, repeat_window_s=WINDOW_S)
