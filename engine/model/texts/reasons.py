@@ -201,8 +201,9 @@ class ReasonCode(Enum):
         "run, then look at this result: `labrelay held release`, or `labrelay held reject`."
     )
     CONTROL_NUMBER = (
-        "The specimen has the number of a control material of the site's list, and the message calls it a patient's. "
-        "Look whose it is, then `labrelay held release`, or `labrelay held reject`."
+        "The number of the specimen is that of a control, and the message or an open order says that it is a "
+        "patient's. Look whose it is, then `labrelay held release`, or `labrelay held reject`. Of a dead letter cancel "
+        "the order, or correct `control_numbers`, then `labrelay dlq retry`."
     )
     STATUS_BACK = (
         "A result of a lower status than the one that was accepted (preliminary after final, final after corrected), "
