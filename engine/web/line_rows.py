@@ -155,7 +155,7 @@ def destination(cells: Cells, one: DestinationSnapshot) -> Row:
         "facts": tuple(facts),
         "trouble": row["trouble"],
         **_findings(cells, one.name),
-        "advice": (verdict.trouble(cells, "away", one.name) or {}) | {"facts": ()} if one.state in AWAY else None,
+        "advice": _advice(cells, one),
         "lanes": [
             lane_row(cells, lane, channel.name, name=channel.name, href=analyzer_href(cells, channel.name))
             for channel in cells.site.channels
@@ -163,6 +163,13 @@ def destination(cells: Cells, one: DestinationSnapshot) -> Row:
             if lane.destination == one.name
         ],
     }
+
+
+def _advice(cells: Cells, one: DestinationSnapshot) -> Row | None:
+    if one.state not in AWAY:
+        return None
+    card = verdict.trouble(cells, "away", one.name) or {}
+    return card | {"facts": (), "more": verdict.goes_out_by_itself(cells, one.name)}
 
 
 def _findings(cells: Cells, name: str) -> Row:

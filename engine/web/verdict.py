@@ -62,18 +62,20 @@ def _more(cells: Cells, kind: str, subject: str, channels: Sequence[Row]) -> str
     site = cells.site
     if is_full(site) and all(map(is_kept, site.channels)):
         return cells.say(FULL)
-    if kind == "away" and _goes_out_by_itself(site, subject):
-        return cells.say(AWAY)
+    if kind == "away" and (said := goes_out_by_itself(cells, subject)):
+        return said
     on = [one["works"] for one in channels if one["works"] is not None]
     works = cells.say(WORKS, n=sum(on), m=len(on))
     return f"{cells.say(STORED)} {works}" if _is_whole(site) else works
 
 
-def _goes_out_by_itself(site: SiteSnapshot, name: str) -> bool:
-    """Whether what waits for a destination needs no person: it does not answer, and no lane to it is paused."""
+def goes_out_by_itself(cells: Cells, name: str) -> str:
+    """That what waits needs no person: the destination does not answer, and no lane to it is paused. Else empty."""
+    site = cells.site
     lanes = [lane for one in site.channels for lane in one.lanes if lane.destination == name]
     causes = [one.last_error.code for one in site.destinations if one.name == name and one.last_error is not None]
-    return causes == [ReasonCode.NO_ANSWER] and all(lane.paused is None for lane in lanes)
+    is_so = causes == [ReasonCode.NO_ANSWER] and all(lane.paused is None for lane in lanes)
+    return cells.say(AWAY) if is_so else ""
 
 
 def _is_whole(site: SiteSnapshot) -> bool:
@@ -128,6 +130,7 @@ def _away(cells: Cells, one: DestinationSnapshot) -> Row:
         "badge": cells.badge(one)._replace(word=cells.say(one.state.words)),
         "name": one.name,
         "where": one.address,
+        "more": "",
         "advice": (
             _advice(cells, MAINTAINED, cells.href("/alerts")),
             _advice(cells, CALL, who=one.contact or one.name),
@@ -150,6 +153,7 @@ def _disk(cells: Cells) -> Row:
         "badge": Badge("problem", "problem", cells.say("Disk")),
         "name": _free(cells),
         "where": "",
+        "more": "",
         "advice": (
             _advice(cells, ROOM),
             *((_advice(cells, COPIES),) if site.backup.same_disk else ()),

@@ -112,7 +112,7 @@ def _circuit(one: DestinationSnapshot, words: Words) -> Fact:
         return Fact(words.say("Circuit"), words.say("half-open: one attempt is under way"), "attention")
     if one.breaker_until is not None:
         time = words.time(int(one.breaker_until.timestamp() * 1e6))
-        return Fact(words.say("Circuit"), words.say("open: no attempt until {time}", time=time), "problem")
+        return Fact(words.say("Circuit"), words.say("no attempt until {time}", time=time), "problem")
     return Fact(words.say("Circuit"), words.say("closed: attempts are made"))
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from engine.features.results.lists.held_results import FLAGS, LEFT_OUT, Said
-from engine.model.texts.phrases import PageText
+from engine.model.texts.phrases import N_, PageText
 from engine.succession.critical import CRITICAL
 from engine.views.view import Row
 from engine.web.cells import Badge
@@ -14,6 +14,7 @@ from engine.web.pages.messages import PATH as MESSAGES
 from engine.web.pages.words import Words, shown
 
 MOST_TOLD = 3  # results that a button names
+MORE: PageText = N_("... and {n} more")
 WHOLE = 100_000  # signs: what is decided about is never cut
 STATES: dict[str, PageText] = {  # FHIR's, of an Observation
     "registered": "registered",
@@ -74,7 +75,8 @@ def told(rows: Iterable[Row], words: Words) -> str:
     """What a button sends: those that the decision is about, each with its value, unit and first flag."""
     found = list(rows)
     named = [one for one in found if one["held"] or one["critical"]] or found
-    more = f" +{len(found) - len(named[:MOST_TOLD])}" if len(found) > len(named[:MOST_TOLD]) else ""
+    left = len(found) - len(named[:MOST_TOLD])
+    more = f" {words.say(MORE, n=left)}" if left else ""
     return "; ".join(_told(one, words) for one in named[:MOST_TOLD]) + more
 
 

@@ -175,7 +175,7 @@ async def test_the_worst_flag_stands_at_the_value_and_a_long_name_hides_none(her
     page = await page_of(here, await newest(here, said))
     shown = page.one("main").all("p", class_="value")[0].text
     assert shown.split() == ["5.1", "g/dL", "LL", "critically", "low"]
-    assert button(page).endswith("… 5.1 g/dL, critically low +1")
+    assert button(page).endswith("… 5.1 g/dL, critically low ... and 1 more")
 
 
 async def test_a_long_value_is_shown_to_its_end_and_as_text(here: ActingSite) -> None:

@@ -286,7 +286,7 @@ WAYS: list[tuple[dict[str, Any], SiteSnapshot, str]] = [
     ({"far": FarEnd()}, quiet_site(), "Circuit closed: attempts are made"),
     ({"far": ENDING, "host": "lab.example", "port": 443, "own_certificate": "us.pem (destination x) ends in 3 days"},
      down(),
-     "Circuit open: no attempt until 2026-03-02 10:12:47 Host lab.example:443 Addresses 192.0.2.7, 2001:db8::7"
+     "Circuit no attempt until 2026-03-02 10:12:47 Host lab.example:443 Addresses 192.0.2.7, 2001:db8::7"
      " Its certificate ends 2026-03-11 Our certificate us.pem (destination x) ends in 3 days"),
     ({"far": AWAY, "host": "lab.example", "port": 443, "windows": ("sat 02:00-04:00",)},
      quiet_site(),
