@@ -258,7 +258,7 @@ class Document:
     used: tuple[UsedNumber, ...] = ()
     entries: int = 0
     facts: bytes = b""
-    places: tuple[tuple[int, str], ...] = ()
+    places: tuple[tuple[int, str], ...] = field(default=(), repr=False)
 
 
 @value(kw_only=True)

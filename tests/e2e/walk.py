@@ -42,6 +42,8 @@ DRAFT, SILENT = (
     "silent",
 )  # analyzers that are being added: rows of one were recognised, none came of the other
 ADDING = ("listen", "recognise", "codes", "code", "first")
+CONTROL_VALUE = {"act": "enter", "channel": "chemistry", "test": "GLU", "number": "QC-1", "unit": "mmol/L"}
+CONTROL_VALUE |= {"reason": "a strip"}
 # Where the path alone shows nothing: addresses of the page that are looked at.
 ADDRESSES = {
     "/": ("/", "/?wall"),
@@ -61,6 +63,7 @@ ADDRESSES = {
     "/add": ("/add", "/add?started=chemistry"),
     **{f"/add/{{name}}/{step}": (f"/add/{DRAFT}/{step}", f"/add/{SILENT}/{step}") for step in ADDING},
     "/add/{name}/code": (f"/add/{DRAFT}/code?code=HGB&unit=g/dL&search=glucose", f"/add/{DRAFT}/code?code=none"),
+    **{f"/quality/{page}": (f"/quality/{page}?channel=chemistry&test=GLU",) for page in ("chart", "month")},
     "/codes/row": ("/codes/row?channel=haematology&code=6690-2",),
     "/codes/undo": ("{undo}",),
     "/user": ("/user?name=asha",),
@@ -117,7 +120,7 @@ LEAD_ON = {
     *("/log-in", "/log-in/code", "/change-user", "/set-up", "/wall", "/log-out", "/stay", "/users", "/user"),
     *("/add/new", *(f"/add/{{name}}/{step}" for step in ADDING)),
     *("/affected", "/affected/results", "/affected.csv", "/todo", "/alerts", "/operations/{number}"),
-    *("/quality", "/quality/chart"),
+    *("/held/{number}", "/quality", "/quality/chart"),
     *("/codes/row/do", "/codes/undo"),
     *(
         "/messages",
@@ -227,6 +230,10 @@ async def acted(here: Laboratory, one: Visitor) -> Mapping[str, str]:
     writer.close()
     await one.open(f"/add/{DRAFT}/recognise?lang=en")
     await send(one, f"/add/{DRAFT}/recognise", {"column-time": "When", "time": "%Y-%m-%d %H:%M:%S"})
+    for value in ("5.4", "5.6"):
+        await one.open("/quality?lang=en")
+        await send(one, "/quality", CONTROL_VALUE | {"value": value})
+        assert "/quality/chart" in one.page.url
     await one.open("/do/retry?all=1&lang=en")
     await send(one, "/do/retry", WHY)
     operation = re.search(r"/operations/(\d+)", one.page.url)
