@@ -215,11 +215,14 @@ def _of_whom(
         channel = _with_patients(channel, named)
         found = replace(_routed(stored, parsed, channel, reagents, numbers), conflict=NAMED)
         doubted = _doubted(stored, parsed, channel, found.controls)
-        if any(is_patients for _, is_patients in doubted):  # its mapping reads the number otherwise
+        numbered = {one.number for one in found.controls}
+        if not named.isdisjoint(numbered) or any(is_patients for _, is_patients in doubted):
+            # The mapping has a filter of its own, or reads the number otherwise.
             return Outcome("dead", ReasonCode.CONTROL_NUMBER, NAMED, reagents=reagents, numbers=numbers)
     if left := {number for numbers_of, _ in doubted for number in numbers_of}:
         other = _routed(stored, parsed, _with_patients(channel, left), reagents, numbers)
-        found = replace(found, doubted=(tuple(sorted(left)), other))
+        if left.isdisjoint(one.number for one in other.controls):
+            found = replace(found, doubted=(tuple(sorted(left)), other))
     return found
 
 

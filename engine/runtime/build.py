@@ -193,9 +193,8 @@ def build_channel(
     )
     dialogue = _dialogue(site, config)
     options = FormatOptions(charsets=tuple(config.charset), fixes=frozenset(config.fix), spm_obx=config.spm_obx)
-    answer = (
-        _answer(config, clock) if source.format in ("hl7v2", EITHER) and source.transport not in UNANSWERED else None
-    )
+    answers = source.format in ("hl7v2", EITHER) and source.transport not in UNANSWERED
+    answer = _answer(config, clock) if answers else None
     speech = Speech(message_format=message_format, options=options, dialogue=dialogue, usual=answer)
     talk = next((said for one in TALKING.each() if (said := one.talk(site, config, speech)) is not None), Talk())
     return BuiltChannel(

@@ -63,7 +63,7 @@ def results_in(body: bytes, zone: tzinfo, names: Mapping[str, str] | None = None
     return [_result(one, component, zone) for one in _lines(body, names) if one.result]
 
 
-def as_sent(body: bytes, facts: DocumentFacts, names: Mapping[str, str]) -> bytes:
+def as_sent(body: bytes, facts: DocumentFacts, names: Mapping[str, str] | None = None) -> bytes:
     """The message as it goes out under ``facts``: without what is left out, and with the statuses of these."""
     field = body[3:4].decode("latin-1")
     out: list[str] = []
@@ -137,7 +137,7 @@ def _lines(body: bytes, names: Mapping[str, str] | None = None) -> Iterator[_Lin
                 of = blake2b(field.join(key).encode("latin-1"), digest_size=16).hexdigest()
                 seen[of] = seen.get(of, 0) + 1
                 of += f".{seen[of]}" if seen[of] > 1 else ""
-                result = f"Observation/{of}" if names is None else names.get(str(number), "")
+                result = f"Observation/{of}" if not names else names.get(str(number), "")
         yield _Line(fields, result, of)
 
 

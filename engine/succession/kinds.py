@@ -81,7 +81,7 @@ def opened(
     names = None if places is None else {part: f"{RESULT}{place}" for place, part in places}
     if media_type == hl7_statements.MEDIA_TYPE:
         read = hl7_statements.results_in(body, zone, names)
-        return OpenedDocument(read, lambda facts: hl7_statements.as_sent(body, facts, names or {}))
+        return OpenedDocument(read, lambda facts: hl7_statements.as_sent(body, facts, names))
     if media_type != FHIR:
         if form is None or media_type not in LISTS:
             return None

@@ -165,7 +165,8 @@ def said(found: FoundMessage, settings: dict[str, Any]) -> tuple[list[str], set[
     results = []
     for document in verdict.documents:
         results += map(one_result, observations(document[0].body))
-    return results, {issue.code for issue in verdict.issues}, verdict.reason.name if verdict.reason else ""
+    reason = "CONTROL_NUMBER" if verdict.conflict and results else verdict.reason.name if verdict.reason else ""
+    return results, {issue.code for issue in verdict.issues}, reason
 
 
 def check(data: bytes, says: Says, settings: dict[str, Any] | None = None) -> None:
@@ -224,6 +225,7 @@ def hl7(
 MARKS = ["+++++", "*--*", "--.-*", "---*", "-*", "+.-", "---"]
 CONTROL = Says(reason="QUALITY_CONTROL")
 PATIENT = Says(["K: 4.9 mmol/L"])
+DOUBTED = Says(["K: 4.9 mmol/L"], reason="CONTROL_NUMBER")  # a control's number, and a patient's name: people decide
 ONE = "OBX|1|NM|K||4.9|mmol/L|||||F"
 OF_NONE = "OBR|1|||PAN"
 OWN: dict[str, tuple[bytes, Says]] = {
@@ -344,8 +346,8 @@ OWN: dict[str, tuple[bytes, Says]] = {
         hl7("SPM|1|S1||BLD", "OBR|1|Background||PAN", ONE, order="", kind="OUL^R22^OUL_R22"),
         PATIENT,
     ),
-    "K3 a number of the site that was ordered": (hl7(ONE, order="OBR|1|LJ-1||PAN"), CONTROL),
-    "K3 a number of the site beside a counter": (hl7(ONE, order="OBR|1|LJ-1|12|PAN"), CONTROL),
+    "K3 a number of the site that was ordered": (hl7(ONE, order="OBR|1|LJ-1||PAN"), DOUBTED),
+    "K3 a number of the site beside a counter": (hl7(ONE, order="OBR|1|LJ-1|12|PAN"), DOUBTED),
     "K3 a number of the site beside the one of a tube": (hl7(ONE, "SPM|1|S1||BLD", order="OBR|1|LJ-1|12|PAN"), PATIENT),
     "K3 a number of the site beside a container": (
         hl7(ONE, "SPM|1|||BLD", "SAC|||S1", order="OBR|1|LJ-1|12|PAN"),
@@ -356,11 +358,11 @@ OWN: dict[str, tuple[bytes, Says]] = {
         hl7("SPM|1|S1||BLD|||||||P", "OBR|1||9001|PAN", ONE, order="", kind="OUL^R22^OUL_R22"),
         PATIENT,
     ),
-    "K3 a count of no known patient": (hl7(ONE, "SPM|1|S1||BLD", order="OBR|1||9001|PAN"), CONTROL),
-    "K3 a count that is all that names the tube": (hl7(ONE, "SPM|1|||BLD|||||||P", order="OBR|1||9001|PAN"), CONTROL),
+    "K3 a count of no known patient": (hl7(ONE, "SPM|1|S1||BLD", order="OBR|1||9001|PAN"), DOUBTED),
+    "K3 a count that is all that names the tube": (hl7(ONE, "SPM|1|||BLD|||||||P", order="OBR|1||9001|PAN"), DOUBTED),
     "K3 a number of the site beside its patient's tube": (
         hl7(ONE, "SPM|1|9001||BLD|||||||P", order="OBR|1||17|PAN"),
-        CONTROL,
+        DOUBTED,
     ),
     "K3 lot and level": (astm("R|1|^^^A|1", order="O|1|#12345Q1#||^^^A"), CONTROL),
     "K3 a number between signs": (astm("R|1|^^^A|1", order="O|1|#A17Q1#||^^^A"), Says(["A: 1"])),
@@ -379,9 +381,12 @@ OWN: dict[str, tuple[bytes, Says]] = {
             order="",
             kind="OUL^R22^OUL_R22",
         ),
-        PATIENT,
+        Says(["K: 4.9 mmol/L", "NA: 4.9 mmol/L"], reason="CONTROL_NUMBER"),
     ),
-    "K3 a number of the site": (astm("R|1|^^^A|1", order="O|1||1^2^LJ-77^B|^^^A"), CONTROL),
+    "K3 a number of the site": (
+        astm("R|1|^^^A|1", order="O|1||1^2^LJ-77^B|^^^A"),
+        Says(["A: 1"], reason="CONTROL_NUMBER"),
+    ),
     "K3 an order of the site": (hl7(ONE, order="OBR|1||17|00003^LJ QCR^99MRC"), CONTROL),
     "K5 a unit in component 2": (hl7("OBX|1|ST|V||<20|^Copies/mL|||||F"), Says(["V: <20 Copies/mL"])),
     "K5 a number that its unit begins with": (hl7("OBX|1|ST|B||100|100/uL|||||F"), Says(["B: 100 100/uL"])),
@@ -456,8 +461,10 @@ def test_a_comment_behind_a_document_is_not_lost_silently(mapping: str) -> None:
 
 @pytest.mark.parametrize("listed", ["5", 5, ["5"], [5, None], None, []])
 def test_one_number_is_a_list_of_it(listed: Any) -> None:
-    verdict, _ = verdict_of(hl7(ONE, order="OBR|1||5|PAN"), "hl7v2", {"control_numbers": listed})
-    assert (verdict.reason is ReasonCode.QUALITY_CONTROL) is bool(listed)
+    data = hl7(ONE, order="OBR|1||5|PAN")
+    for message, listed_is in ((data, "conflict"), (re.sub(rb"PID[^\r]*\r", b"", data, count=1), "reason")):
+        verdict, _ = verdict_of(message, "hl7v2", {"control_numbers": listed})
+        assert bool(getattr(verdict, listed_is)) is bool(listed)
 
 
 @pytest.mark.parametrize(
@@ -477,7 +484,7 @@ def test_a_number_of_who_ordered_counts_where_nothing_says_whose_specimen_it_is(
 ) -> None:
     data = hl7(ONE, *filter(None, [specimen]), order=order)
     verdict, _ = verdict_of(data, "hl7v2", {"control_numbers": ["QC*"]})
-    assert (verdict.reason is ReasonCode.QUALITY_CONTROL) is is_one
+    assert bool(verdict.conflict) is is_one  # it names a patient, too: people decide
 
 
 @pytest.mark.parametrize("name", ["control_numbers", "control_orders"])

@@ -12,9 +12,20 @@ from tests.support.astm_peer import one_record_a_frame
 from tests.support.astm_peer import session as frames
 from tests.support.controls import NUMBERS, message, points, rows, send, set_up, verdicts
 from tests.support.ordering_lis import answered, order, ordering
-from tests.support.running import ASTM, HL7_ROUTE, MLLP, RunningSite, astm_channel, channel, running_site
+from tests.support.running import (
+    ASTM,
+    HL7_ROUTE,
+    MLLP,
+    RunningSite,
+    astm_channel,
+    channel,
+    make_running_site,
+    running_app,
+    running_site,
+)
 from tests.support.senders import AstmAnalyzer
 from tests.support.waiting import until
+from workbench.sandbox import Sandbox
 
 SETTINGS = {"control_numbers": ["QC*"]}
 
@@ -266,6 +277,44 @@ async def test_a_patients_result_of_astm_waits_wherever_the_number_of_a_pattern_
         assert points(site.journal) == []
         await measure_tube(site, "S1|QC-1")
         assert [one[1] for one in points(site.journal)] == ["S1"]
+
+
+OWN = """
+mapping: mine
+format: labrelay-mapping/1
+from: hl7v2/ORU_R01
+to: fhir/R4
+bundle: transaction
+policies: {unread_segment: ignore}
+steps:
+  - each: PATIENT_RESULT
+    do:
+      - each: ORDER_OBSERVATION
+        filter: {when: "=OBR-3.1 == 'QC-L1'", as: qc}
+        do:
+          - each: OBSERVATION
+            create: Observation
+            key: =[OBR-3.1 | '-', OBX-3.1 | '-']
+            body:
+              status: =lookup('0085', OBX-11)
+              code: {text: =OBX-3.1}
+"""
+
+
+async def test_a_patient_that_a_filter_of_the_site_takes_out_is_a_dead_letter(tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    (folder / "mappings").mkdir(parents=True)
+    (folder / "mappings" / "mine.yaml").write_text(OWN, encoding="utf-8")
+    made = channel(MLLP, {"mapping": "mine", "to": "copies"}, settings=SETTINGS)
+    make_running_site(folder, {"chem": made}, {"copies": {"kind": "file", "folder": str(tmp_path / "out")}})
+    async with running_app(folder, own_tables=True) as app:
+        site = RunningSite(folder, app, Sandbox())
+        (one,) = await send(site, message("QC-L1", {"GLU": "130"}, "0600", patient="MR1"))
+        assert site.end_of(one) == "CONTROL_NUMBER"
+        assert points(site.journal) == []
+        (control,) = await send(site, message("QC-L1", {"GLU": "101"}, "0605"))
+        assert site.end_of(control) == "QUALITY_CONTROL"
+        assert [one[3] for one in points(site.journal)] == ["101"]
 
 
 async def test_qc_failed_asks_the_verdict(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from engine.config import registry
 from engine.config.layouts import layout_files, load_layout
 from engine.mapping import Program, load
 from engine.mapping.conditions import compile_condition
+from engine.mapping.shipped import READER_TABLES
 from engine.model.content.facts import Facts, unpacked
 from engine.model.message import FormatOptions, MapContext, Mapped, Parsed, Stored
 from engine.model.ports import Format
@@ -92,6 +93,13 @@ def _layout(name: str) -> Any:
     return load_layout(layout_files(None)[name], name)
 
 
+def _reader(tables: tuple[tuple[str, str], ...], parsed: Parsed) -> Program | None:
+    """As in a channel (`engine.runtime.programs.Programs.reader`)."""
+    own = tuple(one for one in tables if one[0] in READER_TABLES.get(parsed.format, ()))
+    found = program(reader_of(parsed.format), own)
+    return found if parsed.format == found.format and parsed.structure in found.structures else None
+
+
 def verdict_of(
     payload: bytes,
     message_format: str,
@@ -140,6 +148,7 @@ def verdict_of(
             specimen_ids=specimen_ids,
             patient_numbers=patient_numbers,
         ),
+        reader=partial(_reader, tables),
     )
     if layout is not None:
         (payload,) = message_format_read.split(payload)  # as the link hands it on, without its framing

@@ -98,8 +98,10 @@ class QualityControl(Step):
                 self._out = mine
                 routes.append(routed)
                 continue
-            found = parted(routed, here, why, self.batch.zone)
-            if isinstance(found, Parts) and any(now.held[place - 1 : place]):
+            is_cut = bool(facts.get(place, NOTHING).echoes)  # then its results are at other places
+            whole = replace(routed, document=replace(routed.document, places=())) if is_cut else routed
+            found = parted(whole, here, why, self.batch.zone)
+            if isinstance(found, Parts) and (is_cut or any(now.held[place - 1 : place])):
                 found = replace(routed, hold=Waits(why, routed.hold))  # it waits for another reason, too: as a whole
             if isinstance(found, Parts):
                 facts[place] = _joined(facts.get(place, NOTHING), found.facts)

@@ -197,8 +197,8 @@ class ReasonCode(Enum):
         "detail; please report it."
     )
     CONTROL_FAILED = (
-        "The control of this test failed on this analyzer (`labrelay quality list`). Repeat it, close the failed run, "
-        "then look at this result: `labrelay held release`, or `labrelay held reject`."
+        "The control of this test failed on this analyzer. `labrelay quality list` has it: repeat it, close the failed "
+        "run, then look at this result: `labrelay held release`, or `labrelay held reject`."
     )
     CONTROL_NUMBER = (
         "The number of the specimen is that of a control, and the message or an open order says that it is a "

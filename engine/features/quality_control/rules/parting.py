@@ -129,7 +129,7 @@ def _opened(body: bytes, routed: Routed, zone: tzinfo) -> OpenedDocument | None:
     if not routed.document.reports:
         return None
     try:
-        return opened(body, routed.document.media_type, routed.form, zone)
+        return opened(body, routed.document.media_type, routed.form, zone, routed.document.places)
     except ValueError:
         return None
 

@@ -104,7 +104,7 @@ def _found(
     newer = [overtaken(reader, one.delivery_id) for one in letters if one.state == "held"]
     return {
         "rows": rows,
-        "marked": [row for row in rows if row["held"] or row["critical"]][:3] or rows[:1],
+        "marked": [row for row in rows if row["held"] or row["critical"]][:3] or rows[: not is_asked],
         "sees": sees,
         "persons": [whose.beside(one, words) for one in persons],
         "persons_hidden": is_asked and not sees_patients,

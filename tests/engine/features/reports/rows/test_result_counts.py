@@ -33,7 +33,7 @@ from engine.store.operations.pruning import PrunableRows, let_go
 from tests.support.examples import examples
 from tests.support.journals import WINDOW_S, opened, received, routed
 from tests.support.report_model import MadeMessage, MadeResult, Model
-from tests.support.shipped import verdict_of
+from tests.support.shipped import program, verdict_of
 
 BERLIN = ZoneInfo("Europe/Berlin")
 START = datetime(2026, 3, 28, 15, tzinfo=UTC)  # the night of the summer time is the next
@@ -172,6 +172,7 @@ def raw_channel(name: str) -> ChannelRoutes:
     return ChannelRoutes(
         channel=name, message_format=hl7v2, media_type="text/plain", options=FormatOptions(),
         routes=(Route(when=None, program=None, to=("a",)),), context=MapContext(timezone="Europe/Berlin"),
+        reader=lambda _: program("results-hl7"),
     )  # fmt: skip
 
 
