@@ -215,7 +215,9 @@ def _of_whom(
         channel = _with_patients(channel, named)
         found = replace(_routed(stored, parsed, channel, reagents, numbers), conflict=NAMED)
         doubted = _doubted(stored, parsed, channel, found.controls)
-        if not named.isdisjoint(one.number for one in found.controls):  # the mapping has a filter of its own
+        numbered = {one.number for one in found.controls}
+        if not named.isdisjoint(numbered) or any(is_patients for _, is_patients in doubted):
+            # The mapping has a filter of its own, or reads the number otherwise.
             return Outcome("dead", ReasonCode.CONTROL_NUMBER, NAMED, reagents=reagents, numbers=numbers)
     if left := {number for numbers_of, _ in doubted for number in numbers_of}:
         other = _routed(stored, parsed, _with_patients(channel, left), reagents, numbers)
@@ -241,9 +243,10 @@ def _routed(
 def _doubted(
     stored: Stored, parsed: Parsed, channel: ChannelRoutes, controls: Sequence[ControlResult]
 ) -> list[tuple[set[str], bool]]:
-    if not any(one.mark == "list" for one in controls):
+    patterns = listed(channel.context.settings, NUMBERS)
+    if not patterns or not any(one.mark in ("list", "filter") for one in controls):
         return []
-    return [*doubts(_reading(stored, parsed, channel).facts, controls, listed(channel.context.settings, NUMBERS))]
+    return [*doubts(_reading(stored, parsed, channel).facts, controls, patterns, parsed)]
 
 
 def _with_patients(channel: ChannelRoutes, numbers: Iterable[str]) -> ChannelRoutes:

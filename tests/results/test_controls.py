@@ -242,6 +242,43 @@ async def test_a_patient_whose_number_fits_a_pattern_of_controls_waits(tmp_path:
         assert site.end_of(one) == "delivered"
 
 
+OF_HERS = [  # OBR-2, OBR-3, what is behind OBR-14, and segments behind the result
+    ("", "QC-1", "BLD^^^^^^L", ""),  # a side of her body
+    ("", "", "BLD^^^^^^B", "SPM|1|QC-1||BLD|||||||P"),
+    ("", "9", "", "SPM|1|S1^QC-1||BLD"),
+    ("", "9", "", f"SPM|1|S1||BLD|||||||P{'|' * 19}QC-1"),
+    ("", "9", "", "SPM|1|S1||BLD\rSAC|||QC-1"),
+    ("", "9", "", "SAC|||S1|QC-1"),
+    ("QC-1", "", "", ""),
+]
+
+
+async def test_a_patients_result_waits_wherever_the_number_of_a_pattern_is(tmp_path: Path) -> None:
+    """A filter of mappings knows more numbers of an order than its facts have: it took these for controls."""
+    made = channel(MLLP, HL7_ROUTE, settings=TUBE)
+    async with running_site(tmp_path, {"chem": made}) as site:
+        for place, (placer, filler, source, more) in enumerate(OF_HERS):
+            time = f"2024030106000{place}"
+            text = (
+                f"MSH|^~\\&|AN|LAB|LIS|H|{time}||ORU^R01|H{place}|P|2.5.1\rPID|1||MR1||Iyer^Meena\rORC|RE\r"
+                f"OBR|1|{placer}|{filler}|CHEM^Chemistry^L|||{time}||||||||{source}\r"
+                f"OBX|1|NM|GLU^GLU^L||130|mg/dL||HH|||F|||{time}\r{more}\r"
+            )
+            (hers,) = await send(site, text.encode())
+            assert [(one.state, one.cause) for one in site.deliveries(hers)] == [("held", "CONTROL_NUMBER")], more
+        assert points(site.journal) == []
+
+
+async def test_a_patients_result_of_astm_waits_wherever_the_number_of_a_pattern_is(tmp_path: Path) -> None:
+    async with running_site(tmp_path, {"chem": astm_channel(source=ASTM, settings=TUBE)}) as site:
+        for numbers, code in (("QC-1|", ""), ("S1|QC-1", ""), ("QC-2|", "C")):
+            hers = await measure_tube(site, numbers, role=code, patient="|MR1||Iyer^Meena")
+            assert [(one.state, one.cause) for one in site.deliveries(hers)] == [("held", "CONTROL_NUMBER")], numbers
+        assert points(site.journal) == []
+        await measure_tube(site, "S1|QC-1")
+        assert [one[1] for one in points(site.journal)] == ["S1"]
+
+
 OWN = """
 mapping: mine
 format: labrelay-mapping/1
@@ -305,14 +342,15 @@ def ordered_site(folder: Path) -> dict:
     return {"chem": analyzer, "lis": {**lis, "lis": {"deadline": "60s"}}}
 
 
-async def measure_tube(site: RunningSite, *tubes: str, role: str = "", last: str = "F") -> int:
+async def measure_tube(site: RunningSite, *tubes: str, role: str = "", last: str = "F", patient: str = "") -> int:
     """The analyzer's message about these tubes; it names no patient. ``last``: the status of its last result."""
     states = ["F"] * (len(tubes) - 1) + [last]
     orders = [
-        f"O|{at}|{tube}||^^^GLU|R||||||{role}\rR|1|^^^GLU|101|mg/dL||N||{state}||||2024030109000{at}\r"
+        f"O|{at}|{tube if '|' in tube else f'{tube}|'}|^^^GLU|R||||||{role}\r"
+        f"R|1|^^^GLU|101|mg/dL||N||{state}||||2024030109000{at}\r"
         for at, (tube, state) in enumerate(zip(tubes, states, strict=True), 1)
     ]
-    text = f"H|\\^&|{next(NUMBERS)}||AN|||||||P|1|20240301090100\rP|1\r{''.join(orders)}L|1|N\r"
+    text = f"H|\\^&|{next(NUMBERS)}||AN|||||||P|1|20240301090100\rP|1|{patient}\r{''.join(orders)}L|1|N\r"
     before = len(site.messages("chem"))
     played = await AstmAnalyzer(site.port("chem")).play(frames(*one_record_a_frame(text.encode())))
     assert not played.gave_up

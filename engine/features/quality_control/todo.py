@@ -51,7 +51,7 @@ def _of_failures(failures: list[FailureView]) -> Iterator[Entry]:
                 phrase = Phrase("The repeat of {test} on {name} was accepted: close the failed run", words)
                 step = f"labrelay quality close {one.id} --cause TEXT --action TEXT --reason TEXT"
             yield Entry(
-                key=f"control-failed/{one.channel}/{one.test}", level=Level.PROBLEM, phrase=phrase, step=step,
+                key=f"control-failed/{one.id}", level=Level.PROBLEM, phrase=phrase, step=step,
                 since=from_us(one.from_us), subject=one.channel,
             )  # fmt: skip
         if left := one.looks - one.looked:

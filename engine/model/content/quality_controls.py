@@ -104,7 +104,7 @@ def control_results(
     found = [
         _control(facts, person, order, result, at, is_hl7, _mark(facts, order, result, is_hl7, numbers, orders))
         for person, order, result in facts.results()
-        if result.place not in patients and _is_measured(result) and not _is_calibrator(order, result)
+        if result.place not in patients and _is_measured(result) and not (is_hl7 and _is_calibrator(order, result))
     ]
     return tuple(found[:MOST])
 
@@ -158,6 +158,7 @@ _SAYS: dict[str, tuple[Callable[[Segment, str], bool] | None, tuple[int, ...], i
     "SAC": (None, (3, 4), 0),
 }
 """What says that an order is of a control: a function of the segment; fields with numbers, and with the code."""
+_NOTHING: tuple[None, tuple[int, ...], int] = (None, (), 0)
 
 
 def _control(
@@ -209,7 +210,8 @@ def _level_of(order: Order) -> str:
 
 
 def _is_calibrator(order: Order, result: Result) -> bool:
-    roles = {(one.role or order.role or "").upper() for one in order.samples if result.tube in (None, one.number)}
+    own = order.role if order.role in ROLES else ""
+    roles = {_role(one, order, is_hl7=True) or own for one in _samples_of(order, result)}
     return bool(roles) and roles <= _NOT_OF_CONTROLS
 
 
@@ -218,7 +220,7 @@ def _mark(
 ) -> str:
     if (facts.processing or "").upper().startswith(ASTM_ROLE):
         return "processing"
-    if {(one.role or "").upper() for one in order.samples} & SPECIMEN_ROLES or order.role in ROLES:
+    if _is_by_role(order, _samples_of(order, result), is_hl7):
         return "role"
     if is_control_number(_number_of(order, result)):
         return "number"
@@ -237,16 +239,30 @@ def _listed(order: Order, result: Result, numbers: Sequence[str]) -> set[str]:
 
 
 def doubts(
-    facts: Facts | None, found: Iterable[ControlResult], numbers: Sequence[str]
+    facts: Facts | None, found: Iterable[ControlResult], numbers: Sequence[str], parsed: Parsed
 ) -> Iterator[tuple[set[str], bool]]:
     """Of each control that a pattern of the site alone makes one: its numbers, and whether the message says that it is
-    a patient's. A name or number of a person that fits a pattern, too, is no patient's."""
-    places = {one.place for one in found if one.mark == "list"}
-    for person, order, result in facts.results() if facts is not None and places else ():
-        if result.place in places:
+    a patient's. A name or number of a person that fits a pattern, too, is no patient's.
+
+    A filter also knows numbers that the facts have not, as that of the order beside that of the tube.
+    """
+    places = {one.place for one in found if one.mark in ("list", "filter")}
+    if facts is None or not places:
+        return
+    known = {number for _, order, result in facts.results() for number in _listed(order, result, numbers)}
+    others = {one for one in _told(parsed) if is_control_number(one, numbers)} - known
+    for person, order, result in facts.results():
+        mine = (_listed(order, result, numbers) or others) if result.place in places else set()
+        if mine:
             who = [one for one in (person.number, person.name) if one and not is_control_number(one, numbers)]
-            is_patients = bool(who) or any((one.role or "").upper() == PATIENT for one in order.samples)
-            yield _listed(order, result, numbers), is_patients
+            yield mine, bool(who) or any((one.role or "").upper() == PATIENT for one in order.samples)
+
+
+def _told(parsed: Parsed) -> Iterator[str]:
+    """All numbers of specimens and orders, as sent."""
+    for segment in parsed.segments:
+        for at in _SAYS.get(segment.name, _NOTHING)[1]:
+            yield from (part.strip() for part in re.split(r"[\\&~^]", segment.get(at)) if part.strip())
 
 
 def _of_mindray_bs(parsed: Parsed, at: Callable[[str | None], int]) -> Iterator[ControlResult]:
@@ -344,27 +360,36 @@ def of_patients(
             known: dict[str | None, bool] = {}  # of most orders all results have one answer
             for result in order.results:
                 if (tube := result.tube) not in known:
-                    samples = [one for one in order.samples if one.number == tube] if tube else []
-                    known[tube] = _is_control(order, samples or order.samples, is_hl7, numbers, orders)
+                    known[tube] = _is_control(order, _samples_of(order, result), is_hl7, numbers, orders)
                 if not known[tube]:
                     yield person, order, result
+
+
+def _samples_of(order: Order, result: Result) -> Sequence[Sample]:
+    """Those that a result may be of."""
+    own = [one for one in order.samples if one.number == result.tube] if result.tube else []
+    return own or order.samples
 
 
 def _is_control(
     order: Order, samples: Sequence[Sample], is_hl7: bool, numbers: Sequence[str], orders: Sequence[str]
 ) -> bool:
     """As the function `is_control` of mappings; where a result may be of several specimens, all have to be one."""
-    roles = [_role(one, order, is_hl7) for one in samples]
-    if roles and all(role in (_POOLED if is_hl7 else (ASTM_ROLE,)) for role in roles):
+    if _is_by_role(order, samples, is_hl7):
         return True
-    is_patients = is_hl7 and PATIENT in roles
-    if is_hl7 and not is_patients and order.role in ROLES:
-        return True
+    is_patients = is_hl7 and any((one.role or "").upper() == PATIENT for one in samples)
     tubes = [one.number for one in samples if one.number]
     told = [*tubes, *_own_numbers(order, bool(tubes), is_patients)]
     if any(is_control_number(number, numbers) for number in told):
         return True
     return bool(orders) and _is_of_controls(order, is_hl7, orders)
+
+
+def _is_by_role(order: Order, samples: Sequence[Sample], is_hl7: bool) -> bool:
+    roles = [_role(one, order, is_hl7) for one in samples]
+    if roles and all(role in (_POOLED if is_hl7 else (ASTM_ROLE,)) for role in roles):
+        return True
+    return is_hl7 and PATIENT not in roles and order.role in ROLES
 
 
 def _is_of_controls(order: Order, is_hl7: bool, orders: Sequence[str]) -> bool:

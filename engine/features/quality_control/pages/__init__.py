@@ -106,7 +106,9 @@ def _failure(cells: Cells, one: FailureView) -> Row:
 
 def _test(cells: Cells, words: Words, reader: Reader, one: TestView) -> Row:
     level, icon, word = _SIGNS.get(one.verdict, ("attention", "attention", "not evaluated"))
-    points = reading.list_points(reader, channel=one.channel, test=one.test, limit=POINTS)
+    points = reading.list_points(
+        reader, channel=one.channel, test=one.test, module=one.module, by_time=True, limit=POINTS
+    )
     measured, accepted = from_us(one.measured_us), from_us(one.accepted_us) if one.accepted_us else None
     return {
         "channel": one.channel,

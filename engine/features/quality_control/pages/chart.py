@@ -151,7 +151,7 @@ def _found(reader: Reader, asking: Asking, *, sheet: bool = False) -> Values | G
     height = levey.HEIGHT if not sheet else 150 if len(levels) < 3 else 100
     long_term = reading.list_points(
         reader, channel=asked.channel, test=asked.test, module=asked.module, by_time=True, limit=reading.MOST_POINTS,
-        since_us=points[-1].measured_us - round(LONG_TERM.total_seconds() * 1e6),
+        since_us=points[-1].measured_us - round(LONG_TERM.total_seconds() * 1e6), until_us=points[-1].measured_us + 1,
     )  # fmt: skip
     return {
         "levels": [
@@ -191,14 +191,28 @@ def _level(
         "level": shown(level),
         "target": target,
         "chart": levey.levey(said, points, events, words.time, words.say, height=height),
-        "figures": _figures(points, newest, words),
+        "figures": _of_lots(points, words),
         "uncertainty": _uncertainty(level, newest.lot, long_term, words),
     }
 
 
+def _of_lots(points: Sequence[PointView], words: Words) -> list[list[tuple[str, str]]]:
+    """The figures of each lot, the newest first: two lots have no mean together, and two units have none."""
+    of: dict[tuple[str, str], list[PointView]] = {}
+    for one in reversed(points):
+        of.setdefault((one.lot, one.unit), []).append(one)
+    found = []
+    for (lot, unit), mine in of.items():
+        name = [(words.say("Lot"), shown(f"{lot} {unit}".strip()))] if len(of) > 1 else []
+        found.append([*name, *_figures(mine, mine[0], words)])
+    return found
+
+
 def _values(points: Sequence[PointView]) -> list[tuple[PointView, Decimal]]:
     """Of all points that count: those that a rule rejected are among them, else the SD shrinks step by step."""
-    return [(one, value) for one in points if one.z and not one.excluded and (value := number_in(one.value))]
+    return [
+        (one, value) for one in points if one.z and not one.excluded and (value := number_in(one.value)) is not None
+    ]
 
 
 def _numbers(points: Sequence[PointView]) -> Figures | None:

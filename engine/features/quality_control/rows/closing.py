@@ -46,15 +46,35 @@ def follow(batch: Batch, stream: Stream, run: int, verdict: Verdict, *, is_newes
         _close(batch, stream, run)
         if is_newest:
             batch.tell("qc.rejected", **named)
-    elif verdict.passes:
-        _propose(batch, stream, run)
-        if is_newest:
-            batch.tell("qc.accepted", **named)
+    elif verdict.passes and is_newest:
+        batch.tell("qc.accepted", **named)
 
 
-def no_repeat(batch: Batch, run: int) -> None:
-    """A run that was accepted is so no more: another point of it came, or a late one before it."""
-    batch.execute("UPDATE qc_closed SET repeat = 0 WHERE repeat = ? AND until_us = 0", (run,))
+def propose(batch: Batch, stream: Stream) -> None:
+    """The repeat of a failed run is the newest accepted one behind it that has each level that failed there.
+
+    Asked after each change of points: another level comes, is left out, or fails late, and no verdict is another one.
+    A run that was there before the failed one, by a clock that was ahead, is none.
+    """
+    row = batch.execute(
+        "SELECT c.id, c.run, c.since_us, c.repeat FROM qc_closed c JOIN qc_run f ON f.id = c.run"
+        " WHERE c.channel = ? AND c.test = ? AND c.until_us = 0 AND f.stream = ?",
+        (stream.channel, stream.test, stream.id),
+    ).fetchone()
+    if row is None:
+        return
+    number, failed, since, before = row
+    rows = batch.execute(
+        "SELECT r.id FROM qc_run r JOIN qc_run f ON f.id = ? WHERE r.stream = ? AND r.first_us > f.first_us"  # noqa: S608
+        " AND (r.id > f.id OR NOT EXISTS"
+        " (SELECT 1 FROM qc_point p WHERE p.run = r.id AND p.measured_us > p.received_us))"
+        f" AND {_PASSES} ORDER BY r.first_us DESC",
+        (failed, stream.id),
+    ).fetchall()
+    levels = _failed_levels(batch, stream.id, failed, since) if rows else set()
+    repeat = next((run for (run,) in rows if levels <= _levels(batch, run)), 0)
+    if repeat != before:
+        batch.execute("UPDATE qc_closed SET repeat = ? WHERE id = ?", (repeat, number))
 
 
 def is_unused(batch: Batch) -> bool:
@@ -179,22 +199,14 @@ def _last_accepted(batch: Batch, stream_id: int, run: int) -> int:
     return 0 if row is None else int(row[0])
 
 
-def _propose(batch: Batch, stream: Stream, run: int) -> None:
-    """An accepted run is the repeat of a failed one where it has each level that failed there."""
-    row = batch.execute(
-        "SELECT c.id, c.run, c.since_us FROM qc_closed c JOIN qc_run f ON f.id = c.run JOIN qc_run r ON r.id = ?"
-        " WHERE c.channel = ? AND c.test = ? AND c.until_us = 0 AND f.stream = r.stream AND r.first_us > f.first_us",
-        (run, stream.channel, stream.test),
-    ).fetchone()
-    if row is None:
-        return
-    number, failed, since = row
-    if _failed_levels(batch, stream.id, failed, since) <= _levels(batch, run):
-        batch.execute("UPDATE qc_closed SET repeat = ? WHERE id = ?", (run, number))
-
-
 def _levels(batch: Batch, run: int) -> set[str]:
-    return {level for (level,) in batch.execute("SELECT DISTINCT level FROM qc_point WHERE run = ?", (run,))}
+    """Of its points that count: one that is left out repeats nothing."""
+    rows = batch.execute(
+        "SELECT DISTINCT level FROM qc_point p WHERE run = ?"
+        " AND NOT EXISTS (SELECT 1 FROM qc_excluded x WHERE x.point = p.id AND x.back = 0)",
+        (run,),
+    )
+    return {level for (level,) in rows}
 
 
 def _failed_levels(batch: Batch, stream_id: int, run: int, since_us: int) -> set[str]:

@@ -84,9 +84,8 @@ def settle(batch: Batch, stream_id: int, order: Order, why: str, *, act: int = 0
         if _note(batch, run, verdict, fired, Made(version, cause, act)):
             changed.append((run, verdict))
     for run, verdict in changed:  # once all are known: a run may be the repeat of another one
-        if not verdict.passes:
-            closing.no_repeat(batch, run)
         closing.follow(batch, stream, run, verdict, is_newest=run == newest)
+    closing.propose(batch, stream)
 
 
 class Versions(NamedTuple):

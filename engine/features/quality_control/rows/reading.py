@@ -232,10 +232,10 @@ def list_failures(reader: Reader, *, all_of_them: bool = False) -> list[FailureV
         "SELECT c.id, c.channel, c.test, c.run, c.since_us, c.from_us, c.repeat, c.until_us,"
         " (SELECT count(*) FROM qc_look l WHERE l.closed = c.id),"
         " (SELECT count(*) FROM qc_look l WHERE l.closed = c.id AND l.act > 0)"
-        " FROM qc_closed c ORDER BY c.id DESC LIMIT 1000"
+        " FROM qc_closed c WHERE ? OR c.until_us = 0"
+        " OR EXISTS (SELECT 1 FROM qc_look l WHERE l.closed = c.id AND l.act = 0) ORDER BY c.id DESC LIMIT 1000"
     )
-    found = [FailureView(*row) for row in reader.rows(statement)]
-    return [one for one in found if all_of_them or not one.until_us or one.looked < one.looks]
+    return [FailureView(*row) for row in reader.rows(statement, (all_of_them,))]
 
 
 def list_looks(reader: Reader, failure: int) -> list[LookView]:

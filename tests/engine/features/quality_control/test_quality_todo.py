@@ -100,7 +100,7 @@ async def test_a_failure_is_a_problem_until_a_person_has_closed_it_and_looked(jo
     await journal.writer.submit(lambda batch: closing.note_results(batch, 9, "chem", {"GLU": NOW_US - 4 * HOUR}))
     await measure(journal, 2, "130", NOW_US - 3 * HOUR)
     failed, looks = sorted(await todo.entries(Seen(journal)), key=lambda one: one.key)
-    assert (failed.key, failed.level) == ("control-failed/chem/GLU", Level.PROBLEM)
+    assert (failed.key, failed.level) == ("control-failed/1", Level.PROBLEM)
     assert str(failed.phrase) == "The control of GLU failed on chem: its results wait"
     assert (looks.key, looks.count, looks.step) == ("control-look/1", 1, "labrelay quality sent-before 1")
     await measure(journal, 3, "100", NOW_US - 2 * HOUR)

@@ -434,3 +434,38 @@ def test_a_repeat_has_the_levels_of_all_runs_that_failed(tmp_path: Path) -> None
         assert reading.list_failures(journal)[0].repeat == 0
         measure(journal, 4, control("100", "L1", at(4)), control("200", "L2", at(4, 1)))
         assert reading.list_failures(journal)[0].repeat > 0
+
+
+def test_a_repeat_whose_levels_come_one_after_the_other_has_both(tmp_path: Path) -> None:
+    """The second one changes no verdict."""
+    with laboratory(tmp_path) as journal:
+        measure(journal, 1, control("111", "L1", at(0)), control("180", "L2", at(0, 1)))  # R-4s
+        measure(journal, 2, control("100", "L1", at(2)))
+        assert reading.list_failures(journal)[0].repeat == 0
+        measure(journal, 3, control("200", "L2", at(2, 5)))
+        assert reading.list_failures(journal)[0].repeat == 2
+        journal.run_alone(lambda batch: deciding.exclude(batch, 4, "clot", **BY))
+        assert [verdict for verdict, _ in verdicts(journal)[2]] == ["accept"]
+        assert reading.list_failures(journal)[0].repeat == 0  # the level that is left out is not repeated
+        journal.run_alone(lambda batch: deciding.take_back(batch, 4, **BY))
+        assert reading.list_failures(journal)[0].repeat == 2
+
+
+def test_a_level_that_fails_late_is_repeated_too(tmp_path: Path) -> None:
+    with laboratory(tmp_path) as journal:
+        measure(journal, 1, control("130", "L1", at(0)))
+        measure(journal, 2, control("100", "L1", at(2)))
+        assert reading.list_failures(journal)[0].repeat == 2
+        measure(journal, 3, control("240", "L2", at(0, 5)))  # its run was rejected before
+        assert reading.list_failures(journal)[0].repeat == 0
+        measure(journal, 4, control("200", "L2", at(2, 5)))
+        assert reading.list_failures(journal)[0].repeat == 2
+
+
+def test_failures_with_results_to_look_at_stay_in_sight_behind_a_thousand_others(tmp_path: Path) -> None:
+    with laboratory(tmp_path) as journal:
+        measure(journal, 1, control("130", "L1", at(0)))
+        closed = "INSERT INTO qc_closed (channel, test, run, since_us, from_us, repeat, until_us, act) VALUES"
+        journal.run_alone(lambda batch: batch.executemany(f"{closed} ('chem', 'K', 1, 0, 0, 1, 1, 1)", [()] * 1000))
+        assert [one.test for one in reading.list_failures(journal)] == ["GLU"]
+        assert len(reading.list_failures(journal, all_of_them=True)) == 1000
