@@ -308,6 +308,8 @@ async def test_what_came_in_a_draft_can_be_sent_later(lab: Laboratory) -> None:
         await recognise(browser, name, analyzer="sysmex-xn")
         await browser.send(f"/add/{name}/first?lang=en", "start", compared="yes")
         assert lab.deliveries(name) == []
+        unsent = "messages that came while it was being added, and were not sent: 1"
+        assert unsent in said((await browser.get("/?lang=en"))[1])  # they were acknowledged
         ran = await asyncio.to_thread(
             labrelay,
             "reprocess",
@@ -324,6 +326,7 @@ async def test_what_came_in_a_draft_can_be_sent_later(lab: Laboratory) -> None:
         assert ran.code == 0, ran.err
         await until(lambda: lab.deliveries(name) == ["delivered"], 60)
         assert await lab.at_his("6690-2") == [5.1]
+        assert unsent not in said((await browser.get("/?lang=en"))[1])
 
 
 async def test_results_that_share_a_code_stop_the_way(lab: Laboratory) -> None:
