@@ -36,11 +36,13 @@ def _draft(name: str) -> Entry:
 
 
 def _unsent(one: OfReason) -> Entry:
-    words = {"name": one.channel, "n": one.messages}
     return Entry(
         key=f"unsent/{one.channel}",
         level=Level.ATTENTION,
-        phrase=Phrase("{name}: messages that came while it was being added, and were not sent: {n}", words),
+        phrase=Phrase(
+            "{name}: messages that came while it was being added, and were not sent: {n}",
+            {"name": one.channel, "n": one.messages},
+        ),
         step=f"labrelay reprocess --channel {one.channel}",
         way=Way("Look at what came before, and send it, too", "/affected", {"channel": one.channel, "since": "all"}),
         count=one.messages,
