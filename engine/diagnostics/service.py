@@ -108,6 +108,7 @@ def grant(site: Path) -> None:
         for folder in (site / "mappings", *(site / name for name in ADDED)):
             if not folder.is_dir():
                 folder.mkdir(0o750)
+                folder.chmod(0o750)  # whatever the umask
                 os.chown(folder, 0, group)
             if folder.is_symlink():
                 raise LabRelayError(f"{folder}: it is a link, and stays as it is")

@@ -64,8 +64,9 @@ def make(session: Session, names: tuple[str, ...], days: int, write: bool) -> Ex
     web, file = site.config.web, session.folder / CONFIG_FILE
     listen = replace(web.listen, host="0.0.0.0") if web.listen.is_loopback else web.listen  # noqa: S104  # once there is a user
     found = [*dict.fromkeys((*names, *names_of_this_machine()))]
+    own = next(one for one in found if not one.startswith("*"))  # localhost is one
     tls = f"{{cert: {FOLDER / CERT}, key: {FOLDER / KEY}}}"
-    lines = {"listen": f'"{listen}"', "names": f'"{found[0]}"', "tls": tls}
+    lines = {"listen": f'"{listen}"', "names": f'"{own}"', "tls": tls}
     text = None
     if web.tls is None and write:
         text = with_page(file.read_text(encoding="utf-8"), lines)
@@ -84,7 +85,8 @@ def make(session: Session, names: tuple[str, ...], days: int, write: bool) -> Ex
         show_lines(["web:", *(f"  {key}: {value}" for key, value in lines.items())])
     elif {web.tls.cert.resolve(), web.tls.key.resolve()} != {(folder / CERT).resolve(), (folder / KEY).resolve()}:
         say(f"the page has another certificate, {web.tls.cert}: to change it, set web.tls in {file}")
-    say(f"Then restart LabRelay. Once there is a user (labrelay user add), https://{found[0]}:{listen.port}/ answers")
+    place = replace(listen, host=own)
+    say(f"Then restart LabRelay. Once there is a user (labrelay user add), https://{place}/ answers")
     return ExitCode.OK
 
 

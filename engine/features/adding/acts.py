@@ -11,8 +11,9 @@ from engine.actions.control import Request
 from engine.actions.declaring import Declared, NoArguments, RowNumber
 from engine.actions.running_site import Result, RunningSite
 from engine.config.channel import ChannelConfig
+from engine.config.layouts import layout_files
 from engine.config.pack import CODES_FILE
-from engine.config.site import mapping_path, search_path
+from engine.config.site import mapping_path
 from engine.diagnostics.lines import rows as rows_of_cells
 from engine.diagnostics.lines.contents import COMMA, SETTING
 from engine.diagnostics.lines.guess import Guess, channel_text
@@ -88,7 +89,7 @@ def _is_known(adding: Adding, name: str) -> bool:
     return (
         any(adding.text(name, what) for what in adding.files(name))
         or first_file(f"tables/{name}.csv", mapping_path(folder)) is not None
-        or first_file(f"{name}.yaml", search_path(folder, "layouts")) is not None
+        or name in layout_files(folder)
     )
 
 

@@ -136,7 +136,8 @@ async def tell_patients_apart(
             (`engine.features.results.rows.moved_orders`).
 
     Raises:
-        RefusedError: the message is not held for its patient number, or no reason is given.
+        RefusedError: the message is not held for its patient number, or no reason is given; or ``same`` of a message
+            that asks about several persons: one answer may be right for one of them, and wrong for another.
     """
     if said not in ANSWERS:
         raise RefusedError(f"the answer is one of {', '.join(ANSWERS)}")
@@ -148,6 +149,8 @@ async def tell_patients_apart(
     if not waiting and not seems:
         await asyncio.to_thread(stored_message, acts.journal, message)  # raises where there is no such message
         raise RefusedError(f"message {message} is not held for its patient number")
+    if said == "same" and waiting and await asyncio.to_thread(_asks_of_several, acts, message):
+        raise RefusedError(f"message {message} asks about several persons, one answer joins none: other, or reject")
     work, count = partial(_tell_apart, acts, message, said == "same"), max(1, len(waiting))
     about = Selection(ids=(message,))
     return await acts.act(actor, "tell_apart", about, count, dry_run, work, answer=said, reason=reason)
@@ -178,6 +181,11 @@ def _is_unique(acts: Acts, message: int) -> bool:
 def _asked(acts: Acts, message: int) -> tuple[list[int], bool]:
     with acts.journal.snapshot() as execute:
         return number_bearers.asked(execute, message), number_bearers.seems(execute, message)
+
+
+def _asks_of_several(acts: Acts, message: int) -> bool:
+    with acts.journal.snapshot() as execute:
+        return number_bearers.count_asked(execute, message) > 1
 
 
 async def _tell_apart(acts: Acts, message: int, same: bool) -> dict[str, int]:

@@ -88,6 +88,22 @@ def unmapped_by_channel(reader: Reader) -> list[ChannelGaps]:
     return [ChannelGaps._make(row) for row in rows]
 
 
+class OfReason(NamedTuple):
+    channel: str
+    messages: int
+    first_us: int
+
+
+def ended_for(reader: Reader, reason: str, since_us: int) -> list[OfReason]:
+    """How many messages of each channel have ended for this reason since then."""
+    rows = reader.rows(
+        "SELECT j.channel, count(*), min(s.at_us) FROM message_state s JOIN journal j ON j.id = s.id"
+        " WHERE s.reason <> '' AND s.reason = ? AND s.at_us >= ? GROUP BY j.channel ORDER BY j.channel",
+        (reason, since_us),
+    )
+    return [OfReason._make(row) for row in rows]
+
+
 def list_reagents(
     reader: Reader, channel: str | None = None, *, lot: str | None = None, message: int | None = None, limit: int = 100
 ) -> list[ReagentView]:

@@ -3,8 +3,9 @@
 What the guard has compared decides whether a field differs; it is shown as the messages say it, where they do.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from functools import partial
 from typing import NamedTuple
 
 from engine.features.results.lists import COMPARED
@@ -20,6 +21,7 @@ from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader, Rows
 from engine.views.view import Row
 
+People = Callable[[int], Sequence[Named]]  # whom a message names
 FIELDS = ("number", "name", "born", "sex", "child")
 
 
@@ -44,41 +46,47 @@ def whose(reader: Reader, routes: Mapping[str, ChannelRoutes], letters: Sequence
     """Each comparison of a message whose results are held for it. ``known_message`` is 0 where no message brought the
     other person, as after an erasure.
     """
-    readings, found = Readings(reader), []
+    found = []
+    people = partial(_people, reader, Readings(reader), routes)
     for one in letters:
-        of = routes.get(one.channel)
         if one.state == "held" and one.reason == ReasonCode.ORDER_MOVED.value:
-            found.append(_moved(reader, readings, of, one))
+            found.append(_moved(reader, people, one))
         elif one.state == "held" and one.reason == ReasonCode.IDENTITY_CONFLICT.value:
-            found += _asked(reader, readings, of, one)
+            found += _asked(reader, people, one)
     return [row for place, row in enumerate(found) if row not in found[:place]]
 
 
-def _asked(reader: Reader, readings: Readings, routes: ChannelRoutes | None, one: DeadLetter) -> list[Row]:
+def _people(reader: Reader, readings: Readings, routes: Mapping[str, ChannelRoutes], message: int) -> Sequence[Named]:
+    """Read by the message's own channel: a number of the whole site comes from several."""
+    trace = trace_of(reader, message)
+    return [] if trace is None else readings.people(routes.get(trace.message.channel), message)
+
+
+def _asked(reader: Reader, of: People, one: DeadLetter) -> list[Row]:
     with reader.snapshot() as execute:
         try:
             questions = number_bearers.questions(Rows(execute, reader.vault), one.message_id)
         except IntegrityError:
             questions = []
-    people = readings.people(routes, one.message_id)
+    people = of(one.message_id)
     found = []
     for question in questions:
         sent = _Side(question.sent, _said(people, question.sent))
         known: _Side | None = None
         if question.known is not None:
-            others = [] if not question.known_in else readings.people(routes, question.known_in)
+            others = [] if not question.known_in else of(question.known_in)
             of_number = [other for other in others if sent.said.number in (None, other.number)]
             known = _Side(question.known, _said(of_number, question.known)._replace(number=sent.said.number))
         found.append(_row(reader, sent, known, question.known_in))
     return found
 
 
-def _moved(reader: Reader, readings: Readings, routes: ChannelRoutes | None, one: DeadLetter) -> Row:
+def _moved(reader: Reader, of: People, one: DeadLetter) -> Row:
     """Of several patients in one message, the one of the order is not known."""
     other = moved_orders.taken_from(one.detail)
     sides = []
     for message in (one.message_id, other):
-        people = readings.people(routes, message)
+        people = of(message)
         said = people[0] if len(people) == 1 else Named()
         sides.append(_Side(Person.of([[said.name or ""]], said.born or "", said.sex or ""), said))
     return _row(reader, sides[0], sides[1], other)

@@ -1,6 +1,7 @@
 """Whose a held result is: both persons beside each other, and the answers of who may see them and decide."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -96,15 +97,15 @@ async def answers(frame: Frame, request: web.Request, message: int, letters: Seq
     if not (is_asked(letters) and VERB in asking.may and principal.may(SEEING_PATIENTS)):
         return NOTHING
     moves = any(one.reason == ReasonCode.ORDER_MOVED.value for one in letters)
-    offered, words = OF_ORDER if moves else OF_NUMBER, asking.words
-    given = {"message": message, "answer": next(iter(offered)), "reason": COUNTING, "dry_run": True}
-    try:
-        counted = await frame.give(request, VERB, given)
-    except RefusedError:  # it was answered meanwhile
-        return NOTHING
+    words, offered, count = asking.words, [], 0
+    for name, one in (OF_ORDER if moves else OF_NUMBER).items():
+        given = {"message": message, "answer": name, "reason": COUNTING, "dry_run": True}
+        with suppress(RefusedError):  # it was answered meanwhile, or this answer joins what may be two persons
+            count = (await frame.give(request, VERB, given))["count"]
+            offered.append((name, words.say(one.button), words.say(one.does), one.main))
     return {
-        "all": [(name, words.say(one.button), words.say(one.does), one.main) for name, one in offered.items()],
-        "count": words.say("It counts for {n} held messages.", n=counted["count"]) if counted["count"] > 1 else "",
+        "all": offered,
+        "count": words.say("It counts for {n} held messages.", n=count) if count > 1 else "",
     }
 
 

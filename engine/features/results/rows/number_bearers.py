@@ -199,6 +199,12 @@ def asked(execute: Execute, message_id: int) -> list[int]:
     return [number for (number,) in rows]
 
 
+def count_asked(execute: Execute, message_id: int) -> int:
+    """How many records of a message a person is asked about."""
+    (found,) = execute("SELECT count(*) FROM bearer_asked WHERE message_id = ?", (message_id,)).fetchone()
+    return int(found)
+
+
 class Question(NamedTuple):
     """What a person is asked of a number.
 

@@ -84,6 +84,15 @@ def test_only_the_lines_of_the_page_are_written(tmp_path: Path) -> None:
     assert file.read_text().splitlines() == lines
 
 
+@pytest.mark.parametrize(("name", "place"), [("page.lab", "page.lab:0"), ("2001:db8::5", "[2001:db8::5]:0")])
+def test_the_address_that_is_told_can_be_opened(tmp_path: Path, name: str, place: str) -> None:
+    site = make_site(tmp_path, site=WEB)
+    ran = labrelay("certificate", "make", "--write", "--name", "*.lab.example", "--name", name, site=site)
+    assert ran.code == ExitCode.OK, ran.err
+    assert f"https://{place}/ answers" in ran.err
+    assert load_site(site).config.web.beyond_this_machine == f"https://{place}"
+
+
 @pytest.mark.parametrize("web", ['web: {listen: "127.0.0.1:8580"}\n', "web: {}\n"])
 def test_a_file_in_brackets_is_left_to_its_owner(tmp_path: Path, web: str) -> None:
     site = make_site(tmp_path, site=SITE_YAML + web)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -25,6 +26,7 @@ from engine.store.queries.messages import messages_page, trace_of
 from tests.support.access import GOOD, Browser
 from tests.support.astm_peer import one_record_a_frame, session
 from tests.support.command_line import labrelay
+from tests.support.packages import CHECKOUT
 from tests.support.ports import quiet_ports
 from tests.support.running import QUICK, make_running_site, running_app
 from tests.support.senders import AstmAnalyzer, send_blocks
@@ -306,6 +308,8 @@ async def test_what_came_in_a_draft_can_be_sent_later(lab: Laboratory) -> None:
         await recognise(browser, name, analyzer="sysmex-xn")
         await browser.send(f"/add/{name}/first?lang=en", "start", compared="yes")
         assert lab.deliveries(name) == []
+        unsent = "messages that came while it was being added, and were not sent: 1"
+        assert unsent in said((await browser.get("/?lang=en"))[1])  # they were acknowledged
         ran = await asyncio.to_thread(
             labrelay,
             "reprocess",
@@ -322,6 +326,7 @@ async def test_what_came_in_a_draft_can_be_sent_later(lab: Laboratory) -> None:
         assert ran.code == 0, ran.err
         await until(lambda: lab.deliveries(name) == ["delivered"], 60)
         assert await lab.at_his("6690-2") == [5.1]
+        assert unsent not in said((await browser.get("/?lang=en"))[1])
 
 
 async def test_results_that_share_a_code_stop_the_way(lab: Laboratory) -> None:
@@ -389,6 +394,16 @@ async def test_what_was_left_of_another_draft_is_not_taken_over(lab: Laboratory)
         left.parent.mkdir(parents=True)
         left.write_text("code,unit_in,loinc\nHGB,g/dL,2345-7\n")
         assert (await lab.app.reload()).channels == {}
+        status, page = await listen(browser, "Chemistry", port=str(quiet_ports(1)[0]))
+        assert (status, "already" in said(page)) == (403, True)
+
+
+async def test_a_layout_of_a_pack_keeps_its_name(lab: Laboratory) -> None:
+    """One of the same name in the site's own folder would take its place, for all channels that use it."""
+    pack = shutil.copytree(CHECKOUT / "analyzers" / "sysmex-xn", lab.folder / "analyzers" / "chemistry")
+    shutil.copy(CHECKOUT / "layouts" / "siemens-rapidlab-348.yaml", pack / "layout.yaml")
+    assert (await lab.app.reload()).channels == {}
+    async with lab.browser() as browser:
         status, page = await listen(browser, "Chemistry", port=str(quiet_ports(1)[0]))
         assert (status, "already" in said(page)) == (403, True)
 

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from adapters.codecs.astm.sender import frames_of
 from engine.features.access.service.service import AccessService
 from tests.engine.features.results.test_decision import looks, main, send
 from tests.results.test_order_moved import SETTINGS
-from tests.results.test_two_persons import oru
+from tests.results.test_two_persons import e1394, oru
+from tests.results.test_two_persons import person as records
 from tests.support.access import GOOD, ROOT
 from tests.support.acting_pages import ActingSite, acting_site
-from tests.support.running import Json, hl7_channel
+from tests.support.running import Json, astm_channel, hl7_channel
+from tests.support.senders import AstmAnalyzer, session
 from tests.support.status_server import Element
 from tests.support.waiting import until
 
@@ -165,3 +168,39 @@ async def test_an_order_that_goes_to_another_patient_shows_both(here: ActingSite
         buttons = [form.one("button").attributes.get("value") for form in answers(page)]
         assert buttons == ["withdraw", "both"]
     assert here.site.end_of(known) == "delivered"
+
+
+async def test_one_answer_joins_no_second_person_of_a_message(here: ActingSite) -> None:
+    other, gita, tapan = "5150^^^LAB^MR", "SEN^Gita", "ROY^Tapan"
+    one, two = FIRST, oru("M02", other, "KHAN^Imran", "102", "6.5", sex="M")
+    second = oru("M03", other, tapan, "104", "8.5").partition(b"\r")[2]
+    *_, sent = await send(here, one, two, oru("M03", NUMBER, gita, "103", "7.5") + second)
+    assert here.site.ends() == ["delivered", "delivered", "held"]
+    async with here.browser("asha") as browser:
+        _, page = await browser.get(f"/held/{sent}?lang=en")
+        names = [row[1:] for row in compared(page) if row[0] == "Name"]
+        assert sorted(names) == [["ROY Tapan", "KHAN Imran", "differs"], ["SEN Gita", KNOWN_TEXT, "differs"]]
+        assert [form.one("button").attributes.get("value") for form in answers(page)] == ["other"]
+    held = ("held", "answer", str(sent))
+    ran = await here.site.labrelay(*held, "same", "--reason", "it is of one of them", "--yes")
+    assert "asks about several persons" in ran.err
+    assert here.site.end_of(sent) == "held"
+    ran = await here.site.labrelay(*held, "other", "--reason", "asked both wards", "--yes")
+    assert ran.code == 0, ran.err
+    await until(lambda: here.site.end_of(sent) == "delivered")
+    await here.site.settled()
+    subjects = [one["subject"]["reference"] for one in here.site.sandbox.resources("Observation")]
+    assert len(subjects) == len(set(subjects)) == 4
+
+
+async def test_who_is_known_from_another_channel_is_read_as_that_says(tmp_path: Path) -> None:
+    channels = {"lab": hl7_channel(settings=SETTINGS), "astm": astm_channel(settings=SETTINGS)}
+    async with acting_site(tmp_path, channels) as site:
+        known = e1394(*records(1, "48213", "KUMAR^Anil", "101", "5.5"))
+        played = await AstmAnalyzer(site.site.port("astm")).play(session(b"".join(frames_of(known, 240, "record"))))
+        assert not played.gave_up
+        await site.site.settled()
+        await send(site, SECOND.replace(NUMBER.encode(), b"48213"))
+        async with site.browser("asha") as browser:
+            _, page = await browser.get(f"/held/{site.site.messages('lab')[-1].id}?lang=en")
+        assert ["Name", SENT_TEXT, KNOWN_TEXT, "differs"] in compared(page)
