@@ -180,6 +180,7 @@ def _load(name_or_path: str | Path, search: Sequence[Path], tables: Chosen) -> P
         problems=tuple(problems.warnings),
         settings_read=frozenset(compiler.settings_read),
         report_numbers=frozenset(compiler.report_numbers),
+        reads_aside=compiler.reads_aside,
         is_own=_is_own(sources),
         plain=plain,
         compile_traced=lambda structure: compiler.compile(structure, traced=True),
@@ -373,6 +374,7 @@ class _Compiler:
         self._used_tables: set[str] = set()
         self.settings_read: set[str] = set()
         self.report_numbers: set[tuple[str, int, int]] = set()
+        self.reads_aside = False
         self.columns: dict[str, None] = {}  # of CSV rows, in order
 
     def compile(self, structure: str, *, traced: bool) -> Generated:
@@ -407,6 +409,7 @@ class _Compiler:
         self._used_tables |= setting.tables_used
         self.settings_read |= setting.settings_read
         self.report_numbers |= setting.report_numbers
+        self.reads_aside = self.reads_aside or bool(setting.values_aside)
         for name in setting.functions_used:
             self.settings_read.update(FUNCTIONS[name].settings)
         arguments = "m, making, T" if traced else "m, making"

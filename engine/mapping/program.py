@@ -58,6 +58,7 @@ class Program:
         settings_read: names of channel settings that rules ask for.
         report_numbers: (segment, field, component) of the numbers that reports and patients are known by.
         is_own: it, or a library of it, is a site's.
+        reads_aside: a rule reads the value of a result from outside of it, so that a part may be of several results.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Program:
     target: Target = FHIR
     columns: tuple[str, ...] = ()
     is_own: bool = False
+    reads_aside: bool = False
     _traced: dict[str, Generated] = field(default_factory=dict, repr=False)
     _readings: ReadCaches = field(default_factory=ReadCaches, repr=False)
 
@@ -311,7 +313,8 @@ class Program:
             body, packed = b"", False  # `_written`
         elif isinstance(making, MessageParts):
             body, packed = body_of(run, making, self.target, self.columns, self.name), False
-            places = places_of(run, making, self.target.kind)
+            if not self.reads_aside:  # else nothing says of which results a part is
+                places = places_of(run, making, self.target.kind)
         else:
             name = f"{self.name}:{self.content_hash[:16]}"
             body, packed = bundle.assemble(run, making, self.bundle, name, profiles=self.profiles)

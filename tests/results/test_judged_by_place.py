@@ -237,6 +237,32 @@ def test_results_without_a_place_are_decided_for_the_whole_list(tmp_path: Path) 
         assert it.says("F UREA 31", at="1040") == "delivered"
 
 
+def test_a_row_that_shows_other_results_too_is_decided_with_the_whole_list(tmp_path: Path) -> None:
+    """A result has its row, another one only a cell of it: else a correction of that one went as an echo."""
+    beside = """
+  - each: PATIENT_RESULT
+    do:
+      - each: ORDER_OBSERVATION
+        let: {other: '=OBX[2]-5'}
+        do:
+          - each: OBSERVATION
+            where: =OBX-3.1 == 'GLU'
+            do:
+              - row: {patient: =PID-3.1, tube: =OBR-3.1, test: =OBX-3.1, GLU: =OBX-5, NA: =other, status: =OBX-11}
+          - each: OBSERVATION
+            where: =OBX-3.1 != 'GLU'
+            do:
+              - drop: it stands in its column
+"""
+    columns = "results: {patient: patient, order: tube, test: test, value: [GLU, NA], status: status}"
+    own = OWN.format(to="csv", results=columns, steps=beside)
+    with desk(tmp_path, {"mapping": "own", "to": "out1"}, own=own) as it:
+        assert it.says("F GLU 5.5", "F NA 140") == "delivered"
+        assert it.says("F GLU 5.5", "F NA 140") == "ECHO"
+        assert it.says("F GLU 5.5", "C NA 141") == "CHANGE_UNSAID"
+        assert it.says("F GLU 5.5", "D KAL 3") == "CORRECTS_UNKNOWN"
+
+
 def test_a_receiver_that_refused_a_result_gets_it_again(tmp_path: Path) -> None:
     with desk(tmp_path, {**CSV, "to": ["out1", "out2"]}) as it:
         first = it.say("hl7", message("F GLU 5.5"), NOON)
@@ -266,3 +292,11 @@ def test_what_a_mended_mapping_says_otherwise_is_corrected(tmp_path: Path) -> No
     with desk(tmp_path, CSV) as it:
         assert it.says("F GLU 5.5", "F NA 140") == "delivered"
         assert it.again(b",5.5,", b",7.7,") == [["GLU 7.7 corrected", "NA 140 final"]]
+
+
+def test_many_results_of_one_test_stop_no_other_message(tmp_path: Path) -> None:
+    """Each would be compared with each: behind some hundreds the document waits, and the journal goes on."""
+    with desk(tmp_path, CSV) as it:
+        assert it.says(*[f"F GLU {one}.5" for one in range(300)]) == "delivered"
+        assert it.says(*[f"F GLU {one}.5" for one in range(1_900)], at="1030") == "NOT_COMPARED"
+        assert it.says("F NA 140", at="1040") == "NOT_COMPARED"  # until a person has looked at its order

@@ -36,6 +36,7 @@ class Setting:
         segments_read: segments that rules read.
         report_numbers: (segment, field, component) of the numbers that reports and patients are known by.
         repetitions_read: (segment, field) -> how many of its repetitions a rule reads; 0 for all.
+        values_aside: segments of results whose values are read from outside of the result (``OBX[2]-5``).
     """
 
     message_format: str
@@ -49,6 +50,7 @@ class Setting:
     segments_read: set[str] = field(default_factory=set)
     report_numbers: set[tuple[str, int, int]] = field(default_factory=set)
     repetitions_read: dict[tuple[str, int], int] = field(default_factory=dict)
+    values_aside: set[str] = field(default_factory=set)
     tables_used: set[str] = field(default_factory=set)
     functions_used: set[str] = field(default_factory=set)
 

@@ -28,6 +28,11 @@ _One = TypeVar("_One")
 _Key = TypeVar("_Key", bound=Hashable)
 _REJECTED = ReasonCode.REJECTED_BEFORE.value
 _GOES_OUT = frozenset({"new", "follows", "amends", "finishes", "withdraws"})
+MOST_PAIRS = 100_000  # of results with one name, that are compared with each other
+
+
+class TooManyAlikeError(ValueError):
+    """A message has so many results of one test and order that comparing them would take seconds."""
 
 
 def judge(facts: Facts, memory: Memory, receipt: Receipt) -> Judgement:
@@ -35,6 +40,9 @@ def judge(facts: Facts, memory: Memory, receipt: Receipt) -> Judgement:
 
     Args:
         memory: what is known of its orders, of all channels, before it.
+
+    Raises:
+        TooManyAlikeError: it would take seconds.
     """
     of_patients: list[Said] = []
     decisions: list[Decision] = []
@@ -83,6 +91,9 @@ class _Case:
         self._by_order = _grouped(message, lambda one: (one.person, one.number))
         self._by_name = _grouped(message, _named)
         self._standing_by_name = _grouped(memory.standing, lambda one: _named(one.last))
+        known = self._standing_by_name
+        if sum(len(one) * (len(one) + len(known.get(name, ()))) for name, one in self._by_name.items()) > MOST_PAIRS:
+            raise TooManyAlikeError
         self.taken: set[Ref] = set()
         self.echoed: set[tuple[Ref, str]] = set()
         self._gone: list[Ref] = []

@@ -2,7 +2,7 @@
 
 A mapping says what each result of its message became (`engine.model.message.Document.places`), so a decision changes
 that part, and nothing is read again. A mapping that writes results where no rule says of which they are (an order's
-row, with a column for each test) is decided as a whole: it goes out, or is held.
+row, with a column for each test: ``OBX[2]-5``) is decided as a whole: it goes out, or is held.
 
     echo, again           is left out; a document of nothing else is not sent
     another status        OBX-11 with OBR-25, or the column of the status (`results:`); without one it is held
@@ -11,7 +11,7 @@ row, with a column for each test) is decided as a whole: it goes out, or is held
     gone from a culture   held, too: a list cannot take back what it does not have
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 
 from engine.features.results.rows.comparing import Compared
@@ -132,22 +132,22 @@ def _status(decision: Decision, said: Mapping[int, Said]) -> str:
     return decision.status
 
 
-def _problems(decisions: Iterable[Decision], judged: Judged) -> Iterator[Problem]:
+def _problems(decisions: Sequence[Decision], judged: Judged) -> Iterator[Problem]:
+    statuses = judged.statuses() if any(one.beside for one in decisions) else {}
+    unfinished = {ref for ref, status in statuses.items() if status in UNFINISHED}
     for one in decisions:
         called = _called(judged, one.place, one.may_mean)
         if one.kind == "held":
             yield _REASONS.get(one.reason) or ReasonCode[one.reason], f"{one.words}{called}"
         elif one.kind == "finishes":
             yield ReasonCode.NO_VALUE, f"a status change without its value{called}"
-        elif one.kind in _GOES_OUT and _is_ambiguous(one, judged):
+        elif one.kind in _GOES_OUT and _is_ambiguous(one, unfinished):
             yield ReasonCode.SAMPLE_UNKNOWN, f"a receiver may take it for another one of its order{called}"
 
 
-def _is_ambiguous(decision: Decision, judged: Judged) -> bool:
+def _is_ambiguous(decision: Decision, unfinished: Set[Ref]) -> bool:
     """Whether receivers that go by number and test would take others of the order for it."""
-    return bool(decision.beside) and (
-        decision.kind != "new" or any(judged.status_of(one) in UNFINISHED for one in decision.beside)
-    )
+    return bool(decision.beside) and (decision.kind != "new" or not unfinished.isdisjoint(decision.beside))
 
 
 def _called(judged: Judged, place: int, may_mean: Sequence[Ref] = ()) -> str:

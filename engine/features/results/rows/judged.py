@@ -20,7 +20,7 @@ from engine.model.process.clock import from_us
 from engine.store.core.writing.batch import Batch
 from engine.store.operations.recording import Recording
 from engine.succession.judge import cultures
-from engine.succession.judge.judging import judge
+from engine.succession.judge.judging import TooManyAlikeError, judge
 from engine.succession.judge.memory import note
 from engine.succession.judge.reading import numbers_in, said_in
 from engine.succession.judge.usual import usual
@@ -47,12 +47,13 @@ class Judged(NamedTuple):
     numbers: Collection[Numbered] = ()
     why: str = "its results cannot be read"
 
-    def status_of(self, ref: Ref) -> str:
-        """The status with which a result went out, or will."""
-        standing = next((one for one in self.memory.standing if one.ref == ref), None)
-        decided = self.judgement.decisions if self.judgement is not None else ()
-        own = next((one.status for one in decided if one.place == ref[1]), "")
-        return standing.last.version.status if standing is not None else own
+    def statuses(self) -> dict[Ref, str]:
+        """The status with which each result went out, or will."""
+        judgement = self.judgement
+        own = {(said.message, place): said for place, said in judgement.said.items()} if judgement is not None else {}
+        going = {one.place: one.status for one in judgement.decisions} if judgement is not None else {}
+        found = {ref: going.get(ref[1], "") for ref in own}
+        return found | {one.ref: one.last.version.status for one in self.memory.standing}
 
 
 def judge_message(now: Recording, read: ReadResults, older: Sequence[int], to: frozenset[str]) -> Judged:
@@ -68,6 +69,8 @@ def judge_message(now: Recording, read: ReadResults, older: Sequence[int], to: f
         said = read.known or stored(orjson.loads(read.facts))
         numbers = numbers_in(said, from_us(now.received_us))
         return _judged(now, read, said, numbers, older, to)
+    except TooManyAlikeError:
+        return Judged(numbers=numbers, why="there are too many results of one test of its order")
     except Exception:  # an error of ours, or a damaged row, which `labrelay verify` reports
         logger.exception("facts cannot be judged", extra={"channel": now.channel, "journal_id": now.id})
         return Judged(numbers=numbers, why="results of its orders that were accepted before cannot be read")

@@ -121,6 +121,7 @@ def _items(tree: Any, path: Path) -> list[Any]:
     return found[0] if found and isinstance(found[0], list) else found
 
 
+_VALUES = frozenset({("OBX", 5), ("R", 4)})
 MESSAGE_SEGMENTS = {
     "hl7v2": ("MSH", (1, 2)),
     "astm": ("H", (2,)),
@@ -219,6 +220,8 @@ def _many_path(c: Compilation, path: nodes.Path, scope: Scope, want: str) -> Val
     emit = c.code.emit
     variable = c.code.new()
     many = path.which == 0 or path.repetition == 0
+    if path.which is not None and (path.segment, path.field) in _VALUES:
+        c.setting.values_aside.add(path.segment)
     if path.which is not None:
         found = _all_of(c, path, scope)
         if found is None:

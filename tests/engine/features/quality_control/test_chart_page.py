@@ -11,6 +11,7 @@ import pytest
 
 from engine.actions.declaring import Verb
 from engine.actions.verbs import verbs_of
+from engine.features.quality_control.pages.chart import _of_lots
 from engine.features.quality_control.pages.levey import EDGE, HEIGHT, levey
 from engine.features.quality_control.rows import deciding, points, reading
 from engine.features.quality_control.rows.reading import EventView, list_points
@@ -165,3 +166,17 @@ def test_the_border_is_at_four_and_a_half_sd(tmp_path: Path) -> None:
     assert [(one.flag, one.x) for one in drawn.marks if one.flag] == [("R", 40)]
     assert [one.text for one in drawn.labels if one.text[0] in "↑↓"] == ["↑ 122.6", "↓ 50"]
     assert Decimal(2) * EDGE == 9
+
+
+def test_each_lot_has_figures_of_its_own_and_a_value_of_zero_counts(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    fill(journal, ["0", "2"], "BLK", "1", "1")
+    words: Any = SimpleNamespace(say=str)
+    assert [_of_lots(list_points(journal)[::-1], words)[0][:2]] == [[("n", "2"), ("Mean", "1")]]
+    fill(journal, ["10", "12"], "BLK", "11", "1", "B8")
+    found = _of_lots(list_points(journal, by_time=True)[::-1], words)
+    journal.close()
+    assert [one[:3] for one in found] == [
+        [("Lot", "B8"), ("n", "2"), ("Mean", "11")],
+        [("Lot", "A7"), ("n", "2"), ("Mean", "1")],
+    ]

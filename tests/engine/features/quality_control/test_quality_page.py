@@ -71,3 +71,13 @@ async def test_points_have_their_shapes_and_the_edge_takes_what_is_far_out(journ
     ]  # fmt: skip
     assert [x for _, x, _ in found] == [4.0, 24.4, 44.8, 65.2, 85.6, 106.0]
     assert marks([]) == []
+
+
+async def test_the_marks_of_a_test_are_those_of_its_module(journal: Journal) -> None:
+    for number, (module, value) in enumerate((("m1", "101"), ("m2", "130")), 1):
+        one = ControlResult(test="GLU", number="QC", value=value, module=module, at_us=NOW_US - number * HOUR)
+        await journal.writer.submit(lambda batch, one=one, at=number: points.note(batch, at, "chem", NOW_US, [one]))
+    async with running(quiet_site(), reader=journal) as page:
+        _, text = await page.get("/quality")
+    charts = [one for one in read_html(text).all("svg") if "small-lj" in one.attributes.get("class", "")]
+    assert [one.attributes["aria-label"] for one in charts] == ["0.2000", "6.0000"]
