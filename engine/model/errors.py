@@ -87,6 +87,10 @@ class UnreadableResultsError(LabRelayError, ValueError):
     """The document is no FHIR Bundle, or its results cannot be read."""
 
 
+class TooManyAlikeError(LabRelayError, ValueError):
+    """A message has so many results of one test and order that comparing them would take seconds."""
+
+
 class UnknownFormatError(LabRelayError):
     """The bytes are neither HL7 v2 nor E1394: the places of patient data in them are unknown."""
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, 
 from typing import TypeVar
 
 from engine.model.content.facts import Facts
+from engine.model.errors import TooManyAlikeError
 from engine.model.texts.reasons import ReasonCode
 from engine.succession.judge import cultures, taking_back
 from engine.succession.judge.matching import SAMPLE, is_person, match, with_key
@@ -29,10 +30,6 @@ _Key = TypeVar("_Key", bound=Hashable)
 _REJECTED = ReasonCode.REJECTED_BEFORE.value
 _GOES_OUT = frozenset({"new", "follows", "amends", "finishes", "withdraws"})
 MOST_PAIRS = 100_000  # of results with one name, that are compared with each other
-
-
-class TooManyAlikeError(ValueError):
-    """A message has so many results of one test and order that comparing them would take seconds."""
 
 
 def judge(facts: Facts, memory: Memory, receipt: Receipt) -> Judgement:

@@ -15,12 +15,13 @@ from engine.features.results.rows import facts
 from engine.features.results.rows.differences import differences
 from engine.features.results.rows.facts import Fate, Numbered, Stored
 from engine.model.content.facts import Facts, stored
+from engine.model.errors import TooManyAlikeError
 from engine.model.outcome import ReadResults
 from engine.model.process.clock import from_us
 from engine.store.core.writing.batch import Batch
 from engine.store.operations.recording import Recording
 from engine.succession.judge import cultures
-from engine.succession.judge.judging import TooManyAlikeError, judge
+from engine.succession.judge.judging import judge
 from engine.succession.judge.memory import note
 from engine.succession.judge.reading import numbers_in, said_in
 from engine.succession.judge.usual import usual

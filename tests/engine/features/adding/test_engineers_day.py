@@ -309,7 +309,7 @@ async def test_what_came_in_a_draft_can_be_sent_later(lab: Laboratory) -> None:
         await browser.send(f"/add/{name}/first?lang=en", "start", compared="yes")
         assert lab.deliveries(name) == []
         unsent = "messages that came while it was being added, and were not sent: 1"
-        assert unsent in said((await browser.get("/?lang=en"))[1])  # they were acknowledged
+        await shown(browser, unsent)  # they were acknowledged
         ran = await asyncio.to_thread(
             labrelay,
             "reprocess",
@@ -326,7 +326,14 @@ async def test_what_came_in_a_draft_can_be_sent_later(lab: Laboratory) -> None:
         assert ran.code == 0, ran.err
         await until(lambda: lab.deliveries(name) == ["delivered"], 60)
         assert await lab.at_his("6690-2") == [5.1]
-        assert unsent not in said((await browser.get("/?lang=en"))[1])
+        await shown(browser, unsent, is_there=False)
+
+
+async def shown(browser: Browser, words: str, *, is_there: bool = True) -> None:
+    """Wait until the overview has these words, or has them no more."""
+    async with asyncio.timeout(60):
+        while (words in said((await browser.get("/?lang=en"))[1])) is not is_there:
+            pass
 
 
 async def test_results_that_share_a_code_stop_the_way(lab: Laboratory) -> None:
