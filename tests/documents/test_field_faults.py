@@ -225,6 +225,7 @@ def hl7(
 MARKS = ["+++++", "*--*", "--.-*", "---*", "-*", "+.-", "---"]
 CONTROL = Says(reason="QUALITY_CONTROL")
 PATIENT = Says(["K: 4.9 mmol/L"])
+UNDECIDED = Says(reason="CONTROL_NUMBER")  # likewise, and its mapping takes it for a control's: a dead letter
 DOUBTED = Says(["K: 4.9 mmol/L"], reason="CONTROL_NUMBER")  # a control's number, and a patient's name: people decide
 ONE = "OBX|1|NM|K||4.9|mmol/L|||||F"
 OF_NONE = "OBR|1|||PAN"
@@ -316,7 +317,7 @@ OWN: dict[str, tuple[bytes, Says]] = {
     "K3 a blank": (hl7(ONE, order="OBR|1||BACKGROUND|1^Count"), CONTROL),
     "K3 a blank in ORC-3": (hl7(OF_NONE, ONE, order="ORC|RE||Background"), CONTROL),
     "K3 a blank in SPM-30": (hl7(ONE, "SPM|1|||BLD" + "|" * 26 + "Background", order=OF_NONE), CONTROL),
-    "K3 a blank in SAC-4": (hl7(ONE, "SPM|1|||BLD", "SAC||||Background", order=OF_NONE), CONTROL),
+    "K3 a blank in SAC-4": (hl7(ONE, "SPM|1|||BLD", "SAC||||Background", order=OF_NONE), UNDECIDED),
     "K3 a blank among words": (hl7(ONE, order="OBR|1||Background 7|1^Count"), PATIENT),
     "K3 a pool": (hl7(ONE, "SPM|1|S1||BLD|||||||L"), CONTROL),
     "K3 the left knee": (hl7(ONE, order="OBR|1||S1|PAN|||||||||||SYN^^^KNEE^^^L"), PATIENT),
@@ -337,7 +338,7 @@ OWN: dict[str, tuple[bytes, Says]] = {
     ),
     "K3 a replicate": (hl7(ONE, "SPM|1|S1||BLD|||||||R"), CONTROL),
     "K3 a blank that was ordered": (hl7(ONE, order="OBR|1|Background||PAN"), CONTROL),
-    "K3 a blank that was ordered beside a counter": (hl7(ONE, order="OBR|1|Background check|12|PAN"), CONTROL),
+    "K3 a blank that was ordered beside a counter": (hl7(ONE, order="OBR|1|Background check|12|PAN"), UNDECIDED),
     "K3 a patient's tube ordered as background": (
         hl7("ORC|RE|Background", "OBR|1|Background||PAN", ONE, "SPM|1|S1||BLD", order=""),
         PATIENT,
