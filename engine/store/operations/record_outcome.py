@@ -122,8 +122,6 @@ def _of_whom(batch: Batch, outcome: Outcome[Any], routes: Sequence[Routed]) -> t
         return outcome, routes
     if other is not None and ordered == set(doubted) and other.state == "mapped":
         return replace(other, conflict=OPEN_ORDER), [routed_by(route, one) for one, route in other.documents]
-    if outcome.state == "dead":
-        return replace(outcome, controls=()), ()
     dead: Outcome[Any] = Outcome("dead", ReasonCode.CONTROL_NUMBER, OPEN_ORDER, numbers=outcome.numbers)
     return dead, ()
 

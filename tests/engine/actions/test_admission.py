@@ -88,6 +88,12 @@ MAY = {
     "resume": WHO_ACTS,
     "restart": WHO_ACTS,
     "edit": {SEEING_OPERATOR},
+    **dict.fromkeys(("quality_load", "quality_accept", "quality_end", "quality_rules"), WHO_CHANGES),
+    **dict.fromkeys(("quality_exclude", "quality_include", "quality_event", "quality_enter"), WHO_ACTS),
+    **dict.fromkeys(("quality_close", "quality_look"), WHO_ACTS),
+    **dict.fromkeys(("draft_listen", "draft_place", "draft_recognise", "draft_part", "draft_codes"), WHO_CHANGES),
+    **dict.fromkeys(("draft_remove", "draft_look"), WHO_CHANGES),
+    "draft_start": set(),  # who starts it sees the first result: an engineer who sees patients
     "reload": WHO_CHANGES,
     "reprocess": WHO_CHANGES,
     "table_set": WHO_CHANGES,
