@@ -50,6 +50,7 @@ EXPLAINED = {
     "sent > amends": "3: the time of collection is the same, so it is a rerun; 7: of a culture, it is that isolate",
     "sent > held STATUS_BACK": "3: the time of collection is the same, so it is a rerun",
     "sent > held VALUE_GONE": "3: the same",
+    "sent > held WITHDRAWN_BEFORE": "3: the same",
     "sent > held REJECTED_BEFORE": "4: a person's no is by content",
     "sent > held POOL": "5: a pool is no person's",
     "sent > held RESULTS_GONE": "7: growth, and no growth",
