@@ -372,17 +372,19 @@ async def test_each_answer_to_a_form(here: Laboratory, browser: Browser) -> None
     assert not wrong, "\n".join(wrong)
 
 
-async def test_each_page_by_keyboard_alone(here: Laboratory, browser: Browser) -> None:
+@pytest.mark.parametrize(("width", "height", "language"), [(1440, 900, "en"), (320, 480, "hi")])
+async def test_each_page_by_keyboard_alone(
+    here: Laboratory, browser: Browser, width: int, height: int, language: str
+) -> None:
     wrong = []
     async with visitor(browser, here) as stranger, visitor(browser, here) as admin:
         await admin.log_in("mohan")
         walked = [(stranger, address) for address in BEFORE_LOG_IN]
         walked += [(admin, address) for address in await pages(here, admin)]
-        for width, height, language in ((1440, 900, "en"), (320, 480, "hi")):
-            for one, address in walked:
-                await one.page.set_viewport_size({"width": width, "height": height})
-                await one.open(in_language(address, language))
-                wrong += [f"{address} {width}: {fault}" for fault in await one.by_keyboard()]
+        for one, address in walked:
+            await one.page.set_viewport_size({"width": width, "height": height})
+            await one.open(in_language(address, language))
+            wrong += [f"{address} {width}: {fault}" for fault in await one.by_keyboard()]
     assert not wrong, "\n".join(wrong)
 
 
