@@ -16,7 +16,7 @@ Numbers of isolates (OBX-4) and orders (OBR-1) are given anew in each message: a
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -34,10 +34,15 @@ _IDENTIFIED = frozenset(
     )
 )  # fmt: skip
 _NO_GROWTH = re.compile(
-    r"\bno\b.{0,40}\b(growth|grown|organisms?|bacteria|pathogens?|isolated?s?|fung(?:us|i)|mycobacteria)\b"
-    r"|\bnot? (?:isolated|grown)\b|\bsterile\b|\bkein wachstum\b|\bsteril\b",
+    r"\b(?:no|nil)\b.{0,40}\b(growth|grown|organisms?|bacteria|pathogens?|isolated?s?|fung(?:us|i)|mycobacteria)\b"
+    r"|\bnot? (?:isolated|grown)\b|\b(?:growth|organisms?) not (?:seen|detected|observed|found)\b"
+    r"|\bcultur\w* (?:is |was )?n[eé]gativ|\bnegative cultur|\bcultivo negativo|\bst[eé]rile?\b|\best[eé]ril\b"
+    r"|\bkein\w*\b.{0,40}(?:wachstum|keime?|erreger)\b|\bkeimfrei\b"
+    r"|\b(?:absence de|pas de|sin|sem|sans|aus[eê]ncia de|n[aã]o houve|no hubo|no hay|nessuna|assenza di)\b.{0,40}"
+    r"\b(?:croissance|culture|germes?|crecimiento|desarrollo|crescimento|crescita)\b",
     re.IGNORECASE,
 )
+_NOTHING = re.compile(r"neg\.?|negativ[eo]?|n[eé]gati[fv]e?|nil|none|n\.?g\.?", re.IGNORECASE)
 _LONGEST = 200  # characters in which it is looked for
 
 
@@ -52,7 +57,7 @@ def organism_of(result: Result, heads: Iterable[int]) -> str:
     if not is_one and not (result.place in heads and _is_named(result)):
         return ""
     text = result.value.code or result.value.words or result.value.sent or ""
-    return "" if is_no_growth(result.value.sent or "") else plain(text).casefold()
+    return "" if is_nothing(result.value.sent or "") or is_nothing(text) else plain(text).casefold()
 
 
 def _is_named(result: Result) -> bool:
@@ -61,6 +66,16 @@ def _is_named(result: Result) -> bool:
 
 def is_no_growth(value: str) -> bool:
     return _NO_GROWTH.search(value[:_LONGEST]) is not None
+
+
+def is_nothing(value: str) -> bool:
+    """Whether the value of an isolate's code says that there is none."""
+    return is_no_growth(value) or _NOTHING.fullmatch(value.strip().split("^")[0]) is not None
+
+
+def _denies(one: Said, codes: Collection[str]) -> bool:
+    """Whether it says that nothing grew. ``codes``: of isolates."""
+    return is_no_growth(one.value) or (one.test in codes and is_nothing(one.value))
 
 
 def is_contradiction(new: Said, message: Sequence[Said]) -> bool:
@@ -74,15 +89,19 @@ def contradicted(new: Said, message: Sequence[Said], order: Sequence[Standing]) 
     """What of its order a result cannot be true beside; then it is held.
 
     Args:
-        message: all results of it. order: what is valid of the order, on its channel.
+        message: all results of it. order: what is valid of the order, on all channels.
     """
     alive = [one for one in order if _is_alive(one)]
     if new.isolate:
-        return [one for one in alive if is_no_growth(one.last.value) and one.last.version.said not in UNFINISHED]
+        return [one for one in alive if _denies(one.last, {new.test}) and one.last.version.said not in UNFINISHED]
     isolates = [one for one in alive if one.last.isolate]
-    grown = [one for one in alive if one.last.isolate or _is_growth(one.last)]
     if is_no_growth(new.value):
-        return [one for one in grown if one.last.key != new.key or one.last.isolate]
+        # Words that were beside "no growth" before are no growth: how it looks, what is in the stain.
+        denied = [one.last.message for one in alive if one.last.key == new.key and is_no_growth(one.last.value)]
+        since = max(denied, default=0)
+        words = [one for one in alive if not one.last.isolate and one.last.panel == new.panel and _is_growth(one.last)]
+        return isolates + [one for one in words if one.last.key != new.key and one.last.message > since]
+    isolates = [one for one in isolates if one.last.channel == new.channel]
     if not isolates or new.organism or any(one.isolate for one in message):
         return []
     same_panel = [one for one in isolates if one.last.panel == new.panel]
@@ -124,7 +143,7 @@ def with_isolates(message: Sequence[Said], standing: Sequence[Standing]) -> tupl
 
 
 def _as_isolate(one: Said, number: str) -> Said:
-    if one.isolate or not one.value or is_no_growth(one.value) or any(map(str.isdigit, one.value.split("^")[0])):
+    if one.isolate or not one.value or is_nothing(one.value) or any(map(str.isdigit, one.value.split("^")[0])):
         return one
     organism = plain(one.value.split("^")[0]).casefold()
     return one._replace(isolate=True, organism=organism, sub="", head=one.place, counted=one.counted or number)
@@ -183,7 +202,8 @@ def replaced(message: Sequence[Said], order: Sequence[Standing], *, one_by_one: 
     named = {one.key for one in message}
     kept = {one.ref for one in pairs.values() if one is not None}
     others = [one for one in alive if not one.last.organism and one.last.key not in named]
-    open_ended = [one for one in others if is_no_growth(one.last.value) and one.last.version.said in UNFINISHED]
+    codes = {one.test for one in message if one.isolate}
+    open_ended = [one for one in others if _denies(one.last, codes) and one.last.version.said in UNFINISHED]
     lacking = tuple(one for one in others if one not in open_ended and not one_by_one)
     if lacking:
         return Replaced(why="its report lacks results that it had before", about=lacking)

@@ -9,7 +9,8 @@ from engine.model.texts.reasons import ReasonCode
 from engine.succession.judge import cultures, taking_back
 from engine.succession.judge.matching import SAMPLE, is_person, match, with_key
 from engine.succession.judge.reading import said_in
-from engine.succession.judge.samples import GROWS, Sample, compare, is_within
+from engine.succession.judge.rejected import is_same
+from engine.succession.judge.samples import GROWS, Sample, compare, is_of_other_tube, is_within
 from engine.succession.judge.words import (
     CLOCK,
     POOL,
@@ -29,6 +30,7 @@ _One = TypeVar("_One")
 _Key = TypeVar("_Key", bound=Hashable)
 _REJECTED = ReasonCode.REJECTED_BEFORE.value
 _GOES_OUT = frozenset({"new", "follows", "amends", "finishes", "withdraws"})
+_ORGANISM = 3  # its place in `_named`: an isolate that gets another name keeps its number
 MOST_PAIRS = 100_000  # of results with one name, that are compared with each other
 
 
@@ -88,6 +90,8 @@ class _Case:
         self._by_order = _grouped(message, lambda one: (one.person, one.number))
         self._by_name = _grouped(message, _named)
         self._standing_by_name = _grouped(memory.standing, lambda one: _named(one.last))
+        self._standing_by_measurement = _grouped(memory.standing, lambda one: _measured(one.last))
+        self._refused_by_content = _grouped(memory.refused, lambda one: one.what)
         known = self._standing_by_name
         if sum(len(one) * (len(one) + len(known.get(name, ()))) for name, one in self._by_name.items()) > MOST_PAIRS:
             raise TooManyAlikeError
@@ -176,10 +180,12 @@ class _Case:
         known = [(one.ref, one.last) for one in self._standing_by_name.get(name, ())]
         mine = self._by_name[name]
         known += [((one.message, one.place), one) for one in mine if one.place != new.place and one.place in out]
+        known = [(ref, one) for ref, one in known if ref != decision.meant]
+        before = self.by_ref.get(decision.meant or (0, 0))
+        if before is not None and _named(before.last)[:_ORGANISM] != name[:_ORGANISM]:
+            known.append((before.ref, before.last))
         return tuple(
-            ref
-            for ref, one in known
-            if ref != decision.meant and one.version.said != WITHDRAWN and not one.version.waits and is_person(new, one)
+            ref for ref, one in known if one.version.said != WITHDRAWN and not one.version.waits and is_person(new, one)
         )
 
     # -- rules, in their order -----------------------------------------------------------------------------------------
@@ -217,6 +223,7 @@ class _Case:
             self._refused(new)
             or self._clock(new, keyed)
             or self._culture(new)
+            or self._renumbered(new, keyed)
             or self._matched(new, left, peers, [one for one in keyed if not _is_aside(one, _REJECTED, CLOCK)])
         )
 
@@ -277,7 +284,8 @@ class _Case:
         ]
 
     def _refused(self, new: Said) -> Decision | None:
-        if new.content not in self.memory.refused:
+        known = self._refused_by_content.get(new.content.what, ())
+        if not any(is_same(one, new.content) for one in known):
             return None
         return _asked(new, (), _REJECTED, "a person has rejected this result")
 
@@ -289,17 +297,25 @@ class _Case:
     def _culture(self, new: Said) -> Decision | None:
         if not (self._has_cultures or new.isolate or cultures.is_no_growth(new.value)):
             return None
-        order = self._order_of(new)
+        order = self._culture_of(new)
         mine = self._by_order[new.person, new.number]
         if cultures.is_contradiction(new, mine):
             return _asked(new, (), ReasonCode.RESULTS_GONE.value, "its message has growth, and no growth")
         if alone := cultures.tested_before(new, order):
             return _asked(new, alone, SAMPLE, "a susceptibility that names no isolate")
-        against = cultures.contradicted(new, mine, order)
+        against = cultures.contradicted(new, mine, self._culture_of(new, of_all=True))
         if not against:
             return None
         words = "growth was reported, and now there is none" if not new.isolate else "no growth was reported as final"
         return _asked(new, against, ReasonCode.RESULTS_GONE.value, words)
+
+    def _renumbered(self, new: Said, keyed: Sequence[Standing]) -> Decision | None:
+        """The same measurement under another number of its order: the number was wrong, here or there."""
+        if keyed:
+            return None
+        known = self._standing_by_measurement.get(_measured(new), ())
+        known = [one for one in known if taking_back.is_of_order(new, one.last) and _stands(one)]
+        return _asked(new, known, SAMPLE, "the same measurement has another order number") if known else None
 
     def _matched(self, new: Said, left: int, peers: Sequence[Said], keyed: Sequence[Standing]) -> Decision:
         found = match(new, left, 1 + len(peers), keyed, self.receipt)
@@ -332,14 +348,10 @@ class _Case:
     def _cultures(self) -> list[Decision]:
         """The reports of cultures: each takes the place of the one before it, as a whole."""
         found: list[Decision] = []
-        heads = {(one.person, one.number, one.panel): one for one in self.message if one.isolate and one.person}
+        heads = {_unit(one): one for one in self.message if one.isolate and one.person}
         for unit, first in heads.items():
-            mine = [
-                one
-                for one in self.message
-                if (one.person, one.number, one.panel) == unit and one.version.said != WITHDRAWN
-            ]
-            order = [one for one in self._order_of(first) if one.last.panel == first.panel]
+            mine = [one for one in self.message if _unit(one) == unit and one.version.said != WITHDRAWN]
+            order = [one for one in self._culture_of(first) if one.last.panel == first.panel]
             now = cultures.replaced(mine, order, one_by_one=self.receipt.one_by_one)
             decisions = [one for new in mine if (one := self._in_culture(new, now)) is not None]
             found += decisions
@@ -397,13 +409,17 @@ class _Case:
             found += ended(self.by_ref[ref])
         return found
 
-    def _order_of(self, new: Said) -> list[Standing]:
-        """What is known of the order of a result, on its channel, and may be of one culture with it."""
+    def _culture_of(self, new: Said, *, of_all: bool = False) -> list[Standing]:
+        """What of its order may be of one culture with a result: of no other tube."""
+        return [one for one in self._order_of(new, of_all=of_all) if not is_of_other_tube(new, one.last)]
+
+    def _order_of(self, new: Said, *, of_all: bool = False) -> list[Standing]:
+        """What is known of the order of a result, on its channel or ``of_all``."""
         return [
             one
             for one in self.memory.standing
             if (one.last.person, one.last.number) == (new.person, new.number)
-            and (self.receipt.of_site or one.last.channel == new.channel)
+            and (of_all or self.receipt.of_site or one.last.channel == new.channel)
             and (self.receipt.unique or is_within(new, one.last, GROWS))
         ]
 
@@ -430,9 +446,22 @@ def _grouped(some: Iterable[_One], key: Callable[[_One], _Key]) -> dict[_Key, li
     return found
 
 
+def _unit(said: Said) -> tuple[str, ...]:
+    """Of which culture it is, in its message."""
+    return said.person, said.number, said.panel, said.tube
+
+
 def _named(said: Said) -> tuple[str, ...]:
     """What receivers without ids know a result by, beside its patient."""
     return said.number, said.test, said.sub, said.organism
+
+
+def _measured(said: Said) -> tuple[Hashable, ...]:
+    """What tells a measurement, whatever the number of its order."""
+    version = said.version
+    own = said.message, said.place
+    time = version.time if len(version.time) >= MINUTE else own
+    return said.channel, said.person, said.panel, said.test, said.sub, said.organism, version.content, time
 
 
 def _stands(one: Standing) -> bool:

@@ -6,7 +6,8 @@ in facts, and are not judged here.
 """
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from engine.model.content.facts import (
@@ -19,12 +20,14 @@ from engine.model.content.facts import (
     Order,
     Person,
     Result,
+    Value,
 )
 from engine.succession.critical import is_critical
 from engine.succession.judge import clock
 from engine.succession.judge.cultures import organism_of
-from engine.succession.judge.rejected import content_of
+from engine.succession.judge.rejected import content_of, plain
 from engine.succession.judge.roles import Role, is_of_controls, role_of
+from engine.succession.judge.samples import SEVERAL, instant
 from engine.succession.judge.words import Receipt, Said
 from engine.succession.steps import NO_VALUE, Version
 
@@ -146,6 +149,7 @@ def drawn_of(whose: str, order: Order, result: Result, receipt: Receipt, *, judg
         judged: as for `said_in`.
     """
     tube = _tube(order, result)
+    tubes = dict.fromkeys(one.number for one in order.samples if one.number)
     number = order.filler or order.placer or tube or _count(order)
     own = [one for one in order.samples if one.number == result.tube] if result.tube else []
     times = {one.collected for one in own or order.samples if one.collected}
@@ -155,7 +159,7 @@ def drawn_of(whose: str, order: Order, result: Result, receipt: Receipt, *, judg
         number=number,
         numbers=frozenset(filter(None, (order.filler, order.placer))) or frozenset({number} - {""}),
         panel=(order.code or "") if receipt.is_hl7 else "",  # in ASTM it lists the tests of one session
-        tube="" if tube == number else tube,
+        tube="" if tube == number else tube if result.tube else SEVERAL.join(tubes),
         collected=collected,
         unsure=clock.is_wrong(collected, receipt.received, taken=True),
         issued=order.issued or "",
@@ -168,7 +172,7 @@ def drawn_of(whose: str, order: Order, result: Result, receipt: Receipt, *, judg
 def _said(drawn: Drawn, result: Result, organism: str, receipt: Receipt) -> Said:
     measure, value = result.measure, result.value
     test, sub, sent = measure.test or "", "" if organism else measure.sub or "", value.sent or ""
-    at = result.stated or result.at or ""
+    at = _minute(result.at or "") or result.stated or result.at or ""
     return Said(
         message=receipt.message,
         place=result.place,
@@ -184,11 +188,25 @@ def _said(drawn: Drawn, result: Result, organism: str, receipt: Receipt) -> Said
         tube=drawn.tube,
         collected=drawn.collected,
         version=_version(drawn, result, receipt),
-        content=content_of(drawn.person, drawn.number, test, sub, organism, sent, measure.unit or "", at),
+        content=content_of(drawn.person, drawn.numbers, test, sub, organism, _told(value), measure.unit or "", at),
         counted=measure.sub or "",
         status_only=receipt.is_hl7 and measure.status == STATUS_ONLY and value.sent is None,
         critical=is_critical(result),
     )
+
+
+def _told(value: Value) -> str:
+    """A number whichever type it has, else all that was sent."""
+    if value.number is None or value.call or value.unit:
+        return value.sent or ""
+    return f"{value.comparator or ''}{plain(value.number)}"
+
+
+@lru_cache(maxsize=4096)
+def _minute(at: str) -> str:
+    """Of a time, whatever its zone; empty: it has none."""
+    found = instant(at)
+    return "" if found is None else found.astimezone(UTC).isoformat(timespec="minutes")
 
 
 def _version(drawn: Drawn, result: Result, receipt: Receipt) -> Version:

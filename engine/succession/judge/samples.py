@@ -3,7 +3,7 @@
 A tolerance test, troponin at 0 and 3 hours, a cortisol day curve, peak and trough: one order, several tubes, and all
 are right. A rerun is of the same tube: only the last is right. They differ in when the tube was drawn.
 
-    both name a tube                another number: another sample
+    both name a tube                another number: another sample; one of several: nothing is known, a person is asked
     both have a time of collection  more than ten minutes apart: another sample
     else                            nothing is known
 
@@ -25,6 +25,7 @@ NEAR = timedelta(hours=36)  # a correction, and what was not finished, comes on 
 GROWS = timedelta(days=21)
 NIGHT = timedelta(hours=6)
 _LONGEST_RUN = timedelta(hours=3)
+SEVERAL = "\x1f"  # between the numbers of tubes of which one was measured
 
 
 class Sample(Enum):
@@ -36,8 +37,10 @@ class Sample(Enum):
 
 def compare(new: Said, one: Said, receipt: Receipt) -> Sample:
     """Whether ``new`` is of the sample of ``one``."""
-    if new.tube and one.tube and new.tube != one.tube:
+    if is_of_other_tube(new, one):
         return Sample.OTHER
+    if new.tube and one.tube and new.tube != one.tube:
+        return Sample.DOUBTFUL
     if receipt.runs_apart and not new.organism and new.version.time != one.version.time:
         return Sample.OTHER
     if new.collected == one.collected and len(new.collected) >= MINUTE:
@@ -52,6 +55,13 @@ def compare(new: Said, one: Said, receipt: Receipt) -> Sample:
     if new.tube and one.tube:  # one tube was drawn once
         return Sample.DOUBTFUL
     return Sample.DOUBTFUL if receipt.collection is None and _may_be_runs(new, one, mine, theirs) else Sample.OTHER
+
+
+def is_of_other_tube(new: Said, one: Said) -> bool:
+    """Whether both name tubes, and none in common."""
+    if not (new.tube and one.tube) or new.tube == one.tube:
+        return False
+    return {*new.tube.split(SEVERAL)}.isdisjoint(one.tube.split(SEVERAL))
 
 
 def _may_be_runs(new: Said, one: Said, mine: datetime, theirs: datetime) -> bool:

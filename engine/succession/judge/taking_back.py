@@ -53,8 +53,8 @@ def find(new: Said, left: int, standing: Sequence[Standing], taken: Collection[R
             free = free[:1]  # runs of one message, in its order
         if free:
             return _taken(new, free, is_done=is_done)
-    alive = tuple(one for one in mine if _is_alive(one))
-    return Found(may_mean=alive, words="none of the order's results fits") if alive else Found()
+    known = tuple(one for one in mine if one.last.version.said != CANCELLED)
+    return Found(may_mean=known, words="none of the order's results fits") if known else Found()
 
 
 def in_place(new: Said, standing: Sequence[Standing], receipt: Receipt) -> list[Standing]:

@@ -55,7 +55,7 @@ class Said(NamedTuple):
         number: of the order. numbers: all that its order has, but for the tube's.
         panel: code of the order. organism: of the isolate that it is, or belongs to.
         value: as sent; compared where a withdrawal repeats it.
-        tube: number on the specimen, where it is not that of the order.
+        tube: number on the specimen, where it is not that of the order; of several, of which one was measured, all.
         collected: FHIR dateTime, whatever it means (`samples`).
         version: as the table of statuses sees it.
         content: person, order, test, value and time: what a person's no is about.
@@ -140,7 +140,8 @@ class Decision(NamedTuple):
         meant: what it takes the place of. may_mean: of a held one, what a person has to look at.
         finding: it goes out, and something is said of it (`CLOCK`, or a correction of what is not known).
         beside: others of the order that a receiver takes for it, if it goes by number and test: other samples, other
-            channels. A list without ids cannot say which of them a correction is about.
+            channels; and what it takes the place of, under another number or name. A list without ids cannot say
+            which of them a correction is about.
     """
 
     place: int
