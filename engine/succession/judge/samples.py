@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from functools import lru_cache
 
+from engine.succession.judge.cultures import is_no_growth
 from engine.succession.judge.words import Receipt, Said
 from engine.succession.steps import MINUTE, UNFINISHED
 
@@ -94,7 +95,7 @@ def is_another_order(new: Said, one: Said, receipt: Receipt) -> bool:
 
     What is not finished is so on the day after, too; a culture grows for weeks.
     """
-    if new.organism or one.organism:
+    if any(said.organism or is_no_growth(said.value) for said in (new, one)):
         return not is_within(new, one, GROWS)
     if receipt.unique or compare(new, one, receipt) is Sample.SAME:
         return False

@@ -12,6 +12,7 @@ from tests.histories.samples.judged import STATES, Bench
 from tests.histories.samples.lives import NO_GROWTH, ORDINARY, POOL, SPELLED, Life
 
 OUTPUTS = ("fhir", "fhir", "abdm", "csv", "json")
+NOTHING = ("No growth", "Nil growth", "Culture negative", "Sterile", "Keimfrei")
 TIMES = ("sample", "run", "start", "absent")  # what an analyzer writes as time of collection
 
 
@@ -170,6 +171,44 @@ def culture(day: Day) -> Life:
         day.later(600)
 
 
+def bottles(day: Day) -> Life:
+    """Two of one order, each a culture, with the same number for its isolate; sometimes nothing grows."""
+    first = day.sample(tube=f"B{{h}}{day.minutes}1")
+    both = first, day.sample(first.person, order=first.order, tube=f"B{{h}}{day.minutes}2")
+    for sample in (*both, day.rng.choice(both)):
+        grows = day.rng.random() < 0.6
+        value = day.organism() if grows else f"{day.rng.choice(NOTHING)} ({len(day.steps)})"
+        day.say(sample, "CULT", day.rng.choice("PF"), value=value, code="ORG", panel="CULT", tube=True)
+        yield
+        day.later(600)
+
+
+def growth_elsewhere(day: Day) -> Life:
+    """One instrument counts the bottle, another one names what is in it."""
+    sample, named = day.sample(), day.organism()
+    values = [named, day.rng.choice(NOTHING)]
+    day.rng.shuffle(values)
+    for channel, value in enumerate(values):
+        day.say(sample, "CULT", "F", value=value, code="ORG", panel="CULT", channel=channel)
+        yield
+        day.later(600)
+
+
+def tubes(day: Day) -> Life:
+    """Two of one order, drawn together."""
+    first, test = day.sample(tube=f"T{{h}}{day.minutes}1"), day.test()
+    both = first, day.sample(first.person, order=first.order, at=first.at, tube=f"T{{h}}{day.minutes}2")
+    said = list[Message]()
+    for _ in range(day.rng.randrange(2, 6)):
+        sample = day.rng.choice(both)
+        known = [one for one in said if one.sample is sample]
+        said.append(day.say(sample, test, day.rng.choice("FFC" if known else "PF"), tube=True))
+        yield
+        _older(day, said)
+        day.later(20)
+        yield
+
+
 def rejected_then_rerun(day: Day) -> Life:
     """A person refuses a result after a failed control; the memory comes; the tube is measured again."""
     test = day.test()
@@ -218,7 +257,8 @@ LIVES: tuple[tuple[Callable[[Day], Life], tuple[str, ...]], ...] = (
     (reruns, TIMES), (over_midnight, TIMES),
     (named_and_nameless, TIMES), (moved, TIMES), (clock_and_words, TIMES), (culture, TIMES),
     (rejected_then_rerun, TIMES), (pool_and_words, TIMES), (counted_again, TIMES),
+    (bottles, TIMES), (growth_elsewhere, TIMES), (tubes, TIMES),
 )  # fmt: skip
 PLAIN = frozenset({reruns, over_midnight, two_channels})
 HELD_BY_RULE = frozenset({rejected_then_rerun})
-OF_HL7 = frozenset({rejected_then_rerun, pool_and_words})
+OF_HL7 = frozenset({rejected_then_rerun, pool_and_words, bottles, tubes})
