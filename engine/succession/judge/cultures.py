@@ -33,16 +33,19 @@ _IDENTIFIED = frozenset(
         "634-6", "635-3", "11475-1", "580-1", "543-9",
     )
 )  # fmt: skip
+_NO = "no|nil|kein[a-z]*|absence de|pas de|sin|sem|sans|aus[eê]ncia de|n[aã]o houve|no hubo|no hay|nessuna|assenza di"
+_GROWTH = (
+    "growth|grown|organisms?|bacteria|pathogens?|isolated?s?|fung(?:us|i)|mycobacteria|[a-z]*wachstum|keime?|erreger"
+    "|croissance|culture|germes?|crecimiento|desarrollo|crescimento|crescita"
+)
 _NO_GROWTH = re.compile(
-    r"\b(?:no|nil)\b.{0,40}\b(growth|grown|organisms?|bacteria|pathogens?|isolated?s?|fung(?:us|i)|mycobacteria)\b"
+    rf"\b(?:{_NO})\b(?! (?:other|further|additional|more|weiter|ander|autre|otr|outr|altr)).{{0,40}}\b(?:{_GROWTH})\b"
     r"|\bnot? (?:isolated|grown)\b|\b(?:growth|organisms?) not (?:seen|detected|observed|found)\b"
-    r"|\bcultur\w* (?:is |was )?n[eé]gativ|\bnegative cultur|\bcultivo negativo|\bst[eé]rile?\b|\best[eé]ril\b"
-    r"|\bkein\w*\b.{0,40}(?:wachstum|keime?|erreger)\b|\bkeimfrei\b"
-    r"|\b(?:absence de|pas de|sin|sem|sans|aus[eê]ncia de|n[aã]o houve|no hubo|no hay|nessuna|assenza di)\b.{0,40}"
-    r"\b(?:croissance|culture|germes?|crecimiento|desarrollo|crescimento|crescita)\b",
+    r"|\bcult(?:ur\w*|ivo) (?:is |was )?n[eé]gativ|\bnegative cultur|\bst[eé]rile?\b|\best[eé]ril\b|\bkeimfrei\b",
     re.IGNORECASE,
 )
 _NOTHING = re.compile(r"neg\.?|negativ[eo]?|n[eé]gati[fv]e?|nil|none|n\.?g\.?", re.IGNORECASE)
+_WORD = re.compile(r"[^\W\d_]{3}")
 _LONGEST = 200  # characters in which it is looked for
 
 
@@ -109,8 +112,8 @@ def contradicted(new: Said, message: Sequence[Said], order: Sequence[Standing]) 
 
 
 def _is_growth(said: Said) -> bool:
-    """Words that are no number, of a test that says what grew: nothing but a culture has "no growth" beside it."""
-    return bool(said.value) and not any(map(str.isdigit, said.value)) and not is_no_growth(said.value)
+    """Words, of a test that says what grew: nothing but a culture has "no growth" beside it."""
+    return _WORD.search(said.value) is not None and not is_no_growth(said.value)
 
 
 def tested_before(new: Said, order: Sequence[Standing]) -> list[Standing]:

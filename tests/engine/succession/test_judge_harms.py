@@ -244,14 +244,25 @@ def test_words_of_another_panel_are_no_growth(line: Line, before: str) -> None:
     assert line.hears("F|ORG|No growth", at="20260301120000", **CULTURE) == "new"
 
 
+@pytest.mark.parametrize("value", ["44", "1.020", "4+"])
+def test_a_number_is_no_growth(line: Line, value: str) -> None:
+    line.hears(f"F|CELLS|{value}", **CULTURE)
+    assert line.hears("F|ORG|No growth", at="20260301120000", **CULTURE) == "new"
+
+
 def test_words_that_were_beside_no_growth_are_none_later(line: Line) -> None:
     line.hears("F|LOOK|Turbid", "P|ORG|No growth after a day", **CULTURE)
     assert line.hears("F|ORG|No growth", at="20260301120000", **CULTURE) == "follows"
 
 
-def test_growth_that_came_after_no_growth_is_one(line: Line) -> None:
+@pytest.mark.parametrize(
+    "words",
+    ["Gram positive cocci", "Gram positive cocci 2+", "E. coli O157:H7", "10^5 CFU/mL", "E. coli, no other organisms",
+     "E. coli, keine weiteren Erreger"],
+)  # fmt: skip
+def test_growth_that_came_after_no_growth_is_one(line: Line, words: str) -> None:
     line.hears("P|ORG|No growth after a day", **CULTURE)
-    line.hears("P|GRAM|Gram positive cocci", at="20260301110000", **CULTURE)
+    line.hears(f"P|GRAM|{words}", at="20260301110000", **CULTURE)
     assert line.hears("F|ORG|No growth", at="20260301120000", **CULTURE) == GONE
 
 
