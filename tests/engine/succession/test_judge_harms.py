@@ -22,6 +22,9 @@ def read(content: str, patient_numbers: str = "lasting") -> Facts:
     return unpacked(mapped.documents[0].body)
 
 
+HEAD = "MSH|^~\\&|AN|LAB|LIS|H|20260301180000||ORU^R01|1|P|2.5.1"
+
+
 class Line(Desk):
     """A desk that is told whole messages."""
 
@@ -46,6 +49,9 @@ class Line(Desk):
         for number, text in enumerate(filter(None, tubes.split(", ")), start=1):
             tube, _, role = text.partition(" ")
             rows.append(f"SPM|{number}|{tube}||SER|||||||{role}||||||{drawn}")
+        return self.gets(rows, numbers=numbers, channel=channel, **settings)
+
+    def gets(self, rows: list[str], *, numbers: str = "lasting", channel: str = "c", **settings: Any) -> str:
         receipt = Receipt(message=self.count, channel=channel, received=RECEIVED, **self.settings, **settings)
         self.last = self.judged_by(read("\r".join(rows), numbers), self.memory, receipt)
         self.memory = remember(self.memory, self.last)
@@ -290,3 +296,157 @@ def test_of_a_report_one_isolate_is_the_same_and_one_is_new(line: Line) -> None:
     assert line.hears("F|ORG|E. coli|1", **CULTURE) == "echo", "the first report again takes nothing away"
     assert line.stands() == ["final E. coli", "final S. aureus"]
     assert line.last.gone == ()
+
+
+def test_what_a_person_has_refused_of_a_culture(line: Line) -> None:
+    line.hears("F|ORG|E. coli|1", **CULTURE)
+    line.hears("F|ORG|S. aureus|2", at="20260301110000", **CULTURE)
+    line.refuses()
+    assert line.hears("F|ORG|S. aureus|1", at="20260301110000", **CULTURE) == "held:REJECTED_BEFORE"
+    assert line.last.gone == ()
+
+
+def test_a_memory_of_a_shorter_report_withdraws_nothing(line: Line) -> None:
+    """Each report of three has one isolate more; the second comes again."""
+    names = ("E. coli", "S. aureus", "K. oxytoca")
+    for number in (1, 2, 3, 2):
+        found = [f"F|ORG|{name}|{place}" for place, name in enumerate(names[:number], start=1)]
+        became = line.hears(*found, **CULTURE)
+    assert (became, line.last.gone) == ("echo echo", ())
+    assert line.hears("F|ORG|S. aureus|1", at="20260301110000", **CULTURE) == "amends"
+    assert len(line.last.gone) == 2
+
+
+def test_what_stands_beside_other_isolates_waits_with_them(line: Line) -> None:
+    line.hears("F|ORG|E. coli|1", **CULTURE)
+    became = line.hears("F|ORG|S. aureus|2", "F|NOTE|few", at="20260301110000", **CULTURE)
+    assert became == f"{GONE} {GONE}"
+    assert line.looks_at() == [1]
+
+
+def linked(line: Line, *isolates: str, at: str = "20260301093000") -> str:
+    """Isolates, each with its susceptibilities: ``E. coli: AMP R, CIP S``."""
+    rows = []
+    for number, text in enumerate(isolates, start=1):
+        name, _, tests = text.partition(": ")
+        rows.append(f"F|ORG|{name}|{number}")
+        rows += [f"F|{code}|{value}|{number}" for code, value in (one.split() for one in tests.split(", ") if one)]
+    return line.hears(*rows, at=at, **CULTURE)
+
+
+def test_susceptibilities_stay_with_their_isolate(line: Line) -> None:
+    """Two isolates change their places: the S of one would have become the R of the other."""
+    assert linked(line, "E. coli: AMP R, CIP S", "S. aureus: AMP S, OXA S") == "new new new new new new"
+    assert linked(line, "S. aureus: AMP S, OXA R", "E. coli: AMP R, CIP S", at="20260301110000") == " ".join(
+        ["amends"] * 6
+    )
+    now = {(one.last.organism, one.last.test): one.last.value for one in line.memory.standing}
+    assert now["e. coli", "AMP"] == "R"
+    assert (now["s. aureus", "AMP"], now["s. aureus", "OXA"]) == ("S", "R")
+    assert line.last.gone == ()
+    assert linked(line, "S. aureus: AMP S", "E. coli: AMP R, CIP S", at="20260301120000") == " ".join(["amends"] * 5)
+    gone = [one for one in line.memory.standing if one.ref in line.last.gone]
+    assert [(one.last.organism, one.last.test) for one in gone] == [("s. aureus", "OXA")]
+
+
+def test_one_antibiotic_twice_is_two_results(line: Line) -> None:
+    """By disc and by dilution."""
+    linked(line, "E. coli: AMP R, AMP 32")
+    assert linked(line, "E. coli: AMP I, AMP 16", at="20260301110000") == "amends amends amends"
+    assert {one.last.value for one in line.memory.standing} == {"E. coli", "I", "16"}
+
+
+def test_two_isolates_of_one_name_are_told_by_their_susceptibilities(line: Line) -> None:
+    linked(line, "E. coli: AMP R", "E. coli: AMP S")
+    linked(line, "E. coli: AMP S", "E. coli: AMP R", "S. aureus: OXA S", at="20260301093000")
+    assert [one.kind for one in line.last.decisions] == ["echo", "echo", "echo", "echo", "new", "new"]
+
+
+# -- reports that list all results -------------------------------------------------------------------------------------
+
+
+def test_a_report_that_lists_all_results_lacks_none(line: Line) -> None:
+    line.settings = {"whole": True}
+    assert line.hears("F|NA|140", "F|K|4.1") == "new new"
+    assert line.hears("F|NA|141", "F|K|4.1", "F|CL|99") == "amends echo new"
+    assert line.hears("F|NA|140", "F|K|4.1") == "echo echo", "its memory"
+    assert line.hears("F|NA|142", "F|K|4.1", at="20260301100000") == f"{GONE} {GONE}"
+    assert line.looks_at() == [2]
+    assert line.hears("F|NA|143", "F|K|4.3", "D|CL|99", at="20260301103000") == "amends amends withdraws"
+    assert line.hears("F|UREA|31", panel="RENAL") == "new"
+
+
+def test_what_was_withdrawn_need_not_be_listed(line: Line) -> None:
+    line.settings = {"whole": True}
+    line.hears("F|NA|140", "F|K|4.1")
+    assert line.hears("F|NA|140", "D|K|4.1") == "echo withdraws"
+    assert line.hears("F|NA|141", at="20260301100000") == "amends"
+
+
+def test_what_waits_need_not_be_listed(line: Line) -> None:
+    line.settings = {"whole": True}
+    line.hears("F|NA|140")
+    line.hears("C|KALI|4.1")
+    assert line.hears("F|NA|141", at="20260301100000") == "amends"
+
+
+# -- times -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("at", "became"),
+    [("20270301", "held:CLOCK"), ("20250301", "held:CLOCK"), ("20260228", "new"), ("20260302", "new"),
+     ("20260303", "held:CLOCK"), ("20250830", "held:CLOCK"), ("20250831", "new"), ("2025", "new"),
+     ("20260301181400", "new"), ("20260301181600", "held:CLOCK"), ("20250830180000", "held:CLOCK"),
+     ("20250831180000", "new"), ("", "new")],
+)  # fmt: skip
+def test_a_clock_that_cannot_be_right(line: Line, at: str, became: str) -> None:
+    assert line.hears("F|GLU|5.5", at=at, drawn="") == became
+
+
+@pytest.mark.parametrize(
+    ("drawn", "became"), [("19990301080000", "new"), ("1999", "new"), ("20270301080000", "held:CLOCK")]
+)
+def test_a_tissue_may_be_old(line: Line, drawn: str, became: str) -> None:
+    assert line.hears("F|GLU|5.5", drawn=drawn) == became
+
+
+def test_without_a_time_of_collection_a_rerun_is_one(line: Line) -> None:
+    line.hears("F|GLU|5.5", drawn="")
+    assert line.hears("F|GLU|5.7", drawn="", at="20260301103000") == "amends"
+    assert line.hears("F|GLU|5.9", drawn="", tubes="T1", at="20260301113000") == "amends"
+
+
+def test_the_time_of_the_specimen_counts_before_that_of_the_order(line: Line) -> None:
+    """OBR-7 says when the first of a curve was drawn; SPM-17 says it of each."""
+    for drawn, at, value in (("0800", "0815", "5.5"), ("0900", "0950", "9.5")):
+        line.count += 1
+        rows = [
+            HEAD,
+            "PID|1||900",
+            "OBR|1||F1|GTT|||20260301075500",
+            f"OBX|1|NM|GLU||{value}||||||F|||20260301{at}00",
+        ]
+        became = line.gets([*rows, f"SPM|1|||SER|||||||P||||||20260301{drawn}00"])
+    assert became == "new"
+    assert len(line.stands()) == 2
+
+
+def test_what_was_never_finished_is_another_order_after_days(line: Line) -> None:
+    line.hears("P|GLU|5.5", drawn="", at="20260225093000")
+    assert line.hears("F|GLU|5.7", drawn="", at="20260226110000") == "follows"
+    line.hears("P|UREA|31", drawn="", at="20260225093000")
+    assert line.hears("F|UREA|33", drawn="", at="20260301093000") == "new"
+
+
+def test_a_status_alone_keeps_what_was_amended(line: Line) -> None:
+    line.hears("F|GLU|5.5")
+    line.hears("F|GLU|5.7", at="20260301100000")
+    assert line.hears("U|GLU|", at="20260301100000") == "finishes"
+    assert line.last.decisions[0].status == "amended"
+
+
+def test_decisions_are_in_the_order_of_the_message(line: Line) -> None:
+    rows = [HEAD, "PID|1||900", "OBR|1||F1|C", "OBX|1|NM|GLU||5.5||||||F", "OBR|2||F2|C", "OBX|1|NM|GLU||6.5||||||F"]
+    became = line.gets([*rows, "SPM|1|T2||SER|||||||L", "OBR|3||F3|C", "OBX|1|NM|GLU||7.5||||||F"])
+    assert became == "new held:POOL new"
