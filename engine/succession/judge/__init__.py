@@ -16,7 +16,9 @@ The table of rules, in the order in which they are asked. The first that answers
     8   its times are a wrong clock's                                           held, once; found   clock
     9   no growth, and its order has isolates; or the reverse                   held                cultures
     10  takes something back (C, A, D, W): circles, the narrowest first         as below            taking_back
-    11  nothing has its key; or all that has it is of another sample            new                 matching, samples
+    11  has no key that is known, and is one measurement with another number    held                judging
+        of its order; nothing has its key; or all that has it is of another     new                 matching, samples
+        sample
     12  another sample, yet measured in the same minute; or it may be a rerun   held                matching, samples
     13  one result has its key                                                  table of statuses   ..steps
     14  several have it, and nothing says which                                 held                matching

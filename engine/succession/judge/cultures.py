@@ -11,7 +11,8 @@
     "no growth", finished           an isolate                      held
     a report, and a later one       the first again                 an echo: a memory withdraws nothing
 
-Numbers of isolates (OBX-4) and orders (OBR-1) are given anew in each message: an isolate is known by its organism.
+Numbers of isolates (OBX-4) and orders (OBR-1) are given anew in each message: an isolate is known by its organism. Two
+bottles with numbers of their own are two cultures; growth on one channel excludes "no growth" on another.
 """
 
 import re

@@ -238,6 +238,19 @@ def test_an_organism_after_no_growth_in_any_words(line: Line, words: str) -> Non
     assert line.hears("F|ORG|E. coli|1", at="20260301120000", **CULTURE) == GONE
 
 
+@pytest.mark.parametrize("coded", ["NEG^Negative", "0^No growth", "NG1^No growth of fungi^L"])
+def test_a_coded_answer_may_say_that_nothing_grew(line: Line, coded: str) -> None:
+    line.hears(f"F|ORG|{coded}|1||CE", **CULTURE)
+    assert not line.last.said[1].isolate
+    assert line.hears("F|ORG|ECO^E. coli|1||CE", at="20260301120000", **CULTURE) == GONE
+
+
+def test_a_culture_is_no_series(line: Line) -> None:
+    """Whatever stands in the field of collection."""
+    line.hears("F|ORG|E. coli|1", **CULTURE)
+    assert line.hears("D|ORG|E. coli|1", drawn="20260301090000", at="20260301120000", **CULTURE) == "withdraws"
+
+
 def test_negative_is_no_growth_of_an_isolates_code_alone(line: Line) -> None:
     line.hears("F|ORG|E. coli|1", **CULTURE)
     assert line.hears("F|HIV|Negative", panel="SERO", at="20260301120000") == "new"
