@@ -457,7 +457,7 @@ def _named(said: Said) -> tuple[str, ...]:
 
 
 def _measured(said: Said) -> tuple[Hashable, ...]:
-    """What tells a measurement, whatever the number of its order."""
+    """What a measurement is known by, whatever the number of its order."""
     version = said.version
     own = said.message, said.place
     time = version.time if len(version.time) >= MINUTE else own
