@@ -463,3 +463,15 @@ def test_decisions_are_in_the_order_of_the_message(line: Line) -> None:
     rows = [HEAD, "PID|1||900", "OBR|1||F1|C", "OBX|1|NM|GLU||5.5||||||F", "OBR|2||F2|C", "OBX|1|NM|GLU||6.5||||||F"]
     became = line.gets([*rows, "SPM|1|T2||SER|||||||L", "OBR|3||F3|C", "OBX|1|NM|GLU||7.5||||||F"])
     assert became == "new held:POOL new"
+
+
+def test_what_a_message_says_twice_is_one_result(line: Line) -> None:
+    """As two they would be two runs, and a correction of one would be asked about."""
+    assert line.hears("F|GLU|5.5", "F|GLU|5.5") == "new echo"
+    assert line.hears("C|GLU|6.5", at="20260301100000") == "follows"
+
+
+def test_where_an_order_has_no_number_its_tube_names_it(line: Line) -> None:
+    assert line.hears("F|GLU|5.5", order="|", tubes="T1") == "new"
+    assert line.hears("F|GLU|5.7", order="|", tubes="T2", at="20260301100000") == "new"
+    assert line.hears("F|GLU|5.9", order="|", tubes="T1", at="20260301103000") == "amends"
