@@ -273,12 +273,13 @@ class App:
     async def _process(self, heartbeat: Callable[[], None]) -> None:
         """Map messages until cancelled, once there is code to do it."""
         await self.compile(self.parts.built, heartbeat)
+        allocator.settle(first=True)
         await self.parts.intake.run(heartbeat)
 
     async def compile(self, built: BuiltSite, heartbeat: Callable[[], None] = lambda: None) -> None:
         """Compile the mappings of which no earlier start kept the code; a thread waits for that."""
-        while not built.site.config.workers and await asyncio.to_thread(self._code.compile_next, built.programs):
-            heartbeat()
+        if not built.site.config.workers:
+            await self._code.complete(built.made, heartbeat)
 
     async def _until_stopped(self, supervisor: Supervisor) -> None:
         """Wait for `stop`.
@@ -406,8 +407,8 @@ class App:
 
     def build(self, site: Site) -> BuiltSite:
         """Compile a configuration. Takes part of a second for each mapping without code; raises ConfigError."""
-        key, others = self.journal.vault.identity_key, self.journal.others
-        built = build_site(site, identity_key=key, clock=self.clock, others=others)
+        key = self.journal.vault.identity_key
+        built = build_site(site, identity_key=key, clock=self.clock, others=self.journal.others)
         if not site.config.workers:  # else another process maps
             self._code.read(built.programs)
         return built

@@ -36,7 +36,7 @@ from engine.processing.names import are_read
 from engine.receiving.channel_parts import Answer, ChannelSettings
 from engine.receiving.door import Opening
 from engine.runtime.holding import formats_asked, holding_of
-from engine.runtime.programs import Programs
+from engine.runtime.programs import Programs, has_results
 
 UNANSWERED = ("folder", "fhir_search")  # transports whose answers have no reader
 
@@ -113,14 +113,11 @@ class BuiltSite:
 
     site: Site
     channels: Mapping[str, BuiltChannel]
+    made: Programs
 
     @property
     def programs(self) -> list[Program]:
-        """The mappings of all routes, each once."""
-        routes = [route for channel in self.channels.values() for route in channel.routes.routes]
-        return list(
-            {id(route.program): route.program for route in routes if isinstance(route.program, Program)}.values()
-        )
+        return self.made.all()
 
     @property
     def doubts(self) -> tuple[str, ...]:
@@ -151,7 +148,7 @@ def build_site(
             problems += error.problems
     if problems:
         raise ConfigError(*dict.fromkeys(problems))
-    return BuiltSite(site, channels)
+    return BuiltSite(site, channels, programs)
 
 
 def _tables(site: Site, programs: "Programs", config: ChannelConfig) -> Iterable[Table]:
@@ -335,8 +332,11 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
             problems += [node.problem(f"routes.{index}.drain: {text}") for text in _other_orders(config, route)]
             problems += _setting_problems(site, config, program)
             hold = holding_of(site, config.channel, index, program) if route.hold else None
-            for one in formats_asked(hold, reads if program is None else program.format):
+            brings = reads if program is None else program.format
+            for one in formats_asked(hold, brings):
                 programs.reading(one, site.tables_of(config))  # else rules would be asked about other codes
+            if route.filter is None and (program is None or has_results(program.structures)):
+                programs.want_reader(brings, site.tables_of(config))
             routes.append(
                 Route(
                     when=route_condition(route.when, reads, program.format if program else "", place=place),

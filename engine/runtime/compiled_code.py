@@ -15,6 +15,7 @@ file is read only where its hash, under a key of the site, is right. Any other f
 may be removed at any time.
 """
 
+import asyncio
 import hmac
 import importlib.util
 import logging
@@ -23,7 +24,7 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -34,6 +35,7 @@ from engine.mapping.compiler import compilation
 from engine.mapping.compiler.source import code, registers
 from engine.mapping.generated import Generated, Uncompiled
 from engine.mapping.message.message_context import GENERATED
+from engine.runtime.programs import Programs
 from engine.store.core.files.durable import write_atomically
 
 logger = logging.getLogger("labrelay.site")
@@ -62,13 +64,14 @@ class CompiledCode:
     def read(self, programs: Iterable[Program]) -> None:
         """Take the code that is kept."""
         for generated, uncompiled in _without_code(programs):
-            found = self._find(self._name(uncompiled))
-            if found is not None:
-                generated.take(uncompiled.filled(found))
+            self._take(generated, uncompiled)
 
     def compile_next(self, programs: Iterable[Program]) -> bool:
-        """Compile one structure that has no code, and keep it; False where each has code. Takes part of a second."""
+        """Compile one structure of which no code is kept, and keep it; False where each has code. Takes part of a
+        second."""
         for generated, uncompiled in _without_code(programs):
+            if self._take(generated, uncompiled):
+                continue
             packed = _compile_apart(uncompiled.text())
             if packed is None:
                 generated.made  # noqa: B018  (compiles it here)
@@ -77,6 +80,18 @@ class CompiledCode:
                 generated.take(uncompiled.filled(marshal.loads(packed)))  # noqa: S302  (of our own process)
             return True
         return False
+
+    async def complete(self, made: Programs, heartbeat: Callable[[], None] = lambda: None) -> None:
+        """Make what reads facts, and have code for all; a thread waits for that."""
+        await asyncio.to_thread(made.make_readers)
+        while await asyncio.to_thread(self.compile_next, made.all()):
+            heartbeat()
+
+    def _take(self, generated: Generated, uncompiled: Uncompiled) -> bool:
+        found = self._find(self._name(uncompiled))
+        if found is not None:
+            generated.take(uncompiled.filled(found))
+        return found is not None
 
     # -- files ---------------------------------------------------------------------------------------------------
 

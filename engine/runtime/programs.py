@@ -1,15 +1,23 @@
 """The compiled mappings of a site. Programs are made here, and channels are built of them (`engine.runtime.build`)."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from operator import itemgetter
 from pathlib import Path
 
 from engine.mapping import Program
 from engine.mapping import load as load_mapping
+from engine.mapping.conditions import EITHER
 from engine.mapping.shipped import READER_TABLES, READERS
 from engine.model.errors import ConfigError
 from engine.model.message import Parsed
 from engine.model.site.corrections import Sheet
+
+_OF_RESULTS = ("ORU", "OUL", "E1394")  # beginnings of structures
+
+
+def has_results(structures: Sequence[str]) -> bool:
+    return any(one.startswith(_OF_RESULTS) for one in structures)
 
 
 class Programs:
@@ -18,6 +26,10 @@ class Programs:
     def __init__(self, search: Sequence[Path]) -> None:
         self._search = search
         self._made: dict[tuple[str, tuple[tuple[str, tuple[str | Sheet, ...]], ...]], Program] = {}
+        self._wanted: list[tuple[str, Mapping[str, tuple[str | Sheet, ...]]]] = []
+
+    def all(self) -> list[Program]:
+        return [*self._made.values()]
 
     def get(self, name: str, tables: Mapping[str, tuple[str | Sheet, ...]]) -> Program:
         """Raises ConfigError, on every call for a faulty mapping."""
@@ -33,13 +45,27 @@ class Programs:
         Raises:
             ConfigError: it is wrong.
         """
-        if parsed.format not in READERS:
+        made = self.reader_of(parsed.format, tables)
+        return made if made is not None and parsed.structure in made.structures else None
+
+    def reader_of(self, message_format: str, tables: Mapping[str, tuple[str | Sheet, ...]]) -> Program | None:
+        """As `reader`, of a format; it may read other structures alone."""
+        if message_format not in READERS:
             return None
         try:
-            made = self.reading(parsed.format, tables)
+            return self.reading(message_format, tables)
         except ConfigError:
-            made = self.get(READERS[parsed.format], {})
-        return made if parsed.structure in made.structures else None
+            return self.get(READERS[message_format], {})
+
+    def want_reader(self, reads: str, tables: Mapping[str, tuple[str | Sheet, ...]]) -> None:
+        """Messages with results may come, in a format or in either."""
+        self._wanted += [(one, tables) for one in READERS if reads in (one, EITHER)]
+
+    def make_readers(self) -> None:
+        """Make all that are wanted, in part of a second each. The first message need not wait for it then."""
+        for wanted in self._wanted:
+            with suppress(ConfigError):  # the log says it of each message that a wrong one should read
+                self.reader_of(*wanted)
 
     def reading(self, message_format: str, tables: Mapping[str, tuple[str | Sheet, ...]]) -> Program:
         """What reads the facts of a format, with the tables of a channel. Raises ConfigError: they do not fit it."""

@@ -109,7 +109,7 @@ class Compilation:
     invariant: dict[Any, Lazy] = field(default_factory=dict)
     recurring: list[Recurring] = field(default_factory=list)
     walks: Walks = field(default_factory=Walks)
-    homes: dict[tuple[int, int], tuple[Any, Any, Any]] = field(default_factory=dict)
+    homes: dict[tuple[int, int], tuple[Any, Any, Scope | None]] = field(default_factory=dict)
     looked_at: dict[tuple[Any, ...], tuple[Any, Any, Reading | None]] = field(default_factory=dict)
     tests: dict[tuple[int, int], Lazy] = field(default_factory=dict)
     taken: Taken = field(default_factory=dict)

@@ -93,9 +93,7 @@ class Child:
                     raise ConfigError("the files of the configuration are not those that the main process has read")
                 built = build_site(site, identity_key=wanted.identity_key, clock=self._clock)
                 code = CompiledCode(site.config.data, wanted.identity_key)
-                code.read(built.programs)
-                while await asyncio.to_thread(code.compile_next, built.programs):
-                    pass
+                await code.complete(built.made)
                 if changed_files(site):
                     raise ConfigError("files of the configuration were changed while it was built")
                 await self._open(site.config.destinations if wanted.delivers else {}, fingerprints(site))

@@ -93,3 +93,24 @@ def test_a_channel_whose_reports_are_known_by_other_numbers_is_known(tmp_path: P
     built = build_site(site, identity_key=bytes(32), clock=ManualClock()).channels
     assert built["chem"].routes.has_other_numbers is others
     assert not built["raw"].routes.has_other_numbers
+
+
+@pytest.mark.parametrize(
+    ("source", "route", "faulty", "made"),
+    [
+        ("kind: astm", "to: archive", False, {"results-astm"}),
+        ("kind: auto", "to: archive", False, {"results-astm", "results-hl7"}),
+        ("kind: mllp", "{mapping: hl7-patients, to: archive}", False, {"hl7-patients"}),
+        ("kind: astm", "to: archive", True, set()),
+    ],
+)
+def test_what_reads_facts_is_made_for_results_alone_and_stops_no_start_where_it_is_wrong(
+    tmp_path: Path, source: str, route: str, faulty: bool, made: set[str]
+) -> None:
+    channel = f'channel: one\nsource: {{{source}, listen: "127.0.0.1:0"}}\nroutes:\n  - {route}\n'
+    folder = make_site(tmp_path, channels={"one.yaml": channel})
+    if faulty:
+        (folder / "mappings" / "results-astm.yaml").write_text("mapping: results-astm\n", encoding="utf-8")
+    built = build_site(load_site(folder), identity_key=bytes(32), clock=ManualClock())
+    built.made.make_readers()
+    assert {program.name for program in built.programs} == made

@@ -307,6 +307,7 @@ async def test_the_first_message_compiles_nothing_on_the_event_loop(
             await site.settled()
             assert site.ends() == ["delivered"]
             assert counted.threads == []
+            assert {program.name for program in app.parts.built.programs} == {"hl7-results", "results-hl7"}
             assert all(map(has_code, app.parts.built.programs))
     finally:
         await sandbox.stop()

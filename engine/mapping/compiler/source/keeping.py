@@ -36,16 +36,19 @@ def outside_the_loop(c: Compilation, part: nodes.Expression, scope: Scope, want:
 
 def home_of(c: Compilation, part: nodes.Expression, scope: Scope) -> Scope | None:
     """Where an expression is to be computed; None where that cannot be said."""
-    key = id(part), id(scope)
-    known = c.homes.get(key)
-    if known is None:  # ``part`` and ``scope`` are kept alive by the entry
-        home = scope.outermost() if _is_same_everywhere(part) else _innermost(c, part, scope, set())
-        known = c.homes[key] = part, scope, home
-    return known[2]
+    return scope.outermost() if _is_same_everywhere(part) else _innermost(c, part, scope)
 
 
-def _innermost(c: Compilation, part: nodes.Expression, scope: Scope, seen: set[int]) -> Scope | None:
+def _innermost(c: Compilation, part: nodes.Expression, scope: Scope) -> Scope | None:
     """The innermost scope that an expression depends on; None where that cannot be said."""
+    key = id(part), id(scope)
+    if key not in c.homes:  # ``part`` and ``scope`` are kept alive by the entry
+        c.homes[key] = part, scope, None  # of a name that is part of itself
+        c.homes[key] = part, scope, _innermost_of_parts(c, part, scope)
+    return c.homes[key][2]
+
+
+def _innermost_of_parts(c: Compilation, part: nodes.Expression, scope: Scope) -> Scope | None:
     found: Scope | None = None
     for inner in c.walks.of(part):
         here: Scope | None = None
@@ -57,7 +60,7 @@ def _innermost(c: Compilation, part: nodes.Expression, scope: Scope, seen: set[i
             case nodes.TreePath(text=text):
                 here = scope.group_scope() if text.startswith("@") else scope.outermost()
             case nodes.Name(name=name):
-                here = _home_of_name(c, name, scope, seen)
+                here = _home_of_name(c, name, scope)
             case _:
                 continue
         if here is None:
@@ -67,16 +70,14 @@ def _innermost(c: Compilation, part: nodes.Expression, scope: Scope, seen: set[i
     return found
 
 
-def _home_of_name(c: Compilation, name: str, scope: Scope, seen: set[int]) -> Scope | None:
+def _home_of_name(c: Compilation, name: str, scope: Scope) -> Scope | None:
     holder = scope.holder_of(name)
     if holder is None:
         return None
     named = holder.names[name]
     if isinstance(named, Made):
         return holder.frame()
-    if not isinstance(named.value, Formula) or id(named) in seen:
-        return None
-    return _innermost(c, named.value.tree, named.scope, seen | {id(named)})
+    return _innermost(c, named.value.tree, named.scope) if isinstance(named.value, Formula) else None
 
 
 # -- over messages -----------------------------------------------------------------------------------------------------
