@@ -61,7 +61,7 @@ class Counterpart:
         keys: of its entry in ``destinations:``, beside ``kind``; a secret is ``${SECRET}``.
         where: the address that a person must see.
         sent: a document that it takes, with the name of a `PATIENT`.
-        arrived: how many documents have come, those that were not taken too. A folder counts none: 1.
+        arrived: how many documents have come, those that were not taken too, and no TLS hello. A folder counts none: 1.
         check: raises unless the first document came as the keys say.
         go_on: end the silence or the fault of the first document.
         take: what keeps the documents of a kind that sends none itself, while it is there.

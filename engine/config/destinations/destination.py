@@ -1,7 +1,7 @@
 """The ``destinations:`` of a site: where documents go.
 
 One model for each ``kind``, and `DestinationConfig` lists those of the core: a new kind is a model here, or in a
-feature, its adapter, its page in docs/destinations.md and its counterpart in the tests.
+feature, its adapter, its section of docs/destinations.md and its counterpart in the tests.
 """
 
 from collections.abc import Iterator, Mapping

@@ -88,7 +88,7 @@ async def test_it_has_each_page_that_needs_no_more_of_its_address(here: Site) ->
         and not path.endswith((".json", ".csv"))
         and "{" not in path
     }
-    assert found - elsewhere - no_row == ENTRIES
+    assert found - elsewhere - no_row == ENTRIES, "put it into MENU, or say here where else it is led to from"
 
 
 async def test_it_marks_the_page_that_is_open(here: Site) -> None:

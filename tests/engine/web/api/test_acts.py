@@ -62,7 +62,7 @@ async def site(data: Path) -> AsyncIterator[Site]:
 
 
 def test_each_verb_is_offered_or_there_is_a_reason() -> None:
-    assert set(of_api()) == set(ORACLE)
+    assert set(of_api()) == set(ORACLE), "give each act of the API its line in ORACLE"
     assert [name for name, act in all_acts().items() if bool(act.api) == bool(act.not_in_api)] == []
 
 
