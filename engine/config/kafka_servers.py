@@ -12,7 +12,7 @@ class KafkaServers(Model):
     """Where the topic is."""
 
     connect: Addresses
-    """Addresses of brokers, as host:port (9092; with TLS 9093). One that answers names all others."""
+    """Addresses of all brokers, as host:port (9092; with TLS 9093). An installed service may reach these alone."""
 
     topic: Name
     """Name of the topic; it must be there."""

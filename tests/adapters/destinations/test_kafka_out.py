@@ -23,6 +23,7 @@ from engine.model.errors import (
 )
 from engine.model.process.clock import ManualClock
 from engine.model.texts.reasons import ReasonCode
+from engine.runtime.observing.ends import SeenEnds
 from tests.support.deliveries import delivery
 from tests.support.kafka_peer import Peer, kafka_peer
 from tests.support.running import MLLP, channel, running_site
@@ -79,6 +80,8 @@ async def test_a_running_site_names_its_journal_and_incarnation(tmp_path: Path) 
             [record] = peer.kept
             assert record.headers["labrelay-journal"] == f"{site.journal.journal_id.hex()}/1"
             assert record.key == "g/chem"
+            ends = await SeenEnds(site.app.parts, site.app.clock).destination("out")
+            assert (ends.host, ends.port) == ("127.0.0.1", peer.port)
 
 
 @pytest.mark.parametrize(
