@@ -23,7 +23,7 @@ E2E := .e2e
 COLLECTOR := .collector
 SITE := .site
 # Those that take longest come first: the processes take tests from each other.
-E2E_TESTS := tests/e2e/walk.py tests/e2e/api.py tests/e2e/day.py tests/e2e/days.py tests/e2e/adding.py tests/e2e/printing.py tests/e2e/live.py tests/e2e/doors.py tests/e2e/tokens.py tests/e2e/log_in.py tests/e2e/broker.py tests/e2e/alerting.py tests/e2e/monitoring.py tests/e2e/objects.py tests/e2e/real_storage.py tests/e2e/traces.py tests/e2e/log_shipping.py tests/e2e/log_servers.py tests/e2e/relay.py
+E2E_TESTS := tests/e2e/walk.py tests/e2e/kafka.py tests/e2e/api.py tests/e2e/day.py tests/e2e/days.py tests/e2e/adding.py tests/e2e/printing.py tests/e2e/live.py tests/e2e/doors.py tests/e2e/tokens.py tests/e2e/log_in.py tests/e2e/broker.py tests/e2e/alerting.py tests/e2e/monitoring.py tests/e2e/objects.py tests/e2e/real_storage.py tests/e2e/traces.py tests/e2e/log_shipping.py tests/e2e/log_servers.py tests/e2e/relay.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
 # Modules are compiled once and kept, as an installation has them: the tests start daemons and commands by the thousand.
@@ -141,8 +141,13 @@ $(VENV)/.e2e: requirements/e2e.lock $(VENV)/.dev
 	@$(PIP) install --require-hashes --only-binary :all: -r requirements/e2e.lock
 	@touch $@
 
-e2e: $(VENV)/.e2e $(E2E)/.installed  ## destinations, alerts and the log-in against real servers (authorization, mail, MQTT, syslog, an S3 fake), the API against schemathesis, every page in Chromium, on loopback (needs Node.js)
-	@LABRELAY_E2E=$(E2E)/node_modules timeout 1800 $(BIN)/python tools/run_tests.py --numprocesses=auto --dist=worksteal $(E2E_TESTS)
+# Without Java and Maven there is no Kafka: its tests skip, and say so.
+$(E2E)/kafka-classpath: tests/e2e/kafka_broker/pom.xml | $(E2E)/.installed
+	@! command -v java >/dev/null || ! command -v mvn >/dev/null || \
+	  mvn -q -B -f $< org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-classpath -Dmdep.outputFile=$(abspath $@)
+
+e2e: $(VENV)/.e2e $(E2E)/.installed $(E2E)/kafka-classpath  ## destinations, alerts and the log-in against real servers (authorization, mail, MQTT, Kafka, syslog, an S3 fake), the API against schemathesis, every page in Chromium, on loopback (needs Node.js; Kafka Java and Maven)
+	@LABRELAY_KAFKA=$(E2E)/kafka-classpath LABRELAY_E2E=$(E2E)/node_modules timeout 1800 $(BIN)/python tools/run_tests.py --numprocesses=auto --dist=worksteal $(E2E_TESTS)
 
 $(COLLECTOR)/otelcol: tests/e2e/collector/main.go tests/e2e/collector/go.mod tests/e2e/collector/go.sum
 	@command -v go >/dev/null || { echo "make collector needs Go 1.26 or newer: https://go.dev"; exit 1; }
@@ -196,8 +201,10 @@ lock:  ## renew the hash locks (needs uv)
 	uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
 	  --python-version 3.11 --no-header pyproject.toml requirements/run.in -o requirements/run.lock
 	uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
+	  --python-version 3.11 --no-header requirements/kafka.in -c requirements/run.lock -o requirements/kafka.lock
+	uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
 	  --python-version 3.11 --no-header pyproject.toml requirements/run.in requirements/dev.in \
-	  -c requirements/run.lock -o requirements/dev.lock
+	  -c requirements/run.lock -c requirements/kafka.lock -o requirements/dev.lock
 	uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
 	  --python-version 3.11 --no-header requirements/fuzz.in -o requirements/fuzz.lock
 	uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --universal \

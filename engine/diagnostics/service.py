@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from engine.config.kafka_servers import KafkaServers
 from engine.config.load import Site, serial_lines
 from engine.config.sitewide import servers
 from engine.config.sources.source import TcpPart
@@ -171,7 +172,9 @@ def _hosts(site: Site) -> Iterator[tuple[str, str]]:
     """Each host that the site connects to, with the part of the configuration that names it."""
     for name, destination in site.config.destinations.items():
         owner = f"destination {name}"
-        if not destination.folders:
+        if isinstance(destination, KafkaServers):
+            yield from ((owner, one.host) for one in destination.connect)
+        elif not destination.folders:
             yield owner, _host(destination.place)
         oauth2 = getattr(getattr(destination, "auth", None), "oauth2", None)
         for url in (getattr(oauth2, "token_url", None), getattr(oauth2, "token_host", None)):

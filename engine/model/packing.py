@@ -85,6 +85,11 @@ class UnpackingDestination:
         if hasattr(self._destination, "late"):
             self._destination.late = late
 
+    def of_journal(self, said: "Callable[[], str]") -> None:
+        """``said`` names the journal and its incarnation, for a destination that names them with each document."""
+        if hasattr(self._destination, "journal"):
+            self._destination.journal = said
+
     def hand_to(self, take: "Callable[[Delivery], Awaitable[None]]") -> None:
         """Have ``take`` keep the documents of a destination that sends nothing itself."""
         self._destination.take = take  # type: ignore[attr-defined]  # of `engine.features.abdm.client.destination`

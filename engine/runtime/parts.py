@@ -42,7 +42,7 @@ from engine.runtime.worker.process import WorkerProcess
 from engine.runtime.worker.remote import LargeMessages, RemoteDestination
 from engine.store.journal import Journal
 from engine.store.lifecycle.retention import Policy
-from engine.store.operations import append
+from engine.store.operations import append, incarnation
 from engine.store.operations.outbox import attempts
 from engine.store.queries.lanes import list_lanes, list_pauses
 from engine.store.queries.messages import trace_of
@@ -342,6 +342,7 @@ class Parts:
             remote = RemoteDestination(name, self.worker_process, make, shared=shared)
         destination = remote or make()
         if isinstance(destination, UnpackingDestination):
+            destination.of_journal(partial(incarnation.named, self.journal.snapshot, self.journal.journal_id))
             for service in self.services:
                 service.made(name, destination)
         setup = Setup(

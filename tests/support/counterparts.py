@@ -22,6 +22,7 @@ from engine.model.errors import TransientDeliveryError
 from engine.model.message import Delivery
 from engine.model.spans import TRACEPARENT
 from engine.model.texts.reasons import ReasonCode
+from tests.support import kafka_peer
 from tests.support.deliveries import delivery, put, transaction, transaction_response
 from tests.support.mllp_peer import CLOSE as HANG_UP
 from tests.support.mllp_peer import SILENCE as SAY_NOTHING
@@ -230,6 +231,44 @@ async def _mqtt(first: First, folder: Path, tls: ssl.SSLContext | None) -> Async
             sent=delivery(" ".join(PATIENT).encode()),
             arrived=lambda: len(peer.published),
             check=check,
+        )
+
+
+@counterpart(
+    "kafka",
+    tls=True,
+    in_clear=({"connect": ["broker:9092"]}, {"connect": ["broker:9093"], "tls": {}}),
+    bound="librdkafka ends a connection whose answer is over receive.message.max.bytes (100 MB)",
+)
+async def _kafka(first: First, folder: Path, tls: ssl.SSLContext | None) -> AsyncIterator[Counterpart]:
+    not_enough_replicas = 19
+    faults = {
+        First.TAKEN: None,
+        First.CUT: kafka_peer.CUT,
+        First.SILENCE: kafka_peer.SILENCE,
+        First.STALL: kafka_peer.STALL,
+        First.ECHO: not_enough_replicas,
+    }
+    async with kafka_peer.kafka_peer(tls, fault=faults[first]) as peer:
+
+        def check() -> None:
+            taken = peer.kept[0]
+            assert (taken.key, taken.value) == ("city-lab/chemistry", " ".join(PATIENT).encode())
+            assert taken.headers["Idempotency-Key"] == sent.key
+
+        sent = delivery(" ".join(PATIENT).encode())
+        yield Counterpart(
+            keys={
+                "connect": [f"127.0.0.1:{peer.port}"],
+                "topic": peer.topic,
+                "gateway": "city-lab",
+                "timeout": "2s",  # the library tries again for as long
+            },
+            where=f"127.0.0.1:{peer.port}/{peer.topic}",
+            sent=sent,
+            arrived=lambda: len(peer.came),
+            check=check,
+            go_on=peer.go_on,
         )
 
 

@@ -251,6 +251,7 @@ def _told(
         say(f"{folder}: this copy has these data, too, for up to {kept} days; remove it if you do not mean to go back")
     document = plan.document | {
         "elsewhere": _folders(wanted.site, {one.channel for one in plan.chosen}),
+        "logs": _logs(wanted.site, max((one.settled_us for one in plan.chosen), default=0)),
         **{name: done[name] for name in ("act", "frames", "documents", "closed")},
         "earlier_values": done["values"],
         "line_traces": done["lines"],
@@ -265,6 +266,15 @@ def _folders(site: "Site", channels: set[str]) -> list[str]:
     sources = [site.channels[name].source for name in sorted(channels & site.channels.keys())]
     ends = (*sources, *site.config.destinations.values())
     return list(dict.fromkeys(str(folder) for end in ends for folder in end.folders))
+
+
+def _logs(site: "Site", settled_us: int) -> list[dict[str, Any]]:
+    """Destinations that can forget no single document, and until when they have the newest of these."""
+    return [
+        {"place": config.place, "until": from_us(settled_us + round(keeps_s * 1e6))}
+        for config in site.config.destinations.values()
+        if settled_us and (keeps_s := config.keeps_s)
+    ]
 
 
 def _assemble(journal: "Journal", site: "Site") -> None:
@@ -361,6 +371,9 @@ def _done_lines(done: dict[str, Any]) -> Iterator[str]:
     yield "backups hold these data until they are pruned, and so does what was delivered; erase it there, too"
     for folder in done["elsewhere"]:
         yield f"{folder}: look for files of the patient, as they were received or delivered, and remove them"
+    for log in done["logs"]:
+        last = f"{local(log['until']):%Y-%m-%d}"
+        yield f"{log['place']}: one record cannot be erased there; the newest is kept until {last}"
 
 
 def _orders(numbers: Iterable[int]) -> str:

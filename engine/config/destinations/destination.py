@@ -14,10 +14,13 @@ from pydantic import Field, model_validator
 
 from engine.config.destinations.destination_auth import USE_HTTPS, USE_MQTT_TLS, HttpServer, PasswordAuth, host_in_clear
 from engine.config.destinations.destination_base import DestinationBase
+from engine.config.kafka_servers import KafkaServers
 from engine.config.reading import values
 from engine.config.reading.yaml_nodes import KeyPath
 from engine.config.tls import ConnectTls
 from engine.feature import Hook
+
+DAY = 86_400.0
 
 
 class FhirDestination(HttpServer, DestinationBase):
@@ -167,6 +170,45 @@ feed:
             yield from self.auth.in_clear(self.connect, USE_MQTT_TLS)
 
 
+class KafkaDestination(KafkaServers, DestinationBase):
+    """A topic of Kafka that gets one record per document."""
+
+    adapter = "adapters.destinations.kafka_out"
+    of_main_process = True  # the journal that each record names is there
+    example = """\
+log:
+  kind: kafka
+  connect: [k1.example.org:9093, k2.example.org:9093]
+  topic: lab.results
+  gateway: city-lab
+  tls: {ca: config/hospital-ca.pem, cert: config/labrelay.pem, key: config/labrelay.key}
+"""
+
+    kind: Literal["kafka"]
+    """`kafka`: one record per document in a topic of Kafka, acknowledged by all in-sync replicas. Needs the extra
+    `labrelay[kafka]`."""
+
+    gateway: values.Name
+    """Our name in the key of each record, `gateway/channel`. No other gateway of the chain may have it."""
+
+    keeps: values.Duration = Field(default=7 * DAY, gt=0)
+    """How long the topic keeps a record (`retention.ms`): `check --online` compares it, and `erase` says the day."""
+
+    concurrency: values.Whole = Field(default=64, ge=1, le=1024)
+    """Records under way at once, over all lanes; one lane never has more than one."""
+
+    @property
+    def place(self) -> str:
+        return self.at
+
+    @property
+    def keeps_s(self) -> float:
+        return self.keeps
+
+    def in_clear(self) -> Iterator[tuple[KeyPath, str]]:
+        yield from self.shown()
+
+
 class S3Destination(DestinationBase):
     """Object storage that speaks the S3 protocol."""
 
@@ -249,7 +291,13 @@ folder:
 
 
 DestinationConfig = (
-    FhirDestination | HttpDestination | MllpDestination | FileDestination | MqttDestination | S3Destination
+    FhirDestination
+    | HttpDestination
+    | MllpDestination
+    | FileDestination
+    | MqttDestination
+    | KafkaDestination
+    | S3Destination
 )
 OF_FEATURES: Hook[type[DestinationBase]] = Hook("destination")
 

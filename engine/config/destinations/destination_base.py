@@ -170,6 +170,11 @@ class DestinationBase(Model, ABC):
         return ()
 
     @property
+    def keeps_s(self) -> float:
+        """How long it has a document that cannot be erased there by itself; 0: it can."""
+        return 0.0
+
+    @property
     def any_process(self) -> bool:
         """Whether both processes of a site may deliver at once, each with connections of its own."""
         return False

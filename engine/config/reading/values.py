@@ -199,7 +199,7 @@ def _some(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
-def distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(set(values)) != len(values):
         raise ValueError("the same name is here twice")
     return values
@@ -251,6 +251,13 @@ TimesOfDay = Annotated[
     Words("time of day or list of them"),
 ]
 Address = Annotated[HostPort, _from_text(parse_host_port), Words("host:port")]
+Addresses = Annotated[
+    tuple[Address, ...],
+    BeforeValidator(listed),
+    AfterValidator(_some),
+    AfterValidator(distinct),
+    Words("host:port or list of them"),
+]
 Zone = Annotated[str, AfterValidator(_zone), Words("time zone")]
 Charset = Annotated[str, AfterValidator(_charset), Words("character set")]
 Charsets = Annotated[

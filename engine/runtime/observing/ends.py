@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from engine.config import registry
 from engine.config.destinations.destination_base import DAYS, DowntimeWindow
 from engine.config.findings.tls_files import certificate_files
+from engine.config.kafka_servers import KafkaServers
 from engine.config.sources.source_serial import SerialPart
 from engine.diagnostics import examine
 from engine.model.process.clock import Clock
@@ -132,7 +133,7 @@ def _device(source: SerialPart) -> DeviceEnd:
 def _server_of(config: Any) -> tuple[HostPort | None, bool]:
     """Where a destination's server is, and whether it is asked over TLS; None: it is a folder."""
     if (connect := getattr(config, "connect", None)) is not None:
-        return connect, config.tls is not None
+        return connect[0] if isinstance(config, KafkaServers) else connect, config.tls is not None
     url = urlsplit(getattr(config, "url", "") or getattr(config, "endpoint", ""))
     if not url.hostname:
         return None, False

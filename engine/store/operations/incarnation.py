@@ -11,7 +11,8 @@ incarnation.
 
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,6 +76,16 @@ def of(execute: Execute) -> Incarnation:
     number, history, claims = orjson.loads(row[0]) if row is not None else (1, "", True)
     host = "".join(sign if sign.isprintable() else "?" for sign in socket.gethostname())
     return Incarnation(number, history, host[:LONGEST_TEXT], claims=claims)
+
+
+def named(snapshot: Callable[[], AbstractContextManager[Execute]], journal_id: bytes) -> str:
+    """A journal and its incarnation, for a reader who must tell two of them apart: numbers of lanes may be used twice.
+
+    The state is read anew at each call, for a person may let it go on (`go_on`) at any time.
+    """
+    with snapshot() as execute:
+        own = of(execute)
+    return f"{journal_id.hex()}/{own.number}{own.history and f'/{own.history}'}"
 
 
 def begin(execute: Execute, after: int, *, claims: bool = False) -> None:

@@ -284,7 +284,7 @@ def test_what_a_site_does_not_use_is_not_loaded() -> None:
     code = (
         "import sys, engine.runtime.app\n"
         "from adapters.destinations import fhir_rest, file_out, http_out, mllp_out\n"
-        "print(sorted({'aiomqtt', 'joserfc', 'paho', 'socks'} & set(sys.modules)))"
+        "print(sorted({'aiomqtt', 'confluent_kafka', 'joserfc', 'paho', 'socks'} & set(sys.modules)))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert ran.stdout.strip() == "[]"

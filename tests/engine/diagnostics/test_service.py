@@ -135,6 +135,12 @@ def test_each_part_that_needs_a_line_has_one_with_its_reason(tmp_path: Path) -> 
     assert text.index("[Service]") < text.index("IPAddressAllow=192.168.7.20")
 
 
+def test_each_broker_of_a_topic_has_its_address(tmp_path: Path) -> None:
+    log = {"kind": "kafka", "connect": ["203.0.113.1:9093", "203.0.113.2:9093"], "topic": "t", "gateway": "g"}
+    found = service.needs(load_site(make_running_site(tmp_path, {}, {"log": log})))
+    assert [need.value for need in found] == ["203.0.113.1", "203.0.113.2"]
+
+
 def test_a_site_that_needs_nothing_says_so(tmp_path: Path) -> None:
     text = service.drop_in(load_site(make_running_site(tmp_path, {}, {"own": FILE})))
     assert text.endswith("[Service]\n# Nothing: the unit allows all that this site needs.\n")

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,19 @@ async def test_the_orders_that_no_message_brought_are_found_and_erased(tmp_path:
         again = await site.labrelay("erase", "--patient", NUMBER, "--reason", "asked", "--yes")
         assert again.code == ExitCode.FAILED
     assert NAME.encode() not in b"".join(path.read_bytes() for path in (tmp_path / "var").glob("journal*"))
+
+
+async def test_a_log_that_cannot_forget_one_record_is_named_with_the_day_on_which_it_does(tmp_path: Path) -> None:
+    log = {"kind": "kafka", "connect": "127.0.0.1:9", "topic": "lab.results", "gateway": "g", "keeps": "9d"}
+    async with running_site(tmp_path, CHANNELS, {"log": log}) as site:
+        await send_blocks(site.port("chem"), [hl7("1")])
+        await site.settled()
+        done = await site.labrelay("erase", "--patient", NUMBER, "--reason", "asked", "--yes", "--force", "-o", "json")
+        assert done.code == ExitCode.OK, done.err
+        [told] = done.json["logs"]
+        day = datetime.fromisoformat(told["until"])
+        assert told["place"] == "127.0.0.1:9/lab.results"
+        assert timedelta(days=8, hours=23) < day - datetime.now(UTC) < timedelta(days=9)
 
 
 def filled(folder: Path, more: Callable[[RunningSite], Awaitable[None]] | None = None) -> dict[str, int]:
