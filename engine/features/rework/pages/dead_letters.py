@@ -37,22 +37,13 @@ OF_GROUPS = {
     "last": Column("Last"),
     "fix": Column("Likely fix"),
 }
-
-
-def letter_columns(*, why: bool) -> dict[str, Column]:
-    """Of a list of dead letters, or of held results, which say ``why``."""
-    last = {"why": Column("Why")} if why else {}
-    return {
-        "since": Column("Since"),
-        "channel": Column("Analyzer"),
-        "destination": Column("Destination"),
-        "state": Column("State"),
-        "type": Column("Type", usual=not why),
-        **last,
-    }
-
-
-OF_EACH = letter_columns(why=False)
+OF_EACH = {
+    "since": Column("Since"),
+    "channel": Column("Analyzer"),
+    "destination": Column("Destination"),
+    "state": Column("State"),
+    "type": Column("Type"),
+}
 
 
 def routes(frame: Frame) -> Sequence[Route]:
