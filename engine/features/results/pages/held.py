@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from engine.features.results.lists.held_results import WHOSE, results_held
+from engine.features.results.lists.held_results import BY_RULE, WHOSE, results_held
 from engine.features.results.lists.saying import with_says
 from engine.features.results.pages.decision import href
 from engine.features.results.pages.rows import more, row_of
@@ -90,6 +90,7 @@ def _found(channels: Channels, seen: Set[int], reader: Reader, asking: Asking) -
         "rows": [
             letter_row(one, words)
             | {"offers": [(looks.get(one.reason or "", look), href(words, one))] if is_open else []}
+            | {"whose": one.reason in WHOSE, "by_rule": one.reason in BY_RULE}
             | _worst(results[str(one.delivery_id)], one.message_id in seen, words)
             for one in found
         ],

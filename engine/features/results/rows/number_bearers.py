@@ -222,7 +222,7 @@ def questions(rows: Rows, message_id: int) -> list[Question]:
 
 
 def _question(rows: Rows, number: bytes, whole: bytes, until_us: int, sealed: bytes, person: int) -> Question | None:
-    """Of several records of that person the nearest one is shown, as the guard has compared."""
+    """Of several records of that person the nearest one is shown, as the guard has compared; of these the newest."""
     try:
         sent = Person.unpacked(rows.vault.open(sealed, _COLUMN, sealed_to(number), ""))
     except IntegrityError:
@@ -233,7 +233,7 @@ def _question(rows: Rows, number: bytes, whole: bytes, until_us: int, sealed: by
         (number, person, REFERENCE, ERASED),
     ).fetchall()
     seen = [(_opened(rows, number, row), row.message_id) for row in (_Row(*one) for one in references)]
-    seen.sort(key=lambda one: _WORST_LAST.index(CONFLICT if one[0] is None else compare(one[0], sent)))
+    seen.sort(key=lambda one: (_WORST_LAST.index(CONFLICT if one[0] is None else compare(one[0], sent)), -one[1]))
     known, known_in = seen[0] if seen else (None, 0)
     compared = (sent.packed(), b"" if known is None else known.packed(), b"%d" % person)
     mark = rows.vault.past_key(b"compared", number, whole, *compared)[:8].hex()
