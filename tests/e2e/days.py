@@ -159,9 +159,9 @@ async def the_two_persons(here: Laboratory, asha: Hand) -> None:
     await expect(compared.get_by_role("row").filter(has_text="Name")).to_contain_text("differs")
     for name in ("Joshi Sunita", "Kumar Anil"):
         await expect(compared).to_contain_text(name)
-    form = asha.page.locator("#answer-other")
+    form = asha.page.locator("#answer-other1")
     await asha.fill(form, "Reason", REASON)
-    await asha.click(form.get_by_role("button", name="Two persons"))
+    await asha.click(form.get_by_role("button", name="are two persons"))
     await until(lambda: len(here.hospital.taken) == before + 1)
     await expect(asha.page.locator("h1")).to_contain_text(str(here.number(OTHER_PERSON)))
 

@@ -284,8 +284,13 @@ class Product:
 
         One answer is for all messages with this number and name, so the next of them may not be held any more.
         """
-        done = await self.command("held", "answer", str(message), said, "--reason", REASON, "--yes", "-o", "json")
-        return done["code"] in DONE
+        show = ("held", "show", str(message), "--unmask", "--purpose", REASON, "-o", "json")
+        persons = json.loads((await self.command(*show))["out"] or "{}").get("whose") or []
+        codes = []
+        for one in persons if len(persons) == 1 or said == "other" else ():  # one answer may be right for one alone
+            marked = ("held", "answer", str(message), said, "--mark", one["mark"], "--reason", REASON, "--yes")
+            codes.append((await self.command(*marked))["code"])
+        return bool(codes) and set(codes) <= set(DONE)
 
     async def act(self, act: Act, messages: list[Json]) -> list[int]:
         """Do it to those of ``messages`` that it can be done to; returns the numbers of these."""

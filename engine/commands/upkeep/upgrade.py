@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -17,7 +18,7 @@ from engine.commands.shared.output import ExitCode, Form, form_option, say, show
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.commands.version import labrelay_version
 from engine.diagnostics.examine import worst
-from engine.model.errors import LabRelayError
+from engine.model.errors import LabRelayError, StoreError
 from engine.model.site.health import Health, Line
 from engine.views.text import plural
 from engine.views.view import picked
@@ -65,6 +66,10 @@ def _configuration(session: Session, *, corrected: bool) -> Iterator[Line]:
     if site is not None and not problems:
         channels = plural(len(site.channels), "channel")
         yield Line(Health.OK, "configuration", f"{session.folder}: {channels}, mappings compile")
+        from engine.commands.doctor import EXAMINES
+
+        with suppress(StoreError):  # of another schema: `labrelay doctor` says it after the start
+            yield from EXAMINES.by_feature()["access"](site, session.reader, False)
 
 
 def _for_people(lines: list[Line]) -> Iterator[str]:

@@ -26,6 +26,7 @@ FEATURE = Feature(
     keys="config:AccessKeys",
     servers="config:servers",
     elsewhere="examine:lines",
+    examine="examine:rights",
     system_users="config:system_users",
     key_help="config:KEYS",
     acts="acts:ACTS",

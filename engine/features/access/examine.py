@@ -1,15 +1,20 @@
-"""Whether log-in at the provider can work, for `labrelay check --online` and `labrelay doctor`. No secret is said."""
+"""Whether log-in at the provider can work, for `labrelay check --online` and `labrelay doctor`; and who may act and not
+say whose a held result is. No secret is said."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from engine.config.load import Site
 from engine.features.access.client.provider import CLIENT_REFUSED, Provider
-from engine.features.access.config import BACK, OidcConfig, access_of
+from engine.features.access.config import BACK, OidcConfig, access_of, system_users
+from engine.features.access.rows.reading import known
 from engine.model.errors import IdentityProviderError
 from engine.model.process.clock import Clock, SystemClock
 from engine.model.site.health import Health, Line
+from engine.model.site.permissions import ACTING, EDITING, permissions_of
+from engine.store.queries.reader import Reader
 from engine.web.signed import ALGORITHMS, SKEW_S, usable_keys
 
 SUBJECT = "identity provider"
@@ -26,6 +31,22 @@ WORDS = {
     "ClientConnectorDNSError": "its name is not known here",
 }
 FIX = "correct access: oidc, or ask the person who administers the provider"
+
+
+def rights(site: Site, reader: Callable[[], AbstractContextManager[Reader]], _: bool) -> Iterator[Line]:
+    """Who may act without seeing patients.
+
+    Raises:
+        StoreError: the journal cannot be read.
+    """
+    with reader() as journal:
+        accounts = known(journal)
+    may = [(f"{name} (system user)", permissions_of(roles)) for name, roles in system_users(site.config).items()]
+    may += [(user.name, user.permissions) for user in accounts.users.values() if not user.disabled]
+    may += [(f"{token.name} (token)", token.permissions) for token in accounts.tokens.values()]
+    if found := [name for name, permissions in may if permissions >= ACTING and not permissions >= EDITING]:
+        text = f"these do not say whose a held result is, for they do not see patients: {', '.join(sorted(found))}"
+        yield Line(Health.OK, "rights", text, "give see-patients to those who are to answer")
 
 
 async def lines(site: Site) -> list[Line]:

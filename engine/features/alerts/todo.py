@@ -34,7 +34,7 @@ def of_critical_value(one: CriticalValue) -> Entry:
         level=Level.PROBLEM,
         phrase=one.phrase,
         step=f"labrelay alert acknowledge {key}",
-        way=Way("Take it on the page of alerts", "/alerts"),
+        way=Way("Decide: {n}", f"/held/{one.message}") if one.held else Way("Take it on the page of alerts", "/alerts"),
         since=from_us(one.seen_us),
         subject=one.channel,
         critical=True,

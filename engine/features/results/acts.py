@@ -15,7 +15,9 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from engine.actions.control import Request
 from engine.actions.declaring import Declared, Purpose, Reason, RowNumber, Selected
@@ -30,13 +32,15 @@ from engine.features.results.rows.hold_queue import TAKEN_BACK
 from engine.features.rework.rows import letter_steps
 from engine.model.errors import LeftOutError, RefusedError
 from engine.model.journal.records import Decision
-from engine.model.site.permissions import ACTING
+from engine.model.site.permissions import ACTING, SEEING_PATIENTS
 from engine.store.core.writing.batch import Batch
 from engine.store.operations import audit
 from engine.store.operations.bulk import Done, Member, Operation, as_counted, why_left
 from engine.store.queries.contents import stored_message
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.messages import trace_of
+from engine.store.queries.reader import Rows
+from engine.views.view import Row
 
 
 def release(batch: Batch, members: Sequence[Member], *, counted_us: int, actor: str, reason: str) -> Done:
@@ -120,13 +124,11 @@ release_held = partial(_decide, decision="release")
 reject_held = partial(_decide, decision="reject")
 
 
-ANSWERS = ("same", "other", *moved_orders.ANSWERS)
-
-
 async def tell_patients_apart(
-    acts: Acts, message: int, said: str, *, actor: str, reason: str, dry_run: bool = False
+    acts: Acts, message: int, said: str, mark: str, *, actor: str, reason: str, dry_run: bool = False
 ) -> dict[str, Any]:
-    """Answer for all messages with the number and the record of this one; they are processed again in their order.
+    """Answer for one person of a message, and for all messages with that number and record; they are processed again in
+    their order. A message that asks about others, too, waits until each of them is answered.
 
     For a message that was let through because it seems to be the same person, the answer covers only later messages.
 
@@ -134,43 +136,42 @@ async def tell_patients_apart(
         said: ``same``: the record belongs to the person who bears the number. ``other``: it does not, and that person's
             results get a Patient of their own. ``withdraw``, ``both``: for an order that moves to another patient
             (`engine.features.results.rows.moved_orders`).
+        mark: of the two persons, as they were compared.
 
     Raises:
-        RefusedError: the message is not held for its patient number, or no reason is given; or ``same`` of a message
-            that asks about several persons: one answer may be right for one of them, and wrong for another.
+        RefusedError: nothing is asked of the message; or no longer about these two persons; or no reason is given.
     """
     if said not in ANSWERS:
         raise RefusedError(f"the answer is one of {', '.join(ANSWERS)}")
     if not reason.strip():
         raise RefusedError("an answer needs a reason")
+    compared, covered = await asyncio.to_thread(_compared, acts, message, mark)
+    if said not in compared["answers"]:
+        raise RefusedError(f"message {message} is answered by one of {', '.join(compared['answers'])}")
     if said in moved_orders.ANSWERS:
-        return await _answer_moved(acts, message, said, actor=actor, reason=reason, dry_run=dry_run)
-    waiting, seems = await asyncio.to_thread(_asked, acts, message)
-    if not waiting and not seems:
-        await asyncio.to_thread(stored_message, acts.journal, message)  # raises where there is no such message
-        raise RefusedError(f"message {message} is not held for its patient number")
-    if said == "same" and waiting and await asyncio.to_thread(_asks_of_several, acts, message):
-        raise RefusedError(f"message {message} asks about several persons, one answer joins none: other, or reject")
-    work, count = partial(_tell_apart, acts, message, said == "same"), max(1, len(waiting))
+        if said == "both" and await asyncio.to_thread(_is_unique, acts, message):
+            raise RefusedError("numbers of this channel are unique, both results would be one: withdraw, or reject")
+        decision = Decision(again=True, moved=said, moved_from=frozenset([compared["known_message"]]))
+        work = partial(_process_all, acts, [message], decision)
+    else:
+        work = partial(_tell_apart, acts, message, mark, said == "same")
     about = Selection(ids=(message,))
-    return await acts.act(actor, "tell_apart", about, count, dry_run, work, answer=said, reason=reason)
+    return await acts.act(actor, "tell_apart", about, covered, dry_run, work, answer=said, mark=mark, reason=reason)
 
 
-async def _answer_moved(
-    acts: Acts, message: int, said: str, *, actor: str, reason: str, dry_run: bool
-) -> dict[str, Any]:
-    if not await asyncio.to_thread(_moves, acts, message):
-        await asyncio.to_thread(stored_message, acts.journal, message)  # raises where there is no such message
-        raise RefusedError(f"message {message} is not held for an order that goes to another patient")
-    if said == "both" and await asyncio.to_thread(_is_unique, acts, message):
-        raise RefusedError("numbers of this channel are unique, both results would be one: withdraw, or reject")
-    work, about = partial(_process_all, acts, [message], moved=said), Selection(ids=(message,))
-    return await acts.act(actor, "tell_apart", about, 1, dry_run, work, answer=said, reason=reason)
-
-
-def _moves(acts: Acts, message: int) -> bool:
+def _compared(acts: Acts, message: int, mark: str) -> tuple[Row, int]:
+    """The comparison that has this mark, and how many messages its answer covers."""
+    rows = whose(acts.journal, acts.channels(), message, held_of(acts.journal, message))
+    found = next((row for row in rows if row["mark"] == mark), None)
+    if found is None:
+        stored_message(acts.journal, message)  # raises where there is no such message
+        if not rows:
+            raise RefusedError(f"message {message} is not held for its patient number or its order")
+        raise RefusedError(f"the persons of message {message} are not those that were compared: compare them again")
     with acts.journal.snapshot() as execute:
-        return moved_orders.waits(execute, message)
+        asked = number_bearers.questions(Rows(execute, acts.journal.vault), message)
+        covered = [len(number_bearers.covered(execute, one)) for one in asked if one.mark == mark]
+    return found, max([1, *covered])
 
 
 def _is_unique(acts: Acts, message: int) -> bool:
@@ -178,34 +179,27 @@ def _is_unique(acts: Acts, message: int) -> bool:
     return channel is not None and channel.context.specimen_ids == "unique"
 
 
-def _asked(acts: Acts, message: int) -> tuple[list[int], bool]:
-    with acts.journal.snapshot() as execute:
-        return number_bearers.asked(execute, message), number_bearers.seems(execute, message)
-
-
-def _asks_of_several(acts: Acts, message: int) -> bool:
-    with acts.journal.snapshot() as execute:
-        return number_bearers.count_asked(execute, message) > 1
-
-
-async def _tell_apart(acts: Acts, message: int, same: bool) -> dict[str, int]:
-    waiting, others = await acts.journal.run(number_bearers.answer, message, same=same)
+async def _tell_apart(acts: Acts, message: int, mark: str, same: bool) -> dict[str, int]:
+    answered = await acts.journal.run(number_bearers.answer, message, mark, same=same)
+    if answered is None:
+        raise RefusedError(f"the persons of message {message} are not those that were compared: compare them again")
+    waiting, others = answered
     acts.journal.others.update(others)
-    return await _process_all(acts, waiting)
+    return await _process_all(acts, waiting, Decision(again=True))
 
 
-async def _process_all(acts: Acts, messages: Sequence[int], moved: str = "") -> dict[str, int]:
+async def _process_all(acts: Acts, messages: Sequence[int], decision: Decision) -> dict[str, int]:
     done = {"processed": 0, "held": 0, "still_dead": 0, "skipped": 0}
     for message in messages:
-        outcome = await _process_held(acts, message, moved)
+        outcome = await _process_held(acts, message, decision)
         done[outcome] = done.get(outcome, 0) + 1
     return done
 
 
-async def _process_held(acts: Acts, message: int, moved: str) -> str:
+async def _process_held(acts: Acts, message: int, decision: Decision) -> str:
     """Map a held message again, with today's knowledge; return the counter of its result."""
     try:
-        recorded = await process_again(acts, message, Decision(again=True, moved=moved))
+        recorded = await process_again(acts, message, decision)
     except LeftOutError as left:
         return left.outcome
     if recorded is None:
@@ -213,7 +207,9 @@ async def _process_held(acts: Acts, message: int, moved: str) -> str:
     return "still_dead" if recorded.state == "dead" else "held" if recorded.held else "processed"
 
 
+Mark = Annotated[str, Field(min_length=1, max_length=40)]
 ACTS = Declared(2)
+ANSWERS = (*number_bearers.ANSWERS, *moved_orders.ANSWERS)
 
 
 def _decided(name: str, decide: Callable[..., Awaitable[Result]], slices: BulkAct, api: str) -> None:
@@ -249,7 +245,7 @@ _decided("release", release_held, releasing, "let held results go to their desti
 _decided("reject", reject_held, rejecting, "decide that held results are never delivered")
 
 
-@ACTS.act("tell_apart", ACTING, api="say whose a held result is", place=4)
+@ACTS.act("tell_apart", ACTING | SEEING_PATIENTS, api="say whose a held result is", place=4)
 async def tell_apart(
     site: RunningSite,
     request: Request,
@@ -258,9 +254,11 @@ async def tell_apart(
     dry_run: bool = False,
     message: RowNumber,
     answer: str,
+    mark: Mark,
 ) -> Result:
+    """``mark``: of the two persons that were compared, as held-results has it."""
     return await tell_patients_apart(
-        site.acts, message, answer, actor=request.actor, reason=reason or "", dry_run=dry_run
+        site.acts, message, answer, mark, actor=request.actor, reason=reason or "", dry_run=dry_run
     )
 
 
@@ -270,5 +268,5 @@ async def held_look(site: RunningSite, request: Request, *, message: RowNumber, 
     journal, channels = site.journal, site.acts.channels()
     await journal.run(audit.note, request.actor, "unmask", {"message": message, "purpose": purpose})
     found = await asyncio.to_thread(held_of, journal, message)
-    persons = await asyncio.to_thread(whose, journal, channels, found) if request.sees_contents else None
+    persons = await asyncio.to_thread(whose, journal, channels, message, found) if request.sees_contents else None
     return {"results": await asyncio.to_thread(results_held, journal, channels, found), "whose": persons}

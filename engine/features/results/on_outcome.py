@@ -89,7 +89,7 @@ class Results(Step):
         asked = [one for one in self._found if one.verdict == CONFLICT]
         if compared and not self._status_only and report_owners.taken(batch, now.id, self._reports):
             self._moved = moved_orders.find_moved(batch, now.id, now.channel, now.routes)
-        if any(self._moved) and not now.decision.moved:
+        if any(self._moved) and not moved_orders.is_answered(self._moved, now.decision):
             now.held = moved_orders.why(self._moved)
         elif compared and not now.decision.moved and (conflict := report_owners.conflict(batch, now.id, self._reports)):
             self._is_dead(ReasonCode.IDENTITY_CONFLICT, conflict)

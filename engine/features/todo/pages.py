@@ -155,20 +155,22 @@ def _cause(found: Sequence[Todo], words: Words) -> Row:
     if not more:
         return rows[0]
     entry = first.entry
+    is_alone = sum(one.entry.kind == entry.kind for one in found) == 1
     kind = KINDS[entry.kind, entry.critical]
-    count = sum(one.entry.count for one in found) if kind.sums else len(found)
+    count = sum(one.entry.count for one in found if one.entry.kind == entry.kind) if kind.sums else len(found)
     key = f"{entry.kind}-{entry.level.value}-{'critical' if entry.critical else 'all'}"
     since = min((row["said"] for row in rows), key=lambda said: said["since_iso"] or "~")
-    said = {"id": f"{row_id('t', key)}-said", "words": words.say(kind.words, n=count), "meaning": "", "cause": ""}
+    told = rows[0]["said"]["words"] if is_alone else words.say(kind.words, n=count)
+    said = {"id": f"{row_id('t', key)}-said", "words": told, "meaning": "", "cause": ""}
     href = words.href(kind.way.path) + kind.way.fragment
     step = {"words": words.say(kind.way.words, n=count), "href": href, "command": ""}
     return rows[0] | {
         "id": row_id("t", key),
         "said": said | {name: since[name] for name in ("since", "since_iso")},
-        "step": step,
+        "step": rows[0]["step"] if is_alone else step,
         "ids": [row["id"] for row in rows],
         "members": [
-            (row["id"], one.entry.subject or row["said"]["words"], row["href"])
+            (row["id"], (one.entry.kind == entry.kind and one.entry.subject) or row["said"]["words"], row["href"])
             for row, one in zip(rows, found, strict=True)
         ],
     }

@@ -224,6 +224,7 @@ class Kind(NamedTuple):
     sums: bool = False
 
 
+ALERTS = "/alerts"
 _LOOK = Way("Look at the analyzers", "/", fragment="#analyzers")
 KINDS: dict[tuple[str, bool], Kind] = {  # kind of an entry, and whether it is critical
     ("silent", False): Kind("Analyzers that are silent: {n}", _LOOK),
@@ -231,20 +232,26 @@ KINDS: dict[tuple[str, bool], Kind] = {  # kind of an entry, and whether it is c
     ("down", False): Kind("Analyzers whose line is down: {n}", _LOOK),
     ("held", True): Kind("Critical results held back: {n}", Way("Decide: {n}", "/held"), sums=True),
     ("held", False): Kind("Held back: {n}", Way("Decide: {n}", "/held"), sums=True),
-    ("critical", True): Kind("Critical values: {n}", Way("Take it on the page of alerts", "/alerts")),
+    ("critical", True): Kind("Critical values: {n}", Way("Take it on the page of alerts", ALERTS)),
     ("unmapped", False): Kind("Codes without a mapping: {n}", Way("Look at the codes: {n}", "/codes"), sums=True),
 }
 
 
 def causes(todos: Iterable[Todo]) -> list[list[Todo]]:
-    """Entries by cause, in their order. One that a person has taken, put off or noted is alone."""
+    """Entries by cause, in their order. One that a person has taken, put off or noted is alone. A critical value whose
+    message is held is decided about with what is held of its analyzer.
+    """
+    listed = [(todo, todo.entry, bool(todo.state.taken or todo.state.note or todo.is_snoozed)) for todo in todos]
+    held = {one.subject for _, one, is_alone in listed if one.kind == "held" and one.critical and not is_alone}
     found: dict[tuple[str, bool, Level] | str, list[Todo]] = {}
-    for todo in todos:
-        entry, kept = todo.entry, todo.state
-        same = (entry.kind, entry.critical, entry.level)
-        alone = kept.taken or kept.note or todo.is_snoozed or same[:2] not in KINDS
+    for todo, entry, is_alone in listed:
+        waits = entry.kind == "critical" and entry.way is not None and entry.way.path != ALERTS
+        kind = "held" if waits and entry.subject in held else entry.kind
+        same = (kind, entry.critical, entry.level)
+        alone = is_alone or same[:2] not in KINDS or (waits and kind != "held")
         found.setdefault(entry.key if alone else same, []).append(todo)
-    return list(found.values())
+    # What is held is the cause.
+    return [sorted(one, key=lambda todo: todo.entry.kind == "critical") for one in found.values()]
 
 
 def _is_snoozed(entry: Entry, state: TodoState, now_us: int) -> bool:

@@ -116,13 +116,15 @@ class Decision:
         accept_conflict: the person has compared both messages and accepts that another patient has the same order
             number.
         moved: the answer where the message corrects an order of another patient; empty: none
-            (`engine.features.results.rows.moved_orders.ANSWERS`).
+            (`engine.features.results.rows.moved_orders.ANSWERS`). moved_from: the messages that reported it of those
+            patients whom the person has compared.
     """
 
     again: bool = False
     while_dead: bool = False
     accept_conflict: bool = False
     moved: str = ""
+    moved_from: frozenset[int] = frozenset()
 
 
 NO_DECISION = Decision()

@@ -80,7 +80,7 @@ MAY = {
     "release": WHO_ACTS,
     "reject": WHO_ACTS,
     "held_look": WHO_ACTS,
-    "tell_apart": WHO_ACTS,
+    "tell_apart": {SEEING_OPERATOR},
     "set_aside": WHO_ACTS,
     "operation_cancel": WHO_ACTS,
     "replay": WHO_ACTS,

@@ -210,7 +210,7 @@ TABLE = {
     "POST /api/v1/acts/release": ACT,
     "POST /api/v1/acts/reject": ACT,
     "POST /api/v1/acts/operation_cancel": ACT,
-    "POST /api/v1/acts/tell_apart": ACT,
+    "POST /api/v1/acts/tell_apart": PATIENTS,
     "POST /api/v1/acts/edit": PATIENTS,
     "POST /api/v1/acts/set_aside": ACT,
     "POST /api/v1/acts/replay": ACT,

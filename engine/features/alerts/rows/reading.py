@@ -47,6 +47,7 @@ class CriticalValue:
     Attributes:
         over_us: since when it is so no more; 0: it is.
         over_by: the message that says so; 0: a person does.
+        held: a person is to decide whether it goes out.
     """
 
     message: int
@@ -54,6 +55,7 @@ class CriticalValue:
     seen_us: int
     over_us: int = 0
     over_by: int = 0
+    held: bool = False
 
     @property
     def phrase(self) -> Phrase:
@@ -168,7 +170,8 @@ def unsent_since(reader: Reader, quiet: Sequence[str]) -> dict[str, int]:
 def critical_values(reader: Reader) -> list[CriticalValue]:
     """Those that no person has taken, the oldest first; of more than `MOST_CRITICAL` the newest."""
     rows = reader.rows(
-        "SELECT message_id, channel, seen_us, over_us, over_by FROM critical_value WHERE taken_us = 0"
+        "SELECT message_id, channel, seen_us, over_us, over_by, EXISTS (SELECT 1 FROM delivery d"
+        " WHERE d.message_id = c.message_id AND d.state = 'held') FROM critical_value c WHERE taken_us = 0"
         " ORDER BY message_id DESC LIMIT ?",
         (MOST_CRITICAL,),
     )

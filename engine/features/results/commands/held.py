@@ -205,11 +205,16 @@ acting_verb(
 @command.command("answer")
 @click.argument("message", type=selecting.ROW)
 @click.argument("said", type=click.Choice(list(_PERSON)), metavar="|".join(_PERSON))
+@click.option(
+    "--mark", metavar="MARK", help="Of the two persons, as `held show --unmask` has it; where several are asked about."
+)
 @selecting.reason_option
 @selecting.sure_options
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
-def answer(session: Session, /, message: int, said: str, reason: str, dry_run: bool, yes: bool, form: Form) -> ExitCode:
+def answer(
+    session: Session, /, message: int, said: str, mark: str | None, reason: str, dry_run: bool, yes: bool, form: Form
+) -> ExitCode:
     """Say whose a held result is (IDENTITY_CONFLICT, ORDER_MOVED).
 
     `same`: it is the person who bore the number before; `other`: another one, who gets a Patient of their own. The
@@ -218,8 +223,16 @@ def answer(session: Session, /, message: int, said: str, reason: str, dry_run: b
     Of a correction that moves an order to another patient: `withdraw` withdraws the first patient's result and sends
     this one; `both` sends it and leaves the first, for two patients have the number.
     """
+    persons = [] if mark and yes else _seen(session, message, "decision")["whose"] or []
+    compared = [one for one in persons if mark in (None, one["mark"])]
+    if len(compared) > 1:
+        raise RefusedError(f"message {message} asks about {len(compared)} persons: give --mark, as held show has it")
+    if not (yes or dry_run):
+        for line in _told_apart(compared):
+            say(line)
+    # Without a mark nothing is asked, or this person may not see it: the daemon says which.
     args = {"message": message, "answer": said, "reason": reason}
-
+    args["mark"] = mark or next((one["mark"] for one in compared), "none")
     found = ask(session, "tell_apart", {**args, "dry_run": True})
     if dry_run:
         about = "with this number and this record" if said in ("same", "other") else "to be answered"
@@ -295,7 +308,8 @@ def _explained(row: dict[str, Any]) -> Iterator[str]:
 
 def _told_apart(persons: Sequence[dict[str, Any]] | None) -> Iterator[str]:
     for one in persons or ():
-        yield Head(f"  whose: this message, and message {one['known_message'] or 'that is gone'}")
+        known = one["known_message"] or "that is gone"
+        yield Head(f"  whose: this message, and message {known}; mark {one['mark']}")
         for field in one["fields"]:
             sent, known = (field[side] or "nothing" for side in ("sent", "known"))
             yield printable(f"    {field['field']}: {sent}; {known}: {_COMPARED[field['compared']]}")

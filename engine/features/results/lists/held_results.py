@@ -150,7 +150,7 @@ def results_held(
         rows: list[Row] | None = None
         with suppress(StoreError):  # erased, damaged
             shown = _shown(reader, readings, routes.get(one.channel), one, of[one.delivery_id], masked=masked)
-        if shown and len(shown) <= MOST:
+        if shown and len(shown) <= MOST_READ:
             shown.sort(key=lambda one: (not one.held, not one.critical))
             rows = [RESULT.row(one, MASKED if masked else None) for one in shown]
         found[str(one.delivery_id)] = rows
@@ -370,7 +370,11 @@ def _written(body: bytes) -> list[Result] | None:
 
 
 def _of_held(reader: Reader, one: DeadLetter, written: Sequence[Result]) -> list[Shown]:
-    known = [] if one.reason in WHOSE else earlier_values(reader, one.message_id, one.channel, written, MEMORY_US)
+    known = (
+        []
+        if one.reason in WHOSE or not written
+        else earlier_values(reader, one.message_id, one.channel, written, MEMORY_US)
+    )
     befores = [_remembered(found, result, result.unit) for found, result in zip(known, written, strict=False)]
     return [_of_document(result, one.detail, before) for result, before in zip_longest(written, befores)]
 

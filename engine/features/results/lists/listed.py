@@ -42,14 +42,15 @@ class HeldResults(Reveal, OneMessage):
 def held_results(asked: Asked[HeldResults]) -> Document:
     """The results of each held delivery, by its number; the look is recorded before. None: they cannot be read.
 
-    ``whose``: both persons, where it may be another one's; None for who may not see patients.
+    ``whose``: both persons, where it may be another one's, and the mark that an answer names; None for who may not see
+    patients.
     """
     message = asked.arguments.message
     found = held_of(asked.journal, message)
     if not found and trace_of(asked.journal, message) is None:
         raise why_absent(asked.journal, "message", message)
     routes = asked.sources.routes()
-    persons = whose(asked.journal, routes, found) if asked.principal.may(SEEING_PATIENTS) else None
+    persons = whose(asked.journal, routes, message, found) if asked.principal.may(SEEING_PATIENTS) else None
     return {"message": message, "results": results_held(asked.journal, routes, found), "whose": persons}
 
 

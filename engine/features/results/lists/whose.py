@@ -12,7 +12,6 @@ from engine.features.results.lists import COMPARED
 from engine.features.results.lists.reading import Readings
 from engine.features.results.rows import moved_orders, number_bearers
 from engine.model.content.facts import Person as Named
-from engine.model.errors import IntegrityError
 from engine.model.journal.journal_views import DeadLetter
 from engine.model.persons import Likeness, Person, likenesses
 from engine.model.routes import ChannelRoutes
@@ -42,18 +41,26 @@ class _Side(NamedTuple):
     said: Named
 
 
-def whose(reader: Reader, routes: Mapping[str, ChannelRoutes], letters: Sequence[DeadLetter]) -> list[Row]:
-    """Each comparison of a message whose results are held for it. ``known_message`` is 0 where no message brought the
-    other person, as after an erasure.
+def whose(
+    reader: Reader, routes: Mapping[str, ChannelRoutes], message: int, letters: Sequence[DeadLetter]
+) -> list[Row]:
+    """Each comparison of a message whose results are held for it, or that was let through with who seems to be the same
+    person. ``known_message`` is 0 where no message brought the other person, as after an erasure. An answer names the
+    ``mark`` of a comparison, and is one of its ``answers``.
+
+    Args:
+        letters: what is held of the message.
     """
-    found = []
     people = partial(_people, reader, Readings(reader), routes)
-    for one in letters:
-        if one.state == "held" and one.reason == ReasonCode.ORDER_MOVED.value:
-            found.append(_moved(reader, people, one))
-        elif one.state == "held" and one.reason == ReasonCode.IDENTITY_CONFLICT.value:
-            found += _asked(reader, people, one)
+    moved = [one for one in letters if one.state == "held" and one.reason == ReasonCode.ORDER_MOVED.value]
+    found = [_moved(reader, people, one) for one in moved] or _asked(reader, people, message)
     return [row for place, row in enumerate(found) if row not in found[:place]]
+
+
+def is_asked(reader: Reader, message: int) -> bool:
+    """Whether a person is to compare two records of a message."""
+    with reader.snapshot() as execute:
+        return bool(number_bearers.questions(Rows(execute, reader.vault), message))
 
 
 def _people(reader: Reader, readings: Readings, routes: Mapping[str, ChannelRoutes], message: int) -> Sequence[Named]:
@@ -62,14 +69,11 @@ def _people(reader: Reader, readings: Readings, routes: Mapping[str, ChannelRout
     return [] if trace is None else readings.people(routes.get(trace.message.channel), message)
 
 
-def _asked(reader: Reader, of: People, one: DeadLetter) -> list[Row]:
+def _asked(reader: Reader, of: People, message: int) -> list[Row]:
     with reader.snapshot() as execute:
-        try:
-            questions = number_bearers.questions(Rows(execute, reader.vault), one.message_id)
-        except IntegrityError:
-            questions = []
-    people = of(one.message_id)
-    found = []
+        questions = number_bearers.questions(Rows(execute, reader.vault), message)
+    people = of(message) if questions else ()
+    found: list[Row] = []
     for question in questions:
         sent = _Side(question.sent, _said(people, question.sent))
         known: _Side | None = None
@@ -77,7 +81,8 @@ def _asked(reader: Reader, of: People, one: DeadLetter) -> list[Row]:
             others = [] if not question.known_in else of(question.known_in)
             of_number = [other for other in others if sent.said.number in (None, other.number)]
             known = _Side(question.known, _said(of_number, question.known)._replace(number=sent.said.number))
-        found.append(_row(reader, sent, known, question.known_in))
+        row = _row(reader, sent, known, question.known_in)
+        found.append({"mark": question.mark, "answers": [*number_bearers.ANSWERS], **row})
     return found
 
 
@@ -89,7 +94,9 @@ def _moved(reader: Reader, of: People, one: DeadLetter) -> Row:
         people = of(message)
         said = people[0] if len(people) == 1 else Named()
         sides.append(_Side(Person.of([[said.name or ""]], said.born or "", said.sex or ""), said))
-    return _row(reader, sides[0], sides[1], other)
+    texts = [str(other).encode(), *(text.encode() for side in sides for text in _texts(side).values())]
+    mark = reader.vault.past_key(b"compared", *texts)[:8].hex()
+    return {"mark": mark, "answers": [*moved_orders.ANSWERS], **_row(reader, sides[0], sides[1], other)}
 
 
 def _said(people: Sequence[Named], record: Person) -> Named:

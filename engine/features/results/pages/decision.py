@@ -5,16 +5,18 @@ Who may release sees the results; the look is in the audit trail, once for each 
 
 from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import orjson
 from aiohttp import hdrs, web
 
 from engine.actions.selection import Selection
-from engine.features.results.lists.held_results import held_of, results_held
+from engine.features.results.lists.held_results import MOST, WHOSE, held_of, results_held
 from engine.features.results.lists.saying import with_says
+from engine.features.results.lists.whose import is_asked
 from engine.features.results.lists.whose import whose as whose_of
 from engine.features.results.pages import whose
-from engine.features.results.pages.rows import row_of, told
+from engine.features.results.pages.rows import parts, row_of, told
 from engine.features.results.rows.succession import overtaken
 from engine.model.errors import ConfigError, LabRelayError, StoreError
 from engine.model.journal.journal_views import DeadLetter
@@ -39,7 +41,8 @@ def routes(frame: Frame) -> Sequence[Route]:
     shown = Route(PATH, partial(_show, frame), LOOKING)
     if frame.desk is None or whose.VERB not in frame.verbs:
         return (shown,)
-    return (shown, Route(PATH, partial(whose.take, frame, frame.desk), ACTING | SEEING_PATIENTS, method=hdrs.METH_POST))
+    needed = frame.verbs[whose.VERB].needs
+    return (shown, Route(PATH, partial(whose.take, frame, frame.desk), needed, method=hdrs.METH_POST))
 
 
 def href(words: Words, one: DeadLetter) -> str:
@@ -49,29 +52,55 @@ def href(words: Words, one: DeadLetter) -> str:
 async def _show(frame: Frame, request: web.Request) -> web.Response:
     asking = frame.asking(request)
     message, destination = number(asking.found["number"]), asking.query.get("destination") or None
-    letters: Sequence[DeadLetter] = ()
-    sees, chosen, wrong, answers = False, "", "", {}
+    what, wrong = _What(), ""
+    persons: list[Values] = []
     try:
-        letters = await frame.read(_held, message, destination)
-        sees = bool(letters) and await look_once(frame, request, message)
-        if sees and letters[0].state == "held" and asking.may.issuperset(VERBS):
+        what = await frame.read(_held, message, destination)
+        sees = what.is_any and await look_once(frame, request, message)
+        what = what._replace(sees=sees)
+        if sees and what.letters and what.letters[0].state == "held" and asking.may.issuperset(VERBS):
             selection = Selection(ids=(message,), destination=destination).to_json()
             counted, frozen = await count(frame, VERBS[0], request, selection)
             # What came meanwhile is on none of both: the page is asked for again.
-            chosen = orjson.dumps(frozen).decode() if counted["count"] == len(letters) else ""
-            answers = await whose.answers(frame, request, message, letters)
+            same = counted["count"] == len(what.letters)
+            what = what._replace(chosen=orjson.dumps(frozen).decode() if same else "")
+        if sees and asking.principal.may(SEEING_PATIENTS):
+            rows = await frame.read(_persons, frame.channels, message, what.letters)
+            persons = [await whose.beside(frame, request, message, row) for row in rows]
     except (StoreError, ConfigError) as error:
         _, wrong = frame.why_not(error, asking.words)
     except LabRelayError:  # nothing of it can be released now
-        chosen = ""
+        what = what._replace(chosen="")
     page = partial(_page, message, wrong)
-    found = partial(_found, frame.channels, letters, chosen, sees, answers)
-    return await frame.show(request, page, found, asking)
+    return await frame.show(request, page, partial(_found, frame.channels, what, persons), asking)
 
 
-def _held(reader: Reader, message: int, destination: str | None) -> list[DeadLetter]:
+class _What(NamedTuple):
+    """
+    Attributes:
+        letters: what is held of the message. asks: a person is to say whose it is. sees: who asks sees the results.
+        chosen: what a release is about, as JSON; empty: none is offered.
+    """
+
+    letters: Sequence[DeadLetter] = ()
+    asks: bool = False
+    sees: bool = False
+    chosen: str = ""
+
+    @property
+    def is_any(self) -> bool:
+        return bool(self.letters) or self.asks
+
+
+def _held(reader: Reader, message: int, destination: str | None) -> _What:
     found = [one for one in held_of(reader, message) if destination in (None, one.destination)]
-    return [one for one in found if one.state == "held"] or found
+    found = [one for one in found if one.state == "held"] or found
+    asks = any(one.state == "held" and one.reason in WHOSE for one in found) or is_asked(reader, message)
+    return _What(found, asks)
+
+
+def _persons(reader: Reader, channels: Channels, message: int, letters: Sequence[DeadLetter]) -> list[Row]:
+    return whose_of(reader, channels(), message, letters)
 
 
 def _page(message: int, wrong: str, asking: Asking) -> Page:
@@ -80,47 +109,38 @@ def _page(message: int, wrong: str, asking: Asking) -> Page:
     return Page("held_one", around, wrong)
 
 
-def _found(
-    channels: Channels,
-    letters: Sequence[DeadLetter],
-    chosen: str,
-    sees: bool,
-    answers: Values,
-    reader: Reader,
-    asking: Asking,
-) -> Values | Gone:
-    words = asking.words
-    if not letters:
+def _found(channels: Channels, what: _What, persons: Sequence[Values], reader: Reader, asking: Asking) -> Values | Gone:
+    words, letters = asking.words, with_says(what.letters, channels())
+    if not what.is_any:
         return Gone(words.say(NOTHING_HELD, n=number(asking.found["number"])))
-    results = results_held(reader, channels(), letters) if sees else {}
+    results = results_held(reader, channels(), letters) if what.sees else {}
     found = _each_once(results.values())
-    rows = [row_of(row, words) for row in found]
+    first = number(asking.query.get("first", ""))
+    first = first if first < len(found) else 0
+    rows = [row_of(row, words) for row in found[first : first + MOST]]
     is_unread = any(one is None for one in results.values())
-    letters = with_says(letters, channels())
-    sees_patients = sees and asking.principal.may(SEEING_PATIENTS)
-    is_blind = is_unread and not sees_patients
-    is_asked = whose.is_asked(letters)
-    persons = whose_of(reader, channels(), letters) if is_asked and sees_patients else []
+    is_blind = is_unread and not asking.principal.may(SEEING_PATIENTS)
     newer = [overtaken(reader, one.delivery_id) for one in letters if one.state == "held"]
+    to = f"/held/{number(asking.found['number'])}"
     return {
         "rows": rows,
-        "marked": [row for row in rows if row["held"] or row["critical"]][:3] or rows[: not is_asked],
-        "sees": sees,
-        "persons": [whose.beside(one, words) for one in persons],
-        "persons_hidden": is_asked and not sees_patients,
-        "answers": answers,
+        "marked": [row for row in rows if row["held"] or row["critical"]][:3] or rows[: not what.asks],
+        "sees": what.sees,
+        "persons": persons,
+        "persons_hidden": what.asks and not (what.sees and asking.principal.may(SEEING_PATIENTS)),
         "unread": is_unread,
         "newer": next((words.say(OUTCOMES[NEWER[how]]) for how in newer if how), ""),
         "why": [_why(one, words) for one in letters],
-        "critical": any(one.critical for one in letters) or any(row["critical"] for row in rows),
-        "ago": words.ago(letters[0].at_us),
+        "critical": any(one.critical for one in letters) or any(row["critical"] for row in found),
+        "ago": words.ago(letters[0].at_us) if letters else "",
         "ask": ", ".join(words.say(name) for name, may in ROLES.items() if may >= ACTING),
         "destinations": ", ".join(dict.fromkeys(shown(one.destination) for one in letters)),
-        "channel": letters[0].channel,
+        "channel": letters[0].channel if letters else "",
         "sends": told(found, words),
-        "chosen": chosen,
-        "may_release": bool(chosen) and not (is_asked or is_blind or any(newer)),
+        "chosen": what.chosen,
+        "may_release": bool(what.chosen) and not (what.asks or is_blind or any(newer)),
         "acts": {verb: words.href(DO + verb) for verb in VERBS},
+        **parts(first, len(found), partial(words.href, to, destination=asking.query.get("destination", "")), words),
     }
 
 

@@ -5,15 +5,16 @@ log-in. Others see which tests these are.
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from functools import partial
+from itertools import compress, islice
 from typing import Any
 
 from aiohttp import web
 
 from engine.actions.selection import Selection, each_letter
-from engine.features.results.lists.held_results import MOST, MOST_AT_ONCE, Said, held_of, results_held, results_said
+from engine.features.results.lists.held_results import MOST_AT_ONCE, Said, held_of, results_held, results_said
 from engine.features.results.pages import decision
-from engine.features.results.pages.rows import row_of, row_of_message
+from engine.features.results.pages.rows import in_words, parts, row_of_message
 from engine.model.errors import ConfigError, StoreError
 from engine.model.journal.document_facts import DocumentFacts
 from engine.model.journal.journal_views import DeadLetter, Trace
@@ -29,7 +30,7 @@ from engine.web.pages.frame import Asking, Channels, Frame
 from engine.web.pages.messages import PATH as MESSAGES
 from engine.web.pages.messages import asked_of
 from engine.web.pages.panels import Link, Panels, Section
-from engine.web.pages.words import Words, grouped
+from engine.web.pages.words import Words, shown
 
 UNREAD = N_("Its results cannot be read here: look at the contents of the message.")
 READING = "results"  # the purpose of who opens the page of a message
@@ -95,19 +96,8 @@ def _said(
 
 
 def _around(first: int, count: int, asking: Asking) -> dict[str, Any]:
-    """How many results there are, and the pages before and behind this one."""
-    words, asked, here = asking.words, asked_of(asking), first if first < count else 0
-    path, top = f"{MESSAGES}/{number(asking.found['number'])}", asked.top
-    others = (("Previous", here - MOST, "prev"), ("Next", here + MOST, "next"))
-    shown = f"{here + 1}-{min(here + MOST, count)}"
-    return {
-        "count": grouped(count) if count <= MOST else words.say("{n} of {count}", n=shown, count=grouped(count)),
-        "pages": [
-            (words.say(name), asked.href(path=path, top=top, first=max(to, 0)), rel)
-            for name, to, rel in others
-            if -MOST < to < count
-        ],
-    }
+    path, asked = f"{MESSAGES}/{number(asking.found['number'])}", asked_of(asking)
+    return parts(first if first < count else 0, count, partial(asked.href, path=path, top=asked.top), asking.words)
 
 
 def _letters(reader: Reader, selection: Selection) -> list[DeadLetter]:
@@ -116,16 +106,24 @@ def _letters(reader: Reader, selection: Selection) -> list[DeadLetter]:
 
 
 def _rows(reader: Reader, channels: Channels, letters: Sequence[DeadLetter], words: Words) -> list[dict[str, Any]]:
+    """A row for each delivery: what is decided about first, then the other results, each in words."""
     found: list[dict[str, Any]] = []
     all_results = results_held(reader, channels(), letters)
     for one in letters:
-        results = all_results[str(one.delivery_id)]
-        about = {
-            "message": one.message_id,
-            "href": words.href(f"{MESSAGES}/{one.message_id}"),
-            "destination": one.destination,
-        }
-        found += [row_of(row, words) | about for row in results or ()]
-        if results is None:
-            found.append({**about, "unread": True, "critical": False, "held": True})
+        rows = all_results[str(one.delivery_id)]
+        marked = [row["held"] or row["critical"] for row in rows or ()]
+        said = [in_words(row, words) for row in rows or ()]
+        specimens = dict.fromkeys(row["specimen"] for row in rows or () if row["specimen"])
+        found.append(
+            {
+                "message": one.message_id,
+                "href": words.href(f"{MESSAGES}/{one.message_id}"),
+                "destination": one.destination,
+                "specimen": shown(", ".join(specimens), 300),
+                "marked": [*compress(said, marked)],
+                "others": "; ".join(one for one, is_marked in zip(said, marked, strict=True) if not is_marked),
+                "critical": one.critical or any(row["critical"] for row in rows or ()),
+                "unread": rows is None,
+            }
+        )
     return found

@@ -1,17 +1,17 @@
 """Results that are held, as rows of a page."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from engine.features.results.lists.held_results import FLAGS, LEFT_OUT, Said
+from engine.features.results.lists.held_results import FLAGS, LEFT_OUT, MOST, Said
 from engine.model.texts.phrases import N_, PageText
 from engine.succession.critical import CRITICAL
 from engine.views.view import Row
 from engine.web.cells import Badge
 from engine.web.pages import states
 from engine.web.pages.messages import PATH as MESSAGES
-from engine.web.pages.words import Words, shown
+from engine.web.pages.words import Words, grouped, shown
 
 MOST_TOLD = 3  # results that a button names
 MORE: PageText = N_("... and {n} more")
@@ -71,13 +71,34 @@ def row_of_message(told: Said, words: Words) -> dict[str, Any]:
     }
 
 
+def parts(first: int, count: int, href: Callable[..., str], words: Words) -> dict[str, Any]:
+    """How many results there are, and the parts before and behind the one that begins with ``first``."""
+    others = (("Previous", first - MOST, "prev"), ("Next", first + MOST, "next"))
+    shown = f"{first + 1}-{min(first + MOST, count)}"
+    return {
+        "count": grouped(count) if count <= MOST else words.say("{n} of {count}", n=shown, count=grouped(count)),
+        "pages": [(words.say(name), href(first=max(to, 0)), rel) for name, to, rel in others if -MOST < to < count],
+    }
+
+
 def told(rows: Iterable[Row], words: Words) -> str:
     """What a button sends: those that the decision is about, each with its value, unit and first flag."""
     found = list(rows)
     named = [one for one in found if one["held"] or one["critical"]] or found
-    left = len(found) - len(named[:MOST_TOLD])
-    more = f" {words.say(MORE, n=left)}" if left else ""
-    return "; ".join(_told(one, words) for one in named[:MOST_TOLD]) + more
+    told = "; ".join(_told(one, words) for one in named[:MOST_TOLD])
+    return f"{told} {more(len(found) - len(named[:MOST_TOLD]), words)}".rstrip()
+
+
+def more(count: int, words: Words) -> str:
+    return words.say(MORE, n=count) if count > 0 else ""
+
+
+def in_words(one: Row, words: Words) -> str:
+    """A result with its range and the value before it."""
+    share = f" ({one['percent']} %)" if one["percent"] else ""
+    before = f"{words.say('Before')} {one['earlier']}" if one["earlier"] else ""
+    said = (_told(one, words), one["range"], before, f"{one['change']}{share}")
+    return ", ".join(shown(text, WHOLE) for text in said if text)
 
 
 def _told(one: Row, words: Words) -> str:

@@ -2,17 +2,14 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import date
 from functools import partial
 from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from engine.features.results.lists.held_results import WHOSE
 from engine.model.errors import RefusedError
-from engine.model.journal.journal_views import DeadLetter
-from engine.model.site.permissions import SEEING_PATIENTS
 from engine.model.texts.phrases import PageText
-from engine.model.texts.reasons import ReasonCode
 from engine.views.view import Row
 from engine.web.asked import number
 from engine.web.desk import Desk
@@ -22,32 +19,32 @@ from engine.web.pages.frame import Frame
 from engine.web.pages.messages import PATH as MESSAGES
 from engine.web.pages.states import Look, badge
 from engine.web.pages.words import Words, shown
-from engine.web.routes import PRINCIPAL
 
-VERB = "tell_apart"
-NOTHING: dict[str, Any] = {"all": [], "count": ""}
+VERB, HELD = "tell_apart", "/held"
 
 
 class Answer(NamedTuple):
     """
     Attributes:
-        does: one sentence. main: it joins no results of two persons.
+        does: one sentence. button: with the names ``one``, of the message, and ``other``; else it says the title.
     """
 
-    button: PageText
+    title: PageText
     does: PageText
-    main: bool = False
+    button: PageText = ""
 
 
-OF_NUMBER = {
-    "same": Answer("The same person", "The results go to the person who is known. This spelling is known from now on."),
+ANSWERS = {
+    "same": Answer(
+        "The same person",
+        "The results go to the person who is known. This spelling is known from now on.",
+        "It is {other}",
+    ),
     "other": Answer(
         "Two persons",
         "The results go to a record of their own, without the number; so do later ones of this person.",
-        main=True,
+        "{one} and {other} are two persons",
     ),
-}
-OF_ORDER = {
     "withdraw": Answer("The order was moved", "The results of the first patient are withdrawn, and these are sent."),
     "both": Answer("Two patients, one number", "These are sent. The results of the first patient stay."),
 }
@@ -66,66 +63,77 @@ COMPARED = {
 }
 
 
-def is_asked(letters: Sequence[DeadLetter]) -> bool:
-    return any(one.state == "held" and one.reason in WHOSE for one in letters)
-
-
-def beside(one: Row, words: Words) -> dict[str, Any]:
-    """A comparison as the page has it."""
+async def beside(frame: Frame, request: web.Request, message: int, one: Row) -> dict[str, Any]:
+    """A comparison as the page has it, and what this person may answer to it."""
+    asking = frame.asking(request)
+    words, known = asking.words, one["known_message"]
     rows = [
         (
             words.say(FIELDS[field["field"]]),
-            shown(field["sent"], 300) or "-",
-            shown(field["known"], 300) or "-",
+            *(_shown(field["field"], field[side], words) for side in ("sent", "known")),
             badge(COMPARED[field["compared"]], words),
             field["compared"] == "differs",
         )
         for field in one["fields"]
     ]
-    known = one["known_message"]
+    names = next(((shown(field["sent"], 60), shown(field["known"], 60)) for field in one["fields"]
+                  if field["field"] == "name"), ("", ""))  # fmt: skip
     return {
         "rows": rows,
         "differ": words.say("{n} of {count} differ.", n=sum(row[-1] for row in rows), count=len(rows)),
         "known": known,
         "href": words.href(f"{MESSAGES}/{known}") if known else "",
+        "mark": one["mark"],
+        "answers": [
+            answer
+            for name in one["answers"]
+            if VERB in asking.may and (answer := await _offered(frame, request, message, one["mark"], name, names))
+        ],
     }
 
 
-async def answers(frame: Frame, request: web.Request, message: int, letters: Sequence[DeadLetter]) -> dict[str, Any]:
-    """What this person may answer, and for how many messages that counts."""
-    principal, asking = request[PRINCIPAL], frame.asking(request)
-    if not (is_asked(letters) and VERB in asking.may and principal.may(SEEING_PATIENTS)):
-        return NOTHING
-    moves = any(one.reason == ReasonCode.ORDER_MOVED.value for one in letters)
-    words, offered, count = asking.words, [], 0
-    for name, one in (OF_ORDER if moves else OF_NUMBER).items():
-        given = {"message": message, "answer": name, "reason": COUNTING, "dry_run": True}
-        with suppress(RefusedError):  # it was answered meanwhile, or this answer joins what may be two persons
-            count = (await frame.give(request, VERB, given))["count"]
-            offered.append((name, words.say(one.button), words.say(one.does), one.main))
-    return {
-        "all": offered,
-        "count": words.say("It counts for {n} held messages.", n=count) if count > 1 else "",
-    }
+def _shown(field: str, text: str, words: Words) -> str:
+    """As it is said; a birth date with the age."""
+    said = shown(text, 300) or "-"
+    if field != "born" or len(text) != len("1960-02-03"):
+        return said
+    with suppress(ValueError):
+        born, today = date.fromisoformat(text), words.now.astimezone(words.zone).date()
+        years = today.year - born.year - ((today.month, today.day) < (born.month, born.day))
+        return words.say("{date} ({n} years)", date=said, n=years) if years >= 0 else said
+    return said
+
+
+async def _offered(
+    frame: Frame, request: web.Request, message: int, mark: str, name: str, names: Sequence[str]
+) -> tuple[str, str, str, str, str] | None:
+    """Name, title, what it does, for how many messages, and its button; None: it cannot be given."""
+    words, one = frame.asking(request).words, ANSWERS[name]
+    given = {"message": message, "answer": name, "mark": mark, "reason": COUNTING, "dry_run": True}
+    try:
+        count = (await frame.give(request, VERB, given))["count"]
+    except RefusedError:  # it was answered meanwhile, or numbers are unique
+        return None
+    covers = words.say("It counts for {n} held messages.", n=count) if count > 1 else ""
+    button = words.say(one.button, one=names[0], other=names[1]) if one.button and all(names) else words.say(one.title)
+    return name, words.say(one.title), words.say(one.does), covers, button
 
 
 async def take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
     message = number(request.match_info["number"])
     asked = partial(_answer, frame, desk, message)
-    return await desk.take(
-        request, dict.fromkeys((*OF_NUMBER, *OF_ORDER), asked), partial(_again, frame, desk, message)
-    )
+    return await desk.take(request, dict.fromkeys(ANSWERS, asked), partial(_again, frame, desk, message))
 
 
 async def _answer(frame: Frame, desk: Desk, message: int, request: web.Request, form: Form) -> web.Response:
-    given = {"message": message, "answer": form["act"], "reason": form["reason"].strip(), "dry_run": False}
-    await frame.give(request, VERB, given)
-    return desk.go(request, f"{MESSAGES}/{message}")
+    given = {"answer": form["act"], "mark": form["mark"], "reason": form["reason"].strip()}
+    done = await frame.give(request, VERB, {**given, "message": message, "dry_run": False})
+    return desk.go(request, f"{HELD}/{message}" if done["done"].get("held") else f"{MESSAGES}/{message}")
 
 
 async def _again(
     frame: Frame, desk: Desk, message: int, request: web.Request, status: int, trouble: str, form: Form
 ) -> web.Response:
     words = frame.asking(request).words
-    back = words.href(f"/held/{message}")
+    back = words.href(f"{HELD}/{message}")
     return await desk.page(request, "done", status, title=words.say("Held results"), back=back, trouble=trouble)

@@ -14,11 +14,10 @@ from dataclasses import dataclass, replace
 from engine.features.results.rows.accepted import AcceptedHistory, KnownOrder, names_in
 from engine.model.errors import NotComparedError
 from engine.model.journal.document_facts import NOTHING, DocumentFacts
-from engine.model.journal.records import HoldReason, Routed
+from engine.model.journal.records import Decision, HoldReason, Routed
 from engine.model.message import Report
 from engine.model.packing import unpack
 from engine.model.texts.reasons import ReasonCode
-from engine.store.core.rows import Execute
 from engine.store.core.writing.batch import Batch
 from engine.succession.kinds import FHIR
 from engine.succession.statements import Resource, as_sent, loads, resources_in
@@ -174,11 +173,6 @@ def joined(first: DocumentFacts | None, second: DocumentFacts) -> DocumentFacts:
     return replace(one, withdrawn=(*one.withdrawn, *second.withdrawn), reports=(*one.reports, *second.reports))
 
 
-def waits(execute: Execute, message_id: int) -> bool:
-    """Whether a message is held because it moves an order to another patient."""
-    return bool(
-        execute(
-            "SELECT 1 FROM delivery WHERE message_id = ? AND state = 'held' AND cause = ? LIMIT 1",
-            (message_id, ReasonCode.ORDER_MOVED.value),
-        ).fetchone()
-    )
+def is_answered(moved: Iterable[MovedOrders | None], decision: Decision) -> bool:
+    """Whether a person has decided about the patients of these results, and not about others."""
+    return bool(decision.moved) and {one.message_id for one in moved if one is not None} <= decision.moved_from

@@ -33,6 +33,7 @@ from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 
 COUNTER_MEMORY_US = 90 * 24 * 3_600_000_000
+ANSWERS = ("same", "other")
 REFERENCE, ALIKE, SEEMS, ERASED = range(4)
 FOR_GOOD = 0
 
@@ -157,17 +158,18 @@ def _add_to_references(batch: Batch, number: bytes, person: Person) -> None:
 
 
 def ask(batch: Batch, message_id: int, found: Sequence[BearerComparison], *, order_accepted: bool) -> None:
-    """Hold a message until a person has answered for these bearers.
+    """Hold a message until a person has answered for these bearers, each for itself; no other question of it is open.
 
     Args:
         order_accepted: a person has accepted that another patient has the message's order number; the answer for the
             bearers says nothing of it, so it is kept until then.
     """
+    answered(batch, message_id)
     for one in found:
         bearer = one.bearer
         sealed = _sealed(batch, bearer.number, bearer.record)
         batch.execute(
-            "INSERT OR REPLACE INTO bearer_asked (number, whole, message_id, until_us, record, person, order_accepted)"
+            "INSERT INTO bearer_asked (number, whole, message_id, until_us, record, person, order_accepted)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (bearer.number, bearer.whole, message_id, _until_us(batch, bearer), sealed, one.person, order_accepted),
         )
@@ -188,58 +190,60 @@ def answered(batch: Batch, message_id: int) -> None:
     batch.execute("DELETE FROM bearer_asked WHERE message_id = ?", (message_id,))
 
 
-def asked(execute: Execute, message_id: int) -> list[int]:
-    """The messages that one answer covers, in their order: those with the number and the record of this one."""
-    rows = execute(
-        "SELECT DISTINCT b.message_id FROM bearer_asked a"
-        " JOIN bearer_asked b ON b.number = a.number AND b.whole = a.whole"
-        " WHERE a.message_id = ? ORDER BY b.message_id",
-        (message_id,),
-    ).fetchall()
-    return [number for (number,) in rows]
-
-
-def count_asked(execute: Execute, message_id: int) -> int:
-    """How many records of a message a person is asked about."""
-    (found,) = execute("SELECT count(*) FROM bearer_asked WHERE message_id = ?", (message_id,)).fetchone()
-    return int(found)
-
-
 class Question(NamedTuple):
     """What a person is asked of a number.
 
     Attributes:
         sent: the record of the message.
         known: the one that it is compared with, which came with message ``known_in``; None: erased, or damaged.
+        mark: of these two persons: an answer names it, so that it is refused once one of them is another.
+        about: number and hash of the record that the answer is kept for; ``until_us``, ``person``: of its row.
     """
 
     sent: Person
     known: Person | None
     known_in: int
+    mark: str
+    about: tuple[bytes, bytes]
+    until_us: int
+    person: int
 
 
 def questions(rows: Rows, message_id: int) -> list[Question]:
-    """Raises IntegrityError: a record is damaged."""
-    asked = "SELECT number, record, person FROM bearer_asked WHERE message_id = ? ORDER BY number, whole"
-    return [_question(rows, *row) for row in rows.execute(asked, (message_id,)).fetchall()]
+    """Of a held message; of one that was let through: what seems to be the same person. Not of a damaged record."""
+    columns = "SELECT number, whole, until_us, record, person FROM"
+    found = (
+        rows.execute(f"{columns} bearer_asked WHERE message_id = ? ORDER BY number, whole", (message_id,)).fetchall()
+        or rows.execute(
+            f"{columns} bearer WHERE message_id = ? AND standing = ? ORDER BY number, whole", (message_id, SEEMS)
+        ).fetchall()
+    )
+    return [question for row in found if (question := _question(rows, *row)) is not None]
 
 
-def _question(rows: Rows, number: bytes, sealed: bytes, person: int) -> Question:
-    """Of several records of that person the nearest one is shown, as the guard has compared."""
-    sent = Person.unpacked(rows.vault.open(sealed, _COLUMN, sealed_to(number), ""))
+def _question(rows: Rows, number: bytes, whole: bytes, until_us: int, sealed: bytes, person: int) -> Question | None:
+    """Of several records of that person the nearest one is shown, as the guard has compared; of these the newest."""
+    try:
+        sent = Person.unpacked(rows.vault.open(sealed, _COLUMN, sealed_to(number), ""))
+    except IntegrityError:
+        return None
     references = rows.execute(
         "SELECT whole, standing, message_id, record, person, others FROM bearer"
         " WHERE number = ? AND person = ? AND standing IN (?, ?)",
         (number, person, REFERENCE, ERASED),
     ).fetchall()
-    known = [(_opened(rows, number, row), row.message_id) for row in (_Row(*one) for one in references)]
-    known.sort(key=lambda one: _WORST_LAST.index(CONFLICT if one[0] is None else compare(one[0], sent)))
-    return Question(sent, *(known[0] if known else (None, 0)))
+    seen = [(_opened(rows, number, row), row.message_id) for row in (_Row(*one) for one in references)]
+    seen.sort(key=lambda one: (_WORST_LAST.index(CONFLICT if one[0] is None else compare(one[0], sent)), -one[1]))
+    known, known_in = seen[0] if seen else (None, 0)
+    compared = (sent.packed(), b"" if known is None else known.packed(), b"%d" % person)
+    mark = rows.vault.past_key(b"compared", number, whole, *compared)[:8].hex()
+    return Question(sent, known, known_in, mark, (number, whole), until_us, person)
 
 
-def seems(execute: Execute, message_id: int) -> bool:
-    """Whether a message was let through with a record that seems to be of the person who bore the number before."""
-    return bool(execute("SELECT 1 FROM bearer WHERE message_id = ? AND standing = ?", (message_id, SEEMS)).fetchone())
+def covered(execute: Execute, question: Question) -> list[int]:
+    """The held messages that one answer covers, in their order: those with its number and its record."""
+    same = "SELECT DISTINCT message_id FROM bearer_asked WHERE number = ? AND whole = ? ORDER BY message_id"
+    return [message for (message,) in execute(same, question.about).fetchall()]
 
 
 def waits_for_an_answer(execute: Execute, delivery_id: int) -> bool:
@@ -253,35 +257,25 @@ def waits_for_an_answer(execute: Execute, delivery_id: int) -> bool:
 
 
 @operation(priority=Priority.SETTLE)
-def answer(batch: Batch, message_id: int, *, same: bool) -> tuple[list[int], dict[bytes, int]]:
+def answer(batch: Batch, message_id: int, mark: str, *, same: bool) -> tuple[list[int], dict[bytes, int]] | None:
     """Record a person's answer: do the two records belong to the ``same`` person?
 
     For a message that was let through because they seem to be the same person, the answer covers only later messages.
 
     Returns:
-        The messages to process again, in their order; and the new result of `others`.
+        The messages to process again, in their order; and the new result of `others`. None: no question has this mark
+        any more.
     """
-    waiting: set[int] = set()
-    pairs = batch.execute(
-        "SELECT number, whole, until_us, record, person FROM bearer_asked WHERE message_id = ?", (message_id,)
-    ).fetchall()
-    if not pairs:
-        pairs = batch.execute(
-            "SELECT number, whole, until_us, record, person FROM bearer WHERE message_id = ? AND standing = ?",
-            (message_id, SEEMS),
-        ).fetchall()
-    for number, whole, until_us, sealed, person in pairs:
-        record = Person.unpacked(batch.vault.open(sealed, _COLUMN, sealed_to(number), ""))
-        if not same:
-            person = _own_person(batch, number, record)
-        _put(batch, number, whole, REFERENCE, message_id, record.packed(), until_us, person)
-        held = batch.execute(
-            "SELECT DISTINCT message_id FROM bearer_asked WHERE number = ? AND whole = ?", (number, whole)
-        ).fetchall()
-        waiting |= {held_id for (held_id,) in held}
-        if len(held) > 1:
-            batch.execute("UPDATE bearer SET others = 1 WHERE number = ? AND whole = ?", (number, whole))
-    return sorted(waiting), others(batch.execute)
+    question = next((one for one in questions(batch, message_id) if one.mark == mark), None)
+    if question is None:
+        return None
+    (number, whole), sent = question.about, question.sent
+    person = question.person if same else _own_person(batch, number, sent)
+    _put(batch, number, whole, REFERENCE, message_id, sent.packed(), question.until_us, person)
+    waiting = covered(batch.execute, question)
+    if len(waiting) > 1:
+        batch.execute("UPDATE bearer SET others = 1 WHERE number = ? AND whole = ?", (number, whole))
+    return waiting, others(batch.execute)
 
 
 def _own_person(batch: Batch, number: bytes, record: Person) -> int:

@@ -5,7 +5,7 @@ address of its list, whose count is that of the group. A letter that a person ha
 counted beside it while it is under way; where it comes back, the group says so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from engine.features.rework.pages import edit
 from engine.features.rework.rows.letter_groups import letter_groups
 from engine.model.journal.journal_views import DeadLetter
 from engine.model.site.permissions import LOOKING
+from engine.model.texts.phrases import PageText
 from engine.model.texts.reasons import ReasonCode
 from engine.store.operations.dead_letters import Group
 from engine.store.queries.letters import count_dead_letters, dead_letters
@@ -20,7 +21,7 @@ from engine.store.queries.reader import Reader
 from engine.web.asked import NO_CAUSE, NO_DESTINATION, PAGE, Asked
 from engine.web.pages import states
 from engine.web.pages.columns import COLUMNS, Column
-from engine.web.pages.doing import offers
+from engine.web.pages.doing import DEEDS, offers
 from engine.web.pages.filters import of_letters, page_of
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.messages import PATH as MESSAGES
@@ -30,6 +31,7 @@ from engine.web.routes import Route
 PATH, EACH = "/dead-letters", "/dead-letters/each"
 NAMES = ("channel", "destination", "code", "since", "until", "state", COLUMNS)
 VERBS = ("retry", "dismiss")
+UNCHANGED: PageText = "Send it unchanged again"
 NAMES_OF_EACH = (*NAMES, "cause")
 OF_GROUPS = {
     "channels": Column("Analyzers"),
@@ -37,22 +39,13 @@ OF_GROUPS = {
     "last": Column("Last"),
     "fix": Column("Likely fix"),
 }
-
-
-def letter_columns(*, why: bool) -> dict[str, Column]:
-    """Of a list of dead letters, or of held results, which say ``why``."""
-    last = {"why": Column("Why")} if why else {}
-    return {
-        "since": Column("Since"),
-        "channel": Column("Analyzer"),
-        "destination": Column("Destination"),
-        "state": Column("State"),
-        "type": Column("Type", usual=not why),
-        **last,
-    }
-
-
-OF_EACH = letter_columns(why=False)
+OF_EACH = {
+    "since": Column("Since"),
+    "channel": Column("Analyzer"),
+    "destination": Column("Destination"),
+    "state": Column("State"),
+    "type": Column("Type"),
+}
 
 
 def routes(frame: Frame) -> Sequence[Route]:
@@ -96,10 +89,22 @@ def _group(one: Group, asked: Asked, asking: Asking) -> dict[str, Any]:
         "newest_ago": words.ago(one.newest_us),
         "newest_iso": iso(one.newest_us),
         "fix": one.fix,
-        "offers": offers(asking, _verbs(one.reason), asked, **key) if one.count else [],
+        "offers": _offers(one, asking, asked, key) if one.count else [],
         "example": one.example,
         "example_href": words.href(f"{MESSAGES}/{one.example}"),
     }
+
+
+def _offers(one: Group, asking: Asking, asked: Asked, key: Mapping[str, str]) -> list[tuple[str, str]]:
+    given = offers(asking, _verbs(one.reason), asked, **key)
+    return once_more(asking.words, given) if one.reason == ReasonCode.REFUSED.value else given
+
+
+def once_more(words: Words, given: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Of what was refused for its content: to try again the same helps only once the receiver has changed."""
+    again, unchanged = words.say(DEEDS["retry"].button), words.say(UNCHANGED)
+    others = [one for one in given if one[0] != again]
+    return [*others, *((unchanged, href) for said, href in given if said == again)]
 
 
 def _verbs(code: str | None) -> Sequence[str]:

@@ -10,10 +10,11 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from engine.features.rework.pages import aside, edit, replay
-from engine.features.rework.pages.dead_letters import EACH, letter_row
+from engine.features.rework.pages.dead_letters import EACH, letter_row, once_more
 from engine.model.errors import ContentError, UnknownFormatError
 from engine.model.journal.journal_views import DeliveryView, Filter, Trace
 from engine.model.journal.records import LETTER_STATES
+from engine.model.texts.reasons import ReasonCode
 from engine.store.operations.dead_letters import likely_fix
 from engine.store.queries.contents import stored_message
 from engine.store.queries.letters import dead_letters
@@ -38,6 +39,8 @@ class _Panels(Panels):
         verbs = ["retry"] if "dead" in there else []
         verbs += ["dismiss"] if there & {*LETTER_STATES} else []
         given = offers(asking, verbs, ids=trace.message.id)
+        if {one.cause for one in trace.deliveries if one.state == "dead"} == {ReasonCode.REFUSED.value}:
+            given = once_more(asking.words, given)
         others = [*aside.offers(asking, trace.deliveries), *replay.offer(asking, trace)]
         return [*edit.offer(asking, trace), *given, *others]
 

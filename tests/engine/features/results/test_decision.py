@@ -167,3 +167,44 @@ async def test_the_command_and_the_api_say_the_same(here: ActingSite, monkeypatc
     assert VALUE not in ran.out
     purposes = [act.what["purpose"] for act in acts_page(here.site.journal) if act.verb == "unmask"]
     assert purposes == ["decision", "a program asks", "a test"]
+
+
+async def test_a_row_of_the_list_has_the_result_for_who_sees_patients(here: ActingSite) -> None:
+    """Others see which test it is; a look of a row is known once, as that of the decision."""
+    first, second = message(1, BEFORE, order="A", patient="9"), critical(2, VALUE, order="A", patient="9")
+    _, held = await send(here, first, second)
+    for person, (sees, *_) in {"plain": (False,), "operator": (False,), "asha": (True,), "viewer": (True,)}.items():
+        async with here.browser(person) as browser:
+            for _ in range(2):
+                _, page = await browser.get("/held?lang=en")
+                (row,) = [one for one in page.one("main").all("tr") if one.attributes.get("id", "").startswith("l-")]
+                for told in (f"{VALUE} g/dL", f"{BEFORE}", "-8.9 (-64 %)"):
+                    assert (told in row.text) is sees, (person, told)
+                assert ("hidden" in row.text) is not sees, person
+                assert "haemoglobin is critical" in row.text
+            await browser.get(f"/held/{held}?lang=en")
+        assert looks(here, person) == [(held, "decision")] * (person != "plain"), person
+
+
+async def test_a_decision_about_many_results_is_read_in_parts(here: ActingSite) -> None:
+    """Each of them is there once, what is decided about first; nothing says that it cannot be read."""
+    head, obx = critical(1, VALUE).split(b"OBX|", 1)
+    lines_ = [b"OBX|" + obx.partition(b"\r")[0]]
+    for n in range(2, 1204):
+        lines_.append(b"OBX|%d|NM|T%04d^Test %d^L||%d|g/dL|||||F" % (n, n, n, n))
+    (number,) = await send(here, head + b"\r".join(lines_) + b"\r")
+    assert here.site.end_of(number) == "held"
+    found: list[str] = []
+    async with here.browser("operator") as browser:
+        address = f"/held/{number}?lang=en"
+        while address:
+            _, page = await browser.get(address)
+            assert "cannot be read" not in main(page)
+            rows = page.one("main").all("table", class_="rows")[0].one("tbody").all("tr")
+            assert len(rows) <= 500
+            found += [row.one("th").one("strong").text for row in rows]
+            assert len(releases(page)) == 1
+            after = page.one("main").all("a", rel="next")
+            address = after[0].attributes["href"] if after else ""
+    assert len(found) == len(set(found)) == 1203
+    assert found[0] == "Hemoglobin"

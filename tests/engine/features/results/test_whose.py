@@ -1,6 +1,8 @@
 """Whose a held result is: both persons beside each other, for whom, what an answer on the page does."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,9 @@ from tests.results.test_two_persons import e1394, oru
 from tests.results.test_two_persons import person as records
 from tests.support.access import GOOD, ROOT
 from tests.support.acting_pages import ActingSite, acting_site
-from tests.support.running import Json, astm_channel, hl7_channel
-from tests.support.senders import AstmAnalyzer, session
+from tests.support.questions import marks
+from tests.support.running import MLLP, Json, astm_channel, hl7_channel
+from tests.support.senders import AstmAnalyzer, lines, send_blocks, session
 from tests.support.status_server import Element
 from tests.support.waiting import until
 
@@ -22,7 +25,16 @@ NUMBER, KNOWN, SENT = "48213^^^LAB^MR", "KUMAR^Anil", "KUMARI^Sunita"
 SENT_TEXT, KNOWN_TEXT = "KUMARI Sunita", "KUMAR Anil"
 FIRST = oru("M01", NUMBER, KNOWN, "101", "5.5", birth="19600203", sex="M")
 SECOND = oru("M02", NUMBER, SENT, "102", "11.4", birth="19950817", sex="F")
-# person -> sees both persons, may answer
+
+
+def aged(born: str) -> str:
+    """A birth date as the page says it."""
+    day, today = date.fromisoformat(born), datetime.now(UTC).date()
+    return f"{born} ({today.year - day.year - ((today.month, today.day) < (day.month, day.day))} years)"
+
+
+BORN = aged("1995-08-17"), aged("1960-02-03")
+# person -> sees both persons, may answer; by page, API and command
 ORACLE = {
     "plain": (False, False),  # a viewer
     "viewer": (True, False),  # who sees patients besides
@@ -75,7 +87,7 @@ async def test_both_persons_are_beside_each_other_for_who_may_see_them(here: Act
                     [
                         ["Number", "48213", "48213", "the same"],
                         ["Name", SENT_TEXT, KNOWN_TEXT, "differs"],
-                        ["Born", "1995-08-17", "1960-02-03", "differs"],
+                        ["Born", BORN[0], BORN[1], "differs"],
                         ["Sex", "F", "M", "differs"],
                     ]
                     if sees
@@ -125,7 +137,9 @@ async def test_who_may_not_see_both_does_not_answer_on_the_page(here: ActingSite
 
 async def test_the_command_and_the_api_say_the_same(here: ActingSite) -> None:
     known, sent = await two_persons(here)
-    wanted: list[Json] = [{"known_message": known, "fields": FIELDS}]
+    (mark,) = marks(here.site.journal, sent)
+    told = {"mark": mark, "answers": ["same", "other"]}
+    wanted: list[Json] = [{**told, "known_message": known, "fields": FIELDS}]
     show = ("held", "show", str(sent))
     assert (await here.site.labrelay(*show, "-o", "json")).json["whose"] is None
     unmasked = (*show, "--unmask", "--purpose", "a test")
@@ -162,7 +176,7 @@ async def test_an_order_that_goes_to_another_patient_shows_both(here: ActingSite
         assert compared(page) == [
             ["Number", "4712", "4711", "differs"],
             ["Name", "SHARMA Anita", "IYER Meena", "differs"],
-            ["Born", "1980-03-02", "1955-03-02", "differs"],
+            ["Born", aged("1980-03-02"), aged("1955-03-02"), "differs"],
             ["Sex", "F", "F", "the same"],
         ]
         buttons = [form.one("button").attributes.get("value") for form in answers(page)]
@@ -170,27 +184,125 @@ async def test_an_order_that_goes_to_another_patient_shows_both(here: ActingSite
     assert here.site.end_of(known) == "delivered"
 
 
-async def test_one_answer_joins_no_second_person_of_a_message(here: ActingSite) -> None:
+async def test_who_may_not_see_both_answers_by_no_door(here: ActingSite) -> None:
+    """The same rule for the page, the API and a command: who answers may act and see patients."""
+    _, sent = await two_persons(here)
+    (mark,) = marks(here.site.journal, sent)
+    given = {"message": sent, "answer": "other", "mark": mark, "reason": "asked", "dry_run": True}
+    for person, (_, may_answer) in ORACLE.items():
+        async with here.browser(person) as browser:
+            headers = {"Idempotency-Key": person}
+            async with browser.client.post("/api/v1/acts/tell_apart", json=given, headers=headers) as answer:
+                assert answer.status == (200 if may_answer else 403), person
+            _, page = await browser.get(f"/held/{sent}?lang=en")
+            assert bool(answers(page)) is may_answer, person
+
+
+# what has changed since the persons were compared -> whether the answer is refused
+CHANGES: dict[str, tuple[bytes, bool]] = {
+    "nothing of them": (oru("M03", "5150^^^LAB^MR", "ROY^Tapan", "103", "7.5"), False),
+    "the known person as before": (oru("M03", NUMBER, KNOWN, "103", "5.7", birth="19600203", sex="M"), False),
+    "the known person has a middle name": (
+        oru("M03", NUMBER, f"{KNOWN}^Dev", "103", "5.7", birth="19600203", sex="M"), True),
+    "the register has another person for the number": (
+        b"MSH|^~\\&|HIS|LAB|LIS|H|20260302091503||ADT^A08|M03|P|2.5.1\rEVN|A08|20260302091503\r"
+        b"PID|1||48213^^^LAB^MR||DAS^Rohit||19810203|M\rPV1|1|I\r", True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "refused"), CHANGES.values(), ids=CHANGES)
+async def test_an_answer_to_an_old_look_is_refused(tmp_path: Path, change: bytes, refused: bool) -> None:
+    his = {"source": MLLP, "routes": [{"mapping": "hl7-patients", "to": "lab-fhir"}], "settings": SETTINGS}
+    channels = {"lab": hl7_channel(settings=SETTINGS), "his": his}
+    async with acting_site(tmp_path, channels) as here:
+        _, sent = await send(here, FIRST, SECOND)
+        async with here.browser("asha") as browser:
+            _, page = await browser.get(f"/held/{sent}?lang=en")
+            fields = {one.attributes["name"]: one.attributes["value"]
+                      for one in answers(page)[0].all("input", type="hidden")}  # fmt: skip
+            (answer,) = await send_blocks(here.site.port("his" if b"ADT" in change else "lab"), [change])
+            assert lines(answer)["MSA"][1] == "AA"
+            await here.site.settled()
+            given = {**fields, "act": "same", "reason": "asked"}
+            status, page = await browser.post(f"/held/{sent}?lang=en", given)
+            assert ("are not those that were compared" in main(page)) is refused, main(page)
+            assert (status == 200) is not refused
+        await here.site.settled()
+        assert here.site.end_of(sent) == ("held" if refused else "delivered")
+
+
+# of two persons of one message: what is said of the known number's, and of the other's -> the Patients of its results
+TWO_OF_ONE = {
+    ("other", "other"): {"KUMAR": 1, "KHAN": 1, "SEN": 1, "ROY": 1},
+    ("same", "other"): {"KUMAR": 2, "KHAN": 1, "ROY": 1},
+    ("other", "same"): {"KUMAR": 1, "KHAN": 2, "SEN": 1},
+    ("same", "same"): {"KUMAR": 2, "KHAN": 2},
+}
+
+
+@pytest.mark.parametrize("door", ["page", "command"])
+@pytest.mark.parametrize("said", TWO_OF_ONE)
+async def test_each_person_of_a_message_is_answered_for_itself(
+    here: ActingSite, said: tuple[str, str], door: str
+) -> None:
     other, gita, tapan = "5150^^^LAB^MR", "SEN^Gita", "ROY^Tapan"
     one, two = FIRST, oru("M02", other, "KHAN^Imran", "102", "6.5", sex="M")
     second = oru("M03", other, tapan, "104", "8.5").partition(b"\r")[2]
     *_, sent = await send(here, one, two, oru("M03", NUMBER, gita, "103", "7.5") + second)
     assert here.site.ends() == ["delivered", "delivered", "held"]
-    async with here.browser("asha") as browser:
-        _, page = await browser.get(f"/held/{sent}?lang=en")
-        names = [row[1:] for row in compared(page) if row[0] == "Name"]
-        assert sorted(names) == [["ROY Tapan", "KHAN Imran", "differs"], ["SEN Gita", KNOWN_TEXT, "differs"]]
-        assert [form.one("button").attributes.get("value") for form in answers(page)] == ["other"]
-    held = ("held", "answer", str(sent))
-    ran = await here.site.labrelay(*held, "same", "--reason", "it is of one of them", "--yes")
-    assert "asks about several persons" in ran.err
-    assert here.site.end_of(sent) == "held"
-    ran = await here.site.labrelay(*held, "other", "--reason", "asked both wards", "--yes")
-    assert ran.code == 0, ran.err
+    if door == "command":
+        ran = await here.site.labrelay("held", "answer", str(sent), "same", "--reason", "of one of them", "--yes")
+        assert "asks about 2 persons" in ran.err
+    for family, answer in zip(("SEN", "ROY"), said, strict=True):
+        assert here.site.end_of(sent) == "held"
+        await _answer(here, door, sent, family, answer)
     await until(lambda: here.site.end_of(sent) == "delivered")
     await here.site.settled()
-    subjects = [one["subject"]["reference"] for one in here.site.sandbox.resources("Observation")]
-    assert len(subjects) == len(set(subjects)) == 4
+    assert (
+        Counter(_family(here, one["subject"]["reference"]) for one in here.site.sandbox.resources("Observation"))
+        == (TWO_OF_ONE[said])
+    )
+
+
+async def _answer(site: ActingSite, door: str, message: int, family: str, said: str) -> None:
+    """What a person says of the one with this family name."""
+    async with site.browser("asha") as browser:
+        _, page = await browser.get(f"/held/{message}?lang=en")
+        tables = page.one("main").all("table", class_="compare")
+        place = next(nth for nth, table in enumerate(tables, start=1) if f"{family} " in table.text)
+        form = next(one for one in answers(page) if one.attributes["id"] == f"answer-{said}{place}")
+        fields = {one.attributes["name"]: one.attributes["value"] for one in form.all("input", type="hidden")}
+        if door == "page":
+            status, _ = await browser.post(f"/held/{message}?lang=en", {**fields, "act": said, "reason": "asked"})
+            assert status == 200
+            return
+    answer = ("held", "answer", str(message), said, "--mark", fields["mark"], "--reason", "asked", "--yes")
+    assert (await site.site.labrelay(*answer)).code == 0
+
+
+def _family(site: ActingSite, reference: str) -> str:
+    patient: Json = site.site.sandbox.read("Patient", reference.removeprefix("Patient/")) or {}
+    family: str = patient["name"][0]["family"]
+    return family
+
+
+async def test_who_seems_to_be_the_same_is_listed_and_compared(here: ActingSite) -> None:
+    married = oru("M02", NUMBER, "VERMA^Anita", "102", "6.5")
+    _, sent = await send(here, oru("M01", NUMBER, "SHARMA^Anita", "101", "5.5"), married)
+    assert here.site.ends() == ["delivered", "delivered"]
+    for person, (sees, may_answer) in ORACLE.items():
+        async with here.browser(person) as browser:
+            _, page = await browser.get("/held?lang=en")
+            assert f"Message {sent}" in main(page), person
+            status, page = await browser.get(f"/held/{sent}?lang=en")
+            assert status == 200
+            assert bool(compared(page)) is sees, person
+            assert bool(answers(page)) is may_answer, person
+            assert not page.one("main").all("form", class_="release")
+    await _answer(here, "page", sent, "VERMA", "same")
+    async with here.browser("asha") as browser:
+        assert f"Message {sent}" not in main((await browser.get("/held?lang=en"))[1])
+        assert (await browser.get(f"/held/{sent}?lang=en"))[0] == 404
 
 
 async def test_who_is_known_from_another_channel_is_read_as_that_says(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from engine.features.abdm.rules.account import AbdmFault, AbdmSnapshot
 from engine.features.alerts.rows.reading import CriticalValue, FailingSink
 from engine.features.events.rows import FailingWebhook
 from engine.features.orders.rows.order_questions import OrderTrouble
-from engine.features.todo.rules import FORGET_AFTER_US, SET_UP_BACKUP, changes, listed
+from engine.features.todo.rules import FORGET_AFTER_US, SET_UP_BACKUP, causes, changes, listed
 from engine.model.process.clock import from_us
 from engine.model.site.todo import Mark, Snooze, TodoState
 from engine.model.texts.phrases import Phrase
@@ -654,3 +654,31 @@ def test_critical_values_and_sinks_that_fail_are_entries() -> None:
         ),
         ("alert-sink/mail", RED, "Alerts do not reach mail", "labrelay alert sent", 3),
     ]
+
+
+# critical value in message, held there, taken by a person; what is held critical; taken -> the entries of the page,
+# each with the kinds in it and where its button leads
+ONE_BUTTON: dict[str, tuple[bool, bool, int, bool, list[tuple[list[str], str]]]] = {
+    "held": (True, False, 1, False, [(["held", "critical"], "/held")]),
+    "sent": (False, False, 1, False, [(["held"], "/held"), (["critical"], "/alerts")]),
+    "nothing is held": (False, False, 0, False, [(["critical"], "/alerts")]),
+    "held, and its alert is taken": (True, True, 1, False, [(["held"], "/held"), (["critical"], "/held/17")]),
+    "held, and the decision is taken": (True, False, 1, True, [(["held"], "/held"), (["critical"], "/held/17")]),
+}
+
+
+@pytest.mark.parametrize(("waits", "taken", "held", "decides", "expected"), ONE_BUTTON.values(), ids=ONE_BUTTON)
+def test_a_critical_value_that_is_held_has_one_button(
+    waits: bool, taken: bool, held: int, decides: bool, expected: list[tuple[list[str], str]]
+) -> None:
+    values = [CriticalValue(17, "chemistry", LETTER_US, held=waits)]
+    found = entries(lane(held=held, held_age_s=60.0, held_critical=held), [], [], str, criticals=values)
+    mark = Mark(by="asha", at_us=0)
+    states = {one.key: TodoState(key=one.key, taken=mark)
+              for one in found if (taken and one.kind == "critical") or (decides and one.kind == "held")}  # fmt: skip
+    groups = causes(listed(found, states, 0))
+    assert sorted(([todo.entry.kind for todo in group], _leads(group[0].entry)) for group in groups) == sorted(expected)
+
+
+def _leads(entry: Entry) -> str:
+    return "/held" if entry.kind == "held" else entry.way.path if entry.way else ""

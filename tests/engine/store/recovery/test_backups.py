@@ -47,6 +47,7 @@ from engine.store.recovery.backups.restoring import RESERVED
 from tests.support.copies import Place, complete
 from tests.support.journals import opened, queue, received, routed, running, store
 from tests.support.made_up_steps import with_made_up_steps
+from tests.support.questions import marks
 from tests.support.waiting import until
 
 CANARY = b"PID|1||4711||SHARMA^ANITA"
@@ -651,7 +652,7 @@ def test_the_record_of_a_person_who_was_erased_since_the_copy_does_not_come_back
             (stored,) = await store(journal, b"4")
             documents = [replace(one, document=document)]
             await journal.run(record_outcome.record, stored.id, Outcome("mapped"), documents)
-            await journal.run(number_bearers.answer, stored.id, same=True)
+            await journal.run(number_bearers.answer, stored.id, marks(journal, stored.id)[0], same=True)
         place.rows(copy)
         assert place.standing(copy)
 

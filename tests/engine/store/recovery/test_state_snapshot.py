@@ -46,6 +46,7 @@ from engine.store.recovery.backups import checking, state_snapshot
 from engine.store.recovery.backups.catalog import Copy
 from tests.support.copies import Place
 from tests.support.journals import NOW_US, opened, queue, received, routed, running, store
+from tests.support.questions import marks
 from tests.support.waiting import until
 
 LANE = Target(channel="chem", destination="fhir")
@@ -213,7 +214,8 @@ class Life:
         with closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True)) as connection:
             asked = connection.execute("SELECT DISTINCT message_id FROM bearer_asked").fetchall()
         for (message,) in self._chance.sample(asked, min(1, len(asked))):
-            await self._journal.run(number_bearers.answer, message, same=self._chance.random() < 0.5)
+            mark = self._chance.choice(marks(self._journal, message))
+            await self._journal.run(number_bearers.answer, message, mark, same=self._chance.random() < 0.5)
 
     def _any(self, *states: str) -> list[tuple[int, int]]:
         with closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True)) as connection:

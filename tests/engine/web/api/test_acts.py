@@ -34,7 +34,7 @@ ADMINISTER = {**CHANGE, "engineer": 403}
 EDIT = {**ACT, "operator": 403, "engineer": 403, "admin": 403, "seeing operator": 0}
 ORACLE = {
     **dict.fromkeys(
-        ("retry", "dismiss", "release", "reject", "operation_cancel", "tell_apart", "set_aside", "replay",
+        ("retry", "dismiss", "release", "reject", "operation_cancel", "set_aside", "replay",
          "pause", "resume", "restart", "todo_take", "todo_note",
          "todo_snooze", "todo_drop", "alert_acknowledge", "alert_silence", "alert_unsilence", "alert_test",
          "order_add", "order_cancel", "order_release", "order_resend", "order_fetch",
@@ -43,7 +43,7 @@ ORACLE = {
     **dict.fromkeys(("reprocess", "reload", "table_set", "table_undo",
          "quality_load", "quality_accept", "quality_end", "quality_rules"), CHANGE),
     **dict.fromkeys(("backup", "prune"), ADMINISTER),
-    "edit": EDIT,
+    **dict.fromkeys(("edit", "tell_apart"), EDIT),
 }  # fmt: skip
 ALL = {"all": True}
 
@@ -107,7 +107,7 @@ async def test_an_operation_is_cancelled_once(site: Site) -> None:
 
 DRY = {
     **{verb: {"selection": ALL, "reason": "seen"} for verb in ("retry", "dismiss", "release", "reject")},
-    "tell_apart": {"message": UNMAPPED, "answer": "same", "reason": "seen"},
+    "tell_apart": {"message": UNMAPPED, "answer": "same", "mark": "none", "reason": "seen"},
     "edit": {"message": UNMAPPED, "content": base64.b64encode(payload(UNMAPPED)).decode(), "reason": "typo"},
     "set_aside": {"message": WAITING, "reason": "seen"},
     "replay": {"selection": ALL},

@@ -356,13 +356,13 @@ async def test_a_form_that_is_not_ours_does_nothing(operator: Browser, known: Kn
 async def test_one_message_is_acted_on_from_its_own_page(operator: Browser, known: Known) -> None:
     letter = dead_letters(known.journal, Filter(code="REFUSED"), limit=1)[0]
     _, page = await operator.get(f"/messages/{letter.message_id}?lang=en")
-    assert {"Try again", "Close"} <= set(offers(page))
+    assert {"Send it unchanged again", "Close"} <= set(offers(page))
     _, action, fields = await confirmed(operator, offers(page)["Close"])
     await operator.post(action, {**fields, "reason": "x"})
     assert letter.message_id not in {one.message_id for one in dead_letters(known.journal, limit=10_000)}
     _, page = await operator.get(f"/messages/{letter.message_id}?lang=en")
     assert "operator: dismiss" in page.one("ol", class_="timeline").text
-    assert not {"Try again", "Close"} & set(offers(page))
+    assert not {"Try again", "Send it unchanged again", "Close"} & set(offers(page))
 
 
 async def test_a_held_result_is_released_from_its_row(operator: Browser, known: Known) -> None:
@@ -373,3 +373,13 @@ async def test_a_held_result_is_released_from_its_row(operator: Browser, known: 
     action, fields = form_of(page, "/do/reject")
     status, _ = await operator.post(action, {**fields, "reason": "x"})
     assert (status, count_held(known.journal)) == (200, count - 1)
+
+
+async def test_what_was_refused_for_its_content_is_not_just_tried_again(here: Site, operator: Browser) -> None:
+    """Its button says that nothing changes, and the likely step stands before it."""
+    for code in ("REFUSED", "NO_ROUTE"):
+        _, page = await operator.get(f"/dead-letters?code={code}&lang=en")
+        names = [one.text for one in page.one("main").all("a", class_="offer")]
+        expected = ["Close", "Send it unchanged again"] if code == "REFUSED" else ["Try again", "Close"]
+        assert names
+        assert all(names[at : at + 2] == expected for at in range(0, len(names), 2)), code

@@ -37,8 +37,8 @@ LISTS = {
     "/held?since=all": (
         "Message",
         {
-            "since": "Since", "channel": "Analyzer", "destination": "Destination", "state": "State", "type": "Type*",
-            "why": "Why",
+            "why": "Why", "test": "Test", "value": "Value", "flag": "Flag", "before": "Before",
+            "channel": "Analyzer", "since": "Since", "type": "Type*",
         },
     ),
     "/acts?since=all": ("Act", {"time": "Time", "person": "Person", "reason": "Reason", "state": "State"}),
