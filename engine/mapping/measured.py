@@ -31,6 +31,7 @@ from engine.model.errors import ConfigError, ContentError, UnreadableResultsErro
 from engine.model.message import Document, MapContext, Parsed
 from engine.model.packing import unpack
 from engine.model.routes import Program
+from engine.model.texts.reasons import ReasonCode
 
 logger = logging.getLogger("labrelay.processing")
 
@@ -90,7 +91,8 @@ class Reading:
         except Exception as error:
             detail = type(error).__name__
         self.taken = self.failed = True
-        logger.error("facts cannot be read", extra={"channel": self.context.channel, "detail": detail})
+        if detail != ReasonCode.NOT_PRODUCTION.value:  # training: its dead letter says so, and nothing is wrong
+            logger.error("facts cannot be read", extra={"channel": self.context.channel, "detail": detail})
 
     def measured(self, controls: Collection[int] = ()) -> Iterator[tuple[Person, Order, Fact]]:
         """As the function `measured`; nothing without facts."""

@@ -41,6 +41,7 @@ LAST = 30  # runs
 LONG_TERM = timedelta(days=365)
 LEAST = 20  # points of an uncertainty
 DAY_US = 86_400_000_000
+_YEARS = 1970, 2999
 CAUSES: dict[str, PageText] = {
     "wrong control": "wrong control",
     "short sample": "short sample",
@@ -88,8 +89,8 @@ def _asked(asking: Asking, month: str = "") -> Asked:
     """
     query = asking.query
     month = query.get("month", "") or month
-    if month:
-        date.fromisoformat(f"{month}-01")
+    if month and not _YEARS[0] <= date.fromisoformat(f"{month}-01").year <= _YEARS[1]:
+        raise ValueError(month)
     return Asked(query.get("channel", ""), query.get("test", ""), query.get("module", ""), month)
 
 
@@ -302,7 +303,7 @@ def _row(one: PointView, words: Words, *, is_far: bool) -> dict[str, Any]:
         "level": shown(one.level),
         "lot": shown(one.lot),
         "value": f"{shown(one.value)} {shown(one.unit)}".strip(),
-        "z": one.z[:-2],
+        "z": levey.short(one.z),
         "state": words.say(levey.WORDS[kind]),
         "why": one.rules or one.why,
         "cause": words.say(CAUSES[one.excluded]) if one.excluded in CAUSES else one.excluded,

@@ -12,7 +12,7 @@ import pytest
 from engine.actions.declaring import Verb
 from engine.actions.verbs import verbs_of
 from engine.features.quality_control.pages.chart import _of_lots
-from engine.features.quality_control.pages.levey import EDGE, HEIGHT, levey
+from engine.features.quality_control.pages.levey import EDGE, HEIGHT, levey, short
 from engine.features.quality_control.rows import deciding, points, reading
 from engine.features.quality_control.rows.reading import EventView, list_points
 from engine.features.quality_control.rules.lots import IN_FORCE, Lot
@@ -114,7 +114,9 @@ async def test_the_month_is_a_sheet_to_sign(operator: Browser) -> None:
     assert "rejected 1-2s 1-3s 2-2s" in page.text
     assert [one.text for one in page.one("dl").all("dt")] == ["Looked at by, date", "Head of laboratory, date"]
     assert (await operator.get(CHART.replace("/chart", "/month") + "&month=2031-01"))[0] == 404
-    assert (await operator.get(CHART + "&month=march"))[0] == 400
+    for wrong in ("march", "9999-12", "0001-01", "2026-13"):
+        for page in ("/chart", "/chart.csv", "/month"):
+            assert (await operator.get(CHART.replace("/chart", page) + f"&month={wrong}"))[0] == 400, (wrong, page)
 
 
 async def test_a_qualitative_control_is_expected_or_not_and_has_no_z(operator: Browser) -> None:
@@ -150,6 +152,22 @@ async def test_a_control_is_entered_by_hand_and_judged_as_all_others(operator: B
     assert (await operator.send("/quality?lang=en", "enter", **typed))[0] == 200
     _, page = await operator.get(CHART.replace("GLU", "HIV"))
     assert states(page)[0] == "POS - rejected not expected"
+
+
+@pytest.mark.parametrize(
+    ("z", "shown"),
+    [
+        ("2.1987", "2.20"),
+        ("-1.9950", "-2.00"),
+        ("3.0049", "3.00"),
+        ("-0.0049", "0.00"),
+        ("0.0000", "0.00"),
+        ("12.3450", "12.35"),
+        ("", ""),
+    ],
+)
+def test_z_is_rounded_for_people(z: str, shown: str) -> None:
+    assert short(z) == shown
 
 
 def test_the_border_is_at_four_and_a_half_sd(tmp_path: Path) -> None:
