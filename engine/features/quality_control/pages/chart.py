@@ -13,6 +13,7 @@ from aiohttp import hdrs, web
 
 from engine.features.quality_control.lists import POINT
 from engine.features.quality_control.pages import levey
+from engine.features.quality_control.pages.chart_head import head
 from engine.features.quality_control.rows import deciding, reading
 from engine.features.quality_control.rows.reading import PointView
 from engine.features.quality_control.rules.figures import (
@@ -154,7 +155,11 @@ def _found(reader: Reader, asking: Asking, *, sheet: bool = False) -> Values | G
         reader, channel=asked.channel, test=asked.test, module=asked.module, by_time=True, limit=reading.MOST_POINTS,
         since_us=points[-1].measured_us - round(LONG_TERM.total_seconds() * 1e6), until_us=points[-1].measured_us + 1,
     )  # fmt: skip
+    rows = [_row(one, words, is_far=one.id in far) for one in reversed(points)]
     return {
+        "head": head(reader, PATH, (asked.channel, asked.module, asked.test), points, words),
+        "looks": [one for one in rows if one["kind"] != "dot" or one["far"]],
+        "all": words.say("All {n} points as a table", n=len(rows)),
         "levels": [
             _level(level, [one for one in points if one.level == level], events, long_term, words, height)
             for level in levels
@@ -162,7 +167,7 @@ def _found(reader: Reader, asking: Asking, *, sheet: bool = False) -> Values | G
         "events": [
             (levey.LETTERS[one.kind], words.say(levey.KINDS[one.kind]), words.time(one.at_us)) for one in events
         ],
-        "rows": [_row(one, words, is_far=one.id in far) for one in reversed(points)],
+        "rows": rows,
         "legend": [(kind, words.say(text)) for kind, text in levey.WORDS.items()],
     }
 

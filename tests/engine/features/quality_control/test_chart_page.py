@@ -75,7 +75,7 @@ async def operator(tmp_path: Path) -> AsyncIterator[Browser]:
 
 def states(page: Element) -> list[str]:
     """Of the table beside the chart: value, z, state and rules, the newest first."""
-    return [" ".join(cell.text for cell in row.all("td")[1:5]) for row in page.all("tbody")[0].all("tr")]
+    return [" ".join(cell.text for cell in row.all("td")[1:5]) for row in page.all("tbody")[-1].all("tr")]
 
 
 async def test_each_point_is_a_mark_and_a_row_and_a_line_of_the_file(operator: Browser) -> None:
@@ -96,6 +96,31 @@ async def test_each_point_is_a_mark_and_a_row_and_a_line_of_the_file(operator: B
         lines = (await answer.text()).splitlines()
     assert len(lines) == 6
     assert [line.split(",")[6] for line in lines[1:]] == ["95", "140", "<60", "111", "100"]
+
+
+async def test_the_head_says_the_verdict_what_waits_and_which_tests_are_beside(operator: Browser) -> None:
+    _, page = await operator.get(CHART)
+    (waits,) = [one.text for one in page.all("p") if "banner" in one.attributes.get("class", "")]
+    assert waits.startswith("1-2s 1-3s 2-2s (L1): results of this test wait since ")
+    assert "; 0 went out before." in waits
+    tests = [one.text for one in page.all("a") if one.attributes.get("rel") in ("prev", "next")]
+    assert tests == ["Next: HIV"]
+    _, page = await operator.get(CHART.replace("GLU", "K"))
+    tests = [one.text for one in page.all("a") if one.attributes.get("rel") in ("prev", "next")]
+    assert tests == ["Before: HIV", "Next: NA"]
+    assert not [one for one in page.all("p") if "banner" in one.attributes.get("class", "")]
+
+
+async def test_points_that_need_a_look_come_first_and_all_of_many_are_folded(operator: Browser) -> None:
+    _, page = await operator.get(CHART)
+    looks = [row.all("td")[1].text for row in page.all("tbody")[0].all("tr")]
+    assert looks == ["140", "<60", "111"]
+    assert "open" in page.one("details", **{"class": "fold"}).attributes
+    _, page = await operator.get(CHART.replace("GLU", "NA"))
+    fold = page.one("details", **{"class": "fold"})
+    assert "open" not in fold.attributes
+    assert fold.one("summary").text == "All 21 points as a table"
+    assert len(fold.all("tbody")[0].all("tr")) == 21
 
 
 async def test_a_point_is_left_out_with_a_reason_and_that_is_taken_back(operator: Browser) -> None:
