@@ -60,7 +60,8 @@ class Feature:
         after: features that are asked before it.
         tables: those of the journal that it alone writes.
         on_outcome: its `Step` while the outcome of a message is recorded.
-        on_decided: what it does when a person has decided about a delivery with results of orders, or a critical value.
+        on_decided: what it does when a person has decided about a held delivery, or one with results of orders, or a
+            critical value.
         on_given_up: how it frees what a message has taken of which nothing goes out.
         on_taken_back: what it does when held results of a message were closed, for newer ones took their place.
         before_send: its `BeforeSend`: what it says of a delivery right before that is sent.
@@ -83,6 +84,8 @@ class Feature:
         on_erase: ``(batch, messages, numbers, act)``: these messages were erased; the number of things closed by it.
         forgets_again: ``(rows, message)``: a message was erased after the backup that is restored.
         salvage: its part in a salvage (`engine.store.recovery.salvage.tables.Part`).
+        earlier: ``(rows, message, channel, received_us)``: what was known when a message came
+            (`engine.model.content.results.EarlierResults`); one feature has it.
         others: ``(execute)``: the persons of patient numbers that several have (`engine.store.queries.listing`).
         service: what it runs while the site runs: `engine.runtime.service.Service`, of the `App`.
         corrections: those of code tables, as the journal has them (`engine.store.queries.acts`).
@@ -136,6 +139,7 @@ class Feature:
     on_erase: str = ""
     forgets_again: str = ""
     salvage: str = ""
+    earlier: str = ""
     others: str = ""
     service: str = ""
     corrections: str = ""

@@ -34,6 +34,12 @@ class HoldRule(values.Model):
     reason: str = ""
     """The text for a person; without it, the condition itself."""
 
+    name: Annotated[str, Field(max_length=60)] = ""
+    """What it is counted under ([held results](held.md#rules)); without it, the reason."""
+
+    shadow: values.Flag = False
+    """`true`: it only counts what it would hold, and holds nothing."""
+
     says: dict[values.Language, values.Text] = Field(default_factory=dict)
     """The same in languages of the page, as `{hi: ..., ta: ...}`: who reads the page in one of them sees it so."""
 

@@ -4,7 +4,7 @@ of the message.
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
@@ -31,6 +31,7 @@ from engine.model.errors import ConfigError, ContentError, UnreadableResultsErro
 from engine.model.message import Document, MapContext, Parsed
 from engine.model.packing import unpack
 from engine.model.routes import Program
+from engine.model.texts.reasons import ReasonCode
 
 logger = logging.getLogger("labrelay.processing")
 
@@ -90,7 +91,8 @@ class Reading:
         except Exception as error:
             detail = type(error).__name__
         self.taken = self.failed = True
-        logger.error("facts cannot be read", extra={"channel": self.context.channel, "detail": detail})
+        if detail != ReasonCode.NOT_PRODUCTION.value:  # training: its dead letter says so, and nothing is wrong
+            logger.error("facts cannot be read", extra={"channel": self.context.channel, "detail": detail})
 
     def measured(self, controls: Collection[int] = ()) -> Iterator[tuple[Person, Order, Fact]]:
         """As the function `measured`; nothing without facts."""
@@ -170,23 +172,38 @@ def results_in(
     Args:
         controls: positions of those that the mapping took as a control's: all others go out. None without a mapping.
     """
-    return [one for *_, found in told_in(facts, parsed, context, controls) for one in found]
+    return [one for *_, found in told_in(facts, parsed, context, controls, beside=True) for one in found]
 
 
 def told_in(
-    facts: Facts, parsed: Parsed, context: MapContext, controls: Collection[int] | None = None
+    facts: Facts,
+    parsed: Parsed,
+    context: MapContext,
+    controls: Collection[int] | None = None,
+    *,
+    beside: bool = False,
 ) -> Iterator[tuple[Person, Order, Fact, Sequence[Result]]]:
-    """As `results_in`: each result as the message says it, with those that rules are asked about."""
+    """As `results_in`: each result as the message says it, with those that rules are asked about.
+
+    Args:
+        beside: also what is left out by the code table.
+    """
     known = list(measured(facts, parsed, context) if controls is None else _beside(controls, facts.results(), parsed))
     heads = {result.head for _, _, result in known}
     name = _Runs(context, is_hl7=parsed.format == "hl7v2")
     times: dict[str | None, int | None] = {None: None}
+    tubes: dict[object, int] = {}
     for person, order, result in known:
-        if result.kind in _NO_RESULT or (result.place in heads and result.value.sent is None):
+        is_beside = beside and result.kind == LEFT_OUT
+        if (result.kind in _NO_RESULT and not is_beside) or (result.place in heads and result.value.sent is None):
             continue
         if result.at not in times:
             times[result.at] = instant_of(result.at or "")
-        yield person, order, result, [*_results(person, result, name.of(person, order, result), times[result.at])]
+        number, tube = numbers_of(order, result)
+        of = tubes.setdefault((id(person), tube or number or id(order)), len(tubes) + 1)
+        run = "" if is_beside else name.of(person, order, result)
+        common = {"at_us": times[result.at], "tube": of, "beside": is_beside}
+        yield person, order, result, [*_results(person, result, run, common)]
 
 
 class _Runs:
@@ -241,13 +258,13 @@ def _told(measure: Measure, misfit: bool | None) -> _Told:
     return _Told(_coded(codes), _each_once(units), measure.meant or (), measure.state or "")
 
 
-def _results(person: Person, result: Fact, run: str, at_us: int | None) -> Iterator[Result]:
+def _results(person: Person, result: Fact, run: str, told_of: Mapping[str, Any]) -> Iterator[Result]:
     """One result, and one for each of its components."""
     value, told = result.value, _told(result.measure, result.misfit)
     common: dict[str, Any] = {
         "flags": (*told.flags, value.call) if value.call else told.flags,
         "status": told.status,
-        "at_us": at_us,
+        **told_of,
         "subject": person.subject or "",
         "sex": person.gender or "",
         "born": born if len(born := person.birthday or "") == _DAY else "",

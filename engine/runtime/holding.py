@@ -3,7 +3,7 @@
 from engine.config.load import Site
 from engine.mapping import Program
 from engine.mapping.conditions import EITHER
-from engine.mapping.hold_rules.rules import HoldRules, compile_holding
+from engine.mapping.hold_rules.rules import HoldRules, RuleText, compile_holding
 from engine.mapping.shipped import READERS
 from engine.model.errors import ConfigError
 
@@ -25,7 +25,7 @@ def holding_of(site: Site, channel: str, index: int, program: Program | None) ->
     node = site.node(channel, "routes", index, "hold")
     nodes = node.items if node.kind == "list" else (node,)
     given = [
-        (one if one.kind == "scalar" else one.get("when") or one, rule.reason)
+        RuleText(one if one.kind == "scalar" else one.get("when") or one, rule.reason, rule.name, rule.shadow)
         for one, rule in zip(nodes, rules, strict=True)
     ]
     reads = program.format if program is not None else site.channels[channel].source.reads_as

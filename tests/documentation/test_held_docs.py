@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from engine.config.reading.yaml_nodes import Node
-from engine.mapping.hold_rules.rules import compile_holding
+from engine.mapping.hold_rules.rules import RuleText, compile_holding
 from engine.mapping.trying.testing import read_tests
 
 PAGE = Path(__file__).parents[2] / "docs/held.md"
@@ -29,8 +29,8 @@ def with_tables(folder: Path) -> Path:
     return folder
 
 
-def rule(text: str) -> tuple[Node, str]:
-    return Node(kind="scalar", file="held.md", line=1, column=1, value=text), ""
+def rule(text: str) -> RuleText:
+    return RuleText(Node(kind="scalar", file="held.md", line=1, column=1, value=text))
 
 
 def test_the_rules_of_the_page_are_rules(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_the_rules_of_the_page_are_rules(tmp_path: Path) -> None:
     (routes,) = [yaml.safe_load(text)["routes"] for text in blocks("yaml") if text.startswith("routes:")]
     given = [one if isinstance(one, str) else one["when"] for one in routes[0]["hold"]]
     made = compile_holding([rule(text) for text in given], "astm", "fhir/R4", search)
-    assert len(made.rules) == 5
+    assert len(made.rules) == 6
 
     prose = BLOCK.sub("", PAGE.read_text("utf-8"))
     inline = [text.replace("\\|", "|") for text in INLINE.findall(prose)]

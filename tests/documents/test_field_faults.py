@@ -20,7 +20,7 @@ from engine.config.pack import read_pack
 from engine.config.reading.yaml_nodes import Node
 from engine.diagnostics.packs import recognise
 from engine.mapping.hold_rules.expecting import StatedHistory
-from engine.mapping.hold_rules.rules import compile_holding
+from engine.mapping.hold_rules.rules import RuleText, compile_holding
 from engine.mapping.trying.inputs import FoundMessage, Mapper, messages_in
 from engine.mapping.values.local_time import LocalTimes, bounds_of_events
 from engine.model.content.quality_controls import is_control_number, matches
@@ -799,7 +799,7 @@ def test_the_first_year_has_four_digits(year: Any, is_one: bool) -> None:
 
 def test_a_route_may_hold_what_its_mapping_warned_of() -> None:
     node = Node(kind="scalar", file="route", line=1, column=1, value="=warnings == 'SAME_CODE'")
-    holding = compile_holding([(node, "")], "astm", "fhir/R4", ())
+    holding = compile_holding([RuleText(node)], "astm", "fhir/R4", ())
     data = OWN["K2 other units"][0]
     _, mapped = verdict_of(data, "astm")
     assert mapped is not None

@@ -276,6 +276,7 @@ class _Implausible:
     """Hold rules (`engine.model.journal.records.Rules`)."""
 
     results = ()
+    answers, tests = (), ()
 
     def decide(self, history: Any, received_us: int) -> HoldReason:
         return HoldReason(reason=ReasonCode.HELD_BY_RULE, text="implausible")

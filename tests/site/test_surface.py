@@ -73,6 +73,9 @@ READ: tuple[tuple[str, ...], ...] = (
     ("quality", "lots"),
     ("quality", "failures"),
     ("quality", "sent-before", "1"),
+    ("rules", "list"),
+    ("rules", "days"),
+    ("rules", "untouched"),
     ("reagents",),
     *(
         ("report", what, "--month", "2026-03")
@@ -112,7 +115,7 @@ READ: tuple[tuple[str, ...], ...] = (
 )
 # Verbs that act, or need a daemon, a file or a line; tests of their own read their JSON.
 READ_ELSEWHERE = {
-    *("abdm link", "abdm resume", "abdm retry", "abdm withdraw"),
+    *("abdm link", "abdm resume", "abdm retry", "abdm withdraw", "rules diff"),
     *("bench", "dlq edit", "dlq set-aside", "doctor", "held answer", "held reject", "held release", "held show"),
     *("alert acknowledge", "alert list", "alert sent", "alert silence", "alert silences", "alert test"),
     *(
@@ -234,6 +237,12 @@ def _reported(batch: Batch) -> None:
     )
 
 
+def _ruled(batch: Batch) -> None:
+    today = batch.day_of(batch.now_us)
+    batch.execute("INSERT INTO rule_day VALUES (?, 'chemistry', 'high', '1', 0, 1, 5, 1, 0, 0, 1)", (today,))
+    batch.execute("INSERT INTO rule_test_day VALUES (?, 'chemistry', 'K', 1, 5, 1)", (today,))
+
+
 def test_the_names_in_json(tmp_path: Path) -> None:
     (tmp_path / "copies").mkdir()
     site = make_site(tmp_path, site=f"{SITE_YAML}backup: {{folder: {tmp_path / 'copies'}}}\n")
@@ -245,6 +254,7 @@ def test_the_names_in_json(tmp_path: Path) -> None:
         journal.run_alone(_ordered_and_asked)
         journal.run_alone(_reported)
         journal.run_alone(_controlled)
+        journal.run_alone(_ruled)
         journal.run_alone(abdm_rows.fill)
     labrelay("user", "add", "Anna", "--role", "admin", "--password-stdin", site=site, given="correct horse battery\n")
     told = []

@@ -9,6 +9,7 @@ FEATURE = Feature(
     before_send="rows.report_lists:GUARD",
     would_be_superseded="rows.succession:would_be_superseded",
     tables="rows:TABLES",
+    earlier="rows.delta_history:DeltaHistory",
     others="rows.number_bearers:others",
     every="rows.erasing:EVERY",
     on_prune="rows.facts:prune",

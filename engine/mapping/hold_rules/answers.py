@@ -4,6 +4,7 @@ An unknown value is neither true nor false; it is recorded in `HoldContext`.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 
 from engine.mapping.hold_rules import limits
@@ -155,3 +156,51 @@ def delta_exceeds(table: limits.Limits, told: str) -> TestOf:
         return both([lambda: by_number, lambda: by_share])
 
     return test
+
+
+def other(code: str, told: str) -> NumberOf:
+    """The number of another result of the tube."""
+
+    def number(asked: HoldContext) -> Number | None:
+        if not asked.result.tube:
+            asked.miss(f"{told}: it is not known which tube the result is of")
+            return None
+        found = {
+            value_of(replace(asked, result=one, unknown=[]))
+            for one in asked.tube
+            if one is not asked.result and code in [own for _, own in one.codes]
+        }
+        if len(found) != 1:
+            asked.miss(f"{told}: its tube has {'several that differ' if found else 'none'}")
+            return None
+        (value,) = found
+        if value is None:
+            asked.miss(f"{told}: that result is no number")
+        return value
+
+    return number
+
+
+def interference(table: limits.Limits, told: str) -> TestOf:
+    def test(asked: HoldContext) -> Test:
+        rows = table.of([code for _, code in asked.result.codes])
+        answers = [compare(">", other(row.unit, f"{told}, {row.unit}")(asked), row.high) for row in rows]
+        return True if True in answers else None if None in answers else False
+
+    return test
+
+
+def failed_deltas(table: limits.Limits, told: str) -> NumberOf:
+    exceeds = delta_exceeds(table, told)
+
+    def number(asked: HoldContext) -> Number | None:
+        tube = [one for one in asked.tube if not one.beside] or [asked.result]
+        judged = [
+            exceeds(replace(asked, result=one, unknown=[])) for one in tube if table.of([code for _, code in one.codes])
+        ]
+        if judged and not any(one is not None for one in judged):
+            asked.miss(f"{told}: no result of its tube has an earlier value")
+            return None
+        return Decimal(sum(one is True for one in judged))
+
+    return number

@@ -18,7 +18,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from engine.config.reading.yaml_nodes import Node
-from engine.mapping.hold_rules.rules import HoldRules, compile_holding
+from engine.mapping.hold_rules.rules import HoldRules, RuleText, compile_holding
 from engine.mapping.measured import Reading
 from engine.mapping.program import Program
 from engine.mapping.values import decimals
@@ -91,13 +91,13 @@ def own_rules(test: Node, program: Program, search: Sequence[Path]) -> HoldRules
     hold = test.get("hold")
     if hold is None:
         return None
-    rules: list[tuple[Node, str]] = []
+    rules: list[RuleText] = []
     for node in hold.items if hold.kind == "list" else (hold,):
         when = node if node.kind == "scalar" else node.get("when")
         if when is None:
             raise ConfigError(node.problem("a rule is an expression, or {when: =..., reason: ...}"))
-        reason = node.get("reason")
-        rules.append((when, reason.value if reason is not None else ""))
+        reason, name, shadow = (said.value if (said := node.get(key)) else "" for key in ("reason", "name", "shadow"))
+        rules.append(RuleText(when, reason, name, shadow == "true"))
     return compile_holding(rules, program.format, str(program.target), search, is_own=program.is_own)
 
 

@@ -2,6 +2,7 @@
 
     critical('critical')            code,unit,low,high           held below `low` or above `high`
     delta_exceeds('delta')          code,unit,change,percent,within     held where it changed by more than that
+    interference('hil')             code,index,high              held where that index of its tube is above `high`
 
 A row applies to results with this code (of any system) and this unit, as the document has them: its UCUM code or its
 text. Of `change` and `percent` either may be left out; where both are given, both must be exceeded. The table does not
@@ -20,16 +21,16 @@ from engine.model.errors import LimitsError
 from engine.model.texts.spelling import suggestion
 from engine.model.texts.units import parse_duration
 
-KEY = ("code", "unit")
 CRITICAL = ("low", "high")
 DELTA = ("change", "percent", "within")
+INTERFERENCE = ("high",)
 MAX_ROWS = 20_000
 _FOR_PEOPLE = ("note", "source", "display")
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One row. ``within_us`` of a delta: how old an earlier value may be."""
+    """One row. ``unit``: of an interference its index. ``within_us`` of a delta: how old an earlier value may be."""
 
     unit: str
     low: Decimal | None = None
@@ -51,20 +52,25 @@ class Limits:
         return next((self.rows[code] for code in codes if code in self.rows), [])
 
 
+def key_of(columns: tuple[str, ...]) -> tuple[str, str]:
+    return ("code", "index" if columns == INTERFERENCE else "unit")
+
+
 def read_limits(name: str, search: Sequence[Path], columns: tuple[str, ...]) -> Limits:
     """The table ``tables/<name>.csv`` of the first `mappings` folder that has it.
 
     Args:
-        columns: `CRITICAL` or `DELTA`.
+        columns: `CRITICAL`, `DELTA` or `INTERFERENCE`.
 
     Raises:
         LimitsError: it is not there, or wrong.
     """
     file = name if name.endswith(".csv") else f"tables/{name}.csv"
+    key = key_of(columns)
     path = first_file(file, search)
     if path is None:
         raise LimitsError(
-            f"there is no table {file}; make it in the site's mappings/ with the columns {', '.join(KEY + columns)}"
+            f"there is no table {file}; make it in the site's mappings/ with the columns {', '.join(key + columns)}"
         )
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -75,12 +81,12 @@ def read_limits(name: str, search: Sequence[Path], columns: tuple[str, ...]) -> 
     quotes = "quotes do not match; a quote inside quotes is written twice"
     lines = list(rows_in(text, lambda number: problems.append(f"{file}:{number}:1: {quotes}")))
     header = [cell.strip() for cell in lines[0][1]] if lines else []
-    for column in (*KEY, *(("within",) if "within" in columns else ())):
+    for column in (*key, *(("within",) if "within" in columns else ())):
         if column not in header:
-            problems.append(f"{file}:1:1: column '{column}' is missing; the columns are {', '.join(KEY + columns)}")
+            problems.append(f"{file}:1:1: column '{column}' is missing; the columns are {', '.join(key + columns)}")
     for column in header:
-        if column not in (*KEY, *columns, *_FOR_PEOPLE):
-            known = suggestion(column, (*KEY, *columns, *_FOR_PEOPLE))
+        if column not in (*key, *columns, *_FOR_PEOPLE):
+            known = suggestion(column, (*key, *columns, *_FOR_PEOPLE))
             problems.append(f"{file}:1:1: such a table has no column '{column}'{known}")
     if not problems:
         if len(lines) > MAX_ROWS:
@@ -100,7 +106,7 @@ def _add(made: Limits, place: str, cells: dict[str, str], columns: tuple[str, ..
     if not code:
         problems.append(f"{place}: the cell under 'code' is empty; a row needs it")
     elif any(other.unit == limit.unit for other in rows):
-        problems.append(f"{place}: code and unit are here a second time; take one of the rows out")
+        problems.append(f"{place}: {' and '.join(key_of(columns))} are here a second time; take one of the rows out")
     rows.append(limit)
 
 
@@ -114,7 +120,10 @@ def _limit(place: str, cells: dict[str, str], columns: tuple[str, ...], problems
                 problems.append(f"{place}: {column} '{written}' is no decimal (or below 0); write it as 0.5 or 10")
             else:
                 numbers[column] = Decimal(number)
-    if "*" in (cells.get("code"), cells.get("unit")):
+    second = key_of(columns)[1]
+    if columns == INTERFERENCE and not cells.get(second):
+        problems.append(f"{place}: the cell under 'index' is empty; a row needs it")
+    if "*" in (cells.get("code"), cells.get(second)):
         problems.append(f"{place}: * means nothing in a table of limits; write one row for each code and unit")
     if not numbers:
         given = " or ".join(column for column in columns if column != "within")
@@ -129,4 +138,4 @@ def _limit(place: str, cells: dict[str, str], columns: tuple[str, ...], problems
                 raise ValueError("earlier values are remembered for 90 days, so at most 90d")
         except ValueError as error:
             problems.append(f"{place}: within: {error}")
-    return Limit(cells.get("unit", ""), within_us=within_us, **numbers)
+    return Limit(cells.get(second, ""), within_us=within_us, **numbers)

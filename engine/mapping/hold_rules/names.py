@@ -22,6 +22,7 @@ class HoldContext:
         result: an empty one for a rule that reads no result.
         tests: answers of the conditions about the message, by their number.
         warnings: codes of those that the mapping gave.
+        told: all results of the document, and what its message says beside them.
         unknown: collects descriptions of values that are not known.
     """
 
@@ -30,7 +31,13 @@ class HoldContext:
     tests: Sequence[bool]
     now_us: int
     warnings: tuple[str, ...] = ()
+    told: Sequence[Result] = ()
     unknown: list[str] = field(default_factory=list)
+
+    @property
+    def tube(self) -> list[Result]:
+        """Those of the same tube; nothing where it is not known which that is."""
+        return [one for one in self.told if one.tube == self.result.tube] if self.result.tube else []
 
     def miss(self, what: str) -> None:
         if what not in self.unknown and len(self.unknown) < MAX_UNKNOWN:
@@ -161,7 +168,13 @@ FUNCTIONS: dict[str, str] = {
     "`code`, `unit`, `change`, `percent`, `within`; where both limits are given, both must "
     "be exceeded)",
     "critical('table')": "whether it is below `low` or above `high` of its row in `tables/<table>.csv` (columns "
-    "`code`, `unit`, `low`, `high`)",
+    "`code`, `unit`, `low`, `high`); so are measuring ranges and absurd values",
+    "other('code')": "the number of another result of its tube in its message; unknown where there is none, or two "
+    "that differ. A result that the code table leaves out counts, too",
+    "interference('table')": "whether an index of haemolysis, icterus or lipaemia of its tube is above `high` of its "
+    "row in `tables/<table>.csv` (columns `code`, `index`, `high`; `index` is a code, as of `other`)",
+    "failed_deltas('table')": "how many results of its tube changed by more than `delta_exceeds` allows; those without "
+    "an earlier value do not count, and it is unknown where none has one",
     "qc_failed(within)": "whether the last run of a control of this test on this channel failed, of any material, "
     "within `'24h'` before the message; unknown where no control was judged in that time",
     "abs(number)": "without its sign",

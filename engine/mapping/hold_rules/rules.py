@@ -11,7 +11,9 @@ import re
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 
@@ -24,13 +26,25 @@ from engine.mapping.language.rules import Formula
 from engine.mapping.shipped import READERS
 from engine.model.content.results import EarlierResults, Result, from_json
 from engine.model.errors import ConfigError, ExpressionError
-from engine.model.journal.records import HoldReason
+from engine.model.journal.records import HoldReason, RuleAnswer
 from engine.model.message import Parsed
 from engine.model.texts.reasons import ReasonCode
 
 MAX_RESULTS = 5000  # rules ask the journal for each; a document of more is for a person
 FHIR = "fhir/R4"
 NAMED = 8  # results that a reason names
+_VERSION_BYTES = 4
+
+
+class RuleText(NamedTuple):
+    """A rule as it is written: the scalar of its expression, with its ``=``, and what `engine.config.channel.HoldRule`
+    has beside that.
+    """
+
+    when: Node
+    reason: str = ""
+    name: str = ""
+    shadow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +54,16 @@ class Rule:
     Attributes:
         reason: the text for a person; the expression itself where the route gives none.
         place: ``channels/lab.yaml:12``.
+        name: what it is counted under. version: of its expression, and of the tables of limits that it asks.
+        shadow: it counts, and holds nothing.
     """
 
     reason: str
     place: str
     compiled: Compiled
+    name: str = ""
+    version: str = ""
+    shadow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +115,16 @@ class DocumentRules:
         self._fault = "no person has looked at the document"
         self._tests: list[list[bool]] = []
         self._results: list[Result] = []
+        self._told: list[Result] = []
         self._warnings: tuple[str, ...] = ()
+        self._answers: list[RuleAnswer] = []
         try:
             known = orjson.loads(facts)
             self._fault = known.get("fault", "")
             self._tests = known.get("tests", [])
             self._warnings = tuple(known.get("warnings", ()))
-            self._results = [from_json(result) for result in known.get("results", ())]
+            self._told = [from_json(result) for result in known.get("results", ())]
+            self._results = [one for one in self._told if not one.beside]
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             self._fault = f"the record of the document cannot be read ({type(error).__name__})"
 
@@ -115,51 +137,75 @@ class DocumentRules:
         """See `engine.model.journal.records.Rules`."""
         part = copy(self)
         part._results = [one for one in self._results if wanted(one)]
+        part._answers = []
         return part
+
+    @property
+    def answers(self) -> Sequence[RuleAnswer]:
+        """See `engine.model.journal.records.Rules`."""
+        return self._answers
+
+    @property
+    def tests(self) -> Sequence[str]:
+        """See `engine.model.journal.records.Rules`."""
+        return [one.test for one in self._results]
 
     def decide(self, earlier: EarlierResults, now_us: int) -> HoldReason | None:
         """See `engine.model.journal.records.Rules`."""
+        self._answers = []
         if self._fault:
-            return HoldReason(reason=ReasonCode.HOLD_FAULT, text=self._fault)
+            return self._undecided(HoldReason(reason=ReasonCode.HOLD_FAULT, text=self._fault))
         if len(self._results) > MAX_RESULTS:
             text = f"the document has {len(self._results)} results, and rules are asked for {MAX_RESULTS} at most"
-            return HoldReason(reason=ReasonCode.HOLD_UNDECIDED, text=text)
+            return self._undecided(HoldReason(reason=ReasonCode.HOLD_UNDECIDED, text=text))
         found: list[tuple[ReasonCode, str]] = []
         for rule, tests in zip(self._holding.rules, self._tests, strict=True):
-            found += self._ask(rule, tests, earlier, now_us)
+            reasons = self._ask(rule, tests, earlier, now_us)
+            found += () if rule.shadow else reasons
         if not found:
             return None
         order = (ReasonCode.HELD_BY_RULE, ReasonCode.HOLD_UNDECIDED, ReasonCode.HOLD_FAULT)
         reason = min((reason for reason, _ in found), key=order.index)
         return HoldReason(reason=reason, text="; ".join(text for _, text in found))
 
+    def _undecided(self, why: HoldReason) -> HoldReason | None:
+        """Of a document that no rule can be asked about: it is held, unless all its rules are shadows."""
+        self._answers = [RuleAnswer(one.name, one.version, one.shadow, 1, (), ("",)) for one in self._holding.rules]
+        return None if all(one.shadow for one in self._holding.rules) else why
+
     def _ask(self, rule: Rule, tests: list[bool], earlier: EarlierResults, now_us: int) -> list[tuple[ReasonCode, str]]:
-        holds: list[str] = []
-        undecided: dict[str, list[str]] = {}
+        holds: list[Result] = []
+        undecided: dict[str, list[Result]] = {}
         found: list[tuple[ReasonCode, str]] = []
-        for result in self._results if rule.compiled.about_results else [Result()]:
-            name = result.name if rule.compiled.about_results else ""
-            asked = HoldContext(result, earlier, tests, now_us, self._warnings)
+        asks = self._results if rule.compiled.about_results else [Result()]
+        for result in asks:
+            asked = HoldContext(result, earlier, tests, now_us, self._warnings, self._told)
             try:
                 answer = rule.compiled.test(asked)
             except Exception as error:  # P7: a fault of ours holds this result only
                 found.append((ReasonCode.HOLD_FAULT, f"{type(error).__name__} in the rule {rule.place}"))
+                undecided.setdefault("", []).append(result)
                 break
             if answer is True:
-                holds.append(name)
+                holds.append(result)
             elif answer is None:
-                undecided.setdefault("; ".join(asked.unknown) or "not known", []).append(name)
+                undecided.setdefault("; ".join(asked.unknown) or "not known", []).append(result)
+        unknown = tuple(one.test for those in undecided.values() for one in those)
+        hit = tuple(one.test for one in holds)
+        self._answers.append(RuleAnswer(rule.name, rule.version, rule.shadow, len(asks), hit, unknown))
         if holds:
-            found.append((ReasonCode.HELD_BY_RULE, rule.reason + _named(holds)))
-        for what, names in undecided.items():
-            found.append((ReasonCode.HOLD_UNDECIDED, f"{rule.reason}: cannot be decided, {what}{_named(names)}"))
+            found.append((ReasonCode.HELD_BY_RULE, rule.reason + _named(rule, holds)))
+        for what, those in undecided.items():
+            if what:
+                text = f"{rule.reason}: cannot be decided, {what}{_named(rule, those)}"
+                found.append((ReasonCode.HOLD_UNDECIDED, text))
         return found
 
 
-def _named(names: list[str]) -> str:
-    distinct = [name for name in dict.fromkeys(names) if name]
-    if not distinct:
+def _named(rule: Rule, results: list[Result]) -> str:
+    if not rule.compiled.about_results:
         return ""
+    distinct = list(dict.fromkeys(one.name for one in results))
     more = f" and {len(distinct) - NAMED} more" if len(distinct) > NAMED else ""
     return f" ({'; '.join(distinct[:NAMED])}{more})"
 
@@ -170,7 +216,7 @@ def is_named(text: str, name: str) -> bool:
 
 
 def compile_holding(
-    rules: Sequence[tuple[Node, str]],
+    rules: Sequence[RuleText],
     message_format: str,
     document: str,
     search: Sequence[Path],
@@ -180,7 +226,6 @@ def compile_holding(
     """Compile a route's rules.
 
     Args:
-        rules: each expression's scalar, with its ``=``, and the reason that the route gives, or nothing.
         message_format: the format that the route's mapping reads, else that of the channel.
         document: the format that it writes, as ``to:`` of the mapping says; empty without a mapping.
         search: `mappings` folders, for tables of limits.
@@ -191,17 +236,20 @@ def compile_holding(
     """
     made: list[Rule] = []
     problems: list[str] = []
-    for node, reason in rules:
+    for rule in rules:
         try:
-            made.append(_compile(node, reason, message_format, document, search))
+            made.append(_compile(rule, message_format, document, search))
         except ConfigError as error:
             problems += error.problems
+        if rule.name and [one.name for one in rules].count(rule.name) > 1:
+            problems.append(rule.when.problem(f"two rules have the name '{rule.name}'; it is counted by its name"))
     if problems:
         raise ConfigError(*problems)
     return HoldRules(tuple(made)).beside(document, is_own=is_own)
 
 
-def _compile(node: Node, reason: str, message_format: str, document: str, search: Sequence[Path]) -> Rule:
+def _compile(rule: RuleText, message_format: str, document: str, search: Sequence[Path]) -> Rule:
+    node = rule.when
     if not node.value.startswith("="):
         raise ConfigError(node.problem("a rule is an expression and starts with =, as =flags in ['HH', 'LL']"))
     if message_format not in (*READERS, EITHER) and document != FHIR:
@@ -212,4 +260,7 @@ def _compile(node: Node, reason: str, message_format: str, document: str, search
     except ExpressionError as error:
         raise ConfigError(node.problem(str(error), offset=1 + error.at)) from error
     compiled = compile_rule(Formula(node, tree), message_format, search)
-    return Rule(reason or node.value[1:].strip(), f"{node.file}:{node.line}", compiled)
+    text = node.value[1:].strip()
+    version = blake2b(repr((text, compiled.tables)).encode(), digest_size=_VERSION_BYTES).hexdigest()
+    place = f"{node.file}:{node.line}"
+    return Rule(rule.reason or text, place, compiled, rule.name or rule.reason or text, version, rule.shadow)

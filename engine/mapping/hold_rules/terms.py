@@ -5,6 +5,7 @@ The grammar is that of mappings (`engine.mapping.language.syntax`). Its names an
     code flags warnings status text value unit low high sex age age_days    see `names`
     previous(within) delta(within) delta_percent(within)                    see `names`
     critical('table') delta_exceeds('table') qc_failed(within) abs(x) known(x)
+    other('code') interference('table') failed_deltas('table')
 
 or it is a condition about the message, with paths (``PV1-2 == 'E'``): that is the mapping language itself, compiled by
 `engine.mapping.conditions` and answered where the message is read. A comparison is about either the result or the
@@ -46,7 +47,14 @@ from engine.model.texts.spelling import suggestion
 from engine.model.texts.units import parse_duration
 
 _NAMES_OF_FUNCTIONS = {signature.partition("(")[0]: signature for signature in FUNCTIONS}
-_OF_THE_PAST = frozenset({"previous", "delta", "delta_percent", "delta_exceeds"})
+_OF_THE_PAST = frozenset({"previous", "delta", "delta_percent", "delta_exceeds", "failed_deltas"})
+_TABLES = {
+    "critical": limits.CRITICAL,
+    "delta_exceeds": limits.DELTA,
+    "failed_deltas": limits.DELTA,
+    "interference": limits.INTERFERENCE,
+}
+_TESTS = {"critical": answers.critical, "delta_exceeds": answers.delta_exceeds, "interference": answers.interference}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +66,14 @@ class Compiled:
         conditions: about the message; their answers are `HoldContext.tests`.
         about_results: it reads something of a result, so that it is asked for each.
         asks_the_past: it reads earlier values, so that values have to be remembered.
+        tables: of limits, that it asks.
     """
 
     test: TestOf
     conditions: tuple[Condition, ...]
     about_results: bool
     asks_the_past: bool
+    tables: tuple[limits.Limits, ...] = ()
 
 
 def compile_rule(formula: Formula, message_format: str, search: Sequence[Path]) -> Compiled:
@@ -89,6 +99,7 @@ def compile_rule(formula: Formula, message_format: str, search: Sequence[Path]) 
         tuple(compiler.conditions),
         about_results=bool(own & (names | calls)),
         asks_the_past=bool(own & calls & _OF_THE_PAST),
+        tables=tuple(compiler.tables),
     )
 
 
@@ -97,6 +108,7 @@ class _Compiler:
         self.problems = Problems()
         self.conditions: list[Condition] = []
         self.result_parts: list[nodes.Name | nodes.Call] = []
+        self.tables: list[limits.Limits] = []
         self._formula = formula
         self._format = message_format
         self._search = search
@@ -296,6 +308,11 @@ class _Compiler:
             if part.name == "abs":
                 inner = self._number(part.arguments[0])
                 return NumberTerm(lambda asked: None if (found := exact(inner(asked))) is None else abs(found))
+            if part.name == "failed_deltas":
+                table = self._table(part)
+                return NumberTerm(answers.failed_deltas(table, _written(part)))
+            if part.name == "other":
+                return NumberTerm(self._other(part))
             if (within := self._within_us(part)) is not None:
                 return NumberTerm(answers.PAST[part.name](within, _written(part)))
         return NumberTerm(lambda asked: None)
@@ -308,8 +325,8 @@ class _Compiler:
                 return self._known(argument)
             if part.name == "qc_failed" and (within := self._within_us(part)) is not None:
                 return answers.qc_failed(within, _written(part))
-            if part.name in ("critical", "delta_exceeds"):
-                return self._judged_by_table(part, argument)
+            if part.name in _TESTS:
+                return _TESTS[part.name](self._table(part), _written(part))
         return lambda asked: None
 
     def _known(self, argument: nodes.Expression) -> TestOf:
@@ -318,20 +335,27 @@ class _Compiler:
             return lambda asked: answers.quietly(asked, inner) is not None
         return self._presence(argument)
 
-    def _judged_by_table(self, part: nodes.Call, argument: nodes.Expression) -> TestOf:
+    def _table(self, part: nodes.Call) -> limits.Limits:
+        """An empty one where it is wrong."""
+        (argument,) = part.arguments
         if not isinstance(argument, nodes.Literal):
             self.error(argument, f"{part.name} wants the name of a table in quotes")
-            return lambda asked: None
-        columns, judge = (
-            (limits.CRITICAL, answers.critical) if part.name == "critical" else (limits.DELTA, answers.delta_exceeds)
-        )
+            return limits.Limits("")
         try:
-            table = limits.read_limits(argument.text, self._search, columns)
+            table = limits.read_limits(argument.text, self._search, _TABLES[part.name])
         except LimitsError as error:
             for problem in error.problems:
                 self.error(argument, problem)
-            return lambda asked: None
-        return judge(table, _written(part))
+            return limits.Limits("")
+        self.tables.append(table)
+        return table
+
+    def _other(self, part: nodes.Call) -> NumberOf:
+        (argument,) = part.arguments
+        if isinstance(argument, nodes.Literal):
+            return answers.other(argument.text, _written(part))
+        self.error(argument, "other wants the code of a result in quotes")
+        return lambda asked: None
 
     def _has_one_argument(self, part: nodes.Call) -> bool:
         if len(part.arguments) == 1:
@@ -370,7 +394,7 @@ class _Compiler:
     def _is_test(self, part: nodes.Expression) -> bool:
         match part:
             case nodes.Call(name=name):
-                return name in ("critical", "delta_exceeds", "qc_failed", "known")
+                return name in (*_TESTS, "qc_failed", "known")
             case nodes.Flag() | nodes.Unary(operator="not"):
                 return True
             case nodes.Binary(operator="|", left=left):

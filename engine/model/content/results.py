@@ -45,6 +45,8 @@ class Result:
         subject: pseudonym of the patient, the same in every document (a keyed hash); empty where none is named.
         run: pseudonym of the Observation; a correction has the same one. Empty where it has no id.
         sex: ``Patient.gender``. born: ``Patient.birthDate``, where it is a whole date.
+        tube: which of the specimens of its message it is of, from 1; 0: that is not said.
+        beside: it is no result by the code table; rules are not asked for it, and others of its tube may ask it.
     """
 
     codes: tuple[tuple[str, str], ...] = ()
@@ -61,6 +63,13 @@ class Result:
     run: str = ""
     sex: str = ""
     born: str = ""
+    tube: int = 0
+    beside: bool = False
+
+    @property
+    def test(self) -> str:
+        """Its first code, which it is counted under; empty without one."""
+        return self.codes[0][1] if self.codes else ""
 
     @property
     def name(self) -> str:
@@ -94,8 +103,11 @@ def results_of(body: bytes) -> list[Result]:
     try:
         bundle = _parsed(body)
         resources = {entry.get("fullUrl", ""): entry["resource"] for entry in bundle.get("entry", ())}
+        tubes = {"": 0}
         return [
-            result for url, resource in _observations(bundle) for result in _of_observation(url, resource, resources)
+            result
+            for url, resource in _observations(bundle)
+            for result in _of_observation(url, resource, resources, tubes)
         ]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UnreadableResultsError(type(error).__name__) from error
@@ -156,7 +168,9 @@ def _run(url: str, resource: dict[str, Any]) -> str:
     return str(resource.get("id") or url.removeprefix("urn:uuid:"))
 
 
-def _of_observation(url: str, resource: dict[str, Any], resources: dict[str, Any]) -> Iterator[Result]:
+def _of_observation(
+    url: str, resource: dict[str, Any], resources: dict[str, Any], tubes: dict[str, int]
+) -> Iterator[Result]:
     subject = resource.get("subject", {}).get("reference", "")
     patient = resources.get(subject, {})
     born = patient.get("birthDate", "")
@@ -166,6 +180,7 @@ def _of_observation(url: str, resource: dict[str, Any], resources: dict[str, Any
         "subject": subject.removeprefix("urn:uuid:"),
         "sex": patient.get("gender", ""),
         "born": born if _DATE.fullmatch(born) else "",
+        "tube": tubes.setdefault(resource.get("specimen", {}).get("reference", ""), len(tubes)),
     }
     run, flags = _run(url, resource), _flags(resource)
     components = resource.get("component", ())

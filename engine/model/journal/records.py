@@ -62,15 +62,39 @@ class HoldReason:
     text: str = ""
 
 
+class RuleAnswer(NamedTuple):
+    """What one rule says of one document.
+
+    Attributes:
+        rule: its name. version: of its text. shadow: it only counts.
+        seen: results that it was asked about; 1 where it asks about the message.
+        hit, unknown: the tests of those that it holds, and of those that it cannot judge.
+    """
+
+    rule: str
+    version: str
+    shadow: bool
+    seen: int
+    hit: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
 class Rules(Protocol):
     """The rules of a route that hold results back (`engine.mapping.hold_rules.rules`), about one document.
 
     Attributes:
         results: those that later rules may ask for; empty where no rule asks for earlier ones.
+        answers: of each rule, once it was decided. tests: of all its results.
     """
 
     @property
     def results(self) -> "Sequence[Result]": ...
+
+    @property
+    def answers(self) -> Sequence[RuleAnswer]: ...
+
+    @property
+    def tests(self) -> Sequence[str]: ...
 
     def decide(self, earlier: "EarlierResults", now_us: int) -> HoldReason | None:
         """Why the document is held, or None. Never raises: a document is held if its rules cannot be decided."""

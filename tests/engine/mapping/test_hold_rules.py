@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from adapters.codecs.astm import records
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.config.reading.yaml_nodes import Node
-from engine.mapping.hold_rules.rules import HoldRules, compile_holding
+from engine.mapping.hold_rules.rules import HoldRules, RuleText, compile_holding
 from engine.mapping.hold_rules.values import Bound, arithmetic, both, compare, either, negated
 from engine.mapping.measured import Reading
 from engine.model.content.results import Result, from_json, results_of
@@ -75,7 +75,7 @@ def rules(*texts: str, search: Sequence[Path] = (), column: int = 11) -> HoldRul
     nodes = [
         Node(kind="scalar", file="channels/lab.yaml", line=n + 7, column=column, value=t) for n, t in enumerate(texts)
     ]
-    return compile_holding([(node, "") for node in nodes], "hl7v2", "fhir/R4", search)
+    return compile_holding([RuleText(node) for node in nodes], "hl7v2", "fhir/R4", search)
 
 
 def ask(
@@ -378,14 +378,14 @@ def test_a_rule_that_cannot_be_right_is_refused_with_its_place(text: str, place:
 def test_where_nothing_reads_results_rules_want_a_mapping_to_fhir(document: str) -> None:
     node = Node(kind="scalar", file="channels/lab.yaml", line=7, column=11, value="=value > 1")
     with pytest.raises(ConfigError, match="nothing reads results of json but a mapping to FHIR"):
-        compile_holding([(node, "")], "json", document, ())
-    assert compile_holding([(node, "")], "json", "fhir/R4", ()).rules
-    assert compile_holding([(node, "")], "hl7v2", document, ()).rules
+        compile_holding([RuleText(node)], "json", document, ())
+    assert compile_holding([RuleText(node)], "json", "fhir/R4", ()).rules
+    assert compile_holding([RuleText(node)], "hl7v2", document, ()).rules
 
 
 def test_a_rule_about_messages_of_either_format_holds_where_it_makes_sense() -> None:
     node = Node(kind="scalar", file="channels/lab.yaml", line=7, column=11, value="=MSH-9.1 == 'ORU'")
-    holding = compile_holding([(node, "")], "auto", "", ())
+    holding = compile_holding([RuleText(node)], "auto", "", ())
     for parsed, is_held in ((MESSAGE, True), (records.parse(b"H|\\^&\rL|1\r", FormatOptions()), False)):
         assert (holding.about(holding.facts(parsed, [])).decide(Known(), 0) is not None) is is_held
 

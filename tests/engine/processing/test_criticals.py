@@ -77,3 +77,9 @@ def test_where_the_reader_fails_the_documents_show_it_and_the_log_says_so(
     (line,) = caplog.records
     assert (line.getMessage(), line.__dict__["detail"]) == ("facts cannot be read", detail)
     assert found(hl7v2.parse(ORU % b"N", FormatOptions()), ORU % b"N", broken(error)) == ()
+
+
+def test_a_message_of_training_is_no_fault_of_its_reader(caplog: pytest.LogCaptureFixture) -> None:
+    error = ContentError(ReasonCode.NOT_PRODUCTION, "processing id T")
+    assert found(hl7v2.parse(ORU % b"HH", FormatOptions()), ORU % b"HH", broken(error)) == (Spoken(),)
+    assert not caplog.records

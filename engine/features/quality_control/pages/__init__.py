@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from engine.features.quality_control.pages import chart, levey
+from engine.features.quality_control.pages.chart_head import SIGNS, UNJUDGED
 from engine.features.quality_control.rows import reading
 from engine.features.quality_control.rows.reading import FailureView, PointView, TestView
 from engine.model.errors import LabRelayError
@@ -30,12 +31,7 @@ ENTER, ENTERED = "quality_enter", ("channel", "test", "number", "value", "unit",
 MENU = (Entry(PATH, "Quality control", LOOKS, 20, RESULTS, "quality"),)
 POINTS = 20  # of a test, as small marks
 MOST_TESTS = 200
-_SIGNS = {
-    "accept": ("ok", "ok", "accepted"),
-    "warn": ("attention", "attention", "warning"),
-    "reject": ("problem", "problem", "rejected"),
-}
-_WORDS = N_(("accepted", "warning", "rejected", "not evaluated", "missing", "its results wait"))
+_WORDS = N_(("missing", "its results wait"))
 _MIDDLE, _STEP, _WIDTH, _EDGE = 14.0, 4.5, 110, 2.0  # of the small chart: two SD are nine units
 
 
@@ -105,7 +101,7 @@ def _failure(cells: Cells, one: FailureView) -> Row:
 
 
 def _test(cells: Cells, words: Words, reader: Reader, one: TestView) -> Row:
-    level, icon, word = _SIGNS.get(one.verdict, ("attention", "attention", "not evaluated"))
+    level, icon, word = SIGNS.get(one.verdict, UNJUDGED)
     points = reading.list_points(
         reader, channel=one.channel, test=one.test, module=one.module, by_time=True, limit=POINTS
     )

@@ -13,6 +13,7 @@ from aiohttp import hdrs, web
 
 from engine.features.quality_control.lists import POINT
 from engine.features.quality_control.pages import levey
+from engine.features.quality_control.pages.chart_head import head
 from engine.features.quality_control.rows import deciding, reading
 from engine.features.quality_control.rows.reading import PointView
 from engine.features.quality_control.rules.figures import (
@@ -41,6 +42,7 @@ LAST = 30  # runs
 LONG_TERM = timedelta(days=365)
 LEAST = 20  # points of an uncertainty
 DAY_US = 86_400_000_000
+_YEARS = 1970, 2999
 CAUSES: dict[str, PageText] = {
     "wrong control": "wrong control",
     "short sample": "short sample",
@@ -88,8 +90,8 @@ def _asked(asking: Asking, month: str = "") -> Asked:
     """
     query = asking.query
     month = query.get("month", "") or month
-    if month:
-        date.fromisoformat(f"{month}-01")
+    if month and not _YEARS[0] <= date.fromisoformat(f"{month}-01").year <= _YEARS[1]:
+        raise ValueError(month)
     return Asked(query.get("channel", ""), query.get("test", ""), query.get("module", ""), month)
 
 
@@ -153,7 +155,11 @@ def _found(reader: Reader, asking: Asking, *, sheet: bool = False) -> Values | G
         reader, channel=asked.channel, test=asked.test, module=asked.module, by_time=True, limit=reading.MOST_POINTS,
         since_us=points[-1].measured_us - round(LONG_TERM.total_seconds() * 1e6), until_us=points[-1].measured_us + 1,
     )  # fmt: skip
+    rows = [_row(one, words, is_far=one.id in far) for one in reversed(points)]
     return {
+        "head": head(reader, PATH, (asked.channel, asked.module, asked.test), points, words),
+        "looks": [one for one in rows if one["kind"] != "dot" or one["far"]],
+        "all": words.say("All {n} points as a table", n=len(rows)),
         "levels": [
             _level(level, [one for one in points if one.level == level], events, long_term, words, height)
             for level in levels
@@ -161,7 +167,7 @@ def _found(reader: Reader, asking: Asking, *, sheet: bool = False) -> Values | G
         "events": [
             (levey.LETTERS[one.kind], words.say(levey.KINDS[one.kind]), words.time(one.at_us)) for one in events
         ],
-        "rows": [_row(one, words, is_far=one.id in far) for one in reversed(points)],
+        "rows": rows,
         "legend": [(kind, words.say(text)) for kind, text in levey.WORDS.items()],
     }
 
@@ -302,7 +308,7 @@ def _row(one: PointView, words: Words, *, is_far: bool) -> dict[str, Any]:
         "level": shown(one.level),
         "lot": shown(one.lot),
         "value": f"{shown(one.value)} {shown(one.unit)}".strip(),
-        "z": one.z[:-2],
+        "z": levey.short(one.z),
         "state": words.say(levey.WORDS[kind]),
         "why": one.rules or one.why,
         "cause": words.say(CAUSES[one.excluded]) if one.excluded in CAUSES else one.excluded,

@@ -6,7 +6,7 @@ and its value. A point without a value is at the foot.
 """
 
 from collections.abc import Callable, Sequence
-from decimal import Context, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -34,6 +34,7 @@ KINDS: dict[str, PageText] = {
 }
 N_((*WORDS.values(), *KINDS.values()))
 _EXACT = Context(prec=60)
+_SHORT = Context(prec=60, rounding=ROUND_HALF_UP)
 _EVERY = 10  # names below the chart, at most
 
 
@@ -72,6 +73,14 @@ def kind_of(one: PointView) -> str:
     return "dot" if not one.rules else "out" if one.verdict == "reject" else "warn"
 
 
+def short(z: str) -> str:
+    """z as people read it: rounded to two places; none stays none."""
+    if not z:
+        return ""
+    rounded = Decimal(z).quantize(Decimal("0.01"), context=_SHORT)
+    return str(rounded if rounded else abs(rounded))
+
+
 def levey(
     words: str,
     points: Sequence[PointView],
@@ -107,7 +116,7 @@ def levey(
         lines.append(("lj-bad" if is_bad else "lj-link", x1, y1, x2, y2))
     for one, x, y in placed:
         kind = kind_of(one)
-        said = (at(one.measured_us), f"{one.value} {one.unit}".strip(), f"z {one.z[:-2]}" if one.z else "", one.rules)
+        said = (at(one.measured_us), f"{one.value} {one.unit}".strip(), f"z {short(one.z)}" if one.z else "", one.rules)
         marks.append(Mark(kind, x, y, ", ".join(filter(None, (say(WORDS[kind]), *said)))))
         if one.z and abs(Decimal(one.z)) > EDGE:
             arrow, below = ("↑", 20) if one.z[0] != "-" else ("↓", -10)

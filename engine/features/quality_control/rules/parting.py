@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from engine.model.content.quality_controls import spellings
 from engine.model.journal.document_facts import DocumentFacts
-from engine.model.journal.records import HoldReason, Routed, Rules
+from engine.model.journal.records import HoldReason, Routed, RuleAnswer, Rules
 from engine.model.message import Document
 from engine.model.packing import unpack
 from engine.succession.kinds import OpenedDocument, opened
@@ -67,6 +67,14 @@ class Waits:
     @property
     def results(self) -> "Sequence[Result]":
         return () if self.rules is None else self.rules.results
+
+    @property
+    def answers(self) -> "Sequence[RuleAnswer]":
+        return () if self.rules is None else self.rules.answers
+
+    @property
+    def tests(self) -> Sequence[str]:
+        return () if self.rules is None else self.rules.tests
 
     def among(self, wanted: "Callable[[Result], bool]") -> "Waits":
         return self if self.rules is None else replace(self, rules=self.rules.among(wanted))

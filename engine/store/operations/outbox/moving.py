@@ -69,7 +69,7 @@ def move(
     if lane.held_by == delivery_id and old == "dead":
         lane.held_by = 0  # a person has decided about the delivery that held the lane
     by_person = (old == "held" and state != "superseded") or old in _UNDONE or state in _UNDONE
-    if by_person and flags & (ORDERED | CRITICAL):
+    if by_person and (old == "held" or flags & (ORDERED | CRITICAL)):
         decided(batch, message_id)
     return MovedDelivery(lane, old, message_id, flags)
 

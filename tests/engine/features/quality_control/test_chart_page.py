@@ -12,7 +12,7 @@ import pytest
 from engine.actions.declaring import Verb
 from engine.actions.verbs import verbs_of
 from engine.features.quality_control.pages.chart import _of_lots
-from engine.features.quality_control.pages.levey import EDGE, HEIGHT, levey
+from engine.features.quality_control.pages.levey import EDGE, HEIGHT, levey, short
 from engine.features.quality_control.rows import deciding, points, reading
 from engine.features.quality_control.rows.reading import EventView, list_points
 from engine.features.quality_control.rules.lots import IN_FORCE, Lot
@@ -75,7 +75,7 @@ async def operator(tmp_path: Path) -> AsyncIterator[Browser]:
 
 def states(page: Element) -> list[str]:
     """Of the table beside the chart: value, z, state and rules, the newest first."""
-    return [" ".join(cell.text for cell in row.all("td")[1:5]) for row in page.all("tbody")[0].all("tr")]
+    return [" ".join(cell.text for cell in row.all("td")[1:5]) for row in page.all("tbody")[-1].all("tr")]
 
 
 async def test_each_point_is_a_mark_and_a_row_and_a_line_of_the_file(operator: Browser) -> None:
@@ -98,6 +98,31 @@ async def test_each_point_is_a_mark_and_a_row_and_a_line_of_the_file(operator: B
     assert [line.split(",")[6] for line in lines[1:]] == ["95", "140", "<60", "111", "100"]
 
 
+async def test_the_head_says_the_verdict_what_waits_and_which_tests_are_beside(operator: Browser) -> None:
+    _, page = await operator.get(CHART)
+    (waits,) = [one.text for one in page.all("p") if "banner" in one.attributes.get("class", "")]
+    assert waits.startswith("1-2s 1-3s 2-2s (L1): results of this test wait since ")
+    assert "; 0 went out before." in waits
+    tests = [one.text for one in page.all("a") if one.attributes.get("rel") in ("prev", "next")]
+    assert tests == ["Next: HIV"]
+    _, page = await operator.get(CHART.replace("GLU", "K"))
+    tests = [one.text for one in page.all("a") if one.attributes.get("rel") in ("prev", "next")]
+    assert tests == ["Before: HIV", "Next: NA"]
+    assert not [one for one in page.all("p") if "banner" in one.attributes.get("class", "")]
+
+
+async def test_points_that_need_a_look_come_first_and_all_of_many_are_folded(operator: Browser) -> None:
+    _, page = await operator.get(CHART)
+    looks = [row.all("td")[1].text for row in page.all("tbody")[0].all("tr")]
+    assert looks == ["140", "<60", "111"]
+    assert "open" in page.one("details", **{"class": "fold"}).attributes
+    _, page = await operator.get(CHART.replace("GLU", "NA"))
+    fold = page.one("details", **{"class": "fold"})
+    assert "open" not in fold.attributes
+    assert fold.one("summary").text == "All 21 points as a table"
+    assert len(fold.all("tbody")[0].all("tr")) == 21
+
+
 async def test_a_point_is_left_out_with_a_reason_and_that_is_taken_back(operator: Browser) -> None:
     status, _ = await operator.send(CHART, "exclude 4", cause="air")
     assert status >= 400  # it has no reason
@@ -114,7 +139,9 @@ async def test_the_month_is_a_sheet_to_sign(operator: Browser) -> None:
     assert "rejected 1-2s 1-3s 2-2s" in page.text
     assert [one.text for one in page.one("dl").all("dt")] == ["Looked at by, date", "Head of laboratory, date"]
     assert (await operator.get(CHART.replace("/chart", "/month") + "&month=2031-01"))[0] == 404
-    assert (await operator.get(CHART + "&month=march"))[0] == 400
+    for wrong in ("march", "9999-12", "0001-01", "2026-13"):
+        for page in ("/chart", "/chart.csv", "/month"):
+            assert (await operator.get(CHART.replace("/chart", page) + f"&month={wrong}"))[0] == 400, (wrong, page)
 
 
 async def test_a_qualitative_control_is_expected_or_not_and_has_no_z(operator: Browser) -> None:
@@ -150,6 +177,22 @@ async def test_a_control_is_entered_by_hand_and_judged_as_all_others(operator: B
     assert (await operator.send("/quality?lang=en", "enter", **typed))[0] == 200
     _, page = await operator.get(CHART.replace("GLU", "HIV"))
     assert states(page)[0] == "POS - rejected not expected"
+
+
+@pytest.mark.parametrize(
+    ("z", "shown"),
+    [
+        ("2.1987", "2.20"),
+        ("-1.9950", "-2.00"),
+        ("3.0049", "3.00"),
+        ("-0.0049", "0.00"),
+        ("0.0000", "0.00"),
+        ("12.3450", "12.35"),
+        ("", ""),
+    ],
+)
+def test_z_is_rounded_for_people(z: str, shown: str) -> None:
+    assert short(z) == shown
 
 
 def test_the_border_is_at_four_and_a_half_sd(tmp_path: Path) -> None:

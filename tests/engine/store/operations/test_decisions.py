@@ -235,6 +235,7 @@ class Always:
     """Rules that hold every result."""
 
     results: Sequence[Result] = ()
+    answers, tests = (), ()
 
     def decide(self, earlier: EarlierResults, now_us: int) -> HoldReason | None:
         return HoldReason(reason=ReasonCode.HELD_BY_RULE, text="a rule")

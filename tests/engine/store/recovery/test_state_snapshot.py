@@ -21,7 +21,7 @@ from engine.model.content.results import EarlierResults
 from engine.model.content.search_keys import Number
 from engine.model.errors import ErasedError, IntegrityError, StoreError
 from engine.model.journal.journal_views import Filter
-from engine.model.journal.records import DELIVERIES, Decision, HoldReason, Target
+from engine.model.journal.records import DELIVERIES, Decision, HoldReason, RuleAnswer, Target
 from engine.model.message import Bearer, Reagent, Report
 from engine.model.outcome import Outcome
 from engine.model.persons import Person
@@ -95,6 +95,8 @@ class Always:
     """Rules that hold every result."""
 
     results = ()
+    answers = (RuleAnswer("a rule", "1", False, 1, ("K",), ()),)
+    tests = ("K",)
 
     def decide(self, earlier: EarlierResults, now_us: int) -> HoldReason | None:
         return HoldReason(reason=ReasonCode.HELD_BY_RULE, text="a rule")

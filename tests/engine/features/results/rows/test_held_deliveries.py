@@ -52,6 +52,8 @@ MESSAGES = 5
 class Always:
     """Rules that hold every result, or none."""
 
+    answers, tests = (), ()
+
     def __init__(self, held: bool, results: Sequence[Result] = ()) -> None:
         self.held = held
         self.results = results
