@@ -35,6 +35,7 @@ def sources(app: "App") -> Sources:
         backups=lambda: app.parts.built.site.config.backup.folder,
         suggestions=lambda channel: suggested(app.parts.built.site, channel),
         reached=lambda: app.journal.reached,
+        shifts=lambda: app.parts.built.site.config.web.shifts,
     )
 
 

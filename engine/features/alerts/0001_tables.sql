@@ -65,6 +65,19 @@ CREATE TABLE critical_value (
 );
 CREATE INDEX critical_value_open ON critical_value (message_id) WHERE taken_us = 0;
 
+-- Each time that one was raised, and the first taking of it; they outlast the message, and name no patient.
+CREATE TABLE critical_call (
+    id         INTEGER PRIMARY KEY,
+    message_id INTEGER NOT NULL,
+    channel    TEXT NOT NULL,
+    seen_us    INTEGER NOT NULL,
+    taken_us   INTEGER NOT NULL DEFAULT 0,   -- 0: no person has taken it
+    taken      INTEGER NOT NULL DEFAULT 0,   -- journal.id of the act
+    over_us    INTEGER NOT NULL DEFAULT 0    -- it was so no more since then, and not taken yet
+);
+CREATE INDEX critical_call_seen ON critical_call (seen_us);
+CREATE INDEX critical_call_open ON critical_call (message_id) WHERE taken_us = 0;
+
 -- Their results, as keyed hashes (`engine.model.outcome`): what a later message says of them.
 CREATE TABLE critical_result (
     id         INTEGER PRIMARY KEY,

@@ -13,6 +13,7 @@ FEATURE = Feature(
     on_decided="rows.spoken:decided",
     forgets="rows.spoken:forget",
     tables="rows:TABLES",
+    every="rows.changes:EVERY",
     keeps="rows.changes:keeps",
     on_prune="rows.changes:prune_critical",
     todo="todo:entries",

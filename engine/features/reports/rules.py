@@ -113,6 +113,54 @@ class ResultCounts:
         return made
 
 
+HALF_HOUR_US = 1_800_000_000
+
+
+@dataclass(slots=True)
+class CallTimes:
+    """From critical values to those who took them. One that no person took counts as longer than any that a person
+    took, and so does one that was taken by a clock that had been set back.
+
+    Attributes:
+        times_us: of those that were taken.
+        impossible: taken before they were seen.
+    """
+
+    times_us: list[int] = field(default_factory=list)
+    never: int = 0
+    impossible: int = 0
+
+    def note(self, seen_us: int, taken_us: int) -> None:
+        """``taken_us``: 0: no person has."""
+        if not taken_us:
+            self.never += 1
+        elif taken_us < seen_us:
+            self.impossible += 1
+        else:
+            self.times_us.append(taken_us - seen_us)
+
+    @property
+    def count(self) -> int:
+        return self.taken + self.never
+
+    @property
+    def taken(self) -> int:
+        return len(self.times_us) + self.impossible
+
+    @property
+    def within(self) -> int:
+        return sum(one <= HALF_HOUR_US for one in self.times_us)
+
+    @property
+    def percent_within(self) -> float | None:
+        return round(100 * self.within / self.count, 1) if self.count else None
+
+    def percentile_s(self, percent: int) -> int | None:
+        """By nearest rank; None where it is of one without a time."""
+        rank = -(-percent * self.count // 100)
+        return sorted(self.times_us)[rank - 1] // _SECOND_US if 0 < rank <= len(self.times_us) else None
+
+
 _NAMES = ("final", "again", "corrected", "preliminary")
 
 

@@ -11,7 +11,7 @@ and the function of `engine.web.api.reads`. That module is imported once there i
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, time, tzinfo
 from functools import cache
 from operator import itemgetter
 from pathlib import Path
@@ -44,6 +44,7 @@ class Sources:
         routes: the compiled routes in force, by channel.
         suggestions: what the pack of a channel suggests for codes, or each pack that a channel names; reads files, or
             raises ConfigError.
+        shifts: when those of the site begin.
         reached: another object, or number, once the journal has anything new; by default each time.
     """
 
@@ -54,6 +55,7 @@ class Sources:
     routes: Callable[[], Mapping[str, ChannelRoutes]]
     suggestions: Callable[[str | None], Sequence[Suggestion]] = lambda channel: ()
     reached: Callable[[], object] = object
+    shifts: Callable[[], Sequence[time]] = lambda: (time(),)
 
 
 class Present:

@@ -19,6 +19,10 @@ TABLES = (
         copied="SELECT * FROM main.critical_value WHERE seen_us >= :since OR taken_us >= :since OR over_us >= :since",
     ),
     Table(
+        name="critical_call",
+        copied="SELECT * FROM main.critical_call WHERE seen_us >= :since OR taken_us >= :since OR over_us >= :since",
+    ),
+    Table(
         name="critical_result",
         copied="SELECT * FROM main.critical_result WHERE noted_us >= :since OR over_us >= :since",
         pruned="message_id",

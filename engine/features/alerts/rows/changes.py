@@ -27,6 +27,7 @@ from engine.store.lifecycle.retention import DAY_US, Need, Rows
 from engine.store.operations import audit
 
 KEPT_US = 90 * 86_400_000_000  # what was sent
+CALLS_US = 800 * 86_400_000_000  # as other counts of the reports
 MAX_SILENCES = 200
 MAX_NAMED = 1000  # messages in one audit row
 LONGEST_SILENCE_US = 30 * 86_400_000_000
@@ -293,6 +294,10 @@ def _take(batch: Batch, message_id: int, act: int) -> None:
         "UPDATE critical_value SET taken = ?, taken_us = ? WHERE message_id = ? AND taken_us = 0",
         (act, batch.now_us, message_id),
     )
+    batch.execute(
+        "UPDATE critical_call SET taken = ?, taken_us = ? WHERE message_id = ? AND taken_us = 0",
+        (act, batch.now_us, message_id),
+    )
 
 
 @operation(priority=Priority.SETTLE)
@@ -337,7 +342,30 @@ def note_critical(batch: Batch, message_id: int, channel: str) -> bool:
         "INSERT OR IGNORE INTO critical_value (message_id, channel, seen_us) VALUES (?, ?, ?)",
         (message_id, channel, batch.now_us),
     )
+    if noted.rowcount:
+        raise_call(batch, message_id, channel)
     return noted.rowcount == 1
+
+
+def raise_call(batch: Batch, message_id: int, channel: str) -> None:
+    """A person is to take it, by when the reports say; one that waits for that goes on to wait."""
+    waits = batch.execute("UPDATE critical_call SET over_us = 0 WHERE message_id = ? AND taken_us = 0", (message_id,))
+    if not waits.rowcount:
+        batch.execute(
+            "INSERT INTO critical_call (message_id, channel, seen_us) VALUES (?, ?, ?)",
+            (message_id, channel, batch.now_us),
+        )
+
+
+def sweep_calls(batch: Batch) -> bool:
+    """Delete a few hundred old ones; return True when none is left."""
+    old = "SELECT id FROM critical_call WHERE seen_us < ? ORDER BY seen_us LIMIT ?"
+    before_us = batch.steady_us - CALLS_US
+    gone = batch.execute(f"DELETE FROM critical_call WHERE id IN ({old})", (before_us, PRUNED_AT_ONCE))  # noqa: S608 - constant
+    return gone.rowcount < PRUNED_AT_ONCE
+
+
+EVERY = (sweep_calls,)
 
 
 def critical_untaken(execute: Execute, message_id: int) -> bool:

@@ -12,7 +12,7 @@ day or channel is another one. A person who rejects all of a message ends its va
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from engine.features.alerts.rows.changes import CRITICAL_KEY, note_critical
+from engine.features.alerts.rows.changes import CRITICAL_KEY, note_critical, raise_call
 from engine.model.outcome import Spoken
 from engine.store.core.writing.batch import Batch
 from engine.store.operations.emptying import ErasedMessage
@@ -47,7 +47,7 @@ def note(batch: Batch, message_id: int, channel: str, spoken: Sequence[Spoken], 
     if not is_new:
         return
     if not note_critical(batch, message_id, channel):
-        _begin_again(batch, message_id)
+        _begin_again(batch, message_id, channel)
         return
     batch.executemany(  # also those that are known: the message is critical as long as one of them is
         "INSERT INTO critical_result (message_id, key, person, said, measured, drawn, state, noted_us)"
@@ -97,10 +97,12 @@ def _end(batch: Batch, rows: Collection[tuple[int, int]], by: int) -> None:
         )
         if ended.rowcount:  # an alert that a person has taken may be kept up to the next look
             key = CRITICAL_KEY.format(message_id)
+            over = "UPDATE critical_call SET over_us = ? WHERE message_id = ? AND taken_us = 0"
+            batch.execute(over, (batch.now_us, message_id))
             batch.execute("UPDATE alert SET taken_us = 0, taken = 0 WHERE key = ?", (key,))
 
 
-def _begin_again(batch: Batch, message_id: int) -> None:
+def _begin_again(batch: Batch, message_id: int, channel: str) -> None:
     """A message whose values ended when a person rejected it is sent all the same: they are critical again."""
     rejected = "SELECT 1 FROM critical_value WHERE message_id = ? AND over_us > 0 AND over_by = 0"
     if batch.execute(rejected, (message_id,)).fetchone() is not None:
@@ -109,6 +111,7 @@ def _begin_again(batch: Batch, message_id: int) -> None:
             "UPDATE critical_value SET over_us = 0, taken_us = 0, taken = 0 WHERE message_id = ?", (message_id,)
         )
         batch.execute("DELETE FROM alert WHERE key = ?", (CRITICAL_KEY.format(message_id),))  # it starts anew
+        raise_call(batch, message_id, channel)
 
 
 def decided(batch: Batch, message_id: int) -> None:

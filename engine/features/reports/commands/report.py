@@ -1,4 +1,4 @@
-"""Print a report on a period: volume, turnaround, utilisation, downtime or unmapped codes.
+"""Print a report on a period: volume, turnaround, use of analyzers, downtime, unmapped codes, callback.
 
 docs/reports.md defines each figure. Days are those of the site's zone. Times of turnaround and downtime are seconds.
 """
@@ -10,6 +10,7 @@ import click
 from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import Form, form_option, show_rows
 from engine.commands.shared.session import Session, pass_session
+from engine.features.reports.config import site_shifts
 from engine.features.reports.lists import BY, REPORTS, Asked, month_of, period_of, today_in
 
 GROUP = "every day"
@@ -24,7 +25,7 @@ RARE = True
 @click.option(
     "--by",
     type=click.Choice(BY),
-    help="A row for each analyzer, each day, or each test of an analyzer; each report has its own default.",
+    help="A row for each analyzer, day, test of an analyzer, shift or month; each report has its own default.",
 )
 @click.option("--channel", metavar="NAME", shell_complete=channel_names, help="Of this channel alone.")
 @form_option(Form.TABLE, Form.JSON, Form.NDJSON, Form.CSV)
@@ -50,7 +51,7 @@ def command(
         period = month_of(month) if month is not None else period_of(begin, end, today)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    asked = Asked(period, by or next(iter(report.by), ""), channel, session.zone)
+    asked = Asked(period, by or next(iter(report.by), ""), channel, session.zone, site_shifts(session.folder))
     with session.reader() as reader:
         found = report.read(reader, asked)
     show_rows(form, report.view, found, f"nothing is counted from {period.first} to {period.last}")

@@ -13,7 +13,7 @@ from datetime import MAXYEAR, date, datetime, time, timedelta, tzinfo
 from typing import Any, NamedTuple
 
 from engine.features.reports.rows import reading as reports
-from engine.features.reports.rules import STAGES, CountSum, ResultCounts, Stage
+from engine.features.reports.rules import STAGES, CallTimes, CountSum, ResultCounts, Stage
 from engine.model.journal.journal_views import HourCount
 from engine.model.journal.records import HOUR_PARTS
 from engine.model.process.clock import from_us
@@ -24,7 +24,7 @@ from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import hours_between
 from engine.views.shifts import began
 from engine.views.text import age
-from engine.views.view import Field, View, at
+from engine.views.view import Field, View, at, or_none
 
 HANDOVER = timedelta(hours=1)  # so long after its end a shift is still reported
 LONGEST_US = 31 * 86_400 * 1_000_000
@@ -116,7 +116,7 @@ LONGEST_DAYS = 400
 PIECE = timedelta(days=6)  # and a day are read at once: no query is long, and few rows are in memory
 BAD_PERIOD = N_("The report has 400 days at most, and ends no earlier than it begins. Write a day as 2026-11-20.")
 BAD_MONTH = "Write the month as 2026-11."
-CHANNEL, DAY, TEST = BY = ("channel", "day", "test")
+CHANNEL, DAY, TEST, SHIFT, MONTH = BY = ("channel", "day", "test", "shift", "month")
 COUNTED = ("received", "repeat", "filtered", "delivered", "dead", "held", "incomplete", "ordered")
 
 
@@ -166,11 +166,13 @@ def month_of(text: str) -> Period:
 
 
 class Place(NamedTuple):
-    """What a row is about; empty: all of them. ``code``: of a test; ``*``: all codes that no table had."""
+    """What a row is about; empty: all of them. ``code``: of a test; ``*``: all codes that no table had. ``day``: or a
+    month; ``shift``: when it begins."""
 
     day: str = ""
     channel: str = ""
     code: str = ""
+    shift: str = ""
 
 
 class Volume(NamedTuple):
@@ -199,6 +201,13 @@ class Utilisation(NamedTuple):
     @property
     def percent(self) -> float | None:
         return round(100 * self.busy / self.seen, 1) if self.seen else None
+
+
+class Callback(NamedTuple):
+    """Critical values of a place, and how soon a person took them."""
+
+    place: Place
+    times: CallTimes
 
 
 class Unmapped(NamedTuple):
@@ -230,6 +239,14 @@ def _result(name: str) -> Callable[[Volume], int]:
 
 
 def _percentile(percent: int) -> Callable[[Turnaround], int | None]:
+    return lambda one: one.times.percentile_s(percent)
+
+
+def _call(name: str) -> Callable[[Callback], int | float | None]:
+    return lambda one: getattr(one.times, name)
+
+
+def _call_percentile(percent: int) -> Callable[[Callback], int | None]:
     return lambda one: one.times.percentile_s(percent)
 
 
@@ -277,15 +294,39 @@ DOWNTIME = View[reports.Downtime](
     Field("open", "OPEN", of="is_open"),
 )
 UNMAPPED = View[Unmapped]("unmapped", *_placed(), Field("results", "RESULTS", right=True))
+CALLBACK = View[Callback](
+    "callback",
+    *_placed(),
+    Field("shift", "SHIFT", of=lambda one: one.place.shift),
+    Field("values", "VALUES", of=_call("count"), right=True),
+    Field("taken", "TAKEN", of=_call("taken"), right=True),
+    Field("never", "NOT TAKEN", of=_call("never"), right=True),
+    Field("within", "IN 30 MIN", of=_call("within"), right=True),
+    Field("percent_within", "%", of=_call("percent_within"), right=True),
+    Field("median_s", "MEDIAN S", of=_call_percentile(50), right=True),
+    Field("p90_s", "P90 S", of=_call_percentile(90), right=True),
+    Field("impossible", "IMPOSSIBLE", of=_call("impossible"), right=True),
+)
+CALLS = View[reports.Call](
+    "calls",
+    Field("message", "MESSAGE", right=True),
+    Field("channel", "CHANNEL"),
+    Field("seen", "SEEN", of=at("seen_us")),
+    Field("taken", "TAKEN", of=at("taken_us")),
+    Field("seconds", "SECONDS", right=True),
+    Field("over", "NO MORE", of=at("over_us")),
+    Field("act", "ACT", of=or_none("act"), right=True),
+)
 
 
 class Asked(NamedTuple):
-    """What is asked for. ``channel``: only this one; None: all."""
+    """What is asked for. ``channel``: only this one; None: all. ``shifts``: when those of the site begin."""
 
     period: Period
     by: str
     channel: str | None
     zone: tzinfo
+    shifts: Sequence[time] = (time(),)
 
 
 class Results:
@@ -355,6 +396,29 @@ def unmapped(reader: Reader, asked: Asked, results: Results | None = None) -> li
     return [Unmapped(place, n) for place, n in sorted(found.items())]
 
 
+def calls(reader: Reader, asked: Asked) -> list[reports.Call]:
+    return reports.calls_between(reader, *asked.period.ends_us(asked.zone), asked.channel)
+
+
+def callback(reader: Reader, asked: Asked) -> list[Callback]:
+    """By shift all days together: each shift by the time of day at which it begins."""
+    found: dict[Place, CallTimes] = defaultdict(CallTimes)
+    for one in calls(reader, asked):
+        seen = from_us(one.seen_us).astimezone(asked.zone)
+        place = {
+            CHANNEL: Place(channel=one.channel),
+            DAY: Place(day=f"{seen:%Y-%m-%d}"),
+            MONTH: Place(day=f"{seen:%Y-%m}"),
+        }.get(asked.by) or Place(shift=f"{began(seen, asked.shifts, asked.zone).astimezone(asked.zone):%H:%M}")
+        found[place].note(one.seen_us, one.taken_us)
+    return [Callback(place, times) for place, times in sorted(found.items())]
+
+
+def about(place: Place) -> str:
+    """The one thing that a row is about."""
+    return " ".join(filter(None, place))
+
+
 def _place(by: str, day: str, channel: str, code: str) -> Place:
     return Place(day if by == DAY else "", channel if by != DAY else "", code if by == TEST else "")
 
@@ -391,6 +455,8 @@ REPORTS = {
     "utilisation": Report(UTILISATION, utilisation, (CHANNEL, DAY)),
     "downtime": Report(DOWNTIME, downtime, ()),
     "unmapped": Report(UNMAPPED, unmapped, (CHANNEL, DAY)),
+    "callback": Report(CALLBACK, callback, (SHIFT, MONTH, CHANNEL, DAY)),
+    "calls": Report(CALLS, calls, ()),
 }
 
 

@@ -18,7 +18,8 @@ class Report(Nothing):
     first: Day | None = Field(None, description="The first day, in the site's zone; else that of the month of `last`.")
     last: Day | None = Field(None, description="The last day, included; else today.")
     by: Annotated[str, one_of(BY), Field(json_schema_extra={"enum": [*BY]})] | None = Field(
-        None, description="A row for each analyzer, each day, or each test of an analyzer; not every report has each."
+        None,
+        description="A row for each of these, of an analyzer where it is a test; not every report has each.",
     )
     channel: Word | None = None
 
@@ -36,7 +37,7 @@ def _report(name: str) -> Callable[[Asked[Report]], Sequence[Any]]:
         except ValueError as error:
             errors = [{"parameter": wrong or "last", "detail": str(error)}]
             raise ProblemError("arguments", f"wrong: {wrong or 'first, last'}", errors=errors) from None
-        wanted = lists.Asked(period, given.by or next(iter(report.by), ""), given.channel, zone)
+        wanted = lists.Asked(period, given.by or next(iter(report.by), ""), given.channel, zone, asked.sources.shifts())
         return report.read(asked.journal, wanted)
 
     rows.__name__ = f"{name}_report"
@@ -57,5 +58,7 @@ LISTS = tuple(
         "utilisation": "the use of analyzers",
         "downtime": "downtime",
         "unmapped": "results whose code no table had",
+        "callback": "the time from critical values to those who took them",
+        "calls": "critical values, first those that no person took",
     }.items()
 )

@@ -26,6 +26,8 @@ from engine.web.routes import Route
 PATH, CSV = "/reports", "/reports.csv"
 NAMES = ("from", "until", "by", "channel")
 ROWS_BY: dict[str, PageText] = {lists.CHANNEL: "Analyzer", lists.TEST: "Test", lists.DAY: "Day"}
+ROWS_BY |= {lists.SHIFT: "Shift", lists.MONTH: "Month"}
+COUNTED_BY = (lists.CHANNEL, lists.DAY, lists.TEST)  # rows that counts have
 STAGE_WORDS: dict[str, PageText] = {
     "collected-resulted": "collected to result",
     "resulted-received": "result to receipt",
@@ -47,6 +49,8 @@ TITLES: dict[str, PageText] = {
     "utilisation": "Use of analyzers",
     "downtime": "Downtime",
     "unmapped": "Unmapped codes",
+    "callback": "Callback of critical values",
+    "calls": "Critical values",
 }
 NOTES = {
     "volume": N_("Final results: the first of each specimen and test. Controls are not counted."),
@@ -57,6 +61,8 @@ NOTES = {
     "utilisation": N_(
         "Parts of five minutes with a message, of those in which LabRelay ran and the channel was not paused."
     ),
+    "callback": N_("From a critical value to the person who took it. One that no person took counts as the longest."),
+    "calls": N_("First those that no person took, then the newest. The audit trail has the act."),
     "downtime": N_("LabRelay looks every half minute. Pauses by a person and expected downtime are here, too."),
 }
 COUNTS = ("received", "delivered", "dead", "held", "ordered")
@@ -66,8 +72,15 @@ HEADS: dict[str, Sequence[PageText]] = {
     "utilisation": (*N_(("Analyzer", "Hours seen", "Hours with messages")), "%"),
     "downtime": N_(("Name", "State", "How often", "How long")),
     "unmapped": N_(("Analyzer", "Results")),
+    "callback": (
+        *N_(("Shift", "Critical values", "Taken", "Not taken", "Within 30 min")),
+        *("%", *N_(("Median",)), "90 %"),
+    ),
+    "calls": N_(("Message", "Analyzer", "Since", "How long", "Critical no more", "Act")),
 }
-OF_WORDS = N_(("Stage", "State"))  # columns; the others behind the first are of numbers
+OF_WORDS = N_(
+    ("Stage", "State", "Analyzer", "Since", "Critical no more")
+)  # the other columns behind the first: numbers
 DELIVERED = "collected-delivered"
 MOST = 400  # rows of a table; the file has all
 
@@ -106,7 +119,8 @@ def _asked(asking: Asking) -> lists.Asked:
     today = lists.today_in(words.zone, int(words.now.timestamp() * 1e6))
     period = lists.period_of(address.get("from"), address.get("until"), today)
     by = address.get("by") or lists.CHANNEL
-    return lists.Asked(period, by if by in lists.BY else lists.CHANNEL, address.get("channel"), words.zone)
+    by = by if by in lists.BY else lists.CHANNEL
+    return lists.Asked(period, by, address.get("channel"), words.zone, asking.shifts)
 
 
 def _address(asking: Asking) -> Address:
@@ -148,9 +162,13 @@ def _months(words: Words) -> list[tuple[str, str]]:
 
 
 def _found(reader: Reader, asking: Asking) -> Values:
-    asked, words = _asked(asking), asking.words
+    whole, words = _asked(asking), asking.words
+    asked = whole if whole.by in COUNTED_BY else whole._replace(by=lists.CHANNEL)
+    if whole.by not in lists.REPORTS["callback"].by:
+        whole = whole._replace(by=lists.SHIFT)
     results = lists.Results(reader, asked)
-    heading, say = words.say(ROWS_BY[asked.by]), words.say
+    say, heading = words.say, {"callback": words.say(ROWS_BY[whole.by])}
+    heading |= dict.fromkeys(("volume", "turnaround"), words.say(ROWS_BY[asked.by]))
     rows: dict[str, list[Sequence[str]]] = {
         "volume": [
             (
@@ -189,6 +207,7 @@ def _found(reader: Reader, asking: Asking) -> Values:
             (" ".join(filter(None, one.place)), grouped(one.results)) for one in lists.unmapped(reader, asked, results)
         ],
     }
+    rows |= _calls(reader, whole, words)
     left, open_ = counted_to(reader)
     return {
         **_charts(reader, asked, words),
@@ -196,7 +215,7 @@ def _found(reader: Reader, asking: Asking) -> Values:
             (
                 say(TITLES[name]),
                 say(NOTES[name]) if name in NOTES else "",
-                [heading if name in ("volume", "turnaround") else say(HEADS[name][0])]
+                [heading.get(name) or say(HEADS[name][0])]
                 + [(say(head), "" if head in OF_WORDS else "number") for head in HEADS[name][1:]],
                 found[:MOST],
             )
@@ -204,6 +223,32 @@ def _found(reader: Reader, asking: Asking) -> Values:
         ],
         "more": any(len(found) > MOST for found in rows.values()),
         "counting": say(COUNTING, n=grouped(left), m=grouped(open_)),
+    }
+
+
+def _calls(reader: Reader, asked: lists.Asked, words: Words) -> dict[str, list[Sequence[str]]]:
+    """The two tables of critical values."""
+    return {
+        "callback": [
+            (
+                lists.about(one.place),
+                *map(grouped, (one.times.count, one.times.taken, one.times.never, one.times.within)),
+                "-" if one.times.percent_within is None else f"{one.times.percent_within} %",
+                *(_span(one.times.percentile_s(percent), words) for percent in (50, 90)),
+            )
+            for one in lists.callback(reader, asked)
+        ],
+        "calls": [
+            (
+                str(one.message),
+                one.channel,
+                words.time(one.seen_us),
+                _span(one.seconds, words),
+                words.time(one.over_us) if one.over_us else "-",
+                str(one.act or "-"),
+            )
+            for one in lists.calls(reader, asked)
+        ],
     }
 
 
@@ -233,12 +278,15 @@ def _charts(reader: Reader, asked: lists.Asked, words: Words) -> Values:
 
 
 def _place(one: Any, by: str) -> str:
-    day, channel, code = one.place
+    day, channel, code, _ = one.place
     return str(
         {lists.CHANNEL: channel or "-", lists.DAY: day, lists.TEST: f"{channel} {code}"}[by]
     )  # -: orders of no channel
 
 
 def _time(stage: Stage, percent: int, words: Words) -> str:
-    seconds = stage.percentile_s(percent)
+    return _span(stage.percentile_s(percent), words)
+
+
+def _span(seconds: int | None, words: Words) -> str:
     return "-" if seconds is None else Span(seconds).say(words.catalogue)

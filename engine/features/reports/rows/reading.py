@@ -69,6 +69,36 @@ def counters_between(reader: Reader, first: str, last: str, channel: str | None 
     return [DayCount(row[0], Count._make(row[1:])) for row in rows]
 
 
+class Call(NamedTuple):
+    """A critical value, each time that it was raised (`engine.features.alerts`).
+
+    Attributes:
+        taken_us: 0: no person has taken it; ``act``: journal.id of the taking.
+        over_us: since when it was so no more, where it was not taken before.
+    """
+
+    message: int
+    channel: str
+    seen_us: int
+    taken_us: int
+    act: int
+    over_us: int
+
+    @property
+    def seconds(self) -> int | None:
+        return (self.taken_us - self.seen_us) // 1_000_000 if self.taken_us else None
+
+
+def calls_between(reader: Reader, since_us: int, until_us: int, channel: str | None = None) -> list[Call]:
+    """Those that were raised then: first those that no person took, each part the newest first."""
+    rows = reader.rows(
+        "SELECT message_id, channel, seen_us, taken_us, taken, over_us FROM critical_call"
+        " WHERE seen_us >= ? AND seen_us < ? AND (?3 IS NULL OR channel = ?3) ORDER BY taken_us > 0, id DESC",
+        (since_us, until_us, channel),
+    )
+    return [Call._make(row) for row in rows]
+
+
 def counted_to(reader: Reader) -> tuple[int, int]:
     """Messages with results that are not counted yet, and those of which a delivery is open."""
     left = reader.row(

@@ -48,6 +48,7 @@ OUTLASTS = {
     "order_query": "a question has an age of its own",
     "abdm_context": "its reference is never another report's",
     "qc_point": "controls are looked at for years, and are no patient's",
+    "critical_call": "reports count it for 800 days, and it names no patient",
     "result_seen": "a result that comes again within a week is not counted twice",
 }
 OUTLASTS_OF_STORE = {

@@ -37,6 +37,11 @@ def filled(batch: Batch) -> None:
     ):
         row = (number, kind, name, state, NOW_US - 7_200_000_000, NOW_US - 3_600_000_000)
         batch.execute("INSERT INTO downtime VALUES (?, ?, ?, ?, ?, ?, 0)", row)
+    hour = 3_600_000_000
+    for number, minutes in ((7, 12), (8, 0), (9, 47)):  # minutes until a person has taken it; 0: none has
+        taken = (NOW_US - hour + minutes * 60_000_000, 70 + number) if minutes else (0, 0)
+        called = (number, number, "chemistry", NOW_US - hour, *taken, NOW_US - 60_000_000 if number == 8 else 0)
+        batch.execute("INSERT INTO critical_call VALUES (?, ?, ?, ?, ?, ?, ?)", called)
 
 
 @operation(priority=Priority.SETTLE)
@@ -85,7 +90,7 @@ async def test_it_begins_with_this_month_and_has_its_figures(page: Page) -> None
     text = html.one("main").text
     assert "2026-03-01 - 2026-03-01" in text
     assert "LabRelay 0.1.0 · Asia/Kolkata · 2026-03-01 11:30:00" in text
-    volume, turnaround, use, down, unmapped = tables(html)
+    volume, turnaround, use, down, unmapped, callback, calls = tables(html)
     assert volume == [["-", "0", "0", "0", "0", "3", "0", "0"], ["chemistry", "12", "0", "0", "0", "0", "7", "6"]]
     stages = {row[1]: row[2:] for row in turnaround}
     assert stages["collected to delivery"] == ["3", "1 h", "1 h", "1 h", "1", "0"]
@@ -94,6 +99,25 @@ async def test_it_begins_with_this_month_and_has_its_figures(page: Page) -> None
     assert use == [["chemistry", "2.0", "0.5", "25.0 %"]]
     assert down == [["chemistry", "silent", "1", "1 h"], ["LabRelay", "LabRelay did not run", "1", "1 h"]]
     assert unmapped == [["chemistry", "2"]]
+    assert callback == [["chemistry", "3", "2", "1", "1", "33.3 %", "47 min", "-"]]
+    assert [row[:2] + row[3:] for row in calls] == [
+        ["8", "chemistry", "-", "2026-03-01 11:29:00", "-"],
+        ["9", "chemistry", "47 min", "-", "79"],
+        ["7", "chemistry", "12 min", "-", "77"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("by", "name", "place"), [("shift", "Shift", "06:00"), ("month", "Month", "2026-03"), ("test", "Shift", "06:00")]
+)
+async def test_the_callback_of_critical_values_by_shift_and_month(page: Page, by: str, name: str, place: str) -> None:
+    """Reports that have no such rows are by analyzer."""
+    html = await read(page, f"/reports?lang=en&by={by}")
+    heads = [table.all("th")[0].text for table in figures(html)]
+    assert (heads[0], heads[5], tables(html)[5][0][0]) == ("Test" if by == "test" else "Analyzer", name, place)
+    _, text = await page.get(f"/reports.csv?lang=en&by={by}&report=callback")
+    assert text.splitlines()[0].split(",")[2:6] == ["shift", "values", "taken", "never"]
+    assert text.splitlines()[1].endswith("3,2,1,1,33.3,2820,,0")
 
 
 async def test_what_the_charts_show_is_beside_them_as_tables(page: Page) -> None:
@@ -123,8 +147,8 @@ async def test_the_month_before_and_rows_by_day_and_test(page: Page) -> None:
     heads = [table.one("thead").all("th")[0].text for table in figures(tests)]
     assert heads[:2] == ["Test", "Test"]
     none = await read(page, "/reports?lang=en&channel=urinalysis")
-    assert tables(none) == [[], [], [], [], []]
-    assert none.one("main").text.count("There is none.") == 5
+    assert tables(none) == [[]] * 7
+    assert none.one("main").text.count("There is none.") == 7
 
 
 @pytest.mark.parametrize(
@@ -150,7 +174,7 @@ async def test_each_report_is_a_file_as_the_command_writes_it(page: Page) -> Non
                 ["2026-02-10", "", "", "5"],
                 ["2026-03-01", "", "", "12"],
             ]
-    assert len(heads) == 5
+    assert len(heads) == 7
     assert heads[0].startswith("day,channel,test,received,")
     assert (await page.get("/reports.csv?report=patients"))[0].status == 400
 
