@@ -52,7 +52,7 @@ def logger_of(tree: ast.AST) -> str | None:
 def test_each_logger_has_a_name_of_the_table_and_each_name_a_logger() -> None:
     named = set(map(logger_of, modules().values())) - {None}
 
-    assert named == {*(f"{OURS}.{name}" for name in LOGGERS), f"{OURS}.delivery.packets"}
+    assert named == {*(f"{OURS}.{name}" for name in LOGGERS), f"{OURS}.delivery.packets", f"{OURS}.kafka"}
 
 
 def test_the_lines_that_the_page_lists_are_logged_so() -> None:
