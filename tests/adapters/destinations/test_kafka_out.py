@@ -42,7 +42,7 @@ GOOD = {
 @asynccontextmanager
 async def opened(peer: Peer, **keys: Any) -> AsyncIterator[KafkaOut]:
     block = {"kind": "kafka", "connect": f"127.0.0.1:{peer.port}", "topic": "lab.results", "gateway": "city-lab"}
-    config = TypeAdapter(destination_type()).validate_python(block | {"timeout": "2s"} | keys)
+    config = TypeAdapter(destination_type()).validate_python(block | {"timeout": "10s"} | keys)
     out = kafka_out.build("log", config, ManualClock())
     async with asyncio.timeout(120):
         try:
