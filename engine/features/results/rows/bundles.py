@@ -361,7 +361,11 @@ def _is_said_again(mine: Sequence[Resource], found: OpenedDocument, sent: Sent, 
     has_results = any(one.kind == "Observation" for one in mine)
     if not has_results and not all(len(one.time) >= MINUTE for one in told):
         return False  # nothing says that it is no other one
-    return (has_results or bool(told)) and all(sent.has_said(one, listed=listed) for one in told)
+    unknown = [one for one in told if not sent.has_said(one, listed=listed)]
+    # one that was never sent has nothing beside its results
+    return (has_results or bool(told)) and all(
+        has_results and not one.texts and sent.last(one.name) is None for one in unknown
+    )
 
 
 def _missing(mine: Sequence[Resource], sent: Sent) -> Iterable[Problem]:
