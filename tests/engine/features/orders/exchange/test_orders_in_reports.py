@@ -150,7 +150,7 @@ async def test_the_same_result_once_more_without_its_patient_is_of_its_first_ord
         assert based_on(site, message) == {"DiagnosticReport": ["P1"]}
 
         await measured(site, peer, result("00042", "", "TSH3", "1.30", at=in_minutes(1)))
-        assert [state for _, state, _ in states(site)] == ["resulted", "in_process"]  # a person says whose it is
+        assert [state for _, state, _ in states(site)] == ["resulted", "in_progress"]  # a person says whose it is
 
 
 @pytest.mark.parametrize("ahead_min", [0, 1], ids=["", "the analyzer's clock is ahead"])
