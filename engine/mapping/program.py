@@ -317,9 +317,9 @@ class Program:
                 places = places_of(run, making, self.target.kind)
         else:
             name = f"{self.name}:{self.content_hash[:16]}"
-            body, packed = bundle.assemble(run, making, self.bundle, name, profiles=self.profiles)
             if not self.reads_aside:
-                places = observations_of(run, making)
+                places = observations_of(run, making)  # the entries of a large one are gone once it is written
+            body, packed = bundle.assemble(run, making, self.bundle, name, profiles=self.profiles)
         return Document(
             body=body,
             packed=packed,
