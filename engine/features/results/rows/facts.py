@@ -34,7 +34,8 @@ _FATES = (
     " max(d.state IN ('waiting', 'sending', 'delivered')), max(d.state = 'dead'"
     " OR (d.state = 'held' AND d.cause NOT IN ('IDENTITY_CONFLICT', 'ORDER_MOVED'))),"
     " max(d.state IN ('rejected', 'dismissed')) OR (SELECT state FROM message_state WHERE id = n.message_id)"
-    " = 'dismissed' FROM ({}) n"
+    " = 'dismissed', EXISTS (SELECT 1 FROM fact WHERE message_id = n.message_id)"
+    " OR NOT EXISTS (SELECT 1 FROM journal WHERE id = n.message_id) FROM ({}) n"
     " LEFT JOIN delivery d ON d.message_id = n.message_id LEFT JOIN lane l ON l.id = d.lane"
     " GROUP BY n.message_id ORDER BY n.message_id"
 )
@@ -56,6 +57,7 @@ class Fate(NamedTuple):
 
     Attributes:
         lack: the receivers, of those that are asked about, that refused it, or never got it.
+        is_known: its facts are stored; a salvage may have found its numbers alone.
     """
 
     message: int
@@ -63,6 +65,7 @@ class Fate(NamedTuple):
     sent: bool
     waits: bool
     refused: bool
+    is_known: bool
 
 
 class Stored(NamedTuple):

@@ -238,12 +238,15 @@ def remembered(
         to: receivers: what one of them refused, or never got, goes out again.
 
     Raises:
-        IntegrityError, ValueError, TypeError: stored facts are damaged.
+        IntegrityError, ValueError, TypeError: stored facts are damaged, or lost and cannot be read again.
     """
     if not (within := facts.ranges(batch, numbers, unique=unique)):
         return Memory()
     found = facts.fates(batch, within, before, to)
-    if (lacking := {*older} - {one.message for one in found}) and _read_again(batch, lacking):
+    lost = {one.message for one in found if not one.is_known}
+    if lost and batch.read_again is None:
+        raise ValueError("facts are lost")
+    if (lacking := lost | ({*older} - {one.message for one in found})) and _read_again(batch, lacking):
         found = facts.fates(batch, within, before, to)
     if not found or len(found) > MOST_MESSAGES:
         return None if found else Memory()
