@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.features.results.rows import facts
 from engine.model.outcome import NOTHING_READ
 from engine.processing.process import read_again
 from tests.results.test_judged_by_place import CSV, NOON, Desk, desk
@@ -44,3 +45,47 @@ def test_numbers_whose_facts_are_lost_are_read_again(tmp_path: Path, readable: b
         if readable:
             it.journal.upkeep.read_again = lambda one: read_again(one, it.routes["hl7"]) or NOTHING_READ
         assert ends(it, result("C", "GLUC", "6.5")) == ("CORRECTS_UNKNOWN" if readable else "NOT_COMPARED")
+
+
+@pytest.mark.parametrize(
+    ("status", "value", "patient", "expected"),
+    [
+        ("C", "6.5", "4711", "CORRECTS_UNKNOWN"),
+        ("D", "5.5", "4711", "CORRECTS_UNKNOWN"),
+        ("F", "6.5", "4711", "delivered"),
+        ("C", "6.5", "4712", "delivered"),
+    ],
+    ids=["corrected", "withdrawn", "a counter that came again", "another patient"],
+)
+def test_a_correction_of_another_day_is_asked_about(
+    tmp_path: Path, status: str, value: str, patient: str, expected: str
+) -> None:
+    """The day was typed wrongly: the result that may be meant is named."""
+    with desk(tmp_path, CSV) as it:
+        assert ends(it, result("F", "GLU", "5.5")) == "delivered"
+        assert ends(it, result(status, "GLU", value, "20260226", patient=patient)) == expected
+        (own,) = it.journal.run_alone(lambda batch: [*facts.stored(batch, [it.last])])
+        named = [one.may_mean for one in (own.decisions or {}).values() if one.may_mean]
+        assert named == ([] if expected == "delivered" else [((1, 1),)])
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "days", "expected"),
+    [
+        ("F No growth", "E. coli", 5, "RESULTS_GONE"),
+        ("F E. coli", "No growth", 5, "RESULTS_GONE"),
+        ("F No growth", "E. coli", 25, "delivered"),
+        ("P No growth", "No growth at all", 5, "follows"),
+    ],
+)
+def test_a_culture_grows_for_weeks(tmp_path: Path, first: str, then: str, days: int, expected: str) -> None:
+    """Its reports name no time of collection: days lie between them."""
+    with desk(tmp_path, CSV, **CULTURES) as it:
+        status, words = first.split(" ", 1)
+        assert ends(it, result(status, "ORG", words)) == "delivered"
+        when = NOON + timedelta(days=days)
+        found = ends(it, result("F", "ORG", then, f"{when:%Y%m%d}"), when)
+        assert found == ("delivered" if expected == "follows" else expected)
+        (own,) = it.journal.run_alone(lambda batch: [*facts.stored(batch, [it.last])])
+        meant = [one.meant for one in (own.decisions or {}).values()]
+        assert meant == ([(1, 1)] if expected == "follows" else [None] * len(meant))
