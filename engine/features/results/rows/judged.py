@@ -180,7 +180,7 @@ def _judged(
         return Judged(numbers=numbers, why=f"it has more than {MOST_RESULTS} results")
     judgement = judgement or judge(said, memory, receipt)
     if any(one.reason == CLOCK for one in judgement.decisions):
-        if _is_clock_told(now.batch, now.channel):
+        if _is_clock_told(now):
             judgement = judge(said, memory, receipt._replace(clock_told=True))
         else:
             now.batch.count(now.channel, "", CLOCK_TOLD)
@@ -249,12 +249,15 @@ def _number(one: Standing) -> tuple[str, ...]:
 
 
 PART = "\x1f"
+DAY_US = 86_400_000_000
 CLOCK_TOLD = "clock_told"  # counter: messages of a channel that were held for a wrong clock
 
 
-def _is_clock_told(batch: Batch, channel: str) -> bool:
-    told = "SELECT 1 FROM counter WHERE channel = ? AND destination = '' AND name = ? LIMIT 1"
-    return batch.execute(told, (channel, CLOCK_TOLD)).fetchone() is not None
+def _is_clock_told(now: Recording) -> bool:
+    """Whether a person was asked about it in these days: a later fault of the clock is another one."""
+    since = now.batch.day_of(now.batch.now_us - facts.NEAR_DAYS * DAY_US)
+    told = "SELECT 1 FROM counter WHERE day >= ? AND channel = ? AND destination = '' AND name = ? LIMIT 1"
+    return now.batch.execute(told, (since, now.channel, CLOCK_TOLD)).fetchone() is not None
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------
