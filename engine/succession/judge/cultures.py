@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from engine.model.content.facts import Result
+from engine.model.content.facts import Facts, Result
 from engine.succession.judge.rejected import plain
 from engine.succession.judge.words import Ref, Said, Standing
 from engine.succession.steps import CANCELLED, MINUTE, UNFINISHED, WITHDRAWN
@@ -70,6 +70,19 @@ def _is_named(result: Result) -> bool:
 
 def is_no_growth(value: str) -> bool:
     return _NO_GROWTH.search(value[:_LONGEST]) is not None
+
+
+def are_in(facts: Facts) -> bool:
+    """Whether a message has an isolate, or says that nothing grew."""
+    return any(
+        one.value.number is None and (one.isolate or organism_of(one, ()) or is_no_growth(one.value.sent or ""))
+        for _, _, one in facts.results()
+    )
+
+
+def is_one(said: Said) -> bool:
+    """Whether a result is of a culture."""
+    return bool(said.organism) or is_no_growth(said.value)
 
 
 def is_nothing(value: str) -> bool:

@@ -26,6 +26,7 @@ COLUMN = "fact"
 DAY_BYTES = 3
 TOKEN_BYTES = 8 + DAY_BYTES
 NEAR_DAYS = 2  # how near a day must be for its order to be the same one
+EVER = 2 ** (8 * DAY_BYTES) - 1
 
 # Of the messages that a statement selects, each with what became of it: it was sent, waits for a person, or was refused
 # by one. Of one that waits for the answer whose it is nothing is known.
@@ -34,7 +35,8 @@ _FATES = (
     " max(d.state IN ('waiting', 'sending', 'delivered')), max(d.state = 'dead'"
     " OR (d.state = 'held' AND d.cause NOT IN ('IDENTITY_CONFLICT', 'ORDER_MOVED'))),"
     " max(d.state IN ('rejected', 'dismissed')) OR (SELECT state FROM message_state WHERE id = n.message_id)"
-    " = 'dismissed' FROM ({}) n"
+    " = 'dismissed', EXISTS (SELECT 1 FROM fact WHERE message_id = n.message_id)"
+    " OR NOT EXISTS (SELECT 1 FROM journal WHERE id = n.message_id) FROM ({}) n"
     " LEFT JOIN delivery d ON d.message_id = n.message_id LEFT JOIN lane l ON l.id = d.lane"
     " GROUP BY n.message_id ORDER BY n.message_id"
 )
@@ -56,6 +58,7 @@ class Fate(NamedTuple):
 
     Attributes:
         lack: the receivers, of those that are asked about, that refused it, or never got it.
+        is_known: its facts are stored; a salvage may have found its numbers alone.
     """
 
     message: int
@@ -63,6 +66,7 @@ class Fate(NamedTuple):
     sent: bool
     waits: bool
     refused: bool
+    is_known: bool
 
 
 class Stored(NamedTuple):
@@ -119,16 +123,15 @@ def _token(batch: Batch, number: str) -> bytes:
     return batch.vault.search_token(COLUMN, number)
 
 
-def ranges(batch: Batch, numbers: Iterable[Numbered], *, unique: bool) -> tuple[Range, ...]:
-    """Where the messages of orders with these numbers are: near their days, or with ``unique`` numbers ever."""
+def ranges(batch: Batch, numbers: Iterable[Numbered], near: int) -> tuple[Range, ...]:
+    """Where the messages of orders with these numbers are, up to ``near`` days from theirs."""
     days: dict[str, list[int]] = {}
     for number, day in sorted(numbers):
         days.setdefault(number, []).append(day)
     found = []
     for number, some in days.items():
-        first, last = (0, 2 ** (8 * DAY_BYTES) - 1) if unique else (some[0] - NEAR_DAYS, some[-1] + NEAR_DAYS)
-        token = _token(batch, number)
-        found.append((token + max(first, 0).to_bytes(DAY_BYTES), token + last.to_bytes(DAY_BYTES)))
+        token, first, last = _token(batch, number), max(some[0] - near, 0), min(some[-1] + near, EVER)
+        found.append((token + first.to_bytes(DAY_BYTES), token + last.to_bytes(DAY_BYTES)))
     return tuple(found)
 
 

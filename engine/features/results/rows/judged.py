@@ -19,12 +19,14 @@ from engine.model.journal.records import Routed
 from engine.model.outcome import ReadResults
 from engine.model.packing import unpack
 from engine.model.process.clock import from_us
+from engine.model.texts.reasons import ReasonCode
 from engine.store.core.writing.batch import Batch
 from engine.store.operations.recording import Recording
 from engine.succession.judge import clock, cultures
 from engine.succession.judge.judging import judge
 from engine.succession.judge.memory import note, withdrawn, word_of
 from engine.succession.judge.reading import key_of, numbers_in, said_in
+from engine.succession.judge.samples import GROWS
 from engine.succession.judge.usual import usual
 from engine.succession.judge.words import CLOCK, Decision, Judgement, Memory, Receipt, Ref, Said, Standing
 from engine.succession.kinds import FHIR
@@ -160,9 +162,12 @@ def _judged(
     numbers: Collection[Numbered],
     asked: Asked,
 ) -> Judged:
-    memory = remembered(now.batch, numbers, now.first, asked.older, unique=read.unique, to=asked.to)
+    near = facts.EVER if read.unique else facts.NEAR_DAYS
+    memory = remembered(now.batch, numbers, now.first, asked.older, near=near, to=asked.to)
     if memory is None:
         return Judged(numbers=numbers, why=f"there are more than {MOST_MESSAGES} messages of the same order")
+    if not read.unique and cultures.are_in(said):
+        memory = _with_days(now, said, numbers, asked, memory, GROWS.days, cultures.is_one)
     memory = _with_persons(memory, {key_of(one) for one in said.people}, numbers, asked.alike)
     receipt = Receipt(
         reused=timedelta(days=asked.reused), message=now.id,
@@ -175,11 +180,44 @@ def _judged(
         return Judged(numbers=numbers, why=f"it has more than {MOST_RESULTS} results")
     judgement = judgement or judge(said, memory, receipt)
     if any(one.reason == CLOCK for one in judgement.decisions):
-        if _is_clock_told(now.batch, now.channel):
+        if _is_clock_told(now):
             judgement = judge(said, memory, receipt._replace(clock_told=True))
         else:
             now.batch.count(now.channel, "", CLOCK_TOLD)
+    if not read.unique and any(map(_corrects_unknown, judgement.decisions)):
+        wide = _with_days(now, said, numbers, asked, memory, facts.EVER)
+        if wide is not memory:
+            found = {one.place: one for one in judge(said, wide, receipt).decisions}
+            decisions = [found[one.place] if _corrects_unknown(one) else one for one in judgement.decisions]
+            judgement, memory = judgement._replace(decisions=tuple(decisions)), wide
     return Judged(judgement, memory, numbers)
+
+
+def _corrects_unknown(one: Decision) -> bool:
+    """Whether nothing is known that it takes back."""
+    return ReasonCode.CORRECTS_UNKNOWN.value in (one.finding, one.reason) and one.meant is None and not one.may_mean
+
+
+def _with_days(
+    now: Recording,
+    said: Facts,
+    numbers: Collection[Numbered],
+    asked: Asked,
+    memory: Memory,
+    near: int,
+    wanted: Callable[[Said], bool] = lambda _: True,
+) -> Memory:
+    """With what is known of the same lasting patients under these numbers on other days, up to ``near``: a counter
+    has begun anew since, so nothing is asked there about other patients."""
+    lasting = {key_of(one) for one in said.people if one.lasting and one.number}
+    wide = remembered(now.batch, numbers, now.first, near=near, to=asked.to) if lasting else None
+    known = {one.ref for one in memory.standing}
+    more = [
+        one
+        for one in (wide.standing if wide is not None else ())
+        if one.ref not in known and one.last.person in lasting and wanted(one.last)
+    ]
+    return memory._replace(standing=(*more, *memory.standing)) if more else memory
 
 
 def _with_persons(
@@ -211,12 +249,15 @@ def _number(one: Standing) -> tuple[str, ...]:
 
 
 PART = "\x1f"
+DAY_US = 86_400_000_000
 CLOCK_TOLD = "clock_told"  # counter: messages of a channel that were held for a wrong clock
 
 
-def _is_clock_told(batch: Batch, channel: str) -> bool:
-    told = "SELECT 1 FROM counter WHERE channel = ? AND destination = '' AND name = ? LIMIT 1"
-    return batch.execute(told, (channel, CLOCK_TOLD)).fetchone() is not None
+def _is_clock_told(now: Recording) -> bool:
+    """Whether a person was asked about it in these days: a later fault of the clock is another one."""
+    since = now.batch.day_of(now.batch.now_us - facts.NEAR_DAYS * DAY_US)
+    told = "SELECT 1 FROM counter WHERE day >= ? AND channel = ? AND destination = '' AND name = ? LIMIT 1"
+    return now.batch.execute(told, (since, now.channel, CLOCK_TOLD)).fetchone() is not None
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------
@@ -228,22 +269,26 @@ def remembered(
     before: int,
     older: Sequence[int] = (),
     *,
-    unique: bool = False,
+    near: int = facts.NEAR_DAYS,
     to: frozenset[str] = frozenset(),
 ) -> Memory | None:
     """What is in force of the orders with these numbers, of all messages older than ``before``; None: of too many.
 
     Args:
         older: those of which documents tell; without stored facts they are read again.
+        near: days, as of `facts.ranges`.
         to: receivers: what one of them refused, or never got, goes out again.
 
     Raises:
-        IntegrityError, ValueError, TypeError: stored facts are damaged.
+        IntegrityError, ValueError, TypeError: stored facts are damaged, or lost and cannot be read again.
     """
-    if not (within := facts.ranges(batch, numbers, unique=unique)):
+    if not (within := facts.ranges(batch, numbers, near)):
         return Memory()
     found = facts.fates(batch, within, before, to)
-    if (lacking := {*older} - {one.message for one in found}) and _read_again(batch, lacking):
+    lost = {one.message for one in found if not one.is_known}
+    if lost and batch.read_again is None:
+        raise ValueError("facts are lost")
+    if (lacking := lost | ({*older} - {one.message for one in found})) and _read_again(batch, lacking):
         found = facts.fates(batch, within, before, to)
     if not found or len(found) > MOST_MESSAGES:
         return None if found else Memory()

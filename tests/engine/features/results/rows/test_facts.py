@@ -132,9 +132,9 @@ async def test_results_of_another_channel_are_remembered_too(journal: Journal) -
 async def test_a_number_of_another_week_is_another_order_where_it_may_come_again(journal: Journal) -> None:
     first = await say(journal, message("F CRE 5.5"))
     later = [("S1", DAY + 7)]
-    for unique, found in ((False, set()), (True, {(first, 1)})):
+    for near, found in ((facts.NEAR_DAYS, set()), (facts.EVER, {(first, 1)})):
         memory = await journal.writer.submit(
-            lambda batch, unique=unique: judged.remembered(batch, later, 1000, unique=unique)  # type: ignore[misc]
+            lambda batch, near=near: judged.remembered(batch, later, 1000, near=near)  # type: ignore[misc]
         )
         assert memory is not None
         assert {one.ref for one in memory.standing} == found
