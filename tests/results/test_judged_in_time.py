@@ -9,6 +9,7 @@ from engine.features.results.rows import facts
 from engine.features.results.rows.judged import CLOCK_TOLD
 from engine.model.outcome import NOTHING_READ
 from engine.processing.process import read_again
+from engine.store.core.notes import opened_note
 from engine.succession.judge import clock
 from tests.results.test_judged_by_place import CSV, NOON, Desk, desk
 
@@ -101,3 +102,28 @@ def test_a_wrong_clock_is_asked_about_again_after_some_days(tmp_path: Path, monk
         assert ends(it, result("F", "GLU", "5.7", "20250301", order="S2")) == "delivered"
         it.ask_to("UPDATE counter SET day = date(day, '-3 days') WHERE name = ?", CLOCK_TOLD)
         assert ends(it, result("F", "GLU", "5.9", "20250301", order="S3")) == "CLOCK"
+
+
+def said_of(it: Desk) -> list[str]:
+    """The codes of what is said of the last message."""
+    ((detail,),) = it.ask("SELECT detail FROM message_state WHERE id = ?", it.last)
+    note = it.journal.run_alone(lambda batch: opened_note(batch.vault, detail, "message_state", it.last, "hl7"))
+    return [one["code"] for one in note.get("issues", ())]
+
+
+def test_a_wrong_clock_is_said_of_each_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of those that go out, once a person has seen the first."""
+    monkeypatch.setattr(clock, "OLD", timedelta(days=182))
+    with desk(tmp_path, CSV) as it:
+        assert ends(it, result("F", "GLU", "5.5", "20250301")) == "CLOCK"
+        it.decide("release", it.last)
+        assert ends(it, result("F", "GLU", "5.7", "20250301", order="S2")) == "delivered"
+        assert said_of(it) == ["CLOCK"]
+
+
+def test_a_correction_of_what_is_not_known_is_said(tmp_path: Path) -> None:
+    with desk(tmp_path, CSV) as it:
+        assert ends(it, result("F", "GLU", "5.5", order="S2")) == "delivered"
+        assert said_of(it) == []
+        assert ends(it, result("C", "GLU", "5.5")) == "delivered"
+        assert said_of(it) == ["CORRECTS_UNKNOWN"]

@@ -181,6 +181,10 @@ class Results(Step):
 
     # -- afterwards --------------------------------------------------------------------------------------------------
 
+    def tell(self) -> None:
+        if self._judged is not None and self.now.state == "mapped":
+            self.now.issues = (*self.now.issues, *self._judged.issues())
+
     def stored(self) -> None:
         if self.now.outcome.controls:
             delta_history.note_controls(self.batch, self.now.channel, self.now.received_us, self.now.outcome.controls)

@@ -16,6 +16,7 @@ from engine.features.results.rows.facts import Fate, Numbered, Stored
 from engine.model.content.facts import Facts, stored
 from engine.model.errors import TooManyAlikeError
 from engine.model.journal.records import Routed
+from engine.model.message import Issue
 from engine.model.outcome import ReadResults
 from engine.model.packing import unpack
 from engine.model.process.clock import from_us
@@ -77,6 +78,13 @@ class Judged(NamedTuple):
                 codes[one.kind in ("echo", "again")].add(said.test)
         return codes[True] - codes[False]
 
+    def issues(self) -> list[Issue]:
+        """What is said of a message whose results go out all the same."""
+        decisions = self.judgement.decisions if self.judgement is not None else ()
+        return [
+            Issue(code=one, text=_SAID.get(one, "")) for one in dict.fromkeys(one.finding for one in decisions) if one
+        ]
+
     def messages(self) -> set[int]:
         """Those that had a word about its orders."""
         return {word.message for one in self.memory.standing for word in one.words}
@@ -90,6 +98,10 @@ class Judged(NamedTuple):
         return found | {one.ref: one.last.version.status for one in self.memory.standing}
 
 
+_SAID = {
+    CLOCK: "times of results are after its receipt, or half a year before",
+    ReasonCode.CORRECTS_UNKNOWN.value: "it corrects a result that is not known here",
+}
 NO_RESULTS = Judged(Judgement((), {}))
 
 
