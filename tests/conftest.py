@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from workbench.sandbox import Sandbox
 
 ANY_DAY = Path(__file__).parent / "support" / "any_day"
+HALF_A_YEAR = clock.OLD
 
 # Modules are compiled once and kept, as an installation has them, also where the environment of a container says
 # otherwise: a daemon has a thousand modules, and the tests start daemons and commands by the thousand.
@@ -114,16 +115,11 @@ def of_any_day(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """For the programs that a test starts."""
-    here = str(ANY_DAY)
+    """Before its fixtures, also those of its module, and for the programs that it starts."""
+    any_day, here = of_any_day(item), str(ANY_DAY)
+    clock.OLD = timedelta(days=36_500) if any_day else HALF_A_YEAR
     others = [one for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one not in ("", here)]
-    os.environ["PYTHONPATH"] = os.pathsep.join([here, *others] if of_any_day(item) else others)
-
-
-@pytest.fixture(autouse=True)
-def messages_of_any_day(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if of_any_day(request.node):
-        monkeypatch.setattr(clock, "OLD", timedelta(days=36_500))
+    os.environ["PYTHONPATH"] = os.pathsep.join([here, *others] if any_day else others)
 
 
 @pytest.fixture
