@@ -302,11 +302,11 @@ class _Case:
             if status != said.version.said:
                 found.statuses[name] = status
             return
-        if one.kind == "again":
+        is_there = bool(home) and self._sent.last(name) is not None
+        if one.kind == "again" or (one.kind == "echo" and not is_there):  # of these receivers none has it
             found.waits.add(name)
             return
         if one.kind in ("echo", "finishes"):
-            is_there = bool(home) and self._sent.last(name) is not None
             (found.echoes if is_there else found.absent).add(name)
             if one.kind == "finishes" and one.meant is not None:
                 last = self._standing[one.meant].last.version
