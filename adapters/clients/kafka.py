@@ -30,7 +30,6 @@ from engine.model.errors import (
     TransientDeliveryError,
 )
 from engine.model.texts.reasons import ReasonCode
-from engine.model.texts.units import HostPort
 
 LARGEST_BYTES = 256 * 1024 * 1024  # ours; what a broker takes, it says itself
 REFUSED = {"MSG_SIZE_TOO_LARGE", "INVALID_RECORD", "RECORD_LIST_TOO_LARGE"}
@@ -54,7 +53,7 @@ _quiet.propagate = False
 class Brokers(Protocol):
     """The settings of a destination or source that say where the topic is."""
 
-    connect: tuple[HostPort, ...]
+    connect: tuple[Any, ...]  # of what reads host:port as a text
     topic: str
     tls: Tls | None
 

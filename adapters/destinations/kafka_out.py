@@ -20,7 +20,6 @@ from engine.model.errors import TransientDeliveryError
 from engine.model.message import Delivery
 from engine.model.process.clock import Clock
 from engine.model.texts.reasons import ReasonCode
-from engine.model.texts.units import duration_text
 
 DAY_MS = 86_400_000
 LONGEST_MS = 30 * DAY_MS
@@ -129,7 +128,7 @@ class KafkaOut:
         while not stop.is_set():
             try:
                 producer.poll(POLL_S)
-            except self._kafka.KafkaException as fault:  # so a fatal one is told
+            except self._kafka.KafkaException as fault:  # as a fatal one is reported
                 self._causes.hear(fault.args[0])
         with suppress(self._kafka.KafkaException):
             producer.poll(0)  # what was purged
@@ -205,7 +204,7 @@ def advice(replicas: int, settings: Mapping[str, str], keeps_s: float) -> list[s
     if kept_ms < 0 or kept_ms > LONGEST_MS:
         found.append("retention.ms is over 30 days: a log cannot forget one patient; 7 days are enough")
     elif kept_ms != round(keeps_s * 1000):
-        found.append(f"retention.ms is {duration_text(kept_ms / 1000)}, and keeps here {duration_text(keeps_s)}")
+        found.append(f"retention.ms is {kept_ms / DAY_MS:g} days, and keeps here {keeps_s * 1000 / DAY_MS:g}")
     if _number(settings, "max.message.bytes", ROOM_BYTES) < ROOM_BYTES:
         found.append("max.message.bytes is under 16 MiB: a report with a PDF may be refused, as a dead letter")
     return found

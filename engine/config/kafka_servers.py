@@ -20,6 +20,11 @@ class KafkaServers(Model):
     tls: ConnectTls | None = None
     """TLS with the brokers; an empty `{}` trusts the system's."""
 
+    @property
+    def at(self) -> str:
+        """Where it is, for people and logs."""
+        return f"{','.join(map(str, self.connect))}/{self.topic}"
+
     def shown(self) -> Iterator[tuple[KeyPath, str]]:
         """What goes to another machine without TLS."""
         there = next((host for one in self.connect if (host := host_in_clear(f"http://{one}"))), "")

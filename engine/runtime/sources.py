@@ -15,6 +15,7 @@ from engine.config.channel import own_line
 from engine.config.sources.source import TcpPart
 from engine.config.sources.source_fhir import FhirSearchPart
 from engine.config.sources.source_http import HttpPart
+from engine.config.sources.source_kafka import KafkaPart
 from engine.config.sources.source_tee import TeePart
 from engine.model.ports import PollMemory, Transport
 from engine.model.process import back_off
@@ -73,6 +74,11 @@ class ChannelSource:
         return str(getattr(self._transport, "notice", ""))
 
     @property
+    def unread(self) -> int | None:
+        """How many records wait in the topic that it reads; None: it reads none."""
+        return getattr(self._transport, "lag", None)
+
+    @property
     def listens(self) -> bool:
         """Whether it waits for an analyzer to connect, instead of connecting itself."""
         source = self.built.config.source
@@ -129,7 +135,7 @@ class ChannelSource:
         )
         if isinstance(source, HttpPart):
             more["paused"] = self.paused
-        if isinstance(source, FhirSearchPart):
+        if isinstance(source, FhirSearchPart | KafkaPart):
             more["memory"] = self._polled
         transport: Transport = module.build(source, self.channel.handle, **more)
         try:

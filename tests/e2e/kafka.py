@@ -4,24 +4,33 @@ import asyncio
 import contextlib
 import random
 import re
+import sqlite3
 import time
-from contextlib import AsyncExitStack
+from collections.abc import Iterable
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
+import confluent_kafka
 import pytest
 
 from adapters.destinations import kafka_out
 from engine.config.destinations.destination import KafkaDestination
 from engine.model.errors import DestinationDownError, RefusedDeliveryError
+from engine.model.journal.journal_views import Filter
 from engine.model.process.clock import SystemClock
+from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.queries.messages import messages_page
+from engine.store.queries.reader import Reader
 from tests.support.command_line import labrelay
 from tests.support.deliveries import delivery
 from tests.support.http_sender import sender
 from tests.support.kafka_engine import Engine, kafka_engine
 from tests.support.killed import Daemon
 from tests.support.ports import quiet_ports
+from tests.support.running import channel, running_site
+from tests.support.scripted_http import http, scripted
 from tests.support.waiting import until
-from workbench.bench.messages import oru
+from workbench.bench.messages import control_id, oru
 
 LANES = 3
 MESSAGES = 120  # of each lane
@@ -155,6 +164,144 @@ async def test_kills_of_broker_and_gateway_lose_nothing_and_reorder_nothing(tmp_
             await asyncio.to_thread(delivered, tmp_path / "site")
         repeats = judged(engine)
     assert repeats <= 5 * LANES, "an attempt that a kill cut short comes once more, and no other"
+
+
+FEEDER = """\
+site: {{name: Data Centre, timezone: Asia/Kolkata}}
+web: {{enabled: false}}
+destinations:
+  server: {{kind: http, url: "{url}", retry: {{first: 100ms, max: 500ms}}, breaker: {{failures: 1000}}}}
+"""
+READS = """\
+channel: feed
+source: {{kind: kafka, connect: [{connect}], topic: lab.results, group: feeder, format: hl7v2}}
+routes:
+  - to: server
+"""
+
+
+def write_feeder(folder: Path, engine: Engine, url: str) -> Path:
+    for name in ("config", "channels"):
+        (folder / name).mkdir(parents=True)
+    (folder / "config" / "labrelay.yaml").write_text(FEEDER.format(url=url))
+    (folder / "channels" / "feed.yaml").write_text(READS.format(connect=", ".join(engine.connect)))
+    return folder
+
+
+def taken(site: Path) -> list[tuple[str, str]]:
+    """What the feeder has in its journal, oldest first: the control id, and the reason where it is not delivered."""
+    journal = Reader.beside(site / "var")
+    found: list[tuple[str, str]] = []
+    before: int | None = None
+    try:
+        while page := messages_page(journal, Filter(channel="feed"), before_id=before, limit=500):
+            found += [(one.control_id, one.reason) for one in page]
+            before = page[-1].id
+    finally:
+        journal.close()
+    return found[::-1]
+
+
+def count(site: Path) -> int:
+    """How many the feeder has."""
+    with closing(sqlite3.connect(f"file:{site / 'var' / JOURNAL_NAME}?mode=ro", uri=True)) as connection:
+        return int(connection.execute("SELECT count(*) FROM journal").fetchone()[0])
+
+
+def produce(engine: Engine, lane: str, numbers: Iterable[int], key: str = "") -> None:
+    """Write as a gateway does."""
+    producer = confluent_kafka.Producer(engine.client(**{"enable.idempotence": True, "partitioner": "murmur2_random"}))
+    for number in numbers:
+        headers = [("Idempotency-Key", key or f"{lane}-{number}")]
+        producer.produce(TOPIC, oru(int(lane[-1]), number, random.Random(number)), f"g/{lane}", headers=headers)
+    assert producer.flush(60) == 0
+
+
+async def test_a_feeder_that_is_killed_takes_each_record_once(tmp_path: Path) -> None:
+    rng = random.Random(4711)
+    kills, each = 6, 50
+    with kafka_engine(tmp_path) as engine:
+        await engine.ready()
+        engine.make(TOPIC, 3)
+        async with scripted(http(200)) as server:
+            site = write_feeder(tmp_path / "feeder", engine, server.url)
+            daemon = Daemon(site)
+            async with AsyncExitStack() as ending:
+                ending.push_async_callback(daemon.kill)
+                await daemon.start()
+                for kill in range(kills):
+                    for lane in range(LANES):
+                        numbers = range(kill * each, (kill + 1) * each)
+                        await asyncio.to_thread(produce, engine, f"lane{lane}", numbers)
+                    await until(lambda kill=kill: count(site) > kill * each * LANES + 5, 120.0)
+                    await asyncio.sleep(rng.uniform(0.0, 0.2))  # any moment
+                    await daemon.kill()
+                    await daemon.start()
+                await until(lambda: count(site) >= kills * each * LANES, 120.0)
+                await asyncio.to_thread(delivered, site)
+    found = taken(site)
+    assert len(found) == kills * each * LANES, "a record was taken twice, or not at all"
+    for lane in range(LANES):
+        ours = [one for one, _ in found if one == control_id(lane, int(one.partition("-")[2]))]
+        assert ours == [control_id(lane, number) for number in range(kills * each)]
+
+
+def feeding(engine: Engine) -> dict[str, dict[str, object]]:
+    """A channel that reads the topic."""
+    source = {"kind": "kafka", "connect": engine.connect, "topic": TOPIC, "group": "feeder", "format": "hl7v2"}
+    return {"feed": channel(source | {"max_message": "4KiB", "behind": "1s"}, {"to": "out"})}
+
+
+async def test_nothing_in_a_topic_or_of_it_stops_the_reading_and_each_loss_is_said(tmp_path: Path) -> None:
+    out = {"out": {"kind": "file", "folder": "out"}}
+    with kafka_engine(tmp_path) as engine:
+        await engine.ready()
+        engine.make(TOPIC, 2, {"segment.bytes": "1048576"})
+        poison = confluent_kafka.Producer(engine.client())
+        for content in (None, b"", b"neither HL7 nor anything", b"MSH|" + b"x" * 5000, b"\x0bMSH|^~\\&|1\r\x1c\r" * 2):
+            poison.produce(TOPIC, content, "g/lane0")
+        assert poison.flush(60) == 0
+        produce(engine, "lane0", range(3))
+        produce(engine, "lane0", range(2, 3))  # its gateway sends the last one again
+        async with running_site(tmp_path / "one", feeding(engine), out) as site:
+
+            def said() -> str:
+                return next(one for one in site.app.observer.snapshot().channels if one.name == "feed").notice
+
+            await until(lambda: len(site.messages("feed")) == 7, 120.0)  # two of the five have no content
+            ends = {one.control_id: one.reason for one in site.messages("feed")}
+            assert ends[control_id(0, 1)] == ""
+            assert ends[control_id(0, 2)] == "REPEAT"
+            assert "without content" in said()
+            assert sum(one.reason in ("UNREADABLE", "TOO_LARGE") for one in site.messages("feed")) >= 2
+            engine.remove(TOPIC)
+            await until(lambda: TOPIC not in engine.topics(), 60.0)
+            engine.make(TOPIC, 1)
+            produce(engine, "lane1", range(2))
+            await until(lambda: len(site.messages("feed")) == 9, 120.0)
+            assert "made anew" in said()
+        produce(engine, "lane1", range(2, 12))
+        engine.delete_until(TOPIC, 0, 5)
+        async with running_site(tmp_path / "one", feeding(engine), out) as site:
+            await until(lambda: len(site.messages("feed")) == 16, 120.0)
+            assert "retention has deleted 3 records" in said()
+
+
+async def test_two_feeders_share_the_partitions_and_neither_takes_what_the_other_has(tmp_path: Path) -> None:
+    out = {"out": {"kind": "file", "folder": "out"}}
+    with kafka_engine(tmp_path) as engine:
+        await engine.ready()
+        engine.make(TOPIC, 4)
+        for lane in range(8):
+            produce(engine, f"lane{lane}", range(20))
+        async with running_site(tmp_path / "one", feeding(engine), out) as one:
+            await until(lambda: len(one.messages("feed")) == 160, 120.0)
+            async with running_site(tmp_path / "two", feeding(engine), out) as two:
+                for lane in range(8):
+                    await asyncio.to_thread(produce, engine, f"lane{lane}", range(20, 40))
+                both = lambda: [*one.messages("feed"), *two.messages("feed")]  # noqa: E731
+                await until(lambda: len({each.control_id for each in both()}) == 320, 120.0)
+                assert len(both()) == 320
 
 
 def delivered(site: Path) -> None:

@@ -121,6 +121,15 @@ class Engine:
         admin = AdminClient(self.client())
         admin.delete_topics([topic])[topic].result(60)
 
+    def topics(self) -> set[str]:
+        return set(AdminClient(self.client()).list_topics(timeout=10).topics)
+
+    def delete_until(self, topic: str, partition: int, offset: int) -> None:
+        """As retention does."""
+        admin = AdminClient(self.client())
+        [done] = admin.delete_records([confluent_kafka.TopicPartition(topic, partition, offset)]).values()
+        done.result(60)
+
     def records(self, topic: str) -> list[confluent_kafka.Message]:
         """All that the topic has, in order within each partition."""
         reader = confluent_kafka.Consumer(self.client(**{"group.id": "witness", "enable.auto.commit": False}))

@@ -199,7 +199,7 @@ log:
 
     @property
     def place(self) -> str:
-        return f"{','.join(map(str, self.connect))}/{self.topic}"
+        return self.at
 
     @property
     def keeps_s(self) -> float:

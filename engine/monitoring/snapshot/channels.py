@@ -264,6 +264,7 @@ class ChannelSnapshot:
             are not known.
         today_delivered: messages whose last delivery was made today, or superseded by one that was.
         stored_waiting: journaled and acknowledged, not mapped yet.
+        unread: records that wait in the topic that it reads; None: it reads none.
         stored_age_s: since the oldest of these that is known was received; None: none is.
         dead: open dead letters that died before they had a destination (unreadable, mapping errors).
         incomplete: messages that broke off and wait for a person; none of them is a dead letter.
@@ -295,6 +296,7 @@ class ChannelSnapshot:
     today_same_bytes: int = 0  # delivered, though the same bytes came before: they are not known to be a repeat
     today_incomplete: int = 0
     stored_waiting: int = 0
+    unread: int | None = None
     stored_age_s: float | None = None
     dead: int = 0
     incomplete: int = 0

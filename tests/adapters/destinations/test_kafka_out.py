@@ -133,7 +133,7 @@ async def test_after_a_fatal_error_the_next_attempt_has_a_new_producer() -> None
         (3, {"cleanup.policy": "compact,delete"}, "cleanup.policy has compact"),
         (3, {"retention.ms": "-1"}, "retention.ms is over 30 days"),
         (3, {"retention.ms": str(31 * DAY_MS)}, "retention.ms is over 30 days"),
-        (3, {"retention.ms": str(DAY_MS)}, "retention.ms is 1d, and keeps here 7d"),
+        (3, {"retention.ms": str(DAY_MS)}, "retention.ms is 1 days, and keeps here 7"),
         (3, {"max.message.bytes": "1048588"}, "max.message.bytes is under 16 MiB"),
     ],
 )
