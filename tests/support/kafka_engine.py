@@ -131,14 +131,24 @@ class Engine:
         [done] = admin.delete_records([confluent_kafka.TopicPartition(topic, partition, offset)]).values()
         done.result(60)
 
+    @staticmethod
+    def _led(reader: confluent_kafka.Consumer, topic: str) -> list[int]:
+        """The topic's partitions, once each has a leader: a broker that has just started knows none."""
+        until_s = time.monotonic() + STARTS_WITHIN_S
+        while True:
+            with suppress(confluent_kafka.KafkaException):
+                found = reader.list_topics(topic, 10).topics[topic]
+                parts = found.partitions.values()
+                if found.error is None and parts and all(one.error is None and one.leader >= 0 for one in parts):
+                    return [one.id for one in parts]
+            assert time.monotonic() < until_s, "a partition of the topic has no leader"
+            time.sleep(0.1)
+
     def records(self, topic: str) -> list[confluent_kafka.Message]:
         """All that the topic has, in order within each partition."""
         reader = confluent_kafka.Consumer(self.client(**{"group.id": "witness", "enable.auto.commit": False}))
         try:
-            parts = [
-                confluent_kafka.TopicPartition(topic, one)
-                for one in reader.list_topics(topic, 10).topics[topic].partitions
-            ]
+            parts = [confluent_kafka.TopicPartition(topic, one) for one in self._led(reader, topic)]
             ends = [reader.get_watermark_offsets(one, timeout=10) for one in parts]
             for one, (low, _) in zip(parts, ends, strict=True):
                 one.offset = low
