@@ -225,12 +225,10 @@ class Renderer:
             "_": _translate(language),
         }
 
-    def error(self, language: str, theme: str, status: int, message: str) -> str:
+    def error(self, language: str, person: Person, status: int, message: str) -> str:
         """An error page, without internal details."""
-        say, person = _translate(language), Person(theme=theme)
-        return self.templates.pages["error"].render(
-            language=language, person=person, status=status, message=say(message), _=say
-        )
+        around = self._around(language, person)
+        return self.templates.pages["error"].render(**around, status=status, message=around["_"](message))
 
     async def _render(self, site: SiteSnapshot, todos: Sequence[Waits], shown: Shown) -> Live:
         language, notes = shown

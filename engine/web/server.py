@@ -333,7 +333,9 @@ class StatusServer:
         held_up = PRINCIPAL in request and request[PRINCIPAL].held_up
         if status == 403 and held_up and self._desk is not None and request.method == hdrs.METH_GET:
             return self._desk.go(request, ACCOUNT)
-        page = self._renderer.error(language_of(request), theme_of(request), status, message)
+        is_page = PERSON in request and request.method == hdrs.METH_GET  # what a form answers has no address of its own
+        person = request[PERSON] if is_page else Person(theme=theme_of(request))
+        page = self._renderer.error(language_of(request), person, status, message)
         headers = {hdrs.WWW_AUTHENTICATE: "Bearer"} if status == 401 else None
         return web.Response(status=status, text=page, content_type="text/html", headers=headers)
 

@@ -98,6 +98,7 @@ def _row(one: Shown, words: Words) -> dict[str, Any]:
         "to": ", ".join(alert.sent_to),
         "taker": one.taker.by if one.taker is not None else "",
         "may_take": alert.is_open and not alert.taken,
+        "may_silence": alert.is_open and not alert.urgent,
         "silence": one.silence.act if one.silence is not None and not alert.urgent else 0,
     }
 

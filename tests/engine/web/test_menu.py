@@ -119,7 +119,7 @@ async def test_what_a_technician_opens_first_stands_first(here: Site, role: str)
     async with here.browser() as browser:
         await browser.log_in(role)
         _, page = await browser.get("/")
-        assert paths(menu(page))[:3] == ["/", "/messages", "/dead-letters"]
+        assert paths(menu(page))[:4] == ["/", "/held", "/messages", "/dead-letters"]
         groups = menu(page).all("p")
         assert [group.text for group in groups] == ["Orders", "Results", "Codes", "Administration"]
 
@@ -128,3 +128,15 @@ async def test_a_stranger_has_none(here: Site) -> None:
     async with here.browser() as browser:
         _, page = await browser.get("/log-in")
         assert not page.all("nav", **{"aria-label": "Pages"})
+
+
+@pytest.mark.parametrize("role", sorted(ROLES))
+async def test_a_page_that_is_not_there_has_the_menu_of_who_asks(here: Site, role: str) -> None:
+    async with here.browser() as browser:
+        code, page = await browser.get("/nothing")
+        assert (code, page.all("nav"), page.one("h1").text) == (404, [], "There is no such page.")
+        await browser.log_in(role)
+        code, page = await browser.get("/nothing")
+        assert (code, page.one("h1").text) == (404, "There is no such page.")
+        assert paths(menu(page))[0] == "/"
+        assert [link.attributes["href"].partition("?")[0] for link in page.one("main").all("a")] == ["/", "/messages"]

@@ -63,6 +63,11 @@ def is_asked(reader: Reader, message: int) -> bool:
         return bool(number_bearers.questions(Rows(execute, reader.vault), message))
 
 
+def named_in(reader: Reader, routes: Mapping[str, ChannelRoutes], message: int) -> Sequence[Named]:
+    """Whom a message names, each once."""
+    return _people(reader, Readings(reader), routes, message)
+
+
 def _people(reader: Reader, readings: Readings, routes: Mapping[str, ChannelRoutes], message: int) -> Sequence[Named]:
     """Read by the message's own channel: a number of the whole site comes from several."""
     trace = trace_of(reader, message)

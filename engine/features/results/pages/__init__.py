@@ -6,4 +6,4 @@ from engine.web.menu import LOOKS, Entry
 from engine.web.pages.frame import routes_of
 
 routes = routes_of(held, decision)
-MENU = (Entry(held.PATH, "Held results", LOOKS, 40, icon="held"),)
+MENU = (Entry(held.PATH, "Held results", LOOKS, 15, icon="held"),)

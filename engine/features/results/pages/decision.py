@@ -13,18 +13,20 @@ from aiohttp import hdrs, web
 from engine.actions.selection import Selection
 from engine.features.results.lists.held_results import MOST, WHOSE, held_of, results_held
 from engine.features.results.lists.saying import with_says
-from engine.features.results.lists.whose import is_asked
+from engine.features.results.lists.whose import is_asked, named_in
 from engine.features.results.lists.whose import whose as whose_of
 from engine.features.results.pages import whose
 from engine.features.results.pages.rows import parts, row_of, told
 from engine.features.results.rows.succession import overtaken
+from engine.model.content.facts import Person as Named
 from engine.model.errors import ConfigError, LabRelayError, StoreError
 from engine.model.journal.journal_views import DeadLetter
 from engine.model.site.permissions import ACTING, LOOKING, ROLES, SEEING_PATIENTS
 from engine.model.texts.phrases import N_
+from engine.store.queries.letters import held_deliveries
 from engine.store.queries.reader import Reader
 from engine.views.view import Row
-from engine.web.asked import number
+from engine.web.asked import PAGE, number
 from engine.web.pages.doing import DO, OUTCOMES, count, look_once
 from engine.web.pages.frame import Asking, Channels, Frame, Gone, Page, Values
 from engine.web.pages.messages import PATH as MESSAGES
@@ -54,6 +56,7 @@ async def _show(frame: Frame, request: web.Request) -> web.Response:
     message, destination = number(asking.found["number"]), asking.query.get("destination") or None
     what, wrong = _What(), ""
     persons: list[Values] = []
+    patient: list[tuple[str, str]] = []
     try:
         what = await frame.read(_held, message, destination)
         sees = what.is_any and await look_once(frame, request, message)
@@ -67,12 +70,14 @@ async def _show(frame: Frame, request: web.Request) -> web.Response:
         if sees and asking.principal.may(SEEING_PATIENTS):
             rows = await frame.read(_persons, frame.channels, message, what.letters)
             persons = [await whose.beside(frame, request, message, row) for row in rows]
+            people = () if persons else await frame.read(_named, frame.channels, message)
+            patient = whose.described(people, asking.words)
     except (StoreError, ConfigError) as error:
         _, wrong = frame.why_not(error, asking.words)
     except LabRelayError:  # nothing of it can be released now
         what = what._replace(chosen="")
     page = partial(_page, message, wrong)
-    return await frame.show(request, page, partial(_found, frame.channels, what, persons), asking)
+    return await frame.show(request, page, partial(_found, frame.channels, what, persons, patient), asking)
 
 
 class _What(NamedTuple):
@@ -103,13 +108,24 @@ def _persons(reader: Reader, channels: Channels, message: int, letters: Sequence
     return whose_of(reader, channels(), message, letters)
 
 
+def _named(reader: Reader, channels: Channels, message: int) -> Sequence[Named]:
+    return named_in(reader, channels(), message)
+
+
 def _page(message: int, wrong: str, asking: Asking) -> Page:
     words = asking.words
     around = {"number": message, "back": words.href("/held"), "message": words.href(f"{MESSAGES}/{message}")}
     return Page("held_one", around, wrong)
 
 
-def _found(channels: Channels, what: _What, persons: Sequence[Values], reader: Reader, asking: Asking) -> Values | Gone:
+def _found(
+    channels: Channels,
+    what: _What,
+    persons: Sequence[Values],
+    patient: Sequence[tuple[str, str]],
+    reader: Reader,
+    asking: Asking,
+) -> Values | Gone:
     words, letters = asking.words, with_says(what.letters, channels())
     if not what.is_any:
         return Gone(words.say(NOTHING_HELD, n=number(asking.found["number"])))
@@ -127,6 +143,8 @@ def _found(channels: Channels, what: _What, persons: Sequence[Values], reader: R
         "marked": [row for row in rows if row["held"] or row["critical"]][:3] or rows[: not what.asks],
         "sees": what.sees,
         "persons": persons,
+        "patient": patient,
+        "walk": _walk(reader, number(asking.found["number"]), words),
         "persons_hidden": what.asks and not (what.sees and asking.principal.may(SEEING_PATIENTS)),
         "unread": is_unread,
         "newer": next((words.say(OUTCOMES[NEWER[how]]) for how in newer if how), ""),
@@ -142,6 +160,21 @@ def _found(channels: Channels, what: _What, persons: Sequence[Values], reader: R
         "acts": {verb: words.href(DO + verb) for verb in VERBS},
         **parts(first, len(found), partial(words.href, to, destination=asking.query.get("destination", "")), words),
     }
+
+
+def _walk(reader: Reader, message: int, words: Words) -> list[tuple[str, str, str]]:
+    """The decisions before and behind this one, in the order of the list; without those that its first page lacks."""
+    found = held_deliveries(reader, limit=PAGE, in_words=False)
+    messages = list(dict.fromkeys(one.message_id for one in found))
+    if message not in messages:
+        return []
+    here = messages.index(message)
+    beside = (("Previous", here - 1, "prev"), ("Next", here + 1, "next"))
+    return [
+        (words.say(name), words.href(f"/held/{messages[to]}"), rel)
+        for name, to, rel in beside
+        if 0 <= to < len(messages)
+    ]
 
 
 def _each_once(results: Iterable[Sequence[Row] | None]) -> list[Row]:

@@ -1,5 +1,6 @@
 """Results that are held, as rows of a page."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -13,6 +14,9 @@ from engine.web.pages import states
 from engine.web.pages.messages import PATH as MESSAGES
 from engine.web.pages.words import Words, grouped, shown
 
+NUMBER = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,12})?")
+RANGE = re.compile(rf"\s*({NUMBER.pattern})\s*-\s*({NUMBER.pattern})\s*")
+MARGIN = 8.0  # per cent of a bar that are outside of all its numbers
 MOST_TOLD = 3  # results that a button names
 MORE: PageText = N_("... and {n} more")
 WHOLE = 100_000  # signs: what is decided about is never cut
@@ -45,6 +49,7 @@ def row_of(one: Row, words: Words) -> dict[str, Any]:
         "sends": shown(one["sends"], WHOLE),
         "flags": [_badge(flag, words) for flag in _worst_first(one["flags"])],
         "range": shown(one["range"]),
+        "bar": bar(one),
         "earlier": shown(one["earlier"] or "", WHOLE),
         "earlier_at": _moment(one["earlier_at"], words),
         "earlier_in": words.say("Message {n}", n=before) if before else "",
@@ -54,6 +59,25 @@ def row_of(one: Row, words: Words) -> dict[str, Any]:
         "status": words.say(STATES[one["status"]]) if one["status"] in STATES else shown(one["status"]),
         "changed": one["status"] not in ("", "final"),
     }
+
+
+def bar(one: Row) -> tuple[float, float, float, float | None, bool] | None:
+    """Where value and earlier value are beside the range, in per cent of a bar: its low and high end, the value, the
+    earlier one, and whether the value is outside. None: not all three are plain numbers."""
+    ends = RANGE.fullmatch(one["range"])
+    if ends is None or not NUMBER.fullmatch(one["value"]):
+        return None
+    low, high, value = float(ends[1]), float(ends[2]), float(one["value"])
+    if low >= high:
+        return None
+    was = float(one["earlier"]) if NUMBER.fullmatch(one["earlier"] or "") else None
+    known = [low, high, value, *([] if was is None else [was])]
+    least, wide = min(known), max(known) - min(known)
+
+    def at(x: float) -> float:
+        return round(MARGIN + (x - least) / wide * (100 - 2 * MARGIN), 1)
+
+    return at(low), at(high), at(value), None if was is None else at(was), not low <= value <= high
 
 
 def row_of_message(told: Said, words: Words) -> dict[str, Any]:

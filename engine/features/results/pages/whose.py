@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
+from engine.model.content.facts import Person as Named
 from engine.model.errors import RefusedError
 from engine.model.texts.phrases import PageText
 from engine.views.view import Row
@@ -90,6 +91,15 @@ async def beside(frame: Frame, request: web.Request, message: int, one: Row) -> 
             if VERB in asking.may and (answer := await _offered(frame, request, message, one["mark"], name, names))
         ],
     }
+
+
+def described(people: Sequence[Named], words: Words) -> list[tuple[str, str]]:
+    """Label and text of what a message says of its patient; nothing where it has several."""
+    if len(people) != 1:
+        return []
+    (one,) = people
+    said = {"name": one.name, "number": one.number, "born": one.birthday or one.born, "sex": one.sex}
+    return [(words.say(FIELDS[field]), _shown(field, text, words)) for field, text in said.items() if text]
 
 
 def _shown(field: str, text: str, words: Words) -> str:

@@ -121,6 +121,7 @@ async def test_an_alert_is_in_the_language_of_the_reader(operator: Browser, know
 
 async def test_a_silence_is_made_shown_and_ended(operator: Browser, known: Known) -> None:
     _, page = await operator.get("/alerts?lang=en")
+    assert [one.attributes["value"] for one in page.one("datalist").all("option")] == ["away/lis"]
     given = {**hidden(page), "act": "silence", "pattern": "away/*", "time": "604800", "reason": "they move"}
     assert (await operator.post("/alerts?lang=en", given))[0] == 200
     _, page = await operator.get("/alerts?lang=en")

@@ -9,6 +9,7 @@ import pytest
 
 from engine.commands.shared import acting, session
 from engine.features.access.service.service import AccessService
+from engine.features.results.pages import rows
 from engine.store.queries.acts import acts_page
 from tests.results.test_held_results import held_route, message
 from tests.support.access import GOOD, ROOT
@@ -20,13 +21,13 @@ from tests.support.status_server import Element
 from tests.support.waiting import until
 
 VALUE, BEFORE = "5.1", "14.0"
-# person -> sees the value, may release, looks that two visits of one log-in leave
-ORACLE: dict[str, tuple[bool, bool, int]] = {
-    "plain": (False, False, 0),  # a viewer
-    "viewer": (True, False, 1),  # who sees patients besides
-    "operator": (True, True, 1),
-    "asha": (True, True, 1),  # an operator who sees patients besides
-    "engineer": (True, True, 1),
+# person -> sees the value, may release, looks that two visits of one log-in leave, sees whose it is
+ORACLE: dict[str, tuple[bool, bool, int, bool]] = {
+    "plain": (False, False, 0, False),  # a viewer
+    "viewer": (True, False, 1, True),  # who sees patients besides
+    "operator": (True, True, 1, False),
+    "asha": (True, True, 1, True),  # an operator who sees patients besides
+    "engineer": (True, True, 1, False),
 }
 RULE = {"when": "=code == 'HGB' and value < 7", "reason": "haemoglobin is critical"}
 
@@ -80,7 +81,7 @@ def releases(page: Element) -> list[Element]:
 async def test_who_sees_what_is_held_and_each_look_is_known_once(here: ActingSite) -> None:
     sent = (message(1, BEFORE, order="A", patient="9"), critical(2, VALUE, order="A", patient="9", status="C"))
     first, second = await send(here, *sent)
-    for person, (sees, may_release, times) in ORACLE.items():
+    for person, (sees, may_release, times, sees_patient) in ORACLE.items():
         async with here.browser(person) as browser:
             for _ in range(2):
                 status, page = await browser.get(f"/held/{second}?lang=en")
@@ -89,7 +90,7 @@ async def test_who_sees_what_is_held_and_each_look_is_known_once(here: ActingSit
                 assert ("hidden from you" in main(page)) is not sees, person
                 assert bool(releases(page)) is may_release, person
                 assert "haemoglobin is critical" in main(page)
-                assert "Canary" not in main(page)
+                assert ("Canary" in main(page)) is sees_patient, person
         assert looks(here, person) == [(second, "decision")] * times
     async with here.browser("operator") as browser:  # another log-in
         await browser.get(f"/held/{second}?lang=en")
@@ -208,3 +209,53 @@ async def test_a_decision_about_many_results_is_read_in_parts(here: ActingSite) 
             address = after[0].attributes["href"] if after else ""
     assert len(found) == len(set(found)) == 1203
     assert found[0] == "Hemoglobin"
+
+
+async def test_decisions_are_walked_in_the_order_of_the_list(here: ActingSite) -> None:
+    """Critical ones first. The list's own order is the oracle."""
+    sent = [message(n, VALUE, order=f"O{n}", patient=f"P{n}") for n in (1, 2)]
+    numbers = await send(here, critical(0, VALUE, order="O0", patient="P0"), *sent)
+    async with here.browser("operator") as browser:
+        rejected = numbers.pop(1)
+        _, page = await browser.get(f"/held/{rejected}?lang=en")
+        action, fields = form_of(page, "/do/reject")
+        await browser.post(action, {**fields, "reason": "clotted"})
+        await until(lambda: here.site.end_of(rejected) == "rejected")
+        _, page = await browser.get("/held?lang=en")
+        listed = [href.partition("?")[0] for href in hrefs(page) if href.startswith("/held/")]
+        listed = list(dict.fromkeys(listed))
+        beside = {}
+        for path in listed:
+            _, page = await browser.get(f"{path}?lang=en")
+            links = page.one("main").one("span", class_="pair").all("a")
+            beside[path] = {one.attributes["rel"]: one.attributes["href"].partition("?")[0] for one in links}
+    assert listed == [f"/held/{numbers[0]}", f"/held/{numbers[1]}"]
+    assert beside == {listed[0]: {"next": listed[1]}, listed[1]: {"prev": listed[0]}}
+
+
+def hrefs(page: Element) -> list[str]:
+    return [one.attributes["href"] for one in page.one("main").all("a")]
+
+
+@pytest.mark.parametrize(
+    ("value", "ends", "earlier", "shown"),
+    [
+        ("5", "4-6", None, (8.0, 92.0, 50.0, None, False)),
+        ("8", "4 - 6", None, (8.0, 50.0, 92.0, None, True)),
+        ("4", "4-6", "2", (50.0, 92.0, 50.0, 8.0, False)),
+        ("-1.5", "-1--0.5", None, (50.0, 92.0, 8.0, None, True)),
+        ("5", "6-4", None, None),
+        ("5", "5-5", None, None),
+        ("<5", "4-6", None, None),
+        ("5,1", "4-6", None, None),
+        ("5", "4,0-6,0", None, None),
+        ("5", "<6", None, None),
+        ("5", "", None, None),
+        ("5", "4-6-8", None, None),
+        ("5", "4-6", "<2", (8.0, 92.0, 50.0, None, False)),
+    ],
+)
+def test_a_bar_is_drawn_of_plain_numbers_alone(
+    value: str, ends: str, earlier: str | None, shown: tuple[float, float, float, float | None, bool] | None
+) -> None:
+    assert rows.bar({"value": value, "range": ends, "earlier": earlier}) == shown

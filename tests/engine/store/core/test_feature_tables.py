@@ -18,6 +18,7 @@ import pytest
 from engine.feature import Table
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.migrate import PLACES
+from engine.store.lifecycle import erasure
 from engine.store.operations.pruning import TABLES, PrunableRows, let_go, of_features
 from engine.store.recovery.backups import state_snapshot
 from engine.store.recovery.backups.catalog import Copy
@@ -54,6 +55,17 @@ OUTLASTS = {
 OUTLASTS_OF_STORE = {
     "repeat": "it has an end of its own, and its message is kept until then",
     "report": "it has an end of its own, and its message is kept until then",
+}
+# Rows that an erasure of the message that they name leaves as they are, and why: nothing of them is a patient's.
+STAYS_ERASED = {
+    "critical_call": "times, and whose act it was",
+    "critical_value": "times",
+    "order_event": "its detail goes with its order (`engine.features.orders.rows.forgetting`)",
+    "order_query": "times, and numbers of orders",
+    "qc_bracket": "times, and codes of tests",
+    "qc_look": "who has looked",
+    "reagent_use": "codes of tests",
+    "rule_hit": "names of rules",
 }
 OTHERWISE = {("result_pending", "waits"): ""}  # a value that is read when its message goes
 
@@ -187,6 +199,23 @@ def test_rows_go_with_the_message_that_they_name(lived: tuple[Place, Copy, bytes
     left = {name for name, rows in rows_in(place.data / JOURNAL_NAME).items() if rows}
     assert named & left == OUTLASTS.keys(), "say `pruned` of its Table in its feature, or why it outlasts, here"
     assert len(named) > len(OUTLASTS)
+
+
+def test_an_erased_message_leaves_nothing_in_the_tables_that_name_it(lived: tuple[Place, Copy, bytes]) -> None:
+    place, _, _ = lived
+    path = place.data / JOURNAL_NAME
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        named = name_messages(connection, (one.name for one in of_features()))
+        connection.execute(
+            "DELETE FROM order_item"
+        )  # sealed: tests/engine/features/orders/rows/test_kept_and_erased.py
+    before = rows_in(path)
+    journal = opened(place.data)
+    journal.run_alone(erasure.erase, [1], ["P1"], actor="ann", reason="asked", more={})
+    journal.close()
+    after = rows_in(path)
+    unchanged = {name for name in named if before[name] and before[name] == after[name]}
+    assert unchanged == STAYS_ERASED.keys(), "say `forgets` in the feature, or here why its rows name no patient"
 
 
 def test_rows_of_the_store_go_with_the_message_that_they_name(lived: tuple[Place, Copy, bytes]) -> None:
