@@ -55,7 +55,7 @@ def differences(parsed: Parsed, context: MapContext) -> list[str]:
             continue
         found += [f"{name}: {one.place}: {one.text}" for one in differing(facts, mapped, parsed, each.target)]
         if each.target.kind == "fhir" and name != "abdm-report" and mapped.documents:
-            asked = results_in(facts, parsed, context, mapped.controls)
+            asked = [one for one in results_in(facts, parsed, context, mapped.controls) if not one.beside]
             found += [f"{name}: {one}" for one in asked_otherwise(facts, asked, results_of(mapped.documents[0].body))]
     return found
 
@@ -75,7 +75,7 @@ def asked_otherwise(facts: Facts, asked: list[Result], written: list[Result]) ->
 
 def is_same(written: Result, asked: Result) -> bool:
     """Whether a document and the facts say the same of a result, but for what is known better here."""
-    unlike: dict[str, Any] = {"run": asked.run}
+    unlike: dict[str, Any] = {"run": asked.run, "tube": asked.tube}  # of which tube it is, facts know alone
     if not asked.subject:  # FHIR's Patient of one without a number is of this order and day; none has sex and birth
         unlike["subject"] = ""
     if not written.subject:

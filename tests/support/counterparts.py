@@ -262,7 +262,7 @@ async def _kafka(first: First, folder: Path, tls: ssl.SSLContext | None) -> Asyn
                 "connect": [f"127.0.0.1:{peer.port}"],
                 "topic": peer.topic,
                 "gateway": "city-lab",
-                "timeout": "2s",  # the library tries again for as long
+                "timeout": "6s",  # the library tries again for as long
             },
             where=f"127.0.0.1:{peer.port}/{peer.topic}",
             sent=sent,

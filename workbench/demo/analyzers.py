@@ -4,7 +4,8 @@ up."""
 import asyncio
 import sys
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from itertools import chain
 from zoneinfo import ZoneInfo
 
@@ -16,6 +17,8 @@ from workbench.simulator.play import Analyzer as Simulated
 from workbench.simulator.play import PlaySettings
 from workbench.simulator.shift import Kind, PlannedMessage, shift
 from workbench.simulator.wires import ClientWire
+
+BEGAN_BEFORE = timedelta(minutes=30)  # so long before now is its first measurement
 
 
 class Analyzer:
@@ -42,9 +45,9 @@ class Analyzer:
         self._wire = ClientWire(address)
         self._talk = Dialogue()
         self._simulated = Simulated(protocol, self._wire, self._talk, PlaySettings(tries=sys.maxsize))
-        start = datetime.now(ZoneInfo(channel.timezone))
+        now = partial(datetime.now, ZoneInfo(channel.timezone))
         before = [PlannedMessage(Kind.RESULT, "trouble", (), first)] if first else []
-        self._sendings = chain(before, shift(model, seed=seed, start=start, specimens=0))
+        self._sendings = chain(before, shift(model, seed=seed, start=now() - BEGAN_BEFORE, specimens=0, now=now))
 
     @property
     def repeated(self) -> int:

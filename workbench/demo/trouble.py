@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 from engine.model.errors import LabRelayError
 
 SHOWS_WITHIN_S = 90.0
+DAY = b"20260302"  # of the samples
 MESSAGES_BEFORE_SILENCE = 3
 HAEMATOLOGY, CHEMISTRY, SEROLOGY = "haematology", "chemistry", "serology"
 HOLD = """\
@@ -81,9 +83,10 @@ TROUBLES = (
 
 
 def first_message(channel: str, samples: Path) -> bytes:
-    """The message that brings trouble to a channel, as on its line; empty where none does."""
+    """The message that brings trouble to a channel, as on its line, of yesterday; empty where none does."""
     sample = next((one.sample for one in TROUBLES if one.channel == channel), "")
-    return (samples / sample).read_bytes().replace(b"\n", b"\r") if sample else b""
+    yesterday = (date.today() - timedelta(days=1)).strftime("%Y%m%d").encode()
+    return (samples / sample).read_bytes().replace(b"\n", b"\r").replace(DAY, yesterday) if sample else b""
 
 
 def prepare(folder: Path) -> None:

@@ -4,7 +4,7 @@ The same seed gives the same shift, byte for byte.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -15,6 +15,7 @@ from workbench.simulator.people import Reception
 from workbench.simulator.texts import SHAPES, new_text
 
 BETWEEN = timedelta(seconds=73)  # from one measurement to the next
+AT_LEAST = timedelta(seconds=1)  # where the clock does not permit that
 CONTROLS_EVERY = 40  # specimens
 RERUN_SHARE = 0.06
 CORRECTION_SHARE = 0.04
@@ -59,6 +60,7 @@ def shift(
     specimens: int,
     controls: bool = False,
     again: bool = True,
+    now: Callable[[], datetime] | None = None,
 ) -> Iterator[PlannedMessage]:
     """The messages of a shift.
 
@@ -67,6 +69,7 @@ def shift(
         specimens: how many new ones; 0: without end.
         controls: with control runs, if the model has samples of them.
         again: with reruns and corrections.
+        now: the analyzer's clock, which measurements do not run ahead of; None: they may.
     """
     rng = random.Random(seed)
     run = str(seed % RUNS)
@@ -78,7 +81,7 @@ def shift(
     def control_id() -> str:
         nonlocal number, at
         number += 1
-        at += BETWEEN
+        at = max(at + AT_LEAST, at + BETWEEN if now is None else min(at + BETWEEN, now()))
         return f"SIM{run}{number:06d}"
 
     done = 0

@@ -166,6 +166,7 @@ TABLE = {
     "GET /api/v1/lanes": LOOK,
     "GET /api/v1/pauses": LOOK,
     **{f"GET /api/v1/reports/{name}": LOOK for name in ("volume", "turnaround", "utilisation", "downtime", "unmapped")},
+    **{f"GET /api/v1/reports/{name}": LOOK for name in ("callback", "calls")},
     "GET /api/v1/operations": LOOK,
     "GET /api/v1/operations/{number}": LOOK,
     "GET /api/v1/orders": LOOK,

@@ -246,7 +246,8 @@ def _sending(
     if qc and not model.controls:
         say(f"no sample shows how {model.name} sends a control run, so none is sent")
     check(model, start)
-    sendings = _counted(shift(model, seed=manner.seed, start=start, specimens=specimens, controls=qc), kinds)
+    now = partial(datetime.now, start.tzinfo)
+    sendings = _counted(shift(model, seed=manner.seed, start=start, specimens=specimens, controls=qc, now=now), kinds)
     return lambda: Analyzer(model.link, wire, dialogue, manner).work(sendings, keep=False)
 
 

@@ -162,11 +162,12 @@ async def test_times_are_those_of_the_laboratory_and_states_are_in_the_readers_l
     first = await newest(jumps, message(1, "14.0", order="A", patient="9", at="20260301094500"))
     assert (await jumps.site.labrelay("held", "release", str(first), "--reason", "x", "--yes")).code == 0
     await jumps.site.settled()
-    second = await newest(jumps, message(2, "6.0", order="B", patient="9", at="20260302094500"))
+    told = message(2, "6.0", order="B", patient="9", at="20260302094500").replace(b"|||F", b"|||P")
+    second = await newest(jumps, told)
     assert before(await page_of(jumps, second)) == ["14.0 2026-03-01 09:45"]
     page = await page_of(jumps, second, lang="hi")
-    assert "final" not in main(page)
-    assert "अंतिम" in main(page)
+    assert "preliminary" not in main(page)
+    assert "शुरुआती" in main(page)
     assert "बदलें" not in main(page)  # the button of the same English word
 
 

@@ -77,7 +77,10 @@ ORACLE = {
     "/reagents": (LOOK, "reagents"),
     "/lanes": (LOOK, "lanes"),
     "/pauses": (LOOK, "pauses"),
-    **{f"/reports/{name}": (LOOK, name) for name in ("volume", "turnaround", "utilisation", "downtime", "unmapped")},
+    **{
+        f"/reports/{name}": (LOOK, name)
+        for name in ("volume", "turnaround", "utilisation", "downtime", "unmapped", "callback", "calls")
+    },
     "/orders": (LOOK, "orders cursor next"),
     "/orders/{item}": (LOOK, "order test state reason for from after parent history"),
     "/results-without-order": (LOOK, "results cursor next"),
