@@ -347,11 +347,13 @@ async def test_people_known_by_name_alone_are_never_taken_for_each_other(site: R
     assert site.sandbox.count("Patient") == 2
 
 
-async def test_a_result_of_nobody_and_one_of_somebody_stand_side_by_side(site: RunningSite, analyzer: Analyzer) -> None:
+async def test_whether_a_result_of_nobody_is_that_of_somebody_a_person_is_asked(
+    site: RunningSite, analyzer: Analyzer
+) -> None:
     await analyzer.send(Result("", value="9.9"), Result("MR-1"))
 
-    assert site.ends() == ["delivered"] * 2
-    assert held(site) == [Held("", "9.9", 1, "final"), *first(("MR-1", "14.8"))]
+    assert site.ends() == ["delivered", "held"]
+    assert held(site) == [Held("", "9.9", 1, "final")]
 
 
 # -- corrections and older results ---------------------------------------------------------------------------------

@@ -220,7 +220,7 @@ async def test_a_result_went_where_its_document_surely_has_it(tmp_path: Path) ->
             (_, haemoglobin), (_, colour) = went(await shown(browser, again))
             (_, first), (_, second) = went(await shown(browser, two))
     assert haemoglobin == "delivered lab-fhir, lines, json, own-fhir, raw"  # own-csv has the colour alone
-    assert colour == "left out lab-fhir, lines, json delivered own-fhir, raw"
+    assert colour == "left out lab-fhir, lines, json delivered raw"  # own-fhir leaves it out, too, and names no patient
     assert first == second == "delivered lab-fhir, lines, json, raw"  # own-fhir has one of both, without a patient
 
 
