@@ -445,7 +445,7 @@ async def test_a_later_result_of_nobody_supersedes_nothing(site: RunningSite, an
 async def test_an_older_result_that_is_tried_again_never_overwrites_a_correction_where_no_order_is_kept(
     tmp_path: Path,
 ) -> None:
-    clock = ManualClock()
+    clock = ManualClock(datetime(2026, 3, 2, 6, 0, tzinfo=UTC))  # results are received after they were measured
     channel = astm_channel(settings=NUMBERS)
     channel["routes"][0]["order"] = "none"
     async with running_site(tmp_path, {"astm": channel}, clock=clock) as site:

@@ -1,5 +1,6 @@
 """Which standing result a new one is a later word of (rules 7 to 11)."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -7,7 +8,7 @@ from engine.succession.judge.samples import Sample, at_same_time, compare, insta
 from engine.succession.judge.words import Receipt, Said, Standing
 from engine.succession.steps import UNFINISHED
 
-_SECOND = 14
+_SECOND = re.compile(r"\d{4}-?\d\d-?\d\d[T ]?\d\d:?\d\d:?\d\d")
 SAMPLE = "SAMPLE_UNKNOWN"  # a rerun of a sample, or another sample: nothing says which
 
 
@@ -83,8 +84,7 @@ def _may_be_one(new: Said, one: Said, receipt: Receipt) -> bool:
         return True
     if one.version.said in UNFINISHED:
         return True
-    sent = sum(map(str.isdigit, new.content[-1]))  # of its time
-    return at_same_time(new, one) and sent >= _SECOND
+    return at_same_time(new, one) and _SECOND.match(new.stated) is not None
 
 
 def _named_alike(new: Said, one: Standing) -> Match:

@@ -61,6 +61,7 @@ class Said(NamedTuple):
         collected: FHIR dateTime, whatever it means (`samples`).
         version: as the table of statuses sees it.
         content: person, order, test, value and time: what a person's no is about.
+        stated: when it was measured, as sent.
         isolate: it is one; ``counted``: its number in the message (OBX-4), which the next one gives anew. head: the
             place of the isolate that it belongs to, or is.
         critical: it has the flag of a critical value, and is not withdrawn.
@@ -84,6 +85,7 @@ class Said(NamedTuple):
     collected: str
     version: Version
     content: Content
+    stated: str = ""
     isolate: bool = False
     counted: str = ""
     head: int = 0
