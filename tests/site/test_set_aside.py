@@ -68,8 +68,7 @@ async def send(site: RunningSite, name: str, *messages: bytes) -> None:
 
 
 async def stuck(site: RunningSite, status: str = "F") -> None:
-    """Message 2 holds the lane of `one`, with 3 behind it; 4 and on, of `two`, are taken. What it withdraws is message 1,
-    which the server took."""
+    """Message 2 holds the lane of `one`, with 3 behind it; 4 and on, of `two`, are taken. It withdraws message 1."""
     first = message(2).replace(b"|M2|", b"|M1|") if status == "D" else message(1)
     choke, site.sandbox.faults.choke = site.sandbox.faults.choke, frozenset()
     await send(site, "one", first)
