@@ -14,12 +14,11 @@ from orjson import OPT_SORT_KEYS, Fragment
 from engine.model.journal.document_facts import OWN_SYSTEM, DocumentFacts
 from engine.succession.order_marks import without_ours
 from engine.succession.references import refer, refer_no_more
-from engine.succession.steps import CANCELLED, CHANGES, NO_VALUE, RANK, WITHDRAWN, of_report
+from engine.succession.steps import CANCELLED, CHANGES, RANK, WITHDRAWN, of_report
 
 Json = dict[str, Any]
 
 SENDER_STATUS = "urn:labrelay:sender-status"  # these are systems of tags: the status as the sender gave it
-SENDER_SAID = "urn:labrelay:sender-said"  # a status of the sender that FHIR has no code for
 PART = "urn:labrelay:part"  # which part of a report a result is: an isolate of a culture
 _URN = "urn:uuid:"
 _NOT_COMPARED = frozenset({"id", "meta", "status", "issued"})
@@ -41,7 +40,6 @@ class Resource(NamedTuple):
         whole: digest of everything but id, status, time of issue and (of a report) its list.
         meaning: digest of value, unit, flags, ranges, and subject.
         time: when it was measured, as FHIR writes it; empty if not known.
-        has_value: of an Observation, whether it has a value.
         codes: what was measured: system and code of each coding, or the text.
         lists: of a report, the ids of the Observations that it lists.
         subject: the patient it is about; in HL7 v2 and lists what the result is of.
@@ -60,7 +58,6 @@ class Resource(NamedTuple):
     whole: bytes
     meaning: bytes = b""
     time: str = ""
-    has_value: bool = True
     codes: frozenset[str] = frozenset()
     lists: tuple[str, ...] = ()
     subject: str = ""
@@ -140,7 +137,6 @@ def resource_of(name: str, resource: Json) -> Resource:
         whole=whole,
         meaning=b"" if report else _digest(resource, frozenset(resource) - _meant(resource)),
         time=resource.get("effectiveDateTime") or resource.get("effectiveInstant") or period.get("start", ""),
-        has_value=_has_value(resource),
         codes=_codes(resource.get("code", {})),
         lists=tuple(id_of(one["reference"]) for one in resource.get("result", ())) if report else (),
         subject=resource.get("subject", {}).get("reference", ""),
@@ -172,19 +168,6 @@ def _ordered(report: Json) -> bytes:
 
 def _meant(resource: Json) -> set[str]:
     return {name for name in resource if name.startswith("value") or name in _MEANING}
-
-
-def _has_value(resource: Json) -> bool:
-    parts = (resource, *resource.get("component", ()))
-    return "hasMember" in resource or any(
-        not _says_nothing(value) for part in parts for name, value in part.items() if name.startswith("value")
-    )
-
-
-def _says_nothing(value: Any) -> bool:
-    """Whether it is a text like ``----``, which analyzers write where they have no value."""
-    text = value.get("text") if isinstance(value, dict) and not value.get("coding") else value
-    return isinstance(text, str) and NO_VALUE.fullmatch(text.strip()) is not None
 
 
 def _codes(code: Json) -> frozenset[str]:

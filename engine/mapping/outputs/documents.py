@@ -95,12 +95,12 @@ def places_of(run: MessageContext, making: MessageParts, kind: str) -> tuple[tup
 def observations_of(run: MessageContext, making: BundleBuilder) -> tuple[tuple[int, str], ...]:
     """The id of the Observation that each result became, in their order; none where there are others, too."""
     segments = run.parsed.segments
-    found = tuple(
+    found = [
         (segments[position - 1].ordinal, made["reference"].removeprefix(_URN))
         for position, made in run.accounted.items()
         if made is not None
-    )
-    return found if len({identity for _, identity in found}) == making.observations else ()
+    ]
+    return tuple(found) if len({identity for _, identity in found}) == making.observations else ()
 
 
 def _place(run: MessageContext, part: Part) -> int:

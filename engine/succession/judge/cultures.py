@@ -75,8 +75,11 @@ def is_no_growth(value: str) -> bool:
 def are_in(facts: Facts) -> bool:
     """Whether a message has an isolate, or says that nothing grew."""
     return any(
-        one.value.number is None and (one.isolate or organism_of(one, ()) or is_no_growth(one.value.sent or ""))
-        for _, _, one in facts.results()
+        True
+        for person in facts.people
+        for order in person.orders
+        for one in order.results
+        if one.value.number is None and (one.isolate or organism_of(one, ()) or is_no_growth(one.value.sent or ""))
     )
 
 

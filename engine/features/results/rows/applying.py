@@ -110,7 +110,7 @@ def applied(
             held[place - 1], decided = _not_judged(str(error))
         except (IntegrityError, ValueError):
             held[place - 1], decided = _not_judged("a document of its own cannot be read")
-        if decided:
+        if decided is not NOTHING and decided:
             facts[place] = decided
     wanted = [one for one in made if one.destinations]
     back = () if any(held) else taken_back(batch, mine.values(), judged)
@@ -135,7 +135,10 @@ def _applied(
     there = {place for place, _ in document.places}
     decisions = [one for one in judgement.decisions if one.place in there or not there]
     is_bundle = document.media_type == FHIR
-    if is_bundle and (judged.memory.standing or older or before or _are_said(decisions)):
+    are_said = before or judgement.gone or _are_said(decisions)
+    if not are_said and not (is_bundle and (judged.memory.standing or older)):
+        return routed, None, NOTHING
+    if is_bundle and (judged.memory.standing or older or are_said):
         if (found := open_of(document, None, batch.zone)) is None:
             return routed, None, NOTHING
         if there or not any(one.kind == "Observation" for one in found.resources):
@@ -175,7 +178,7 @@ def _applied(
 
 def _are_said(decisions: Sequence[Decision]) -> bool:
     """Whether one of them is another than that a result is new, and goes out as it is."""
-    return any(one.kind != "new" or one.reason for one in decisions)
+    return any(True for one in decisions if one.kind != "new" or one.reason or one.beside)
 
 
 def _not_judged(why: str) -> tuple[HoldReason, DocumentFacts]:
@@ -195,16 +198,17 @@ def _problems(decisions: Sequence[Decision], judged: Judged, *, in_bundle: bool 
     statuses = judged.statuses() if any(one.beside for one in decisions) else {}
     unfinished = {ref for ref, status in statuses.items() if status in UNFINISHED}
     for one in decisions:
-        called = _called(judged, one.place, one.may_mean, lacking=one.reason == ReasonCode.RESULTS_GONE.value)
         if one.kind == "held" and one.reason == ReasonCode.ORDER_MOVED.value and in_bundle:
             yield ReasonCode.ORDER_MOVED, moved_orders.why(one)
         elif one.kind == "held":
+            called = _called(judged, one.place, one.may_mean, lacking=one.reason == ReasonCode.RESULTS_GONE.value)
             yield _REASONS.get(one.reason) or ReasonCode[one.reason], f"{one.words}{called}"
         elif in_bundle:
             continue
         elif one.kind == "finishes":
-            yield ReasonCode.NO_VALUE, f"a status change without its value{called}"
+            yield ReasonCode.NO_VALUE, f"a status change without its value{_called(judged, one.place)}"
         elif one.kind in _GOES_OUT and _is_ambiguous(one, unfinished):
+            called = _called(judged, one.place)
             yield ReasonCode.SAMPLE_UNKNOWN, f"a receiver may take it for another one of its order{called}"
 
 

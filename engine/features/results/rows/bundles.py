@@ -256,7 +256,7 @@ class _Case:
             if (last := self._sent.last(name, found.messages)) is None:
                 continue
             document, old = last
-            if not old.subject and next(iter(subjects)) and _count(document.resources) > 1:
+            if not old.subject and next(iter(subjects)) and _count(document.named.values()) > 1:
                 continue  # the others still name no patient
             if (
                 len(subjects) == 1
@@ -267,10 +267,10 @@ class _Case:
                 found.ids.setdefault(own, id_of(old.subject))
             for kind in _AROUND:
                 new = [one for one in self._mine if one.kind == kind]
-                theirs = [one for one in document.resources if one.kind == kind]
+                theirs = [one for one in document.named.values() if one.kind == kind]
                 if len(new) == len(theirs) == 1 and new[0].identity != theirs[0].identity:
                     found.ids.setdefault(new[0].identity, theirs[0].identity)
-            self._name_report(found, home, document.resources)
+            self._name_report(found, home, [*document.named.values()])
 
     def _name_report(self, found: Verdict, home: str, before: Sequence[Resource]) -> None:
         """The report of a result takes the id of the one that it was in, where both are in one alone."""
@@ -319,7 +319,8 @@ class _Case:
         ref = word_of(one)
         if one.kind == "held" and status == "final" and ref is not None and ref in self._standing:
             status = _once_released(status, self._standing[ref], said.version.whole)
-        if status and status != said.version.said:
+        is_silent = bool(home) and status in CHANGES and self._resources[own].said not in CHANGES  # its mapping is
+        if status and (status != said.version.said or is_silent):
             found.statuses[name] = status
 
 
@@ -376,7 +377,7 @@ def _missing(mine: Sequence[Resource], sent: Sent) -> Iterable[Problem]:
     there = {one.identity for one in mine}
     gone = {
         one.called
-        for one in last[0].resources
+        for one in last[0].named.values()
         if one.kind == "Observation" and one.identity not in there and one.status not in (WITHDRAWN, CANCELLED)
     }
     if gone:

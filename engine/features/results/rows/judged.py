@@ -56,7 +56,7 @@ class Judged(NamedTuple):
 
     def to(self, destinations: Collection[str]) -> "Judged":
         """What it says to these receivers: what only others lack repeats what they have."""
-        if self.judgement is None or not any(one.kind == "follows" for one in self.judgement.decisions):
+        if self.judgement is None or not any(True for one in self.judgement.decisions if one.kind == "follows"):
             return self
         standing = {one.ref: one for one in self.memory.standing}
         decisions = []
@@ -82,7 +82,8 @@ class Judged(NamedTuple):
         """What is said of a message whose results go out all the same."""
         decisions = self.judgement.decisions if self.judgement is not None else ()
         return [
-            Issue(code=one, text=_SAID.get(one, "")) for one in dict.fromkeys(one.finding for one in decisions) if one
+            Issue(code=one, text=_SAID.get(one, ""))
+            for one in dict.fromkeys(one.finding for one in decisions if one.finding)
         ]
 
     def messages(self) -> set[int]:
@@ -98,9 +99,10 @@ class Judged(NamedTuple):
         return found | {one.ref: one.last.version.status for one in self.memory.standing}
 
 
+_UNKNOWN = ReasonCode.CORRECTS_UNKNOWN.value
 _SAID = {
     CLOCK: "times of results are after its receipt, or half a year before",
-    ReasonCode.CORRECTS_UNKNOWN.value: "it corrects a result that is not known here",
+    _UNKNOWN: "it corrects a result that is not known here",
 }
 NO_RESULTS = Judged(Judgement((), {}))
 
@@ -187,10 +189,11 @@ def _judged(
         of_site=read.of_site, whole=read.whole, runs_apart=read.runs_apart, one_by_one=read.one_by_one,
         unique=read.unique, of_a_day=read.of_a_day, numbers=read.numbers, orders=read.orders,
     )  # fmt: skip
-    judgement = None if memory.standing or memory.refused else usual(said, receipt)
-    if judgement is None and sum(1 for _ in said.results()) > MOST_RESULTS:
+    if not (memory.standing or memory.refused) and (judgement := usual(said, receipt)) is not None:
+        return Judged(judgement, memory, numbers)
+    if sum(1 for _ in said.results()) > MOST_RESULTS:
         return Judged(numbers=numbers, why=f"it has more than {MOST_RESULTS} results")
-    judgement = judgement or judge(said, memory, receipt)
+    judgement = judge(said, memory, receipt)
     if any(one.reason == CLOCK for one in judgement.decisions):
         if _is_clock_told(now):
             judgement = judge(said, memory, receipt._replace(clock_told=True))
@@ -207,7 +210,7 @@ def _judged(
 
 def _corrects_unknown(one: Decision) -> bool:
     """Whether nothing is known that it takes back."""
-    return ReasonCode.CORRECTS_UNKNOWN.value in (one.finding, one.reason) and one.meant is None and not one.may_mean
+    return _UNKNOWN in (one.finding, one.reason) and one.meant is None and not one.may_mean
 
 
 def _with_days(

@@ -21,7 +21,7 @@ _WHY = "it corrects an order that message {} reported of another patient"
 
 
 def moves(judgement: Judgement) -> bool:
-    return any(_is_moved(one) for one in judgement.decisions)
+    return any(True for one in judgement.decisions if one.reason and _is_moved(one))
 
 
 def _is_moved(one: Decision) -> bool:

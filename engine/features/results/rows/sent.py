@@ -8,7 +8,7 @@ place, whatever it says.
 says which Observation a result became. So damage never looks as if nothing had been sent.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from engine.features.results.rows import facts
@@ -21,26 +21,25 @@ from engine.succession.judge.words import Ref, Standing
 from engine.succession.statements import Json, Resource, loads, written_anew
 from engine.succession.steps import RANK
 
+_RESULT = "Observation/"
 _DOCUMENTS = (
-    "SELECT d.document_id, o.ordinal, max(d.state IN ('waiting', 'sending', 'delivered')) FROM delivery d"
+    "SELECT d.document_id, o.ordinal, max(d.state IN ('waiting', 'sending', 'delivered')), o.reports <> x''"
+    " FROM delivery d"
     " JOIN lane l ON l.id = d.lane JOIN document o ON o.id = d.document_id"
-    " WHERE d.message_id = ? AND l.destination IN ({}) AND o.media_type = ? AND o.reports <> x''"
+    " WHERE d.message_id = ? AND l.destination IN ({}) AND o.media_type = ?"
     " GROUP BY d.document_id ORDER BY o.revision DESC, o.ordinal"
 )
 
 
 class SentDocument(NamedTuple):
     """Attributes:
-    ordinal: among those of its message. is_out: it was sent, or will be: it is not held.
+    is_out: it was sent, or will be: it is not held. places: of its results, in the order of its Observations.
     """
 
     id: int
-    ordinal: int
     is_out: bool
-    resources: list[Resource]
-
-    def named(self, name: str) -> Resource | None:
-        return next((one for one in self.resources if one.name == name), None)
+    named: dict[str, Resource]
+    places: Sequence[int] | None
 
 
 class Sent:
@@ -50,6 +49,7 @@ class Sent:
         self._batch, self._to = batch, routed.destinations
         self._newest = sorted({*messages}, reverse=True)
         self._documents: dict[int, list[SentDocument]] = {}
+        self._ids: dict[int, list[dict[int, str]]] = {}
 
     def documents(self, message: int) -> list[SentDocument]:
         """Those of a message, the newest mapping first.
@@ -62,8 +62,11 @@ class Sent:
             rows = self._batch.execute(
                 _DOCUMENTS.format(",".join("?" * len(self._to))), (message, *self._to, kinds.FHIR)
             ).fetchall()
+            made = facts.made_of(self._batch, message) if rows else {}
             found = self._documents[message] = [
-                SentDocument(one, ordinal, bool(is_out), told(self._batch, one)) for one, ordinal, is_out in rows
+                SentDocument(one, bool(is_out), {each.name: each for each in told(self._batch, one)}, made.get(ordinal))
+                for one, ordinal, is_out, has_reports in rows
+                if has_reports or ordinal in made
             ]
         return found
 
@@ -87,24 +90,24 @@ class Sent:
         return ""
 
     def _identity(self, message: int, place: int) -> str:
-        if not (documents := self.documents(message)):
-            return ""
-        made = facts.made_of(self._batch, message)
-        for one in documents:
-            ids = [each.identity for each in one.resources if each.kind == "Observation"]
-            places = made.get(one.ordinal)
-            if places is None or len(places) > len(ids):
+        if (found := self._ids.get(message)) is None:
+            found = self._ids[message] = [*self._ids_in(message)]
+        return next((ids[place] for ids in found if place in ids), "")
+
+    def _ids_in(self, message: int) -> Iterator[dict[int, str]]:
+        """Of each document of a message, place of a result -> its id."""
+        for one in self.documents(message):
+            ids = [name.removeprefix(_RESULT) for name in one.named if name.startswith(_RESULT)]
+            if one.places is None or len(one.places) > len(ids):
                 raise NotComparedError(f"nothing says which result is which in the document of message {message}")
-            if place in places:
-                return ids[places.index(place)]
-        return ""
+            yield dict(zip(one.places, ids, strict=False))
 
     def last(self, name: str, messages: Iterable[int] = ()) -> tuple[SentDocument, Resource] | None:
         """The last version of a resource that went out, in these messages, or in all."""
         several = (self.documents(one) for one in sorted({*messages}, reverse=True))
         within = (one for some in several for one in reversed(some) if one.is_out) if messages else self.all()
         for document in within:
-            if (found := document.named(name)) is not None:
+            if (found := document.named.get(name)) is not None:
                 return document, found
         return None
 
@@ -112,7 +115,7 @@ class Sent:
 
     def has_said(self, new: Resource, *, listed: bool) -> bool:
         """Whether an identical report was accepted; with ``listed`` also its list of results must be equal."""
-        known = (one.named(new.name) for message in self._newest for one in self.documents(message))
+        known = (one.named.get(new.name) for message in self._newest for one in self.documents(message))
         return any(
             (one.whole, one.said) == (new.whole, new.said) and (not listed or {*one.lists} == {*new.lists})
             for one in known
@@ -121,7 +124,7 @@ class Sent:
 
     def has_results(self, name: str) -> bool:
         """Whether a report with results was accepted, and not cancelled."""
-        known = (one.named(name) for message in self._newest for one in self.documents(message))
+        known = (one.named.get(name) for message in self._newest for one in self.documents(message))
         return any(one is not None and one.lists and one.said in RANK for one in known)
 
     def listing(self, result: str, messages: Iterable[int]) -> list[Resource]:
@@ -130,8 +133,8 @@ class Sent:
             one.name
             for message in {*messages}
             for document in self.documents(message)
-            for one in document.resources
-            if document.is_out and one.kind == "DiagnosticReport" and result in one.lists
+            for one in (document.named.values() if document.is_out else ())
+            if one.kind == "DiagnosticReport" and result in one.lists
         }
         return [last[1] for name in sorted(names) if (last := self.last(name)) is not None]
 
