@@ -30,7 +30,7 @@ from engine.succession.hl7_statements import MEDIA_TYPE
 from engine.succession.judge.words import Decision, Ref, Said
 from engine.succession.kinds import FHIR, RESULT, open_of, opened
 from engine.succession.statements import Resource
-from engine.succession.steps import CHANGES, RANK, UNFINISHED, WITHDRAWN
+from engine.succession.steps import CHANGES, UNFINISHED, WITHDRAWN
 
 logger = logging.getLogger("labrelay.journal")
 
@@ -169,7 +169,7 @@ def _applied(
     named = {f"{RESULT}{place}": status for place, status in statuses.items() if place not in mute}
     facts = DocumentFacts(
         echoes=frozenset(f"{RESULT}{place}" for place in again if there),
-        statuses=_repaired(found.resources, before) | named,
+        statuses=bundles.repaired(found.resources, before, by="subject") | named,
     )
     if facts:
         document = replace(document, body=found.write(facts), packed=False)
@@ -261,20 +261,6 @@ def delivered(batch: Batch, message_id: int, routed: Routed) -> dict[str, Resour
             of = attrgetter("name" if was.by_id or was.whole else "subject")
             found |= {of(one): one for one in was.resources}
     return found
-
-
-def _repaired(new: Iterable[Resource], before: Mapping[str, Resource]) -> dict[str, str]:
-    """The statuses of results that were delivered with another meaning: the mapping was wrong."""
-    changed: dict[str, str] = {}
-    for one in new:
-        old = before.get(one.subject)
-        if old is None or one.said != "final" or RANK.get(old.status, 2) < RANK["final"]:
-            continue
-        if old.status in CHANGES:
-            changed[one.name] = old.status
-        elif one.meaning != old.meaning or not old.codes <= one.codes:
-            changed[one.name] = "corrected"
-    return changed
 
 
 # -- held results that are withdrawn -----------------------------------------------------------------------------------

@@ -23,13 +23,14 @@ from engine.model.texts.reasons import ReasonCode
 from engine.store.core.writing.batch import Batch
 from engine.succession.judge.memory import withdrawn, word_of
 from engine.succession.judge.words import Decision, Ref, Standing
-from engine.succession.kinds import OpenedDocument
+from engine.succession.kinds import RESULT, OpenedDocument
 from engine.succession.statements import Resource, entries_in, id_of, resource_id, under
 from engine.succession.steps import CANCELLED, CHANGES, MINUTE, RANK, UNFINISHED, WITHDRAWN
 
 Problem = tuple[ReasonCode, str]
 _AGAIN = frozenset({"echo", "again"})
 _AROUND = ("Specimen", "ServiceRequest")
+_RESULTS = frozenset({"Observation", RESULT.rstrip("/")})
 
 
 @dataclass(slots=True)
@@ -82,7 +83,7 @@ def applied(
     mine = [_as_meant(one, verdict.ids) for one in found.resources]
     out = {one.identity: verdict.statuses.get(one.name, one.status) for one in mine if one.kind == "Observation"}
     verdict.statuses |= {
-        name: status for name, status in _repaired(mine, before).items() if name not in verdict.statuses
+        name: status for name, status in repaired(mine, before).items() if name not in verdict.statuses
     }
     again = verdict.echoes | verdict.absent
     is_again = not (verdict.gone or verdict.finished or before) and all(
@@ -154,7 +155,7 @@ class _Case:
         self._standing = {one.ref: one for one in judged.memory.standing}
         self._resources = {one.identity: one for one in mine}
         self.is_moved, self._is_one = judged.is_moved, is_one
-        self._changing: set[str] = set()
+        self._changing: dict[str, set[int]] = {}
         self._ids: Mapping[str, str] = {}
 
     def verdict(self) -> Verdict:
@@ -168,8 +169,8 @@ class _Case:
         self._name_all(found, homes)
         for one in self._decisions:
             self._decide(found, one, homes.get(one.place, ""))
-            if one.kind not in _AGAIN and homes.get(one.place):
-                self._changing.add(f"Observation/{homes[one.place]}")
+            if one.kind not in _AGAIN and homes.get(one.place) and (ref := word_of(one)) is not None:
+                self._changing[f"Observation/{homes[one.place]}"] = self._messages(ref)
         self._ids = found.ids
         for ref in withdrawn(self._judgement):
             if home := self._home(ref):
@@ -193,7 +194,8 @@ class _Case:
             mine: under the ids that go out.
         """
         for one in mine:
-            if one.name in self._changing and (last := self._sent.last(one.name)) is not None:
+            messages = self._changing.get(one.name)
+            if messages and (last := self._sent.last(one.name, messages)) is not None:
                 own = id_of(one.subject)
                 if last[1].subject and self._ids.get(own, own) != id_of(last[1].subject):
                     yield (
@@ -302,7 +304,11 @@ class _Case:
             if status != said.version.said:
                 found.statuses[name] = status
             return
-        is_there = bool(home) and self._sent.last(name) is not None
+        if one.kind == "echo" and one.meant is None and said is not None and not said.organism:
+            found.absent.add(name)  # its message says it twice
+            return
+        ref = word_of(one)
+        is_there = bool(home) and ref is not None and self._sent.last(name, self._messages(ref)) is not None
         if one.kind == "again" or (one.kind == "echo" and not is_there):  # of these receivers none has it
             found.waits.add(name)
             return
@@ -316,7 +322,6 @@ class _Case:
         if said is None:
             return
         status = one.status if home or one.kind != "amends" else said.version.said
-        ref = word_of(one)
         if one.kind == "held" and status == "final" and ref is not None and ref in self._standing:
             status = _once_released(status, self._standing[ref], said.version.whole)
         is_silent = bool(home) and status in CHANGES and self._resources[own].said not in CHANGES  # its mapping is
@@ -340,12 +345,16 @@ def _as_meant(one: Resource, ids: Mapping[str, str]) -> Resource:
     return one._replace(name=under(one.name, ids), lists=tuple(ids.get(result, result) for result in one.lists))
 
 
-def _repaired(mine: Iterable[Resource], before: Mapping[str, Resource]) -> dict[str, str]:
-    """The statuses of results that the message has delivered before with another meaning: its mapping was wrong."""
+def repaired(mine: Iterable[Resource], before: Mapping[str, Resource], by: str = "name") -> dict[str, str]:
+    """The statuses of results that the message has delivered before with another meaning: its mapping was wrong.
+
+    Args:
+        before: as of `engine.features.results.rows.applying.delivered`, found ``by`` this attribute.
+    """
     changed: dict[str, str] = {}
     for one in mine if before else ():
-        old = before.get(one.name)
-        if one.kind != "Observation" or old is None or one.said != "final" or RANK.get(old.status, 2) < RANK["final"]:
+        old = before.get(getattr(one, by))
+        if one.kind not in _RESULTS or old is None or one.said != "final" or RANK.get(old.status, 2) < RANK["final"]:
             continue
         if old.status in CHANGES:
             changed[one.name] = old.status

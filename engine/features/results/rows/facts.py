@@ -215,15 +215,13 @@ def _decision(said: list[Any]) -> Decision:
     return Decision(place, kind, status, reason, meant=(meant[0], meant[1]) if meant else None, may_mean=named)
 
 
-def forget(execute: Execute, message_id: int) -> int:
-    """Delete the facts of a message; return how many rows it had."""
-    row = execute("SELECT numbers FROM fact WHERE message_id = ?", (message_id,)).fetchone()
-    if row is None:
-        return 0
-    for at in range(0, len(row[0]), TOKEN_BYTES):
+def forget(execute: Execute, message_id: int) -> bool:
+    """Delete the facts of a message; return whether it had any."""
+    row = execute("DELETE FROM fact WHERE message_id = ? RETURNING numbers", (message_id,)).fetchone()
+    for at in range(0, len(row[0]) if row is not None else 0, TOKEN_BYTES):
         number = row[0][at : at + TOKEN_BYTES]
         execute("DELETE FROM fact_number WHERE number = ? AND message_id = ?", (number, message_id))
-    return execute("DELETE FROM fact WHERE message_id = ?", (message_id,)).rowcount
+    return row is not None
 
 
 def prune(batch: Batch, messages: Iterable[int]) -> None:
