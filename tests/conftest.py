@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import nullcontext
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -23,6 +24,9 @@ from tests.support.skips import SkipGuard
 
 if TYPE_CHECKING:
     from workbench.sandbox import Sandbox
+
+ANY_DAY = Path(__file__).parent / "support" / "any_day"
+HALF_A_YEAR = clock.OLD
 
 # Modules are compiled once and kept, as an installation has them, also where the environment of a container says
 # otherwise: a daemon has a thousand modules, and the tests start daemons and commands by the thousand.
@@ -104,11 +108,18 @@ def pytest_collection_finish() -> None:
     allocator.settle = lambda *, first=False: None
 
 
-@pytest.fixture(autouse=True)
-def messages_of_any_day(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Results that tests tell are of a day of 2024 or 2026, and not measured half a year before their receipt."""
-    if not {"succession", "histories"} & {*request.path.parts}:
-        monkeypatch.setattr(clock, "OLD", timedelta(days=36_500))
+def of_any_day(item: pytest.Item) -> bool:
+    """Whether its results are of a day of 2024 or 2026, and not measured half a year before their receipt."""
+    return not {"succession", "histories"} & {*item.path.parts}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before its fixtures, also those of its module, and for the programs that it starts."""
+    any_day, here = of_any_day(item), str(ANY_DAY)
+    clock.OLD = timedelta(days=36_500) if any_day else HALF_A_YEAR
+    others = [one for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one not in ("", here)]
+    os.environ["PYTHONPATH"] = os.pathsep.join([here, *others] if any_day else others)
 
 
 @pytest.fixture

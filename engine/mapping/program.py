@@ -26,7 +26,7 @@ from engine.mapping.message.identity_fields import IdentityFields
 from engine.mapping.message.message_context import GENERATED, RESULT_SEGMENT, MessageContext
 from engine.mapping.message.read_cache import KEPT_ASIDE, ReadCaches
 from engine.mapping.outputs.collected import MessageParts
-from engine.mapping.outputs.documents import body_of, places_of
+from engine.mapping.outputs.documents import body_of, observations_of, places_of
 from engine.mapping.outputs.facts import FactsParts, facts_made, facts_written
 from engine.mapping.outputs.tracing import PartTracer
 from engine.mapping.outputs.views import View
@@ -317,6 +317,8 @@ class Program:
                 places = places_of(run, making, self.target.kind)
         else:
             name = f"{self.name}:{self.content_hash[:16]}"
+            if not self.reads_aside:
+                places = observations_of(run, making)  # the entries of a large one are gone once it is written
             body, packed = bundle.assemble(run, making, self.bundle, name, profiles=self.profiles)
         return Document(
             body=body,

@@ -246,7 +246,7 @@ class Document:
         conditional: 16-byte keyed hashes of the conditional-create keys in it (shared Patient, Organization ...).
         bearers: persons behind its patient numbers. used: its unique numbers. Both are not kept with the document.
         entries: of the Bundle; 0: not counted. facts: for hold rules (`engine.mapping.hold_rules.rules`), if any.
-        places: of HL7 v2 and lists: number of a result among those of its message, and of its OBX or row, or its path.
+        places: number of a result among those of its message, and of its OBX or row, its path, or its Observation's id.
     """
 
     body: bytes

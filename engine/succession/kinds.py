@@ -39,6 +39,7 @@ from engine.succession import hl7_statements, statements
 from engine.succession.list_statements import LISTS, List
 from engine.succession.order_names import with_orders
 from engine.succession.statements import Json, Resource, change_status, resource_of
+from engine.succession.steps import WITHDRAWN
 
 FHIR = "application/fhir+json"
 RESULT = "Result/"  # before the number of a result in its message
@@ -157,10 +158,12 @@ def as_sent(bundle: Json, facts: DocumentFacts) -> bytes:
             change_status(resource, facts.statuses[name])
     statuses = facts.statuses.values()
     changed = next((status for status in ("corrected", "amended") if status in statuses), "")
+    if any(name.startswith("Composition/") and one == WITHDRAWN for name, one in facts.statuses.items()):
+        changed = WITHDRAWN
     for _, resource in _named(bundle, ("DiagnosticReport", _FINISHED)):
         if changed and resource["resourceType"] == _FINISHED and resource.get("docStatus") == "final":
             resource["docStatus"] = "amended"
-        elif changed and resource.get("status") == "final":
+        elif changed == WITHDRAWN or (changed and resource.get("status") == "final"):
             change_status(resource, changed)
     if facts.version:
         bundle["meta"] = bundle.get("meta", {}) | {"versionId": str(facts.version)}

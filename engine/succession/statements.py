@@ -4,7 +4,6 @@ Numbers stay as they are written: a document that is written anew says 5.50 wher
 """
 
 import json
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -15,16 +14,14 @@ from orjson import OPT_SORT_KEYS, Fragment
 from engine.model.journal.document_facts import OWN_SYSTEM, DocumentFacts
 from engine.succession.order_marks import without_ours
 from engine.succession.references import refer, refer_no_more
-from engine.succession.steps import CANCELLED, CHANGES, MINUTE, NO_VALUE, RANK, WITHDRAWN, of_report
+from engine.succession.steps import CANCELLED, CHANGES, RANK, WITHDRAWN, of_report
 
 Json = dict[str, Any]
 
 SENDER_STATUS = "urn:labrelay:sender-status"  # these are systems of tags: the status as the sender gave it
-SENDER_SAID = "urn:labrelay:sender-said"  # a status of the sender that FHIR has no code for
 PART = "urn:labrelay:part"  # which part of a report a result is: an isolate of a culture
 _URN = "urn:uuid:"
 _NOT_COMPARED = frozenset({"id", "meta", "status", "issued"})
-_OF_A_CULTURE = _NOT_COMPARED | {"hasMember", "specimen"}
 # Table 0078: susceptible, intermediate, resistant, moderately, very, not, dose dependent.
 _SUSCEPTIBILITY = frozenset({"S", "I", "R", "MS", "VS", "NS", "SDD", "SYN-R", "SYN-S", "S-DD"})
 _MEANING = frozenset({"component", "dataAbsentReason", "interpretation", "referenceRange", "subject"})
@@ -43,20 +40,13 @@ class Resource(NamedTuple):
         whole: digest of everything but id, status, time of issue and (of a report) its list.
         meaning: digest of value, unit, flags, ranges, and subject.
         time: when it was measured, as FHIR writes it; empty if not known.
-        has_value: of an Observation, whether it has a value.
         codes: what was measured: system and code of each coding, or the text.
         lists: of a report, the ids of the Observations that it lists.
         subject: the patient it is about; in HL7 v2 and lists what the result is of.
         own: of a report, digest of its own content: a document, a picture, a conclusion. texts: the names of its
             fields for documents and conclusions.
-        issued: when its sender issued it, as FHIR writes it.
-        repeats: of an Observation, the sender says that it sent it before.
         version: of the Composition of a document, the number that rises with each issue; 0 where it has none.
-        content: of an Observation, digest as ``whole``, without the results that belong to it and without its specimen:
-            a susceptibility may have an order of its own, and that number is all that is known of the specimen.
         members: of an Observation, the ids of those that belong to it.
-        answer: of an Observation, its value where that is a code or words.
-        status_only: of an Observation, its sender says that the one before is final, and no value (OBX-11 is U).
         isolate: the mapping says that it is an isolate of a culture. susceptible: it says S, I or R.
         order: of a report, digest of what was ordered: its numbers (else its specimens) and code.
         mute: of a list, it has no status that could say that it is changed.
@@ -68,23 +58,17 @@ class Resource(NamedTuple):
     whole: bytes
     meaning: bytes = b""
     time: str = ""
-    has_value: bool = True
     codes: frozenset[str] = frozenset()
     lists: tuple[str, ...] = ()
     subject: str = ""
     own: bytes = b""
-    repeats: bool = False
     version: int = 0
-    content: bytes = b""
     members: tuple[str, ...] = ()
-    answer: str = ""
     isolate: bool = False
-    status_only: bool = False
     susceptible: bool = False
     order: bytes = b""
     mute: bool = False
     texts: frozenset[str] = frozenset()
-    issued: str = ""
 
     @property
     def kind(self) -> str:
@@ -153,21 +137,15 @@ def resource_of(name: str, resource: Json) -> Resource:
         whole=whole,
         meaning=b"" if report else _digest(resource, frozenset(resource) - _meant(resource)),
         time=resource.get("effectiveDateTime") or resource.get("effectiveInstant") or period.get("start", ""),
-        has_value=_has_value(resource),
         codes=_codes(resource.get("code", {})),
         lists=tuple(id_of(one["reference"]) for one in resource.get("result", ())) if report else (),
         subject=resource.get("subject", {}).get("reference", ""),
-        repeats=any(one.get("system") == SENDER_SAID and one.get("code") == "R" for one in tags),
         own=own,
-        content=b"" if report else _digest(resource, _OF_A_CULTURE),
         members=members,
-        answer="" if report else _answer(resource),
-        status_only=any(one.get("system") == SENDER_SAID and one.get("code") == "U" for one in tags),
         isolate=any(one.get("system") == PART for one in tags),
         susceptible=not report and _is_susceptibility(resource),
         order=_ordered(resource) if report else b"",
         texts=_TEXTS & resource.keys() if report else frozenset(),
-        issued=resource.get("issued", ""),
     )
 
 
@@ -190,19 +168,6 @@ def _ordered(report: Json) -> bytes:
 
 def _meant(resource: Json) -> set[str]:
     return {name for name in resource if name.startswith("value") or name in _MEANING}
-
-
-def _has_value(resource: Json) -> bool:
-    parts = (resource, *resource.get("component", ()))
-    return "hasMember" in resource or any(
-        not _says_nothing(value) for part in parts for name, value in part.items() if name.startswith("value")
-    )
-
-
-def _says_nothing(value: Any) -> bool:
-    """Whether it is a text like ``----``, which analyzers write where they have no value."""
-    text = value.get("text") if isinstance(value, dict) and not value.get("coding") else value
-    return isinstance(text, str) and NO_VALUE.fullmatch(text.strip()) is not None
 
 
 def _codes(code: Json) -> frozenset[str]:
@@ -238,26 +203,6 @@ def entries_in(body: bytes) -> int:
     return len(orjson.loads(body).get("entry", ())) if body.startswith(b"{") else 0
 
 
-_ENTRIES, _ENTRY = b'"entry":[', b'{"fullUrl":'
-_OBSERVATION, _PROVENANCE = (b'"resource":{"resourceType":"%s"' % kind for kind in (b"Observation", b"Provenance"))
-_TIME = re.compile(rb'"effective(?:DateTime":|Instant":|Period":\{"start":)"[^"]{%d,}"' % MINUTE)
-
-
-def said_in(body: bytes) -> bytes | None:
-    """The entries of a transaction as they are written, without the Provenance behind them.
-
-    Two documents in which these bytes are equal say the same. None: it is no such transaction, or a result has no time
-    of measurement to the minute, without which the memory of an analyzer looks as a second measurement does.
-    """
-    # A quotation mark inside of a text is escaped, so that none of these can be part of one.
-    first, last = body.find(_ENTRIES), body.rfind(_ENTRY)
-    if first < 0 or b'"type":"transaction"' not in body[:first] or body.find(_PROVENANCE, last) < 0:
-        return None
-    said = body[first:last]
-    results = [entry for entry in said.split(_ENTRY) if _OBSERVATION in entry]
-    return said if results and all(map(_TIME.search, results)) else None
-
-
 def as_sent(bundle: Json, facts: DocumentFacts) -> bytes:
     """The Bundle as it goes out under ``facts``; ``bundle`` is used up."""
     give_ids(bundle, facts.apart)
@@ -267,7 +212,7 @@ def as_sent(bundle: Json, facts: DocumentFacts) -> bytes:
     absent: set[str] = set()
     for entry in entries:
         name = entry.get("request", {}).get("url", "")
-        if name in facts.waits:
+        if name in facts.waits | facts.absent:
             absent |= {entry["fullUrl"], name}
         elif name in facts.echoes:
             gone[entry["fullUrl"]] = name

@@ -14,7 +14,7 @@
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
@@ -50,7 +50,7 @@ class Version(NamedTuple):
         has_value: it has a value, and not only a reason for its absence.
         waits: it is on hold, and no receiver has it.
         repeats: the sender marks it as sent before (ASTM E1394, R-9 is R).
-        refused: one of several receivers refused it, and does not have it.
+        refused: receivers that refused it, or never got it.
         content: digest as ``whole``, used to compare results of a culture.
         issued: when its sender issued it, as FHIR writes it; empty if not known.
     """
@@ -62,7 +62,7 @@ class Version(NamedTuple):
     has_value: bool = True
     waits: bool = False
     repeats: bool = False
-    refused: bool = False
+    refused: Collection[str] = ()
     content: bytes = b""
     issued: str = ""
 
@@ -106,9 +106,12 @@ def _follow(new: Version, accepted: Sequence[Version], received: datetime) -> St
     if not accepted:
         return Step("plain", new.said)
     if (new.repeats or len(new.time) >= MINUTE) and (same := [one for one in accepted if _says_again(new, one)]):
-        if all(one.waits for one in same):
+        if all(one.waits for one in same) and not all(one.refused for one in same):
             return Step("again", new.said)
-        last = [one for one in accepted if not one.waits][-1]
+        sent = [one for one in accepted if not one.waits]
+        if not sent:
+            return _compared(new, accepted, received)
+        last = sent[-1]
         # A memory of the runs before the last has their times; with one time for all it may be the newest word.
         if last not in same and _is_issued_later(new, last, received):
             if same[-1].waits:
@@ -117,21 +120,6 @@ def _follow(new: Version, accepted: Sequence[Version], received: datetime) -> St
         if not (all(one.refused or one.waits for one in same) and last in same):
             return Step("echo", new.said)
     return _compared(new, accepted, received)
-
-
-def follow_in_unit(new: Version, accepted: Sequence[Version], received: datetime) -> Step:
-    """As `follow`, of a result of a report that is sent whole: repeated content goes out again, unchanged."""
-    new, accepted = _by_content(new), [_by_content(one) for one in accepted]
-    current = next((one for one in reversed(accepted) if not one.waits), None)
-    if current is None or not _says_again(new, current) or current.status == WITHDRAWN:
-        return (
-            _once_released(_compared(new, accepted, received), new, accepted) if accepted else Step("plain", new.said)
-        )
-    return Step("plain" if current.status == new.said else "amended", current.status)
-
-
-def _by_content(one: Version) -> Version:
-    return one._replace(whole=one.content)
 
 
 def _compared(new: Version, accepted: Sequence[Version], received: datetime) -> Step:
@@ -159,11 +147,6 @@ def _compared(new: Version, accepted: Sequence[Version], received: datetime) -> 
     if finals and new.whole != (current if current in finals else finals[-1]).whole:
         return Step("amended", "amended")
     return Step("plain", new.said)
-
-
-def without_again(new: Version, accepted: Sequence[Version], received: datetime) -> Step:
-    """As `follow`, where a held version that says the same does not count: the two are not sent together."""
-    return follow(new, [one for one in accepted if not (one.waits and _says_again(new, one))], received)
 
 
 def _is_issued_later(new: Version, last: Version, received: datetime) -> bool:

@@ -48,7 +48,7 @@ def decided(facts: DocumentFacts, document: Document | None = None, form: Form |
         "orders": [item_id(number) for number in sorted({one["item"] for one in facts.orders if "item" in one})],
         "not_sent": _NOTHING_NEW if facts.not_sent else None,
         "not_compared": facts.not_compared or None,
-        "left_out": [{**told(name), "why": ECHO} for name in sorted(facts.echoes)],
+        "left_out": [{**told(name), "why": ECHO} for name in sorted(facts.echoes | facts.absent)],
         "waits": [{**told(name), "why": WAITS} for name in sorted(facts.waits)],
         "statuses": [
             {**told(name), "status": status, "sender": known[name].said if name in known else None,

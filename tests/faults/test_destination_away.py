@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,7 @@ async def test_a_day_without_the_destination_costs_nothing_and_is_drained_in_ord
 ) -> None:
     """One message a second meanwhile; at the scale of a soak three days of it."""
     caplog.set_level(logging.INFO, logger=HEARD)
-    clock = ManualClock()
+    clock = ManualClock(datetime.now(UTC))
     async with site_of(tmp_path, [["server"]], clock=clock) as site:
         server, worker = site.servers["server"], site.app.parts.delivery_workers["server"]
         await server.stop()
@@ -214,7 +215,7 @@ async def test_a_day_without_the_destination_costs_nothing_and_is_drained_in_ord
 
 async def test_a_slow_destination_is_nobody_elses_business(tmp_path: Path, trial: Trial) -> None:
     """Answers that take as long as they like (30 s and more, in the clock's time): the other one has everything."""
-    clock = ManualClock()
+    clock = ManualClock(datetime.now(UTC))
     async with site_of(tmp_path, [["fast"], ["slow"], ["fast", "slow"]], clock=clock, timeout="60s") as site:
         fast, slow = site.servers["fast"], site.servers["slow"]
         worker = site.app.parts.delivery_workers["slow"]

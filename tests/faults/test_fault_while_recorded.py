@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.features.results.rows import comparing
+from engine.features.results.rows import applying
 from engine.model.errors import IntegrityError
 from tests.results.test_results_in_succession import CHANNELS, Lab
 from tests.support.running import running_site
@@ -43,7 +43,7 @@ async def test_a_fault_while_an_outcome_is_recorded_is_a_dead_letter(
         lab = Lab(site, "hl7", count(1))
         assert await lab.says("F GLU 5.5 09:30") == "delivered"
         with monkeypatch.context() as broken:
-            broken.setattr(comparing, "compare", FAULTS[fault])
+            broken.setattr(applying, "applied", FAULTS[fault])
             assert await lab.says("C GLU 6.0 09:40") == "MAPPING_FAULT"
         assert await lab.says("F NA 140 09:45", order="S2") == "delivered"
         await site.retry(2)

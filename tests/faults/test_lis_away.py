@@ -14,6 +14,7 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
 from copy import deepcopy
+from datetime import UTC, datetime
 from pathlib import Path
 
 from engine.features.orders.rows.order_questions import queries
@@ -95,7 +96,7 @@ async def hospital(folder: Path) -> AsyncIterator[Hospital]:
             },
         )
         async with hearing_at(port) as hearing:
-            yield Hospital(folder, sandbox, hearing, ManualClock())
+            yield Hospital(folder, sandbox, hearing, ManualClock(datetime.now(UTC)))  # as that of the analyzer
     finally:
         await sandbox.stop()
 

@@ -14,7 +14,7 @@ import time
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import yaml
@@ -213,7 +213,7 @@ async def test_a_control_id_that_comes_again_is_a_repeat_or_another_message(tmp_
     every byte is the same, it is sent on, under the key that the destination knows. At once it is a repeat again, for
     its time to the minute is the same."""
     trial.goal(quick=6, long=6, unit="messages with one control id")
-    clock = ManualClock()
+    clock = ManualClock(datetime.now(UTC))
     first, other, next_year = (oru(0, 1, random.Random(n), results=1) for n in range(3))
     sent = (first, first, other, next_year, first, first)
     async with site_of(tmp_path, [["server"]], clock=clock) as site:

@@ -7,8 +7,8 @@ What breaks an invariant is printed by invariant, with the seed of each history:
 `--keep` shrinks the first of each kind into ``tests/histories/found``, which the tests replay. `--against` asks the
 program of another checkout, which has a ``.venv`` of its own. `--write` keeps the figures in
 docs/figures-histories.md. A quarter as many histories are of samples (`tests.histories.samples`), whose faults of today
-are known; `--sample 23` plays that one alone. As many are asked where facts are judged otherwise than documents, and
-which rule says so (`tests.histories.beside`). Exit code 1 where something was broken, or something that is not known.
+are known; `--sample 23` plays that one alone. As many are played in one process, and of a plain one nothing may be held
+(`tests.histories.beside`). Exit code 1 where something was broken, or something that is not known.
 """
 
 import argparse
@@ -79,7 +79,7 @@ def main() -> int:
         return int(bool(broken))
     new = bool(_samples(asked, seeds_of(asked.seed, asked.samples)))
     if asked.against == ROOT:
-        _say("\nfacts judged otherwise than documents:")
+        _say("\nheld in one process, by reason:")
         new |= play_beside(asked.seed % STRIDE, asked.samples, _say)
     return int(bool(broken) or new)
 

@@ -1,14 +1,13 @@
 """Histories without sockets: each message is processed and recorded in a journal at once, and delivered, so that some
-hundred take a few seconds. What they give is where facts would be judged otherwise than documents are, and by which
-rule.
+hundred take a few seconds. What they give is what is held of them, and why: of a plain history nothing may be.
 
-`python -m tests.histories.beside 0 400` lists the differences of these seeds, with examples.
+`python -m tests.histories.beside 0 400` counts the reasons of these seeds, with what is held of plain ones.
 """
 
 import asyncio
 import sys
 import tempfile
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,8 +15,7 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from engine.config.load import load_site
-from engine.features.results.rows import hold_queue, judged
-from engine.features.results.rows.differences import differences
+from engine.features.results.rows import hold_queue
 from engine.model.journal.records import Recorded
 from engine.model.message import Received
 from engine.model.process.clock import to_us
@@ -29,8 +27,6 @@ from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome
 from engine.store.operations.outbox import attempts, decisions
-from engine.store.operations.recording import Recording
-from engine.succession.judge.words import Judgement
 from tests.histories import generate, history, product, render
 from tests.histories.samples import draw
 from tests.histories.samples.facts import Decision, History, Message
@@ -39,44 +35,21 @@ from tests.histories.samples.render import Clock, payload
 from tests.histories.samples.site import Site, channel
 from tests.support.journals import WINDOW_S, opened
 
-EXPLAINED = {
-    "sent > held CORRECTS_UNKNOWN": "1: what takes something back must take something: exactly one, of this value",
-    "amends > held CORRECTS_UNKNOWN": "1: the same",
-    "sent > echo": "1: what is withdrawn is not withdrawn once more",
-    "held CORRECTS_UNKNOWN > sent": "2: one alone fits, and one of the two names no patient",
-    "amends > sent": "3: another sample is no amendment",
-    "amends > held SAMPLE_UNKNOWN": "3: another sample, or a rerun: in doubt it is held",
-    "sent > held SAMPLE_UNKNOWN": "3: the same",
-    "sent > amends": "3: the time of collection is the same, so it is a rerun; 7: of a culture, it is that isolate",
-    "sent > held STATUS_BACK": "3: the time of collection is the same, so it is a rerun",
-    "sent > held VALUE_GONE": "3: the same",
-    "sent > held WITHDRAWN_BEFORE": "3: the same",
-    "sent > held REJECTED_BEFORE": "4: a person's no is by content",
-    "sent > held POOL": "5: a pool is no person's",
-    "sent > held RESULTS_GONE": "7: growth, and no growth",
-    "sent > held CLOCK": "10: its clock is wrong",
-    "amends > held CLOCK": "10: the same",
-}
-"""What differs -> the rule that says so, of those for results: what takes back, circles, samples, a person's no, roles,
-words of each output, cultures, tubes in doubt, critical, times, never finished."""
-
 ZONE = ZoneInfo("Asia/Kolkata")
 ROOT = Path(__file__).parents[2]
 FIRST = datetime(2024, 3, 1, tzinfo=UTC)  # before all that histories tell
 NOWHERE = "http://127.0.0.1:9"
-EXAMPLES = 4
 
 
-class Difference(NamedTuple):
+class Held(NamedTuple):
     """Attributes:
     played: seed, name and output of its history. plain: nothing may be held in it.
     """
 
     played: str
     plain: bool
-    code: str
+    cause: str
     message: int
-    judgement: Judgement
 
 
 class SetClock:
@@ -99,7 +72,7 @@ class InOneProcess:
     """A site whose channels are spoken to by calls.
 
     Attributes:
-        found: where facts would be judged otherwise: message, code, judgement.
+        found: what was held: message and cause.
     """
 
     def __init__(self, folder: Path, site: Path) -> None:
@@ -107,19 +80,12 @@ class InOneProcess:
         self.journal: Journal = opened(folder / "data", clock=self.clock, zone=ZONE)
         built = build_site(load_site(site), identity_key=self.journal.vault.identity_key, clock=self.clock)
         self.routes = {name: one.routes for name, one in built.channels.items()}
-        self.found: list[tuple[int, str, Judgement]] = []
+        self.found: list[tuple[int, str]] = []
 
     def say(self, name: str, content: bytes, at: datetime, *, refused: bool = False) -> int:
         """A message comes in, and all of it that is not held is delivered, or refused; its number."""
         self.clock.at = max(self.clock.at, at)
-        tell, judged.tell = judged.tell, self._note
-        try:
-            return self.journal.run_alone(self._say, name, content, refused=refused)
-        finally:
-            judged.tell = tell
-
-    def _note(self, now: Recording, judgement: Judgement) -> None:
-        self.found += [(now.id, code, judgement) for code in differences(now, judgement)]
+        return self.journal.run_alone(self._say, name, content, refused=refused)
 
     def _say(self, batch: Batch, name: str, content: bytes, *, refused: bool) -> int:
         routes = self.routes[name]
@@ -139,6 +105,10 @@ class InOneProcess:
                 attempts.bury(batch, delivery.id, ReasonCode.REFUSED, "", b"")
             else:
                 attempts.settle(batch, delivery.id, self.clock.now_us())
+        held = batch.execute(
+            "SELECT cause FROM delivery WHERE message_id = ? AND state = 'held'", (stored.id,)
+        ).fetchall()
+        self.found += [(stored.id, cause) for (cause,) in held]
         return stored.id
 
     def decide(self, act: str, message: int) -> None:
@@ -162,8 +132,8 @@ class InOneProcess:
             record_outcome.dismiss(batch, [message], "")
 
 
-def of_samples(seeds: Iterable[int], folder: Path) -> Iterator[Difference]:
-    """What differs in histories of samples; those with orders need a running site."""
+def of_samples(seeds: Iterable[int], folder: Path) -> Iterator[Held]:
+    """What is held in histories of samples; those with orders need a running site."""
     histories = [one for one in map(draw.history, seeds) if not one.has_orders]
     Site(ROOT, folder / "site").write(tuple(histories), NOWHERE, NOWHERE)
     yield from _played(InOneProcess(folder, folder / "site"), histories, _play_samples)
@@ -182,7 +152,7 @@ def _play_samples(site: InOneProcess, place: int, one: History) -> None:
             site.decide(step.act, numbers[step.of])
 
 
-def of_results(seeds: Iterable[int], folder: Path) -> Iterator[Difference]:
+def of_results(seeds: Iterable[int], folder: Path) -> Iterator[Held]:
     """The same of histories of results; people only release, reject and dismiss."""
     histories = [generate.history(f"0/0/{seed}", orders=False) for seed in seeds]
     site = product.Product(ROOT, folder / "site")
@@ -210,7 +180,7 @@ def _play_results(site: InOneProcess, place: int, one: history.History) -> None:
 
 def _played(
     site: InOneProcess, histories: Sequence[Any], play: Callable[[InOneProcess, int, Any], None]
-) -> Iterator[Difference]:
+) -> Iterator[Held]:
     try:
         for place, one in enumerate(histories):
             site.clock.at = FIRST
@@ -218,24 +188,23 @@ def _played(
             play(site, place, one)
             played = f"{getattr(one, 'seed', place)} {one.name} {getattr(one, 'output', '')}"
             plain = one.name == "plain" or getattr(one, "plain", False)
-            yield from (Difference(played, plain, code, number, judgement) for number, code, judgement in site.found)
+            yield from (Held(played, plain, cause, number) for number, cause in site.found)
     finally:
         asyncio.run(site.journal.stop())
 
 
 def play_all(first: int, count: int, say: Callable[[str], None]) -> bool:
-    """Whether something differs that no rule explains."""
-    found: dict[str, list[Difference]] = defaultdict(list)
+    """Whether something is held of a plain history."""
+    found: list[Held] = []
     for play in (of_samples, of_results):
         with tempfile.TemporaryDirectory(prefix="labrelay-beside-") as folder:
-            for one in play(range(first, first + count), Path(folder)):
-                found[one.code].append(one)
-    for code, some in sorted(found.items(), key=lambda item: -len(item[1])):
-        scenes = ", ".join(f"{name} {n}" for name, n in Counter(one.played.split()[1] for one in some).most_common())
-        say(f"{len(some):5} {code}: {EXPLAINED.get(code, 'NO RULE')} ({scenes})")
-        for one in some[:EXAMPLES] if code not in EXPLAINED else ():
-            say(f"      {one.played} message {one.message}: {[tuple(each) for each in one.judgement.decisions]}")
-    return not found.keys() <= EXPLAINED.keys()
+            found += play(range(first, first + count), Path(folder))
+    for cause, n in Counter(one.cause for one in found).most_common():
+        say(f"{n:5} {cause}")
+    plain = [one for one in found if one.plain]
+    for one in plain:
+        say(f"{one.played} message {one.message}: {one.cause}")
+    return bool(plain)
 
 
 if __name__ == "__main__":

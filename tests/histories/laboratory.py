@@ -3,7 +3,7 @@
 import random
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from tests.histories.history import (
@@ -23,7 +23,7 @@ from tests.histories.history import (
 )
 from tests.histories.render import HERE
 
-START = datetime(2024, 3, 4, 8, 0)  # well in the past: a time ahead of receipt means something else
+START = datetime.combine(date.today() - timedelta(days=60), time(8))  # past, and no wrong clock's
 ROUNDS = 4
 DAY = 24 * 60
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.features.results.rows import accepted
+from engine.succession.judge import judging
 from tests.support.astm_peer import one_record_a_frame
 from tests.support.astm_peer import session as frames
 from tests.support.running import RunningSite, astm_channel, hl7_channel, running_site
@@ -386,7 +386,7 @@ async def test_a_report_that_is_released_with_a_correction_lists_no_isolate_that
     await bench.says("P", *BOTH, also="GRAM=GNR")
     assert await bench.says("F", "SAU PEN=R", at="10:30") == "held"
     assert await bench.adds("C PEN=S", "F AMP") == "held"
-    assert bench.held() == ["RESULTS_GONE", "VALUE_GONE"]
+    assert bench.held() == ["RESULTS_GONE", "SAMPLE_UNKNOWN"]
     held = [str(one.id) for one in bench.site.messages()[1:]]
     ran = await bench.site.labrelay("held", "release", *held, "--reason", "read again", "--yes")
     assert ran.code == ExitCode.OK, ran.err
@@ -422,7 +422,7 @@ async def test_a_worker_process_comes_to_the_same(tmp_path: Path) -> None:
 
 async def test_what_would_take_too_many_looks_is_held(site: RunningSite, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand isolates are a million pairs; meanwhile nothing is acknowledged."""
-    monkeypatch.setattr(accepted, "MOST_LOOKS", 1_900)
+    monkeypatch.setattr(judging, "MOST_PAIRS", 800)
     bench = Bench(site, "subids")
     assert await bench.says("F", *(f"A{number}" for number in range(30))) == "delivered"
     assert await bench.says("F", *(f"B{number}" for number in range(30)), at="09:40") == "held"

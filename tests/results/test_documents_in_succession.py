@@ -126,7 +126,7 @@ ORACLE = [
     ),
     pytest.param(
         [["F GLU 9.9 09:30"], ["D GLU 9.9 09:30"], ["F GLU 9.9 09:35"]],
-        {"GLU": "entered-in-error 9.9"}, ("amended", "corrected"), "WITHDRAWN_BEFORE", 2, id="withdrawn",
+        {"GLU": "entered-in-error 9.9"}, ("entered-in-error",) * 2, "WITHDRAWN_BEFORE", 2, id="withdrawn",
     ),
     pytest.param(
         [["F GLU 9.9 09:30"], ["F GLU - 09:40"]], {"GLU": "final 9.9"}, ("final", "final"), "VALUE_GONE", 1,

@@ -122,14 +122,12 @@ async def test_what_is_corrected_on_the_next_day_is_no_earlier_value(tmp_path: P
 @pytest.mark.parametrize(
     ("source", "output", "said", "tests"),
     [
-        ("oru", "fhir", {"role": "G"}, b""),
-        ("oul", "fhir", {"role": "G"}, b""),
         ("astm", "fhir", {}, b"QC1\\^^^"),
         ("astm", "raw", {}, b"QC1\\^^^"),
     ],
 )
 async def test_what_is_sent_is_asked_about(tmp_path: Path, source: str, output: str, said: Json, tests: bytes) -> None:
-    """A group of specimens (SPM-11 G), and several tests of which one has the code of a control's order, are sent."""
+    """Several tests of which one has the code of a control's order are sent."""
     rule: Json = {"when": "=code == 'K' and value > 7", "reason": "high"}
     name = MAPPINGS[source, output]
     route: Json = {"to": "files", "hold": [rule]} | ({"mapping": name} if name else {})

@@ -316,20 +316,26 @@ async def test_a_correction_with_a_patient_finds_the_one_result_without(lab: Lab
     assert (lab.results(), lab.unlisted()) == ({"GLU": "corrected 6.5"}, [])
 
 
-@pytest.mark.parametrize("first", [["F GLU 5.5 09:30", "F GLU 5.7 10:30"], ["F GLU 5.5 09:30 F UREA 4.0 09:30"]])
-async def test_a_correction_with_a_patient_that_may_mean_more_is_held(lab: Lab, first: list[str]) -> None:
-    for one in first:
-        words = one.split()
-        await lab.says(*(" ".join(words[at : at + 4]) for at in range(0, len(words), 4)), patient="")
+async def test_a_correction_with_a_patient_that_may_mean_more_is_held(site: RunningSite) -> None:
+    lab = Lab(site, "hl7", count(1))
+    await lab.says("F GLU 5.5 09:30", patient="")
+    await lab.says("F GLU 5.7 10:30", patient="")
     before = lab.results()
     assert await lab.says("C GLU 6.0 10:40") == "held"
     assert (lab.held(), lab.results()) == (["CORRECTS_UNKNOWN"], before)
 
 
-async def test_a_final_result_with_a_patient_is_another_than_the_one_without(lab: Lab) -> None:
+async def test_a_correction_with_a_patient_takes_no_other_result_that_names_none(lab: Lab) -> None:
+    await lab.says("F GLU 5.5 09:30", "F UREA 4.0 09:30", patient="")
+    assert await lab.says("C GLU 6.0 10:40") == "delivered"
+    assert lab.results() == {"GLU": "corrected 6", "UREA": "final 4"}
+    assert lab.unlisted() == []
+
+
+async def test_whether_a_final_result_with_a_patient_is_the_one_without_a_person_is_asked(lab: Lab) -> None:
     await lab.says("F GLU 5.5 09:30", patient="")
-    assert await lab.says("F GLU 6.0 09:40") == "delivered"
-    assert lab.results() == {"GLU": "final 5.5, final 6"}
+    assert await lab.says("F GLU 6.0 09:40") == "held"
+    assert (lab.held(), lab.results()) == (["SAMPLE_UNKNOWN"], {"GLU": "final 5.5"})
 
 
 async def test_another_final_value_of_the_same_minute_is_said_to_be_amended(lab: Lab) -> None:
@@ -431,8 +437,8 @@ async def test_a_correction_beside_the_result_that_it_corrects_is_held(site: Run
     assert await lab.says("F K 5.5 09:30", "C K 4.4 09:30") == "held"
     assert (lab.held(), lab.results()) == (["CORRECTS_UNKNOWN"], {"K": "final 5.5"})
     await lab.says("F NA 140 09:30")
-    assert await lab.says("F NA 140 09:30", "C K 4.4 09:30") == "delivered"
-    assert lab.results() == {"K": "corrected 4.4", "NA": "final 140"}
+    assert await lab.says("F NA 140 09:30", "C K 4.4 09:30") == "ECHO"
+    assert lab.results() == {"K": "final 5.5", "NA": "final 140"}
 
 
 async def test_nor_does_it_stand_in_front_of_that(site: RunningSite) -> None:
@@ -440,7 +446,7 @@ async def test_nor_does_it_stand_in_front_of_that(site: RunningSite) -> None:
     await lab.says("F K 5.5 09:30")
     assert await lab.says("C K 4.4 09:40", "F K 5.5 09:30") == "held"
     assert (lab.held(), lab.results()) == (["CORRECTS_UNKNOWN"], {"K": "final 5.5"})
-    assert await lab.says("C K 4.4 09:40", "F K 5.1 09:20", order="S2") == "delivered"
+    assert await lab.says("C K 4.4 09:40", "F K 5.1 09:20", order="S2") == "held"
 
 
 @pytest.mark.parametrize("rest", ["F GLU 5.5 09:30", "F GLU 6.0 09:40"], ids=["the same", "another value"])
@@ -520,7 +526,8 @@ async def test_a_correction_without_a_patient_finds_the_one_result(lab: Lab) -> 
     assert lab.results() == {"GLU": "corrected 6"}
 
 
-async def test_a_correction_without_a_patient_that_may_mean_two_is_held(lab: Lab) -> None:
+async def test_a_correction_without_a_patient_that_may_mean_two_is_held(site: RunningSite) -> None:
+    lab = Lab(site, "hl7", count(1))
     await lab.says("F GLU 5.5 09:30", patient="")
     await lab.says("F GLU 5.7 10:30", patient="")
     assert await lab.says("C GLU 6.0 10:40", patient="") == "held"

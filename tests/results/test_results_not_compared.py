@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.features.results.rows import accepted
+from engine.features.results.rows import judged, sent
 from engine.store.core import rows
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import DOCUMENT_KEYS
 from engine.store.core.writing.batch import Batch, month_of
+from engine.succession.judge import judging
 from tests.results.test_reports_in_succession import say
 from tests.results.test_results_in_succession import CHANNELS, Lab
 from tests.support.running import RunningSite, running_site
@@ -108,7 +109,7 @@ async def test_what_cannot_be_compared_with_an_earlier_message_is_held(
     change(lab.site, first(lab), content)
     assert await lab.says("P GLU 1.1 09:40") == "held"
     assert (lab.held(), lab.results()) == (["NOT_COMPARED"], {"GLU": "final 9.9"})
-    (said,) = [one for one in caplog.records if (one.name, one.module) == ("labrelay.journal", "comparing")]
+    (said,) = [one for one in caplog.records if (one.name, one.module) == ("labrelay.journal", "applying")]
     assert (said.earlier, said.journal_id) == (first(lab), lab.site.messages()[-1].id)  # type: ignore[attr-defined]
 
 
@@ -145,7 +146,7 @@ async def test_another_order_and_a_receiver_that_never_had_it_are_not_concerned(
 
 async def test_what_is_compared_no_more_is_held(site: RunningSite, monkeypatch: pytest.MonkeyPatch) -> None:
     """A counter that never moves would have each message compared with all before it."""
-    monkeypatch.setattr(accepted, "MOST_MESSAGES", 3)
+    monkeypatch.setattr(judged, "MOST_MESSAGES", 3)
     lab = Lab(site, "hl7", count(1))
     for minute in range(30, 33):
         assert await lab.says(f"F T{minute} 5.5 09:{minute}") == "delivered"
@@ -158,22 +159,12 @@ async def test_what_is_compared_no_more_is_held(site: RunningSite, monkeypatch: 
 async def test_what_would_take_too_many_looks_is_held(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand corrections of one test may mean a thousand results each; meanwhile nothing is acknowledged."""
     minutes = range(10, 50)
-    monkeypatch.setattr(accepted, "MOST_LOOKS", 4_000)
+    monkeypatch.setattr(judging, "MOST_PAIRS", 2_000)
     assert await lab.says(*(f"F GLU {minute}.5 09:{minute}" for minute in minutes)) == "delivered"
     assert await lab.says(*(f"F T{minute} {minute}.6 09:{minute}" for minute in minutes)) == "delivered"
     assert await lab.says(*(f"C GLU {minute}.6 10:{minute}" for minute in minutes), day="02") == "held"
     assert lab.held() == ["NOT_COMPARED"]
-    assert "too many results of the same orders" in (await lab.site.labrelay("held", "list")).out
-
-
-async def test_an_order_of_too_many_results_is_held(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of an order's messages may have ten thousand results, all of which would be read for the next one."""
-    monkeypatch.setattr(accepted, "MOST_LOOKS", 2_000)
-    ends = [
-        await lab.says(*(f"F T{number}x{test} 5.5 09:{number:02}" for test in range(30))) for number in range(30, 38)
-    ]
-    assert (ends[:2], ends[-1]) == (["delivered", "delivered"], "held")
-    assert set(lab.held()) == {"NOT_COMPARED"}
+    assert "too many results of one test of its order" in (await lab.site.labrelay("held", "list")).out
 
 
 async def test_what_makes_many_results_final_opens_their_document_once(
@@ -186,16 +177,16 @@ async def test_what_makes_many_results_final_opens_their_document_once(
         return rows.body_of(batch, document_id)
 
     await lab.says(*(f"P T{number} {number}.5 09:30" for number in range(20)))
-    monkeypatch.setattr(accepted, "body_of", body_of)
+    monkeypatch.setattr(sent, "body_of", body_of)
     assert await lab.says(*(f"U T{number} - 09:30" for number in range(20))) == "delivered"
     assert lab.results() == {f"T{number}": f"final {number}.5" for number in range(20)}
     assert opened.count(1) <= 3, "as it is compared, joined and written anew"
 
 
-async def test_an_order_of_another_patient_whose_document_cannot_be_read_is_a_conflict(lab: Lab) -> None:
+async def test_an_order_of_another_patient_whose_document_cannot_be_read_is_asked_for(lab: Lab) -> None:
     await lab.says("F GLU 9.9 09:30")
     change(lab.site, first(lab), another_byte)
-    assert await lab.says("C GLU 6.0 09:40", patient="4712") == "IDENTITY_CONFLICT"
+    assert await lab.says("C GLU 6.0 09:40", patient="4712") == "held"
 
 
 async def test_three_hundred_tests_of_one_order_a_message_each_are_all_compared(site: RunningSite) -> None:

@@ -24,6 +24,7 @@ import pytest
 from engine.commands.shared.output import ExitCode
 from engine.features.orders.rows.reading import ItemFilter
 from engine.features.orders.rows.reading import items as read_items
+from engine.succession.judge import clock
 from tests.results.test_results_in_succession import SETTINGS
 from tests.results.test_results_in_succession import Lab as Told
 from tests.support.running import HL7_ROUTE, MLLP, RunningSite, channel, running_site
@@ -48,6 +49,11 @@ def _soon(told: re.Match[bytes]) -> bytes:
     hours, minutes, seconds = map(int, told.groups())
     at = NOW + timedelta(hours=1) + timedelta(hours=hours, minutes=minutes, seconds=seconds) / 10
     return at.strftime("%Y%m%d%H%M%S").encode()
+
+
+@pytest.fixture(autouse=True)
+def times_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "AHEAD", timedelta(days=1))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from engine.features.orders import rows as worklist
 from engine.features.orders.exchange.taking import take_settings
@@ -97,7 +98,7 @@ def results(site: RunningSite) -> Counter[tuple[str, str, str]]:
 
 
 async def test_a_day_of_orders_questions_and_results(tmp_path: Path) -> None:
-    clock, (back,) = ManualClock(), quiet_ports(1)
+    clock, (back,) = ManualClock(AT.replace(tzinfo=ZoneInfo("Asia/Kolkata"))), quiet_ports(1)
     with serial_line() as (ours, device):
         asks = {"answer": "query", "codes": CODES, "deadline": "60s"}
         channels = {

@@ -126,7 +126,7 @@ async def test_what_a_server_cannot_digest_keeps_back_no_other_session_of_the_sp
     """It answers 500 to the newer document for ever, and had failed at the older one once."""
     newer = corrected(1, "9.1")
     if not common:
-        newer = newer.replace(b"|HGB^Hb^L||9.1|g/dL|", b"|MCV^MCV^L||88|fL|")
+        newer = newer.replace(b"|HGB^Hb^L||9.1|g/dL|||||C", b"|MCV^MCV^L||88|fL|||||F")  # it corrects nothing
     async with running(tmp_path, {"mapping": "hl7-results", "to": "lab-fhir", "order": "none"}) as site:
         destination: Any = site.app.parts.delivery_workers["lab-fhir"].attempts.setup.destination
         deliver, tried = destination.deliver, Counter[int]()

@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -169,7 +170,7 @@ class Laboratory:
 
 @pytest.fixture
 async def laboratory(tmp_path: Path) -> AsyncIterator[Laboratory]:
-    sandbox, clock = Sandbox(), ManualClock()
+    sandbox, clock = Sandbox(), ManualClock(datetime.now(UTC))  # the load is of these days
     await sandbox.start()
     (port,) = quiet_ports(1)
     both = {"to": ["lab-fhir", "archive"]}

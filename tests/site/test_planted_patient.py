@@ -46,6 +46,10 @@ def failing(stored, *rest):
         raise ValueError(stored.payload.decode("latin-1"))
     return route(stored, *rest)
 process._route = failing
+
+from datetime import timedelta
+from engine.succession.judge import clock
+clock.OLD = timedelta(days=36_500)  # its messages are of a fixed day
 """
 DAEMON = f"{FAULT}\nfrom engine.__main__ import main\nmain()\n"
 # What a person does in an editor: looks at what lies where, and sends the right type.

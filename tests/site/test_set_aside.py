@@ -68,8 +68,13 @@ async def send(site: RunningSite, name: str, *messages: bytes) -> None:
 
 
 async def stuck(site: RunningSite, status: str = "F") -> None:
-    """Message 2 holds the lane of `one`, with 3 behind it; 4 and on, of `two`, are taken."""
-    await send(site, "one", message(1), message(2, status=status), message(3))
+    """Message 2 holds the lane of `one`, with 3 behind it; 4 and on, of `two`, are taken. It withdraws message 1."""
+    first = message(2).replace(b"|M2|", b"|M1|") if status == "D" else message(1)
+    choke, site.sandbox.faults.choke = site.sandbox.faults.choke, frozenset()
+    await send(site, "one", first)
+    await until(lambda: site.end_of(1) == "delivered")
+    site.sandbox.faults.choke = choke
+    await send(site, "one", message(2, status=status), message(3))
     await until(lambda: attempts(site, 2) > 0)
     await send(site, "two", message(4), message(5))
     await until(lambda: [site.end_of(number) for number in (1, 4, 5)] == ["delivered"] * 3)

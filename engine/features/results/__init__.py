@@ -16,7 +16,6 @@ FEATURE = Feature(
     forgets="rows.erasing:forget",
     forgets_again="rows.erasing:forget_again",
     salvage="rows.salvage:SALVAGE",
-    metrics="metrics:METRICS",
     service="service:ResultService",
     pages="pages:routes",
     menu="pages:MENU",

@@ -1,12 +1,11 @@
 """What follows a result when the outcome of its message is recorded.
 
 set apart     a number that the laboratory uses once more is another order
-judge         whose it is: else a dead letter, or held with a question
-compare       with the accepted results of its orders: an echo, a step back, a correction; documents in FHIR among
-              each other, for all others the judge of facts decides
+ask           whose it is: else a dead letter, or held with a question
+judge         its facts with those that were accepted of its orders: an echo, a step back, a correction
 hold          by the rules of its route, and where a person has rejected the same bytes
 take back     held results that it withdraws
-facts         are stored, and documents in FHIR are judged beside all that
+facts         are stored, with what was decided of them
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +14,6 @@ from dataclasses import replace
 from engine.features.results.rows import (
     accepted,
     applying,
-    comparing,
     delta_history,
     hold_queue,
     judged,
@@ -24,15 +22,18 @@ from engine.features.results.rows import (
     report_owners,
     used_numbers,
 )
+from engine.features.results.rows.applying import Compared
 from engine.features.results.rows.echoes import with_repeats
+from engine.features.results.rows.judged import NO_RESULTS
 from engine.features.results.rows.number_bearers import BearerComparison
 from engine.features.results.rows.used_numbers import Ids
-from engine.model.journal.document_facts import NOTHING, DocumentFacts
+from engine.model.journal.document_facts import NOTHING
 from engine.model.journal.records import HoldReason, Routed
 from engine.model.message import Bearer, Report
 from engine.model.persons import CONFLICT
 from engine.model.texts.reasons import ReasonCode
 from engine.store.operations.recording import Step
+from engine.succession.kinds import FHIR
 
 STATUS_ONLY = "STATUS_ONLY"  # warning of a mapping: a result is final without its value
 
@@ -45,11 +46,10 @@ class Results(Step):
     _reports: list[Report]
     _is_any_near: bool
     _found: list[BearerComparison]
-    _moved: Sequence[moved_orders.MovedOrders | None] = ()
-    _withdrawn: Mapping[int, DocumentFacts] = {}
     _status_only = False
-    _compared: comparing.Compared | None = None
-    _older: accepted.OlderMessages = accepted.OlderMessages()
+    _compared: Compared | None = None
+    _older: Sequence[int] = ()
+    _answer = ""  # where its order may have been another patient's
     _judged: judged.Judged | None = None
 
     # -- decide ------------------------------------------------------------------------------------------------------
@@ -75,6 +75,9 @@ class Results(Step):
         now.late = now.is_edit or (self._is_any_near and report_owners.newer(batch, now.id, self._reports))
         self._status_only = any(one.code == STATUS_ONLY for one in now.outcome.issues)
         self._found = [number_bearers.compare_with_known(batch, now.id, one) for one in _bearers(now.routes)]
+        if self._is_any_near:
+            of_site = any(routed.of_site for routed in now.routes)
+            self._older = accepted.known_orders(batch, now.first, now.channel, self._reports, of_site=of_site)
 
     def _is_known_whose(self) -> bool:
         """Whether it is known whose the results are. Else the message is dead, or its documents are held."""
@@ -85,13 +88,12 @@ class Results(Step):
         # A person who has separated two persons has accepted that both have the same order number. A dead letter waited
         # for no such answer.
         told_apart = may_share and now.before == "mapped" and any(one.bearer.person > 1 for one in self._found)
-        compared = self._is_any_near and not accepted_conflict and not told_apart
+        is_open = self._is_any_near and not accepted_conflict and not told_apart
+        self._answer = now.decision.moved or ("both" if accepted_conflict or told_apart else "")
         asked = [one for one in self._found if one.verdict == CONFLICT]
-        if compared and not self._status_only and report_owners.taken(batch, now.id, self._reports):
-            self._moved = moved_orders.find_moved(batch, now.id, now.channel, now.routes)
-        if any(self._moved) and not moved_orders.is_answered(self._moved, now.decision):
-            now.held = moved_orders.why(self._moved)
-        elif compared and not now.decision.moved and (conflict := report_owners.conflict(batch, now.id, self._reports)):
+        if not self._status_only and self._moves():
+            self._compare()
+        elif is_open and not self._answer and (conflict := report_owners.conflict(batch, now.id, self._reports)):
             self._is_dead(ReasonCode.IDENTITY_CONFLICT, conflict)
         elif self._status_only and asked:
             self._is_dead(
@@ -114,62 +116,56 @@ class Results(Step):
         used_numbers.note(batch, now.id, self._uses)
         if now.decision.again:
             number_bearers.answered(batch, now.id)
-        before = self._older = self._accepted_before()
-        now.known_order = bool(before.messages)
-        is_decided = self._judge() is not None and any(map(applying.is_decided, now.routes))
-        if (
-            is_decided
-            or before.messages
-            or now.decision.again
-            or self._status_only
-            or comparing.may_correct(now.routes)
-        ):
-            self._compare(before)
-        if any(self._moved) and now.routes and now.decision.moved == "withdraw":
-            now.routes, self._withdrawn = moved_orders.withdraw(now.routes, self._moved)
+        now.known_order = bool(self._older)
+        if any(map(applying.is_decided, now.routes)):
+            self._compare()
         if any(one.waits for one in self._uses):
             now.held = used_numbers.why(now.routes, self._uses, now.held)
 
-    def _accepted_before(self) -> accepted.OlderMessages:
-        if not self._is_any_near:
-            return accepted.OlderMessages()
-        now = self.now
-        of_site = any(routed.of_site for routed in now.routes)
-        named = [one.bearer for one in self._found]
-        return accepted.known_orders(self.batch, now.first, now.channel, self._reports, of_site=of_site, bearers=named)
+    def _moves(self) -> bool:
+        """Whether it corrects an order of another patient."""
+        if not any(one.document.media_type == FHIR for one in self.now.routes):
+            return False
+        found = self._judge()
+        return found is not None and found.judgement is not None and moved_orders.moves(found.judgement)
 
-    def _compare(self, before: accepted.OlderMessages) -> None:
+    def _compare(self) -> None:
         now = self.now
-        self._compared = compared = self._compared_with(before, now.routes)
-        if now.rename is not None and not compared.echo and any(one.echoes for one in compared.facts.values()):
+        self._compared = compared = self._compared_with(now.routes)
+        if now.rename is not None and not compared.echo and self._judged is not None and self._judged.repeated():
             # A result that is only repeated is of no order that is open: its report does not name that one.
-            tubes = with_repeats(self.batch, now.outcome.tubes, now.made, compared.routes, compared.facts)
-            renamed = now.rename(tubes)
+            renamed = now.rename(with_repeats(now.outcome.tubes, compared.routes, self._judged))
             if renamed is not None:
                 routes, self._ids = used_numbers.set_apart(renamed, self._uses)
-                self._compared = compared = self._compared_with(before, routes)
+                self._compared = compared = self._compared_with(routes)
         now.routes, now.held = compared.routes, compared.held
         if compared.no_value:
             now.state, now.reason, now.detail = "dead", ReasonCode.NO_VALUE, compared.no_value
         elif compared.echo:
             now.routes, now.state, now.reason = (), "filtered", ReasonCode.ECHO
 
-    def _compared_with(self, before: accepted.OlderMessages, routes: Sequence[Routed]) -> comparing.Compared:
-        now = self.now
-        compared = comparing.compare(
-            self.batch, now.id, now.received_us, routes, before,
-            again=now.decision.again, status_only=self._status_only,
+    def _compared_with(self, routes: Sequence[Routed]) -> Compared:
+        return applying.applied(
+            self.batch, self.now.id, routes, self._judge() or NO_RESULTS, self._older,
+            again=self.now.decision.again, status_only=self._status_only,
         )  # fmt: skip
-        return applying.applied(self.batch, now.id, compared, self._judge(), again=now.decision.again)
 
     def _judge(self) -> judged.Judged | None:
         """What the judge says of the message; None: it has no results."""
         now = self.now
         if self._judged is None and (read := now.outcome.read) is not None:
-            older = [one.message_id for one in self._older.messages]
             to = {destination for one in now.routes if applying.is_decided(one) for destination in one.destinations}
-            self._judged = judged.judge_message(now, read, older, frozenset(to))
+            reused = max((one.used.within for one in self._uses), default=30)
+            compared = now.decision.moved_from if now.decision.moved else None
+            asked = judged.Asked(self._older, frozenset(to), self._answer, compared, reused, self._are_alike)
+            self._judged = judged.judge_message(now, read, asked)
         return self._judged
+
+    def _are_alike(self) -> bool:
+        """Whether records of its patient numbers under other names are of the same persons."""
+        return all(
+            one.verdict != CONFLICT and number_bearers.is_of_one(self.batch, one.bearer.number) for one in self._found
+        )
 
     def _is_dead(self, reason: ReasonCode, detail: str) -> None:
         now = self.now
@@ -177,14 +173,17 @@ class Results(Step):
 
     def _tell_facts(self) -> None:
         """Also where a person is asked: its documents are stored as they were decided."""
-        if self._compared is None and not self._ids and not self._withdrawn:
+        if self._compared is None and not self._ids:
             return
         facts = dict(self._compared.facts) if self._compared is not None else {}
         facts |= {place: replace(facts.get(place, NOTHING), apart=new) for place, new in self._ids.items()}
-        facts |= {place: moved_orders.joined(facts.get(place), more) for place, more in self._withdrawn.items()}
         self.now.facts = facts
 
     # -- afterwards --------------------------------------------------------------------------------------------------
+
+    def tell(self) -> None:
+        if self._judged is not None and self.now.state == "mapped":
+            self.now.issues = (*self.now.issues, *self._judged.issues())
 
     def stored(self) -> None:
         if self.now.outcome.controls:
@@ -196,12 +195,9 @@ class Results(Step):
         now = self.now
         if now.rejected_before:
             now.held = hold_queue.once_more(now.routes, now.held, now.rejected_before)
-        if self._judged is not None and self._judged.judgement is not None:
-            judged.tell(now, self._judged.judgement)
         now.held = hold_queue.decide(self.batch, now.id, now.channel, now.received_us, now.routes, now.held)
         if now.tubes and now.state == "mapped":
-            facts = self._compared.facts if self._compared is not None else {}
-            now.tubes = with_repeats(self.batch, now.tubes, now.made, now.routes, facts)
+            now.tubes = with_repeats(now.tubes, now.routes, self._judged)
 
     def queued(self) -> None:
         if self._compared is None or not self._compared.taken_back:

@@ -2,13 +2,12 @@
 person.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.config.findings.questions import numbers_open
 from engine.config.load import Site
-from engine.features.results.rows.judged import DIFFERS
 from engine.model.message import Parsed, Stored
 from engine.model.outcome import NOTHING_READ, ReadResults
 from engine.model.routes import Program
@@ -31,7 +30,6 @@ class ResultService(Service):
     def __init__(self, app: "App") -> None:
         self._journal = app.journal
         self._app = app
-        self.judged: Mapping[tuple[str, str], int] = {}  # by channel and difference: how many today
 
     def configured(self, site: Site) -> None:
         self._journal.upkeep.read_again = self._read_again
@@ -49,12 +47,6 @@ class ResultService(Service):
         return read_again(stored, replace(channel.routes, reader=aside)) or NOTHING_READ
 
     def notes(self, site: Site, today: Today) -> Iterable[Notice]:
-        self.judged = {
-            (channel, name.removeprefix(DIFFERS)): n
-            for (channel, destination), counts in today.items()
-            for name, n in counts.items()
-            if name.startswith(DIFFERS) and not destination
-        }
         return notices(About.PERSONS, in_words(site, today, seeming_count(self._journal)))
 
 

@@ -47,7 +47,7 @@ class KeyScope:
         self._group: Group | None = None  # the last one that was asked for its orders, and these
         self._orders: list[Segment] = []
         self.unique = run.context.specimen_ids == "unique"
-        # The same bytes with a time of measurement are the same results: `engine.features.results.rows.comparing`
+        # The same bytes with a time of measurement are the same results: `engine.features.results.rows.applying`
         # knows them by their ids.
         self.apart = "" if run.context.apart and self._is_timed() else run.context.apart
         self.of_a_day = run.context.specimen_ids == "day" and not self.apart

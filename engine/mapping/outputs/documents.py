@@ -17,12 +17,14 @@ from typing import Any
 import orjson
 
 from engine.mapping.language.targets import DELIMITERS, FLAGS, CsvForm, Target
+from engine.mapping.message.identity import BundleBuilder
 from engine.mapping.message.message_context import MessageContext
 from engine.mapping.outputs import hl7_message, orders
 from engine.mapping.outputs.collected import MessageParts, Part
 from engine.model.content.list_form import Form
 
 LINE_END = "\r\n"
+_URN = "urn:uuid:"
 _FORMULA_SIGNS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four: full-width, which spreadsheets accept
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d+)?|[.,]\d+)([eE][+-]?\d+)?", re.ASCII)
 _CONTROLS = {code: "\ufffd" for code in range(0x20) if chr(code) not in "\t\r\n"}
@@ -88,6 +90,17 @@ def places_of(run: MessageContext, making: MessageParts, kind: str) -> tuple[tup
         case _:
             return ()
     return tuple((_place(run, part), str(number)) for number, part in found if part.result)
+
+
+def observations_of(run: MessageContext, making: BundleBuilder) -> tuple[tuple[int, str], ...]:
+    """The id of the Observation that each result became, in their order; none where there are others, too."""
+    segments = run.parsed.segments
+    found = [
+        (segments[position - 1].ordinal, made["reference"].removeprefix(_URN))
+        for position, made in run.accounted.items()
+        if made is not None
+    ]
+    return tuple(found) if len({identity for _, identity in found}) == making.observations else ()
 
 
 def _place(run: MessageContext, part: Part) -> int:

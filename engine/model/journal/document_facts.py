@@ -21,6 +21,7 @@ class DocumentFacts:
 
     Attributes:
         echoes: ``Type/id`` of resources that were accepted before, unchanged, and are left out.
+        absent: likewise, and nothing refers to them: the receiver does not have them.
         waits: ``Type/id`` of results that wait in a document of their own, and are left out of this one.
         statuses: ``Type/id`` -> the status that goes out in place of the sender's.
         apart: id as the mapping makes it -> id under a number that was given to another specimen
@@ -36,6 +37,7 @@ class DocumentFacts:
     """
 
     echoes: frozenset[str] = frozenset()
+    absent: frozenset[str] = frozenset()
     waits: frozenset[str] = frozenset()
     statuses: Mapping[str, str] = field(default_factory=dict)
     apart: Mapping[str, str] = field(default_factory=dict)
@@ -59,6 +61,7 @@ class DocumentFacts:
 
 _MADE_OF_LISTS = {
     "echoes": frozenset,
+    "absent": frozenset,
     "waits": frozenset,
     "reports": tuple,
     "finished": tuple,

@@ -114,7 +114,7 @@ class Routed:
         joins: its reports list the results that other messages of the same orders brought, too.
         of_site: results of other channels for the same order and test are the same results.
         passes: it goes out whole, whatever the controls of its tests said.
-        echo: it says again what was accepted before, and is not sent (`engine.features.results.rows.comparing`).
+        echo: it says again what was accepted before, and is not sent (`engine.features.results.rows.applying`).
         form: of CSV and JSON, where the results are; None: they are not compared.
     """
 

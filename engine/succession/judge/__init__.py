@@ -10,6 +10,7 @@ The table of rules, in the order in which they are asked. The first that answers
     2   of a report of a culture, which is one                                  its own table       cultures
     3   says again, with the same time, what was accepted                       echo (again: held)  judging
     4   says the same as another one of its message                             echo                judging
+    -   is a line of a text that is in several lines now, and was               as a whole; shorter: held    texts
     5   makes final what was sent, without its value (OBX-11 U)                 finishes; dead      judging
     6   is in its message in two statuses                                       held                judging
     7   a person has rejected it, by content                                    held                rejected

@@ -21,13 +21,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from engine.model.content.facts import Result
+from engine.model.content.facts import Facts, Result
 from engine.succession.judge.rejected import plain
 from engine.succession.judge.words import Ref, Said, Standing
 from engine.succession.steps import CANCELLED, MINUTE, UNFINISHED, WITHDRAWN
 
 # LOINC: bacteria, fungi, mycobacteria or microorganisms identified by culture.
-_IDENTIFIED = frozenset(
+IDENTIFIED = frozenset(
     f"http://loinc.org|{code}"
     for code in (
         "600-7", "630-4", "625-4", "624-7", "6460-0", "606-4", "6462-6", "626-2", "609-8", "610-6", "611-4", "6463-4",
@@ -55,8 +55,8 @@ def organism_of(result: Result, heads: Iterable[int]) -> str:
     own, codes = result.measure.own, result.measure.codes
     is_one = (
         result.isolate
-        or (own and not _IDENTIFIED.isdisjoint(own))
-        or (codes and codes is not own and not _IDENTIFIED.isdisjoint(codes))
+        or (own and not IDENTIFIED.isdisjoint(own))
+        or (codes and codes is not own and not IDENTIFIED.isdisjoint(codes))
     )
     if not is_one and not (result.place in heads and _is_named(result)):
         return ""
@@ -70,6 +70,22 @@ def _is_named(result: Result) -> bool:
 
 def is_no_growth(value: str) -> bool:
     return _NO_GROWTH.search(value[:_LONGEST]) is not None
+
+
+def are_in(facts: Facts) -> bool:
+    """Whether a message has an isolate, or says that nothing grew."""
+    return any(
+        True
+        for person in facts.people
+        for order in person.orders
+        for one in order.results
+        if one.value.number is None and (one.isolate or organism_of(one, ()) or is_no_growth(one.value.sent or ""))
+    )
+
+
+def is_one(said: Said) -> bool:
+    """Whether a result is of a culture."""
+    return bool(said.organism) or is_no_growth(said.value)
 
 
 def is_nothing(value: str) -> bool:
@@ -209,9 +225,11 @@ def replaced(message: Sequence[Said], order: Sequence[Standing], *, one_by_one: 
     codes = {one.test for one in message if one.isolate}
     open_ended = [one for one in others if _denies(one.last, codes) and one.last.version.said in UNFINISHED]
     lacking = tuple(one for one in others if one not in open_ended and not one_by_one)
+    missing = [one for isolate in old for one in (isolate.head, *isolate.members) if one.ref not in kept]
     if lacking:
-        return Replaced(why="its report lacks results that it had before", about=lacking)
-    lost = [one.ref for isolate in old for one in (isolate.head, *isolate.members) if one.ref not in kept]
+        about = (*lacking, *missing)
+        return Replaced(pairs=pairs, why="its report lacks results that it had before", about=about)
+    lost = [one.ref for one in missing]
     if is_beside or one_by_one:
         lost = []
     return Replaced(pairs=pairs, gone=tuple(dict.fromkeys([*lost, *(one.ref for one in open_ended)])))

@@ -1,16 +1,16 @@
 """The judgement of a message: the rules of the table in `engine.succession.judge`, in its order."""
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Collection, Iterator, Sequence
 
 from engine.model.content.facts import Facts
 from engine.model.errors import TooManyAlikeError
 from engine.model.texts.reasons import ReasonCode
-from engine.succession.judge import cultures, taking_back
-from engine.succession.judge.matching import SAMPLE, is_person, match, with_key
+from engine.succession.judge import cultures, keys, taking_back
+from engine.succession.judge.matching import SAMPLE, has_key, is_person, match, with_key
 from engine.succession.judge.reading import said_in
 from engine.succession.judge.rejected import is_same
-from engine.succession.judge.samples import GROWS, Sample, compare, is_of_other_tube, is_within
+from engine.succession.judge.samples import GROWS, Sample, at_same_time, compare, is_of_other_tube, is_within
+from engine.succession.judge.texts import is_line, paired
 from engine.succession.judge.words import (
     CLOCK,
     POOL,
@@ -23,14 +23,13 @@ from engine.succession.judge.words import (
     Ref,
     Said,
     Standing,
+    ended,
 )
-from engine.succession.steps import CHANGES, MINUTE, RANK, WITHDRAWN, Step, Version, follow
+from engine.succession.steps import CHANGES, MINUTE, RANK, UNFINISHED, WITHDRAWN, Step, Version, follow
 
-_One = TypeVar("_One")
-_Key = TypeVar("_Key", bound=Hashable)
+_GONE = ReasonCode.RESULTS_GONE.value
 _REJECTED = ReasonCode.REJECTED_BEFORE.value
 _GOES_OUT = frozenset({"new", "follows", "amends", "finishes", "withdraws"})
-_ORGANISM = 3  # its place in `_named`: an isolate that gets another name keeps its number
 MOST_PAIRS = 100_000  # of results with one name, that are compared with each other
 
 
@@ -68,7 +67,7 @@ def judge(facts: Facts, memory: Memory, receipt: Receipt) -> Judgement:
 
 def _is_plain(message: Sequence[Said]) -> bool:
     """Whether no rule has a word about its results, if nothing was known before: the usual message."""
-    return len({_named(one) for one in message}) == len(message) and not any(
+    return len({keys.named(one) for one in message}) == len(message) and not any(
         one.unsure or one.status_only or one.organism or one.version.said in CHANGES for one in message
     )
 
@@ -85,13 +84,13 @@ class _Case:
         self.memory = memory = memory._replace(standing=tuple(standing))
         self.message, self.receipt = message, receipt
         self.by_ref = {one.ref: one for one in memory.standing}
-        self._by_key = _grouped(message, lambda one: one.key)
-        self._standing_by_key = _grouped(memory.standing, lambda one: one.last.key[1:])
-        self._by_order = _grouped(message, lambda one: (one.person, one.number))
-        self._by_name = _grouped(message, _named)
-        self._standing_by_name = _grouped(memory.standing, lambda one: _named(one.last))
-        self._standing_by_measurement = _grouped(memory.standing, lambda one: _measured(one.last))
-        self._refused_by_content = _grouped(memory.refused, lambda one: one.what)
+        self._by_key = keys.grouped(message, lambda one: one.key)
+        self._standing_by_key = keys.grouped(memory.standing, lambda one: one.last.key[1:])
+        self._by_order = keys.grouped(message, lambda one: (one.person, one.number))
+        self._by_name = keys.grouped(message, keys.named)
+        self._standing_by_name = keys.grouped(memory.standing, lambda one: keys.named(one.last))
+        self._standing_by_measurement = keys.grouped(memory.standing, lambda one: keys.measured(one.last))
+        self._refused_by_content = keys.grouped(memory.refused, lambda one: one.what)
         known = self._standing_by_name
         if sum(len(one) * (len(one) + len(known.get(name, ()))) for name, one in self._by_name.items()) > MOST_PAIRS:
             raise TooManyAlikeError
@@ -108,6 +107,7 @@ class _Case:
         left = {one.place for one in self.message} - {one.place for one in found}
         found += [again for one in self.message if one.place in left and (again := self._again(one))]
         found += self._twice({again.place for again in found})
+        found += self._texts(found)
         new = [one for one in self.message if one.place not in {again.place for again in found}]
         rest = [one for one in new if one.version.said not in CHANGES]
         back = [one for one in new if one.version.said in CHANGES]
@@ -117,7 +117,8 @@ class _Case:
         places = {one.place for one in back}
         for one in back:
             places.discard(one.place)
-            found.append(self._back(one, 1 + len(self._peers(one, places)), is_beside=one.key in keys))
+            is_beside = one.key in keys and not self._is_timed(one)
+            found.append(self._back(one, 1 + len(self._peers(one, places)), is_beside=is_beside))
         out = {one.place for one in found if one.kind in _GOES_OUT}
         found = self._whole(found)
         return [one._replace(beside=self._beside(by_place[one.place], one, out)) for one in found]
@@ -139,7 +140,7 @@ class _Case:
             if lacking and decision.kind != "held" and not self._is_known_list(decision, lacking):
                 words = "its report lacks results that it had before"
                 decision = Decision(
-                    new.place, "held", decision.status or new.version.said, ReasonCode.RESULTS_GONE.value, words,
+                    new.place, "held", decision.status or new.version.said, _GONE, words,
                     meant=decision.meant, may_mean=tuple(lacking),
                 )  # fmt: skip
             found.append(decision)
@@ -164,6 +165,32 @@ class _Case:
                 yield Decision(one.place, "echo")
             seen.add(said)
 
+    def _texts(self, known: Sequence[Decision]) -> Iterator[Decision]:
+        """A text of several lines takes the place of the one before it as a whole; a shorter one is held."""
+        again = {one.place: one.meant for one in known}
+        for key, lines in self._by_key.items():
+            new = [one for one in lines if one.place not in again]
+            if len(lines) < 2 or not new or not all(map(is_line, lines)):
+                continue
+            before = [one for one in self._standing_by_key.get(key[1:], ()) if self._is_line_of(lines[0], one)]
+            if len(before) < 2 or not any(is_line(one.last) for one in before):
+                continue
+            free = [one for one in before if one.ref not in again.values()]
+            pairs = paired(new, free)
+            lacking = tuple(one.ref for one in free if one not in pairs.values())
+            for line in new:
+                one = pairs.get(line.place)
+                fresh = Decision(line.place, "new", line.version.said)
+                decision = self._refused(line) or (fresh if one is None else self._follows(line, one))
+                if lacking and decision.kind != "held":
+                    words = "a text has fewer lines than before"
+                    decision = decision._replace(kind="held", reason=_GONE, words=words, may_mean=lacking)
+                yield decision
+
+    def _is_line_of(self, new: Said, one: Standing) -> bool:
+        is_same = has_key(new, one.last, self.receipt) and compare(new, one.last, self.receipt) is Sample.SAME
+        return is_same and _stands(one) and one.ref not in self.taken
+
     def _peers(self, new: Said, places: Collection[int]) -> list[Said]:
         """Others of the message, of those at ``places``, of its order, test and sample, as far as they tell."""
         return [
@@ -176,13 +203,13 @@ class _Case:
         """What else receivers have of its order and test, on any channel, or goes out with it."""
         if decision.kind not in _GOES_OUT:
             return ()
-        name = _named(new)
+        name = keys.named(new)
         known = [(one.ref, one.last) for one in self._standing_by_name.get(name, ())]
         mine = self._by_name[name]
         known += [((one.message, one.place), one) for one in mine if one.place != new.place and one.place in out]
         known = [(ref, one) for ref, one in known if ref != decision.meant]
         before = self.by_ref.get(decision.meant or (0, 0))
-        if before is not None and _named(before.last)[:_ORGANISM] != name[:_ORGANISM]:
+        if before is not None and keys.named(before.last)[: keys.ORGANISM] != name[: keys.ORGANISM]:
             known.append((before.ref, before.last))
         return tuple(
             ref for ref, one in known if one.version.said != WITHDRAWN and not one.version.waits and is_person(new, one)
@@ -250,7 +277,7 @@ class _Case:
             is_beside: its message has a result under its key that does not.
         """
         withdraws = new.version.said == WITHDRAWN
-        keyed = with_key(new, self._standing_by_key.get(new.key[1:], ()), self.receipt)
+        keyed = with_key(new, self._alike(new), self.receipt)
         decision = None if withdraws else self._refused(new)
         if decision or (keyed and (decision := self._clock(new, keyed))):
             return decision
@@ -267,8 +294,8 @@ class _Case:
             moved = found.moved and not withdraws
             reason = ReasonCode.ORDER_MOVED if moved else ReasonCode.CORRECTS_UNKNOWN
             return _asked(new, found.may_mean, reason.value, found.words)
-        if withdraws:
-            return _asked(new, (), ReasonCode.CORRECTS_UNKNOWN.value, "no result is known that it withdraws")
+        if withdraws or not new.person:
+            return _asked(new, (), ReasonCode.CORRECTS_UNKNOWN.value, "no result is known that it takes back")
         return self._clock(new, ()) or Decision(
             new.place, "new", new.version.said, finding=ReasonCode.CORRECTS_UNKNOWN.value
         )
@@ -279,9 +306,17 @@ class _Case:
         said = new.version.said
         return [
             one
-            for one in with_key(new, self._standing_by_key.get(new.key[1:], ()), self.receipt)
+            for one in with_key(new, self._alike(new), self.receipt)
             if one.ref not in self.taken and (one.ref, said) not in self.echoed
         ]
+
+    def _is_timed(self, new: Said) -> bool:
+        """Whether its time says which of several runs it takes back."""
+        used = self.taken | {ref for ref, _ in self.echoed}
+        return sum(at_same_time(new, one.last) and one.ref not in used for one in self._alike(new)) == 1
+
+    def _alike(self, new: Said) -> list[Standing]:
+        return self._standing_by_key.get(new.key[1:], [])
 
     def _refused(self, new: Said) -> Decision | None:
         known = self._refused_by_content.get(new.content.what, ())
@@ -300,30 +335,38 @@ class _Case:
         order = self._culture_of(new)
         mine = self._by_order[new.person, new.number]
         if cultures.is_contradiction(new, mine):
-            return _asked(new, (), ReasonCode.RESULTS_GONE.value, "its message has growth, and no growth")
+            return _asked(new, (), _GONE, "its message has growth, and no growth")
         if alone := cultures.tested_before(new, order):
             return _asked(new, alone, SAMPLE, "a susceptibility that names no isolate")
         against = cultures.contradicted(new, mine, self._culture_of(new, of_all=True))
         if not against:
             return None
         words = "growth was reported, and now there is none" if not new.isolate else "no growth was reported as final"
-        return _asked(new, against, ReasonCode.RESULTS_GONE.value, words)
+        return _asked(new, against, _GONE, words)
 
     def _renumbered(self, new: Said, keyed: Sequence[Standing]) -> Decision | None:
         """The same measurement under another number of its order: the number was wrong, here or there."""
         if keyed:
             return None
-        known = self._standing_by_measurement.get(_measured(new), ())
-        known = [one for one in known if taking_back.is_of_order(new, one.last) and _stands(one)]
+        known = self._standing_by_measurement.get(keys.measured(new), ())
+        known = [one for one in known if taking_back.is_of_order(new, one.last, self.receipt) and _stands(one)]
         return _asked(new, known, SAMPLE, "the same measurement has another order number") if known else None
 
     def _matched(self, new: Said, left: int, peers: Sequence[Said], keyed: Sequence[Standing]) -> Decision:
         found = match(new, left, 1 + len(peers), keyed, self.receipt)
         if found.among:
             return _asked(new, found.among, SAMPLE, found.words)
+        if found.one is not None and self._is_other_run(new, found.one):
+            return _asked(new, [found.one], SAMPLE, "it is a run more, or less, than before")
         if found.one is not None:
             return self._follows(new, found.one)
         return Decision(new.place, "new", new.version.said, finding=CLOCK if new.unsure else "")
+
+    def _is_other_run(self, new: Said, one: Standing) -> bool:
+        """Whether its message repeats a run of its test, so that another finished one is perhaps a third."""
+        if one.last.version.said in UNFINISHED or at_same_time(new, one.last):
+            return False
+        return any(self.by_ref[ref].last.key == new.key for ref, _ in self.echoed)
 
     def _follows(self, new: Said, one: Standing) -> Decision:
         """By the table of statuses (`engine.succession.steps`)."""
@@ -348,10 +391,12 @@ class _Case:
     def _cultures(self) -> list[Decision]:
         """The reports of cultures: each takes the place of the one before it, as a whole."""
         found: list[Decision] = []
-        heads = {_unit(one): one for one in self.message if one.isolate and one.person}
+        heads = {keys.unit(one): one for one in self.message if one.isolate and one.person}
         for unit, first in heads.items():
-            mine = [one for one in self.message if _unit(one) == unit and one.version.said != WITHDRAWN]
+            mine = [one for one in self.message if keys.unit(one) == unit and one.version.said != WITHDRAWN]
             order = [one for one in self._culture_of(first) if one.last.panel == first.panel]
+            if sum(one.isolate for one in mine) * sum(one.last.isolate for one in order) > MOST_PAIRS:
+                raise TooManyAlikeError
             now = cultures.replaced(mine, order, one_by_one=self.receipt.one_by_one)
             decisions = [one for new in mine if (one := self._in_culture(new, now)) is not None]
             found += decisions
@@ -371,7 +416,9 @@ class _Case:
         if decision := self._refused(new) or self._clock(new, ()):
             return decision
         if now.why:
-            return _asked(new, now.about, ReasonCode.RESULTS_GONE.value, now.why)
+            one = now.pairs.get(new.place)
+            asked = _asked(new, now.about, _GONE, now.why)
+            return asked if one is None else asked._replace(meant=one.ref)
         if decision := self._culture(new):
             return decision
         one = now.pairs.get(new.place)
@@ -386,8 +433,8 @@ class _Case:
     def gone(self, decisions: Sequence[Decision]) -> tuple[Ref, ...]:
         """What its reports of cultures have no more; nothing, while a person has to decide about one of them."""
         held = {one.place for one in decisions if one.kind == "held"}
-        if any(one.place in held and one.panel == first.panel for first in self.message if first.isolate
-               for one in self._by_order[first.person, first.number]):  # fmt: skip
+        units = [(first.panel, self._by_order[first.person, first.number]) for first in self.message if first.isolate]
+        if any(one.place in held and one.panel == panel for panel, some in units for one in some):
             return ()
         return tuple(ref for ref in self._gone if ref not in self.taken)
 
@@ -424,44 +471,10 @@ class _Case:
         ]
 
 
-def ended(one: Standing) -> list[Critical]:
-    """What is critical no more, once a result is replaced or withdrawn: its last word, and those that wait."""
-    return [
-        Critical((word.message, word.place), begins=False)
-        for word in one.words
-        if word.critical and (word.version.waits or word is one.last)
-    ]
-
-
 def _is_aside(one: Standing, *reasons: str) -> bool:
     """Whether all that is known of a result waits for a person, so that another word needs not wait: for one of
     ``reasons``, or it is a withdrawal of it is not known what."""
     return all(word.doubt in reasons or (word.doubt and word.version.said == WITHDRAWN) for word in one.words)
-
-
-def _grouped(some: Iterable[_One], key: Callable[[_One], _Key]) -> dict[_Key, list[_One]]:
-    found: dict[_Key, list[_One]] = {}
-    for one in some:
-        found.setdefault(key(one), []).append(one)
-    return found
-
-
-def _unit(said: Said) -> tuple[str, ...]:
-    """Of which culture it is, in its message."""
-    return said.person, said.number, said.panel, said.tube
-
-
-def _named(said: Said) -> tuple[str, ...]:
-    """What receivers without ids know a result by, beside its patient."""
-    return said.number, said.test, said.sub, said.organism
-
-
-def _measured(said: Said) -> tuple[Hashable, ...]:
-    """What a measurement is known by, whatever the number of its order."""
-    version = said.version
-    own = said.message, said.place
-    time = version.time if len(version.time) >= MINUTE else own
-    return said.channel, said.person, said.panel, said.test, said.sub, said.organism, version.content, time
 
 
 def _stands(one: Standing) -> bool:

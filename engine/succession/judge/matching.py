@@ -1,12 +1,14 @@
 """Which standing result a new one is a later word of (rules 7 to 11)."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from engine.succession.judge.samples import Sample, at_same_time, compare, is_another_order, is_over_night
+from engine.succession.judge.samples import Sample, at_same_time, compare, instant, is_another_order, is_over_night
 from engine.succession.judge.words import Receipt, Said, Standing
 from engine.succession.steps import UNFINISHED
 
+_SECOND = re.compile(r"\d{4}-?\d\d-?\d\d[T ]?\d\d:?\d\d:?\d\d")
 SAMPLE = "SAMPLE_UNKNOWN"  # a rerun of a sample, or another sample: nothing says which
 
 
@@ -50,9 +52,10 @@ def match(new: Said, left: int, runs: int, found: Sequence[Standing], receipt: R
     beside = [one for one, how in samples if how is Sample.OTHER and at_same_time(new, one.last)]
     if beside:
         return Match(among=tuple(beside), words="another sample, measured in the same minute")
-    same = [one for one, how in samples if how is Sample.SAME] or [
-        one for one, how in samples if how is Sample.UNKNOWN and _may_be_one(new, one.last, receipt)
+    same = [
+        one for one, how in samples if how is Sample.SAME and (_is_drawn(new) or _may_be_one(new, one.last, receipt))
     ]
+    same = same or [one for one, how in samples if how is Sample.UNKNOWN and _may_be_one(new, one.last, receipt)]
     if not same and night:
         return Match(among=night, words="measured after midnight, under the number of the day before")
     if not same:
@@ -69,12 +72,19 @@ def match(new: Said, left: int, runs: int, found: Sequence[Standing], receipt: R
     return _named_alike(new, same[0])
 
 
+def _is_drawn(new: Said) -> bool:
+    """Whether it says of which tube it is: by the tube's number, or by a time that is not that of its run."""
+    return bool(new.tube) or instant(new.collected) != instant(new.version.time)
+
+
 def _may_be_one(new: Said, one: Said, receipt: Receipt) -> bool:
     """Whether a number alone, without a patient or a sample, says that two results are of one: not where it is given
-    again on one day, but for what was not finished, and what was measured in one minute, or has no time at all."""
+    again on one day, but for what was not finished, and what was measured in one second."""
     if new.person or one.person or receipt.unique or receipt.of_a_day:
         return True
-    return one.version.said in UNFINISHED or at_same_time(new, one) or new.version.time == one.version.time
+    if one.version.said in UNFINISHED:
+        return True
+    return at_same_time(new, one) and _SECOND.match(new.stated) is not None
 
 
 def _named_alike(new: Said, one: Standing) -> Match:

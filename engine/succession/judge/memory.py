@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 
+from engine.model.texts.reasons import ReasonCode
 from engine.succession.judge.rejected import Content
 from engine.succession.judge.words import POOL, Critical, Decision, Judgement, Memory, Ref, Said, Standing
 from engine.succession.steps import WITHDRAWN
 
 _UNCHANGED = frozenset({"echo", "again", "filtered", "dead"})
+_NOT_ITS_WORD = frozenset({ReasonCode.ORDER_MOVED.value, ReasonCode.RESULTS_GONE.value})
 
 
 def remember(memory: Memory, judgement: Judgement, *, held: bool = False) -> Memory:
@@ -104,3 +106,21 @@ def _sent(one: Said) -> Said:
     if not (one.doubt or one.version.waits):
         return one
     return one._replace(doubt="", version=one.version._replace(waits=False))
+
+
+def word_of(decision: Decision) -> Ref | None:
+    """The result that it is a later word of, also once a person has released it."""
+    if decision.meant is not None or decision.kind != "held" or decision.reason in _NOT_ITS_WORD:
+        return decision.meant
+    return decision.may_mean[0] if len(decision.may_mean) == 1 else None
+
+
+def withdrawn(judgement: Judgement) -> tuple[Ref, ...]:
+    """What goes with a document: of one that is held for it, once a person has released it."""
+    lacking = (
+        ref
+        for one in judgement.decisions
+        if one.kind == "held" and one.reason == ReasonCode.RESULTS_GONE.value
+        for ref in one.may_mean
+    )
+    return tuple(dict.fromkeys((*judgement.gone, *lacking)))

@@ -189,6 +189,7 @@ def _said(drawn: Drawn, result: Result, organism: str, receipt: Receipt) -> Said
         collected=drawn.collected,
         version=_version(drawn, result, receipt),
         content=content_of(drawn.person, drawn.numbers, test, sub, organism, _told(value), measure.unit or "", at),
+        stated=result.stated or "",
         counted=measure.sub or "",
         status_only=receipt.is_hl7 and measure.status == STATUS_ONLY and value.sent is None,
         critical=is_critical(result),

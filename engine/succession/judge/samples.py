@@ -97,7 +97,9 @@ def is_another_order(new: Said, one: Said, receipt: Receipt) -> bool:
     """
     if any(said.organism or is_no_growth(said.value) for said in (new, one)):
         return not is_within(new, one, GROWS)
-    if receipt.unique or compare(new, one, receipt) is Sample.SAME:
+    if receipt.unique:
+        return not is_within(new, one, receipt.reused)
+    if compare(new, one, receipt) is Sample.SAME:
         return False
     if one.version.said in UNFINISHED:
         return not is_near(new, one)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from engine.succession.judge.matching import is_person
 from engine.succession.judge.rejected import plain
-from engine.succession.judge.samples import Sample, at_same_time, compare, is_near
+from engine.succession.judge.samples import NEAR, Sample, at_same_time, compare, is_near, is_within
 from engine.succession.judge.words import Receipt, Ref, Said, Standing
 from engine.succession.steps import CANCELLED, WITHDRAWN
 
@@ -36,12 +36,14 @@ def find(new: Said, left: int, standing: Sequence[Standing], taken: Collection[R
     if not new.number:
         return Found(words="it names no order")
     standing = [one for one in standing if not _is_unfounded(one)]
-    order = [one for one in standing if is_of_order(new, one.last)]
+    order = [one for one in standing if is_of_order(new, one.last, receipt)]
     mine = [one for one in order if is_person(new, one.last)]
     if not mine:
         near = tuple(one for one in order if _is_alive(one) and (receipt.unique or is_near(new, one.last)))
         return Found(may_mean=near, words="the order is another patient's", moved=True) if near else Found()
     for is_done, circle in _CIRCLES:
+        if circle is _of_order and (theirs := _of_anothers(new, order, receipt)):
+            return Found(may_mean=theirs, words="the order is another patient's, too", moved=True)
         found = [one for one in mine if circle(new, one.last, receipt)]
         found = [one for one in found if _is_alive(one)] or [one for one in found if is_done and _is_again(new, one)]
         free = [one for one in found if one.ref not in taken]
@@ -57,9 +59,19 @@ def find(new: Said, left: int, standing: Sequence[Standing], taken: Collection[R
     return Found(may_mean=known, words="none of the order's results fits") if known else Found()
 
 
+def _of_anothers(new: Said, order: Sequence[Standing], receipt: Receipt) -> tuple[Standing, ...]:
+    """What another patient has of the same order and test."""
+    return tuple(
+        one
+        for one in order
+        if not is_person(new, one.last) and _is_alive(one) and new.test == one.last.test
+        and (receipt.unique or is_near(new, one.last))
+    )  # fmt: skip
+
+
 def in_place(new: Said, standing: Sequence[Standing], receipt: Receipt) -> list[Standing]:
     """What is known in the place of a result: the first circle, or the second."""
-    mine = [one for one in standing if is_of_order(new, one.last) and is_person(new, one.last)]
+    mine = [one for one in standing if is_of_order(new, one.last, receipt) and is_person(new, one.last)]
     for is_done, circle in _CIRCLES:
         found = [one for one in mine if circle(new, one.last, receipt)]
         if found or not is_done:
@@ -67,8 +79,10 @@ def in_place(new: Said, standing: Sequence[Standing], receipt: Receipt) -> list[
     return []
 
 
-def is_of_order(new: Said, one: Said) -> bool:
-    """Whether both name one order: its number, or one of its numbers."""
+def is_of_order(new: Said, one: Said, receipt: Receipt) -> bool:
+    """Whether both name one order: its number, or one of its numbers, which was not given again since."""
+    if receipt.unique and not is_within(new, one, receipt.reused):
+        return False
     return not new.numbers.isdisjoint(one.numbers) or new.number == one.number
 
 
@@ -118,7 +132,8 @@ def _in_other_panel(new: Said, one: Said, receipt: Receipt) -> bool:
     if not _of_other_day(new, one, receipt):
         return False
     how = compare(new, one, receipt)
-    return how is Sample.SAME or (how in (Sample.UNKNOWN, Sample.DOUBTFUL) and is_near(new, one))
+    span = receipt.reused if receipt.unique else NEAR
+    return how is Sample.SAME or (how in (Sample.UNKNOWN, Sample.DOUBTFUL) and is_within(new, one, span))
 
 
 def _of_other_day(new: Said, one: Said, receipt: Receipt) -> bool:

@@ -1,6 +1,6 @@
 """What the judge is given and what it answers: plain data."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
 from engine.succession.judge.rejected import Content
@@ -24,7 +24,8 @@ class Receipt(NamedTuple):
         whole: a report lists all results of its order (`report_list: replace`).
         runs_apart: each run of a test is a result of its own (`observation_key: +OBX-14`).
         one_by_one: an instrument sends the isolates of a culture one by one.
-        unique: an order's number is never given again (`specimen_ids: unique`). of_a_day: not on the same day (`day`).
+        unique: an order's number is never given again (`specimen_ids: unique`) within ``reused``.
+        of_a_day: not on the same day (`day`).
         collection: what the sender gives as time of collection is one, whatever it looks like; False: it never is;
             None: the judge has to find out (`samples`).
         clock_told: that the channel's clock is wrong has been said, and a person has seen it.
@@ -40,6 +41,7 @@ class Receipt(NamedTuple):
     runs_apart: bool = False
     one_by_one: bool = False
     unique: bool = False
+    reused: timedelta = timedelta(days=30)
     of_a_day: bool = False
     collection: bool | None = None
     clock_told: bool = False
@@ -59,6 +61,7 @@ class Said(NamedTuple):
         collected: FHIR dateTime, whatever it means (`samples`).
         version: as the table of statuses sees it.
         content: person, order, test, value and time: what a person's no is about.
+        stated: when it was measured, as sent.
         isolate: it is one; ``counted``: its number in the message (OBX-4), which the next one gives anew. head: the
             place of the isolate that it belongs to, or is.
         critical: it has the flag of a critical value, and is not withdrawn.
@@ -82,6 +85,7 @@ class Said(NamedTuple):
     collected: str
     version: Version
     content: Content
+    stated: str = ""
     isolate: bool = False
     counted: str = ""
     head: int = 0
@@ -173,3 +177,12 @@ class Judgement(NamedTuple):
     said: dict[int, Said]
     gone: tuple[Ref, ...] = ()
     critical: tuple[Critical, ...] = ()
+
+
+def ended(one: Standing) -> list[Critical]:
+    """What is critical no more, once a result is replaced or withdrawn: its last word, and those that wait."""
+    return [
+        Critical((word.message, word.place), begins=False)
+        for word in one.words
+        if word.critical and (word.version.waits or word is one.last)
+    ]

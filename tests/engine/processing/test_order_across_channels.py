@@ -6,13 +6,16 @@ has the same state, reason, documents and deliveries in the end.
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from adapters.codecs.hl7v2 import message as hl7v2
+from engine.model.content.facts import packed
 from engine.model.message import FormatOptions, MapContext, Stored
+from engine.model.outcome import ReadResults
 from engine.model.routes import ChannelRoutes, Route, routed_by
 from engine.processing.names import names_of
 from engine.processing.process import process
@@ -21,6 +24,7 @@ from engine.store.core.rows import body_of
 from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import record_outcome
+from tests.histories.samples.judged import facts_of
 from tests.support.journals import running, store
 from tests.support.shipped import KEY, program
 
@@ -85,7 +89,8 @@ async def recorded(folder: Path, seed: int, *, again: bool) -> tuple[list[int], 
         ]
         order = another_order(messages, rng) if again else messages
         for one in order:
-            outcome = process(one, routes(one.channel))
+            facts = packed(facts_of(one.payload, "hl7"))
+            outcome = replace(process(one, routes(one.channel)), read=ReadResults(facts, "results-hl7@1", of_site=True))
             made = [routed_by(route, document) for document, route in outcome.documents]
             await journal.run(record_outcome.record, one.id, outcome, made)
         return [one.id for one in order], [await there_is(journal, one.id) for one in messages]

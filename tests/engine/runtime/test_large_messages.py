@@ -1,7 +1,6 @@
 """Large messages are judged elsewhere: their channel waits for them, no other does, and nothing is lost or doubled."""
 
 import asyncio
-import base64
 import os
 import random
 import signal
@@ -13,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from engine.features.results.rows import accepted
 from engine.model.errors import StoreError
 from engine.model.message import Stored
 from engine.model.routes import ChannelRoutes, Processed
@@ -25,7 +23,6 @@ from engine.runtime.worker.remote import LARGE_BYTES, MANY_ESCAPES, MANY_LINES, 
 from engine.store.journal import Journal
 from engine.store.operations import record_outcome
 from engine.store.queries.contents import stored_payload
-from engine.succession.statements import said_in
 from tests.engine.processing.test_intake import FULL, Flaky
 from tests.support.channels import hl7
 from tests.support.plant import Plant, numbers, plant
@@ -289,33 +286,3 @@ async def test_a_large_message_is_kept_as_every_other(tmp_path: Path) -> None:
         assert kept.size == len(payload)
         ran = await site.labrelay("verify")
         assert ran.code == 0, ran.out
-
-
-async def test_a_result_is_not_compared_byte_by_byte_with_a_large_report_of_its_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """That would open the report, in the thread that every acknowledgement waits for."""
-    compared = []
-
-    def noted(body: bytes) -> bytes | None:
-        compared.append(len(body))
-        return said_in(body)
-
-    pdf = base64.b64encode(random.Random(1).randbytes(100_000)).decode()
-    async with running_site(tmp_path, {"chem": hl7_channel()}) as site:
-        await send_blocks(site.port("chem"), [_of_one_order("1", f"ED|PDF^Report^L||^application^pdf^Base64^{pdf}|")])
-        await site.settled()
-        monkeypatch.setattr(accepted, "said_in", noted)
-        for number, value in (("2", "5.5"), ("3", "5.5")):
-            await send_blocks(site.port("chem"), [_of_one_order(number, f"NM|GLU^Glucose^L||{value}|mmol/L")])
-            await site.settled()
-    assert len(compared) > 2  # with each other they are
-    assert max(compared) < 100_000
-
-
-def _of_one_order(number: str, result: str) -> bytes:
-    return (
-        f"MSH|^~\\&|AN|LAB|LIS|H|20260301120{number}00||ORU^R01|M{number}|P|2.5.1\rPID|1||4711||Iyer^Meena||19550101|F\r"
-        f"OBR|1||F1|CHEM^Panel^L|||20260301100000|||||||||||||||20260301101000||LAB|F\r"
-        f"OBX|1|{result}|||||F|||20260301100500\r"
-    ).encode()

@@ -516,7 +516,7 @@ def test_a_number_alone_tells_nothing_where_it_is_given_again(desk: Desk) -> Non
     assert desk.says("F GLU 5.7", patient="", drawn="", at="1000") == "new"
     assert desk.says("C GLU 5.8", patient="", drawn="", at="1100") == "held:CORRECTS_UNKNOWN"
     assert desk.says("F NA 140", patient="", drawn="", at="") == "new"
-    assert desk.says("F NA 140", patient="", drawn="", at="") == "follows"
+    assert desk.says("F NA 140", patient="", drawn="", at="") == "new"
     assert desk.says("P K 5.5", patient="", drawn="") == "new"
     assert desk.says("F K 5.7", patient="", drawn="", at="1000") == "follows"
     desk.settings = {"unique": True}

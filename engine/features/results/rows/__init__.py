@@ -4,19 +4,17 @@ person. `engine.succession` has the rules; this folder applies them to stored da
 A mapping sees one message alone. Only the order of the journal shows whether its results were sent before, take one
 back, change a final result or correct one under another id. So the transaction that records the outcome decides it:
 
-    accepted.known_orders      one range of keys: same number, patient and channel, this day and two on each side
-    comparing.compare          nothing known (the usual message): nothing more. Else the accepted documents of these
-                               orders are opened and compared, resource by resource
-      whole_reports            pure: which isolate is which, and what is gone from a report that is sent as a whole
-      corrections              pure: which accepted result a new one is about, where their ids differ
-      new_statuses             pure: the status with which a changed result, and each report that lists it, goes out
-      engine.succession        pure: what may follow what: echo, plain, amended, held
+    judged           the facts of the message, after those of its orders: what each result is
+    applying         its documents say so, each result by its place: lists and HL7 v2; `bundles` those in FHIR
+      sent           what receivers have, and which Observation each result of a message is there
+      reports        pure: the status of each report that lists a changed result
+      moved_orders   an order that goes to another patient
 
 A message is not mapped a second time for it: the Bundle is changed (resources left out, statuses, ids), so one place
 serves live messages, retries and `reprocess`. A status that is not the sender's has the sender's in ``meta.tag``. Each
 kind of document has one entry in `engine.succession.kinds`; a document without an entry is never changed. The key of a
 report is 12 bytes of its number and 4 of its day, so neighbouring days are a range. A document that cannot be read, a
-501st message of an order, and a million comparisons hold the new document (``NOT_COMPARED``).
+1,001st message of an order, and too many results of one test hold the new document (``NOT_COMPARED``).
 
 `report_lists` joins the list of a report right before it is sent, with the results that this lane *has* delivered:
 a receiver refuses references to resources that it never got.

@@ -11,22 +11,28 @@ row, with a column for each test: ``OBX[2]-5``) is decided as a whole: it goes o
     gone from a culture   held, too: a list cannot take back what it does not have
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
+from operator import attrgetter
 
-from engine.features.results.rows.comparing import Compared
+from engine.features.results.rows import bundles, moved_orders
 from engine.features.results.rows.judged import Judged
-from engine.model.errors import IntegrityError
+from engine.features.results.rows.sent import Sent
+from engine.model.errors import IntegrityError, NotComparedError
 from engine.model.journal.document_facts import NOTHING, DocumentFacts
 from engine.model.journal.records import HoldReason, Routed
 from engine.model.texts.reasons import ReasonCode
+from engine.model.values import value
 from engine.store.core.rows import body_of
 from engine.store.core.writing.batch import Batch
 from engine.succession.hl7_statements import MEDIA_TYPE
 from engine.succession.judge.words import Decision, Ref, Said
 from engine.succession.kinds import FHIR, RESULT, open_of, opened
 from engine.succession.statements import Resource
-from engine.succession.steps import CHANGES, RANK, UNFINISHED, WITHDRAWN
+from engine.succession.steps import CHANGES, UNFINISHED, WITHDRAWN
+
+logger = logging.getLogger("labrelay.journal")
 
 Problem = tuple[ReasonCode, str]
 _NAMED = 5  # results that the reason of a hold lists
@@ -36,47 +42,83 @@ _REASONS = {ReasonCode.ORDER_MOVED.value: ReasonCode.CORRECTS_UNKNOWN}  # what i
 _TO_BE_ANSWERED = frozenset({ReasonCode.IDENTITY_CONFLICT.value, ReasonCode.ORDER_MOVED.value})
 
 
+@value()
+class Compared:
+    """The routes of a message after comparison.
+
+    Attributes:
+        routes: with the documents as they go out; an echo has ``echo`` set.
+        held: why each is held, or None.
+        facts: place of a document in the outcome, from 1 -> the decisions about it.
+        echo: all documents repeat accepted ones.
+        no_value: why the message is dead: it makes a result final whose value is unknown; else empty.
+        taken_back: held deliveries of older messages whose every result is withdrawn now.
+    """
+
+    routes: Sequence[Routed]
+    held: Sequence[HoldReason | None]
+    facts: Mapping[int, DocumentFacts]
+    echo: bool = False
+    no_value: str = ""
+    taken_back: Sequence[int] = ()
+
+
 def is_decided(routed: Routed) -> bool:
     """Whether the judge of facts decides about a document."""
     document = routed.document
-    if document.media_type == MEDIA_TYPE:
+    if document.media_type in (MEDIA_TYPE, FHIR):
         return bool(routed.destinations and (document.reports or document.places))
     return bool(routed.destinations) and routed.form is not None
 
 
 def applied(
-    batch: Batch, message_id: int, compared: Compared, judged: Judged | None, *, again: bool = False
+    batch: Batch,
+    message_id: int,
+    routes: Sequence[Routed],
+    judged: Judged,
+    older: Sequence[int],
+    *,
+    again: bool = False,
+    status_only: bool = False,
 ) -> Compared:
     """The documents of a message, once those that the judge decides about are as they go out.
 
     Args:
+        older: messages of its orders.
         again: it is processed anew, and has delivered documents before.
+        status_only: it may make a result final without its value: that is never sent, not even by a person.
     """
-    mine = {place: one for place, one in enumerate(compared.routes, start=1) if is_decided(one)}
-    if judged is None or not mine or compared.no_value:
-        return compared
+    mine = {place: one for place, one in enumerate(routes, start=1) if is_decided(one)}
+    if judged.judgement is None and status_only:
+        return Compared((), (), {}, no_value=f"a status change without its value, and {judged.why}")
     if judged.judgement is not None and (dead := [one for one in judged.judgement.decisions if one.kind == "dead"]):
         text = f"a status change without its value, and {dead[0].words}{_called(judged, dead[0].place)}"
-        return replace(compared, routes=(), held=(), facts={}, no_value=text)
-    routes, held, facts = list(compared.routes), list(compared.held), dict(compared.facts)
+        return Compared((), (), {}, no_value=text)
+    made, facts = list(routes), dict[int, DocumentFacts]()
+    held: list[HoldReason | None] = [None] * len(routes)
     for place, routed in mine.items():
         try:
             before = delivered(batch, message_id, routed) if again else {}
-            routes[place - 1], held[place - 1], decided = _applied(batch, routed, judged, before)
+            made[place - 1], held[place - 1], decided = _applied(
+                batch, routed, judged.to(routed.destinations), before, older
+            )
+        except NotComparedError as error:
+            logger.warning(
+                "a document is held, since it cannot be compared with those before it",
+                extra={"journal_id": message_id, "earlier": error.message_id},
+            )
+            held[place - 1], decided = _not_judged(str(error))
         except (IntegrityError, ValueError):
             held[place - 1], decided = _not_judged("a document of its own cannot be read")
-        if decided:
+        if decided is not NOTHING and decided:
             facts[place] = decided
-    wanted = [one for one in routes if one.destinations]
-    back = () if any(held[place - 1] for place in mine) else taken_back(batch, mine.values(), judged)
-    return replace(
-        compared, routes=routes, held=held, facts=facts, echo=all(one.echo for one in wanted),
-        taken_back=[*compared.taken_back, *back],
-    )  # fmt: skip
+    wanted = [one for one in made if one.destinations]
+    back = () if any(held) else taken_back(batch, mine.values(), judged)
+    return Compared(made, held, facts, echo=bool(wanted) and all(one.echo for one in wanted), taken_back=back)
 
 
 def _applied(
-    batch: Batch, routed: Routed, judged: Judged, before: Mapping[str, Resource]
+    batch: Batch, routed: Routed, judged: Judged, before: Mapping[str, Resource], older: Sequence[int]
 ) -> tuple[Routed, HoldReason | None, DocumentFacts]:
     """The document as it goes out (an echo is marked as one), why it is held, and what was decided.
 
@@ -84,6 +126,7 @@ def _applied(
         before: what an earlier mapping of the message has delivered (`delivered`).
 
     Raises:
+        NotComparedError: a document before it cannot be read.
         ValueError: it is not what its type says.
     """
     judgement, document = judged.judgement, routed.document
@@ -91,12 +134,25 @@ def _applied(
         return routed, *_not_judged(judged.why)
     there = {place for place, _ in document.places}
     decisions = [one for one in judgement.decisions if one.place in there or not there]
+    is_bundle = document.media_type == FHIR
+    are_said = before or judgement.gone or _are_said(decisions)
+    if not are_said and not (is_bundle and (judged.memory.standing or older)):
+        return routed, None, NOTHING
+    if is_bundle and (judged.memory.standing or older or are_said):
+        if (found := open_of(document, None, batch.zone)) is None:
+            return routed, None, NOTHING
+        if there or not any(one.kind == "Observation" for one in found.resources):
+            decisions = [one for one in decisions if there]
+            sent = Sent(batch, routed, {*older, *judged.messages()})
+            routed, more, facts = bundles.applied(batch, routed, found, judged, sent, before)
+            problems = [*(() if routed.echo else _problems(decisions, judged, in_bundle=True)), *more]
+            return routed, _all(problems), facts
     decided = {one.place for one in decisions}
     again = frozenset(one.place for one in decisions if one.kind in _AGAIN)
     if again and again >= there | decided:
         return replace(routed, echo=True), None, DocumentFacts(not_sent=True)
     statuses = {one.place: status for one in decisions if (status := _status(one, judgement.said))}
-    problems = [*_problems(decisions, judged)]
+    problems = [*_problems(decisions, judged, in_bundle=is_bundle)]
     if judgement.gone:
         problems.append((ReasonCode.RESULTS_GONE, "isolates are gone that it cannot take back"))
     told = {one.place for one in decisions if one.meant is not None and one.kind != "held" and one.status in CHANGES}
@@ -113,11 +169,16 @@ def _applied(
     named = {f"{RESULT}{place}": status for place, status in statuses.items() if place not in mute}
     facts = DocumentFacts(
         echoes=frozenset(f"{RESULT}{place}" for place in again if there),
-        statuses=_repaired(found.resources, before) | named,
+        statuses=bundles.repaired(found.resources, before, by="subject") | named,
     )
     if facts:
         document = replace(document, body=found.write(facts), packed=False)
     return replace(routed, document=document), _all(problems), facts
+
+
+def _are_said(decisions: Sequence[Decision]) -> bool:
+    """Whether one of them is another than that a result is new, and goes out as it is."""
+    return any(True for one in decisions if one.kind != "new" or one.reason or one.beside)
 
 
 def _not_judged(why: str) -> tuple[HoldReason, DocumentFacts]:
@@ -132,16 +193,22 @@ def _status(decision: Decision, said: Mapping[int, Said]) -> str:
     return decision.status
 
 
-def _problems(decisions: Sequence[Decision], judged: Judged) -> Iterator[Problem]:
+def _problems(decisions: Sequence[Decision], judged: Judged, *, in_bundle: bool = False) -> Iterator[Problem]:
+    """Args: in_bundle: of a document in FHIR, whose results have ids."""
     statuses = judged.statuses() if any(one.beside for one in decisions) else {}
     unfinished = {ref for ref, status in statuses.items() if status in UNFINISHED}
     for one in decisions:
-        called = _called(judged, one.place, one.may_mean)
-        if one.kind == "held":
+        if one.kind == "held" and one.reason == ReasonCode.ORDER_MOVED.value and in_bundle:
+            yield ReasonCode.ORDER_MOVED, moved_orders.why(one)
+        elif one.kind == "held":
+            called = _called(judged, one.place, one.may_mean, lacking=one.reason == ReasonCode.RESULTS_GONE.value)
             yield _REASONS.get(one.reason) or ReasonCode[one.reason], f"{one.words}{called}"
+        elif in_bundle:
+            continue
         elif one.kind == "finishes":
-            yield ReasonCode.NO_VALUE, f"a status change without its value{called}"
+            yield ReasonCode.NO_VALUE, f"a status change without its value{_called(judged, one.place)}"
         elif one.kind in _GOES_OUT and _is_ambiguous(one, unfinished):
+            called = _called(judged, one.place)
             yield ReasonCode.SAMPLE_UNKNOWN, f"a receiver may take it for another one of its order{called}"
 
 
@@ -150,7 +217,11 @@ def _is_ambiguous(decision: Decision, unfinished: Set[Ref]) -> bool:
     return bool(decision.beside) and (decision.kind != "new" or not unfinished.isdisjoint(decision.beside))
 
 
-def _called(judged: Judged, place: int, may_mean: Sequence[Ref] = ()) -> str:
+def _called(judged: Judged, place: int, may_mean: Sequence[Ref] = (), *, lacking: bool = False) -> str:
+    """Args: lacking: it is about what it may mean, and not about itself."""
+    if lacking and may_mean:
+        tests = {one.last.test for one in judged.memory.standing if one.ref in may_mean}
+        return f" ({', '.join(sorted(tests))})"
     said = judged.judgement.said.get(place) if judged.judgement is not None else None
     messages = sorted({message for message, _ in may_mean})[:_NAMED]
     told = [said.test] if said is not None and said.test else []
@@ -187,22 +258,9 @@ def delivered(batch: Batch, message_id: int, routed: Routed) -> dict[str, Resour
     found: dict[str, Resource] = {}
     for (document_id,) in rows:
         if was := opened(body_of(batch, document_id), routed.document.media_type, routed.form, batch.zone):
-            found |= {one.subject: one for one in was.resources}
+            of = attrgetter("name" if was.by_id or was.whole else "subject")
+            found |= {of(one): one for one in was.resources}
     return found
-
-
-def _repaired(new: Iterable[Resource], before: Mapping[str, Resource]) -> dict[str, str]:
-    """The statuses of results that were delivered with another meaning: the mapping was wrong."""
-    changed: dict[str, str] = {}
-    for one in new:
-        old = before.get(one.subject)
-        if old is None or one.said != "final" or RANK.get(old.status, 2) < RANK["final"]:
-            continue
-        if old.status in CHANGES:
-            changed[one.name] = old.status
-        elif one.meaning != old.meaning or not old.codes <= one.codes:
-            changed[one.name] = "corrected"
-    return changed
 
 
 # -- held results that are withdrawn -----------------------------------------------------------------------------------
@@ -231,9 +289,9 @@ def taken_back(batch: Batch, routes: Iterable[Routed], judged: Judged) -> list[i
     found: list[int] = []
     for message in (message for message, gone in held.items() if all(gone)):
         rows = batch.execute(
-            "SELECT d.id, d.cause, l.destination FROM delivery d JOIN lane l ON l.id = d.lane JOIN document o"
-            " ON o.id = d.document_id WHERE d.message_id = ? AND d.state = 'held' AND o.media_type <> ?",
-            (message, FHIR),
+            "SELECT d.id, d.cause, l.destination FROM delivery d JOIN lane l ON l.id = d.lane"
+            " WHERE d.message_id = ? AND d.state = 'held'",
+            (message,),
         ).fetchall()
         found += [one for one, cause, at in rows if at in to and cause not in _TO_BE_ANSWERED]
     return found

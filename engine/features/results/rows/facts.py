@@ -1,18 +1,20 @@
 """The facts of messages, sealed with their outcomes, and what was decided of them: one row a message.
 
-    content    [is it HL7, facts, decisions, gone, spared]     decisions: only those that are not plainly new
+    content    [is it HL7, facts, decisions, gone, spared, made]     decisions: only those that are not plainly new
 
 A row is found by the numbers of its orders and their days, from whichever channel it came. It goes with its message,
 and its patient.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import orjson
 
 from engine.model.content import facts as packing
 from engine.model.content.facts import Facts
+from engine.model.errors import IntegrityError, NotComparedError
 from engine.model.message import Stored as Message
 from engine.model.outcome import ReadResults
 from engine.store.core.rows import Execute
@@ -24,6 +26,7 @@ COLUMN = "fact"
 DAY_BYTES = 3
 TOKEN_BYTES = 8 + DAY_BYTES
 NEAR_DAYS = 2  # how near a day must be for its order to be the same one
+EVER = 2 ** (8 * DAY_BYTES) - 1
 
 # Of the messages that a statement selects, each with what became of it: it was sent, waits for a person, or was refused
 # by one. Of one that waits for the answer whose it is nothing is known.
@@ -32,7 +35,8 @@ _FATES = (
     " max(d.state IN ('waiting', 'sending', 'delivered')), max(d.state = 'dead'"
     " OR (d.state = 'held' AND d.cause NOT IN ('IDENTITY_CONFLICT', 'ORDER_MOVED'))),"
     " max(d.state IN ('rejected', 'dismissed')) OR (SELECT state FROM message_state WHERE id = n.message_id)"
-    " = 'dismissed' FROM ({}) n"
+    " = 'dismissed', EXISTS (SELECT 1 FROM fact WHERE message_id = n.message_id)"
+    " OR NOT EXISTS (SELECT 1 FROM journal WHERE id = n.message_id) FROM ({}) n"
     " LEFT JOIN delivery d ON d.message_id = n.message_id LEFT JOIN lane l ON l.id = d.lane"
     " GROUP BY n.message_id ORDER BY n.message_id"
 )
@@ -42,6 +46,7 @@ _STORED = (
     " WHERE f.message_id IN ({}) ORDER BY f.message_id"
 )
 _AT_ONCE = 500
+NOTHING_MADE: Mapping[str, Sequence[int]] = MappingProxyType({})
 
 
 Numbered = tuple[str, int]  # a number of an order, and a day of it as in date.toordinal
@@ -53,6 +58,7 @@ class Fate(NamedTuple):
 
     Attributes:
         lack: the receivers, of those that are asked about, that refused it, or never got it.
+        is_known: its facts are stored; a salvage may have found its numbers alone.
     """
 
     message: int
@@ -60,6 +66,7 @@ class Fate(NamedTuple):
     sent: bool
     waits: bool
     refused: bool
+    is_known: bool
 
 
 class Stored(NamedTuple):
@@ -87,18 +94,20 @@ def put(
     numbers: Collection[Numbered],
     judged: Judgement | None,
     spared: Collection[str] = (),
+    made: Mapping[str, Sequence[int]] = NOTHING_MADE,
 ) -> None:
     """Store the facts of a message, in place of those from an earlier processing.
 
     Args:
         numbers: of its orders, with their days. spared: as of `Stored`.
+        made: ordinal of a document in FHIR -> the places of its results, in the order of its Observations.
     """
     if forget(batch.execute, message_id):
         batch.tail.standing.forget()
     batch.judged.add(message_id)
     tokens = [_token(batch, number) + day.to_bytes(DAY_BYTES) for number, day in sorted(numbers)]
     decisions, gone = _packed(judged)
-    rest = orjson.dumps((decisions, gone, sorted(spared)), default=tuple)[1:]
+    rest = orjson.dumps((decisions, gone, sorted(spared), _shortened(made)), default=tuple)[1:]
     content = b"[%d,%b,%b" % (read.is_hl7, read.facts, rest)
     sealed = batch.seal(NOTE_KEYS, content, COLUMN, message_id, "")
     batch.execute(
@@ -114,16 +123,15 @@ def _token(batch: Batch, number: str) -> bytes:
     return batch.vault.search_token(COLUMN, number)
 
 
-def ranges(batch: Batch, numbers: Iterable[Numbered], *, unique: bool) -> tuple[Range, ...]:
-    """Where the messages of orders with these numbers are: near their days, or with ``unique`` numbers ever."""
+def ranges(batch: Batch, numbers: Iterable[Numbered], near: int) -> tuple[Range, ...]:
+    """Where the messages of orders with these numbers are, up to ``near`` days from theirs."""
     days: dict[str, list[int]] = {}
     for number, day in sorted(numbers):
         days.setdefault(number, []).append(day)
     found = []
     for number, some in days.items():
-        first, last = (0, 2 ** (8 * DAY_BYTES) - 1) if unique else (some[0] - NEAR_DAYS, some[-1] + NEAR_DAYS)
-        token = _token(batch, number)
-        found.append((token + max(first, 0).to_bytes(DAY_BYTES), token + last.to_bytes(DAY_BYTES)))
+        token, first, last = _token(batch, number), max(some[0] - near, 0), min(some[-1] + near, EVER)
+        found.append((token + first.to_bytes(DAY_BYTES), token + last.to_bytes(DAY_BYTES)))
     return tuple(found)
 
 
@@ -148,12 +156,33 @@ def stored(batch: Batch, messages: Sequence[int]) -> Iterator[Stored]:
         some = messages[at : at + _AT_ONCE]
         for message, channel, received_us, sealed in batch.execute(_STORED.format(",".join("?" * len(some))), some):
             content = orjson.loads(batch.vault.open(sealed, COLUMN, message, ""))
-            is_hl7, said, decisions, gone, spared = content
+            is_hl7, said, decisions, gone, spared, _ = content
             yield Stored(
                 message, channel, received_us, bool(is_hl7), packing.stored(said),
                 None if decisions is None else {one[0]: _decision(one) for one in decisions},
                 tuple((one, place) for one, place in gone), frozenset(spared),
             )  # fmt: skip
+
+
+def made_of(batch: Batch, message_id: int) -> dict[int, list[int]]:
+    """As ``made`` of `put`; nothing, where it is not known.
+
+    Raises:
+        NotComparedError: the row is damaged.
+    """
+    row = batch.execute("SELECT content FROM fact WHERE message_id = ?", (message_id,)).fetchone()
+    if row is None:
+        return {}
+    try:
+        made = orjson.loads(batch.vault.open(row[0], COLUMN, message_id, ""))[-1]
+        return {int(one): [*range(1, told + 1)] if isinstance(told, int) else told for one, told in made.items()}
+    except (IntegrityError, ValueError, TypeError) as error:
+        raise NotComparedError(f"the results of message {message_id} cannot be read", message_id) from error
+
+
+def _shortened(made: Mapping[str, Sequence[int]]) -> dict[str, int | Sequence[int]]:
+    """With the number of the places, where these are all in their order."""
+    return {one: len(told) if [*told] == [*range(1, len(told) + 1)] else told for one, told in made.items()}
 
 
 def has(batch: Batch, message_id: int) -> bool:
@@ -186,15 +215,13 @@ def _decision(said: list[Any]) -> Decision:
     return Decision(place, kind, status, reason, meant=(meant[0], meant[1]) if meant else None, may_mean=named)
 
 
-def forget(execute: Execute, message_id: int) -> int:
-    """Delete the facts of a message; return how many rows it had."""
-    row = execute("SELECT numbers FROM fact WHERE message_id = ?", (message_id,)).fetchone()
-    if row is None:
-        return 0
-    for at in range(0, len(row[0]), TOKEN_BYTES):
+def forget(execute: Execute, message_id: int) -> bool:
+    """Delete the facts of a message; return whether it had any."""
+    row = execute("DELETE FROM fact WHERE message_id = ? RETURNING numbers", (message_id,)).fetchone()
+    for at in range(0, len(row[0]) if row is not None else 0, TOKEN_BYTES):
         number = row[0][at : at + TOKEN_BYTES]
         execute("DELETE FROM fact_number WHERE number = ? AND message_id = ?", (number, message_id))
-    return execute("DELETE FROM fact WHERE message_id = ?", (message_id,)).rowcount
+    return row is not None
 
 
 def prune(batch: Batch, messages: Iterable[int]) -> None:

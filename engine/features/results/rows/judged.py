@@ -1,36 +1,40 @@
-"""What the judge says of a message. It decides about HL7 v2 and lists (`rows.applying`); about FHIR it decides nothing
-yet, and what it would have decided otherwise is counted.
+"""What the judge says of a message (`rows.applying` has its documents say so).
 
 Its memory is what is in force of the orders of a message, of all channels: made of stored facts and of what was decided
-of them, and of what became of those messages since. A message of which it can say nothing is held, where it decides.
+of them, and of what became of those messages since. A message of which it can say nothing is held.
 """
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import NamedTuple
 
 import orjson
 
-from engine.features.results.rows import facts
-from engine.features.results.rows.differences import differences
+from engine.features.results.rows import facts, moved_orders
 from engine.features.results.rows.facts import Fate, Numbered, Stored
 from engine.model.content.facts import Facts, stored
 from engine.model.errors import TooManyAlikeError
+from engine.model.journal.records import Routed
+from engine.model.message import Issue
 from engine.model.outcome import ReadResults
+from engine.model.packing import unpack
 from engine.model.process.clock import from_us
+from engine.model.texts.reasons import ReasonCode
 from engine.store.core.writing.batch import Batch
 from engine.store.operations.recording import Recording
-from engine.succession.judge import cultures
+from engine.succession.judge import clock, cultures
 from engine.succession.judge.judging import judge
-from engine.succession.judge.memory import note
-from engine.succession.judge.reading import numbers_in, said_in
+from engine.succession.judge.memory import note, withdrawn, word_of
+from engine.succession.judge.reading import key_of, numbers_in, said_in
+from engine.succession.judge.samples import GROWS
 from engine.succession.judge.usual import usual
 from engine.succession.judge.words import CLOCK, Decision, Judgement, Memory, Receipt, Ref, Said, Standing
+from engine.succession.kinds import FHIR
 from engine.succession.steps import WITHDRAWN
 
 logger = logging.getLogger("labrelay.journal")
 
-DIFFERS = "judged: "  # counters of differences: its code follows
 MOST_RESULTS = 2_000  # of one message that are judged
 MOST_MESSAGES = 1_000  # of one order that are remembered; behind more nothing is judged
 
@@ -41,12 +45,50 @@ class Judged(NamedTuple):
     Attributes:
         judgement: None: there is none, for the reason in ``why``.
         memory: what was in force before it. numbers: of its orders, with their days.
+        is_moved: a person has said that its order was another patient's by mistake.
     """
 
     judgement: Judgement | None = None
     memory: Memory = Memory()
     numbers: Collection[Numbered] = ()
     why: str = "its results cannot be read"
+    is_moved: bool = False
+
+    def to(self, destinations: Collection[str]) -> "Judged":
+        """What it says to these receivers: what only others lack repeats what they have."""
+        if self.judgement is None or not any(True for one in self.judgement.decisions if one.kind == "follows"):
+            return self
+        standing = {one.ref: one for one in self.memory.standing}
+        decisions = []
+        for one in self.judgement.decisions:
+            if one.kind == "follows" and one.meant in standing:
+                said, last = self.judgement.said[one.place].version, standing[one.meant].last.version
+                if last.refused and (said.whole, said.said) == (last.whole, last.said):
+                    one = one if {*destinations} & {*last.refused} else Decision(one.place, "echo", meant=one.meant)
+            decisions.append(one)
+        return self._replace(judgement=self.judgement._replace(decisions=tuple(decisions)))
+
+    def repeated(self) -> set[str]:
+        """The codes of tests whose results all repeat accepted ones."""
+        if self.judgement is None:
+            return set()
+        codes: dict[bool, set[str]] = {True: set(), False: set()}
+        for one in self.judgement.decisions:
+            if (said := self.judgement.said.get(one.place)) is not None:
+                codes[one.kind in ("echo", "again")].add(said.test)
+        return codes[True] - codes[False]
+
+    def issues(self) -> list[Issue]:
+        """What is said of a message whose results go out all the same."""
+        decisions = self.judgement.decisions if self.judgement is not None else ()
+        return [
+            Issue(code=one, text=_SAID.get(one, ""))
+            for one in dict.fromkeys(one.finding for one in decisions if one.finding)
+        ]
+
+    def messages(self) -> set[int]:
+        """Those that had a word about its orders."""
+        return {word.message for one in self.memory.standing for word in one.words}
 
     def statuses(self) -> dict[Ref, str]:
         """The status with which each result went out, or will."""
@@ -57,40 +99,74 @@ class Judged(NamedTuple):
         return found | {one.ref: one.last.version.status for one in self.memory.standing}
 
 
-def judge_message(now: Recording, read: ReadResults, older: Sequence[int], to: frozenset[str]) -> Judged:
-    """Judge the results of a message; never fails.
+_UNKNOWN = ReasonCode.CORRECTS_UNKNOWN.value
+_SAID = {
+    CLOCK: "times of results are after its receipt, or half a year before",
+    _UNKNOWN: "it corrects a result that is not known here",
+}
+NO_RESULTS = Judged(Judgement((), {}))
 
-    Args:
-        older: messages of its orders, as documents tell. to: its receivers that have no ids.
+
+class Asked(NamedTuple):
+    """What is known of a message beside its facts.
+
+    Attributes:
+        older: messages of its orders, as documents tell. to: its receivers.
+        moved: what a person has answered (`moved_orders.ANSWERS`), if any. compared: the messages of the other patients
+            with whom the person has compared; None: any.
+        reused: days after which a unique number may be another specimen's.
+        alike: whether other spellings of its patients, under the same numbers, are the same persons.
     """
+
+    older: Sequence[int] = ()
+    to: frozenset[str] = frozenset()
+    moved: str = ""
+    compared: frozenset[int] | None = None
+    reused: int = 30
+    alike: Callable[[], bool] = bool
+
+
+def judge_message(now: Recording, read: ReadResults, asked: Asked) -> Judged:
+    """Judge the results of a message; never fails."""
     if not read.facts:
         return Judged()
     numbers: Collection[Numbered] = ()
     try:
         said = read.known or stored(orjson.loads(read.facts))
         numbers = numbers_in(said, from_us(now.received_us))
-        return _judged(now, read, said, numbers, older, to)
+        found = _judged(now, read, said, numbers, asked)
     except TooManyAlikeError:
         return Judged(numbers=numbers, why="there are too many results of one test of its order")
     except Exception:  # an error of ours, or a damaged row, which `labrelay verify` reports
         logger.exception("facts cannot be judged", extra={"channel": now.channel, "journal_id": now.id})
         return Judged(numbers=numbers, why="results of its orders that were accepted before cannot be read")
+    if not asked.moved or found.judgement is None or not moved_orders.is_answered(found.judgement, asked.compared):
+        return found
+    standing = {one.ref: one for one in found.memory.standing}
+    answered = moved_orders.answered(found.judgement, standing, asked.moved)
+    return found._replace(judgement=answered, is_moved=asked.moved == "withdraw")
 
 
 def keep(now: Recording, read: ReadResults, judged: Judged) -> None:
     """Store the facts of a message, with what was decided of them."""
+    if not read.facts:
+        return
     spared = {destination for one in now.routes if one.echo for destination in one.destinations}
-    if read.facts:
-        facts.put(now.batch, now.id, read, judged.numbers, judged.judgement, spared)
+    made = facts.made_of(now.batch, now.id) if now.decision.again else {}
+    made |= {place: found for place, one in enumerate(now.routes, start=1) if (found := _made(now, place, one))}
+    in_text = {str(place): found for place, found in made.items()}
+    facts.put(now.batch, now.id, read, judged.numbers, judged.judgement, spared, in_text)
 
 
-def tell(now: Recording, judgement: Judgement) -> None:
-    """Count what was decided otherwise, and say so in the log; before rules hold any document."""
-    for code in differences(now, judgement):
-        now.batch.count(now.channel, "", DIFFERS + code)
-        logger.info(
-            "facts would be judged otherwise", extra={"channel": now.channel, "journal_id": now.id, "detail": code}
-        )
+def _made(now: Recording, place: int, routed: Routed) -> list[int]:
+    """The places of the results in a document, in the order of its Observations."""
+    document = routed.document
+    if document.media_type != FHIR or routed.echo:
+        return []
+    if not now.facts and len(now.routes) == len(now.made):  # it is as its mapping made it
+        return [result for result, _ in document.places]
+    body = unpack(document.body) if document.packed else document.body
+    return [result for result, identity in document.places if f'"fullUrl":"urn:uuid:{identity}"'.encode() in body]
 
 
 def _judged(
@@ -98,35 +174,105 @@ def _judged(
     read: ReadResults,
     said: Facts,
     numbers: Collection[Numbered],
-    older: Sequence[int],
-    to: frozenset[str],
+    asked: Asked,
 ) -> Judged:
-    memory = remembered(now.batch, numbers, now.first, older, unique=read.unique, to=to)
+    near = facts.EVER if read.unique else facts.NEAR_DAYS
+    memory = remembered(now.batch, numbers, now.first, asked.older, near=near, to=asked.to)
     if memory is None:
         return Judged(numbers=numbers, why=f"there are more than {MOST_MESSAGES} messages of the same order")
+    if not read.unique and cultures.are_in(said):
+        memory = _with_days(now, said, numbers, asked, memory, GROWS.days, cultures.is_one)
+    memory = _with_persons(memory, {key_of(one) for one in said.people}, numbers, asked.alike)
     receipt = Receipt(
-        message=now.id, channel=now.channel, received=from_us(now.received_us), is_hl7=read.is_hl7,
+        reused=timedelta(days=asked.reused), message=now.id,
+        channel=now.channel, received=from_us(now.received_us), is_hl7=read.is_hl7,
         of_site=read.of_site, whole=read.whole, runs_apart=read.runs_apart, one_by_one=read.one_by_one,
         unique=read.unique, of_a_day=read.of_a_day, numbers=read.numbers, orders=read.orders,
     )  # fmt: skip
-    judgement = None if memory.standing or memory.refused else usual(said, receipt)
-    if judgement is None and sum(1 for _ in said.results()) > MOST_RESULTS:
+    if not (memory.standing or memory.refused) and (judgement := usual(said, receipt)) is not None:
+        return Judged(judgement, memory, numbers)
+    if sum(1 for _ in said.results()) > MOST_RESULTS:
         return Judged(numbers=numbers, why=f"it has more than {MOST_RESULTS} results")
-    judgement = judgement or judge(said, memory, receipt)
+    judgement = judge(said, memory, receipt)
     if any(one.reason == CLOCK for one in judgement.decisions):
-        if _is_clock_told(now.batch, now.channel):
+        if _is_clock_told(now):
             judgement = judge(said, memory, receipt._replace(clock_told=True))
         else:
             now.batch.count(now.channel, "", CLOCK_TOLD)
+    if not read.unique and any(map(_corrects_unknown, judgement.decisions)):
+        wide = _with_days(now, said, numbers, asked, memory, facts.EVER)
+        if wide is not memory:
+            found = {one.place: one for one in judge(said, wide, receipt).decisions}
+            decisions = [found[one.place] if _corrects_unknown(one) else one for one in judgement.decisions]
+            judgement, memory = judgement._replace(decisions=tuple(decisions)), wide
     return Judged(judgement, memory, numbers)
 
 
+def _corrects_unknown(one: Decision) -> bool:
+    """Whether nothing is known that it takes back."""
+    return _UNKNOWN in (one.finding, one.reason) and one.meant is None and not one.may_mean
+
+
+def _with_days(
+    now: Recording,
+    said: Facts,
+    numbers: Collection[Numbered],
+    asked: Asked,
+    memory: Memory,
+    near: int,
+    wanted: Callable[[Said], bool] = lambda _: True,
+) -> Memory:
+    """With what is known of the same lasting patients under these numbers on other days, up to ``near``: a counter
+    has begun anew since, so nothing is asked there about other patients."""
+    lasting = {key_of(one) for one in said.people if one.lasting and one.number}
+    wide = remembered(now.batch, numbers, now.first, near=near, to=asked.to) if lasting else None
+    known = {one.ref for one in memory.standing}
+    more = [
+        one
+        for one in (wide.standing if wide is not None else ())
+        if one.ref not in known and one.last.person in lasting and wanted(one.last)
+    ]
+    return memory._replace(standing=(*more, *memory.standing)) if more else memory
+
+
+def _with_persons(
+    memory: Memory, mine: Collection[str], numbers: Collection[Numbered], alike: Callable[[], bool]
+) -> Memory:
+    """What is known of the day, with the name of a patient as this message spells it: a counter names one with the name
+    alone."""
+    spelled = {tuple(one.split(PART)[:2]): one for one in mine if PART in one}
+    others = [
+        one
+        for one in memory.standing
+        if one.last.person not in mine and _number(one) in spelled and _of_day(one) in numbers
+    ]
+    if not others or not alike():
+        return memory
+    known = {
+        one.ref: one._replace(words=tuple(word._replace(person=spelled[_number(one)]) for word in one.words))
+        for one in others
+    }
+    return memory._replace(standing=tuple(known.get(one.ref, one) for one in memory.standing))
+
+
+def _of_day(one: Standing) -> Numbered:
+    return one.last.number, clock.day_of(one.last.version.time or one.last.collected)
+
+
+def _number(one: Standing) -> tuple[str, ...]:
+    return tuple(one.last.person.split(PART)[:2])
+
+
+PART = "\x1f"
+DAY_US = 86_400_000_000
 CLOCK_TOLD = "clock_told"  # counter: messages of a channel that were held for a wrong clock
 
 
-def _is_clock_told(batch: Batch, channel: str) -> bool:
-    told = "SELECT 1 FROM counter WHERE channel = ? AND destination = '' AND name = ? LIMIT 1"
-    return batch.execute(told, (channel, CLOCK_TOLD)).fetchone() is not None
+def _is_clock_told(now: Recording) -> bool:
+    """Whether a person was asked about it in these days: a later fault of the clock is another one."""
+    since = now.batch.day_of(now.batch.now_us - facts.NEAR_DAYS * DAY_US)
+    told = "SELECT 1 FROM counter WHERE day >= ? AND channel = ? AND destination = '' AND name = ? LIMIT 1"
+    return now.batch.execute(told, (since, now.channel, CLOCK_TOLD)).fetchone() is not None
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------
@@ -138,22 +284,26 @@ def remembered(
     before: int,
     older: Sequence[int] = (),
     *,
-    unique: bool = False,
+    near: int = facts.NEAR_DAYS,
     to: frozenset[str] = frozenset(),
 ) -> Memory | None:
     """What is in force of the orders with these numbers, of all messages older than ``before``; None: of too many.
 
     Args:
         older: those of which documents tell; without stored facts they are read again.
+        near: days, as of `facts.ranges`.
         to: receivers: what one of them refused, or never got, goes out again.
 
     Raises:
-        IntegrityError, ValueError, TypeError: stored facts are damaged.
+        IntegrityError, ValueError, TypeError: stored facts are damaged, or lost and cannot be read again.
     """
-    if not (within := facts.ranges(batch, numbers, unique=unique)):
+    if not (within := facts.ranges(batch, numbers, near)):
         return Memory()
     found = facts.fates(batch, within, before, to)
-    if (lacking := {*older} - {one.message for one in found}) and _read_again(batch, lacking):
+    lost = {one.message for one in found if not one.is_known}
+    if lost and batch.read_again is None:
+        raise ValueError("facts are lost")
+    if (lacking := lost | ({*older} - {one.message for one in found})) and _read_again(batch, lacking):
         found = facts.fates(batch, within, before, to)
     if not found or len(found) > MOST_MESSAGES:
         return None if found else Memory()
@@ -214,11 +364,11 @@ class Known:
             if has_isolates:
                 told, _ = cultures.with_isolates([*said.values()], [*standing.values()])
                 said = {each.place: each for each in told}
+            if (fate.sent or fate.waits) and (lack := fate.lack - one.spared):
+                said = {place: each._replace(version=each.version._replace(refused=lack))
+                        for place, each in said.items()}  # fmt: skip
             if fate.sent:
-                if fate.lack - one.spared:
-                    said = {place: each._replace(version=each.version._replace(refused=True))
-                            for place, each in said.items()}  # fmt: skip
-                note(standing, _judgement(one, said, _as_sent), is_sent=True)
+                note(standing, _as_released(_judgement(one, said, _as_sent)), is_sent=True)
             elif fate.waits:
                 note(standing, _judgement(one, said), held=True)
             elif fate.refused:
@@ -254,6 +404,9 @@ def _judgement(
 
 def _as_sent(decision: Decision) -> Decision:
     """Of what was sent all the same, if one result alone may be meant by it: it is a word of that."""
-    if decision.meant is None and len(decision.may_mean) == 1:
-        return decision._replace(meant=decision.may_mean[0])
-    return decision
+    return decision._replace(meant=word_of(decision))
+
+
+def _as_released(judgement: Judgement) -> Judgement:
+    """With what a release has withdrawn."""
+    return judgement._replace(gone=withdrawn(judgement))

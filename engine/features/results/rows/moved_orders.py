@@ -8,109 +8,71 @@ order is the same, the patient is not. Two patients may also share one number, s
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 
-from engine.features.results.rows.accepted import AcceptedHistory, KnownOrder, names_in
-from engine.model.errors import NotComparedError
-from engine.model.journal.document_facts import NOTHING, DocumentFacts
-from engine.model.journal.records import Decision, HoldReason, Routed
+from engine.model.journal.hashes import unpack_reports
 from engine.model.message import Report
-from engine.model.packing import unpack
 from engine.model.texts.reasons import ReasonCode
 from engine.store.core.writing.batch import Batch
-from engine.succession.kinds import FHIR
-from engine.succession.statements import Resource, as_sent, loads, resources_in
-from engine.succession.steps import CHANGES, WITHDRAWN
+from engine.succession.judge.words import Decision, Judgement, Ref, Said, Standing
 
 ANSWERS = ("withdraw", "both")
 _WHY = "it corrects an order that message {} reported of another patient"
 
 
-@dataclass(frozen=True, slots=True)
-class MovedOrders:
-    """The results that a document takes from another patient.
+def moves(judgement: Judgement) -> bool:
+    return any(True for one in judgement.decisions if one.reason and _is_moved(one))
 
-    Attributes:
-        message_id: the newest message that contained them.
-        results: names of the Observations.
-        reports: that patient's reports, under which the journal knows the order.
-        past: all documents accepted for the order, of any patient.
+
+def _is_moved(one: Decision) -> bool:
+    return one.kind == "held" and one.reason == ReasonCode.ORDER_MOVED.value
+
+
+def is_answered(judgement: Judgement, compared: frozenset[int] | None) -> bool:
+    """Whether a person has decided about the patients of these results, and not about others.
+
+    Args:
+        compared: the messages of those patients whom the person has compared; None: it does not matter.
     """
-
-    message_id: int
-    results: tuple[str, ...]
-    reports: tuple[Report, ...]
-    past: AcceptedHistory
+    found = {_newest(one) for one in judgement.decisions if _is_moved(one)}
+    return bool(found) and (compared is None or found <= compared)
 
 
-def find_moved(batch: Batch, message_id: int, channel: str, routes: Iterable[Routed]) -> list[MovedOrders | None]:
-    """The results that each document takes from another patient."""
-    return [_find_moved(batch, message_id, channel, routed) for routed in routes]
+def answered(judgement: Judgement, standing: Mapping[Ref, Standing], answer: str) -> Judgement:
+    """What is decided once a person has answered."""
+    decisions, gone = [], [*judgement.gone]
+    for one in judgement.decisions:
+        if _is_moved(one):
+            said = judgement.said[one.place]
+            if answer == "withdraw":
+                gone += [ref for ref in one.may_mean if _is_of(said, standing[ref])]
+            one = Decision(one.place, "new", said.version.said, finding=ReasonCode.CORRECTS_UNKNOWN.value)
+        decisions.append(one)
+    return judgement._replace(decisions=tuple(decisions), gone=tuple(dict.fromkeys(gone)))
 
 
-def _find_moved(batch: Batch, message_id: int, channel: str, routed: Routed) -> MovedOrders | None:
-    document = routed.document
-    if document.media_type != FHIR or not routed.destinations:
-        return None
-    try:
-        body = unpack(document.body) if document.packed else document.body
-        if not any(f'"status":"{status}"'.encode() in body for status in CHANGES):
-            return None
-        mine = resources_in(loads(body))
-    except ValueError:
-        return None
-    messages: dict[int, KnownOrder] = {}
-    theirs: dict[int, list[Report]] = {}
-    for report in document.reports:
-        rows = batch.execute(
-            "SELECT r.message_id, r.patient, r.person FROM report r JOIN journal j ON j.id = r.message_id"
-            " WHERE r.key = ? AND r.message_id < ? AND r.patient <> x'' AND r.until_us >= ? AND (? OR j.channel = ?)",
-            (report.key, message_id, batch.steady_us, routed.of_site, channel),
-        ).fetchall()
-        for other, patient, person in rows:
-            messages[other] = KnownOrder(other, True)
-            if patient != report.patient and report.patient:
-                theirs.setdefault(other, []).append(Report(report.key, patient, person))
-    if not theirs:
-        return None
-    try:
-        past = AcceptedHistory(batch, [messages[one] for one in sorted(messages)], routed, names_in(mine))
-        results = _taken(mine, past)
-    except NotComparedError:  # then two patients share one number, and a person decides
-        return None
-    if not results:
-        return None
-    reports = {(one.key, one.patient): one for found in theirs.values() for one in found}
-    return MovedOrders(max(theirs), tuple(results), tuple(reports.values()), past)
+def _is_of(said: Said, one: Standing) -> bool:
+    return (said.test, said.sub, said.organism) == (one.last.test, one.last.sub, one.last.organism)
 
 
-def _taken(mine: Sequence[Resource], past: AcceptedHistory) -> dict[str, None]:
-    """Names of the valid results of another patient that corrections are about."""
-    results: dict[str, None] = {}
-    for one in mine:
-        if one.kind != "Observation" or one.said not in CHANGES or not one.subject:
-            continue
-        live = [old.name for accepted, old in past.of_test(one.codes)
-                if not accepted.waits and old.subject not in ("", one.subject)]  # fmt: skip
-        known = past.last_of(one.name)
-        if known is None or known.subject != one.subject:
-            results |= dict.fromkeys(name for name in live if _stands(past, name))
-    return results
+def reports_of(batch: Batch, refs: tuple[Ref, ...], own: tuple[Report, ...]) -> tuple[Report, ...]:
+    """The reports of other patients that these results are in: under these the journal knows the order, too."""
+    keys = {one.key for one in own}
+    known = {(one.key, one.patient) for one in own}
+    found: dict[tuple[bytes, bytes], Report] = {}
+    for message in {message for message, _ in refs}:
+        for (packed,) in batch.execute("SELECT reports FROM document WHERE message_id = ?", (message,)).fetchall():
+            found |= {(one.key, one.patient): one for one in unpack_reports(packed) if one.key in keys and one.patient}
+    return tuple(one for named, one in found.items() if named not in known)
 
 
-def _stands(past: AcceptedHistory, name: str) -> bool:
-    last = past.last_of(name)
-    return last is not None and last.status != WITHDRAWN
+def why(decision: Decision) -> str:
+    """Why a document is held."""
+    return _WHY.format(_newest(decision))
 
 
-def why(moved: Sequence[MovedOrders | None]) -> list[HoldReason | None]:
-    """Why each document is held."""
-    return [None if one is None else _why(one) for one in moved]
-
-
-def _why(moved: MovedOrders) -> HoldReason:
-    return HoldReason(reason=ReasonCode.ORDER_MOVED, text=_WHY.format(moved.message_id))
+def _newest(decision: Decision) -> int:
+    return max(message for message, _ in decision.may_mean)
 
 
 def taken_from(why: str) -> int:
@@ -118,61 +80,3 @@ def taken_from(why: str) -> int:
     before, after = _WHY.split("{}")
     found = re.search(f"{before}([0-9]+){after}", why)
     return int(found[1]) if found else 0
-
-
-def withdraw(
-    routes: Sequence[Routed], moved: Sequence[MovedOrders | None]
-) -> tuple[list[Routed], Mapping[int, DocumentFacts]]:
-    """Withdraw the other patient's results in the documents; return these and the decisions, by place from 1."""
-    made: list[Routed] = []
-    facts: dict[int, DocumentFacts] = {}
-    for place, (routed, one) in enumerate(zip(routes, moved, strict=True), start=1):
-        if one is None or routed.echo:
-            made.append(routed)
-            continue
-        document = routed.document
-        bundle = loads(unpack(document.body) if document.packed else document.body)
-        written = {resource.name for resource in resources_in(bundle)}
-        gone = [name for name in one.results if name not in written]  # a unique number: the new result has the id
-        facts[place] = DocumentFacts(
-            # The sender means a withdrawal: later messages are compared with one.
-            withdrawn=one.past.written_anew(dict.fromkeys(gone, WITHDRAWN), by_sender=True),
-            reports=one.past.written_anew(
-                {report: status for report, status in _reports(one.past, gone).items() if report not in written}
-            ),
-        )
-        body = as_sent(bundle, facts[place]) if facts[place] else document.body
-        reports = (*document.reports, *one.reports)
-        made.append(
-            replace(
-                routed,
-                document=replace(
-                    document, body=body, packed=document.packed and body is document.body, reports=reports, entries=0
-                ),
-            )
-        )
-    return made, facts
-
-
-def _reports(past: AcceptedHistory, gone: Sequence[str]) -> dict[str, str]:
-    """The reports that list withdrawn results -> their new status."""
-    found: dict[str, str] = {}
-    ids = {name.partition("/")[2] for name in gone}
-    for name in gone:
-        for report in past.listing(name):
-            if report.name in found:
-                continue
-            left = any(one not in ids and _stands(past, f"Observation/{one}") for one in report.lists)
-            found[report.name] = "corrected" if left else WITHDRAWN
-    return found
-
-
-def joined(first: DocumentFacts | None, second: DocumentFacts) -> DocumentFacts:
-    """Join two sets of decisions about one document."""
-    one = first or NOTHING
-    return replace(one, withdrawn=(*one.withdrawn, *second.withdrawn), reports=(*one.reports, *second.reports))
-
-
-def is_answered(moved: Iterable[MovedOrders | None], decision: Decision) -> bool:
-    """Whether a person has decided about the patients of these results, and not about others."""
-    return bool(decision.moved) and {one.message_id for one in moved if one is not None} <= decision.moved_from

@@ -108,6 +108,11 @@ def compare_with_known(batch: Batch, message_id: int, bearer: Bearer) -> BearerC
     return found
 
 
+def is_of_one(batch: Batch, number: bytes) -> bool:
+    """Whether no two persons are known under a number."""
+    return all(row.person == 1 for row in _rows(batch, number))
+
+
 def note(batch: Batch, message_id: int, found: Sequence[BearerComparison]) -> None:
     """Record the bearers that were not known; none of them is in conflict."""
     for one in found:

@@ -23,7 +23,8 @@ from dataclasses import dataclass, field
 
 from engine.delivery.before_send import BeforeSend
 from engine.features.results.rows import hold_queue, superseding
-from engine.features.results.rows.accepted import NEAR_DAYS, bundle_of, told
+from engine.features.results.rows.accepted import NEAR_DAYS
+from engine.features.results.rows.sent import bundle_of, told
 from engine.model.errors import NotComparedError
 from engine.model.journal.hashes import neighbours, unpack_reports
 from engine.model.journal.records import JOINS, RELEASED
@@ -170,7 +171,7 @@ def _delivered(
             batch.execute(
                 "SELECT d.message_id, d.document_id FROM report r JOIN delivery d ON d.message_id = r.message_id"
                 " JOIN document o ON o.id = d.document_id JOIN lane l ON l.id = d.lane JOIN lane m ON m.id = ?"
-                " WHERE r.key BETWEEN ? AND ? AND r.patient = ? AND (r.message_id <> ? OR (o.id <> ?"
+                " WHERE r.key BETWEEN ? AND ? AND r.patient IN (?, x'') AND (r.message_id <> ? OR (o.id <> ?"
                 " AND o.revision = (SELECT revision FROM document WHERE id = ?)))"
                 " AND l.destination = m.destination AND d.state = 'delivered'",
                 # a correction may be of the day before

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
-from engine.features.results.rows.accepted import told
+from engine.features.results.rows.sent import told
 from engine.model.content.results import conditional_updates, report_statuses, told_in
 from engine.model.errors import IntegrityError, StoreError
 from engine.model.journal.hashes import unpack_reports

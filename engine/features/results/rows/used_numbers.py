@@ -54,7 +54,8 @@ def apart(document: Document, reports: Mapping[str, int]) -> tuple[Document, Ids
     for report, use in reports.items():
         for identity in _around(report, own, by_url):
             ids.setdefault(identity, resource_id(f"{identity}\x1f{use}"))
-    return replace(document, body=rename(bundle, ids), packed=False), ids
+    places = tuple((place, ids.get(one, one)) for place, one in document.places)
+    return replace(document, body=rename(bundle, ids), packed=False, places=places), ids
 
 
 def _around(report: str, own: set[str], by_url: Mapping[str, Json]) -> set[str]:

@@ -40,7 +40,6 @@ INCOMPLETE_US = 30 * 86_400_000_000  # how long dismissed ones are kept
 _WATERMARK_STEP = 512
 _TOLD_RESOURCES = 20_000  # about 10 MB
 _STANDING_WORDS = 5_000  # about 5 MB
-_TOLD_NAMES = 60_000  # about 4 MB; where orders come test by test, each message needs all before it
 
 
 ReadAgain = Callable[[Stored], ReadResults]
@@ -113,7 +112,6 @@ class Tail:
         incomplete_bytes, incomplete_us: the site's limits for incomplete messages
             (`engine.store.operations.incomplete`).
         told: stored document -> the resources in it, of the documents that were compared last.
-        names: message -> hashes of the names in its documents, likewise (`engine.features.results.rows.accepted`).
         standing: numbers of orders -> what is in force of them, likewise (`engine.features.results.rows.judged`).
         code_rows: code without a row in its code table -> row of its counter (`engine.store.core.unmapped_codes`).
         answers: messages whose answer is not written yet, or never was.
@@ -136,7 +134,6 @@ class Tail:
         self.sessions: dict[int, tuple[int, ...]] = {}
         self.sweeps: dict[str, bytes] = {}
         self.told: Kept[int, list[Resource]] = Kept(_TOLD_RESOURCES)
-        self.names: Kept[int, frozenset[int]] = Kept(_TOLD_NAMES)
         self.standing: Kept[tuple[tuple[bytes, bytes], ...], Any] = Kept(_STANDING_WORDS)
         self.last_document: int = connection.execute("SELECT coalesce(max(id), 0) FROM document").fetchone()[0]
         self.code_rows: dict[Key, int] = {}
@@ -193,11 +190,6 @@ class Tail:
         """Cache the resources of a committed document; documents never change."""
         if document_id <= self.last_document:  # else its number may be used again if this transaction fails
             self.told.keep(document_id, resources)
-
-    def keep_names(self, message_id: int, names: frozenset[int], *, newest: int) -> None:
-        """Cache the names in the documents of a message, until it gets another; ``newest`` is the last document."""
-        if newest <= self.last_document:
-            self.names.keep(message_id, names)
 
     def account(self, opened: list[int], closed: list[int]) -> None:
         """Take over the open work of a committed batch."""

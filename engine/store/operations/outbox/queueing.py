@@ -205,7 +205,6 @@ def _store_document(
 ) -> int:
     # The id is needed before the row is inserted: it is part of the sealed and hashed content.
     row_id = batch.last_document = batch.last_document + 1
-    batch.tail.names.drop(message_id)
     conditional, reports = b"".join(document.conditional), pack_reports(document.reports)
     body = batch.seal(DOCUMENT_KEYS, document.body, "document", row_id, channel, packed=document.packed)
     own = document_hash(row_id, message_id, revision, ordinal, document.media_type, conditional, reports, body)

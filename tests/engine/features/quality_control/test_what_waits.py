@@ -11,17 +11,19 @@ from engine.features.quality_control.rows import deciding, reading
 from engine.features.quality_control.rows.closing import is_unused
 from engine.features.quality_control.rules.lots import IN_FORCE, Lot
 from engine.features.quality_control.rules.tables import TargetRow
+from engine.model.content.facts import packed
 from engine.model.content.quality_controls import ControlResult
 from engine.model.content.result_times import FINAL_RESULT, ResultGroup
 from engine.model.journal.records import Decision, Routed
 from engine.model.message import Document, Report
-from engine.model.outcome import Outcome
+from engine.model.outcome import Outcome, ReadResults
 from engine.model.process.clock import ManualClock, from_us
 from engine.model.texts.reasons import ReasonCode
 from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome
 from tests.engine.features.quality_control.test_laboratories import transaction
+from tests.histories.samples.judged import facts_of
 from tests.support.journals import NOW_US, WINDOW_S, received
 
 BY = {"actor": "Asha", "reason": "the insert"}
@@ -176,7 +178,10 @@ def test_a_document_that_waits_for_another_reason_is_not_divided(journal: Journa
     def sent(minute: int, status: str) -> int:
         body = transaction(1, [*tests]).replace(b'"final"', b'"%s"' % status.encode())
         routed = Routed(document=Document(body=body, reports=(report,)), destinations=("fhir",))
-        return record(journal, minute, Outcome("mapped", results=(results(*tests, minute=minute),)), routed)
+        said = "".join(f"OBX|{n}|NM|{test}||5||||||{status[0].upper()}\r" for n, test in enumerate(tests, 1))
+        text = f"MSH|^~\\&|A|L|H|H|20260301||ORU^R01|1|P|2.5\rPID|1||4711\rOBR|1||S1|P\r{said}"
+        read = ReadResults(packed(facts_of(text.encode(), "hl7")), "results-hl7@1")
+        return record(journal, minute, Outcome("mapped", results=(results(*tests, minute=minute),), read=read), routed)
 
     sent(100, "final")
     measure(journal, "130", 200)

@@ -219,8 +219,10 @@ async def test_a_result_went_where_its_document_surely_has_it(tmp_path: Path) ->
         async with site.browser("viewer") as browser:
             (_, haemoglobin), (_, colour) = went(await shown(browser, again))
             (_, first), (_, second) = went(await shown(browser, two))
+        (written,) = [one.read_text() for one in (tmp_path / "own-fhir").glob(f"*-{again:010}-*")]
+    assert ('"status":"corrected"' in written, "yellow" in written) == (True, False), "though its mapping says final"
     assert haemoglobin == "delivered lab-fhir, lines, json, own-fhir, raw"  # own-csv has the colour alone
-    assert colour == "left out lab-fhir, lines, json delivered own-fhir, raw"
+    assert colour == "left out lab-fhir, lines, json, own-fhir delivered raw"
     assert first == second == "delivered lab-fhir, lines, json, raw"  # own-fhir has one of both, without a patient
 
 

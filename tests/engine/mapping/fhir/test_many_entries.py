@@ -4,13 +4,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from engine.mapping.fhir import entries
 from engine.mapping.message import identity
-from engine.mapping.message.read_cache import KEPT_ASIDE
+from engine.mapping.message.read_cache import KEPT_ASIDE, ReadCaches
 from engine.model.packing import unpack
 from tests.support.mapping_texts import HEAD, HL7, Workshop, apply, context, parse
 from tests.support.shipped import program
@@ -190,7 +191,7 @@ print(document.packed, document.entries, status("VmHWM") - before)
 
 def test_what_a_mapping_keeps_aside_is_little_and_stays_with_no_other() -> None:
     """The process for large messages maps each so: its values go with it."""
-    mapping = program("hl7-results")
+    mapping = replace(program("hl7-results"), _readings=ReadCaches())  # no other test's values
     obx = "OBX|{0}|NM|{0}^G^L||1.5|mmol/L|||||F\r"
     message = MESSAGE[: MESSAGE.index("OBX")] + "".join(obx.format(n) for n in range(1, 3000))
     aside = mapping.aside()

@@ -130,7 +130,7 @@ async def test_the_same_result_once_more_is_an_echo(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("again", ["RO", "NW"])
 async def test_the_same_result_once_more_without_its_patient_is_of_its_first_order(again: str, tmp_path: Path) -> None:
-    """It is no echo, since nothing says whose it is; the number on the tube is in use again."""
+    """The result repeats that one, so its report alone names an order; the number on the tube is in use again."""
     async with (
         running_site(tmp_path, site_of()) as site,
         ordering(site.port("his")) as his,
@@ -147,10 +147,10 @@ async def test_the_same_result_once_more_without_its_patient_is_of_its_first_ord
 
         assert site.end_of(message) == "delivered"
         assert [state for _, state, _ in states(site)] == ["resulted", "offered"]
-        assert based_on(site, message) == {"Observation": ["P1"], "DiagnosticReport": ["P1"]}
+        assert based_on(site, message) == {"DiagnosticReport": ["P1"]}
 
         await measured(site, peer, result("00042", "", "TSH3", "1.30", at=in_minutes(1)))
-        assert [state for _, state, _ in states(site)] == ["resulted", "resulted"]
+        assert [state for _, state, _ in states(site)] == ["resulted", "in_progress"]  # a person says whose it is
 
 
 @pytest.mark.parametrize("ahead_min", [0, 1], ids=["", "the analyzer's clock is ahead"])

@@ -15,7 +15,6 @@ from engine.features.results.rows import facts, judged
 from engine.model.content.facts import Facts, packed, stored
 from engine.model.errors import StoreError
 from engine.model.journal.records import Decision
-from engine.model.message import Report
 from engine.model.outcome import NOTHING_READ, Outcome, ReadResults
 from engine.model.process.clock import ManualClock
 from engine.store.core.connecting import JOURNAL_NAME
@@ -133,9 +132,9 @@ async def test_results_of_another_channel_are_remembered_too(journal: Journal) -
 async def test_a_number_of_another_week_is_another_order_where_it_may_come_again(journal: Journal) -> None:
     first = await say(journal, message("F CRE 5.5"))
     later = [("S1", DAY + 7)]
-    for unique, found in ((False, set()), (True, {(first, 1)})):
+    for near, found in ((facts.NEAR_DAYS, set()), (facts.EVER, {(first, 1)})):
         memory = await journal.writer.submit(
-            lambda batch, unique=unique: judged.remembered(batch, later, 1000, unique=unique)  # type: ignore[misc]
+            lambda batch, near=near: judged.remembered(batch, later, 1000, near=near)  # type: ignore[misc]
         )
         assert memory is not None
         assert {one.ref for one in memory.standing} == found
@@ -313,22 +312,6 @@ async def test_what_is_kept_in_memory_has_a_bound(journal: Journal) -> None:
         return sum(map(len, tail.values()))
 
     assert await journal.writer.submit(many) <= 5_000
-
-
-async def test_a_difference_is_counted_and_named_by_codes_alone(
-    journal: Journal, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The same patient and order on another channel: a correction there finds nothing on its own."""
-    await say(journal, message("F CRE 5.5"))
-    with caplog.at_level(logging.INFO, "labrelay.journal"):
-        (one,) = await stored_in(journal, message("C CRE 6.5"), channel="other")
-        outcome: Outcome[Any] = Outcome("mapped", read=read(message("C CRE 6.5")))
-        document = routed(b"{}", reports=(Report(key=b"k" * 16, patient=b"p" * 16, person=b"q" * 16),))
-        await journal.run(record_outcome.record, one.id, outcome, [document])
-    (line,) = [each for each in caplog.records if each.getMessage() == "facts would be judged otherwise"]
-    assert vars(line)["detail"] == "sent > held CORRECTS_UNKNOWN"
-    counted = await rows(journal, "SELECT channel, name, n FROM counter WHERE name LIKE 'judged: %'")
-    assert counted == [("other", "judged: sent > held CORRECTS_UNKNOWN", 1)]
 
 
 def change(data: Path, statement: str) -> None:

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts
-from engine.features.alerts.rows.reading import critical_values
 from engine.features.results.acts import dismiss_letters, reject_held, release_held
 from engine.features.results.rows import hold_queue, superseding
 from engine.features.results.rows.delta_history import DeltaHistory
@@ -499,19 +498,6 @@ async def test_what_was_refused_before_is_not_why_it_is_held_or_closed_now(tmp_p
 
 
 CRITICAL: Outcome[Any] = Outcome("mapped", spoken=(Spoken(),))
-
-
-async def test_what_is_repeated_rings_no_alert(tmp_path: Path) -> None:
-    journal = await started(tmp_path)
-    journal.upkeep.notes_critical = True
-    try:
-        one = routed(body("a"), held=False, reports=REPORT)
-        await store(journal, b"1", b"2")
-        states = [(await journal.run(record_outcome.record, n, CRITICAL, [one])).reason for n in (1, 2)]
-        assert states == [None, ReasonCode.ECHO]
-        assert [one.message for one in critical_values(journal)] == [1]
-    finally:
-        await journal.stop()
 
 
 async def test_a_held_critical_value_is_noted_whenever_it_is_held(tmp_path: Path) -> None:

@@ -432,17 +432,3 @@ async def test_what_a_document_tells_is_remembered_once_it_is_committed_and_with
             tail.keep_told(number, some)
         assert sum(map(len, tail.told.values())) <= 20_000
         assert 10_000 in tail.told
-
-
-async def test_the_names_of_what_a_message_tells_are_remembered_until_it_gets_another_document(tmp_path: Path) -> None:
-    async with running(tmp_path) as journal:
-        tail = journal.tail
-        tail.last_document = 10_000
-        tail.keep_names(1, frozenset(), newest=10_001)
-        assert tail.names == {}
-        for number in range(1, 10_001):
-            tail.keep_names(number, frozenset(range(30)), newest=number)
-        assert sum(map(len, tail.names.values())) <= 60_000
-        assert 10_000 in tail.names
-        tail.names.drop(10_000)
-        assert 10_000 not in tail.names

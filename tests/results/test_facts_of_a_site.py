@@ -1,15 +1,11 @@
-"""Of a running site: facts are stored in one process and with a worker, those that were never read are read, and what
-would be judged otherwise is counted.
-"""
+"""Of a running site: facts are stored in one process and with a worker, and those that were never read are read."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from prometheus_client import generate_latest
 
 from engine.features.results.rows import facts
-from engine.monitoring.metrics import new_registry
 from engine.store.core.writing.batch import Batch
 from tests.support.running import RunningSite, hl7_channel, running_site
 from tests.support.senders import lines, send_blocks
@@ -45,16 +41,6 @@ async def values(site: RunningSite) -> list[str | None]:
     return await site.journal.writer.submit(stored)
 
 
-async def test_facts_are_stored_and_what_differs_is_counted(site: RunningSite) -> None:
-    await says(site, "first", "F", "5.5", "20260301080000")
-    await says(site, "second", "C", "6.5", "20260301090000")
-    assert await values(site) == ["5.5", "6.5"]
-    site.app.observer.take()
-    text = generate_latest(new_registry(site.app.counters, site.app.observer.snapshot, lambda: site.app.services))
-    told = b'labrelay_judged_otherwise{channel="second",reason="sent > held CORRECTS_UNKNOWN"} 1.0'
-    assert told in text
-
-
 async def test_facts_that_are_missing_are_read_by_their_channel(site: RunningSite) -> None:
     first = await says(site, "first", "F", "5.5", "20260301080000")
 
@@ -62,5 +48,6 @@ async def test_facts_that_are_missing_are_read_by_their_channel(site: RunningSit
         return facts.forget(batch.execute, first)
 
     assert await site.journal.writer.submit(forget) == 1
-    await says(site, "first", "C", "6.5", "20260301090000")
+    second = await says(site, "first", "C", "6.5", "20260301090000")
     assert await values(site) == ["5.5", "6.5"]
+    assert [one.cause for one in site.deliveries(second)] == ["NOT_COMPARED"]
