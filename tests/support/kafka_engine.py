@@ -125,6 +125,10 @@ class Engine:
     def topics(self) -> set[str]:
         return set(AdminClient(self.client()).list_topics(timeout=10).topics)
 
+    def id_of(self, topic: str) -> str:
+        admin = AdminClient(self.client())
+        return str(admin.describe_topics(confluent_kafka.TopicCollection([topic]))[topic].result(60).topic_id)
+
     def delete_until(self, topic: str, partition: int, offset: int) -> None:
         """As retention does."""
         admin = AdminClient(self.client())
