@@ -34,11 +34,11 @@ class KafkaServers(Model):
         """Where it is, for people and logs."""
         return f"{','.join(map(str, self.connect))}/{self.topic}"
 
-    def shown(self) -> Iterator[tuple[KeyPath, str]]:
+    def in_clear(self) -> Iterator[tuple[KeyPath, str]]:
         """What goes to another machine without TLS."""
         if self.auth is not None and self.tls is None:
             for one in self.connect:
                 yield from self.auth.in_clear(one, USE_KAFKA_TLS)
         there = next((host for one in self.connect if (host := host_in_clear(f"http://{one}"))), "")
         if there and self.tls is None:
-            yield ("connect",), f"results go to {there} in clear; {USE_KAFKA_TLS}"
+            yield ("connect",), f"results pass in clear between here and {there}; {USE_KAFKA_TLS}"

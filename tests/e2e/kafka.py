@@ -205,9 +205,13 @@ def taken(site: Path) -> list[tuple[str, str]]:
 
 
 def count(site: Path) -> int:
-    """How many the feeder has."""
-    with closing(sqlite3.connect(f"file:{site / 'var' / JOURNAL_NAME}?mode=ro", uri=True)) as connection:
-        return int(connection.execute("SELECT count(*) FROM journal").fetchone()[0])
+    """How many the feeder has; none before its first start has made a journal."""
+    journal = site / "var" / JOURNAL_NAME
+    if not journal.exists():
+        return 0
+    with closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as connection:
+        has = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'journal'").fetchone()[0]
+        return int(connection.execute("SELECT count(*) FROM journal").fetchone()[0]) if has else 0
 
 
 def produce(engine: Engine, lane: str, numbers: Iterable[int], key: str = "") -> None:
