@@ -12,12 +12,18 @@ from pathlib import Path
 
 import confluent_kafka
 import pytest
+from confluent_kafka.admin._acl import AclOperation
+from confluent_kafka.admin._resource import ResourceType
+from pydantic import TypeAdapter
 
 from adapters.destinations import kafka_out
-from engine.config.destinations.destination import KafkaDestination
+from adapters.transports import kafka as kafka_in
+from engine.config.destinations.destination import KafkaDestination, destination_type
+from engine.config.sources.source import source_type
 from engine.model.errors import DestinationDownError, RefusedDeliveryError
 from engine.model.journal.journal_views import Filter
 from engine.model.process.clock import SystemClock
+from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.snapshot.channels import ChannelSnapshot
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.queries.messages import messages_page
@@ -26,7 +32,7 @@ from engine.store.queries.servers import taken_number
 from tests.support.command_line import labrelay
 from tests.support.deliveries import delivery
 from tests.support.http_sender import sender
-from tests.support.kafka_engine import Engine, kafka_engine
+from tests.support.kafka_engine import USERS, Engine, kafka_engine
 from tests.support.killed import Daemon
 from tests.support.ports import quiet_ports
 from tests.support.running import RunningSite, channel, running_site
@@ -137,6 +143,47 @@ async def test_a_document_is_a_record_and_what_is_wrong_there_is_said(tmp_path: 
     for warned in ("fewer than 3 replicas", "min.insync.replicas", "over 30 days", "under 16 MiB"):
         assert warned in said
         assert warned in checked.out
+
+
+async def test_who_may_not_is_told_so_and_who_may_writes_and_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, password in (*USERS.items(), ("wrong", "wr0ng")):
+        monkeypatch.setenv(name.upper(), password)
+
+    def keys(name: str, password: str = "") -> dict[str, object]:
+        auth = {"basic": {"user": name, "password": f"${{{(password or name).upper()}}}"}}
+        return {"kind": "kafka", "connect": engine.guarded, "topic": TOPIC, "auth": auth, "mechanism": "PLAIN"}
+
+    def out(password: str = "") -> kafka_out.KafkaOut:
+        block = keys("gateway", password) | {"gateway": "city-lab", "timeout": "10s"}
+        return kafka_out.build("log", TypeAdapter(destination_type()).validate_python(block), SystemClock())
+
+    with kafka_engine(tmp_path, with_users=True) as engine:
+        await engine.ready()
+        engine.make(TOPIC)
+        source = TypeAdapter(source_type()).validate_python(keys("feeder") | {"group": "feed"})
+        for password in ("", "wrong"):  # without a right, and without the password
+            refused = out(password)
+            with pytest.raises(DestinationDownError) as told:
+                await refused.deliver(delivery(b"{}"))
+            assert told.value.reason is ReasonCode.NOT_AUTHORIZED
+            await refused.close()
+        engine.allow("gateway", AclOperation.WRITE, TOPIC)
+        allowed = out()
+        await allowed.deliver(delivery(b"{}"))
+        await allowed.close()
+        assert [one.value() for one in engine.records(TOPIC)] == [b"{}"]
+        for right, of, kind in (
+            (AclOperation.DESCRIBE, TOPIC, ResourceType.TOPIC),
+            (AclOperation.READ, TOPIC, ResourceType.TOPIC),
+            (AclOperation.READ, "feed", ResourceType.GROUP),
+        ):
+            with pytest.raises(DestinationDownError) as told:
+                await kafka_in.probe(source)
+            assert told.value.reason is ReasonCode.NOT_AUTHORIZED
+            engine.allow("feeder", right, of, kind)
+        await kafka_in.probe(source)
 
 
 async def test_kills_of_broker_and_gateway_lose_nothing_and_reorder_nothing(tmp_path: Path) -> None:
