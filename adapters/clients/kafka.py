@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from adapters.clients.http.log_in import Tls
+from adapters.clients.http.log_in import BasicAuth, Tls
 from adapters.clients.tls import tls_context
 from engine.model.errors import (
     ConfigError,
@@ -50,12 +50,19 @@ _quiet.addHandler(logging.NullHandler())
 _quiet.propagate = False
 
 
+class Auth(Protocol):
+    @property
+    def basic(self) -> BasicAuth: ...
+
+
 class Brokers(Protocol):
     """The settings of a destination or source that say where the topic is."""
 
     connect: tuple[Any, ...]  # of what reads host:port as a text
     topic: str
     tls: Tls | None
+    auth: Auth | None
+    mechanism: str
 
 
 def library() -> Any:
@@ -117,9 +124,14 @@ def settings(name: str, brokers: Brokers, client: str, causes: Causes) -> dict[s
         "reconnect.backoff.max.ms": 5000,
         "allow.auto.create.topics": False,
     }
+    if brokers.auth is not None:
+        found["security.protocol"] = "sasl_plaintext"
+        found["sasl.mechanism"] = brokers.mechanism
+        found["sasl.username"] = brokers.auth.basic.user
+        found["sasl.password"] = brokers.auth.basic.password.reveal()
     if brokers.tls is not None:
         tls_context(name, brokers.tls)  # says which file cannot be used, and why
-        found["security.protocol"] = "ssl"
+        found["security.protocol"] = "ssl" if brokers.auth is None else "sasl_ssl"
         files: Sequence[tuple[str, Path | None]] = (
             ("ssl.ca.location", brokers.tls.ca),
             ("ssl.certificate.location", brokers.tls.cert),
@@ -136,7 +148,9 @@ def failure(error: Any, topic: str) -> DeliveryError:
     if code in REFUSED:
         return RefusedDeliveryError(ReasonCode.REFUSED, f"{said}; see max.message.bytes of the topic")
     if code in NOT_OURS:
-        return DestinationDownError(ReasonCode.NOT_AUTHORIZED, f"{said}; check tls, and the rights at topic {topic}")
+        return DestinationDownError(
+            ReasonCode.NOT_AUTHORIZED, f"{said}; check auth and tls, and the rights at topic {topic}"
+        )
     if code in NO_TOPIC:
         return DestinationDownError(ReasonCode.WRONG_ADDRESS, f"there is no topic {topic}; check topic and connect")
     if code == "_SSL":

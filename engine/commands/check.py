@@ -425,8 +425,9 @@ async def _probe_source(name: str, channel: "ChannelConfig") -> Remark | None:
     """Whether a server that is asked for orders answers as it will be asked; takes nothing."""
     from engine.config import registry
     from engine.config.sources.source_fhir import FhirSearchPart
+    from engine.config.sources.source_kafka import KafkaPart
 
-    if not isinstance(channel.source, FhirSearchPart):
+    if not isinstance(channel.source, FhirSearchPart | KafkaPart):
         return None
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S):

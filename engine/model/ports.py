@@ -68,12 +68,14 @@ class PolledVersion:
         version: differs between any two versions of the resource.
         updated_us: when the server had it, by the server's clock; 0: it does not say.
         number: of the version, where the server counts them; 0: it does not.
+        key: the same with each repeat of the message, by which one is known; empty: it has none.
     """
 
     resource: str
     version: str
     updated_us: int
     number: int = 0
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +107,12 @@ class PollMemory(Protocol):
 
     def is_old(self, polled: PolledVersion) -> bool:
         """Whether this version, or a later one of its resource, was taken."""
+
+    def number(self, resource: str) -> int:
+        """Of the version of this resource that was taken last; 0: none."""
+
+    def journal(self) -> str:
+        """Which journal this is, and which incarnation of it."""
 
     async def move(self, cursor: PollCursor) -> None:
         """Remember how far the server was read; returns once that is durable."""

@@ -66,6 +66,7 @@ CHANNEL_CONNECTIONS = gauge("labrelay_channel_connections", "Peers connected now
 CHANNEL_LAST = gauge("labrelay_channel_last_message_time_seconds", "Last message, seconds since 1970.", _CHANNEL)
 CHANNEL_GAP = gauge("labrelay_channel_usual_gap_seconds", "How far apart messages usually are.", _CHANNEL)
 CHANNEL_STORED = gauge("labrelay_channel_unmapped_messages", "Journaled, not mapped yet.", _CHANNEL)
+CHANNEL_UNREAD = gauge("labrelay_channel_unread_records", "Records that wait in the topic of Kafka.", _CHANNEL)
 LANE_WAITING = gauge("labrelay_lane_waiting", "Deliveries waiting.", _LANE)
 LANE_OLDEST = gauge("labrelay_lane_oldest_seconds", "Age of the oldest waiting delivery.", _LANE)
 LANE_DEAD = gauge("labrelay_lane_dead", "Open dead letters.", _LANE)
@@ -231,6 +232,7 @@ def _seen(site: SiteSnapshot, services: Mapping[str, object]) -> Iterator[Metric
         put(CHANNEL_LAST, None if last is None else last.timestamp(), channel.name)
         put(CHANNEL_GAP, channel.usual_gap_s, channel.name)
         put(CHANNEL_STORED, channel.stored_waiting, channel.name)
+        put(CHANNEL_UNREAD, channel.unread, channel.name)
         for lane in channel.lanes:
             put(LANE_WAITING, lane.waiting, channel.name, lane.destination)
             put(LANE_OLDEST, lane.oldest_age_s or 0, channel.name, lane.destination)

@@ -269,7 +269,8 @@ class Channel:
     async def _take_block(self, connection: Connection, block: Block) -> bool:
         if block.notes:
             self.counts.notes.update(block.notes)
-        messages = self._split(block.payload)
+        # What is polled is one message: its place there becomes durable with it.
+        messages = [block.payload] if connection.polled is not None else self._split(block.payload)
         stored = delivered = True
         awaited: list[asyncio.Future[Any]] = []
         try:

@@ -38,7 +38,7 @@ from engine.receiving.door import Opening
 from engine.runtime.holding import formats_asked, holding_of
 from engine.runtime.programs import Programs, has_results
 
-UNANSWERED = ("folder", "fhir_search")  # transports whose answers have no reader
+UNANSWERED = ("folder", "fhir_search", "kafka")  # transports whose answers have no reader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from engine.config.channel import own_line
 from engine.config.sources.source import TcpPart
 from engine.config.sources.source_fhir import FhirSearchPart
 from engine.config.sources.source_http import HttpPart
+from engine.config.sources.source_kafka import KafkaPart
 from engine.config.sources.source_tee import TeePart
 from engine.model.ports import PollMemory, Transport
 from engine.model.process import back_off
@@ -73,6 +74,15 @@ class ChannelSource:
         return str(getattr(self._transport, "notice", ""))
 
     @property
+    def waits(self) -> dict[str, Any]:
+        """Of a topic that it reads, the fields of `ChannelSnapshot` that say what waits there and what is lost."""
+        if not isinstance(self.built.config.source, KafkaPart):
+            return {}
+        return {one: getattr(self._transport, one, None) or 0 for one in ("unread", "lost")} | {
+            "unread_age_s": getattr(self._transport, "unread_age_s", None)
+        }
+
+    @property
     def listens(self) -> bool:
         """Whether it waits for an analyzer to connect, instead of connecting itself."""
         source = self.built.config.source
@@ -129,7 +139,7 @@ class ChannelSource:
         )
         if isinstance(source, HttpPart):
             more["paused"] = self.paused
-        if isinstance(source, FhirSearchPart):
+        if isinstance(source, FhirSearchPart | KafkaPart):
             more["memory"] = self._polled
         transport: Transport = module.build(source, self.channel.handle, **more)
         try:

@@ -4,24 +4,41 @@ import asyncio
 import contextlib
 import random
 import re
+import sqlite3
 import time
-from contextlib import AsyncExitStack
+from collections.abc import Iterable
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
+import confluent_kafka
 import pytest
+from confluent_kafka.admin._acl import AclOperation
+from confluent_kafka.admin._resource import ResourceType
+from pydantic import TypeAdapter
 
 from adapters.destinations import kafka_out
-from engine.config.destinations.destination import KafkaDestination
+from adapters.transports import kafka as kafka_in
+from engine.config.destinations.destination import KafkaDestination, destination_type
+from engine.config.sources.source import source_type
 from engine.model.errors import DestinationDownError, RefusedDeliveryError
+from engine.model.journal.journal_views import Filter
 from engine.model.process.clock import SystemClock
+from engine.model.texts.reasons import ReasonCode
+from engine.monitoring.snapshot.channels import ChannelSnapshot
+from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.queries.messages import messages_page
+from engine.store.queries.reader import Reader
+from engine.store.queries.servers import taken_number
 from tests.support.command_line import labrelay
 from tests.support.deliveries import delivery
 from tests.support.http_sender import sender
-from tests.support.kafka_engine import Engine, kafka_engine
+from tests.support.kafka_engine import USERS, Engine, kafka_engine
 from tests.support.killed import Daemon
 from tests.support.ports import quiet_ports
+from tests.support.running import RunningSite, channel, running_site
+from tests.support.scripted_http import http, scripted
 from tests.support.waiting import until
-from workbench.bench.messages import oru
+from workbench.bench.messages import control_id, oru
 
 LANES = 3
 MESSAGES = 120  # of each lane
@@ -35,7 +52,7 @@ destinations:
     kind: kafka
     connect: [{connect}]
     topic: lab.results
-    gateway: city-lab
+    gateway: {gateway}
     timeout: 5s
     retry: {{first: 200ms, max: 1s}}
     breaker: {{failures: 1000}}
@@ -48,13 +65,13 @@ routes:
 """
 
 
-def write_site(folder: Path, engine: Engine) -> list[int]:
+def write_site(folder: Path, engine: Engine, gateway: str = "city-lab", first: int = 0) -> list[int]:
     """A gateway with a lane for each port."""
     ports = quiet_ports(LANES)
     for name in ("config", "channels"):
         (folder / name).mkdir(parents=True)
-    (folder / "config" / "labrelay.yaml").write_text(SITE.format(connect=", ".join(engine.connect)))
-    for lane, port in enumerate(ports):
+    (folder / "config" / "labrelay.yaml").write_text(SITE.format(connect=", ".join(engine.connect), gateway=gateway))
+    for lane, port in enumerate(ports, first):
         (folder / "channels" / f"lane{lane}.yaml").write_text(CHANNEL.format(lane=lane, port=port))
     return ports
 
@@ -128,6 +145,47 @@ async def test_a_document_is_a_record_and_what_is_wrong_there_is_said(tmp_path: 
         assert warned in checked.out
 
 
+async def test_who_may_not_is_told_so_and_who_may_writes_and_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, password in (*USERS.items(), ("wrong", "wr0ng")):
+        monkeypatch.setenv(name.upper(), password)
+
+    def keys(name: str, password: str = "") -> dict[str, object]:
+        auth = {"basic": {"user": name, "password": f"${{{(password or name).upper()}}}"}}
+        return {"kind": "kafka", "connect": engine.guarded, "topic": TOPIC, "auth": auth, "mechanism": "PLAIN"}
+
+    def out(password: str = "") -> kafka_out.KafkaOut:
+        block = keys("gateway", password) | {"gateway": "city-lab", "timeout": "10s"}
+        return kafka_out.build("log", TypeAdapter(destination_type()).validate_python(block), SystemClock())
+
+    with kafka_engine(tmp_path, with_users=True) as engine:
+        await engine.ready()
+        engine.make(TOPIC)
+        source = TypeAdapter(source_type()).validate_python(keys("feeder") | {"group": "feed"})
+        for password in ("", "wrong"):  # without a right, and without the password
+            refused = out(password)
+            with pytest.raises(DestinationDownError) as told:
+                await refused.deliver(delivery(b"{}"))
+            assert told.value.reason is ReasonCode.NOT_AUTHORIZED
+            await refused.close()
+        engine.allow("gateway", AclOperation.WRITE, TOPIC)
+        allowed = out()
+        await allowed.deliver(delivery(b"{}"))
+        await allowed.close()
+        assert [one.value() for one in engine.records(TOPIC)] == [b"{}"]
+        for right, of, kind in (
+            (AclOperation.DESCRIBE, TOPIC, ResourceType.TOPIC),
+            (AclOperation.READ, TOPIC, ResourceType.TOPIC),
+            (AclOperation.READ, "feed", ResourceType.GROUP),
+        ):
+            with pytest.raises(DestinationDownError) as told:
+                await kafka_in.probe(source)
+            assert told.value.reason is ReasonCode.NOT_AUTHORIZED
+            engine.allow("feeder", right, of, kind)
+        await kafka_in.probe(source)
+
+
 async def test_kills_of_broker_and_gateway_lose_nothing_and_reorder_nothing(tmp_path: Path) -> None:
     rng = random.Random(4711)
     with kafka_engine(tmp_path) as engine:
@@ -155,6 +213,260 @@ async def test_kills_of_broker_and_gateway_lose_nothing_and_reorder_nothing(tmp_
             await asyncio.to_thread(delivered, tmp_path / "site")
         repeats = judged(engine)
     assert repeats <= 5 * LANES, "an attempt that a kill cut short comes once more, and no other"
+
+
+FEEDER = """\
+site: {{name: Data Centre, timezone: Asia/Kolkata}}
+web: {{enabled: false}}
+destinations:
+  server: {{kind: http, url: "{url}", retry: {{first: 100ms, max: 500ms}}, breaker: {{failures: 1000}}}}
+"""
+READS = """\
+channel: feed
+source: {{kind: kafka, connect: [{connect}], topic: lab.results, group: feeder, format: hl7v2}}
+routes:
+  - to: server
+"""
+
+
+def write_feeder(folder: Path, engine: Engine, url: str) -> Path:
+    for name in ("config", "channels"):
+        (folder / name).mkdir(parents=True)
+    (folder / "config" / "labrelay.yaml").write_text(FEEDER.format(url=url))
+    (folder / "channels" / "feed.yaml").write_text(READS.format(connect=", ".join(engine.connect)))
+    return folder
+
+
+def taken(site: Path) -> list[tuple[str, str]]:
+    """What the feeder has in its journal, oldest first: the control id, and the reason where it is not delivered."""
+    journal = Reader.beside(site / "var")
+    found: list[tuple[str, str]] = []
+    before: int | None = None
+    try:
+        while page := messages_page(journal, Filter(channel="feed"), before_id=before, limit=500):
+            found += [(one.control_id, one.reason) for one in page]
+            before = page[-1].id
+    finally:
+        journal.close()
+    return found[::-1]
+
+
+def count(site: Path) -> int:
+    """How many the feeder has; none before its first start has made a journal."""
+    journal = site / "var" / JOURNAL_NAME
+    if not journal.exists():
+        return 0
+    with closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as connection:
+        has = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'journal'").fetchone()[0]
+        return int(connection.execute("SELECT count(*) FROM journal").fetchone()[0]) if has else 0
+
+
+def produce(engine: Engine, lane: str, numbers: Iterable[int], key: str = "") -> None:
+    """Write as a gateway does."""
+    producer = confluent_kafka.Producer(engine.client(**{"enable.idempotence": True, "partitioner": "murmur2_random"}))
+    for number in numbers:
+        headers = [("Idempotency-Key", key or f"{lane}-{number}")]
+        producer.produce(TOPIC, oru(int(lane[-1]), number, random.Random(number)), f"g/{lane}", headers=headers)
+    assert producer.flush(60) == 0
+
+
+def places(site: Path, topic_id: str, partitions: int) -> list[int]:
+    """How many records of each partition the feeder has taken, as its journal says."""
+    journal = Reader.beside(site / "var")
+    try:
+        return [taken_number(journal, "feed", f"kafka/{topic_id}/{one}") for one in range(partitions)]
+    finally:
+        journal.close()
+
+
+async def test_a_feeder_that_is_killed_takes_each_record_once(tmp_path: Path) -> None:
+    rng = random.Random(4711)
+    kills, each = 30, 10
+    with kafka_engine(tmp_path) as engine:
+        await engine.ready()
+        engine.make(TOPIC, LANES)
+        topic_id = engine.id_of(TOPIC)
+        async with scripted(http(200)) as server:
+            site = write_feeder(tmp_path / "feeder", engine, server.url)
+            daemon = Daemon(site)
+            async with AsyncExitStack() as ending:
+                ending.push_async_callback(daemon.kill)
+                await daemon.start()
+                for kill in range(kills):
+                    for lane in range(LANES):
+                        numbers = range(kill * each, (kill + 1) * each)
+                        await asyncio.to_thread(produce, engine, f"lane{lane}", numbers)
+                    await until(lambda kill=kill: count(site) > kill * each * LANES, 120.0)
+                    await asyncio.sleep(rng.uniform(0.0, 0.1))  # any moment
+                    await daemon.kill()
+                    assert sum(places(site, topic_id, LANES)) == count(site), (
+                        "a message without its place, or a place without its message"
+                    )
+                    await daemon.start()
+                await until(lambda: count(site) >= kills * each * LANES, 120.0)
+                await asyncio.to_thread(delivered, site)
+            sent = [one.headers["idempotency-key"] for one in server.requests]
+    found = taken(site)
+    assert len(found) == kills * each * LANES, "a record was taken twice, or not at all"
+    for lane in range(LANES):
+        ours = [one for one, _ in found if one == control_id(lane, int(one.partition("-")[2]))]
+        assert ours == [control_id(lane, number) for number in range(kills * each)]
+    assert len(set(sent)) == len(found)
+    assert len(sent) - len(found) <= kills, "an attempt that a kill cut short comes once more, and no other"
+
+
+def feeding(engine: Engine) -> dict[str, dict[str, object]]:
+    """A channel that reads the topic."""
+    source = {"kind": "kafka", "connect": engine.connect, "topic": TOPIC, "group": "feeder", "format": "hl7v2"}
+    return {"feed": channel(source | {"max_message": "4KiB", "behind": "1s"}, {"to": "out"})}
+
+
+def feed(site: RunningSite) -> ChannelSnapshot:
+    return next(one for one in site.app.observer.take().channels if one.name == "feed")
+
+
+def ids(site: RunningSite) -> set[str]:
+    return {one.control_id for one in site.messages("feed")}
+
+
+async def test_nothing_in_a_topic_or_of_it_stops_the_reading_and_each_loss_is_said(tmp_path: Path) -> None:
+    out = {"out": {"kind": "file", "folder": "out"}}
+    with kafka_engine(tmp_path) as engine:
+        await engine.ready()
+        engine.make(TOPIC, 2, {"segment.bytes": "1048576"})
+        poison = confluent_kafka.Producer(engine.client())
+        for content in (None, b"", b"neither HL7 nor anything", b"MSH|" + b"x" * 5000, b"\x0bMSH|^~\\&|1\r\x1c\r" * 2):
+            poison.produce(TOPIC, content, "g/lane0")
+        assert poison.flush(60) == 0
+        produce(engine, "lane0", range(3))
+        produce(engine, "lane0", range(2, 3))  # its gateway sends the last one again
+        async with running_site(tmp_path / "one", feeding(engine), out) as site:
+            await until(lambda: len(site.messages("feed")) == 7, 120.0)  # two of the five have no content
+            ends = {one.control_id: one.reason for one in site.messages("feed")}
+            assert ends[control_id(0, 1)] == ""
+            assert ends[control_id(0, 2)] == "REPEAT"
+            assert "without content" in feed(site).notice
+            assert sum(one.reason in ("UNREADABLE", "TOO_LARGE") for one in site.messages("feed")) >= 2
+            engine.remove(TOPIC)
+            await until(lambda: TOPIC not in engine.topics(), 60.0)
+            engine.make(TOPIC, 1)
+            produce(engine, "lane1", range(2))
+            await until(lambda: ids(site) >= {control_id(1, 0), control_id(1, 1)}, 120.0)
+            await until(lambda: "made anew" in feed(site).notice, 120.0)
+        produce(engine, "lane1", range(2, 12))
+        engine.delete_until(TOPIC, 0, 5)
+        async with running_site(tmp_path / "one", feeding(engine), out) as site:
+            await until(lambda: ids(site) >= {control_id(1, number) for number in range(5, 12)}, 120.0)
+            assert not ids(site) & {control_id(1, number) for number in range(2, 5)}
+            assert feed(site).lost == 3
+            assert "deleted before they were read: 3" in str(site.app.observer.take().overall().phrase)
+
+
+async def test_two_feeders_share_the_partitions_and_neither_takes_what_the_other_has(tmp_path: Path) -> None:
+    out = {"out": {"kind": "file", "folder": "out"}}
+    with kafka_engine(tmp_path) as engine:
+        await engine.ready()
+        engine.make(TOPIC, 4)
+        for lane in range(8):
+            produce(engine, f"lane{lane}", range(20))
+        async with running_site(tmp_path / "one", feeding(engine), out) as one:
+            await until(lambda: len(one.messages("feed")) == 160, 120.0)
+            async with running_site(tmp_path / "two", feeding(engine), out) as two:
+                for lane in range(8):
+                    await asyncio.to_thread(produce, engine, f"lane{lane}", range(20, 40))
+                both = lambda: [*one.messages("feed"), *two.messages("feed")]  # noqa: E731
+                await until(lambda: len({each.control_id for each in both()}) == 320, 120.0)
+                assert len(both()) == 320
+
+
+async def send_on(port: int, lane: int, answered: list[int], ended: asyncio.Event) -> None:
+    """Send ten messages a second, each until it is answered."""
+    rng = random.Random(lane)
+    text = b""
+    while not ended.is_set() or text:
+        with contextlib.suppress(OSError):
+            async with sender(port) as one:
+                while not ended.is_set() or text:
+                    text = text or oru(lane, len(answered), rng)
+                    if (said := await one.post(text)) is None:
+                        break
+                    assert said.status == 200
+                    answered.append(len(answered))
+                    text = b""
+                    await asyncio.sleep(0.1)
+        await asyncio.sleep(0.02)  # while nothing listens
+
+
+def numbers_of(bodies: Iterable[bytes]) -> dict[int, list[int]]:
+    """Of each lane the numbers of its messages, as they came to the server."""
+    found: dict[int, list[int]] = {}
+    for body in bodies:
+        lane, number = re.findall(rb"B([0-9]{3})-([0-9]{8})", body)[0]
+        found.setdefault(int(lane), []).append(int(number))
+    return found
+
+
+async def test_three_brokers_two_gateways_and_two_feeders_lose_nothing_whatever_dies(tmp_path: Path) -> None:
+    gateways = [Daemon(tmp_path / "a"), Daemon(tmp_path / "b")]
+    with kafka_engine(tmp_path, brokers=3) as engine:
+        await engine.ready()
+        engine.make(TOPIC, 6)
+        ports = [port for n, one in enumerate(gateways) for port in write_site(one.site, engine, f"lab{n}", n * LANES)]
+        answered: list[list[int]] = [[] for _ in ports]
+
+        async def more(than: int) -> None:
+            """Wait until each lane has had more messages answered, and some time to send them on."""
+            before = [len(one) for one in answered]
+            await until(lambda: all(len(now) >= then + than for now, then in zip(answered, before, strict=True)), 240.0)
+
+        async with scripted(http(200)) as server, AsyncExitStack() as ending:
+            feeders = [Daemon(write_feeder(tmp_path / name, engine, server.url)) for name in ("one", "two")]
+            for daemon in (*feeders, *gateways):
+                ending.push_async_callback(daemon.kill)
+                await daemon.start()
+            ended = asyncio.Event()
+            async with asyncio.TaskGroup() as sending:
+                for lane, port in enumerate(ports):
+                    sending.create_task(send_on(port, lane, answered[lane], ended))
+                await until(lambda: all(count(one.site) for one in feeders), 240.0)  # each has partitions
+                engine.kill(1)
+                await more(20)
+                engine.start(1)
+                await more(20)
+                for daemon in (gateways[0], feeders[0]):
+                    await daemon.kill()
+                    await daemon.start()
+                    await more(20)
+                engine.freeze(2)
+                await more(100)  # ten seconds: the others miss it after six
+                engine.freeze(2, on=False)
+                await more(20)
+                for node in (2, 3):
+                    engine.kill(node)
+                await more(80)
+                for node in (2, 3):
+                    engine.start(node)
+                await more(20)
+                ended.set()
+            for daemon in gateways:
+                await asyncio.to_thread(delivered, daemon.site)
+            all_of = {lane: list(range(len(one))) for lane, one in enumerate(answered)}
+            log = lanes_of(engine)
+            in_log = sum(map(len, log.values()))
+            await until(lambda: sum(map(count, (one.site for one in feeders))) >= in_log, 240.0)
+            for daemon in feeders:
+                await asyncio.to_thread(delivered, daemon.site)
+    of_log = {int(key.rpartition("lane")[2]): list(dict(records).values()) for key, records in log.items()}
+    assert of_log == all_of, "lost or reordered in the log"
+    came = numbers_of(one.body for one in server.requests)
+    assert {lane: sorted(set(one)) for lane, one in came.items()} == all_of, "lost on the way to the server"
+    assert {lane: list(dict.fromkeys(one)) for lane, one in came.items()} == all_of, (
+        "overtaken on the way to the server"
+    )
+    written, sent = sum(map(len, all_of.values())), len(server.requests)
+    print(f"{written} answered, {in_log - written} repeats in the log, {sent - written} at the server")
+    assert in_log - written <= 2 * len(ports) * 4, "each trouble adds two repeats to a lane at most"
+    assert sent - written <= 1, "the attempt that the feeder's kill cut short"
 
 
 def delivered(site: Path) -> None:

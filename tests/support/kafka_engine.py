@@ -17,12 +17,24 @@ from typing import Any
 import confluent_kafka
 import pytest
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionType
+from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 from confluent_kafka.cimpl import NewTopic
 
 from tests.support.ports import quiet_ports
 from tests.support.waiting import until
 
 LIFE_S = 900
+USERS = {"gateway": "s3cret-g", "feeder": "s3cret-f"}
+GUARDED = """\
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller},GUARDED://127.0.0.1:{guarded}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},GUARDED://127.0.0.1:{guarded}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,GUARDED:SASL_PLAINTEXT
+sasl.enabled.mechanisms=PLAIN
+listener.name.guarded.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required {users};
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+"""
 HEAP = ("-Xms48m", "-Xmx192m", "-Xss512k", "-XX:MaxMetaspaceSize=96m", "-XX:ReservedCodeCacheSize=48m")
 LEAN = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
 STARTS_WITHIN_S = 120.0
@@ -61,13 +73,15 @@ class Engine:
 
     Attributes:
         connect: the addresses of the brokers.
+        guarded: of the first, where a user logs in and has the rights that `allow` gives.
     """
 
-    def __init__(self, folder: Path, brokers: int, classpath: str) -> None:
+    def __init__(self, folder: Path, brokers: int, classpath: str, *, with_users: bool = False) -> None:
         self._java = [shutil.which("java") or "java", *HEAP, *LEAN, "-cp", classpath]
         self._folders = [folder / f"n{one}" for one in range(1, brokers + 1)]
         self._lives: list[subprocess.Popen[bytes] | None] = [None] * brokers
-        ports = quiet_ports(2 * brokers)
+        *ports, guarded = quiet_ports(2 * brokers + 1)
+        self.guarded = f"127.0.0.1:{guarded}"
         self.connect = [f"127.0.0.1:{port}" for port in ports[:brokers]]
         voters = ",".join(f"{one}@127.0.0.1:{port}" for one, port in enumerate(ports[brokers:], start=1))
         for node, one in enumerate(self._folders, start=1):
@@ -76,6 +90,11 @@ class Engine:
                 node=node, port=ports[node - 1], controller=ports[brokers + node - 1], voters=voters, folder=one,
                 copies=brokers, in_sync=min(brokers, 2),
             )  # fmt: skip
+            if node == 1 and with_users:
+                users = " ".join(f'user_{name}="{password}"' for name, password in USERS.items())
+                text += GUARDED.format(
+                    port=ports[node - 1], controller=ports[brokers + node - 1], guarded=guarded, users=users
+                )
             (one / "server.properties").write_text(text)
             tool = [*self._java, "kafka.tools.StorageTool", "format", "-t", "AAAAAAAAQACAAAAAAAAAAQ", "-c"]
             subprocess.run([*tool, str(one / "server.properties")], check=True, capture_output=True, timeout=120)
@@ -118,12 +137,24 @@ class Engine:
         admin = AdminClient(self.client())  # a name holds it until the result is there
         admin.create_topics([new])[topic].result(60)
 
+    def allow(self, user: str, operation: AclOperation, name: str, kind: ResourceType = ResourceType.TOPIC) -> None:
+        rule = AclBinding(
+            kind, name, ResourcePatternType.LITERAL, f"User:{user}", "*", operation, AclPermissionType.ALLOW
+        )
+        admin = AdminClient(self.client())
+        [done] = admin.create_acls([rule]).values()
+        done.result(60)
+
     def remove(self, topic: str) -> None:
         admin = AdminClient(self.client())
         admin.delete_topics([topic])[topic].result(60)
 
     def topics(self) -> set[str]:
         return set(AdminClient(self.client()).list_topics(timeout=10).topics)
+
+    def id_of(self, topic: str) -> str:
+        admin = AdminClient(self.client())
+        return str(admin.describe_topics(confluent_kafka.TopicCollection([topic]))[topic].result(60).topic_id)
 
     def delete_until(self, topic: str, partition: int, offset: int) -> None:
         """As retention does."""
@@ -164,11 +195,11 @@ class Engine:
 
 
 @contextmanager
-def kafka_engine(folder: Path, brokers: int = 1) -> Iterator[Engine]:
+def kafka_engine(folder: Path, brokers: int = 1, *, with_users: bool = False) -> Iterator[Engine]:
     classpath = Path(os.environ.get("LABRELAY_KAFKA", "absent"))
     if not classpath.is_file() or shutil.which("java") is None:
         pytest.skip("there is no Kafka; on Debian or Ubuntu: apt install openjdk-17-jdk-headless maven, then make e2e")
-    engine = Engine(folder / "kafka", brokers, classpath.read_text().strip())
+    engine = Engine(folder / "kafka", brokers, classpath.read_text().strip(), with_users=with_users)
     try:
         for node in range(1, brokers + 1):
             engine.start(node)

@@ -15,7 +15,7 @@ from adapters.codecs.astm import capture as astm_capture
 from adapters.codecs.astm import messages as astm_messages
 from adapters.codecs.hl7v2 import mllp
 from engine.model.errors import ContentError
-from engine.model.link_events import Block, LinkEvent, LinkFault
+from engine.model.link_events import Block, LinkEvent, LinkFault, SessionEnd
 
 ACK, NAK = b"\x06", b"\x15"
 BLANKS = b"\xef\xbb\xbf\0\t\n\r\x1a "
@@ -26,10 +26,14 @@ class Settings(Protocol):
     """The settings of a channel's ``source:`` for the content of its files."""
 
     format: str
+    transport: str
+    max_message: int
 
 
 def links(source: Settings) -> "Callable[[], WholeLink]":
     """Return the factory that makes a link for each file of a channel."""
+    if source.transport == "kafka":  # each record is one message, whatever is in it
+        return lambda: WholeLink("", source.max_message)
     return lambda: WholeLink(source.format)
 
 
@@ -38,8 +42,10 @@ class WholeLink:
 
     held = 0  # nothing is waited for
 
-    def __init__(self, content: str) -> None:
+    def __init__(self, content: str, max_message: int = 0) -> None:
+        """``max_message``: a longer one is no message, and its beginning is kept; 0: the transport has looked."""
         self._content = content
+        self._max = max_message
         self._blocks = 0
         self._out = b""
 
@@ -47,6 +53,9 @@ class WholeLink:
         """The events in ``data``, the whole content of a file."""
         if not data:
             return []
+        if 0 < self._max < len(data):
+            self._out = ACK
+            return [SessionEnd("closed", incomplete=data, too_large=True)]
         blocks = self._unframed(data)
         if not blocks:
             self._out = NAK

@@ -113,6 +113,7 @@ def source_keys() -> Iterator[str]:
     yield from block(
         "Orders of a FHIR server (`kind: fhir-search`)", source.FhirSearchSource, skip=source.Source.model_fields
     )
+    yield from block("Records of a topic of Kafka (`kind: kafka`)", source.KafkaSource, skip=source.Source.model_fields)
     yield from of_features("sources")
     yield from block("`auth:` of `kind: http`", source_http.SenderAuth)
     yield from block("`bearer:` of `kind: http`", source_http.BearerToken)

@@ -205,9 +205,6 @@ log:
     def keeps_s(self) -> float:
         return self.keeps
 
-    def in_clear(self) -> Iterator[tuple[KeyPath, str]]:
-        yield from self.shown()
-
 
 class S3Destination(DestinationBase):
     """Object storage that speaks the S3 protocol."""

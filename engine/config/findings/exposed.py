@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from engine.config.channel import ChannelConfig
 from engine.config.reading.yaml_nodes import KeyPath, Node, line, walk
 from engine.config.sitewide import SiteConfig, servers
-from engine.config.sources.source import FhirSearchSource, TcpPart
+from engine.config.sources.source import FhirSearchSource, KafkaSource, TcpPart
 from engine.config.sources.source_http import HttpPart
 
 
@@ -27,7 +27,7 @@ def exposed(config: SiteConfig, site: Node) -> Iterator[str]:
 
 def asked_in_clear(channel: ChannelConfig, node: Node) -> Iterator[str]:
     """A line for each secret that a source sends to another machine without TLS."""
-    if isinstance(channel.source, FhirSearchSource):
+    if isinstance(channel.source, FhirSearchSource | KafkaSource):
         for path, text in channel.source.in_clear():
             yield line(walk(node, ("source", *path)), ("source", *path), text)
 

@@ -14,10 +14,12 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from engine.config.destinations.destination_auth import HttpServer
+from engine.config.kafka_servers import KafkaServers
 from engine.config.reading.values import Address, Duration, Flag, HttpUrl, Model, Networks, Size, Whole
 from engine.config.sources.source_fhir import FhirSearchPart
 from engine.config.sources.source_folder import FolderPart
 from engine.config.sources.source_http import HttpPart
+from engine.config.sources.source_kafka import KafkaPart
 from engine.config.sources.source_serial import SerialPart
 from engine.config.sources.source_tee import TeePart
 from engine.config.sources.source_text import JsonPart, TextPart
@@ -45,6 +47,7 @@ class Source(Model):
     frames, both on TCP; `hl7-serial` and `astm-serial` are the same on a serial line. `auto` and `auto-serial` take
     either, as it comes. `text` and `text-serial` are texts that a `layout` describes; `folder` is files in a folder;
     `http` is requests that other systems post; `fhir-search` is orders that a FHIR server is asked for;
+    `kafka` is records of a topic;
     `order-status` is changes of orders, for their laboratory system; `abdm-share` is patients who share their profile
     at a counter (`docs/abdm.md`)."""
 
@@ -296,6 +299,16 @@ class FhirSearchSource(FhirSearchPart, HttpServer, Source):
     """Base address of the server, as `https://emr.example.org/fhir`."""
 
 
+class KafkaSource(KafkaPart, JsonPart, KafkaServers, Source):
+    """Records of a topic of Kafka."""
+
+    preset = "kafka"
+
+    @property
+    def place(self) -> str:
+        return self.at
+
+
 def _parts(value: Any) -> str | None:
     """Which model reads a ``source:`` block, as ``transport/link``; an unknown kind or link is returned as it is, for
     the error."""
@@ -333,6 +346,7 @@ AnySource = (
     | FolderSource
     | HttpSource
     | FhirSearchSource
+    | KafkaSource
 )
 OF_FEATURES: Hook[type[Source]] = Hook("source")
 

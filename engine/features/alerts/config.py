@@ -269,6 +269,7 @@ RuleName = Literal[
     "silent",
     "network",
     "line",
+    "behind",
     "destination",
     "dead",
     "held",

@@ -44,7 +44,10 @@ LONGEST_CAUSE, LONGEST_NOTE = 200, 500
 COMMAND = N_("At the computer of LabRelay:")
 
 
-_ANALYZER = ("silent", "not-connected", "down", "not-taking", "notice", "tee", "late", "paused", "same-bytes")
+_ANALYZER = (
+    *("silent", "not-connected", "down", "not-taking", "notice", "tee"),
+    *("late", "behind", "gap", "paused", "same-bytes"),
+)
 
 
 def _way(entry: Entry) -> Way | None:

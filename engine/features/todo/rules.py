@@ -123,6 +123,14 @@ def _channel(channel: ChannelSnapshot, site: SiteSnapshot) -> Iterator[Entry]:
             since=_ago(site.now, channel.stored_age_s),
             subject=name,
         )
+    for key, level, found, count in (
+        ("behind", Level.ATTENTION, channel.behind, channel.unread),
+        ("gap", Level.PROBLEM, channel.gap, channel.lost),
+    ):
+        if found is not None:
+            yield Entry(
+                key=f"{key}/{name}", level=level, phrase=found, step="labrelay status", count=count or 1, subject=name
+            )
     if channel.tee is not None and (lost := channel.tee.not_kept):
         words = Phrase("{name} tee: {n} messages not kept", {"name": name, "n": lost})
         step = f"labrelay messages list --channel {name}"

@@ -264,6 +264,9 @@ class ChannelSnapshot:
             are not known.
         today_delivered: messages whose last delivery was made today, or superseded by one that was.
         stored_waiting: journaled and acknowledged, not mapped yet.
+        unread: records that wait in the topic that it reads; None: it reads none.
+        unread_age_s: of the oldest of these, where that is too long; else None.
+        lost: records that the topic deleted before they were read, since the start.
         stored_age_s: since the oldest of these that is known was received; None: none is.
         dead: open dead letters that died before they had a destination (unreadable, mapping errors).
         incomplete: messages that broke off and wait for a person; none of them is a dead letter.
@@ -295,6 +298,9 @@ class ChannelSnapshot:
     today_same_bytes: int = 0  # delivered, though the same bytes came before: they are not known to be a repeat
     today_incomplete: int = 0
     stored_waiting: int = 0
+    unread: int | None = None
+    unread_age_s: float | None = None
+    lost: int = 0
     stored_age_s: float | None = None
     dead: int = 0
     incomplete: int = 0
@@ -333,16 +339,39 @@ class ChannelSnapshot:
         )
 
     @property
+    def behind(self) -> Phrase | None:
+        """Words about records that wait in the topic for too long."""
+        if self.unread_age_s is None:
+            return None
+        waits = Phrase(
+            "records wait in the topic: {n}, for {age}", {"n": self.unread or 1, "age": Span(self.unread_age_s)}
+        )
+        return Phrase("{name}: {notice}", {"name": self.name, "notice": waits})
+
+    @property
+    def gap(self) -> Phrase | None:
+        """Words about records that are lost."""
+        if not self.lost:
+            return None
+        words = Phrase("records that the topic deleted before they were read: {n}", {"n": self.lost})
+        return Phrase("{name}: {notice}", {"name": self.name, "notice": words})
+
+    @property
     def dead_total(self) -> int:
         return self.dead + sum(lane.dead for lane in self.lanes)
 
     @property
     def level(self) -> Level:
         """The worst of its state, its notice, its late, dead and incomplete messages, and its lanes."""
-        if self.tee is not None and self.tee.not_kept:
+        if self.lost or (self.tee is not None and self.tee.not_kept):
             return Level.PROBLEM
         unwell = (
-            self.notice or self.late or self.dead_total or self.incomplete or any(_unwell(lane) for lane in self.lanes)
+            self.notice
+            or self.late
+            or self.behind
+            or self.dead_total
+            or self.incomplete
+            or any(_unwell(lane) for lane in self.lanes)
         )
         if self.state.level is Level.OK and unwell:
             return Level.ATTENTION

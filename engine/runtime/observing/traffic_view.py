@@ -143,6 +143,7 @@ class TrafficViews:
             dead_by_hour=last_day.dead,
             **today,
             stored_waiting=view.stored if view else 0,
+            **source.waits,
             stored_age_s=_seconds_since(_instant(reading.unmapped.get(name)), reading.now),
             dead=view.dead if view else 0,
             incomplete=view.incomplete if view else 0,

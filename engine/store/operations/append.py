@@ -73,6 +73,15 @@ def store_message(batch: Batch, received: Received, *, repeat_window_s: float, s
     return stored
 
 
+def store_repeat(batch: Batch, received: Received, first: int) -> Stored:
+    """Journal a message that is message ``first`` again, as its sender says; it is not processed."""
+    token = _token(batch, received)
+    stored = _insert(batch, received, token, dedup.EarlierCopies(), 0, repeat_of=first)
+    set_state(batch, stored.id, stored.channel, "filtered", ReasonCode.REPEAT, numbers=own_number(received.control_id))
+    batch.count(received.channel, "", "repeat")
+    return stored
+
+
 def _is_repeat(
     batch: Batch, tally: ChannelTally, received: Received, seen: dedup.EarlierCopies, repeat_window_s: float
 ) -> bool:

@@ -13,6 +13,7 @@ less far than that (`adapters.transports.fhir_search`); one of a resource withou
 """
 
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 
 from engine.model.message import Received, Stored
 from engine.model.ports import PollCursor, PolledVersion
@@ -56,7 +57,7 @@ def _key(vault: Vault, destination: str, resource: str) -> bytes:
     return vault.past_key(_KIND, destination.encode(), resource.encode())
 
 
-_RESOURCE, _VERSION = b"polled", b"polled-version"
+_RESOURCE, _VERSION, _KEYED = b"polled", b"polled-version", b"polled-key"
 
 
 @operation(priority=Priority.RECEIVE, size=lambda received, polled: len(received.payload))
@@ -72,7 +73,19 @@ def store_polled(batch: Batch, received: Received, polled: PolledVersion) -> Sto
             batch.now_us + REPORT_MEMORY_US if polled.updated_us else 0,
         ),
     )
-    return append.store_message(batch, changed(received, line=None), repeat_window_s=0.0)
+    alone = changed(received, line=None)
+    if not polled.key:
+        return append.store_message(batch, alone, repeat_window_s=0.0)
+    resource, content = _keyed(batch.vault, received, polled)
+    row = batch.execute("SELECT version, number FROM polled WHERE resource = ?", (resource,)).fetchone()
+    if row is not None and row[0] == content:
+        return append.store_repeat(batch, alone, row[1])
+    stored = append.store_message(batch, alone, repeat_window_s=0.0)
+    batch.execute(
+        "INSERT OR REPLACE INTO polled (resource, version, updated_us, number, until_us) VALUES (?, ?, 0, ?, ?)",
+        (resource, content, stored.id, batch.now_us + REPORT_MEMORY_US),
+    )
+    return stored
 
 
 @operation(priority=Priority.SETTLE)
@@ -82,6 +95,13 @@ def move_cursor(batch: Batch, channel: str, cursor: PollCursor) -> None:
         "INSERT OR REPLACE INTO poll_cursor (channel, begin_us, reached_us) VALUES (?, ?, ?)",
         (channel, cursor.begin_us, cursor.reached_us),
     )
+
+
+def taken_number(execute: Execute, vault: Vault, channel: str, resource: str) -> int:
+    """As `engine.model.ports.PollMemory.number`."""
+    key = vault.past_key(_RESOURCE, channel.encode(), resource.encode())
+    row = execute("SELECT number FROM polled WHERE resource = ?", (key,)).fetchone()
+    return int(row[0]) if row is not None else 0
 
 
 def is_old(execute: Execute, vault: Vault, channel: str, polled: PolledVersion) -> bool:
@@ -94,6 +114,12 @@ def is_old(execute: Execute, vault: Vault, channel: str, polled: PolledVersion) 
     version, updated_us, number = row
     counts_on = 0 < number < polled.number
     return bool(version == _version(vault, channel, polled) or (0 < polled.updated_us < updated_us and not counts_on))
+
+
+def _keyed(vault: Vault, received: Received, polled: PolledVersion) -> tuple[bytes, bytes]:
+    """Where a key is remembered, and the content that came under it: other bytes are no repeat."""
+    key = vault.past_key(_KEYED, received.channel.encode(), polled.key.encode())
+    return key, vault.past_key(_KEYED, sha256(received.payload).digest())
 
 
 def _resource(vault: Vault, channel: str, polled: PolledVersion) -> bytes:

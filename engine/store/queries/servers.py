@@ -41,6 +41,12 @@ def cursor_of(reader: Reader, channel: str) -> PollCursor | None:
     return None if row is None else PollCursor(begin_us=row[0], reached_us=row[1])
 
 
+def taken_number(reader: Reader, channel: str, resource: str) -> int:
+    """As `engine.model.ports.PollMemory.number`."""
+    with reader.snapshot() as execute:
+        return servers.taken_number(execute, reader.vault, channel, resource)
+
+
 def is_old(reader: Reader, channel: str, polled: PolledVersion) -> bool:
     """As `engine.model.ports.PollMemory.is_old`."""
     with reader.snapshot() as execute:

@@ -54,6 +54,7 @@ RULES: dict[str, Rule] = {
     "silent": Rule(kinds=("silent",), after_s=2 * MINUTE_S),
     NETWORK: Rule(),
     "line": Rule(kinds=_LINES, after_s=5 * MINUTE_S, least=Level.PROBLEM),
+    "behind": Rule(kinds=("behind", "gap")),
     "destination": Rule(kinds=("away",), after_s=10 * MINUTE_S),
     "dead": Rule(kinds=("dead",), above=0),
     "held": Rule(kinds=("held",), above=20),

@@ -31,8 +31,9 @@ from engine.runtime.build import BuiltChannel
 from engine.runtime.service import Desks, Loop, Service
 from engine.runtime.sources import ChannelSource
 from engine.store.journal import Journal
+from engine.store.operations import incarnation
 from engine.store.operations import servers as operations
-from engine.store.queries.servers import cursor_of, is_old
+from engine.store.queries.servers import cursor_of, is_old, taken_number
 
 if TYPE_CHECKING:
     from engine.runtime.app import App
@@ -134,6 +135,12 @@ class JournalMemory:
 
     def is_old(self, polled: PolledVersion) -> bool:
         return is_old(self._journal, self._channel, polled)
+
+    def number(self, resource: str) -> int:
+        return taken_number(self._journal, self._channel, resource)
+
+    def journal(self) -> str:
+        return incarnation.named(self._journal.snapshot, self._journal.journal_id)
 
     async def move(self, cursor: PollCursor) -> None:
         await self._journal.run(operations.move_cursor, self._channel, cursor)

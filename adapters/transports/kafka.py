@@ -1,0 +1,424 @@
+"""A topic of Kafka, whose records are messages: for a LabRelay that feeds a server with what gateways have written.
+
+    assigned   the place in each partition is the journal's own; the group's only where another journal has read on
+    handle     each record is a stream of one message; message and place become durable in one transaction
+    note       the group gets the place, with the journal's name: for other readers of it, and Kafka's own tools
+
+A kill takes no record twice. We are one member of the group over restarts (`group.instance.id`), so none has to wait
+for the group to miss us; of a topic of another shape we are another one, for the group remembers who has which. A
+record that its gateway has sent twice has its `Idempotency-Key` again, and is journalled as a repeat; other bytes under
+that key are no repeat. Places are kept by the id of the topic: one that is made anew is read from its beginning. A
+place that retention has deleted is reported, and so is a log that is shorter than what was taken. Nothing in a record
+stops the reading: what cannot be read is a dead letter of its own. A partition without a leader stops no other.
+
+Records of a partition are taken one after the other, partitions side by side. The library calls back from the thread
+that waits for records, so partitions never change while a batch is being stored.
+"""
+
+import asyncio
+import contextlib
+import importlib
+import logging
+import re
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from adapters.clients.kafka import Brokers, Causes, failure, library, settings
+from adapters.codecs.text.whole_link import ACK
+from adapters.transports.errors import SearchError
+from adapters.transports.whole_stream import WholeStream
+from engine.model.errors import ConfigError, DeliveryError, DestinationDownError, StoreError
+from engine.model.ports import PolledVersion, PollMemory, StreamHandler
+from engine.model.process import back_off
+from engine.model.texts.reasons import ReasonCode
+
+logger = logging.getLogger("labrelay.channel")
+
+BATCH = 200
+WAIT_S = 0.5
+ANSWER_S = 10.0
+LOOK_S = 15.0  # between two looks whether the topic is still the same
+MISSED_MS = 15_000  # then the group gives our partitions to others
+LARGEST_ANSWER = 1_000_000_000
+QUEUED_KB = 16_384
+
+
+class Settings(Brokers, Protocol):
+    """The settings of a channel's ``source:``."""
+
+    group: str
+    behind: float
+    max_message: int
+
+
+class Place(NamedTuple):
+    """Where to read on in a partition; how many records are lost there, and what a person should know of that."""
+
+    offset: int
+    lost: int = 0
+    told: str = ""
+
+
+def place(*, own: int, noted: int, note: str, journal: str, topic: str, low: int, high: int) -> Place:
+    """Where a partition is read on.
+
+    Args:
+        own: the place in the journal; 0: it has none.
+        noted: the group's; -1: it has none.
+        note: the journal whose place that is, and the topic's id; empty: another program has set it.
+        journal: our own, as ``journal/incarnation``. A note of an earlier incarnation is passed over: a restored
+            journal lacks what was read after the copy. So is one of an earlier topic of this name.
+        topic: the id of the topic.
+        low, high: the oldest record that the partition has, and the number of the next.
+    """
+    by, _, of = note.partition(" ")
+    another = bool(by) and by.partition("/")[0] != journal.partition("/")[0]
+    found = own
+    if (not note and not own) or (of == topic and (another or by == journal)):
+        found = max(own, noted)
+    if found > high:
+        return Place(low, told="the log is shorter than what was read of it; it is read from its beginning")
+    # A partition that nothing was read of begins at its oldest record: how many were there before is not known.
+    return Place(max(found, low), lost=max(0, low - found) if found > 0 else 0)
+
+
+class KafkaIn:
+    """Read one topic; a `engine.model.ports.Transport`.
+
+    Attributes:
+        unread: records that wait in the topic.
+        unread_age_s: how old those are that are taken just now, where that is more than ``behind``; else None.
+        lost: records that retention deleted before they were read, since the start.
+    """
+
+    def __init__(self, source: Settings, handler: StreamHandler, memory: PollMemory) -> None:
+        self._source, self._handler, self._memory = source, handler, memory
+        self._causes = Causes()
+        self._at = f"{source.connect[0]}"
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._streams: set[WholeStream] = set()
+        self._failures = 0
+        self._topic_id = ""
+        self._places: dict[int, int] = {}  # of the partitions that are ours
+        self._told: dict[str, None] = {}  # what was found about places, since the start
+        self._leaderless = False  # a partition of ours could not be read
+        self._trouble: Exception | None = None  # of a call of the library's
+        self._said = ""
+        self.unread = 0
+        self.unread_age_s: float | None = None
+        self.lost = 0
+        self.fault = ""
+
+    @property
+    def notice(self) -> str:
+        """What a person should know while records are taken."""
+        return "; ".join(self._told)
+
+    async def start(self) -> int:
+        """Begin to read. The brokers may come later.
+
+        Raises:
+            ValueError: the library is not installed, or a certificate or key file cannot be used.
+        """
+        self._task = asyncio.get_running_loop().create_task(self._watch(), name="kafka")
+        return 0
+
+    async def stop(self, grace_s: float = 3.0) -> None:
+        """Take nothing more, let the records that are being stored finish."""
+        self._stopping.set()
+        if self._task is not None:
+            done, _ = await asyncio.wait({self._task}, timeout=grace_s)
+            if not done:
+                for stream in self._streams:
+                    stream.end()
+                await asyncio.wait({self._task}, timeout=ANSWER_S)
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        async for attempt in back_off.trying(back_off.ALWAYS, sleep=self._pause):
+            if self._stopping.is_set():
+                return
+            with attempt:
+                try:
+                    await self._life()
+                except (DeliveryError, SearchError, StoreError) as error:
+                    self._failed(str(error))
+                except ConfigError as error:
+                    self._failed("; ".join(error.problems).replace("destinations.source.", "source."))
+                except Exception as error:
+                    if (said := getattr(error, "args", ())) and hasattr(said[0], "name"):  # of the library
+                        self._failed(str(failure(self._causes.of(said[0]), self._source.topic)))
+                    else:
+                        logger.exception("reading the topic failed", extra={"peer": self._at})
+                        self._failed("reading the topic failed inside LabRelay; the log says why")
+                self._say()
+            back_off.begin_anew(attempt, self._failures)
+
+    def _failed(self, why: str) -> None:
+        self._failures += 1
+        self.fault = why
+
+    async def _pause(self, back_off_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), back_off_s if self._failures else 0.0)
+
+    async def _life(self) -> None:
+        """One client, until we stop or something is wrong with it: the next one begins at the journal's places."""
+        client = _Client(self._source, self._causes)
+        try:
+            shape = await asyncio.to_thread(client.shape)
+            known, self._topic_id = self._topic_id, shape.topic
+            if known not in ("", self._topic_id):
+                self._told["the topic was made anew; it is read from its beginning"] = None
+            member = f"{self._memory.journal()}-{shape.topic}-{shape.partitions}"
+            await asyncio.to_thread(client.subscribe, member, self._assigned, self._revoked)
+            looked = time.monotonic()
+            while not self._stopping.is_set():
+                records = await asyncio.to_thread(client.consumer.consume, BATCH, WAIT_S)
+                if (trouble := self._trouble) is not None:
+                    self._trouble = None
+                    raise trouble
+                await self._take(client, records)
+                self._look(client, records)
+                self._failures, self.fault = 0, ""
+                self._say()
+                if time.monotonic() - looked > LOOK_S:
+                    looked = time.monotonic()
+                    if self._leaderless or await asyncio.to_thread(client.shape) != shape:
+                        return
+        finally:
+            await asyncio.to_thread(client.close)
+
+    def _assigned(self, consumer: Any, partitions: list[Any]) -> None:
+        """Partitions are ours from now on. Called while records are waited for: the library loses an exception here,
+        and the thread with it.
+        """
+        try:
+            self._begin(consumer, partitions)
+        except Exception as error:
+            self._places, self._trouble = {}, error
+            consumer.assign([])
+
+    def _begin(self, consumer: Any, partitions: list[Any]) -> None:
+        journal = self._memory.journal()
+        noted = {one.partition: one for one in consumer.committed(partitions, timeout=ANSWER_S)} if partitions else {}
+        self._places, ours = {}, []
+        for one in partitions:
+            said, ends = noted[one.partition], _ends(consumer, one, timeout=ANSWER_S)
+            if ends is None:
+                continue
+            found = place(
+                own=self._memory.number(self._resource(one.partition)),
+                noted=said.offset if said.offset >= 0 else -1,
+                note=said.metadata or "",
+                journal=journal,
+                topic=self._topic_id,
+                low=ends[0],
+                high=ends[1],
+            )
+            if found.told:
+                self._told[f"partition {one.partition}: {found.told}"] = None
+            if found.lost:
+                self.lost += found.lost
+                told = {"place": one.partition, "count": found.lost}
+                logger.error("retention has deleted records before they were read", extra={"peer": self._at} | told)
+            self._places[one.partition] = one.offset = found.offset
+            ours.append(one)
+        self._leaderless = len(ours) < len(partitions)
+        if self._leaderless and not ours:
+            raise SearchError("the partitions cannot be read now; they are asked for again")
+        consumer.assign(ours)
+        self._note(consumer, journal)
+
+    def _revoked(self, consumer: Any, partitions: list[Any]) -> None:
+        """Partitions are another reader's from now on, which reads on at our note."""
+        try:
+            self._note(consumer, self._memory.journal(), wait=True)
+        except Exception as error:
+            self._trouble = error
+        self._places = {}
+
+    def _note(self, consumer: Any, journal: str, *, wait: bool = False) -> None:
+        kind = library().TopicPartition
+        note = f"{journal} {self._topic_id}"
+        places = [kind(self._source.topic, number, offset, note) for number, offset in self._places.items()]
+        with contextlib.suppress(library().KafkaException):  # it is a note: the place is the journal's
+            if places:
+                consumer.commit(offsets=places, asynchronous=not wait)
+
+    async def _take(self, client: "_Client", records: Iterable[Any]) -> None:
+        """Store a batch; then tell the group.
+
+        Raises:
+            DeliveryError: the library says that something is wrong.
+            SearchError: a record could not be stored; those before it in its partition are.
+        """
+        parts: dict[int, list[Any]] = {}
+        for record in records:
+            if record.error() is not None:
+                raise failure(self._causes.of(record.error()), self._source.topic)
+            parts.setdefault(record.partition(), []).append(record)
+        if not parts:
+            return
+        self._causes.forget()
+        ended = await asyncio.gather(*(self._take_part(one) for one in parts.values()), return_exceptions=True)
+        await asyncio.to_thread(self._note, client.consumer, self._memory.journal())
+        for error in ended:
+            if isinstance(error, BaseException):
+                raise error
+
+    async def _take_part(self, records: Iterable[Any]) -> None:
+        for record in records:
+            if content := record.value():
+                await self._store(record, content)
+            else:
+                self._told["records without content were passed over"] = None
+            self._places[record.partition()] = record.offset() + 1
+
+    async def _store(self, record: Any, content: bytes) -> None:
+        if self._stopping.is_set():
+            raise SearchError("stopped")
+        headers: Mapping[str, bytes | None] = dict(record.headers() or [])
+        polled = PolledVersion(
+            resource=self._resource(record.partition()),
+            version=str(record.offset()),
+            updated_us=0,
+            number=record.offset() + 1,
+            key=(headers.get("Idempotency-Key") or b"").decode("utf-8", "replace"),
+        )
+        stream = WholeStream(self._at, content, polled)
+        self._streams.add(stream)
+        try:
+            await self._handler(stream)
+        finally:
+            self._streams.discard(stream)
+        if stream.answer != ACK:
+            raise SearchError("a record could not be stored yet; it is read again")
+
+    def _resource(self, partition: int) -> str:
+        return f"kafka/{self._topic_id}/{partition}"
+
+    # -- for people ----------------------------------------------------------------------------------------------
+
+    def _look(self, client: "_Client", records: list[Any]) -> None:
+        """How far behind the newest record we are."""
+        self.unread = sum(max(0, client.newest(number) - at) for number, at in self._places.items())
+        if not self.unread:
+            self.unread_age_s = None
+        elif records:
+            age_s = time.time() - min(one.timestamp()[1] for one in records) / 1000
+            self.unread_age_s = age_s if age_s > self._source.behind else None
+
+    def _say(self) -> None:
+        """One line in the log when what is wrong has changed."""
+        trouble = "; ".join(filter(None, (self.fault, *self._told)))
+        if trouble != self._said:
+            self._said = trouble
+            if trouble:
+                logger.error("trouble with the topic", extra={"peer": self._at, "detail": trouble})
+            else:
+                logger.info("the topic is read again", extra={"peer": self._at})
+
+
+class _Shape(NamedTuple):
+    """Which topic it is, and how it is cut."""
+
+    topic: str
+    partitions: int
+
+
+class _Client:
+    """The library's clients of one topic; each call but those of `newest` waits, and is made in a thread."""
+
+    def __init__(self, source: Settings, causes: Causes) -> None:
+        self._source = source
+        self._part = library().TopicPartition
+        self._shared = settings("source", source, source.group, causes)
+        self._admin_of = importlib.import_module("confluent_kafka.admin")
+        self._admin = self._admin_of.AdminClient(self._shared)
+        self.consumer: Any = None
+
+    def described(self) -> Any:
+        """The topic, with our rights there."""
+        asked = library().TopicCollection([self._source.topic])
+        said = self._admin.describe_topics(asked, include_authorized_operations=True, request_timeout=ANSWER_S)
+        return said[self._source.topic].result()
+
+    def shape(self) -> _Shape:
+        """A topic that is made anew under the same name has another id."""
+        found = self.described()
+        return _Shape(str(found.topic_id), len(found.partitions))
+
+    def may_read(self) -> bool:
+        """Whether we may read the topic and be of the group; rights that the broker does not tell count as ours."""
+        asked = self._admin.describe_consumer_groups(
+            [self._source.group], include_authorized_operations=True, request_timeout=ANSWER_S
+        )
+        rights = [self.described().authorized_operations]
+        try:
+            rights.append(asked[self._source.group].result().authorized_operations)
+        except library().KafkaException as fault:
+            if fault.args[0].name() != "GROUP_ID_NOT_FOUND":  # it will be made
+                raise
+        read = self._admin_of.AclOperation.READ
+        return all(not some or read in some for some in rights)
+
+    def subscribe(self, member: str, assigned: Any, revoked: Any) -> None:
+        more = {
+            "group.id": self._source.group,
+            "group.instance.id": re.sub(r"[^A-Za-z0-9._-]", "-", member),
+            "session.timeout.ms": MISSED_MS,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",  # a place that is not there is ours to judge
+            "receive.message.max.bytes": LARGEST_ANSWER,
+            "queued.max.messages.kbytes": QUEUED_KB,
+            "fetch.message.max.bytes": 4 * 1024 * 1024,
+            "partition.assignment.strategy": "roundrobin",
+        }
+        self.consumer = library().Consumer(self._shared | more)
+        self.consumer.subscribe([self._source.topic], on_assign=assigned, on_revoke=revoked)
+
+    def newest(self, partition: int) -> int:
+        """The number behind the newest record, as the last answer said."""
+        return (_ends(self.consumer, self._part(self._source.topic, partition), cached=True) or (0, 0))[1]
+
+    def close(self) -> None:
+        if self.consumer is not None:
+            self.consumer.close()
+
+
+def _ends(consumer: Any, partition: Any, **how: Any) -> tuple[int, int] | None:
+    """The oldest record of a partition, and the number of the next; None where they cannot be read now."""
+    found: tuple[int, int] | None = None
+    try:
+        found = consumer.get_watermark_offsets(partition, **how)
+    except:  # noqa: E722 - the library raises an object that is no exception, and ends a thread that lets it pass
+        found = None
+    return found
+
+
+def build(source: Settings, handler: StreamHandler, memory: PollMemory) -> KafkaIn:
+    """The transport of one channel."""
+    return KafkaIn(source, handler, memory)
+
+
+async def probe(source: Settings) -> None:
+    """Look whether the topic is there, and take nothing.
+
+    Raises:
+        DeliveryError, ConfigError: why it cannot be read.
+    """
+    causes = Causes()
+    client = await asyncio.to_thread(_Client, source, causes)
+    try:
+        may_read = await asyncio.to_thread(client.may_read)
+    except library().KafkaException as fault:
+        raise failure(causes.of(fault.args[0]), source.topic) from None
+    if not may_read:
+        raise DestinationDownError(
+            ReasonCode.NOT_AUTHORIZED, f"no right to read topic {source.topic} in {source.group}"
+        )
