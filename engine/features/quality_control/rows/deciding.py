@@ -73,7 +73,8 @@ def _is_proposed(batch: Batch, one: TargetRow) -> bool:
 def accept(
     batch: Batch, targets: Sequence[int], state: str, from_us: int, *, actor: str, reason: str
 ) -> dict[str, int]:
-    """Put proposed targets in force, or interim ones, from a date on. The one before each is closed on that date.
+    """Put proposed targets in force, or interim ones, from a date on. Those before each are closed on that date, and
+    so is one whose time would begin later.
 
     Raises:
         RefusedError: one is not there, or is in force or closed already.
@@ -93,8 +94,8 @@ def accept(
         ).fetchone()
         batch.execute(
             f"UPDATE qc_target SET state = 'closed', until_us = max(?, from_us + 1), closed = ? WHERE {_SAME_TARGET}"  # noqa: S608
-            " AND state IN ('interim', 'in force') AND id <> ?",
-            (from_us, act, *key, target),
+            " AND from_us > 0 AND (until_us = 0 OR until_us > ?) AND id <> ?",
+            (from_us, act, *key, from_us, target),
         )
         batch.execute(
             "UPDATE qc_target SET state = ?, from_us = CASE from_us WHEN 0 THEN ? ELSE from_us END, accepted = ?"

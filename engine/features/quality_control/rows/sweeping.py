@@ -1,5 +1,6 @@
 """What goes of quality control: the results of patients that no failure can be about any more, and old points."""
 
+from engine.features.quality_control.rows import judging
 from engine.store.core.writing.batch import Batch
 from engine.store.operations.emptying import ErasedMessage
 
@@ -29,7 +30,7 @@ def sweep_points(batch: Batch) -> bool:
 
 def forget(batch: Batch, message: ErasedMessage) -> int:
     """A message is erased, whose controls may be none: return the number of its points."""
-    return batch.execute("DELETE FROM qc_point WHERE message_id = ?", (message.id,)).rowcount
+    return judging.forget(batch, message.id)
 
 
 def _sweep(batch: Batch, delete: str, age_us: int) -> bool:
