@@ -155,10 +155,10 @@ def _close(batch: Batch, stream: Stream, run: int) -> None:
         " WHERE c.channel = ? AND c.test = ? AND c.until_us = 0 AND f.stream = ?",
         (run, stream.channel, stream.test, stream.id),
     ).fetchone()
-    if row is not None and not repeat:  # one that was accepted counts no more
+    if row is not None and not repeat:
         number, is_newer = row
         batch.execute(
-            "UPDATE qc_closed SET repeat = 0, run = iif(?, ?, run), since_us = min(since_us, ?) WHERE id = ?",
+            "UPDATE qc_closed SET run = iif(?, ?, run), since_us = min(since_us, ?) WHERE id = ?",
             (is_newer, run, since, number),
         )
     else:
