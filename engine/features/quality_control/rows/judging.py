@@ -21,6 +21,7 @@ from engine.features.quality_control.rules.westgard import (
     Verdict,
     Violation,
 )
+from engine.store.core.rows import Execute
 from engine.store.core.writing.batch import Batch
 
 MEASURED, LATE, EXCLUDED, TAKEN_BACK, EVENT = "measured", "measured before others", "excluded", "taken back", "event"
@@ -89,17 +90,22 @@ def settle(batch: Batch, stream_id: int, order: Order, why: str, *, act: int = 0
 
 def forget(batch: Batch, message_id: int) -> int:
     """Empty the points of a message, judge without them, and return their number. A failed run stays failed."""
-    emptied = batch.execute(
-        "UPDATE qc_point SET level = '', lot = '', number = '', value = '', unit = '', failed = NULL, target = 0,"
-        " why = ? WHERE message_id = ? AND why <> ? RETURNING stream, measured_us, id",
-        (lots.ERASED, message_id, lots.ERASED),
-    ).fetchall()
+    emptied = empty(batch.execute, message_id)
     first: dict[int, Order] = {}
     for stream, *order in sorted(emptied, reverse=True):
         first[stream] = (order[0], order[1])
     for stream, begin in first.items():
         settle(batch, stream, begin, lots.ERASED)
     return len(emptied)
+
+
+def empty(execute: Execute, message_id: int) -> list[tuple[int, int, int]]:
+    """Stream, time and number of the points of a message, which have no more than these now."""
+    return execute(
+        "UPDATE qc_point SET level = '', lot = '', number = '', value = '', unit = '', failed = NULL, target = 0,"
+        " why = ? WHERE message_id = ? AND why <> ? RETURNING stream, measured_us, id",
+        (lots.ERASED, message_id, lots.ERASED),
+    ).fetchall()
 
 
 class Versions(NamedTuple):

@@ -536,3 +536,20 @@ def test_a_test_may_have_levels_with_numbers_beside_qualitative_ones(
         assert verdicts(journal) == {1: [(verdict, "measured")]}
         measure(journal, 2, control("140", "L1", at(2)))  # a run of numbers alone, soon after words
         assert verdicts(journal)[2] == [("reject", "measured")]
+
+
+def test_a_run_that_fails_by_two_levels_keeps_its_verdict_where_one_is_left_out(tmp_path: Path) -> None:
+    with laboratory(tmp_path) as journal:
+        measure(journal, 1, control("140", "L1", at(1)), control("240", "L2", at(1)))
+        before = reading.list_marks(journal, 1)
+        journal.run_alone(lambda batch: deciding.exclude(batch, 1, "clot", **BY))
+        assert reading.list_marks(journal, 1) == before
+
+
+@pytest.mark.parametrize(("days", "timed"), [(1, True), (3, False)])
+def test_a_time_that_is_far_ahead_is_not_believed(tmp_path: Path, days: int, *, timed: bool) -> None:
+    with laboratory(tmp_path) as journal:
+        measure(journal, 1, control("100", "L1", NOW_US + days * 24 * HOUR))
+        (point,) = reading.list_points(journal)
+        assert point.timed is timed
+        assert point.measured_us == (NOW_US + 24 * HOUR if timed else NOW_US)
