@@ -18,6 +18,7 @@ from engine.store.operations import audit
 
 CAUSES = ("wrong control", "short sample", "clot", "air", "operator", "other")  # why a point is excluded
 KINDS = ("calibration", "reagent lot", "control lot", "maintenance", "correction")  # of events
+MINUTES_US = 5 * 60_000_000  # so far apart clocks of one site may be
 _OF_TARGET = "channel, module, test, level, lot, unit, mean, sd, source"
 _SAME_TARGET = "channel = ? AND module = ? AND test = ? AND level = ? AND lot = ?"
 
@@ -212,7 +213,13 @@ def add_event(
 
 @operation(priority=Priority.SETTLE)
 def enter(batch: Batch, channel: str, control: ControlResult, *, actor: str, reason: str) -> dict[str, Any]:
-    """A control result that no message brings: a lateral-flow test, an analyzer without a line."""
+    """A control result that no message brings: a lateral-flow test, an analyzer without a line.
+
+    Raises:
+        RefusedError: its time is still to come.
+    """
+    if control.at_us > batch.now_us + MINUTES_US:
+        raise RefusedError("the time of this control is still to come")
     what = {"channel": channel, "test": control.test, "number": control.number, "value": control.value}
     act = audit.note(batch, actor, "quality-enter", {**what, "unit": control.unit, "reason": reason})
     made = points.add(batch, 0, channel, batch.now_us, control, act=act)
