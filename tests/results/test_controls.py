@@ -1,5 +1,6 @@
 """A control that fails: which results wait, which go on, and what a person does then. On real sockets."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,32 @@ async def test_a_morning_with_a_failed_control(tmp_path: Path) -> None:
         assert sorted(codes(site, late, "delivered")) == [["GLU"], ["K", "NA"]]
         (report,) = [one for one in site.sandbox.resources("DiagnosticReport") if len(one.get("result", ())) == 3]
         assert report["status"] == "final"
+
+
+def untimed(one: bytes) -> bytes:
+    """The message without the times of its order and results."""
+    head, *more = one.split(b"\r")
+    return b"\r".join([head, *(re.sub(rb"20240301\d{6}", b"", line) for line in more)])
+
+
+@pytest.mark.parametrize("copied", [True, False])
+async def test_a_control_without_a_time_that_is_sent_again_repeats_no_failed_one(
+    tmp_path: Path, *, copied: bool
+) -> None:
+    """The analyzer has lost the answer: that control was measured before the one that failed."""
+    channels, files = routes(tmp_path)
+    made = channels if copied else {"chem": channel(MLLP, HL7_ROUTE, settings=SETTINGS)}
+    async with running_site(tmp_path / "site", made, files if copied else {}) as site:
+        await set_up(site.journal)
+        good, bad = (untimed(message("QC-L1", {"GLU": value}, "0600")) for value in ("101", "130"))
+        await send(site, good)
+        await send(site, bad)
+        await send(site, good)
+        await send(site, bad)
+        assert verdicts(site.journal, "GLU") == [["accept", "reject"]]
+        assert rows(site.journal, "SELECT repeat FROM qc_closed") == [(0,)]
+        await send(site, untimed(message("QC-L1", {"GLU": "101"}, "0600")))  # another message
+        assert verdicts(site.journal, "GLU") == [["accept", "reject"], ["accept"]]
 
 
 async def test_no_control_is_in_a_document_and_each_is_a_point(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ FEATURE = Feature(
     tables="rows:TABLES",
     every="rows.sweeping:EVERY",
     forgets="rows.sweeping:forget",
+    forgets_again="rows.sweeping:forget_again",
     service="service:quality",
     keys="config:ControlsKeys",
     key_help="config:KEYS",

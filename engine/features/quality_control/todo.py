@@ -7,13 +7,16 @@ from engine.features.quality_control.config import ControlsConfig
 from engine.features.quality_control.rows.reading import (
     FailureView,
     LotView,
+    TargetView,
     TestView,
     count_unknown,
     list_failures,
     list_lots,
+    list_targets,
     list_tests,
     without_target,
 )
+from engine.features.quality_control.rules.lots import PROPOSED
 from engine.features.quality_control.service import QualityService
 from engine.model.process.clock import from_us
 from engine.model.texts.phrases import Phrase
@@ -29,12 +32,13 @@ async def entries(look: Look) -> list[Entry]:
     config = ControlsConfig() if service is None else service.config
     failures = await look.read(list_failures) or []
     tests = await look.read(list_tests) or []
+    targets = await look.read(list_targets) or []
     lots = await look.read(list_lots) or []
     bare = await look.read(without_target) or []
     unknown = await look.read(lambda reader: count_unknown(reader, look.now_us - UNKNOWN_US)) or {}
     return [
         *_of_failures(failures),
-        *_due(tests, config, look.now_us),
+        *_due(tests, targets, config, look.now_us),
         *_ending(lots, config, look.now_us),
         *map(_without_target, bare),
         *(_unknown(channel, count) for channel, count in unknown.items()),
@@ -68,10 +72,18 @@ def _of_failures(failures: list[FailureView]) -> Iterator[Entry]:
             )
 
 
-def _due(tests: list[TestView], config: ControlsConfig, now_us: int) -> Iterator[Entry]:
+def _due(tests: list[TestView], targets: list[TargetView], config: ControlsConfig, now_us: int) -> Iterator[Entry]:
+    """Also a test with a target in force of which no control ever came."""
     due: dict[str, list[str]] = {}
+    after_us = int(config.due_after * 1e6)
+    measured = {(one.channel, one.test) for one in tests}
+    for target in targets:
+        is_new = target.state == PROPOSED or target.from_us + after_us > now_us
+        if not is_new and (target.channel, target.test) not in measured:
+            measured.add((target.channel, target.test))
+            due.setdefault(target.channel, []).append(target.test)
     for one in tests:
-        late = one.accepted_us + int(config.due_after * 1e6) <= now_us
+        late = one.accepted_us + after_us <= now_us
         many = 0 < config.due_patients <= one.patients
         changed = one.accepted_us < one.event_us <= now_us
         if one.has_target and not one.waits and (late or many or changed):

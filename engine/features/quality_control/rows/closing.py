@@ -155,10 +155,10 @@ def _close(batch: Batch, stream: Stream, run: int) -> None:
         " WHERE c.channel = ? AND c.test = ? AND c.until_us = 0 AND f.stream = ?",
         (run, stream.channel, stream.test, stream.id),
     ).fetchone()
-    if row is not None and not repeat:  # one that was accepted counts no more
+    if row is not None and not repeat:
         number, is_newer = row
         batch.execute(
-            "UPDATE qc_closed SET repeat = 0, run = iif(?, ?, run), since_us = min(since_us, ?) WHERE id = ?",
+            "UPDATE qc_closed SET run = iif(?, ?, run), since_us = min(since_us, ?) WHERE id = ?",
             (is_newer, run, since, number),
         )
     else:
@@ -211,7 +211,8 @@ def _levels(batch: Batch, run: int) -> set[str]:
 
 def _failed_levels(batch: Batch, stream_id: int, run: int, since_us: int) -> set[str]:
     """The levels with points that a rule fired about, of this run and the failed ones before it since then, in any
-    verdict that rejected them: an excluded point does not take that back."""
+    verdict that rejected them: an excluded point does not take that back. Of one that was erased the level is not
+    known: then they are all levels that have a target."""
     rows = batch.execute(
         "SELECT DISTINCT p.level FROM qc_run n JOIN qc_run r ON r.stream = ? AND r.first_us BETWEEN ? AND n.first_us"
         " JOIN qc_verdict v ON v.run = r.id AND v.verdict = 'reject',"
@@ -219,4 +220,14 @@ def _failed_levels(batch: Batch, stream_id: int, run: int, since_us: int) -> set
         " WHERE n.id = ?",
         (stream_id, since_us, run),
     )
-    return {level for (level,) in rows}
+    levels = {level for (level,) in rows}
+    if "" in levels:
+        levels |= {
+            level
+            for (level,) in batch.execute(
+                "SELECT t.level FROM qc_target t JOIN qc_stream s ON s.channel = t.channel AND s.test = t.test"
+                " WHERE s.id = ? AND t.module IN ('', s.module) AND t.state IN ('interim', 'in force')",
+                (stream_id,),
+            )
+        }
+    return levels - {""}

@@ -18,6 +18,7 @@ from engine.store.operations import audit
 
 CAUSES = ("wrong control", "short sample", "clot", "air", "operator", "other")  # why a point is excluded
 KINDS = ("calibration", "reagent lot", "control lot", "maintenance", "correction")  # of events
+MINUTES_US = 5 * 60_000_000  # so far apart clocks of one site may be
 _OF_TARGET = "channel, module, test, level, lot, unit, mean, sd, source"
 _SAME_TARGET = "channel = ? AND module = ? AND test = ? AND level = ? AND lot = ?"
 
@@ -73,7 +74,8 @@ def _is_proposed(batch: Batch, one: TargetRow) -> bool:
 def accept(
     batch: Batch, targets: Sequence[int], state: str, from_us: int, *, actor: str, reason: str
 ) -> dict[str, int]:
-    """Put proposed targets in force, or interim ones, from a date on. The one before each is closed on that date.
+    """Put proposed targets in force, or interim ones, from a date on. Those before each are closed on that date, and
+    so is one whose time would begin later.
 
     Raises:
         RefusedError: one is not there, or is in force or closed already.
@@ -93,8 +95,8 @@ def accept(
         ).fetchone()
         batch.execute(
             f"UPDATE qc_target SET state = 'closed', until_us = max(?, from_us + 1), closed = ? WHERE {_SAME_TARGET}"  # noqa: S608
-            " AND state IN ('interim', 'in force') AND id <> ?",
-            (from_us, act, *key, target),
+            " AND from_us > 0 AND (until_us = 0 OR until_us > ?) AND id <> ?",
+            (from_us, act, *key, from_us, target),
         )
         batch.execute(
             "UPDATE qc_target SET state = ?, from_us = CASE from_us WHEN 0 THEN ? ELSE from_us END, accepted = ?"
@@ -211,7 +213,13 @@ def add_event(
 
 @operation(priority=Priority.SETTLE)
 def enter(batch: Batch, channel: str, control: ControlResult, *, actor: str, reason: str) -> dict[str, Any]:
-    """A control result that no message brings: a lateral-flow test, an analyzer without a line."""
+    """A control result that no message brings: a lateral-flow test, an analyzer without a line.
+
+    Raises:
+        RefusedError: its time is still to come.
+    """
+    if control.at_us > batch.now_us + MINUTES_US:
+        raise RefusedError("the time of this control is still to come")
     what = {"channel": channel, "test": control.test, "number": control.number, "value": control.value}
     act = audit.note(batch, actor, "quality-enter", {**what, "unit": control.unit, "reason": reason})
     made = points.add(batch, 0, channel, batch.now_us, control, act=act)

@@ -11,16 +11,17 @@ import orjson
 
 from engine.features.quality_control.rows import closing
 from engine.features.quality_control.rows.closing import Stream
+from engine.features.quality_control.rules import lots
 from engine.features.quality_control.rules.lots import TargetOf
-from engine.features.quality_control.rules.qualitative import judge_expected
+from engine.features.quality_control.rules.qualitative import judge_each
 from engine.features.quality_control.rules.westgard import (
     LOOKS_BACK,
     Point,
     RuleSet,
     Verdict,
     Violation,
-    judge,
 )
+from engine.store.core.rows import Execute
 from engine.store.core.writing.batch import Batch
 
 MEASURED, LATE, EXCLUDED, TAKEN_BACK, EVENT = "measured", "measured before others", "excluded", "taken back", "event"
@@ -70,10 +71,9 @@ def settle(batch: Batch, stream_id: int, order: Order, why: str, *, act: int = 0
     points = list(_with_resets(batch, stream, rows))
     runs = dict.fromkeys(row.point.run for row in after)
     by = _versions(batch, stream, runs)
-    if expected := {row.point.number: row.expected for row in rows if row.expected}:
-        found = dict.fromkeys(by.sets, judge_expected(points, expected))
-    else:
-        found = {version: judge(points, rules, _known(batch, stream_id, rows)) for version, rules in by.sets.items()}
+    expected = {row.point.number: row.expected for row in rows if row.expected}
+    known = _known(batch, stream_id, rows)
+    found = {version: judge_each(points, rules, known, expected) for version, rules in by.sets.items()}
     of = {row.point.number: row.point.run for row in after}
     newest = newest_run(batch, stream_id)
     changed: list[tuple[int, Verdict]] = []
@@ -86,6 +86,26 @@ def settle(batch: Batch, stream_id: int, order: Order, why: str, *, act: int = 0
     for run, verdict in changed:  # once all are known: a run may be the repeat of another one
         closing.follow(batch, stream, run, verdict, is_newest=run == newest)
     closing.propose(batch, stream)
+
+
+def forget(batch: Batch, message_id: int) -> int:
+    """Empty the points of a message, judge without them, and return their number. A failed run stays failed."""
+    emptied = empty(batch.execute, message_id)
+    first: dict[int, Order] = {}
+    for stream, *order in sorted(emptied, reverse=True):
+        first[stream] = (order[0], order[1])
+    for stream, begin in first.items():
+        settle(batch, stream, begin, lots.ERASED)
+    return len(emptied)
+
+
+def empty(execute: Execute, message_id: int) -> list[tuple[int, int, int]]:
+    """Stream, time and number of the points of a message, which have no more than these now."""
+    return execute(
+        "UPDATE qc_point SET level = '', lot = '', number = '', value = '', unit = '', failed = NULL, target = 0,"
+        " why = ? WHERE message_id = ? AND why <> ? RETURNING stream, measured_us, id",
+        (lots.ERASED, message_id, lots.ERASED),
+    ).fetchall()
 
 
 class Versions(NamedTuple):
@@ -132,17 +152,18 @@ def _note(batch: Batch, run: int, verdict: Verdict, fired: Sequence[Violation], 
 
 
 def _stays(batch: Batch, before: tuple[str, str], verdict: Verdict, why: str) -> bool:
-    """A point that is excluded makes no failed run another one, neither at once nor with a later point."""
+    """A point that is excluded, or erased, makes no failed run another one, neither at once nor with a later point."""
     last, fired = before
     if last != Verdict.REJECT.value:
         return False
-    if why == EXCLUDED:
+    if why in (EXCLUDED, lots.ERASED):
         return True
     return verdict is not Verdict.REJECT and bool(
         batch.execute(
-            "SELECT 1 FROM json_each(?) f, json_each(f.value, '$[3]') n JOIN qc_excluded x ON x.point = n.value"
-            " WHERE x.back = 0 LIMIT 1",
-            (fired,),
+            "SELECT 1 FROM json_each(?) f, json_each(f.value, '$[3]') n"
+            " WHERE EXISTS (SELECT 1 FROM qc_excluded x WHERE x.point = n.value AND x.back = 0)"
+            " OR EXISTS (SELECT 1 FROM qc_point p WHERE p.id = n.value AND p.why = ?) LIMIT 1",
+            (fired, lots.ERASED),
         ).fetchone()
     )
 

@@ -2,7 +2,8 @@
 
 Written with the outcome of the message, and judged in the same transaction (`judging`). A message that is processed
 again has its points already; a result that another message brought with the same number, time and value is no second
-one. Points are added and never changed.
+one. One without a time is none where that message had the same bytes: it was sent once more, and nothing was measured
+again. Points are added and never changed.
 """
 
 from collections.abc import Sequence
@@ -11,8 +12,10 @@ from engine.features.quality_control.rows import judging
 from engine.features.quality_control.rules.lots import Known, Lot, TargetOf, known_as, why_not
 from engine.model.content.quality_controls import ControlResult, spellings
 from engine.store.core.writing.batch import Batch
+from engine.store.operations.dedup import TOKEN_BYTES
 
 RUN_US = 30 * 60_000_000  # controls of one test that are measured within so long of the first are one run
+SAME_US = 86_400_000_000  # so long the same bytes are the same message; without a number of its own as long as a run
 AHEAD_US = 2 * 86_400_000_000  # an analyzer's clock may be wrong; a time from later than this is not believed
 _AT = "(channel = ? OR channel = '') AND from_us <= ? AND (until_us = 0 OR until_us > ?)"
 
@@ -38,7 +41,7 @@ def add(
     is_timed = 0 < control.at_us <= received_us + AHEAD_US
     measured_us = control.at_us if is_timed else received_us
     stream = stream_of(batch, channel, control.module, control.test)
-    if is_timed and message_id and _is_repeat(batch, stream, message_id, measured_us, control):
+    if message_id and (_is_repeat if is_timed else _is_sent_again)(batch, stream, message_id, measured_us, control):
         return None
     known = known_as(control, lots_at(batch, channel, measured_us))
     target = target_at(batch, channel, control, known, measured_us)
@@ -107,6 +110,26 @@ def _is_repeat(batch: Batch, stream: int, message_id: int, measured_us: int, con
         ).fetchone()
         is not None
     )
+
+
+def _is_sent_again(batch: Batch, stream: int, message_id: int, received_us: int, control: ControlResult) -> bool:
+    row = batch.execute("SELECT channel, token FROM journal WHERE id = ?", (message_id,)).fetchone()
+    if row is None:
+        return False
+    channel, token = row
+    is_numbered = not token.startswith(batch.vault.control_token(channel, ""))
+    return (
+        batch.execute(
+            "SELECT 1 FROM qc_point p JOIN journal j ON j.id = p.message_id WHERE p.stream = ? AND p.measured_us > ?"
+            " AND p.number = ? AND p.value = ? AND p.place = ? AND p.timed = 0 AND p.message_id <> ?"
+            " AND substr(j.token, 1, ?) = ? LIMIT 1",
+            (
+                stream, received_us - (SAME_US if is_numbered else RUN_US), control.number, control.value,
+                control.place, message_id, TOKEN_BYTES, token[:TOKEN_BYTES],
+            ),
+        ).fetchone()
+        is not None
+    )  # fmt: skip
 
 
 def _run(batch: Batch, stream: int, measured_us: int, known: Known) -> int:

@@ -1,7 +1,9 @@
 """What goes of quality control: the results of patients that no failure can be about any more, and old points."""
 
+from engine.features.quality_control.rows import judging
+from engine.store.core.rows import Rows
 from engine.store.core.writing.batch import Batch
-from engine.store.operations.emptying import ErasedMessage
+from engine.store.operations.emptying import ErasedAgain, ErasedMessage
 
 SWEEP_ROWS = 500
 BRACKET_US = 45 * 86_400_000_000  # controls are measured more often than this
@@ -29,7 +31,17 @@ def sweep_points(batch: Batch) -> bool:
 
 def forget(batch: Batch, message: ErasedMessage) -> int:
     """A message is erased, whose controls may be none: return the number of its points."""
-    return batch.execute("DELETE FROM qc_point WHERE message_id = ?", (message.id,)).rowcount
+    return judging.forget(batch, message.id)
+
+
+def forget_again(rows: Rows, one: ErasedAgain) -> None:
+    """After a restore: the verdicts are those of the backup, but a run without its points repeats none."""
+    judging.empty(rows.execute, one.message.id)
+    rows.execute(
+        "UPDATE qc_closed SET repeat = 0 WHERE until_us = 0 AND repeat IN"
+        " (SELECT run FROM qc_point WHERE message_id = ?)",
+        (one.message.id,),
+    )
 
 
 def _sweep(batch: Batch, delete: str, age_us: int) -> bool:

@@ -19,6 +19,7 @@ STATES = (PROPOSED, INTERIM, IN_FORCE, CLOSED)
 # Why a point cannot be evaluated.
 NO_NUMBER, NO_TARGET, OTHER_UNIT, NO_SD = "no number", "no target", "other unit", "no SD"
 EXPIRED, UNKNOWN = "lot expired", "unknown control"
+ERASED = "erased"  # its message was, and what the point had of it
 
 
 class Lot(NamedTuple):
@@ -65,10 +66,10 @@ def folded(value: str) -> str:
 
 
 def known_as(control: ControlResult, lots: Iterable[Lot]) -> Known:
-    """The exact number before a pattern; of patterns the longest."""
+    """The exact number before a pattern; of patterns the longest; of equals the one of its analyzer."""
     fitting = [one for one in lots if control.number and matches(control.number, (one.number,))]
     if fitting:
-        one = max(fitting, key=lambda lot: ("*" not in lot.number, len(lot.number)))
+        one = max(fitting, key=lambda lot: ("*" not in lot.number, len(lot.number), lot.channel))
         if control.lot and control.lot != one.lot:  # a new one, which the list does not have yet
             return Known(one.level, control.lot, expiry_of(control.expires), listed=True)
         return Known(one.level, one.lot, one.expires, listed=True)

@@ -61,7 +61,7 @@ def _found(reader: Reader, asking: Asking) -> Values:
     if _asked(asking):
         return {"rules": [_row(one, words) for one in _days(reader, asking)[:MOST]]}
     rules = [_row(one, words) for one in reading.list_rules(reader, _since(words, DAYS))[:MOST]]
-    return {"rules": rules, "tests": _untouched(reader, asking)[:MOST]}
+    return {"rules": rules, "tests": [_test(one) for one in _untouched(reader, asking)[:MOST]]}
 
 
 def _row(one: RuleView, words: Words) -> dict[str, Any]:
@@ -74,6 +74,13 @@ def _row(one: RuleView, words: Words) -> dict[str, Any]:
         "day": one.day,
         "counts": [grouped(n) for n in (one.seen, one.hit, one.unknown, one.confirmed, one.overturned)],
     }
+
+
+def _test(one: reading.UntouchedView) -> dict[str, str]:
+    return {
+        "test": shown(one.test), "channel": one.channel, "month": one.month, "results": grouped(one.results),
+        "percent": one.percent,
+    }  # fmt: skip
 
 
 async def _file(

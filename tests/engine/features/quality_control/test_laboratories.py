@@ -69,7 +69,7 @@ class Laboratory:
     def __init__(self, journal: Journal, seed: int) -> None:
         self.journal = journal
         self.rng = random.Random(seed)
-        self.minute = 0
+        self.minute = self.number = 0
         self.closed: set[str] = set()
         self.held: dict[int, set[str]] = {}  # message -> its tests that wait
         self.went: dict[int, set[str]] = {}  # ... and that went out
@@ -82,7 +82,8 @@ class Laboratory:
         return NOW_US - (3000 - self.minute) * MINUTE
 
     def record(self, outcome: Outcome, routes: list[Routed]) -> int:
-        said = received(b"%d" % self.minute, at_us=self.now_us)
+        self.number += 1
+        said = received(b"%d" % self.number, at_us=self.now_us)
 
         def both(batch: Batch) -> int:
             stored = append.store_message(batch, said, repeat_window_s=WINDOW_S)
@@ -95,7 +96,7 @@ class Laboratory:
         self.minute += 31  # each is a run
         test = self.rng.choice(TESTS)
         is_good = self.rng.random() < 0.6
-        value = self.rng.choice(("100", "101", "99", "104")) if is_good else self.rng.choice(("116", "84", "140"))
+        value = self.rng.choice(("100", "101", "99", "111", "<1")) if is_good else self.rng.choice(("116", "84", "140"))
         one = ControlResult(
             test=test, codes=(test,), number="QC", value=value, unit="mg/dL", at_us=self.now_us, mark="role"
         )
@@ -110,7 +111,7 @@ class Laboratory:
 
     def patient(self) -> None:
         tests = self.rng.sample(TESTS, self.rng.randint(1, 3))
-        number = self.minute
+        number = self.number
         report = Report(key=b"%012d" % number + b"\0" * 4, patient=b"%016d" % number)
         body = transaction(number, tests)
         routes = [
@@ -190,7 +191,7 @@ def test_after_a_verdict_no_result_of_its_test_goes_out_unseen(tmp_path: Path, s
         set_up(journal)
         laboratory = Laboratory(journal, seed)
         for _ in range(laboratory.rng.randint(10, 40)):
-            laboratory.minute += laboratory.rng.choice((1, 5, 40))
+            laboratory.minute += laboratory.rng.choice((0, 1, 5, 40))
             laboratory.rng.choice((laboratory.control, laboratory.patient, laboratory.patient, laboratory.person))()
         laboratory.person()
 

@@ -135,3 +135,21 @@ async def test_a_control_that_is_on_no_list_stays_in_sight_for_a_week(journal: J
     await measure(journal, 2, "101", NOW_US - HOUR)
     assert await Seen(journal).keys() == ["control-unknown/chem"]
     assert "control-unknown/chem" not in await Seen(journal, now_us=NOW_US + 8 * 24 * HOUR).keys()
+
+
+async def test_a_control_that_never_came_is_due_a_day_after_its_target_is_in_force(journal: Journal) -> None:
+    await measure(journal, 1, "101", NOW_US - HOUR)
+    targets = [TargetRow("chem", module, "K", "L1", "A7", "", "4", "0.1", "lab") for module in ("", "M2")]
+    await journal.run(deciding.load, [], targets, file="targets.csv", **BY)
+    assert await Seen(journal).keys() == []
+    await journal.run(deciding.accept, [2, 3], IN_FORCE, NOW_US - 23 * HOUR, **BY)
+    assert await Seen(journal).keys() == []
+    (due,) = await todo.entries(Seen(journal, now_us=NOW_US + HOUR))
+    assert (due.key, due.count, due.phrase.values["tests"]) == ("control-due/chem", 1, "K")
+
+
+async def test_no_control_of_tomorrow_is_entered(journal: Journal) -> None:
+    now_us = await journal.writer.submit(lambda batch: batch.now_us)
+    one = ControlResult(test="GLU", codes=("GLU",), number="QC", value="101", at_us=now_us + HOUR, mark="person")
+    with pytest.raises(RefusedError, match="still to come"):
+        await journal.run(deciding.enter, "chem", one, **BY)

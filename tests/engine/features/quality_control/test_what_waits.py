@@ -199,3 +199,15 @@ def test_a_diluted_result_is_of_the_test_of_its_control(journal: Journal, test: 
     assert [one.message for one in reading.list_looks(journal, failure.id)] == [sent]
     assert deliveries(journal, patient(journal, 100, test=test)) == HELD
     assert deliveries(journal, patient(journal, 101, test="71/10")) == WAITING
+
+
+def test_a_late_result_of_the_first_of_two_failures_waits_although_a_control_between_them_was_accepted(
+    journal: Journal,
+) -> None:
+    list_controls(journal)
+    for value, minute in (("100", 100), ("130", 200), ("101", 300), ("70", 400), ("99", 500)):
+        measure(journal, value, minute)
+    (failure,) = reading.list_failures(journal)
+    journal.run_alone(lambda batch: deciding.open_test(batch, failure.id, cause="air", action="primed", **BY))
+    assert deliveries(journal, patient(journal, 600, measured=250)) == HELD
+    assert deliveries(journal, patient(journal, 601, measured=501)) == WAITING

@@ -15,7 +15,7 @@ import orjson
 import pytest
 
 from engine.features.quality_control.rows import closing as closed_tests
-from engine.features.quality_control.rows import deciding, judging, points, reading
+from engine.features.quality_control.rows import deciding, judging, points, reading, sweeping
 from engine.features.quality_control.rules.lots import IN_FORCE, Lot
 from engine.features.quality_control.rules.tables import TargetRow
 from engine.features.quality_control.rules.westgard import Point, RuleSet, judge
@@ -24,6 +24,7 @@ from engine.model.errors import RefusedError
 from engine.model.process.clock import ManualClock, from_us
 from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
+from engine.store.operations.emptying import ErasedMessage
 from tests.support.journals import NOW_US
 
 BY = {"actor": "Asha", "reason": "the insert"}
@@ -469,3 +470,86 @@ def test_failures_with_results_to_look_at_stay_in_sight_behind_a_thousand_others
         journal.run_alone(lambda batch: batch.executemany(f"{closed} ('chem', 'K', 1, 0, 0, 1, 1, 1)", [()] * 1000))
         assert [one.test for one in reading.list_failures(journal)] == ["GLU"]
         assert len(reading.list_failures(journal, all_of_them=True)) == 1000
+
+
+def erase(journal: Journal, message: int) -> None:
+    erased = ErasedMessage(id=message, channel="chem", patients=frozenset(), person=True)
+    assert journal.run_alone(lambda batch: sweeping.forget(batch, erased)) == 1
+    assert journal.run_alone(lambda batch: sweeping.forget(batch, erased)) == 0  # after a restore once more
+
+
+def repeats(journal: Journal) -> list[int]:
+    return [one.repeat for one in reading.list_failures(journal)]
+
+
+def test_an_erased_control_leaves_its_run_failed_and_repeats_nothing(tmp_path: Path) -> None:
+    with laboratory(tmp_path) as journal:
+        measure(journal, 1, control("140", "L1", at(1)))
+        erase(journal, 1)
+        measure(journal, 2, control("200", "L2", at(2)))
+        assert verdicts(journal) == {1: [("reject", "measured")], 2: [("accept", "measured")]}
+        assert repeats(journal) == [0]  # which level failed is not known any more
+        measure(journal, 3, *(control(LEVELS[level][0], level, at(3)) for level in LEVELS))
+        assert repeats(journal) == [3]
+        erase(journal, 2)
+        assert repeats(journal) == [3]
+        journal.run_alone(lambda batch: judging.forget(batch, 3))
+        assert repeats(journal) == [0]
+        assert verdicts(journal)[3] == [("accept", "measured"), ("not evaluated", "erased")]
+        shown = {(one.level, one.lot, one.number, one.value, one.z) for one in reading.list_points(journal)}
+        assert shown == {("", "", "", "", "")}
+
+
+def test_a_decision_about_a_target_counts_before_those_that_would_begin_later(tmp_path: Path) -> None:
+    def proposed(mean: str) -> int:
+        row = TargetRow("chem", "", "GLU", "L1", "A", "mg/dL", mean, "5", "lab")
+        journal.run_alone(lambda batch: deciding.load(batch, [], [row], file="targets.csv", **BY))
+        return max(one.id for one in reading.list_targets(journal))
+
+    def accept(target: int, run: int) -> None:
+        journal.run_alone(lambda batch: deciding.accept(batch, [target], IN_FORCE, at(run), **BY))
+
+    with laboratory(tmp_path) as journal:
+        first, second, third = map(proposed, ("120", "130", "140"))
+        accept(second, 10)
+        accept(third, 100)
+        accept(first, 50)
+        measure(journal, 1, *(control("120", "L1", at(run)) for run in (9, 49, 60, 110)))
+        assert [one.mean for one in reading.list_points(journal)] == ["120", "120", "130", "100"]
+
+
+@pytest.mark.parametrize(("value", "word", "verdict"), [
+    ("100", "negative", "accept"), ("111", "Negative", "warn"), ("160", "negative", "reject"),
+    ("100", "positive", "reject"), ("<1", "negative", "not evaluated"), ("100", " ", "not evaluated"),
+])  # fmt: skip
+def test_a_test_may_have_levels_with_numbers_beside_qualitative_ones(
+    tmp_path: Path, value: str, word: str, verdict: str
+) -> None:
+    with laboratory(tmp_path) as journal:
+        lot = Lot("chem", "QC-N", "Serocheck", "N", "S1")
+        row = TargetRow("chem", "", "GLU", "N", "S1", "", "negative", "", "lab")
+        journal.run_alone(lambda batch: deciding.load(batch, [lot], [row], file="controls.csv", **BY))
+        (target,) = (one.id for one in reading.list_targets(journal) if one.level == "N")
+        journal.run_alone(lambda batch: deciding.accept(batch, [target], IN_FORCE, 1, **BY))
+        worded = ControlResult(test="GLU", codes=("GLU",), number="QC-N", value=word, at_us=at(1))
+        measure(journal, 1, worded, control(value, "L1", at(1)))
+        assert verdicts(journal) == {1: [(verdict, "measured")]}
+        measure(journal, 2, control("140", "L1", at(2)))  # a run of numbers alone, soon after words
+        assert verdicts(journal)[2] == [("reject", "measured")]
+
+
+def test_a_run_that_fails_by_two_levels_keeps_its_verdict_where_one_is_left_out(tmp_path: Path) -> None:
+    with laboratory(tmp_path) as journal:
+        measure(journal, 1, control("140", "L1", at(1)), control("240", "L2", at(1)))
+        before = reading.list_marks(journal, 1)
+        journal.run_alone(lambda batch: deciding.exclude(batch, 1, "clot", **BY))
+        assert reading.list_marks(journal, 1) == before
+
+
+@pytest.mark.parametrize(("days", "timed"), [(1, True), (3, False)])
+def test_a_time_that_is_far_ahead_is_not_believed(tmp_path: Path, days: int, *, timed: bool) -> None:
+    with laboratory(tmp_path) as journal:
+        measure(journal, 1, control("100", "L1", NOW_US + days * 24 * HOUR))
+        (point,) = reading.list_points(journal)
+        assert point.timed is timed
+        assert point.measured_us == (NOW_US + 24 * HOUR if timed else NOW_US)

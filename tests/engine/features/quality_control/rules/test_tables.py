@@ -105,3 +105,9 @@ def test_a_lot_is_evaluated_on_its_last_day() -> None:
 @pytest.mark.parametrize(("text", "date"), [("", ""), ("2027-06", ""), ("20270630", "2027-06-30"), ("2027-13-01", "")])
 def test_a_date_of_expiry(text: str, date: str) -> None:
     assert expiry_of(text) == date
+
+
+def test_of_two_equal_numbers_that_of_the_analyzer_comes_first() -> None:
+    both = [Lot("", "QC-L1", "Other", "L3", "A"), Lot("chem", "QC-L1", "Chemtrol", "L1", "A7")]
+    for lots in (both, both[::-1]):
+        assert known_as(ControlResult(test="GLU", number="QC-L1"), lots).level == "L1"
