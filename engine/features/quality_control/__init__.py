@@ -18,10 +18,12 @@ FEATURE = Feature(
     forgets="rows.sweeping:forget",
     service="service:quality",
     keys="config:ControlsKeys",
+    channel_keys="config:AnalyzerKeys",
     key_help="config:KEYS",
     acts="acts:ACTS",
     lists="lists.listed:LISTS",
     todo="todo:entries",
     pages="pages:routes",
     menu="pages:MENU",
+    panels="pages.maintenance:PANELS",
 )
