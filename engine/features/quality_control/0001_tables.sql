@@ -129,6 +129,8 @@ CREATE TABLE qc_event (
     at_us   INTEGER NOT NULL,
     kind    TEXT NOT NULL,
     resets  INTEGER NOT NULL,               -- the counts of rules begin anew
+    job     TEXT NOT NULL,                  -- of maintenance, by its name in the channel's file; '': none of these
+    due     INTEGER NOT NULL,               -- 1: controls are due after it
     act     INTEGER NOT NULL
 );
 CREATE INDEX qc_event_of ON qc_event (channel, at_us);

@@ -19,10 +19,12 @@ FEATURE = Feature(
     forgets_again="rows.sweeping:forget_again",
     service="service:quality",
     keys="config:ControlsKeys",
+    channel_keys="config:AnalyzerKeys",
     key_help="config:KEYS",
     acts="acts:ACTS",
     lists="lists.listed:LISTS",
     todo="todo:entries",
     pages="pages:routes",
     menu="pages:MENU",
+    panels="pages.maintenance:PANELS",
 )

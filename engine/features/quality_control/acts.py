@@ -1,5 +1,6 @@
 """Acts on controls: lots, targets, rules, points, events, failed runs."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
@@ -7,11 +8,14 @@ from pydantic import Field
 from engine.actions.control import Request
 from engine.actions.declaring import Declared, NumberOrNone, RowNumber, Why
 from engine.actions.running_site import Result, RunningSite, known
+from engine.features.quality_control.config import jobs_of
 from engine.features.quality_control.rows import deciding
 from engine.features.quality_control.rules.lots import IN_FORCE, INTERIM
+from engine.features.quality_control.rules.maintenance import Job
 from engine.features.quality_control.rules.tables import LONGEST, read
 from engine.features.quality_control.rules.westgard import FORMS, RULES, WARNINGS, RuleSet
 from engine.model.content.quality_controls import ControlResult
+from engine.model.errors import LabRelayError
 from engine.model.process.clock import SystemClock
 from engine.model.site.permissions import ACTING, CHANGING
 from engine.web.api.parameters import one_of
@@ -125,6 +129,28 @@ async def event(
         deciding.add_event, channel, test, when, kind, resets=resets, actor=request.actor, reason=reason
     )
     return {"act": act}
+
+
+@ACTS.act("quality_done", ACTING, api="say that maintenance of an analyzer was done")
+async def done(
+    site: RunningSite, request: Request, *, channel: Named, job: Named, at_us: NumberOrNone = 0, reason: Why
+) -> Result:
+    """``job``: its name in the channel's file. ``at_us``: when, in microseconds since 1970; 0: now."""
+    known(site.loaded().channels, channel)
+    jobs = {one.job: one for one in jobs_of(site.loaded().channels) if one.channel == channel}
+    when = at_us or SystemClock().now_us()
+    one = known_job(jobs, job)
+    act = await site.journal.run(
+        deciding.add_event, channel, "", when, "maintenance", job=one, actor=request.actor, reason=reason
+    )
+    return {"act": act}
+
+
+def known_job(jobs: Mapping[str, Job], name: str) -> Job:
+    """Raises LabRelayError where the channel's file has no job of this name."""
+    if name not in jobs:
+        raise LabRelayError(f"there is no job {name}; known: {', '.join(jobs) or '-'}")
+    return jobs[name]
 
 
 @ACTS.act("quality_enter", ACTING, api="enter a control result that no message brings")

@@ -1,12 +1,15 @@
-"""The ``controls:`` of a site: when controls are due."""
+"""The ``controls:`` of a site: when controls are due. The ``maintenance:`` of a channel: jobs of its analyzer."""
 
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from engine.config.channel import ChannelConfig, FeatureKeys
 from engine.config.reading.joining import Behind, Block, KeyHelp, part
-from engine.config.reading.values import Duration, Model
+from engine.config.reading.values import Days, Duration, Flag, Model, Whole
 from engine.config.sitewide import SiteConfig
+from engine.features.quality_control.rules.maintenance import Job
 
 
 class ControlsConfig(Model):
@@ -34,7 +37,47 @@ def controls_of(config: SiteConfig) -> ControlsConfig:
     return part(config, ControlsKeys).controls
 
 
+class JobConfig(Model):
+    """A job of `maintenance:`, by its name: `{Clean the needle: {every: 7}}`. It is on the to-do list up to a week
+    before it is late, in days of the site, until `labrelay quality done` notes it."""
+
+    every: Annotated[Whole | None, Field(ge=1, le=3_660)] = None
+    """Days after which it is due again."""
+
+    dates: Days = ()
+    """In place of `every`: the days on which it is due."""
+
+    control: Flag = True
+    """Once it was done, controls of the analyzer are due."""
+
+    @model_validator(mode="after")
+    def _has_one(self) -> Self:
+        if (self.every is None) == (not self.dates):
+            raise ValueError("a job has either every: or dates:")
+        return self
+
+
+class AnalyzerKeys(FeatureKeys):
+    """Keys of a channel's file."""
+
+    maintenance: Annotated[dict[Annotated[str, Field(min_length=1, max_length=60)], JobConfig], Behind("settings")] = (
+        Field(default_factory=dict)
+    )
+    """Jobs of maintenance of its analyzer, each with its days."""
+
+
+def jobs_of(channels: Mapping[str, ChannelConfig]) -> Iterator[Job]:
+    for name, channel in channels.items():
+        for job, one in part(channel, AnalyzerKeys).maintenance.items():
+            yield Job(
+                channel=name, job=job, every=one.every or 0, dates=tuple(sorted(set(one.dates))), control=one.control
+            )
+
+
 KEYS = KeyHelp(
-    {"controls": (Block("Keys of `controls:`", [ControlsConfig]),)},
+    {
+        "controls": (Block("Keys of `controls:`", [ControlsConfig]),),
+        "channels": (Block("A job of `maintenance:`", [JobConfig]),),
+    },
     about={"controls": "`controls:` of the site: when controls are due, and how early a lot that ends is on the list."},
 )

@@ -1,9 +1,11 @@
-"""What of quality control runs while the site runs: it knows when controls are due."""
+"""What of quality control runs while the site runs: it knows when controls and maintenance are due."""
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from engine.config.load import Site
-from engine.features.quality_control.config import ControlsConfig, controls_of
+from engine.features.quality_control.config import ControlsConfig, controls_of, jobs_of
+from engine.features.quality_control.rules.maintenance import Job
 from engine.runtime.service import Service
 
 if TYPE_CHECKING:
@@ -15,9 +17,14 @@ class QualityService(Service):
 
     def __init__(self) -> None:
         self.config = ControlsConfig()
+        self.jobs: Sequence[Job] = ()
 
     def configured(self, site: Site) -> None:
         self.config = controls_of(site.config)
+        self.jobs = tuple(jobs_of(site.channels))
+
+    def shown(self, site: Site) -> Mapping[str, object]:
+        return {"maintenance": self.jobs} if self.jobs else {}
 
 
 def quality(app: "App") -> QualityService:

@@ -1,7 +1,9 @@
 """What of controls waits for a person."""
 
+import shlex
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, timedelta
+from zoneinfo import ZoneInfo
 
 from engine.features.quality_control.config import ControlsConfig
 from engine.features.quality_control.rows.reading import (
@@ -11,15 +13,17 @@ from engine.features.quality_control.rows.reading import (
     TestView,
     count_unknown,
     list_failures,
+    list_jobs,
     list_lots,
     list_targets,
     list_tests,
     without_target,
 )
 from engine.features.quality_control.rules.lots import PROPOSED
+from engine.features.quality_control.rules.maintenance import JobView
 from engine.features.quality_control.service import QualityService
 from engine.model.process.clock import from_us
-from engine.model.texts.phrases import Phrase
+from engine.model.texts.phrases import PageText, Phrase
 from engine.monitoring.snapshot.states import Level
 from engine.monitoring.todo import Entry, Look
 
@@ -36,13 +40,38 @@ async def entries(look: Look) -> list[Entry]:
     lots = await look.read(list_lots) or []
     bare = await look.read(without_target) or []
     unknown = await look.read(lambda reader: count_unknown(reader, look.now_us - UNKNOWN_US)) or {}
+    jobs = () if service is None else service.jobs
+    zone = ZoneInfo(look.site.timezone) if jobs else UTC
+    due = (await look.read(lambda reader: list_jobs(reader, jobs, look.now_us, zone)) or []) if jobs else []
     return [
+        *filter(None, map(_maintenance, due)),
         *_of_failures(failures),
         *_due(tests, targets, config, look.now_us),
         *_ending(lots, config, look.now_us),
         *map(_without_target, bare),
         *(_unknown(channel, count) for channel, count in unknown.items()),
     ]
+
+
+def _maintenance(one: JobView) -> Entry | None:
+    words = {"name": one.channel, "job": one.job, "date": one.due.isoformat() if one.due else ""}
+    if one.state == "later":
+        return None
+    return Entry(
+        key=f"maintenance/{one.channel}/{one.job}",
+        level=Level.PROBLEM if one.state == "late" else Level.ATTENTION,
+        phrase=Phrase(MAINTENANCE[one.state], words),
+        step=f"labrelay quality done {one.channel} {shlex.quote(one.job)} --reason TEXT",
+        subject=one.channel,
+    )
+
+
+MAINTENANCE: dict[str, PageText] = {
+    "late": "Maintenance of {name} was due on {date}: {job}",
+    "due": "Maintenance of {name} is due on {date}: {job}",
+    "never": "Maintenance of {name} was never noted as done: {job}",
+    "over": "Maintenance of {name} has no date to come: {job}",
+}
 
 
 def _of_failures(failures: list[FailureView]) -> Iterator[Entry]:

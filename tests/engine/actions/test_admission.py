@@ -89,7 +89,7 @@ MAY = {
     "restart": WHO_ACTS,
     "edit": {SEEING_OPERATOR},
     **dict.fromkeys(("quality_load", "quality_accept", "quality_end", "quality_rules"), WHO_CHANGES),
-    **dict.fromkeys(("quality_exclude", "quality_include", "quality_event", "quality_enter"), WHO_ACTS),
+    **dict.fromkeys(("quality_exclude", "quality_include", "quality_event", "quality_done", "quality_enter"), WHO_ACTS),
     **dict.fromkeys(("quality_close", "quality_look"), WHO_ACTS),
     **dict.fromkeys(("draft_listen", "draft_place", "draft_recognise", "draft_part", "draft_codes"), WHO_CHANGES),
     **dict.fromkeys(("draft_remove", "draft_look"), WHO_CHANGES),

@@ -2,11 +2,16 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from engine.features.quality_control.rows import deciding
+from engine.features.quality_control.rules.maintenance import Job
+from engine.model.process.clock import to_us
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 from engine.store.journal import Journal
@@ -140,3 +145,20 @@ async def test_an_analyzer_that_is_not_there(journal: Journal, path: str) -> Non
         answer, text = await page.get(path)
     assert answer.status == 404
     assert "<b>" not in text
+
+
+async def test_maintenance_is_shown_with_the_last_and_the_next_day(journal: Journal) -> None:
+    jobs = [Job(channel="coagulation", job=job, every=7) for job in ("Clean the needle", "Change the lamp")]
+    done_us = to_us(NOW - timedelta(days=9))
+    by = {"actor": "Asha", "reason": "weekly"}
+    await journal.run(deciding.add_event, "coagulation", "", done_us, "maintenance", job=jobs[0], **by)
+    site = replace(troubled_site(), of_features={"maintenance": jobs})
+    async with running(site, reader=journal) as page:
+        _, text = await page.get("/analyzer?name=coagulation")
+        _, other = await page.get("/analyzer?name=haematology-1")
+    due = (NOW - timedelta(days=2)).astimezone(ZoneInfo(site.timezone)).date().isoformat()
+    rows = [row.text for row in read_html(text).all("tr") if row.text.startswith(("Clean", "Change the lamp"))]
+    assert "late" in rows[0]
+    assert rows[0].endswith(due)
+    assert rows[1] == "Change the lamp never noted - -"
+    assert "Maintenance" not in other

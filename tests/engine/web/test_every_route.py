@@ -158,7 +158,7 @@ TABLE = {
     "GET /api/v1/suggestions": LOOK,
     "GET /api/v1/corrections": LOOK,
     "GET /api/v1/quality": LOOK,
-    **{f"GET /api/v1/quality/{name}": LOOK for name in ("points", "targets", "lots", "failures")},
+    **{f"GET /api/v1/quality/{name}": LOOK for name in ("points", "targets", "maintenance", "lots", "failures")},
     "GET /api/v1/quality/failures/{number}/results": LOOK,
     "GET /api/v1/quality/runs/{number}/verdicts": LOOK,
     **{f"GET /api/v1/rules{more}": LOOK for more in ("", "/days", "/untouched")},
@@ -202,7 +202,10 @@ TABLE = {
     "POST /api/v1/acts/alert_unsilence": ACT,
     "POST /api/v1/acts/alert_test": ACT,
     **{f"POST /api/v1/acts/quality_{name}": CHANGE for name in ("load", "accept", "end", "rules")},
-    **{f"POST /api/v1/acts/quality_{name}": ACT for name in ("exclude", "include", "event", "enter", "close", "look")},
+    **{
+        f"POST /api/v1/acts/quality_{name}": ACT
+        for name in ("exclude", "include", "event", "done", "enter", "close", "look")
+    },
     "GET /api/v1/todo": LOOK,
     "GET /api/v1/openapi.json": LOOK,
     "GET /api": LOOK,

@@ -15,10 +15,12 @@ from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import ExitCode, Form, form_option, show_document, show_rows
 from engine.commands.shared.selecting import ROW, instant_us, stated_reason
 from engine.commands.shared.session import Session, pass_session
-from engine.features.quality_control.lists import FAILURE, LOOK, LOT, MARK, POINT, TARGET, TEST
+from engine.features.quality_control.config import jobs_of
+from engine.features.quality_control.lists import FAILURE, JOB, LOOK, LOT, MARK, POINT, TARGET, TEST
 from engine.features.quality_control.rows import deciding, reading
 from engine.features.quality_control.rules.westgard import FORMS, RULES, WARNINGS
 from engine.model.errors import ConfigError
+from engine.model.process.clock import SystemClock
 
 GROUP = "every day"
 
@@ -89,6 +91,29 @@ def lots(session: Session, channel: str | None, form: Form) -> None:
     with session.reader() as reader:
         found = reading.list_lots(reader, channel)
     show_rows(form, LOT, found, "there are no lots; labrelay quality load FILE")
+
+
+@command.command(help="List maintenance of analyzers: last done, and due.")
+@_channel
+@form_option()
+@pass_session
+def maintenance(session: Session, channel: str | None, form: Form) -> None:
+    site = session.load(require_secrets=False)
+    jobs = [one for one in jobs_of(site.channels) if channel in (None, one.channel)]
+    with session.reader() as reader:
+        found = reading.list_jobs(reader, jobs, SystemClock().now_us(), session.zone)
+    show_rows(form, JOB, found, "no channel has maintenance:")
+
+
+@command.command(help="Say that maintenance of an analyzer was done.")
+@click.argument("channel", shell_complete=channel_names)
+@click.argument("job")
+@_at
+@stated_reason
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def done(session: Session, /, form: Form, at: str | None, **asked: Any) -> None:
+    _done(form, ask(session, "quality_done", {**asked, "at_us": instant_us(session, at) or 0}), "noted")
 
 
 @command.command(help="List failed runs that keep a test closed, or have results to look at.")

@@ -9,6 +9,7 @@ from engine.features.quality_control.rows.reading import (
     TargetView,
     TestView,
 )
+from engine.features.quality_control.rules.maintenance import JobView
 from engine.views.view import Field, View, at, or_none
 
 TEST = View[TestView](
@@ -99,6 +100,14 @@ LOT = View[LotView](
     Field("lot", "LOT"),
     Field("expires", "EXPIRES"),
     Field("from", "FROM", of=at("from_us")),
+)
+JOB = View[JobView](
+    "jobs",
+    Field("channel", "CHANNEL"),
+    Field("job", "JOB"),
+    Field("state", "STATE"),
+    Field("due", "DUE", of=lambda one: None if one.due is None else one.due.isoformat()),
+    Field("done", "DONE", of=at("done_us")),
 )
 MARK = View[MarkView](
     "verdicts",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from engine.features.quality_control.lists import FAILURE, LOOK, LOT, MARK, POINT, TARGET, TEST
+from engine.features.quality_control.lists import FAILURE, JOB, LOOK, LOT, MARK, POINT, TARGET, TEST
 from engine.features.quality_control.rows import reading
 from engine.features.quality_control.rows.reading import (
     FailureView,
@@ -15,6 +15,7 @@ from engine.features.quality_control.rows.reading import (
     TargetView,
     TestView,
 )
+from engine.features.quality_control.rules.maintenance import Job, JobView
 from engine.web.api.lists import Asked, Resource
 from engine.web.api.parameters import Channel, Cursor, Limit, Nothing, OneRow, RowNumber, Since, Until, Word
 
@@ -62,6 +63,12 @@ def quality_failures(asked: Asked[Failures]) -> Sequence[FailureView]:
     return reading.list_failures(asked.journal, all_of_them=asked.arguments.all)
 
 
+def quality_maintenance(asked: Asked[Channel]) -> Sequence[JobView]:
+    jobs: Sequence[Job] = asked.snapshot.of_features.get("maintenance", ())  # type: ignore[assignment]
+    wanted = [one for one in jobs if asked.arguments.channel in (None, one.channel)]
+    return reading.list_jobs(asked.journal, wanted, asked.now_us, asked.sources.zone)
+
+
 def quality_looks(asked: Asked[OneRow]) -> Sequence[LookView]:
     return reading.list_looks(asked.journal, asked.arguments.number)
 
@@ -78,6 +85,10 @@ LISTS = (
         "/quality/points", "control results, newest first", quality_points, POINT, key="id", verb="quality points"
     ),
     Resource("/quality/targets", "targets of controls", quality_targets, TARGET, verb="quality targets"),
+    Resource(
+        "/quality/maintenance", "maintenance of analyzers: last done, and due", quality_maintenance, JOB,
+        verb="quality maintenance",
+    ),
     Resource("/quality/lots", "lots of controls in use", quality_lots, LOT, verb="quality lots"),
     Resource(
         "/quality/failures", "failed runs of controls that wait for a person", quality_failures, FAILURE,

@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.features.quality_control.rows import closing, judging, points
 from engine.features.quality_control.rules.lots import IN_FORCE, INTERIM, Lot
+from engine.features.quality_control.rules.maintenance import AHEAD_US, Job
 from engine.features.quality_control.rules.tables import TargetRow
 from engine.features.quality_control.rules.westgard import RuleSet
 from engine.model.content.quality_controls import ControlResult, spellings
@@ -192,16 +193,33 @@ def _point(batch: Batch, point: int) -> tuple[int, tuple[int, int], bool]:
 
 @operation(priority=Priority.SETTLE)
 def add_event(
-    batch: Batch, channel: str, test: str, at_us: int, kind: str, *, resets: bool, actor: str, reason: str
+    batch: Batch,
+    channel: str,
+    test: str,
+    at_us: int,
+    kind: str,
+    *,
+    resets: bool = False,
+    job: Job | None = None,
+    actor: str,
+    reason: str,
 ) -> int:
-    """A line on the chart, of one test or all of an analyzer. ``resets``: rules count anew from it on."""
+    """A line on the chart, of one test or all of an analyzer.
+
+    Args:
+        resets: rules count anew from it on.
+        job: of maintenance, that was done.
+    """
     if kind not in KINDS:
         raise RefusedError(f"an event is one of {', '.join(KINDS)}")
     what = {"channel": channel, "test": test, "at_us": at_us, "kind": kind, "resets": resets, "reason": reason}
-    act = audit.note(batch, actor, "quality-event", what)
+    if job is not None and at_us > batch.now_us + AHEAD_US:
+        raise RefusedError("it was not done yet: this time is to come")
+    name, due = ("", kind != "control lot") if job is None else (job.job, job.control)
+    act = audit.note(batch, actor, "quality-event", {**what, "job": name} if name else what)
     batch.execute(
-        "INSERT INTO qc_event (channel, test, at_us, kind, resets, act) VALUES (?, ?, ?, ?, ?, ?)",
-        (channel, test, at_us, kind, int(resets), act),
+        "INSERT INTO qc_event (channel, test, at_us, kind, resets, job, due, act) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (channel, test, at_us, kind, int(resets), name, int(due), act),
     )
     streams = batch.execute(
         "SELECT id FROM qc_stream WHERE channel = ? AND ? IN ('', test)", (channel, test)

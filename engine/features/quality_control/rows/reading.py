@@ -1,12 +1,14 @@
 """Read points, verdicts, targets and failures, for lists, pages and the to-do list."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import tzinfo
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any, NamedTuple
 
 import orjson
 
 from engine.features.quality_control.rules.lots import UNKNOWN, TargetOf
+from engine.features.quality_control.rules.maintenance import Job, JobView, look
 from engine.features.quality_control.rules.westgard import z_of
 from engine.store.queries.reader import Reader
 
@@ -210,7 +212,7 @@ def list_tests(reader: Reader, channel: str | None = None) -> list[TestView]:
         " EXISTS (SELECT 1 FROM qc_closed c WHERE c.channel = s.channel AND c.test = s.test AND c.until_us = 0),"
         " EXISTS (SELECT 1 FROM qc_code k WHERE k.channel = s.channel AND k.test = s.test),"
         " coalesce((SELECT max(e.at_us) FROM qc_event e WHERE e.channel = s.channel AND e.test IN ('', s.test)"
-        "  AND e.kind <> 'control lot'), 0)"
+        "  AND e.due), 0)"
         " FROM qc_stream s JOIN qc_run r ON r.id = (SELECT p.run FROM qc_point p WHERE p.stream = s.id"
         "  ORDER BY p.measured_us DESC, p.id DESC LIMIT 1)"
         " WHERE ? IS NULL OR s.channel = ? ORDER BY s.channel, s.test, s.module"
@@ -257,6 +259,14 @@ def list_events(reader: Reader, channel: str, test: str, since_us: int, until_us
         (channel, test, since_us, until_us),
     )
     return [EventView._make((*row[:3], bool(row[3]))) for row in rows]
+
+
+def list_jobs(reader: Reader, jobs: Iterable[Job], now_us: int, zone: tzinfo) -> list[JobView]:
+    """Each job of maintenance as it is now; those of no file any more are left out."""
+    done: dict[tuple[str, str], list[int]] = {}
+    for channel, job, at_us in reader.rows("SELECT channel, job, at_us FROM qc_event WHERE job <> ''"):
+        done.setdefault((channel, job), []).append(at_us)
+    return [look(one, done.get((one.channel, one.job), ()), now_us, zone) for one in jobs]
 
 
 def list_targets(reader: Reader, channel: str | None = None, *, closed: bool = False) -> list[TargetView]:

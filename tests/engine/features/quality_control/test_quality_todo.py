@@ -1,6 +1,6 @@
 """Controls on the to-do list: failed, sent before, due by time, patients and event, lots that end or have no target."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,22 @@ from engine.features.quality_control import todo
 from engine.features.quality_control.config import ControlsConfig
 from engine.features.quality_control.rows import closing, deciding, points
 from engine.features.quality_control.rules.lots import IN_FORCE, Lot
+from engine.features.quality_control.rules.maintenance import Job
 from engine.features.quality_control.rules.tables import TargetRow
 from engine.features.quality_control.service import QualityService
 from engine.model.content.quality_controls import ControlResult
 from engine.model.errors import RefusedError
+from engine.model.process.clock import from_us
+from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import Level
 from engine.store.journal import Journal
+from engine.store.queries.acts import acts_page
 from tests.support.journals import NOW_US, running
 
 BY = {"actor": "Asha", "reason": "the insert"}
 HOUR = 3_600_000_000
+NOW = from_us(NOW_US)
+SNAPSHOT = SiteSnapshot(site_name="lab", version="1", started_at=NOW, now=NOW, timezone="Asia/Kolkata")
 
 
 @dataclass
@@ -30,6 +36,8 @@ class Seen:
     journal: Journal
     now_us: int = NOW_US
     config: ControlsConfig = field(default_factory=ControlsConfig)
+    jobs: Sequence[Job] = ()
+    site: SiteSnapshot = SNAPSHOT
 
     async def read(self, query: Callable[[Any], Any]) -> Any:
         return query(self.journal)
@@ -37,7 +45,7 @@ class Seen:
     def service(self, kind: type) -> QualityService:
         assert kind is QualityService
         made = QualityService()
-        made.config = self.config
+        made.config, made.jobs = self.config, self.jobs
         return made
 
     async def keys(self) -> list[str]:
@@ -153,3 +161,40 @@ async def test_no_control_of_tomorrow_is_entered(journal: Journal) -> None:
     one = ControlResult(test="GLU", codes=("GLU",), number="QC", value="101", at_us=now_us + HOUR, mark="person")
     with pytest.raises(RefusedError, match="still to come"):
         await journal.run(deciding.enter, "chem", one, **BY)
+
+
+NEEDLE = Job(channel="chem", job="Clean the needle", every=7)
+WIPE = Job(channel="chem", job="Wipe the screen", every=1, control=False)
+
+
+async def test_maintenance_is_listed_until_it_was_done_and_then_a_control_is_due(journal: Journal) -> None:
+    await measure(journal, 1, "101", NOW_US - 2 * HOUR)
+    seen = Seen(journal, jobs=(NEEDLE,))
+    assert await seen.keys() == ["maintenance/chem/Clean the needle"]
+    act = await journal.run(deciding.add_event, "chem", "", NOW_US - HOUR, "maintenance", job=NEEDLE, **BY)
+    assert await seen.keys() == ["control-due/chem"]
+    await measure(journal, 2, "101", NOW_US)
+    assert await seen.keys() == []
+    (noted,) = [one for one in acts_page(journal) if one.id == act]
+    assert (noted.actor, noted.what["job"], noted.what["reason"]) == ("Asha", NEEDLE.job, BY["reason"])
+
+
+async def test_maintenance_that_needs_no_control_makes_none_due(journal: Journal) -> None:
+    await measure(journal, 1, "101", NOW_US - 2 * HOUR)
+    await journal.run(deciding.add_event, "chem", "", NOW_US - HOUR, "maintenance", job=WIPE, **BY)
+    assert await Seen(journal, jobs=(WIPE,)).keys() == []
+
+
+async def test_maintenance_that_is_late_is_a_problem_and_no_other_analyzer_s_is_taken_for_it(journal: Journal) -> None:
+    other = Job(channel="immuno", job=WIPE.job, every=1)
+    for job, days in ((WIPE, 3), (other, 0)):
+        at_us = NOW_US - days * 24 * HOUR
+        await journal.run(deciding.add_event, job.channel, "", at_us, "maintenance", job=job, **BY)
+    (entry,) = [one for one in await todo.entries(Seen(journal, jobs=(WIPE, other))) if one.kind == "maintenance"]
+    assert (entry.level, entry.subject) == (Level.PROBLEM, "chem")
+    assert entry.step == "labrelay quality done chem 'Wipe the screen' --reason TEXT"
+
+
+async def test_maintenance_of_tomorrow_is_not_noted_as_done(journal: Journal) -> None:
+    with pytest.raises(RefusedError, match="not done yet"):
+        await journal.run(deciding.add_event, "chem", "", NOW_US + 24 * HOUR, "maintenance", job=NEEDLE, **BY)

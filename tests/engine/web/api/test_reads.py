@@ -67,6 +67,7 @@ ORACLE = {
     "/quality": (LOOK, "tests"),
     "/quality/points": (LOOK, "points cursor next"),
     "/quality/targets": (LOOK, "targets"),
+    "/quality/maintenance": (LOOK, "jobs"),
     "/quality/lots": (LOOK, "lots"),
     "/quality/failures": (LOOK, "failures"),
     "/quality/failures/{number}/results": (LOOK, "looks"),
