@@ -50,6 +50,7 @@ class Settings(Brokers, Protocol):
     group: str
     behind: float
     max_message: int
+    max_connections: int
 
 
 class Place(NamedTuple):
@@ -99,6 +100,7 @@ class KafkaIn:
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._streams: set[WholeStream] = set()
+        self._room = asyncio.Semaphore(source.max_connections)  # one stream more would end another
         self._failures = 0
         self._topic_id = ""
         self._places: dict[int, int] = {}  # of the partitions that are ours
@@ -292,7 +294,8 @@ class KafkaIn:
         stream = WholeStream(self._at, content, polled)
         self._streams.add(stream)
         try:
-            await self._handler(stream)
+            async with self._room:
+                await self._handler(stream)
         finally:
             self._streams.discard(stream)
         if stream.answer != ACK:
