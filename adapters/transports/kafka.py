@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
-from adapters.clients.kafka import Brokers, Causes, failure, library, settings
+from adapters.clients.kafka import LARGEST_BYTES, Brokers, Causes, failure, library, settings
 from adapters.codecs.text.whole_link import ACK
 from adapters.transports.errors import SearchError
 from adapters.transports.whole_stream import WholeStream
@@ -40,7 +40,6 @@ WAIT_S = 0.5
 ANSWER_S = 10.0
 LOOK_S = 15.0  # between two looks whether the topic is still the same
 MISSED_MS = 15_000  # then the group gives our partitions to others
-LARGEST_ANSWER = 1_000_000_000
 QUEUED_KB = 16_384
 
 
@@ -50,6 +49,7 @@ class Settings(Brokers, Protocol):
     group: str
     behind: float
     max_message: int
+    max_connections: int
 
 
 class Place(NamedTuple):
@@ -99,6 +99,7 @@ class KafkaIn:
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._streams: set[WholeStream] = set()
+        self._room = asyncio.Semaphore(source.max_connections)  # one stream more would end another
         self._failures = 0
         self._topic_id = ""
         self._places: dict[int, int] = {}  # of the partitions that are ours
@@ -292,7 +293,8 @@ class KafkaIn:
         stream = WholeStream(self._at, content, polled)
         self._streams.add(stream)
         try:
-            await self._handler(stream)
+            async with self._room:
+                await self._handler(stream)
         finally:
             self._streams.discard(stream)
         if stream.answer != ACK:
@@ -374,10 +376,9 @@ class _Client:
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "error",  # a place that is not there is ours to judge
-            "receive.message.max.bytes": LARGEST_ANSWER,
+            "receive.message.max.bytes": 2 * LARGEST_BYTES,
             "queued.max.messages.kbytes": QUEUED_KB,
             "fetch.message.max.bytes": 4 * 1024 * 1024,
-            "partition.assignment.strategy": "roundrobin",
         }
         self.consumer = library().Consumer(self._shared | more)
         self.consumer.subscribe([self._source.topic], on_assign=assigned, on_revoke=revoked)
@@ -393,9 +394,8 @@ class _Client:
 
 def _ends(consumer: Any, partition: Any, **how: Any) -> tuple[int, int] | None:
     """The oldest record of a partition, and the number of the next; None where they cannot be read now."""
-    found: tuple[int, int] | None = None
     try:
-        found = consumer.get_watermark_offsets(partition, **how)
+        found: tuple[int, int] | None = consumer.get_watermark_offsets(partition, **how)
     except:  # noqa: E722 - the library raises an object that is no exception, and ends a thread that lets it pass
         found = None
     return found

@@ -76,7 +76,11 @@ def _line(cells: Cells, channel: ChannelSnapshot) -> list[Fact]:
         cells.fact("Address", f"{channel.kind} {channel.address}"),
     ]
     pauses = [("", channel.paused), *((lane.destination, lane.paused) for lane in channel.lanes)]
-    troubles = ((channel.fault, "problem"), (channel.notice, "attention"))
+    waits, lost = (one.say(cells.catalogue) if one is not None else "" for one in (channel.behind, channel.gap))
+    troubles = (
+        *((channel.fault, "problem"), (lost, "problem")),
+        *((channel.notice, "attention"), (waits, "attention")),
+    )
     facts += [
         cells.fact("Paused", f"{where} {cells.paused(paused)}".strip(), "attention")
         for where, paused in pauses

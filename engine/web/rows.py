@@ -80,6 +80,7 @@ class Rows:
         """
         cells, tee, state = self.cells, channel.tee, channel.state
         lost = f"{cells.say('Not kept')}: {tee.not_kept}" if tee is not None and tee.not_kept else ""
+        unread, gap = (one.say(cells.catalogue) if one is not None else "" for one in (channel.behind, channel.gap))
         held, critical = (sum(getattr(one, what) for one in channel.lanes) for what in ("held", "held_critical"))
         pauses = [channel.paused, *(one.paused for one in channel.lanes)]
         paused = next((one for one in pauses if one is not None), None)
@@ -89,7 +90,7 @@ class Rows:
         full = self._waits_for_room(channel)
         found = (
             (critical, Badge("problem", "held", cells.say("critical: {n}", n=critical))),
-            (lost, Badge("problem", "problem", lost)),
+            (lost or gap, Badge("problem", "problem", lost or cells.say("Attention"))),
             (full, Badge("calm", "pause", cells.say("keeps its results"))),
             (state.level is Level.PROBLEM, badge._replace(word=cells.say(state.words))),
             (state.level is Level.ATTENTION, badge),
@@ -98,10 +99,12 @@ class Rows:
             (channel.incomplete, Badge("attention", "dead", cells.say("incomplete: {n}", n=channel.incomplete))),
             (channel.late, Badge("attention", "retry", cells.say("not mapped yet"))),
             (paused, Badge("attention", "pause", cells.say("paused"))),
-            (channel.notice, Badge("attention", "attention", cells.say("Attention"))),
+            (channel.notice or unread, Badge("attention", "attention", cells.say("Attention"))),
             (any(map(self._is_stuck, channel.lanes)), Badge("attention", "retry", cells.say("retrying"))),
         )
-        return next((one for why, one in found if why), badge), more or cells.paused(paused) or channel.notice
+        return next((one for why, one in found if why), badge), more or cells.paused(
+            paused
+        ) or gap or channel.notice or unread
 
     def _waits_for_room(self, channel: ChannelSnapshot) -> bool:
         return channel.state is ChannelState.REFUSING and is_full(self.cells.site) and is_kept(channel)

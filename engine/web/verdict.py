@@ -81,7 +81,7 @@ def goes_out_by_itself(cells: Cells, name: str) -> str:
 def _is_whole(site: SiteSnapshot) -> bool:
     """Whether nothing speaks against it that all that came is stored."""
     lost = (
-        one.notice or one.incomplete or one.link.stray_bytes or (one.tee is not None and one.tee.not_kept)
+        one.notice or one.lost or one.incomplete or one.link.stray_bytes or (one.tee is not None and one.tee.not_kept)
         for one in site.channels
     )
     of_journal = (one.about in OF_JOURNAL for one in site.alarms)

@@ -410,7 +410,7 @@ async def test_three_brokers_two_gateways_and_two_feeders_lose_nothing_whatever_
     gateways = [Daemon(tmp_path / "a"), Daemon(tmp_path / "b")]
     with kafka_engine(tmp_path, brokers=3) as engine:
         await engine.ready()
-        engine.make(TOPIC, 6)
+        engine.make(TOPIC, 5)  # whichever half a feeder has, some lane is in it
         ports = [port for n, one in enumerate(gateways) for port in write_site(one.site, engine, f"lab{n}", n * LANES)]
         answered: list[list[int]] = [[] for _ in ports]
 
@@ -466,7 +466,9 @@ async def test_three_brokers_two_gateways_and_two_feeders_lose_nothing_whatever_
     written, sent = sum(map(len, all_of.values())), len(server.requests)
     print(f"{written} answered, {in_log - written} repeats in the log, {sent - written} at the server")
     assert in_log - written <= 2 * len(ports) * 4, "each trouble adds two repeats to a lane at most"
-    assert sent - written <= 1, "the attempt that the feeder's kill cut short"
+    assert sent - written <= 2 * len(ports), (
+        "what a feeder took after its last note, and an attempt that its kill cut short"
+    )
 
 
 def delivered(site: Path) -> None:

@@ -3,7 +3,7 @@
 source: {kind: kafka, connect: k1.example.org:9093, topic: lab.results, group: feeder, tls: {}}
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -28,6 +28,9 @@ class KafkaPart(Model):
 
     behind: Duration = Field(default=300.0, gt=0)
     """Where a record waits in the topic for longer, the page and an alert say so."""
+
+    max_connections: ClassVar[int] = 32
+    """Partitions whose records are stored side by side."""
 
     @property
     def reads_as(self) -> str:

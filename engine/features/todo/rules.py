@@ -129,7 +129,12 @@ def _channel(channel: ChannelSnapshot, site: SiteSnapshot) -> Iterator[Entry]:
     ):
         if found is not None:
             yield Entry(
-                key=f"{key}/{name}", level=level, phrase=found, step="labrelay status", count=count or 1, subject=name
+                key=f"{key}/{name}",
+                level=level,
+                phrase=named(name, found),
+                step="labrelay status",
+                count=count or 1,
+                subject=name,
             )
     if channel.tee is not None and (lost := channel.tee.not_kept):
         words = Phrase("{name} tee: {n} messages not kept", {"name": name, "n": lost})

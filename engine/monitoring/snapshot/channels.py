@@ -343,18 +343,15 @@ class ChannelSnapshot:
         """Words about records that wait in the topic for too long."""
         if self.unread_age_s is None:
             return None
-        waits = Phrase(
-            "records wait in the topic: {n}, for {age}", {"n": self.unread or 1, "age": Span(self.unread_age_s)}
-        )
-        return Phrase("{name}: {notice}", {"name": self.name, "notice": waits})
+        more: dict[str, str | int | Span | Phrase] = {"n": self.unread or 1, "age": Span(self.unread_age_s)}
+        return Phrase("records wait in the topic: {n}, for {age}", more)
 
     @property
     def gap(self) -> Phrase | None:
         """Words about records that are lost."""
         if not self.lost:
             return None
-        words = Phrase("records that the topic deleted before they were read: {n}", {"n": self.lost})
-        return Phrase("{name}: {notice}", {"name": self.name, "notice": words})
+        return Phrase("records that the topic deleted before they were read: {n}", {"n": self.lost})
 
     @property
     def dead_total(self) -> int:

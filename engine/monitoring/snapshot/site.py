@@ -248,10 +248,11 @@ class SiteSnapshot:
                 (never if unknown else found).append(finding)
             if channel.notice:
                 found.append(_found("{name}: {notice}", Level.ATTENTION, name, name=name, notice=channel.notice))
-            for words in filter(None, (channel.late, channel.behind)):
-                found.append(Finding(level=Level.ATTENTION, phrase=words, subject=name))
-            if channel.gap is not None:
-                found.append(Finding(level=Level.PROBLEM, phrase=channel.gap, subject=name))
+            if channel.late is not None:
+                found.append(Finding(level=Level.ATTENTION, phrase=channel.late, subject=name))
+            for level, words in ((Level.ATTENTION, channel.behind), (Level.PROBLEM, channel.gap)):
+                if words is not None:
+                    found.append(_found("{name}: {notice}", level, name, name=name, notice=words))
             if channel.tee is not None and (lost := channel.tee.not_kept):
                 found.append(_found("{name} tee: {n} messages not kept", Level.PROBLEM, name, name=name, n=lost))
             for lane in channel.lanes:

@@ -209,6 +209,20 @@ SITUATIONS: dict[str, tuple[SiteSnapshot, list[tuple[Any, ...]]]] = {
             )
         ],
     ),
+    "records wait in a topic, not for long": (channel(unread=9), []),
+    "records wait in a topic": (
+        channel(unread=9, unread_age_s=360.0),
+        [("behind/chemistry", AMBER, "chemistry: records wait in the topic: 9, for 6 min", "labrelay status", 9, None)],
+    ),
+    "records are lost in a topic": (
+        channel(unread=0, lost=3),
+        [
+            (
+                "gap/chemistry", RED, "chemistry: records that the topic deleted before they were read: 3",
+                "labrelay status", 3, None,
+            )
+        ],
+    ),
     "a tee loses messages": (
         channel(tee=TeeSnapshot(not_kept=2)),
         [

@@ -25,6 +25,8 @@ KINDS = {
     "not-taking": ("line", RED),
     "tee": ("line", RED),
     "late": ("service", RED),
+    "behind": ("behind", AMBER),
+    "gap": ("behind", AMBER),
     "away": ("destination", AMBER),
     "dead": ("dead", AMBER),
     "held": ("held", AMBER),
