@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 from engine.actions.control import SOCKET_NAME, call
 from engine.config.load import load_site
-from engine.features.quality_control.config import jobs_of
 from engine.features.quality_control.rows.reading import list_jobs
+from engine.features.quality_control.rules.maintenance import jobs_of
 from engine.model.errors import LabRelayError
 from engine.model.process.clock import SystemClock
 from engine.store.integrity.verify import run as verify

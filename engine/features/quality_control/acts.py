@@ -8,10 +8,9 @@ from pydantic import Field
 from engine.actions.control import Request
 from engine.actions.declaring import Declared, NumberOrNone, RowNumber, Why
 from engine.actions.running_site import Result, RunningSite, known
-from engine.features.quality_control.config import jobs_of
 from engine.features.quality_control.rows import deciding
 from engine.features.quality_control.rules.lots import IN_FORCE, INTERIM
-from engine.features.quality_control.rules.maintenance import Job
+from engine.features.quality_control.rules.maintenance import Job, jobs_of
 from engine.features.quality_control.rules.tables import LONGEST, read
 from engine.features.quality_control.rules.westgard import FORMS, RULES, WARNINGS, RuleSet
 from engine.model.content.quality_controls import ControlResult

@@ -1,15 +1,13 @@
 """The ``controls:`` of a site: when controls are due. The ``maintenance:`` of a channel: jobs of its analyzer."""
 
-from collections.abc import Iterator, Mapping
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from engine.config.channel import ChannelConfig, FeatureKeys
+from engine.config.channel import FeatureKeys
 from engine.config.reading.joining import Behind, Block, KeyHelp, part
 from engine.config.reading.values import Days, Duration, Flag, Model, Whole
 from engine.config.sitewide import SiteConfig
-from engine.features.quality_control.rules.maintenance import Job
 
 
 class ControlsConfig(Model):
@@ -64,14 +62,6 @@ class AnalyzerKeys(FeatureKeys):
         Field(default_factory=dict)
     )
     """Jobs of maintenance of its analyzer, each with its days."""
-
-
-def jobs_of(channels: Mapping[str, ChannelConfig]) -> Iterator[Job]:
-    for name, channel in channels.items():
-        for job, one in part(channel, AnalyzerKeys).maintenance.items():
-            yield Job(
-                channel=name, job=job, every=one.every or 0, dates=tuple(sorted(set(one.dates))), control=one.control
-            )
 
 
 KEYS = KeyHelp(

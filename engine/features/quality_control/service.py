@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from engine.config.load import Site
-from engine.features.quality_control.config import ControlsConfig, controls_of, jobs_of
-from engine.features.quality_control.rules.maintenance import Job
+from engine.features.quality_control.config import ControlsConfig, controls_of
+from engine.features.quality_control.rules.maintenance import Job, jobs_of
 from engine.runtime.service import Service
 
 if TYPE_CHECKING:

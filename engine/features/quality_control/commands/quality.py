@@ -15,9 +15,9 @@ from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import ExitCode, Form, form_option, show_document, show_rows
 from engine.commands.shared.selecting import ROW, instant_us, stated_reason
 from engine.commands.shared.session import Session, pass_session
-from engine.features.quality_control.config import jobs_of
 from engine.features.quality_control.lists import FAILURE, JOB, LOOK, LOT, MARK, POINT, TARGET, TEST
 from engine.features.quality_control.rows import deciding, reading
+from engine.features.quality_control.rules.maintenance import jobs_of
 from engine.features.quality_control.rules.westgard import FORMS, RULES, WARNINGS
 from engine.model.errors import ConfigError
 from engine.model.process.clock import SystemClock

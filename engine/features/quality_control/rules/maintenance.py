@@ -7,11 +7,14 @@
 A job that was never noted has no day yet, and a person sees it at once.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
 from typing import NamedTuple
 
+from engine.config.channel import ChannelConfig
+from engine.config.reading.joining import part
+from engine.features.quality_control.config import AnalyzerKeys
 from engine.model.process.clock import from_us
 
 LEAD = 7  # days: so early a job is on the to-do list, at most
@@ -43,6 +46,14 @@ class JobView(NamedTuple):
     done_us: int
     due: date | None
     state: str
+
+
+def jobs_of(channels: Mapping[str, ChannelConfig]) -> Iterator[Job]:
+    """The jobs of a site's channels."""
+    for name, channel in channels.items():
+        for job, one in part(channel, AnalyzerKeys).maintenance.items():
+            dates = tuple(sorted(set(one.dates)))
+            yield Job(channel=name, job=job, every=one.every or 0, dates=dates, control=one.control)
 
 
 def look(job: Job, done: Iterable[int], now_us: int, zone: tzinfo) -> JobView:
