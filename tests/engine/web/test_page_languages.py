@@ -112,13 +112,16 @@ def test_translations_keep_the_gaps_and_the_western_digits(language: str) -> Non
 
 
 NAMES = {  # of the things that people of a laboratory speak of: the beginning of the one word for each
+    "alert": {"hi": "अलर्ट", "mr": "अलर्ट", "bn": "অ্যালার্ট", "ta": "அலர்ட", "te": "అలర్ట", "kn": "ಅಲರ್ಟ"},
     "analyzer": {"hi": "एनालाइज़र", "mr": "ॲनालायझर", "bn": "অ্যানালাইজার", "ta": "அனலைசர", "te": "అనలైజర", "kn": "ಅನಲೈಜರ"},
     "consent": {"hi": "सहमति", "mr": "संमती", "bn": "সম্মতি", "ta": "சம்மத", "te": "సమ్మత", "kn": "ಒಪ್ಪಿಗೆ"},
     "destination": {"hi": "गंतव्य", "mr": "ठिकाण", "bn": "গন্তব্য", "ta": "சேருமிட", "te": "గమ్య", "kn": "ಡೆಸ್ಟಿನೇಶನ್"},
+    "folder": {"hi": "फ़ोल्डर", "mr": "फोल्डर", "bn": "ফোল্ডার", "ta": "ஃபோல்டர", "te": "ఫోల్డర", "kn": "ಫೋಲ್ಡರ"},
     "message": {"hi": "संदेश", "mr": "मेसेज", "bn": "মেসেজ", "ta": "மெசேஜ", "te": "మెసేజ", "kn": "ಮೆಸೇಜ"},
     "patient": {"hi": "मरीज़", "mr": "पेशंट", "bn": "রোগী", "ta": "நோயாளி", "te": "పేషెంట", "kn": "ರೋಗಿ"},
     "result": {"hi": "परिणाम", "mr": "रिझल्ट", "bn": "রেজাল্ট", "ta": "ரிசல்ட", "te": "రిజల్ట", "kn": "ರಿಸಲ್ಟ"},
     "specimen": {"hi": "सैंपल", "mr": "सॅम्पल", "bn": "স্যাম্পল", "ta": "சாம்பிள", "te": "శాంపిల", "kn": "ಸ್ಯಾಂಪಲ"},
+    "unit": {"hi": "इकाई", "mr": "युनिट", "bn": "একক", "ta": "யூனிட", "te": "యూనిట", "kn": "ಯೂನಿಟ"},
 }
 OF_CALLS = {
     "accepted, its result is to come",

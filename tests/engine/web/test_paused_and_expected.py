@@ -116,5 +116,5 @@ async def test_an_expected_downtime_is_calm_and_says_until_when() -> None:
 async def test_both_are_said_in_hindi(site: SiteSnapshot) -> None:
     async with running(site) as page:
         text = (await page.get("/?lang=hi"))[1]
-    assert ("अपेक्षित बंदी" in text) is (site.destinations[0].expected_until is not None)
+    assert ("तय बंद समय" in text) is (site.destinations[0].expected_until is not None)
     assert ("anita द्वारा" in text) is (site.destinations[0].paused is not None)

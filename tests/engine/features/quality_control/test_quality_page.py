@@ -53,7 +53,7 @@ async def test_a_failed_control_comes_first_with_its_next_step(journal: Journal)
         (chart,) = [one for one in read_html(text).all("svg") if "small-lj" in one.attributes.get("class", "")]
         assert chart.attributes["aria-label"] == "0.2000, 6.0000"
         _, hindi = await page.get("/quality?lang=hi")
-        assert read_html(hindi).one("h1").text == "गुणवत्ता नियंत्रण"
+        assert read_html(hindi).one("h1").text == "क्वालिटी कंट्रोल"
 
 
 async def test_a_site_without_controls_says_so(tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ async def test_times_are_those_of_the_laboratory_and_states_are_in_the_readers_l
     assert before(await page_of(jumps, second)) == ["14.0 2026-03-01 09:45"]
     page = await page_of(jumps, second, lang="hi")
     assert "preliminary" not in main(page)
-    assert "शुरुआती" in main(page)
+    assert "प्रारंभिक" in main(page)
     assert "बदलें" not in main(page)  # the button of the same English word
 
 
