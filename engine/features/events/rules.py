@@ -25,6 +25,7 @@ KINDS: Mapping[str, tuple[tuple[str, ...], frozenset[Permission]]] = MappingProx
         "channel": (("state",), LOOKING),
         "destination": (("state",), LOOKING),
         "qc": (("accepted", "rejected"), LOOKING),
+        "reflex": (("proposed", "unsure", "withdrawn", "untrue"), LOOKING),
     }
 )
 TYPES = tuple(f"{kind}.{name}" for kind, (names, _) in KINDS.items() for name in names)

@@ -73,6 +73,32 @@ CREATE TABLE order_event (
 CREATE INDEX order_event_late ON order_event (at_us) WHERE late = 1;
 CREATE INDEX order_event_result ON order_event (message_id) WHERE event IN ('preliminary', 'final', 'result_held');
 
+-- Rows of `reflex:` that are in force: where a rule says yes of a result of a test, one more test is proposed.
+CREATE TABLE order_reflex_rule (
+    channel TEXT NOT NULL,
+    test    TEXT NOT NULL,                  -- of the order that has the result
+    adds    TEXT NOT NULL,
+    rule    TEXT NOT NULL,                  -- its name
+    PRIMARY KEY (channel, test, adds)
+) WITHOUT ROWID;
+
+-- Tests that were proposed because of a result: one row for an order and a test, whatever comes again.
+CREATE TABLE order_reflex (
+    id         INTEGER PRIMARY KEY,
+    parent     INTEGER NOT NULL,            -- order_item.number of the order that has the result
+    adds       TEXT NOT NULL,
+    rule       TEXT NOT NULL,
+    channel    TEXT NOT NULL,
+    message_id INTEGER NOT NULL,            -- the newest message with that result
+    state      TEXT NOT NULL,               -- rows/reflex.py
+    restored   INTEGER NOT NULL,            -- 1: a restore brought it back as it was; a person may have decided since
+    at_us      INTEGER NOT NULL,
+    act        INTEGER NOT NULL,            -- journal.id of the decision; 0: none
+    item       INTEGER NOT NULL             -- the order that was made; 0: none
+);
+CREATE UNIQUE INDEX order_reflex_of ON order_reflex (parent, adds);
+CREATE INDEX order_reflex_message ON order_reflex (message_id);
+
 -- How long the tests of an analyzer take, from the order to the final result (model/usual_times.py).
 CREATE TABLE order_usual (
     channel  TEXT NOT NULL,

@@ -25,7 +25,7 @@ from engine.feature import Feature
 
 FEATURE = Feature(
     on_outcome="on_outcome:Orders",
-    on_decided="rows.holding:moved",
+    on_decided="on_outcome:moved",
     on_taken_back="rows.holding:taken_back",
     with_open_order="rows.items:with_open_order",
     tables="rows:TABLES",

@@ -14,7 +14,7 @@ from engine.features.orders.exchange import taking
 from engine.features.orders.exchange.desk import Desk
 from engine.features.orders.exchange.service import OrderService
 from engine.features.orders.exchange.taking import take_settings
-from engine.features.orders.rows import reading
+from engine.features.orders.rows import reading, reflex
 from engine.features.orders.rules.sheets import MOST, Sheet, sheets
 from engine.model.errors import LabRelayError
 from engine.model.orders import SPECIMEN_LENGTH, ItemState, OrderedPatient, OrderLine, Priority, item_id
@@ -84,6 +84,19 @@ def _outcome(line: OrderLine, one: LineOutcome) -> Result:
         "reason": one.reason.value,
         "repeat": one.repeat,
     }
+
+
+@ACTS.act("reflex_confirm", ACTING, api="make a proposed test an order")
+async def confirm(site: RunningSite, request: Request, *, proposal: RowNumber, reason: Why) -> Result:
+    settings = take_settings(site.loaded().channels)
+    by = {"actor": request.actor, "reason": reason}
+    act, number = await site.journal.run(reflex.confirm, proposal, settings, **by)
+    return {"act": act, "order": item_id(number)}
+
+
+@ACTS.act("reflex_decline", ACTING, api="decline a proposed test")
+async def decline(site: RunningSite, request: Request, *, proposal: RowNumber, reason: Why) -> Result:
+    return {"act": await site.journal.run(reflex.decline, proposal, actor=request.actor, reason=reason)}
 
 
 @ACTS.act("order_cancel", ACTING, api="cancel an order")

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from engine.features.orders import rows as worklist
-from engine.features.orders.rows import announcing, holding, naming
+from engine.features.orders.rows import announcing, holding, naming, reflex
 from engine.model.content.order_results import TubeResults
 from engine.model.journal.document_facts import NOTHING
 from engine.model.journal.records import Routed
@@ -13,6 +13,7 @@ from engine.model.message import Issue
 from engine.model.packing import unpack
 from engine.model.texts.reasons import ReasonCode
 from engine.model.worklist import Ordered, answers
+from engine.store.core.writing.batch import Batch
 from engine.store.operations.recording import Step
 from engine.succession import order_names
 
@@ -96,8 +97,16 @@ class Orders(Step):
 
     def ended(self) -> None:
         now = self.now
+        if now.state == "mapped" and self._meant:
+            reflex.follow(self.batch, now.id, now.channel, now.received_us, now.routes, now.tubes, self._meant)
         if now.before is not None and (now.state == "mapped" or holding.standing(self.batch, now.id) != "on its way"):
             holding.gone_from(self.batch, now.id, self._meant)
+
+
+def moved(batch: Batch, message_id: int) -> None:
+    """A person, or a newer result, has decided about a delivery of this message."""
+    holding.moved(batch, message_id)
+    reflex.moved(batch, message_id)
 
 
 def _with_orders(routes: Sequence[Routed], orders: Sequence[dict[str, Any]]) -> tuple[Sequence[Routed], Sequence[int]]:

@@ -56,6 +56,8 @@ MAY = {
     "alert_sent": ALL_WITH_A_ROLE,
     "order_add": WHO_ACTS,
     "order_cancel": WHO_ACTS,
+    "reflex_confirm": WHO_ACTS,
+    "reflex_decline": WHO_ACTS,
     "order_release": WHO_ACTS,
     "order_resend": WHO_ACTS,
     "order_fetch": WHO_ACTS,

@@ -170,6 +170,7 @@ TABLE = {
     "GET /api/v1/operations": LOOK,
     "GET /api/v1/operations/{number}": LOOK,
     "GET /api/v1/orders": LOOK,
+    "GET /api/v1/reflexes": LOOK,
     **{
         f"GET /api/v1/abdm/{path}": LOOK
         for path in ("status", "contexts", "contexts/{number}", "consents", "consents/{number}", "transfers")
@@ -184,6 +185,8 @@ TABLE = {
     "GET /api/v1/backups": ADMIN,
     "POST /api/v1/acts/order_add": ACT,
     "POST /api/v1/acts/order_cancel": ACT,
+    "POST /api/v1/acts/reflex_confirm": ACT,
+    "POST /api/v1/acts/reflex_decline": ACT,
     "POST /api/v1/acts/order_release": ACT,
     "POST /api/v1/acts/order_resend": ACT,
     "POST /api/v1/acts/order_fetch": ACT,

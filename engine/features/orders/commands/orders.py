@@ -26,8 +26,8 @@ from engine.commands.shared.selecting import (
 )
 from engine.commands.shared.session import Session, pass_session
 from engine.features.orders.config.together import unsent_after_s
-from engine.features.orders.lists import ORDER, QUESTION, WITHOUT_ORDER, in_full, sheet_csv, sheet_lines
-from engine.features.orders.rows import order_questions, tube_timeline
+from engine.features.orders.lists import ORDER, QUESTION, REFLEX, WITHOUT_ORDER, in_full, sheet_csv, sheet_lines
+from engine.features.orders.rows import order_questions, reflex, tube_timeline
 from engine.features.orders.rows import reading as worklist
 from engine.features.orders.rows.order_questions import TABS, filter_of
 from engine.features.orders.rows.order_questions import unanswered as in_vain
@@ -220,6 +220,36 @@ def _change(session: Session, verb: str, order: int, reason: str, form: Form, **
 @_on_order
 def cancel(session: Session, /, order: int, reason: str, form: Form) -> None:
     _change(session, "order_cancel", order, reason, form)
+
+
+@command.command(help="List tests that a result proposes, for you to confirm or decline.")
+@click.option("--all", "all_of_them", is_flag=True, help="Also those that are decided or withdrawn.")
+@form_option()
+@pass_session
+def reflexes(session: Session, all_of_them: bool, form: Form) -> None:
+    with session.reader() as reader:
+        found = reflex.proposals(reader, all_of_them=all_of_them, limit=1000)
+    show_rows(form, REFLEX, found, "no test is proposed")
+
+
+@command.command(help="Make a proposed test an order of the same tube. Look at the result first.")
+@click.argument("proposal", type=ROW)
+@stated_reason
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def confirm(session: Session, proposal: int, reason: str, form: Form) -> None:
+    done = ask(session, "reflex_confirm", {"proposal": proposal, "reason": reason})
+    show_document(form, done, [f"ordered: {done['order']}"])
+
+
+@command.command(help="Decline a proposed test.")
+@click.argument("proposal", type=ROW)
+@stated_reason
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def decline(session: Session, proposal: int, reason: str, form: Form) -> None:
+    done = ask(session, "reflex_decline", {"proposal": proposal, "reason": reason})
+    show_document(form, done, ["declined"])
 
 
 @command.command()

@@ -111,6 +111,20 @@ Codes = Annotated[
 ]
 
 
+class ReflexRow(values.Model):
+    """A row of `reflex:`: where the rule says yes of a final result of the test, one more test of its tube is proposed
+    to a person (`labrelay orders reflexes`)."""
+
+    test: values.Text
+    """By its code of the laboratory system, as the order has it."""
+
+    rule: values.Text
+    """The `name` of a `shadow: true` rule of a route's `hold:` of this channel."""
+
+    add: values.Text
+    """The test that is proposed."""
+
+
 class OrdersConfig(values.Model):
     """Makes the channel of an analyzer two-way: its questions are answered from the worklist
     ([questions](questions.md)). It needs HL7 v2 over MLLP, or ASTM with an ACK for each frame."""
@@ -134,6 +148,9 @@ class OrdersConfig(values.Model):
 
     preferred: values.Texts | None = None
     """Without `codes`: where the table has two codes for one LOINC code, the one that is ordered."""
+
+    reflex: Annotated[tuple[ReflexRow, ...], Field(max_length=200)] = Field(default=(), strict=False)
+    """Tests that a result proposes."""
 
     group: values.Name | None = None
     """Name of the group of analyzers that this one is of. An order for the group may be run by each of them; it is
@@ -255,6 +272,13 @@ class OrdersKeys(FeatureKeys):
         source = info.data.get("source")
         if value is not None and source is not None and (why := why_one_way(source)):
             raise ValueError(f"{why}; take orders out, or change the source")
+        if value is not None:
+            rules = {one.name for route in info.data.get("routes", ()) for one in route.hold or () if one.shadow}
+            if wrong := [one.rule for one in value.reflex if one.rule not in rules]:
+                raise ValueError(f"reflex: no rule of hold: with shadow: true has the name '{wrong[0]}'")
+            rows = [(one.test, one.add) for one in value.reflex]
+            if len(set(rows)) < len(rows) or any(test == add for test, add in rows):
+                raise ValueError("reflex: a row adds another test, and no two rows add the same one to a test")
         if value is not None and value.habits and source is not None and source.format != "astm":
             raise ValueError(f"{next(iter(value.habits))} is for ASTM alone; take it out")
         if value is not None and source is not None and value.connect is not None and source.format != "hl7v2":

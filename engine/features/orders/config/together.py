@@ -14,7 +14,15 @@ from engine.config.reading.joining import Block, KeyHelp
 from engine.config.reading.problems import closest
 from engine.config.sources.source_fhir import FhirSearchPart
 from engine.config.sources.source_http import HttpPart
-from engine.features.orders.config.orders import LisConfig, OrdersConfig, StatusPart, lis_of, orders_of, status_of
+from engine.features.orders.config.orders import (
+    LisConfig,
+    OrdersConfig,
+    ReflexRow,
+    StatusPart,
+    lis_of,
+    orders_of,
+    status_of,
+)
 
 
 def disagreements(channels: Mapping[str, ChannelConfig], destinations: Destinations) -> Iterator[Disagreement]:
@@ -117,7 +125,11 @@ def _tasks(
 
 KEYS = KeyHelp(
     {
-        "channels": (Block("`orders:`", [OrdersConfig]), Block("`lis:`", [LisConfig])),
+        "channels": (
+            Block("`orders:`", [OrdersConfig]),
+            Block("A row of `reflex:`", [ReflexRow]),
+            Block("`lis:`", [LisConfig]),
+        ),
         "sources": (Block("Changes of orders (`kind: order-status`)", [StatusPart], intro=False),),
     }
 )

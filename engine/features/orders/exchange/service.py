@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING
 
 from engine.config.load import Site
 from engine.features.orders import rows as worklist
+from engine.features.orders.config.orders import orders_of
 from engine.features.orders.config.together import unsent_after_s
 from engine.features.orders.exchange.desk import Desk
 from engine.features.orders.exchange.lis import OrderDesk
 from engine.features.orders.exchange.listening import listeners
+from engine.features.orders.rows import reflex
 from engine.features.orders.rows.announcing import Listener, announce, has_notices
 from engine.model.errors import StoreError
 from engine.model.message import Stored
@@ -65,6 +67,15 @@ class OrderService(Service):
     def sources(self) -> Mapping[str, ChannelSource]:
         """Those that are open, by channel."""
         return self._app.parts.sources
+
+    async def prepare(self, site: Site) -> None:
+        rows = sorted(
+            reflex.RuleRow(name, one.test, one.add, one.rule)
+            for name, channel in site.channels.items()
+            if (orders := orders_of(channel)) is not None
+            for one in orders.reflex
+        )
+        await self._app.journal.run(reflex.in_force, rows)
 
     async def start(self) -> None:
         journal, loop = self._app.journal, asyncio.get_running_loop()

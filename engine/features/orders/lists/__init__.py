@@ -11,11 +11,26 @@ from typing import Any
 
 from engine.features.orders.rows.order_questions import AskedQuery
 from engine.features.orders.rows.reading import ItemDetails, ItemHistory
+from engine.features.orders.rows.reflex import ReflexView
 from engine.features.orders.rows.tube_timeline import WithoutOrder
 from engine.model.orders import WorkItem, item_id
 from engine.views.text import Head, cell, csv_line, local, table
 from engine.views.view import Field, View, at, or_none
 
+REFLEX = View[ReflexView](
+    "reflexes",
+    Field("proposal", "PROPOSAL", of="id", right=True),
+    Field("order", "ORDER", of=lambda one: item_id(one.parent)),
+    Field("test", "TEST"),
+    Field("adds", "ADDS"),
+    Field("rule", "RULE"),
+    Field("state", "STATE"),
+    Field("channel", "CHANNEL"),
+    Field("message", "MESSAGE", right=True),
+    Field("since", "SINCE", of=at("at_us")),
+    Field("made", "MADE", of=lambda one: item_id(one.item) if one.item else None),
+    Field("restored"),
+)
 ORDER = View[WorkItem](
     "orders",
     Field("order", "ORDER", of="item_id"),

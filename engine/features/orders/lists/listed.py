@@ -6,11 +6,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from engine.features.orders.lists import ORDER, QUESTION, WITHOUT_ORDER, in_full
-from engine.features.orders.rows import order_questions, tube_timeline
+from engine.features.orders.lists import ORDER, QUESTION, REFLEX, WITHOUT_ORDER, in_full
+from engine.features.orders.rows import order_questions, reflex, tube_timeline
 from engine.features.orders.rows import reading as worklist
 from engine.features.orders.rows.order_questions import TABS, AskedQuery, QueryFilter, filter_of, unanswered
 from engine.features.orders.rows.reading import ItemFilter
+from engine.features.orders.rows.reflex import ReflexView
 from engine.features.orders.rows.tube_timeline import WithoutOrder
 from engine.model.errors import ProblemError
 from engine.model.orders import ItemReason, ItemState, WorkItem, item_number
@@ -79,6 +80,14 @@ def results_without_order(asked: Asked[OfChannel]) -> Sequence[WithoutOrder]:
     return tube_timeline.without_order(asked.journal, channel=channel, after=asked.before or 0, limit=asked.limit)
 
 
+class Reflexes(Paged):
+    all: bool = Field(default=False, description="Also those that are decided or withdrawn.")
+
+
+def reflexes(asked: Asked[Reflexes]) -> Sequence[ReflexView]:
+    return reflex.proposals(asked.journal, all_of_them=asked.arguments.all, after=asked.before or 0, limit=asked.limit)
+
+
 def questions(asked: Asked[Questions]) -> Sequence[AskedQuery]:
     wanted = unanswered(asked.now_us) if asked.arguments.unanswered else QueryFilter()
     wanted = replace(wanted, channel=asked.arguments.channel or "")
@@ -96,6 +105,14 @@ LISTS = (
         results_without_order,
         WITHOUT_ORDER,
         key="message_id",
+    ),
+    Resource(
+        "/reflexes",
+        "tests that a result proposes, newest first; no specimen, no patient",
+        reflexes,
+        REFLEX,
+        key="id",
+        verb="orders reflexes",
     ),
     Resource(
         "/questions",

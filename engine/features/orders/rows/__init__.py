@@ -6,6 +6,7 @@ downloading orders that go out unasked
 acting      acts of a person on single orders
 matching    results without an order, and the order that a person says one is of; orders that an analyzer made itself
 closing     results, and the end of an item's time
+reflex      tests that a result proposes
 holding     results that wait for a person, or were given up
 forgetting  what goes by an erasure and by retention, and what is unknown after a backup was restored
 naming      the orders of results, for their documents
@@ -178,4 +179,6 @@ TABLES = (
     ),
     Table(name="order_notice"),
     Table(name="order_usual"),
+    Table(name="order_reflex_rule"),
+    Table(name="order_reflex", restored="UPDATE order_reflex SET restored = 1 WHERE state IN ('proposed', 'unsure')"),
 )

@@ -93,6 +93,10 @@ def _erase_one(batch: Batch, number: int, act: int) -> bool:
         (batch.seal(NOTE_KEYS, b"", items.COLUMN, number, ""), number),
     )
     batch.execute("UPDATE order_event SET detail = x'' WHERE item = ?", (number,))
+    batch.execute(
+        "UPDATE order_reflex SET state = 'withdrawn' WHERE parent = ? AND state IN ('waits', 'proposed', 'unsure')",
+        (number,),
+    )
     return was_open
 
 
@@ -131,6 +135,7 @@ def until(execute: Execute) -> int:
 
 QUESTIONS = 128  # of analyzers, deleted in a transaction
 _NEEDED = Need(why="order")
+_OF_ITEMS = (("order_event", "item"), ("order_notice", "item"), ("order_reflex", "parent"), ("order_item", "number"))
 
 
 def keeps(rows: Rows, row_id: int, kind: int) -> Need:
@@ -148,7 +153,7 @@ def made_of(batch: Batch, rows: Iterable[int]) -> Mapping[str, list[int]]:
     """Delete the items of these messages and acts with their histories; return their numbers."""
     select = "SELECT number FROM order_item WHERE message_id = ?"
     numbers = [number for row in rows for (number,) in batch.execute(select, (row,)).fetchall()]
-    for table, column in (("order_event", "item"), ("order_notice", "item"), ("order_item", "number")):
+    for table, column in _OF_ITEMS:
         batch.executemany(f"DELETE FROM {table} WHERE {column} = ?", [(number,) for number in numbers])  # noqa: S608 - constants
     return {pruned_ranges.ORDER: numbers}
 

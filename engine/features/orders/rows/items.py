@@ -445,6 +445,11 @@ def place(batch: Batch, one: Kept, line: orders.OrderLine, message_id: int) -> N
     note(batch, one, PLACED, message_id=message_id)
 
 
+def set_parent(batch: Batch, number: int, parent: int) -> None:
+    """The order whose result a new one is a reflex of."""
+    batch.execute("UPDATE order_item SET parent = ? WHERE number = ?", (parent, number))
+
+
 def store(batch: Batch, one: Kept) -> None:
     """Write the columns of an item that may change."""
     batch.execute(

@@ -37,7 +37,7 @@ ORACLE = {
         ("retry", "dismiss", "release", "reject", "operation_cancel", "set_aside", "replay",
          "pause", "resume", "restart", "todo_take", "todo_note",
          "todo_snooze", "todo_drop", "alert_acknowledge", "alert_silence", "alert_unsilence", "alert_test",
-         "order_add", "order_cancel", "order_release", "order_resend", "order_fetch",
+         "order_add", "order_cancel", "reflex_confirm", "reflex_decline", "order_release", "order_resend", "order_fetch",
          "order_match", "order_unmatch", "abdm_link", "abdm_withdraw", "abdm_retry", "abdm_resume",
          "quality_exclude", "quality_include", "quality_event", "quality_done", "quality_enter", "quality_close",
             "quality_look"), ACT),

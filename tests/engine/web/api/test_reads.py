@@ -83,6 +83,7 @@ ORACLE = {
         for name in ("volume", "turnaround", "utilisation", "downtime", "unmapped", "callback", "calls")
     },
     "/orders": (LOOK, "orders cursor next"),
+    "/reflexes": (LOOK, "reflexes cursor next"),
     "/orders/{item}": (LOOK, "order test state reason for from after parent history"),
     "/results-without-order": (LOOK, "results cursor next"),
     "/questions": (LOOK, "questions cursor next"),
