@@ -205,7 +205,10 @@ TABLE = {
     "POST /api/v1/acts/alert_unsilence": ACT,
     "POST /api/v1/acts/alert_test": ACT,
     **{f"POST /api/v1/acts/quality_{name}": CHANGE for name in ("load", "accept", "end", "rules")},
-    **{f"POST /api/v1/acts/quality_{name}": ACT for name in ("exclude", "include", "event", "done", "enter", "close", "look")},
+    **{
+        f"POST /api/v1/acts/quality_{name}": ACT
+        for name in ("exclude", "include", "event", "done", "enter", "close", "look")
+    },
     "GET /api/v1/todo": LOOK,
     "GET /api/v1/openapi.json": LOOK,
     "GET /api": LOOK,
