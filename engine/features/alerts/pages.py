@@ -3,6 +3,7 @@
 The verbs are those of the control socket, under the person's name. The bell at the top of each page leads here.
 """
 
+import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ from aiohttp import web
 
 from engine.features.alerts.lists import Shown, critical_alert, shown
 from engine.features.alerts.rows import reading as rows
+from engine.features.alerts.rows.changes import CRITICAL_KEY
 from engine.features.alerts.rows.reading import Sent
 from engine.features.todo.pages import FEW_WORDS
 from engine.model.errors import LabRelayError, RefusedError
@@ -25,12 +27,14 @@ from engine.web.desk import Desk
 from engine.web.forms import Form
 from engine.web.menu import LOOKS, RESULTS, Entry
 from engine.web.pages.frame import Asking, Frame, Page, Values
+from engine.web.pages.messages import PATH as MESSAGES
 from engine.web.pages.states import Look, badge
 from engine.web.pages.words import Words, iso
 from engine.web.routes import Route
 from engine.web.rows import LEVEL_WORDS
 
 ALERTS = "/alerts"
+OF_MESSAGE = re.compile(CRITICAL_KEY.format(r"(\d+)"))
 MOST_SENT = 50
 
 TIMES: dict[str, PageText] = {
@@ -88,11 +92,13 @@ def _found(reader: Reader, asking: Asking) -> Values:
 def _row(one: Shown, words: Words) -> dict[str, Any]:
     alert = one.alert
     level = Level(alert.level)
+    message = OF_MESSAGE.fullmatch(alert.key)
     return {
         "key": alert.key,
         "badge": Badge(level.value, level.value, words.say(LEVEL_WORDS[level])),
         "state": badge(STATES[alert.state], words),
         "words": alert.phrase.say(words.catalogue),
+        "href": words.href(f"{MESSAGES}/{message[1]}") if message is not None else "",
         "since": words.time(alert.since_us),
         "since_iso": iso(alert.since_us),
         "to": ", ".join(alert.sent_to),

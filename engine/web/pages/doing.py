@@ -139,7 +139,7 @@ class Deed(NamedTuple):
 
 DEEDS: Mapping[str, Deed] = {
     "retry": Deed("Try these again?", "Try again", False, "/dead-letters"),
-    "dismiss": Deed("Close these for good? They are never delivered.", "Close", True, "/dead-letters"),
+    "dismiss": Deed("Close these for good? They are never delivered.", "Close, send nothing", True, "/dead-letters"),
     "release": Deed("Send these results to their destination?", "Release", True, "/held"),
     "reject": Deed("Reject these results? They are never delivered.", "Reject", True, "/held"),
 }

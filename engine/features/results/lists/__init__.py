@@ -55,6 +55,7 @@ RESULT = View[Any](
     Field("loinc"),
     Field("specimen"),
     Field("value"),
+    Field("missing"),
     Field("sends"),
     Field("range"),
     Field("at"),

@@ -95,6 +95,7 @@ class Shown(NamedTuple):
     Attributes:
         held: the reason names it. critical: its sender flags it so.
         test, value, unit, range: as sent; ``sends``: the value with its unit that a release sends, where it is another.
+        missing: why it has no value, as FHIR's dataAbsentReason; empty: it has one.
         at: when it was measured, FHIR's dateTime; ``before``: the value before it.
     """
 
@@ -115,6 +116,7 @@ class Shown(NamedTuple):
     before: Before | None = None
     change: str = ""
     percent: str = ""
+    missing: str = ""
 
 
 def held_of(reader: Reader, message: int) -> list[DeadLetter]:
@@ -342,6 +344,7 @@ def _of_fact(
         before=before,
         change=change,
         percent=share,
+        missing=value.missing or "",
     )
 
 

@@ -18,6 +18,7 @@ NUMBER = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,12})?")
 RANGE = re.compile(rf"\s*({NUMBER.pattern})\s*-\s*({NUMBER.pattern})\s*")
 MARGIN = 8.0  # per cent of a bar that are outside of all its numbers
 MOST_TOLD = 3  # results that a button names
+NO_VALUE: PageText = N_("no value")
 MORE: PageText = N_("... and {n} more")
 WHOLE = 100_000  # signs: what is decided about is never cut
 STATES: dict[str, PageText] = {  # FHIR's, of an Observation
@@ -47,7 +48,7 @@ def row_of(one: Row, words: Words) -> dict[str, Any]:
         "value": shown(one["value"], WHOLE) or words.say("none"),  # "-" may be a result: negative
         "unit": shown(one["unit"]),
         "sends": shown(one["sends"], WHOLE),
-        "flags": [_badge(flag, words) for flag in _worst_first(one["flags"])],
+        "flags": [*_lacks(one, words), *(_badge(flag, words) for flag in _worst_first(one["flags"]))],
         "range": shown(one["range"]),
         "bar": bar(one),
         "earlier": shown(one["earlier"] or "", WHOLE),
@@ -78,6 +79,11 @@ def bar(one: Row) -> tuple[float, float, float, float | None, bool] | None:
         return round(MARGIN + (x - least) / wide * (100 - 2 * MARGIN), 1)
 
     return at(low), at(high), at(value), None if was is None else at(was), not low <= value <= high
+
+
+def _lacks(one: Row, words: Words) -> Sequence[Badge]:
+    """A sign in the place of a number looks like one."""
+    return (Badge("attention", "attention", words.say(NO_VALUE)),) if one.get("missing") else ()
 
 
 def row_of_message(told: Said, words: Words) -> dict[str, Any]:

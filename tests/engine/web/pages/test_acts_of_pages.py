@@ -35,7 +35,7 @@ from tests.support.many_messages import fill
 from tests.support.status_server import Element
 
 COUNT = 150
-LISTS = {"/dead-letters/each": ("Try again", "Close"), "/held": ("Release", "Reject", "Decide")}
+LISTS = {"/dead-letters/each": ("Try again", "Close, send nothing"), "/held": ("Release", "Reject", "Decide")}
 
 
 class Known:
@@ -133,7 +133,7 @@ async def test_two_patients_under_one_number_are_accepted_message_by_message(ope
     await known.journal.run(operation(priority=Priority.SETTLE)(conflict))
     for path in ("/dead-letters", "/dead-letters/each"):
         _, page = await operator.get(f"{path}?code=IDENTITY_CONFLICT&lang=en")
-        assert set(offers(page)) == {"Close"}
+        assert set(offers(page)) == {"Close, send nothing"}
     status, page = await operator.get("/do/retry?code=IDENTITY_CONFLICT&lang=en")
     assert (status, page.one("main").all("form")) == (403, [])
     page, _, _ = await confirmed(operator, f"/do/retry?ids={letter.message_id}&lang=en")
@@ -180,9 +180,9 @@ async def test_only_a_tick_replaces_what_the_server_has(operator: Browser, known
 # path of the list, its filter, the button, and the states of what it is about afterwards
 DEEDS = [
     ("/dead-letters/each", {"code": "REFUSED"}, "Try again", "retry"),
-    ("/dead-letters/each", {"code": "REFUSED", "cause": "HTTP 422"}, "Close", "dismiss"),
-    ("/dead-letters/each", {"channel": "chem"}, "Close", "dismiss"),
-    ("/dead-letters/each", {}, "Close", "dismiss"),
+    ("/dead-letters/each", {"code": "REFUSED", "cause": "HTTP 422"}, "Close, send nothing", "dismiss"),
+    ("/dead-letters/each", {"channel": "chem"}, "Close, send nothing", "dismiss"),
+    ("/dead-letters/each", {}, "Close, send nothing", "dismiss"),
     ("/held", {"channel": "haema"}, "Reject", "reject"),
     ("/held", {}, "Reject", "reject"),
     ("/held", {"destination": "a"}, "Release", "release"),
@@ -356,13 +356,13 @@ async def test_a_form_that_is_not_ours_does_nothing(operator: Browser, known: Kn
 async def test_one_message_is_acted_on_from_its_own_page(operator: Browser, known: Known) -> None:
     letter = dead_letters(known.journal, Filter(code="REFUSED"), limit=1)[0]
     _, page = await operator.get(f"/messages/{letter.message_id}?lang=en")
-    assert {"Send it unchanged again", "Close"} <= set(offers(page))
-    _, action, fields = await confirmed(operator, offers(page)["Close"])
+    assert {"Send it unchanged again", "Close, send nothing"} <= set(offers(page))
+    _, action, fields = await confirmed(operator, offers(page)["Close, send nothing"])
     await operator.post(action, {**fields, "reason": "x"})
     assert letter.message_id not in {one.message_id for one in dead_letters(known.journal, limit=10_000)}
     _, page = await operator.get(f"/messages/{letter.message_id}?lang=en")
     assert "operator: dismiss" in page.one("ol", class_="timeline").text
-    assert not {"Try again", "Send it unchanged again", "Close"} & set(offers(page))
+    assert not {"Try again", "Send it unchanged again", "Close, send nothing"} & set(offers(page))
 
 
 async def test_a_held_result_is_released_from_its_row(operator: Browser, known: Known) -> None:
@@ -380,6 +380,10 @@ async def test_what_was_refused_for_its_content_is_not_just_tried_again(here: Si
     for code in ("REFUSED", "NO_ROUTE"):
         _, page = await operator.get(f"/dead-letters?code={code}&lang=en")
         names = [one.text for one in page.one("main").all("a", class_="offer")]
-        expected = ["Close", "Send it unchanged again"] if code == "REFUSED" else ["Try again", "Close"]
+        expected = (
+            ["Close, send nothing", "Send it unchanged again"]
+            if code == "REFUSED"
+            else ["Try again", "Close, send nothing"]
+        )
         assert names
         assert all(names[at : at + 2] == expected for at in range(0, len(names), 2)), code
