@@ -120,7 +120,7 @@ LEAD_ON = {
     *("/log-in", "/log-in/code", "/change-user", "/set-up", "/wall", "/log-out", "/stay", "/users", "/user"),
     *("/add/new", *(f"/add/{{name}}/{step}" for step in ADDING)),
     *("/affected", "/affected/results", "/affected.csv", "/todo", "/alerts", "/operations/{number}"),
-    *("/held/{number}", "/quality", "/quality/chart"),
+    *("/held/{number}", "/quality", "/quality/chart", "/reflexes"),
     *("/codes/row/do", "/codes/undo"),
     *(
         "/messages",

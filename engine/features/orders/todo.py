@@ -32,7 +32,7 @@ def of_proposal(one: ReflexView) -> Entry:
         level=Level.ATTENTION,
         phrase=Phrase(_REFLEXES[one.state], words),
         step=step,
-        way=Way("Look at the orders: {n}", "/order", {"item": item_id(one.item or one.parent)}),
+        way=Way("Decide: {n}", "/reflexes"),
         since=from_us(one.at_us),
         subject=one.channel,
     )

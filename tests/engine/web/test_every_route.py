@@ -107,6 +107,8 @@ TABLE = {
     "GET /orders": LOOK,
     "GET /orders/worklist": PATIENTS,
     "GET /questions": LOOK,
+    "GET /reflexes": LOOK,
+    "POST /reflexes": ACT,
     "GET /order": LOOK,
     "POST /order": PATIENTS,
     **{

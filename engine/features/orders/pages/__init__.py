@@ -7,7 +7,7 @@ Parts of pages of the core: the order that a number names, the tube of a number,
 
 from collections.abc import Sequence
 
-from engine.features.orders.pages import acts, order, orders, questions, worklists
+from engine.features.orders.pages import acts, order, orders, questions, reflexes, worklists
 from engine.features.orders.pages.orders import ONE, of_analyzer, worklist_of
 from engine.features.orders.rows import reading as worklist
 from engine.features.orders.rows import tube_timeline
@@ -18,7 +18,7 @@ from engine.web.pages.frame import Asking, routes_of
 from engine.web.pages.panels import Panels, Section
 from engine.web.pages.words import Words
 
-routes = routes_of(acts, order, orders, questions, worklists)
+routes = routes_of(acts, order, orders, questions, reflexes, worklists)
 MENU = (
     Entry("/orders", "Orders", LOOKS, 10, ORDERS, "orders"),
     Entry("/questions", "Questions of analyzers", LOOKS, 20, ORDERS, "find"),
