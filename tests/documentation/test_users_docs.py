@@ -25,7 +25,7 @@ VERBS = {
     "tap --unmask": "tap_contents",
     "todo list": "todo",
 }
-IN_GROUPS = ("order_", "abdm_", "draft_", "quality_")  # the page names these by their group
+IN_GROUPS = ("order_", "reflex_", "abdm_", "draft_", "quality_")  # the page names these by their group
 TOGETHER = {"held answer"}  # for who sees patients, with the role of an operator besides
 READS_FILES = {"operation_cancel", "reprocess", "held_look"}  # their commands read the journal, so they need sudo
 

@@ -41,7 +41,7 @@ def test_each_connection_has_a_link_of_its_own() -> None:
         astm_link.links(E1381),
         auto_link.links(EITHER),
         text_link.links(texts(Framing(start=b"\x02", end=b"\x03"))),
-        whole_link.links(SimpleNamespace(format="text")),
+        whole_link.links(SimpleNamespace(format="text", transport="folder")),
     ):
         one, other = make(), make()
         assert one is not other

@@ -8,10 +8,10 @@ from aiohttp import hdrs, web
 
 from engine.features.orders.pages.orders import ONE
 from engine.features.orders.rows.reflex import OPEN, ReflexView, proposals
-from engine.features.todo.pages import FEW_WORDS
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.orders import item_id
 from engine.model.site.permissions import ACTING, LOOKING
+from engine.model.texts.phrases import R_
 from engine.store.queries.reader import Reader
 from engine.web.asked import PAGE, number
 from engine.web.desk import Desk
@@ -91,5 +91,5 @@ def _asked(form: Form) -> tuple[str, dict[str, Any]]:
     if verb not in VERBS or not number(proposal):
         raise web.HTTPBadRequest
     if not (reason := form["reason"].strip()):
-        raise RefusedError(FEW_WORDS)
+        raise RefusedError(R_("write a few words first"))
     return verb, {"proposal": number(proposal), "reason": reason}

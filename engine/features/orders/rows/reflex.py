@@ -155,7 +155,7 @@ def _say(batch: Batch, one: Kept, row: RuleRow, message_id: int, answer: bool | 
         _tell(batch, number, one.number, row.adds, state)
         return
     number, state = known
-    _move(batch, number, _next(state, answer, is_ready=is_ready), message_id)
+    move(batch, number, _next(state, answer, is_ready=is_ready), message_id)
 
 
 def _next(state: str, answer: bool | None, *, is_ready: bool) -> str:
@@ -171,7 +171,7 @@ def _next(state: str, answer: bool | None, *, is_ready: bool) -> str:
     return PROPOSED if is_ready or state == PROPOSED else WAITS
 
 
-def _move(batch: Batch, number: int, to: str, message_id: int) -> None:
+def move(batch: Batch, number: int, to: str, message_id: int) -> None:
     parent, adds, state = batch.execute(
         "SELECT parent, adds, state FROM order_reflex WHERE id = ?", (number,)
     ).fetchone()
@@ -199,9 +199,9 @@ def moved(batch: Batch, message_id: int) -> None:
     for number, parent, adds, state in rows:
         one = items.by_number(batch, parent)
         if standing == "gone":
-            _move(batch, number, WITHDRAWN, message_id)
+            move(batch, number, WITHDRAWN, message_id)
         elif standing == "on its way" and state == WAITS and one is not None and one.state is ItemState.RESULTED:
-            _move(batch, number, WITHDRAWN if is_there(batch, one, adds) else PROPOSED, message_id)
+            move(batch, number, WITHDRAWN if is_there(batch, one, adds) else PROPOSED, message_id)
 
 
 def is_there(batch: Batch, one: Kept, adds: str) -> bool:

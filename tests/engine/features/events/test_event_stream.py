@@ -36,6 +36,7 @@ ORACLE = {
     "destination": LOOK,
     "act": ACTS,
     "qc": LOOK,
+    "reflex": LOOK,
 }
 
 

@@ -17,6 +17,7 @@ from engine.features.events import rows
 from engine.features.events import rows as events
 from engine.features.events.rows import StateChange, newest, page
 from engine.features.events.rules import GAP, KINDS, TYPES, Event, Position, position_of, readable, wanted
+from engine.features.orders.rows import reflex
 from engine.features.quality_control.rows import closing as closed_tests
 from engine.features.quality_control.rows.closing import Stream
 from engine.features.quality_control.rules.westgard import Verdict
@@ -28,6 +29,7 @@ from engine.model.site.permissions import ADMINISTERING, LOOKING
 from engine.model.texts.reasons import ReasonCode
 from engine.store.core import notes
 from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import append, audit, record_outcome
 from engine.store.operations.outbox import attempts, claims, decisions
@@ -126,6 +128,15 @@ async def _controls(journal: Journal) -> None:
         await journal.writer.submit(lambda batch, verdict=verdict: closed_tests.follow(batch, stream, 7, verdict))
 
 
+async def _reflexes(journal: Journal) -> None:
+    def follow(batch: Batch) -> None:
+        batch.execute("INSERT INTO order_reflex VALUES (1, 7, 'FT4', 'TSH is high', 'chem', 1, 'waits', 0, 1, 0, 0)")
+        for state in ("proposed", "proposed", "unsure", "withdrawn", "waits", "untrue"):
+            reflex.move(batch, 1, state, 1)
+
+    await journal.writer.submit(follow)
+
+
 async def _states(journal: Journal) -> None:
     changed = [StateChange("channel", "chem", "silent", "receiving"), StateChange("destination", "fhir", "ok", "")]
     await journal.run(rows.note, changed)
@@ -179,6 +190,10 @@ ORACLE: dict[Callable[[Journal], Awaitable[None]], Told] = {
     _controls: [
         ("qc.accepted", {"channel": "chem", "test": "GLU", "run": 7}),
         ("qc.rejected", {"channel": "chem", "test": "GLU", "run": 7}),
+    ],
+    _reflexes: [
+        (f"reflex.{state}", {"proposal": 1, "order": "W7", "test": "FT4"})
+        for state in ("proposed", "unsure", "withdrawn", "untrue")
     ],
     _acts: [_act(1, "replay"), ("act.ended", {"act": 1, "row": 2})],
     _alerts: [("alert.started", _ALERT), ("alert.ended", _ALERT), ("alert.started", _ALERT), ("alert.ended", _ALERT)],

@@ -62,6 +62,7 @@ STAYS_ERASED = {
     "critical_value": "times",
     "order_event": "its detail goes with its order (`engine.features.orders.rows.forgetting`)",
     "order_query": "times, and numbers of orders",
+    "order_reflex": "codes of tests, and numbers of orders",
     "qc_bracket": "times, and codes of tests",
     "qc_look": "who has looked",
     "reagent_use": "codes of tests",
