@@ -180,6 +180,10 @@ def without_abha(message: bytes) -> bytes:
     return text.replace(pid, "|".join(fields)).encode()
 
 
+# A fraction of a metric, and a random token: a code of six digits or a telephone's number may be inside by chance.
+NOISE = re.compile(r"[0-9]\.[0-9]{9,}|[0-9a-f]{24,}")
+
+
 @dataclass
 class Searched:
     """A site beside a simulator of ABDM, and all that was read of it.
@@ -206,13 +210,17 @@ class Searched:
         self.found |= {f"{when}: {name}": content for name, content in files(self.site / "var")}
 
     def leaks(self, secrets: Iterable[str]) -> list[tuple[str, str]]:
-        """Where a secret stands, and which."""
+        """Where a secret stands, and which. Digits inside of a fraction or of a random token are none."""
         return [
             (where, text)
             for where, content in self.found.items()
             for text in secrets
-            if (text in content if isinstance(content, str) else text.encode() in content)
+            if stands_in(text, content if isinstance(content, str) else content.decode("latin-1"))
         ]
+
+
+def stands_in(text: str, content: str) -> bool:
+    return text in content and (not text.isdigit() or text in NOISE.sub(" ", content))
 
 
 @asynccontextmanager

@@ -42,6 +42,7 @@ def test_each_connection_has_a_link_of_its_own() -> None:
         auto_link.links(EITHER),
         text_link.links(texts(Framing(start=b"\x02", end=b"\x03"))),
         whole_link.links(SimpleNamespace(format="text", transport="folder")),
+        whole_link.links(SimpleNamespace(format="hl7v2", transport="kafka", max_message=9)),
     ):
         one, other = make(), make()
         assert one is not other

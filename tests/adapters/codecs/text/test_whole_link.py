@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.codecs.text.whole_link import ACK, NAK, WholeLink
-from engine.model.link_events import Block, LinkFault
+from engine.model.link_events import Block, LinkFault, SessionEnd
 from tests.support.astm_peer import one_record_a_frame
 from tests.support.corpus import CorpusFile, own_and_captured
 
@@ -72,3 +72,13 @@ def test_a_file_of_records_that_is_cut_is_never_taken(at: int) -> None:
 def test_files_of_hl7_are_taken_as_they_are(file: CorpusFile) -> None:
     data = file.path.read_bytes()
     assert b"".join(blocks("hl7v2", data)) in (data, data.strip(b"\x0b\x1c\r\n"))
+
+
+def test_a_record_that_is_too_large_is_no_message_and_its_place_is_taken() -> None:
+    link = WholeLink("", 9)
+    (end,) = link.receive(b"0123456789", 0.0)
+    assert end == SessionEnd("closed", incomplete=b"0123456789", too_large=True)
+    assert link.outgoing() == ACK
+    (block,) = WholeLink("", 9).receive(b"012345678", 0.0)
+    assert isinstance(block, Block)
+    assert block.payload == b"012345678"

@@ -24,6 +24,7 @@ from tests.support.abdm_history import (
     Searched,
     files,
     shown,
+    stands_in,
     without_abha,
     written,
 )
@@ -101,4 +102,8 @@ def test_a_leak_would_be_found() -> None:
     assert PEOPLE[2].mobile.encode() in without_abha(oru("A-3", person=2))
     record = logging.LogRecord("labrelay.abdm", 20, "", 1, "%s", ("Meera Iyer",), None)
     assert "Meera Iyer" in written([record])
+    mobile = PEOPLE[0].mobile
+    assert stands_in(mobile, f'{{"to": "+91{mobile}"}}')
+    assert stands_in(mobile, f"a number: {mobile}.")
+    assert not stands_in(mobile, f"labrelay_seconds_sum 0.1{mobile}")
     assert json.dumps(SMS)
