@@ -84,12 +84,16 @@ class _Case:
         self.memory = memory = memory._replace(standing=tuple(standing))
         self.message, self.receipt = message, receipt
         self.by_ref = {one.ref: one for one in memory.standing}
+        lasts = [one.last for one in memory.standing]
+        tests = {one.test for one in message}
+        alike = [one for one, last in zip(memory.standing, lasts, strict=True) if last.test in tests]
         self._by_key = keys.grouped(message, lambda one: one.key)
-        self._standing_by_key = keys.grouped(memory.standing, lambda one: one.last.key[1:])
+        self._standing_by_key = keys.grouped(alike, lambda one: one.last.key[1:])
+        self._standing_by_test = keys.grouped(alike, lambda one: one.last.test)
         self._by_order = keys.grouped(message, lambda one: (one.person, one.number))
         self._by_name = keys.grouped(message, keys.named)
-        self._standing_by_name = keys.grouped(memory.standing, lambda one: keys.named(one.last))
-        self._standing_by_measurement = keys.grouped(memory.standing, lambda one: keys.measured(one.last))
+        self._standing_by_name = keys.grouped(alike, lambda one: keys.named(one.last))
+        self._standing_by_measurement = keys.grouped(alike, lambda one: keys.measured(one.last))
         self._refused_by_content = keys.grouped(memory.refused, lambda one: one.what)
         known = self._standing_by_name
         if sum(len(one) * (len(one) + len(known.get(name, ()))) for name, one in self._by_name.items()) > MOST_PAIRS:
@@ -97,8 +101,7 @@ class _Case:
         self.taken: set[Ref] = set()
         self.echoed: set[tuple[Ref, str]] = set()
         self._gone: list[Ref] = []
-        said = (*message, *(one.last for one in memory.standing))
-        self._has_cultures = any(one.isolate or one.organism for one in said)
+        self._has_cultures = any(one.isolate or one.organism for one in (*message, *lasts))
 
     def decided(self) -> list[Decision]:
         """Memories first, for what they repeat is no other one's; last what takes something back."""
@@ -256,7 +259,7 @@ class _Case:
 
     def _finishes(self, new: Said) -> Decision:
         """It says that a result is final, and not which value it has: exactly one is known, or it is never sent."""
-        free = [one for one in self.memory.standing if one.ref not in self.taken]
+        free = [one for one in self._standing_by_test.get(new.test, ()) if one.ref not in self.taken]
         known = taking_back.in_place(new, free, self.receipt)
         words = [word.version for one in known for word in one.words]
         if len(known) != 1 or any(one.waits for one in words):
@@ -283,8 +286,13 @@ class _Case:
             return decision
         if is_beside:
             return _asked(new, (), ReasonCode.CORRECTS_UNKNOWN.value, "its message has the result beside it")
-        known = [one for one in self.memory.standing if withdraws or not _is_aside(one, _REJECTED)]
-        found = taking_back.find(new, left, known, self.taken, self.receipt)
+        asides = () if withdraws else (_REJECTED,)
+
+        def known(some: Sequence[Standing]) -> list[Standing]:
+            return [one for one in some if not _is_aside(one, *asides)]
+
+        alike = known(self._standing_by_test.get(new.test, ()))
+        found = taking_back.find(new, left, alike, lambda: known(self.memory.standing), self.taken, self.receipt)
         if found.one is not None:
             waits = any(word.version.waits for word in found.one.words)  # then that is withdrawn
             if withdraws and found.one.last.version.said == WITHDRAWN and not waits:

@@ -25,38 +25,58 @@ class Found(NamedTuple):
     moved: bool = False
 
 
-def find(new: Said, left: int, standing: Sequence[Standing], taken: Collection[Ref], receipt: Receipt) -> Found:
+def find(
+    new: Said,
+    left: int,
+    alike: Sequence[Standing],
+    standing: Callable[[], Sequence[Standing]],
+    taken: Collection[Ref],
+    receipt: Receipt,
+) -> Found:
     """What a correction or a withdrawal takes back.
 
     Args:
         left: how many of its message with its key take something back, with this one and without those before it.
-        standing: what is known of its order or person, of all channels.
+        alike: what is known of its test, of all channels. standing: of its order or person, whatever test.
         taken: what another result of its message is a later word of.
     """
     if not new.number:
         return Found(words="it names no order")
-    standing = [one for one in standing if not _is_unfounded(one)]
-    order = [one for one in standing if is_of_order(new, one.last, receipt)]
+    mine = _of_order_and_person(new, alike, receipt)
+    for is_done, circle in _CIRCLES if mine else ():
+        found = [one for one in mine if circle(new, one.last, receipt)]
+        if found and (one := _in_circle(new, left, found, taken, receipt, is_done=is_done)):
+            return one
+    order = [one for one in standing() if is_of_order(new, one.last, receipt)]
     mine = [one for one in order if is_person(new, one.last)]
     if not mine:
         near = tuple(one for one in order if _is_alive(one) and (receipt.unique or is_near(new, one.last)))
         return Found(may_mean=near, words="the order is another patient's", moved=True) if near else Found()
-    for is_done, circle in _CIRCLES:
-        if circle is _of_order and (theirs := _of_anothers(new, order, receipt)):
-            return Found(may_mean=theirs, words="the order is another patient's, too", moved=True)
-        found = [one for one in mine if circle(new, one.last, receipt)]
-        found = [one for one in found if _is_alive(one)] or [one for one in found if is_done and _is_again(new, one)]
-        free = [one for one in found if one.ref not in taken]
-        if found and not free and is_done:
-            return Found(may_mean=tuple(found), words="two of its message are about one result")
-        if len(free) > 1:
-            free = _closest(new, free, receipt)
-        if is_done and left == len(free):
-            free = free[:1]  # runs of one message, in its order
-        if free:
-            return _taken(new, free, is_done=is_done)
+    if theirs := _of_anothers(new, order, receipt):
+        return Found(may_mean=theirs, words="the order is another patient's, too", moved=True)
+    if one := _in_circle(new, left, mine, taken, receipt, is_done=False):
+        return one
     known = tuple(one for one in mine if one.last.version.said != CANCELLED)
     return Found(may_mean=known, words="none of the order's results fits") if known else Found()
+
+
+def _in_circle(
+    new: Said, left: int, found: Sequence[Standing], taken: Collection[Ref], receipt: Receipt, *, is_done: bool
+) -> Found | None:
+    """What it takes back of these; None: nothing of them."""
+    found = [one for one in found if _is_alive(one)] or [one for one in found if is_done and _is_again(new, one)]
+    free = [one for one in found if one.ref not in taken]
+    if found and not free and is_done:
+        return Found(may_mean=tuple(found), words="two of its message are about one result")
+    if len(free) > 1:
+        free = _closest(new, free, receipt)
+    if is_done and left == len(free):
+        free = free[:1]  # runs of one message, in its order
+    return _taken(new, free, is_done=is_done) if free else None
+
+
+def _of_order_and_person(new: Said, some: Sequence[Standing], receipt: Receipt) -> list[Standing]:
+    return [one for one in some if is_of_order(new, one.last, receipt) and is_person(new, one.last)]
 
 
 def _of_anothers(new: Said, order: Sequence[Standing], receipt: Receipt) -> tuple[Standing, ...]:
@@ -69,9 +89,9 @@ def _of_anothers(new: Said, order: Sequence[Standing], receipt: Receipt) -> tupl
     )  # fmt: skip
 
 
-def in_place(new: Said, standing: Sequence[Standing], receipt: Receipt) -> list[Standing]:
+def in_place(new: Said, alike: Sequence[Standing], receipt: Receipt) -> list[Standing]:
     """What is known in the place of a result: the first circle, or the second."""
-    mine = [one for one in standing if is_of_order(new, one.last, receipt) and is_person(new, one.last)]
+    mine = _of_order_and_person(new, alike, receipt)
     for is_done, circle in _CIRCLES:
         found = [one for one in mine if circle(new, one.last, receipt)]
         if found or not is_done:
@@ -148,22 +168,12 @@ def _of_other_channel(new: Said, one: Said, receipt: Receipt) -> bool:
     return new.test == one.test
 
 
-def _of_order(new: Said, one: Said, receipt: Receipt) -> bool:
-    return True
-
-
 _CIRCLES: tuple[tuple[bool, Callable[[Said, Said, Receipt], bool]], ...] = (
     (True, _in_place),
     (True, _in_other_panel),
     (False, _of_other_day),
     (False, _of_other_channel),
-    (False, _of_order),
 )
-
-
-def _is_unfounded(one: Standing) -> bool:
-    """Whether it is only a withdrawal that waits, and it is not known of what."""
-    return all(word.doubt and word.version.said == WITHDRAWN for word in one.words)
 
 
 def _is_alive(one: Standing) -> bool:

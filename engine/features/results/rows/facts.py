@@ -31,7 +31,7 @@ EVER = 2 ** (8 * DAY_BYTES) - 1
 # Of the messages that a statement selects, each with what became of it: it was sent, waits for a person, or was refused
 # by one. Of one that waits for the answer whose it is nothing is known.
 _FATES = (
-    "SELECT n.message_id, group_concat(DISTINCT CASE WHEN d.state <> 'dead' THEN l.destination END),"
+    "SELECT n.message_id, group_concat(CASE WHEN d.state <> 'dead' THEN l.destination END),"
     " max(d.state IN ('waiting', 'sending', 'delivered')), max(d.state = 'dead'"
     " OR (d.state = 'held' AND d.cause NOT IN ('IDENTITY_CONFLICT', 'ORDER_MOVED'))),"
     " max(d.state IN ('rejected', 'dismissed')) OR (SELECT state FROM message_state WHERE id = n.message_id)"
@@ -53,20 +53,10 @@ Numbered = tuple[str, int]  # a number of an order, and a day of it as in date.t
 Range = tuple[bytes, bytes]
 
 
-class Fate(NamedTuple):
-    """What became of a message: some of it was ``sent``, else some ``waits``, else a person has ``refused`` it.
-
-    Attributes:
-        lack: the receivers, of those that are asked about, that refused it, or never got it.
-        is_known: its facts are stored; a salvage may have found its numbers alone.
-    """
-
-    message: int
-    lack: frozenset[str]
-    sent: bool
-    waits: bool
-    refused: bool
-    is_known: bool
+# What became of a message: its number, the receivers that it is for and that did not refuse it, whether some of it was
+# sent, or waits for a person, or a person has refused it; and whether its facts are stored: a salvage may have found its
+# numbers alone. A plain row, since an order may have hundreds, which are looked up for each message of it.
+Fate = tuple[int, str | None, int, int, int, int]
 
 
 class Stored(NamedTuple):
@@ -135,15 +125,10 @@ def ranges(batch: Batch, numbers: Iterable[Numbered], near: int) -> tuple[Range,
     return tuple(found)
 
 
-def fates(batch: Batch, within: Sequence[Range], before: int, to: frozenset[str]) -> list[Fate]:
-    """The messages within these ranges that are older than ``before``, the oldest first.
-
-    Args:
-        to: receivers.
-    """
+def fates(batch: Batch, within: Sequence[Range], before: int) -> list[Fate]:
+    """The messages within these ranges that are older than ``before``, the oldest first."""
     select = " UNION ".join([_WITH] * len(within))
-    rows = batch.execute(_FATES.format(select), [one for each in within for one in (*each, before)]).fetchall()
-    return [Fate(message, to.difference((has or "").split(",")), *map(bool, became)) for message, has, *became in rows]
+    return batch.execute(_FATES.format(select), [one for each in within for one in (*each, before)]).fetchall()
 
 
 def stored(batch: Batch, messages: Sequence[int]) -> Iterator[Stored]:

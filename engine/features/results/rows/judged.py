@@ -291,28 +291,27 @@ def remembered(
 
     Args:
         older: those of which documents tell; without stored facts they are read again.
-        near: days, as of `facts.ranges`.
-        to: receivers: what one of them refused, or never got, goes out again.
+        near: days, as of `facts.ranges`. to: receivers, as of `Known`.
 
     Raises:
         IntegrityError, ValueError, TypeError: stored facts are damaged, or lost and cannot be read again.
     """
     if not (within := facts.ranges(batch, numbers, near)):
         return Memory()
-    found = facts.fates(batch, within, before, to)
-    lost = {one.message for one in found if not one.is_known}
+    found = facts.fates(batch, within, before)
+    lost = {message for message, *_, is_known in found if not is_known}
     if lost and batch.read_again is None:
         raise ValueError("facts are lost")
-    if (lacking := lost | ({*older} - {one.message for one in found})) and _read_again(batch, lacking):
-        found = facts.fates(batch, within, before, to)
+    if (lacking := lost.union(older).difference(one[0] for one in found if one[-1])) and _read_again(batch, lacking):
+        found = facts.fates(batch, within, before)
     if not found or len(found) > MOST_MESSAGES:
         return None if found else Memory()
-    kept = batch.tail.standing.get(within)
+    kept = batch.tail.standing.get((within, to))
     if kept is None or found[: len(kept.fates)] != kept.fates:
-        kept = Known()
+        kept = Known(to)
     kept = kept.with_those(batch, found[len(kept.fates) :])
-    if batch.judged.isdisjoint(one.message for one in found):  # else this transaction may yet fail
-        batch.tail.standing.keep(within, kept)
+    if batch.judged.isdisjoint(one[0] for one in found):  # else this transaction may yet fail
+        batch.tail.standing.keep((within, to), kept)
     return kept.memory
 
 
@@ -337,16 +336,25 @@ class Known:
     """What is in force of some orders after these messages. It never changes.
 
     Attributes:
+        to: receivers: what one of them refused, or never got, goes out again.
         has_isolates: one of the results is the isolate of a culture.
     """
 
-    __slots__ = ("fates", "has_isolates", "memory")
+    __slots__ = ("_words", "fates", "has_isolates", "memory", "to")
 
-    def __init__(self, fates: Sequence[Fate] = (), memory: Memory | None = None, *, has_isolates: bool = False) -> None:
-        self.fates, self.memory, self.has_isolates = [*fates], memory or Memory(), has_isolates
+    def __init__(
+        self,
+        to: frozenset[str],
+        fates: Sequence[Fate] = (),
+        memory: Memory | None = None,
+        *,
+        has_isolates: bool = False,
+    ) -> None:
+        self.to, self.fates, self.memory, self.has_isolates = to, [*fates], memory or Memory(), has_isolates
+        self._words = sum(len(one.words) for one in self.memory.standing)
 
     def __len__(self) -> int:
-        return sum(len(one.words) for one in self.memory.standing)
+        return self._words
 
     def with_those(self, batch: Batch, more: Sequence[Fate]) -> "Known":
         if not more:
@@ -354,9 +362,9 @@ class Known:
         standing = {one.ref: one for one in self.memory.standing}
         refused = set(self.memory.refused)
         has_isolates = self.has_isolates
-        became = {one.message: one for one in more}
+        became = {one[0]: one for one in more}
         for one in facts.stored(batch, [*became]):
-            fate = became[one.message]
+            _, has, sent, waits, is_refused, _ = became[one.message]
             if one.decisions is None:
                 one = _judged_late(one, standing)
             said = _said(one)
@@ -364,20 +372,20 @@ class Known:
             if has_isolates:
                 told, _ = cultures.with_isolates([*said.values()], [*standing.values()])
                 said = {each.place: each for each in told}
-            if (fate.sent or fate.waits) and (lack := fate.lack - one.spared):
+            if (sent or waits) and (lack := self.to.difference((has or "").split(","), one.spared)):
                 said = {place: each._replace(version=each.version._replace(refused=lack))
                         for place, each in said.items()}  # fmt: skip
-            if fate.sent:
+            if sent:
                 note(standing, _as_released(_judgement(one, said, _as_sent)), is_sent=True)
-            elif fate.waits:
+            elif waits:
                 note(standing, _judgement(one, said), held=True)
-            elif fate.refused:
+            elif is_refused:
                 refused.update(each.content for each in said.values() if each.version.said != WITHDRAWN)
             else:  # nothing of it was new
                 echoes = [each for each in (one.decisions or {}).values() if each.kind == "echo"]
                 note(standing, Judgement(tuple(echoes), said), held=True)
         memory = Memory(tuple(standing.values()), frozenset(refused))
-        return Known([*self.fates, *more], memory, has_isolates=has_isolates)
+        return Known(self.to, [*self.fates, *more], memory, has_isolates=has_isolates)
 
 
 def _said(one: Stored) -> dict[int, Said]:

@@ -112,7 +112,8 @@ class Tail:
         incomplete_bytes, incomplete_us: the site's limits for incomplete messages
             (`engine.store.operations.incomplete`).
         told: stored document -> the resources in it, of the documents that were compared last.
-        standing: numbers of orders -> what is in force of them, likewise (`engine.features.results.rows.judged`).
+        standing: numbers of orders, and receivers -> what is in force of them, likewise
+            (`engine.features.results.rows.judged`).
         code_rows: code without a row in its code table -> row of its counter (`engine.store.core.unmapped_codes`).
         answers: messages whose answer is not written yet, or never was.
         unjudged: channel -> bytes of its messages without an outcome.
@@ -134,7 +135,7 @@ class Tail:
         self.sessions: dict[int, tuple[int, ...]] = {}
         self.sweeps: dict[str, bytes] = {}
         self.told: Kept[int, list[Resource]] = Kept(_TOLD_RESOURCES)
-        self.standing: Kept[tuple[tuple[bytes, bytes], ...], Any] = Kept(_STANDING_WORDS)
+        self.standing: Kept[tuple[tuple[tuple[bytes, bytes], ...], frozenset[str]], Any] = Kept(_STANDING_WORDS)
         self.last_document: int = connection.execute("SELECT coalesce(max(id), 0) FROM document").fetchone()[0]
         self.code_rows: dict[Key, int] = {}
         self.unmapped_rows: int = connection.execute("SELECT count(*) FROM unmapped_code").fetchone()[0]
