@@ -25,7 +25,6 @@ _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 _MICROSECOND = timedelta(microseconds=1)
 _NUMBER = re.compile(rb'"value":(-?[0-9][0-9.eE+-]*)')
 _CONDITIONAL = re.compile(rb'"method":"PUT","url":"([A-Za-z]+\?[^"]+)"')
-_TELLING = frozenset({"Observation", "Media", "DocumentReference"})
 WITHDRAWN = frozenset({"cancelled", "entered-in-error"})
 
 
@@ -111,33 +110,6 @@ def results_of(body: bytes) -> list[Result]:
         ]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UnreadableResultsError(type(error).__name__) from error
-
-
-def told_in(body: bytes) -> frozenset[str]:
-    """Pseudonyms of the resources with content in a document: Observations, also panels, pictures, enclosed documents,
-    and reports that enclose one. A report that only lists results has no content of its own.
-
-    Raises:
-        UnreadableResultsError: as `results_of`.
-    """
-    try:
-        return frozenset(
-            _run(entry.get("fullUrl", ""), resource)
-            for entry in _parsed(body).get("entry", ())
-            for resource in (entry["resource"],)
-            if resource["resourceType"] in _TELLING or resource.get("presentedForm")
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UnreadableResultsError(type(error).__name__) from error
-
-
-def report_statuses(body: bytes) -> list[tuple[str, str]]:
-    """Pseudonym and status of each DiagnosticReport of a document that `told_in` can read."""
-    return [
-        (_run(entry.get("fullUrl", ""), entry["resource"]), str(entry["resource"].get("status", "")))
-        for entry in _parsed(body).get("entry", ())
-        if entry["resource"]["resourceType"] == "DiagnosticReport"
-    ]
 
 
 def conditional_updates(body: bytes) -> frozenset[bytes]:

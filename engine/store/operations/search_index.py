@@ -117,34 +117,6 @@ def messages_with(execute: Execute, vault: Vault, kind: NumberKind, text: str) -
     return _WITH_TOKEN, [first or 0, last or 0, token, token]
 
 
-def newer(execute: Execute, message_id: int, *, than: int) -> set[int]:
-    """Newer messages that share a number with this one: of its patient, a specimen, an order.
-
-    Args:
-        than: only messages newer than this one.
-    """
-    block = message_id >> BLOCK_BITS
-    (last,) = execute("SELECT max(block) FROM message_number").fetchone()
-    tokens = set(_tokens_in_state(execute, message_id))
-    tokens.update(
-        token
-        for (token,) in execute(
-            "SELECT token FROM message_number WHERE block = ? AND message_id = ?", (block, message_id)
-        )
-    )
-    found: set[int] = set()
-    for token in tokens:
-        rows = execute(_WITH_TOKEN, (than >> BLOCK_BITS, last, token, token)).fetchall()
-        found.update(number for (number,) in rows if number > than)
-    return found
-
-
-def _tokens_in_state(execute: Execute, message_id: int) -> list[bytes]:
-    row = execute("SELECT numbers FROM message_state WHERE id = ?", (message_id,)).fetchone()
-    numbers = (row[0] if row is not None else None) or b""
-    return [numbers[at : at + TOKEN_BYTES] for at in range(0, len(numbers), TOKEN_BYTES)]
-
-
 def messages(execute: Execute, vault: Vault, kind: NumberKind, texts: Iterable[str]) -> list[int]:
     """The messages with one of these numbers, oldest first."""
     found: set[int] = set()

@@ -25,11 +25,10 @@ from engine.features.results.lists import HELD, PERSON
 from engine.features.results.lists.held_results import FLAGS, MOST_AT_ONCE, held_of, results_held
 from engine.features.results.lists.saying import with_says
 from engine.features.results.rows.succession import overtaken, overtaken_by
-from engine.model.content.results import results_of
-from engine.model.errors import ConfigError, RefusedError, UnreadableResultsError
+from engine.model.errors import ConfigError, RefusedError
 from engine.model.journal.journal_views import DeadLetter
 from engine.model.texts.reasons import ReasonCode, help_of
-from engine.store.queries.contents import stored_document, why_absent
+from engine.store.queries.contents import why_absent
 from engine.store.queries.letters import held_deliveries
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader
@@ -124,14 +123,13 @@ def show(session: Session, message: int, unmask: bool, purpose: str | None, form
     seen = _seen(session, message, stated(purpose)) if unmask else None
     with session.reader() as reader:
         trace = trace_of(reader, message)
-        of = {one.id: one.document_id for one in trace.deliveries} if trace is not None else {}
         found = held_of(reader, message)
         results = results_held(reader, {}, found, masked=True) if seen is None else seen["results"]
         rows = []
         for one in with_says(found, _channels(session)):
             newer = overtaken(reader, one.delivery_id) if one.state == "held" else ""
             row = {**HELD.row(one), "newer_delivered": newer or "no", "help": help_of(one.reason)}
-            row["newer"] = _newer(reader, one, of[one.delivery_id])
+            row["newer"] = _newer(reader, one)
             row["results"] = results.get(str(one.delivery_id)) or []
             rows.append(row)
         if not rows and trace is None:
@@ -256,23 +254,16 @@ def persons(session: Session, /, form: Form) -> None:
         show_rows(form, PERSON, list_seeming(reader), "no person is to be confirmed")
 
 
-def _newer(reader: Reader, one: DeadLetter, document: int) -> list[dict[str, Any]]:
+def _newer(reader: Reader, one: DeadLetter) -> list[dict[str, Any]]:
     """The newer messages that keep a held delivery back, and which of its results these have."""
-    found = overtaken_by(reader, one.delivery_id) if one.state == "held" else []
-    codes: dict[str, str] = {}
-    if any(newer.in_common for newer in found):
-        with suppress(UnreadableResultsError):  # of HL7 v2 the codes themselves are in common
-            for result in results_of(stored_document(reader, document)):
-                for run in (result.run, result.run.rpartition(".")[0]):
-                    codes.setdefault(run, result.name)
     return [
         {
             "message": newer.message_id,
             "in_common": None if newer.in_common is None else len(newer.in_common),
-            "codes": sorted(codes.get(name, "" if codes else name) for name in newer.in_common or ()),
+            "codes": sorted(newer.in_common or ()),
             "report_further_on": newer.report,
         }
-        for newer in found
+        for newer in (overtaken_by(reader, one.delivery_id) if one.state == "held" else [])
     ]
 
 

@@ -17,7 +17,7 @@ from engine.model.content.facts import Facts
 from engine.model.errors import IntegrityError, NotComparedError
 from engine.model.message import Stored as Message
 from engine.model.outcome import ReadResults
-from engine.store.core.rows import Execute
+from engine.store.core.rows import Execute, Rows
 from engine.store.core.vault import NOTE_KEYS
 from engine.store.core.writing.batch import Batch
 from engine.succession.judge.words import Decision, Judgement, Ref
@@ -54,8 +54,8 @@ Range = tuple[bytes, bytes]
 
 
 # What became of a message: its number, the receivers that it is for and that did not refuse it, whether some of it was
-# sent, or waits for a person, or a person has refused it; and whether its facts are stored: a salvage may have found its
-# numbers alone. A plain row, since an order may have hundreds, which are looked up for each message of it.
+# sent, or waits for a person, or a person has refused it; and whether its facts are stored: a salvage may have found
+# its numbers alone. A plain row, since an order may have hundreds, which are looked up for each message of it.
 Fate = tuple[int, str | None, int, int, int, int]
 
 
@@ -125,13 +125,31 @@ def ranges(batch: Batch, numbers: Iterable[Numbered], near: int) -> tuple[Range,
     return tuple(found)
 
 
+def ranges_of(rows: Rows, message_id: int) -> tuple[Range, ...]:
+    """As `ranges`, of the orders of a message whose facts are stored, up to `NEAR_DAYS` from theirs."""
+    days: dict[bytes, list[int]] = {}
+    for one in tokens_of(rows, message_id):
+        days.setdefault(one[:-DAY_BYTES], []).append(int.from_bytes(one[-DAY_BYTES:]))
+    return tuple(
+        (token + max(min(some) - NEAR_DAYS, 0).to_bytes(DAY_BYTES), token + (max(some) + NEAR_DAYS).to_bytes(DAY_BYTES))
+        for token, some in days.items()
+    )
+
+
+def tokens_of(rows: Rows, message_id: int) -> list[bytes]:
+    """The numbers of the orders of a message, with their days, as they are stored."""
+    row = rows.execute("SELECT numbers FROM fact WHERE message_id = ?", (message_id,)).fetchone()
+    numbers = row[0] if row is not None else b""
+    return [numbers[at : at + TOKEN_BYTES] for at in range(0, len(numbers), TOKEN_BYTES)]
+
+
 def fates(batch: Batch, within: Sequence[Range], before: int) -> list[Fate]:
     """The messages within these ranges that are older than ``before``, the oldest first."""
     select = " UNION ".join([_WITH] * len(within))
     return batch.execute(_FATES.format(select), [one for each in within for one in (*each, before)]).fetchall()
 
 
-def stored(batch: Batch, messages: Sequence[int]) -> Iterator[Stored]:
+def stored(rows: Rows, messages: Sequence[int]) -> Iterator[Stored]:
     """The rows of these messages.
 
     Raises:
@@ -139,8 +157,8 @@ def stored(batch: Batch, messages: Sequence[int]) -> Iterator[Stored]:
     """
     for at in range(0, len(messages), _AT_ONCE):
         some = messages[at : at + _AT_ONCE]
-        for message, channel, received_us, sealed in batch.execute(_STORED.format(",".join("?" * len(some))), some):
-            content = orjson.loads(batch.vault.open(sealed, COLUMN, message, ""))
+        for message, channel, received_us, sealed in rows.execute(_STORED.format(",".join("?" * len(some))), some):
+            content = orjson.loads(rows.vault.open(sealed, COLUMN, message, ""))
             is_hl7, said, decisions, gone, spared, _ = content
             yield Stored(
                 message, channel, received_us, bool(is_hl7), packing.stored(said),
@@ -149,17 +167,17 @@ def stored(batch: Batch, messages: Sequence[int]) -> Iterator[Stored]:
             )  # fmt: skip
 
 
-def made_of(batch: Batch, message_id: int) -> dict[int, list[int]]:
+def made_of(rows: Rows, message_id: int) -> dict[int, list[int]]:
     """As ``made`` of `put`; nothing, where it is not known.
 
     Raises:
         NotComparedError: the row is damaged.
     """
-    row = batch.execute("SELECT content FROM fact WHERE message_id = ?", (message_id,)).fetchone()
+    row = rows.execute("SELECT content FROM fact WHERE message_id = ?", (message_id,)).fetchone()
     if row is None:
         return {}
     try:
-        made = orjson.loads(batch.vault.open(row[0], COLUMN, message_id, ""))[-1]
+        made = orjson.loads(rows.vault.open(row[0], COLUMN, message_id, ""))[-1]
         return {int(one): [*range(1, told + 1)] if isinstance(told, int) else told for one, told in made.items()}
     except (IntegrityError, ValueError, TypeError) as error:
         raise NotComparedError(f"the results of message {message_id} cannot be read", message_id) from error

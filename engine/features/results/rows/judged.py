@@ -21,6 +21,7 @@ from engine.model.outcome import ReadResults
 from engine.model.packing import unpack
 from engine.model.process.clock import from_us
 from engine.model.texts.reasons import ReasonCode
+from engine.store.core.rows import Rows
 from engine.store.core.writing.batch import Batch
 from engine.store.operations.recording import Recording
 from engine.succession.judge import clock, cultures
@@ -356,14 +357,14 @@ class Known:
     def __len__(self) -> int:
         return self._words
 
-    def with_those(self, batch: Batch, more: Sequence[Fate]) -> "Known":
+    def with_those(self, rows: Rows, more: Sequence[Fate]) -> "Known":
         if not more:
             return self
         standing = {one.ref: one for one in self.memory.standing}
         refused = set(self.memory.refused)
         has_isolates = self.has_isolates
         became = {one[0]: one for one in more}
-        for one in facts.stored(batch, [*became]):
+        for one in facts.stored(rows, [*became]):
             _, has, sent, waits, is_refused, _ = became[one.message]
             if one.decisions is None:
                 one = _judged_late(one, standing)
@@ -389,16 +390,16 @@ class Known:
 
 
 def _said(one: Stored) -> dict[int, Said]:
-    return {said.place: said for said, _ in said_in(one.facts, _receipt(one), judged=True)}
+    return {said.place: said for said, _ in said_in(one.facts, receipt_of(one), judged=True)}
 
 
-def _receipt(one: Stored) -> Receipt:
+def receipt_of(one: Stored) -> Receipt:
     return Receipt(one.message, one.channel, from_us(one.received_us), is_hl7=one.is_hl7)
 
 
 def _judged_late(one: Stored, standing: Mapping[Ref, Standing]) -> Stored:
     """As a message that was never judged is now, without the settings that its channel had."""
-    judgement = judge(one.facts, Memory(tuple(standing.values())), _receipt(one))
+    judgement = judge(one.facts, Memory(tuple(standing.values())), receipt_of(one))
     return one._replace(decisions={each.place: each for each in judgement.decisions}, gone=judgement.gone)
 
 

@@ -1,39 +1,45 @@
 """Keep older results from replacing newer ones that were delivered (P3).
 
-A lane keeps its order, so this concerns retries, replays, and routes without order. Two messages carry the same report
-(channel, order or specimen number, day, patient). The older one is not sent where newer messages had all of its results
-delivered. Where they had some of them, or where it is unknown, a person decides: sending it would undo newer results,
-and closing it would lose the others (one test of a panel is run again, and that result comes first). Where the two have
-no result in common it is sent: analyzers send the tests of one specimen in several sessions, and a late one is no older
-version, although the same report lists them. One exception: where it would set the report back (from final to
-preliminary, say), a person decides, too.
+A lane keeps its order, so this concerns retries, replays, and routes without order. Whatever goes out, also a copy of
+the bytes: it is decided by the facts of both messages, never by their documents.
+
+    newer messages had delivered           the older one
+    a later word of each of its results    is closed: it is an older version and nothing else
+    of some of them                        a person decides: sending it would undo newer results, and closing it would
+                                           lose the others (one test of a panel is run again, and comes first)
+    no result of it                        is sent: analyzers send the tests of one specimen in several sessions
+    ... but its order at a later status    a person decides, where the output has the status of an order
+    results that cannot be read            a person decides
+
+A newer message has a later word of a result where one was decided to be that of the other, or where the judge would say
+so of the older one if it came now.
 """
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
 
-from engine.features.results.rows.sent import told
-from engine.model.content.results import conditional_updates, report_statuses, told_in
-from engine.model.errors import IntegrityError, StoreError
+from engine.features.results.rows import facts
+from engine.features.results.rows.facts import Stored
+from engine.features.results.rows.judged import Known, receipt_of
+from engine.model.content.facts import DATA, DOCUMENT, PICTURE, Facts
+from engine.model.content.results import conditional_updates
+from engine.model.errors import IntegrityError, StoreError, TooManyAlikeError
 from engine.model.journal.hashes import unpack_reports
 from engine.model.journal.records import JOINS, RELEASED
 from engine.model.message import Report
+from engine.model.texts.reasons import ReasonCode
 from engine.store.core.rows import Rows, body_of
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
-from engine.store.operations import search_index
-from engine.store.operations.dedup import REPORT_MEMORY_US
-from engine.succession import hl7_statements
-from engine.succession.kinds import opened
+from engine.succession.judge.judging import judge
+from engine.succession.judge.memory import word_of
+from engine.succession.judge.reading import key_of, said_in
+from engine.succession.judge.words import Ref, Said
+from engine.succession.kinds import FHIR
 from engine.succession.list_statements import LISTS
-from engine.succession.statements import Resource
 from engine.succession.steps import WITHDRAWN
 
-# The resources that a transaction Bundle writes under our own ids and that say something about a result, by type.
-_WRITES = re.compile(rb'"url":"((?:Observation|DiagnosticReport)/[0-9A-Za-z.-]+)"')
-_RESULT = b"Observation/"
-# Progress of a report, by DiagnosticReport.status and OBR-25 (table 0123); any other code means that it has just begun.
+# Progress of an order (table 0123); any other code means that it has just begun.
 _WITHDRAWN = 5
 _STAGE = {
     "partial": 1, "A": 1, "R": 1,
@@ -43,149 +49,361 @@ _STAGE = {
     "cancelled": _WITHDRAWN, "entered-in-error": _WITHDRAWN, "X": _WITHDRAWN,
 }  # fmt: skip
 _NAMED = 5  # messages, where the text lists those that have overtaken one
-_SLACK_US = 86_400_000_000  # clocks are corrected, and old reports are forgotten in steps
-
+_NOT_SENT = frozenset({"echo", "again", "filtered", "dead"})
 
 Overtaken = Literal["", "part", "whole"]
 
 
-@operation(priority=Priority.SETTLE)
-def overtaken_before_sent(batch: Batch, delivery_id: int) -> Overtaken:
-    """How much of a delivery that is about to be sent was delivered in its lane by documents of newer messages for the
-    same reports. ``whole``: it is an older version and nothing else. ``part``: a person has to decide; that includes
-    newer documents that have none of its results but set the same report further.
+class _Older(NamedTuple):
+    """A message with one of its documents in a lane.
 
-    A report of another patient under the same number, which a person has accepted, is another report. A released
-    delivery is checked more strictly: see `overtaken`. A document that the destination already has, sent again by a
-    person, can lose nothing: with one result in common it is an older version.
+    Attributes:
+        ordinal: of the document; 0: any.
+        has_status: the document shows the status of an order, and takes the place of what was sent before.
     """
-    lane_id, message_id, document_id, packed, flags, media_type, had = _delivery(
-        batch,
-        delivery_id,
-        ", d.flags, o.media_type, EXISTS (SELECT 1 FROM delivery e WHERE e.message_id = d.message_id"
-        " AND e.lane = d.lane AND e.document_id = d.document_id AND e.state = 'delivered')",
-    )
-    if flags & RELEASED:
-        return overtaken(batch, delivery_id)
-    newer = list(_newer(batch, lane_id, message_id, unpack_reports(packed)))
-    if not newer:
-        return ""
-    mine = _told(batch, document_id)
-    if mine is None and not had:
-        return "part"
-    if mine is None and media_type in LISTS:  # no form is at hand, and newer messages go along with a resent one
-        return ""
-    if had and media_type == hl7_statements.MEDIA_TYPE:
-        others = (_told(batch, other) for other in newer)
-        return "whole" if any(theirs is None or not theirs.isdisjoint(mine or ()) for theirs in others) else ""
-    if had or not mine:  # or it has no results, as a document that only updates a patient
-        written = written_in(batch, document_id)
-        return "whole" if any(_have_in_common(written, written_in(batch, other)) for other in newer) else ""
-    theirs = [_told(batch, other_id) for other_id in newer]
-    if mine <= frozenset[ReportedResult]().union(*(told for told in theirs if told)):
-        return "whole"
-    if not _are_unlike(mine, theirs):
-        return "part"
-    if flags & JOINS and any(one.kind == "DiagnosticReport" for one in told(batch, document_id)):
-        return ""  # `engine.features.results.rows.report_lists` keeps what the receiver has of the report
-    stages = _stages(batch, document_id)
-    return "part" if any(_takes_back(stages, _stages(batch, other_id)) for other_id in newer) else ""
+
+    lane: int
+    message: int
+    reports: Sequence[Report]
+    ordinal: int = 0
+    has_status: bool = False
 
 
-@operation(priority=Priority.SETTLE)
-def have_in_common(batch: Batch, delivery_id: int, others: Iterable[int]) -> bool:
-    """Whether a delivery has results in common with one of ``others``, as far as a receiver could mistake the one for
-    the other; True also where that is unknown.
+class _Result(NamedTuple):
+    """What is compared of a result.
+
+    Attributes:
+        test: as sent. ref: what it is a word of. is_sent: the document has it, as far as is known.
     """
-    asked = "SELECT document_id FROM delivery WHERE id = ? AND (id = ? OR state IN ('waiting', 'sending'))"
-    rows = [batch.execute(asked, (one, delivery_id)).fetchone() for one in (delivery_id, *others)]
-    mine, *theirs = (
-        _told(batch, row[0]) for row in rows if row is not None
-    )  # skip deliveries that were closed meanwhile
-    return bool(theirs) and not (mine and _are_unlike(mine, theirs))
 
-
-def _are_unlike(mine: frozenset["ReportedResult"], others: Iterable[frozenset["ReportedResult"] | None]) -> bool:
-    """Whether each of ``others`` has results, and none of a test that ``mine`` has."""
-    tests = {one.test for one in mine}
-    return all(told and tests.isdisjoint(one.test for one in told) for told in others)
-
-
-def _takes_back(mine: dict[str, int], theirs: dict[str, int]) -> bool:
-    """Whether a newer document has our report at a later status, or ours withdraws it and the newer does not."""
-    return any(
-        stage > mine[report] or mine[report] == _WITHDRAWN != stage
-        for report, stage in theirs.items()
-        if report in mine
-    )
-
-
-def overtaken(rows: Rows, delivery_id: int) -> Overtaken:
-    """How much of a held delivery was delivered in its lane by newer messages of the same reports.
-
-    While it was held, others were delivered. ``whole``: each of its results came in a newer document, so it is only an
-    older version. ``part``: some did, or it would replace resources that a newer message has updated; sending it would
-    undo these, and closing it would lose the others. Tests of the same order from another session are no version of its
-    results, even if they share a report: they take nothing from it, and a person has seen that report.
-
-    A newer message that withdraws one of its results and is held itself takes ``part``: a person decides about that
-    one first.
-    """
-    found = _overtaken(rows, delivery_id)
-    return found or ("part" if any(True for _ in _held_withdrawals(rows, delivery_id)) else "")
-
-
-def _overtaken(rows: Rows, delivery_id: int) -> Overtaken:
-    lane_id, message_id, document_id, packed = _delivery(rows, delivery_id)
-    newer = list(_newer(rows, lane_id, message_id, unpack_reports(packed)))
-    if not newer:
-        return ""
-    try:
-        body = body_of(rows, document_id)
-        mine, updates = _told_by(body), conditional_updates(body)
-        theirs: set[ReportedResult] = set()
-        for other in (body_of(rows, other_id) for other_id in newer):
-            theirs |= _told_by(other)
-            if not updates.isdisjoint(conditional_updates(other)):
-                return "part"
-    except (IntegrityError, ValueError):  # unknown
-        return "part"
-    if not mine:  # unknown here, too
-        return "part"
-    if mine <= theirs:
-        return "whole"
-    return "part" if {one.test for one in mine} & {one.test for one in theirs} else ""
+    test: str
+    ref: Ref
+    is_sent: bool
 
 
 class NewerMessage(NamedTuple):
     """A newer message that was delivered before an older one.
 
     Attributes:
-        in_common: keys of the results of the older one that it has, too; None where these are unknown.
-        report: whether it has set a report further that the older one would set back.
+        in_common: tests of the older one that it has a later word of, one a result; None where these are unknown.
+        report: whether it has set an order further that the older one would set back.
     """
 
     message_id: int
-    in_common: frozenset[str] | None = frozenset()
+    in_common: tuple[str, ...] | None = ()
     report: bool = False
+
+
+class _Compared:
+    """An older message with newer ones.
+
+    Attributes:
+        results: of the older one, by place; None: they cannot be read.
+        sure: newer message -> places of the older one that it has a later word of; None: unknown. unsure: likewise, of
+            those that it may have one of.
+    """
+
+    def __init__(self, rows: Rows, older: _Older, newer: Sequence[int]) -> None:
+        self._rows, self._lane = rows, older.lane
+        self.own = _read(rows, older.message)
+        self.sure: dict[int, set[int] | None] = dict.fromkeys(newer)
+        self.unsure: dict[int, set[int]] = {one: set() for one in newer}
+        self.results = None if self.own is None else self._results(self.own, older)
+        self._theirs = {one: read for one in newer if (read := _read(rows, one)) is not None} if newer else {}
+        if self.own is not None and self.results is not None and self._theirs:
+            self._link(self.own, self.results)
+
+    def _results(self, own: Stored, older: _Older) -> dict[int, _Result]:
+        made = facts.made_of(self._rows, own.message).get(older.ordinal) if older.ordinal else None
+        decided = own.decisions or {}
+
+        def is_sent(place: int) -> bool:
+            if made is not None:
+                return place in made
+            return place not in decided or decided[place].kind not in _NOT_SENT
+
+        found = {one.place: _Result(one.test, _ref(own, one.place), is_sent(one.place)) for one in _said(own)}
+        return found | {
+            place: _Result(key[-1], (own.message, place), is_sent=True) for place, key in _enclosed(own.facts).items()
+        }
+
+    def _link(self, own: Stored, results: Mapping[int, _Result]) -> None:
+        for message in self._theirs:
+            self.sure[message] = set()
+        places = {one.ref: place for place, one in results.items()}
+        enclosed = {key: place for place, key in _enclosed(own.facts).items()}
+        for message, read in self._theirs.items():
+            for ref in _later_words(read, self._made(message)):
+                self._note(self.sure, message, places.get(ref))
+            for decision in (read.decisions or {}).values():
+                for ref in decision.may_mean:
+                    self._note(self.unsure, message, places.get(ref))
+            for key in _enclosed(read.facts).values():
+                self._note(self.sure, message, enclosed.get(key))
+        memory = Known(frozenset()).with_those(self._rows, [(one, None, 1, 0, 0, 1) for one in sorted(self._theirs)])
+        words = {one.ref: {word.message for word in one.words} for one in memory.memory.standing}
+        for decision in judge(own.facts, memory.memory, receipt_of(own)._replace(clock_told=True)).decisions:
+            if decision.reason == ReasonCode.ORDER_MOVED.value:
+                continue  # another patient's
+            for message in words.get(decision.meant, ()) if decision.meant is not None else ():
+                self._note(self.sure, message, decision.place)
+            for ref in decision.may_mean:
+                for message in words.get(ref, ()):
+                    self._note(self.unsure, message, decision.place)
+
+    def _made(self, message: int) -> Collection[int] | None:
+        """The places of the results in what a newer message had delivered; None: it is not known."""
+        asked = (
+            "SELECT DISTINCT o.ordinal FROM delivery d JOIN document o ON o.id = d.document_id"
+            " WHERE d.message_id = ? AND d.lane = ? AND d.state = 'delivered'"
+        )
+        ordinals = _numbers(self._rows, asked, message, self._lane)
+        made = facts.made_of(self._rows, message) if ordinals else {}
+        return {place for one in ordinals for place in made[one]} if ordinals and ordinals <= made.keys() else None
+
+    def _note(self, into: Mapping[int, set[int] | None], message: int, place: int | None) -> None:
+        if place is not None and (known := into.get(message)) is not None:
+            known.add(place)
+
+    # -- answers -------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether the results of one of them cannot be read."""
+        return any(places is None for places in self.sure.values())
+
+    def overtaken(self) -> Overtaken:
+        """How much of the older one the newer ones have a later word of, as far as is known."""
+        results = self.results or {}
+        sure = set[int]().union(*(places or () for places in self.sure.values()))
+        sent = {place for place, one in results.items() if one.is_sent}
+        if sent and sent <= sure:
+            return "whole"
+        return "part" if sure or any(self.unsure.values()) else ""
+
+    def have_set_further(self) -> list[int]:
+        """The newer ones that have an order of it at a later status, or that it withdraws and they do not."""
+        mine = _stages(self.own.facts) if self.own is not None else {}
+        return [
+            message
+            for message, read in self._theirs.items()
+            if any(
+                stage > mine[order] or mine[order] == _WITHDRAWN != stage
+                for order, stage in _stages(read.facts).items()
+                if order in mine
+            )
+        ]
+
+    def of(self, message: int) -> tuple[str, ...] | None:
+        """The tests of results that a newer message has a later word of, or may have; None: unknown."""
+        places = self.sure[message]
+        if places is None or self.results is None:
+            return None
+        return tuple(self.results[place].test for place in sorted(places | self.unsure[message]))
+
+
+def _read(rows: Rows, message_id: int) -> Stored | None:
+    """The facts of a message; None: there are none, or they cannot be read."""
+    try:
+        return next(facts.stored(rows, [message_id]), None)
+    except (IntegrityError, ValueError, TypeError):
+        return None
+
+
+def _said(one: Stored) -> list[Said]:
+    return [said for said, _ in said_in(one.facts, receipt_of(one), judged=True)]
+
+
+def _ref(one: Stored, place: int) -> Ref:
+    decision = (one.decisions or {}).get(place)
+    return (decision.meant if decision is not None else None) or (one.message, place)
+
+
+def _later_words(one: Stored, made: Collection[int] | None) -> Iterator[Ref]:
+    """What a message that was delivered has a word of. ``made``: the places of the results that it had delivered."""
+    yield from one.gone
+    for place, decision in (one.decisions or {}).items():
+        is_sent = decision.kind not in _NOT_SENT if made is None else place in made
+        if is_sent and (ref := word_of(decision)) is not None:
+            yield ref
+
+
+def _enclosed(said: Facts) -> dict[int, tuple[str, ...]]:
+    """Pictures and documents, which the judge does not see: place -> order, and what it is called."""
+    return {
+        one.place: (order.filler or order.placer or one.tube or "", one.measure.sub or "", one.measure.test or "")
+        for _, order, one in said.results()
+        if one.kind in (DOCUMENT, PICTURE, DATA)
+    }
+
+
+def _stages(said: Facts) -> dict[tuple[str, ...], int]:
+    """The progress of each order; of one that comes twice the further."""
+    found: dict[tuple[str, ...], int] = {}
+    for person in said.people:
+        for order in person.orders:
+            named = key_of(person), order.placer or "", order.filler or "", order.code or ""
+            found[named] = max(_STAGE.get(order.status or "", 0), found.get(named, 0))
+    return found
+
+
+# -- which messages are newer -----------------------------------------------------------------------------------------
+
+
+def _newer(rows: Rows, older: _Older, state: str = "delivered") -> list[int]:
+    """Newer messages with one of its orders, of which a document was delivered in its lane, or is held there."""
+    own = age(rows, older.message)
+    in_lane = "SELECT 1 FROM delivery WHERE message_id = ? AND lane = ? AND state = ?"
+    return [
+        one
+        for one in sorted(_of_its_orders(rows, older.message, own[0], older.reports))
+        if age(rows, one) > own and rows.execute(in_lane, (one, older.lane, state)).fetchone()
+    ]
+
+
+def _of_its_orders(rows: Rows, message_id: int, after: int, reports: Iterable[Report]) -> set[int]:
+    """Other messages behind ``after`` that have an order of a message, by facts, or as documents tell."""
+    found: set[int] = set()
+    for first, last in facts.ranges_of(rows, message_id):
+        asked = "SELECT message_id FROM fact_number WHERE number BETWEEN ? AND ? AND message_id > ?"
+        found |= _numbers(rows, asked, first, last, after)
+    for report in reports:  # messages whose facts cannot be read
+        asked = "SELECT message_id FROM report WHERE key = ? AND patient = ? AND message_id > ?"
+        found |= _numbers(rows, asked, report.key, report.patient, after)
+    return found - {message_id}
+
+
+def _numbers(rows: Rows, asked: str, *values: object) -> set[int]:
+    return {one for (one,) in rows.execute(asked, values).fetchall()}
+
+
+def age(rows: Rows, message_id: int) -> tuple[int, int]:
+    """The sort key of messages by age: an edited message has the age of its original and comes after it."""
+    first = message_id
+    while (row := rows.execute("SELECT original FROM edited WHERE message_id = ?", (first,)).fetchone()) is not None:
+        first = row[0]
+    return first, message_id
+
+
+# -- before a delivery is sent, and where a person releases it --------------------------------------------------------
+
+
+@operation(priority=Priority.SETTLE)
+def overtaken_before_sent(batch: Batch, delivery_id: int) -> Overtaken:
+    """How much of a delivery that is about to be sent was delivered in its lane by newer messages.
+
+    A released delivery is checked more strictly: see `overtaken`. A document that the destination already has, sent
+    again by a person, can lose nothing: with one result in common it is an older version.
+    """
+    older, flags, _, document_id = _delivery(batch, delivery_id)
+    if flags & RELEASED:
+        return overtaken(batch, delivery_id)
+    if not (newer := _newer(batch, older)):
+        return ""
+    had = batch.execute(
+        "SELECT 1 FROM delivery WHERE message_id = ? AND lane = ? AND document_id = ? AND state = 'delivered'",
+        (older.message, older.lane, document_id),
+    ).fetchone()
+    compared = _compare(batch, older, newer)
+    if compared is None or compared.is_unknown:
+        return "whole" if had else "part"
+    found = compared.overtaken()
+    if had or found:
+        return "whole" if had and found else found
+    return "part" if older.has_status and compared.have_set_further() else ""
+
+
+@operation(priority=Priority.SETTLE)
+def have_in_common(batch: Batch, delivery_id: int, others: Iterable[int]) -> bool:
+    """Whether a delivery has tests in common with one of ``others``, so that a receiver could mistake the one for the
+    other; True also where that is unknown.
+    """
+    asked = "SELECT message_id FROM delivery WHERE id = ? AND (id = ? OR state IN ('waiting', 'sending'))"
+    rows = [batch.execute(asked, (one, delivery_id)).fetchone() for one in (delivery_id, *others)]
+    mine, *theirs = (_tests(batch, row[0]) for row in rows if row is not None)  # without those closed meanwhile
+    return any(not mine or not one or not mine.isdisjoint(one) for one in theirs)
+
+
+def _tests(batch: Batch, message_id: int) -> set[str]:
+    """The tests of a message; empty: it has none, or they cannot be read."""
+    read = _read(batch, message_id)
+    return set() if read is None else {one.measure.test or "" for *_, one in read.facts.results()}
+
+
+def overtaken(rows: Rows, delivery_id: int) -> Overtaken:
+    """How much of a held delivery was delivered in its lane by newer messages.
+
+    ``part``, too: it would replace a resource that a newer message has updated, or a newer message that withdraws one
+    of its results is held itself: a person decides about that one first. That a newer message has its order at a later
+    status takes nothing from it: the person has seen that.
+    """
+    older, _, media_type, document_id = _delivery(rows, delivery_id)
+    if newer := _newer(rows, older):
+        compared = _compare(rows, older, newer)
+        if (
+            compared is None
+            or compared.is_unknown
+            or (media_type == FHIR and _updates(rows, document_id, older, newer))
+        ):
+            return "part"
+        if found := compared.overtaken():
+            return found
+    return "part" if _held_withdrawals(rows, older) else ""
+
+
+def _compare(rows: Rows, older: _Older, newer: Sequence[int]) -> _Compared | None:
+    """None: it would take too long."""
+    try:
+        return _Compared(rows, older, newer)
+    except TooManyAlikeError:
+        return None
+
+
+def _updates(rows: Rows, document_id: int, older: _Older, newer: Sequence[int]) -> bool:
+    """Whether a transaction replaces what a newer one has updated on a server, or that is unknown."""
+    asked = "SELECT document_id FROM delivery WHERE message_id = ? AND lane = ? AND state = 'delivered'"
+    try:
+        mine = conditional_updates(body_of(rows, document_id))
+        return bool(mine) and any(
+            not mine.isdisjoint(conditional_updates(body_of(rows, other)))
+            for message in newer
+            for (other,) in rows.execute(asked, (message, older.lane)).fetchall()
+        )
+    except (IntegrityError, ValueError):
+        return True
+
+
+def _held_withdrawals(rows: Rows, older: _Older) -> list[int]:
+    """Newer messages that are held in the lane, and withdraw one of its results: of the same person, and of the same
+    time unless the withdrawal names none."""
+    held = _newer(rows, older, "held")
+    own = _read(rows, older.message) if held else None
+    if own is None:
+        return []
+    mine = {_ref(own, said.place): said for said in _said(own)}
+    found = []
+    for message in held:
+        if (read := _read(rows, message)) is None:
+            continue
+        for said in _said(read):
+            decision = (read.decisions or {}).get(said.place)
+            meant = () if decision is None else (decision.meant, *decision.may_mean)
+            gone = [mine[ref] for ref in meant if ref in mine and said.version.said == WITHDRAWN]
+            if any(one.person == said.person and said.version.time in ("", one.version.time) for one in gone):
+                found.append(message)
+    return found
 
 
 def overtaken_by(rows: Rows, delivery_id: int) -> list[NewerMessage]:
     """The newer messages that keep a delivery from being sent; where none of them does, all newer ones."""
-    lane_id, message_id, document_id, packed = _delivery(rows, delivery_id)
-    mine = _told(rows, document_id)
-    found: dict[int, NewerMessage] = {}
-    newer = _newer(rows, lane_id, message_id, unpack_reports(packed))
-    for other_id in dict.fromkeys([*newer, *_held_withdrawals(rows, delivery_id)]):
-        (number,) = rows.execute("SELECT message_id FROM document WHERE id = ?", (other_id,)).fetchone()
-        theirs = _told(rows, other_id)
-        if not mine or not theirs:
-            found[number] = NewerMessage(number, None)
-            continue
-        common = {one.test for one in mine} & {one.test for one in theirs}
-        report = not common and _takes_back(_stages(rows, document_id), _stages(rows, other_id))
-        found[number] = NewerMessage(number, frozenset(common), report)
-    return [one for one in found.values() if one.in_common or one.in_common is None or one.report] or [*found.values()]
+    older, *_ = _delivery(rows, delivery_id)
+    numbers = list(dict.fromkeys([*_newer(rows, older), *_held_withdrawals(rows, older)]))
+    compared = _compare(rows, older, numbers)
+    if compared is None:
+        return [NewerMessage(one, None) for one in numbers]
+    further = set(compared.have_set_further()) if older.has_status else set()
+    found = [NewerMessage(one, tests, not tests and one in further) for one in numbers for tests in (compared.of(one),)]
+    return [one for one in found if one.in_common or one.in_common is None or one.report] or found
 
 
 def in_words(newer: list[NewerMessage]) -> str:
@@ -200,194 +418,55 @@ def in_words(newer: list[NewerMessage]) -> str:
     return f"{text} (the report, not its results)" if all(one.report for one in newer) else text
 
 
-def _delivery(rows: Rows, delivery_id: int, more: str = "") -> tuple[Any, ...]:
-    """Its lane, message and document, the reports of that, and ``more`` columns.
+def _delivery(rows: Rows, delivery_id: int) -> tuple[_Older, int, str, int]:
+    """A delivery, with its flags, media type and document.
 
     Raises:
         StoreError: no delivery has that number.
     """
-    row: tuple[Any, ...] | None = rows.execute(
-        f"SELECT d.lane, d.message_id, d.document_id, o.reports{more} FROM delivery d"  # noqa: S608 - constants
+    row = rows.execute(
+        "SELECT d.lane, d.message_id, o.reports, o.ordinal, d.flags, o.media_type, o.id FROM delivery d"
         " JOIN document o ON o.id = d.document_id WHERE d.id = ?",
         (delivery_id,),
     ).fetchone()
     if row is None:
         raise StoreError(f"there is no delivery {delivery_id}")
-    return row
+    lane, message, packed, ordinal, flags, media_type, document_id = row
+    # `engine.features.results.rows.report_lists` keeps what the receiver has of a report that is joined.
+    has_status = media_type not in LISTS and not (media_type == FHIR and flags & JOINS)
+    return _Older(lane, message, unpack_reports(packed), ordinal, has_status), flags, media_type, document_id
 
 
-def newer_delivered(
-    rows: Rows,
-    lane_id: int,
-    message_id: int,
-    reports: Iterable[Report],
-    written: Callable[[], frozenset[bytes]],
-) -> bool:
-    """Whether a newer message's document for one of ``reports`` was delivered in a lane, and writes the same results.
+# -- for a replay, and for a comparison with today's mapping -----------------------------------------------------------
 
-    Args:
-        written: returns what the document at hand writes; called only when needed.
+
+def newer_delivered(rows: Rows, lane_id: int, message_id: int, reports: Sequence[Report]) -> bool:
+    """Whether a newer message has had a later word of a result of a message delivered in a lane, or that is unknown."""
+    older = _Older(lane_id, message_id, reports)
+    if not (newer := _newer(rows, older)):
+        return False
+    compared = _compare(rows, older, newer)
+    return compared is None or compared.is_unknown or bool(compared.overtaken())
+
+
+def newer_of(rows: Rows, message_id: int) -> set[int]:
+    """The newer messages without which a replay of a message would end with an older version of its results: those of
+    its orders and persons in its channel, on their days; of a day beside it, or of another channel, those with a later
+    word of a result.
     """
-    mine: frozenset[bytes] | None = None
-    for other_id in _newer(rows, lane_id, message_id, reports):
-        if mine is None:
-            mine = written()
-        theirs = written_in(rows, other_id)
-        if _have_in_common(mine, theirs):
-            return True
-    return False
+    packed = rows.execute("SELECT reports FROM document WHERE message_id = ?", (message_id,)).fetchall()
+    reports = [report for (one,) in packed for report in unpack_reports(one)]
+    first, _ = own = age(rows, message_id)
+    numbers = [one for one in sorted(_of_its_orders(rows, message_id, first, reports)) if age(rows, one) > own]
+    if not numbers or (compared := _compare(rows, _Older(0, message_id, reports), numbers)) is None:
+        return {*numbers}
+    mine = _orders(rows, compared.own)
+    return {one for one in numbers if compared.of(one) != () or not mine.isdisjoint(_orders(rows, _read(rows, one)))}
 
 
-def _have_in_common(mine: frozenset[bytes], theirs: frozenset[bytes]) -> bool:
-    """Whether two documents write the same results. For a document without results its reports are compared; a document
-    with unknown content counts as the same.
-    """
-    results = [{one for one in written if one.startswith(_RESULT)} for written in (mine, theirs)]
-    if all(results):
-        return not results[0].isdisjoint(results[1])
-    return not mine or not theirs or not mine.isdisjoint(theirs)
-
-
-def _held_withdrawals(rows: Rows, delivery_id: int) -> Iterator[int]:
-    """Documents of newer messages that are held in the lane of a delivery, and withdraw one of its results: of the same
-    person, and of the same time unless the withdrawal names none."""
-    lane_id, message_id, document_id, packed = _delivery(rows, delivery_id)
-    held = list(_newer(rows, lane_id, message_id, unpack_reports(packed), state="held"))
-    mine = {one.name: one for one in _resources(rows, document_id)} if held else {}
-    for other_id in held:
-        gone = (one for one in _resources(rows, other_id) if one.said == WITHDRAWN and one.name in mine)
-        if any(one.subject == mine[one.name].subject and one.time in ("", mine[one.name].time) for one in gone):
-            yield other_id
-
-
-def _resources(rows: Rows, document_id: int) -> Sequence[Resource]:
-    """The results in a document; none where it cannot be read, or has no status of them."""
-    (media_type,) = rows.execute("SELECT media_type FROM document WHERE id = ?", (document_id,)).fetchone()
-    try:
-        found = opened(body_of(rows, document_id), media_type, None)
-    except (IntegrityError, ValueError):
-        return ()
-    return () if found is None else [one for one in found.resources if one.kind == "Observation"]
-
-
-def _newer(
-    rows: Rows, lane_id: int, message_id: int, reports: Iterable[Report], *, state: str = "delivered"
-) -> Iterator[int]:
-    """Documents of newer messages for one of ``reports`` that were delivered in a lane, or are held there.
-
-    The memory of reports is short. An older message is also looked up by its numbers, which are kept as long as
-    messages are: a person may send it again after years, and its correction is still newer.
-    """
-    reports = list(reports)
-    own = age(rows, message_id)
-    # An edited message has the age of its original, but bears numbers that may have been wrong there.
-    look = reports and is_forgotten(rows, own[0])
-    by_number = search_index.newer(rows.execute, message_id, than=own[0]) if look else set[int]()
-    for report in reports:
-        named = rows.execute(
-            "SELECT message_id FROM report WHERE key = ? AND message_id > ?", (report.key, own[0])
-        ).fetchall()
-        whose = report.key, report.patient  # a person's name may have been corrected since
-        for other_message in sorted(({one for (one,) in named} | by_number) - {message_id}):
-            for other_id, others in rows.execute(
-                "SELECT d.document_id, o.reports FROM delivery d JOIN document o ON o.id = d.document_id"
-                " WHERE d.message_id = ? AND d.lane = ? AND d.state = ?",
-                (other_message, lane_id, state),
-            ).fetchall():
-                same = any(whose == (other.key, other.patient) for other in unpack_reports(others))
-                if same and age(rows, other_message) > own:
-                    yield other_id
-
-
-def is_forgotten(rows: Rows, message_id: int) -> bool:
-    """Whether reports of messages after this one may have been forgotten. Sending it again has just written a row, so
-    the newest row gives the current time.
-    """
-    row = rows.execute(
-        "SELECT received_us, (SELECT received_us FROM journal ORDER BY id DESC LIMIT 1) FROM journal WHERE id = ?",
-        (message_id,),
-    ).fetchone()
-    return row is not None and bool(row[1] - row[0] >= REPORT_MEMORY_US - _SLACK_US)
-
-
-def age(rows: Rows, message_id: int) -> tuple[int, int]:
-    """The sort key of messages by age: an edited message has the age of its original and comes after it."""
-    first = message_id
-    while (row := rows.execute("SELECT original FROM edited WHERE message_id = ?", (first,)).fetchone()) is not None:
-        first = row[0]
-    return first, message_id
-
-
-class ReportedResult(NamedTuple):
-    """A result in a document.
-
-    Attributes:
-        test: the key by which the results of two documents are the same, as far as a receiver can see.
-        within: the order of the result; an HL7 message may have several.
-    """
-
-    test: str
-    within: str = ""
-
-
-def _told(rows: Rows, document_id: int) -> frozenset[ReportedResult] | None:
-    """The results in a document; None where they cannot be read."""
-    try:
-        return _told_by(body_of(rows, document_id))
-    except (IntegrityError, ValueError):
-        return None
-
-
-def _told_by(body: bytes) -> frozenset[ReportedResult]:
-    """The results in these bytes. Raises ValueError: they cannot be read."""
-    return _told_in_message(body) if body.startswith(b"MSH") else frozenset(map(ReportedResult, told_in(body)))
-
-
-def _told_in_message(body: bytes) -> frozenset[ReportedResult]:
-    """The results of an HL7 v2 message that our mapping wrote: its OBX segments by their code and sub-id, each within
-    its order (OBR-2, OBR-3). A test is its code (OBX-3.1)."""
-    field, component = body[3:4], body[4:5]
-    found, order = set(), b""
-    for segment in body.split(b"\r"):
-        name, *fields = segment.split(field)
-        if name == b"OBR":
-            order = field.join(fields[1:3])
-        elif name == b"OBX" and len(fields) > 2:
-            sub_id = fields[3] if len(fields) > 3 else b""
-            code = fields[2].split(component)[0]
-            found.add(ReportedResult(code.decode("latin-1"), field.join((order, fields[2], sub_id)).decode("latin-1")))
-    return frozenset(found)
-
-
-def _stages(rows: Rows, document_id: int) -> dict[str, int]:
-    """The progress of each report in a document that can be read."""
-    body = body_of(rows, document_id)
-    statuses = _order_statuses(body) if body.startswith(b"MSH") else report_statuses(body)
-    stages: dict[str, int] = {}
-    for report, status in statuses:
-        stages[report] = max(_STAGE.get(status, 0), stages.get(report, 0))
-    return stages
-
-
-def _order_statuses(body: bytes) -> Iterator[tuple[str, str]]:
-    """The orders of an HL7 v2 message by number and code (OBR-2, OBR-3, OBR-4.1), each with its status (OBR-25)."""
-    field, component = body[3:4], body[4:5]
-    for segment in body.split(b"\r"):
-        name, *fields = segment.split(field)
-        if name == b"OBR":
-            numbers, code, status = fields[1:3], fields[3:4], fields[24:25]
-            order = field.join((*numbers, *(one.split(component)[0] for one in code)))
-            yield order.decode("latin-1"), b"".join(status).decode("latin-1")
-
-
-def results_written(body: bytes) -> frozenset[bytes]:
-    """The results and reports that a document writes; empty where the document does not show them."""
-    return frozenset(_WRITES.findall(body))
-
-
-def written_in(rows: Rows, document_id: int) -> frozenset[bytes]:
-    """The results and reports that a stored document writes; empty where it does not show them or cannot be opened."""
-    try:
-        return results_written(body_of(rows, document_id))
-    except (IntegrityError, ValueError):
-        return frozenset()
+def _orders(rows: Rows, read: Stored | None) -> set[tuple[str, str, bytes]]:
+    """The orders of a message: channel, person, and number with its day."""
+    if read is None:
+        return set()
+    tokens = facts.tokens_of(rows, read.message)
+    return {(read.channel, key_of(person), token) for person in read.facts.people for token in tokens}

@@ -129,9 +129,6 @@ async def test_search_keys_are_indexed_hundreds_at_once(tmp_path: Path) -> None:
         assert (indexed(journal), journal.tail.unindexed) == (257 * 2, 2)
         assert found(journal, "patient", "P3") == same_patient(3, range(1, 260))
         assert found(journal, "specimen", "S5", "S257", "S258") == [5, 257, 258]
-        with journal.snapshot() as execute:
-            assert search_index.newer(execute, 3, than=3) == set(same_patient(3, range(4, 260)))
-            assert search_index.newer(execute, 258, than=250) == {251, 258}
         for one in (3, 259):
             await journal.writer.submit(lambda batch, one=one: search_index.forget(batch.execute, one))
     async with running(tmp_path) as journal:  # as each start finds them

@@ -11,7 +11,6 @@ import pytest
 
 from engine.features.results.rows import superseding
 from engine.features.rework.rows import dismissal
-from engine.model.content.search_keys import Number
 from engine.model.errors import StoreError
 from engine.model.journal.records import Decision
 from engine.model.message import Report, Unmapped
@@ -23,9 +22,8 @@ from engine.store.core.vault import KEY_NAME
 from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal, upkeep
 from engine.store.lifecycle.retention import Policy
-from engine.store.operations import append, audit, bulk, record_outcome, search_index
-from engine.store.operations.bulk import Member
-from engine.store.operations.outbox import attempts, claims, queueing
+from engine.store.operations import append, audit, record_outcome, search_index
+from engine.store.operations.outbox import attempts, claims
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import counters_of, list_unmapped
@@ -71,28 +69,6 @@ async def test_an_older_result_under_a_former_name_is_superseded(tmp_path: Path)
         older, newer = await journal.run(claims.claim, "chem", "fhir", 10)
         await journal.run(attempts.settle, newer.id, delivered_us=1)
         assert await journal.run(superseding.overtaken_before_sent, older.id)
-
-
-@pytest.mark.parametrize("days", [90.1, 400])
-async def test_an_older_result_is_superseded_also_after_years(tmp_path: Path, days: float) -> None:
-    clock, specimen = ManualClock(), (Number("specimen", "26-4711"),)
-    async with running(tmp_path, clock=clock) as journal:
-        for number in (1, 2):
-            (stored,) = await store(journal, b"%d" % number)
-            report = Report(KEY, ANN)
-            await journal.run(
-                record_outcome.record, stored.id, Outcome("mapped", numbers=specimen), [routed(reports=(report,))]
-            )
-        for delivery in await journal.run(claims.claim, "chem", "fhir", 10):
-            await journal.run(attempts.settle, delivery.id, delivered_us=1)
-        clock.advance(days * DAY_S)
-        await until(lambda: rows(journal, "report") == 0)
-        members = [Member(1), Member(2)]
-        await journal.run(bulk.begin, "replay", members, last=2, counted_us=1, actor="ann", what={})
-        await journal.run(queueing.replay, [1, 2], states=frozenset({"delivered"}))
-        older, newer = await journal.run(claims.claim, "chem", "fhir", 10)
-        assert await journal.run(superseding.overtaken_before_sent, older.id)
-        assert not await journal.run(superseding.overtaken_before_sent, newer.id)
 
 
 async def test_a_dismissed_message_owns_no_number(tmp_path: Path) -> None:

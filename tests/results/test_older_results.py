@@ -1,0 +1,84 @@
+"""What becomes of a message that was refused, and is sent again when newer ones were delivered: in every output.
+
+An older result never takes the place of a newer one, and none that nothing newer has is lost.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.features.results.rows import superseding
+from engine.features.results.rows.superseding import newer_of, overtaken, overtaken_by
+from tests.results.test_judged_by_place import HL7, NOON, OWN, desk, message
+
+MAPPED = OWN.format(to="hl7v2/ORU_R01", results="", steps=HL7)
+OUTPUTS: dict[str, dict[str, Any]] = {
+    "fhir": {"mapping": "hl7-results"},
+    "whole reports": {"mapping": "hl7-results"},
+    "csv": {"mapping": "hl7-to-csv"},
+    "json": {"mapping": "hl7-to-json"},
+    "hl7": {"mapping": "own"},
+    "copy": {},
+}
+WITH_STATUS = ("whole reports", "hl7", "copy")  # an order stands there as the last message says; others join them
+
+
+def said(*results: str, **more: Any) -> dict[str, Any]:
+    return {"results": results, **more}
+
+
+GLU = said("F GLU 5.5")
+BOTH = said("F GLU 5.5", "F NA 140")
+CASES = {
+    # the older, the newer ones, what becomes of the older, the tests that both have
+    "corrected": (GLU, [said("C GLU 6.5")], "whole", ["GLU"]),
+    "withdrawn": (GLU, [said("D GLU 5.5")], "whole", ["GLU"]),
+    "run again": (GLU, [said("F GLU 6.5", at="1130")], "whole", ["GLU"]),
+    "one of two corrected": (BOTH, [said("C GLU 6.5")], "part", ["GLU"]),
+    "one of two run again": (BOTH, [said("F NA 141", at="1130")], "part", ["NA"]),
+    "one corrected, one said again": (BOTH, [said("C GLU 6.5", "F NA 140")], "said again", ["GLU"]),
+    "both, in two messages": (BOTH, [said("C GLU 6.5"), said("C NA 141")], "whole", ["GLU", "NA"]),
+    "finished": (said("P GLU 5.5"), [said("F GLU 6.5")], "whole", ["GLU"]),
+    "other tests": (GLU, [said("F K 4.4", at="1130")], "", []),
+    "other tests, and its own": (GLU, [said("F K 4.4", "C GLU 6.5")], "whole", ["GLU"]),
+    "other tests of a finished order": (said("P GLU 5.5", of="P"), [said("F K 4.4")], "further", []),
+    "other tests of an open order": (said("P GLU 5.5", of="P"), [said("P K 4.4", of="P")], "", []),
+    "other tests of a withdrawn order": (GLU, [said("F K 4.4", of="X")], "further", []),
+    "another order": (GLU, [said("C GLU 6.5", order="S2")], "", []),
+    "nothing": (GLU, [], "", []),
+}
+
+
+def sent(results: tuple[str, ...], number: int, *, order: str = "S1", of: str = "F", at: str = "1000") -> bytes:
+    """``of``: the status of the order."""
+    made = message(*results, number=number, at=at)
+    return made.replace(b"OBR|1||S1", f"OBR|1||{order}".encode()).replace(b"||LAB|F", f"||LAB|{of}".encode())
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_an_older_message_is_sent_closed_or_shown_to_a_person(tmp_path: Path, output: str, case: str) -> None:
+    older, newer, expected, in_common = CASES[case]
+    route = {**OUTPUTS[output], "to": "out1"}
+    more = {"report_list": "replace"} if output == "whole reports" else {}
+    with desk(tmp_path, route, own=MAPPED if output == "hl7" else "", **more) as it:
+        first = it.say("hl7", sent(number=1, **older), NOON, refused=True)
+        for number, one in enumerate(newer, 2):
+            it.last = it.say("hl7", sent(number=number, **one), NOON + timedelta(hours=number))
+            it.decide("release", it.last)
+            assert it.ask("SELECT DISTINCT state FROM delivery WHERE message_id = ?", it.last) == [("delivered",)]
+        ((delivery,),) = it.ask("SELECT id FROM delivery WHERE message_id = ?", first)
+        if expected == "said again":  # what a receiver has refused goes out once more; of a copy nothing is known
+            assert b"140" in it.documents()[0].encode()
+            expected, in_common = ("part", ["GLU"]) if output == "copy" else ("whole", ["GLU", "NA"])
+        further = "part" if output in WITH_STATUS else ""
+        assert it.journal.run_alone(superseding.overtaken_before_sent, delivery) == expected.replace("further", further)
+        assert it.journal.run_alone(overtaken, delivery) == expected.replace("further", ""), (
+            "a person has seen the order"
+        )
+        found = it.journal.run_alone(overtaken_by, delivery)
+        assert sorted({one.split("^")[0] for each in found for one in each.in_common or ()}) == in_common
+        along = it.journal.run_alone(newer_of, first)
+        assert along == (set() if case == "another order" else {*range(2, 2 + len(newer))})
