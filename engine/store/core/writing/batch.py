@@ -12,7 +12,7 @@ from datetime import tzinfo
 from hashlib import sha256
 from heapq import heapify, heappop, heappush
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -27,6 +27,7 @@ from engine.store.core import notes
 from engine.store.core.chain import GENESIS, PUT_ROW, chain_hash, row_hash
 from engine.store.core.checks.loss import last_number
 from engine.store.core.notes import EventEnds, Noted
+from engine.store.core.rows import Execute
 from engine.store.core.unanswered import Answers
 from engine.store.core.unmapped_codes import Key, UnmappedCodes
 from engine.store.core.vault import MESSAGE_KEYS, Vault
@@ -98,6 +99,28 @@ _channel_values = attrgetter(*_CHANNEL_COLUMNS, *(f"habit.{name}" for name in _H
 _LANE_COLUMNS = "id, channel, destination, last_seq, open, dead, held, delivered_us, paused, held_by"
 
 
+class Adopted(NamedTuple):
+    """Attributes:
+    to: the last row of the old machine that was looked at, and its chain value.
+    ranges: (the last row that both had, before the first, the last) of rows that came in at once.
+    """
+
+    to: tuple[int, bytes] | None = None
+    ranges: tuple[tuple[int, int, int], ...] = ()
+
+    @classmethod
+    def read(cls, execute: Execute) -> "Adopted":
+        row = execute("SELECT value FROM meta WHERE name = 'adopted'").fetchone()
+        if row is None:
+            return cls()
+        number, chain, ranges = orjson.loads(row[0])
+        return cls((number, bytes.fromhex(chain)), tuple(map(tuple, ranges)))
+
+    def came_meanwhile(self, message_id: int) -> tuple[int, int]:
+        """The rows behind the first and up to the second, which came after an adopted message; (0, 0): it is none."""
+        return next((one[:2] for one in self.ranges if one[1] < message_id <= one[2]), (0, 0))
+
+
 class Tail:
     """The committed state of the numbering. Belongs to the writer thread once that runs.
 
@@ -106,6 +129,7 @@ class Tail:
         sessions: link session -> ids of its frames that belong to no message yet.
         sweeps: the positions of the sweeps through the short-lived tables.
         restored_to: messages up to this one came from a backup; their deliveries may have been made before.
+        adopted: the messages that the old machine received (`engine.store.recovery.adopting`).
         indexed_to: messages up to this row are in the search index (`engine.store.operations.search_index`).
         unindexed: how many that have a state are not.
         counted_to: the results of messages up to this row were counted (`engine.features.reports.rows.result_counts`).
@@ -142,6 +166,7 @@ class Tail:
         self.watermark: int = stored[0] if stored else 0
         restored = connection.execute("SELECT value FROM meta WHERE name = 'restored_to'").fetchone()
         self.restored_to: int = restored[0] if restored else 0
+        self.adopted = Adopted.read(connection.execute)
         indexed = connection.execute("SELECT value FROM meta WHERE name = 'indexed_to'").fetchone()
         self.indexed_to: int = indexed[0] if indexed else 0
         rest = connection.execute("SELECT count(*) FROM message_state WHERE id > ?", (self.indexed_to,)).fetchone()

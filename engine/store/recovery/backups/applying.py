@@ -19,13 +19,14 @@ from engine.store.core import key_encryption_key
 from engine.store.core.chain import PUT_ROW, JournalRow
 from engine.store.core.checks import pruned_ranges
 from engine.store.core.connecting import data_keys
+from engine.store.core.rows import Execute
 from engine.store.core.vault import Vault, WrappedKey
 from engine.store.lifecycle import key_rotation
 from engine.store.recovery.backups import decisions, increments, state_snapshot
 from engine.store.recovery.backups.catalog import Copy, Increment, StateSnapshot
 
-STANDS = "stands"  # of `meta`: [number of the last snapshot, its last row]
-_PUT_META = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
+_STANDS = "stands"  # of `meta`: the number of the last snapshot, and its last row
+ENDED = -1  # in place of that number: no file is applied any more
 _PUT_KEY = "INSERT OR IGNORE INTO data_key (id, class, month, wrapped, created_us) VALUES (?, ?, ?, ?, ?)"
 
 
@@ -37,6 +38,8 @@ class Applying:
         kek, places: the key of the copy, and folders to search for a newer one.
         said: called with the newest row after each piece.
         wrong: what cannot be applied, and why.
+        last_id, chain: of the newest row. number, stands_to: of the last snapshot, or `ENDED`, and its last row.
+        is_known: the journal has a note of that.
     """
 
     connection: sqlite3.Connection
@@ -51,7 +54,8 @@ class Applying:
         row = execute("SELECT id, chain FROM journal ORDER BY id DESC LIMIT 1").fetchone()
         self.last_id: int = row[0] if row is not None else 0
         self.chain: bytes = row[1] if row is not None else bytes(32)
-        kept = execute("SELECT value FROM meta WHERE name = ?", (STANDS,)).fetchone()
+        kept = execute("SELECT value FROM meta WHERE name = ?", (_STANDS,)).fetchone()
+        self.is_known = kept is not None
         self.number, self.stands_to = map(int, kept[0].split()) if kept else (0, self.copy.manifest.last_id)
 
     @property
@@ -115,8 +119,13 @@ class Applying:
             self.wrong.append(f"{error}; the state of messages from {self.stands_to + 1} on is not restored")
             return False
         self.number, self.stands_to = state.number, state.last
-        self.connection.execute(_PUT_META, (STANDS, f"{state.number} {state.last}"))
+        self.note(state.number)
         return True
+
+    def note(self, number: int) -> None:
+        """Note the last snapshot, or that this has `ENDED`."""
+        said = f"{number} {self.stands_to}"
+        self.connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (_STANDS, said))
 
     def _keys(self, keys: list[tuple[int, str, str, bytes, int]]) -> list[tuple[Any, ...]]:
         """The data keys that are not known yet, wrapped by the copy's key.
@@ -132,6 +141,11 @@ class Applying:
             (one.id, one.key_class, one.month, one.wrapped, created[one.id])
             for one in key_rotation.wrapped_again(fresh, self.kek, others)
         ]
+
+
+def forget(execute: Execute) -> None:
+    """The journal is complete."""
+    execute("DELETE FROM meta WHERE name = ?", (_STANDS,))
 
 
 @contextmanager

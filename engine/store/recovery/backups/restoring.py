@@ -49,8 +49,8 @@ from engine.store.journal import Journal
 from engine.store.operations import audit, bulk, dedup, incarnation, incomplete, pauses, search_index
 from engine.store.operations.incarnation import Incarnation
 from engine.store.operations.pruning import of_features
-from engine.store.recovery.backups import decisions
-from engine.store.recovery.backups.applying import STANDS, Applying, transaction
+from engine.store.recovery.backups import applying, decisions
+from engine.store.recovery.backups.applying import ENDED, Applying, transaction
 from engine.store.recovery.backups.catalog import SITE_FOLDER, Copy, incarnations
 from engine.store.recovery.backups.copying import CONFIGURATION
 from engine.store.recovery.rebuilding import moment, put_state
@@ -167,10 +167,9 @@ class Restoration:
 
     def run(self, actor: str, reason: str) -> RestoreResult:
         self.begin()
-        with self.opened(synced=False) as applying:
-            self.result.from_pieces = applying.run()
-            self.result.wrong += applying.wrong
-            self.end(applying, self._latest())
+        with self.opened(synced=False) as following:
+            self.result.from_pieces = following.run()
+            self.end(following, self._latest())
         self.seal(actor, "restore", reason)
         began = time.monotonic()
         self.result.findings = [str(found) for found in verify.run(self._data, progress=self._progress)]
@@ -179,7 +178,7 @@ class Restoration:
 
     def begin(self) -> None:
         """The files of the copy, in a folder that has none."""
-        self._data.mkdir(mode=0o700)
+        self._data.mkdir(mode=0o700, parents=True)
         self._copy_files(self._data / JOURNAL_NAME)
 
     @contextmanager
@@ -201,36 +200,39 @@ class Restoration:
             yield Applying(connection, self._copy, self._kek, self._places, lambda row: self._progress(row, total))
         sync_file(path)
 
-    def end(self, applying: Applying, after: int, *, claims: bool = False) -> None:
+    def end(self, following: Applying, after: int = 0) -> None:
         """What is no state of the old machine: marks, numbers and the next incarnation, in one transaction.
 
         Args:
-            after: the next incarnation is later than this number. claims: as `incarnation.begin`.
+            after: the next incarnation is later than this number; 0: it has begun.
         """
-        connection, result = applying.connection, self.result
+        connection = following.connection
+        self.result.wrong[:0] = following.wrong
         with transaction(connection):
-            if applying.stands_to < applying.last_id:
-                self._count(connection, applying.vault, applying.stands_to + 1)
+            if following.stands_to < following.last_id:
+                self._count(connection, following.vault, following.stands_to + 1)
             self._mark_open(connection)
             bulk.cancel_all(connection.execute)
             incomplete.take_stock(connection.execute)
             if after:
-                incarnation.begin(connection.execute, after, claims=claims)
+                incarnation.begin(connection.execute, after)
             connection.execute("UPDATE meta SET value = value + ? WHERE name = 'boot'", (BOOTS,))
-            connection.execute("DELETE FROM meta WHERE name = ?", (STANDS,))
-            connection.execute(
-                "INSERT OR REPLACE INTO meta (name, value) VALUES ('restored_to', ?)", (applying.last_id,)
-            )
-        (result.rows,) = connection.execute("SELECT count(*) FROM journal").fetchone()
-        (result.again,) = connection.execute("SELECT coalesce(sum(stored), 0) FROM channel").fetchone()
-        result.last_id, result.stands_to = applying.last_id, applying.stands_to
-        newest = connection.execute("SELECT received_us FROM journal WHERE id = ?", (result.last_id,)).fetchone()
+            restored_to = "INSERT OR REPLACE INTO meta (name, value) VALUES ('restored_to', ?)"
+            connection.execute(restored_to, (following.last_id,))
+            following.note(ENDED)
+        self.look(following)
+
+    def look(self, following: Applying) -> None:
+        """What the journal has now."""
+        execute, result = following.connection.execute, self.result
+        (result.rows,) = execute("SELECT count(*) FROM journal").fetchone()
+        (result.again,) = execute("SELECT coalesce(sum(stored), 0) FROM channel").fetchone()
+        result.last_id, result.stands_to = following.last_id, following.stands_to
+        newest = execute("SELECT received_us FROM journal WHERE id = ?", (result.last_id,)).fetchone()
         result.received = moment(newest)
-        result.paused = [
-            "/".join(filter(None, row)) or "deliveries"
-            for row in connection.execute("SELECT channel, destination FROM pause ORDER BY channel, destination")
-        ]
-        self._anchored = (applying.last_id, applying.chain, applying.vault.anchor_seal)
+        paused = execute("SELECT channel, destination FROM pause ORDER BY channel, destination")
+        result.paused = ["/".join(filter(None, row)) or "deliveries" for row in paused]
+        self._anchored = (following.last_id, following.chain, following.vault.anchor_seal)
 
     def seal(self, actor: str, verb: str, reason: str) -> None:
         """The anchor, and the audit row."""
@@ -401,6 +403,7 @@ def _is_configuration(relative: str) -> bool:
 
 def _note_gap(what: dict[str, Any], skipped: tuple[int, int] | None, actor: str, verb: str, batch: Batch) -> int:
     act = audit.give_up(batch, actor, verb, what, [skipped] if skipped is not None else [])
+    applying.forget(batch.execute)
     looks.forget_times(batch.execute)
     if skipped is not None:
         pauses.stop_deliveries(batch, act)
