@@ -112,7 +112,7 @@ async def taken_over(folder: Path, trial: Trial, back: Back) -> dict[str, float]
             for n, port, kind in ((0, place.old.port_of[0], "mllp"), (1, place.old.port_of[1], "astm"))
         ]
         sending = [asyncio.create_task(one.run()) for one in analyzers]
-        await asyncio.sleep(trial.chance.uniform(1.0, 13.0))
+        await asyncio.sleep(trial.chance.uniform(1.0, 18.0))
         await place.old.kill()
         returned: asyncio.Task[None] | None = None
         if back == "before":
