@@ -247,8 +247,9 @@ class BackupScheduler:
             config = self._config
             if config.folder is None:
                 continue
+            if later := await asyncio.to_thread(self._look, config):
+                await self._stand_still(OvertakenError(str(later)), config)
             try:
-                await asyncio.to_thread(self._look, config)
                 if self._copy is not None and self._clock.monotonic() >= self._rows_not_before:
                     self._rows_not_before = self._clock.monotonic() + config.rows
                     anew = await asyncio.to_thread(self._write_rows, self._copy)
@@ -265,20 +266,18 @@ class BackupScheduler:
                 if isinstance(error, IntegrityError) and copy and self._left != copy.name and not self._wanted:
                     self._left, self._wanted = copy.name, "now"  # once, since it does not help a damaged journal
 
-    def _look(self, config: BackupConfig) -> None:
-        """See at once where the journal goes on elsewhere, for a spare waits only seconds
-        (`engine.store.recovery.backups.following`); and how far a spare is.
-
-        Raises:
-            OvertakenError: it goes on elsewhere, and this is new.
+    def _look(self, config: BackupConfig) -> Incarnation | None:
+        """How far a spare is; and the later incarnation that this finds, at once, for a spare that takes over waits
+        only seconds (`engine.store.recovery.backups.following`). A folder that cannot be read is said elsewhere.
         """
-        shelf = self._shelf(config)
-        with suppress(StoreError, OSError):  # a folder that cannot be read is said where it is written
+        with suppress(StoreError, OSError):
+            shelf = self._shelf(config)
+            self._spare.look(shelf)
             claimed = shelf.claimed_by()
             if claimed is not None and claimed != self._seen and self._own.overtaken_by([claimed]) is not None:
                 self._seen = claimed
-                raise OvertakenError(str(shelf.refused(self._own)))
-            self._spare.look(shelf)
+                return claimed
+        return None
 
     def _write_rows(self, copy: Copy) -> str:
         """The legitimate reason why the journal does not continue the copy; else empty.

@@ -684,7 +684,7 @@ FAULTS: tuple[Fault, ...] = (
         passes="nothing acknowledged is lost once the old folder is adopted; the old machine delivers nothing, and makes "
         "no copies, once the spare has taken over; 30 s at most without the person",
         nodes=("tests/faults/test_spare.py",),
-        quick="2 take-overs", long="12 take-overs", soak="50 take-overs", seconds=400,
+        quick="2 take-overs", long="4 take-overs", soak="50 take-overs", seconds=120,
         unproven="Both machines are one, with one clock; the folder of copies always answers.",
     ),
 )  # fmt: skip
