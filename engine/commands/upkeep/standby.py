@@ -115,8 +115,8 @@ def take_over(session: Session, reason: str, anchor: Path | None, form: Form) ->
 def adopt(session: Session, old: Path, form: Form) -> ExitCode:
     """Bring the last rows of the old machine, which no piece carried, from its folder or disk. Stop LabRelay first.
 
-    Its messages come in as received then; the next start processes them. What would take the place of a newer result is
-    held for a person. A message that came again meanwhile is a repeat.
+    Its messages come in as received then; the next start processes them. A result that would take the place of a newer
+    one is held for a person. A message that came again meanwhile is a repeat.
     """
     from engine.model.site.actor import of_this_process
     from engine.store.journal import Journal

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from engine.model.process.clock import Clock
 from engine.model.texts.phrases import Said
 from engine.store.journal import Journal
+from engine.store.queries.extent import received_behind
 from engine.store.recovery.backups.catalog import SPARE_NAME, Shelf, read_json
 
 LATE_S = 60.0  # beyond the time between two pieces
@@ -35,10 +36,8 @@ class SpareWatch:
         if said != self._said:
             self._said, self._heard = said, now
         with self._journal.snapshot() as execute:
-            lacks = execute(
-                "SELECT received_us FROM journal WHERE id > ? ORDER BY id LIMIT 1", (said["row"],)
-            ).fetchone()
-        lacks_s = (self._clock.now_us() - lacks[0]) / 1e6 if lacks is not None else 0.0
+            lacks = received_behind(execute, said["row"])
+        lacks_s = (self._clock.now_us() - lacks) / 1e6 if lacks is not None else 0.0
         self.spare = Spare(str(said.get("machine"))[:64], max(lacks_s, now - self._heard))
 
     def alarms(self, rows_s: float) -> list[str]:

@@ -24,12 +24,13 @@ from engine.model.journal.records import KIND_ACT, KIND_FRAME, KIND_MESSAGE
 from engine.model.message import Received
 from engine.model.texts.reasons import ReasonCode
 from engine.store.core import anchor, key_encryption_key
+from engine.store.core.adopted import Adopted
 from engine.store.core.chain import JournalRow
 from engine.store.core.checks.loss import last_number
 from engine.store.core.connecting import JOURNAL_NAME, access, connect, data_keys, key_check
 from engine.store.core.rows import Execute
 from engine.store.core.vault import Vault
-from engine.store.core.writing.batch import Adopted, Batch
+from engine.store.core.writing.batch import Batch
 from engine.store.integrity import verify
 from engine.store.integrity.row_check import UnreadableRow, journal_rows
 from engine.store.journal import Journal
@@ -223,6 +224,6 @@ def sentences(done: Result) -> Iterator[str]:
             f"  not taken: {done.acts} acts of people and {done.edited} edited messages; {done.erased} are empty. "
             "labrelay --site OLD audit list: do again what still matters, erasures first"
         )
-    yield "now start LabRelay: it processes them. What would take the place of a newer result is held"
+    yield "now start LabRelay: it processes them. A result that would take the place of a newer one is held"
     if done.paused:
         yield "nothing is delivered until a person says so: labrelay resume deliveries --reason TEXT"

@@ -12,7 +12,7 @@ from datetime import tzinfo
 from hashlib import sha256
 from heapq import heapify, heappop, heappush
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
@@ -24,10 +24,10 @@ from engine.model.message import Stored
 from engine.model.outcome import ReadResults
 from engine.model.process.clock import from_us
 from engine.store.core import notes
+from engine.store.core.adopted import Adopted
 from engine.store.core.chain import GENESIS, PUT_ROW, chain_hash, row_hash
 from engine.store.core.checks.loss import last_number
 from engine.store.core.notes import EventEnds, Noted
-from engine.store.core.rows import Execute
 from engine.store.core.unanswered import Answers
 from engine.store.core.unmapped_codes import Key, UnmappedCodes
 from engine.store.core.vault import MESSAGE_KEYS, Vault
@@ -97,28 +97,6 @@ _PUT_CHANNEL = (
 )
 _channel_values = attrgetter(*_CHANNEL_COLUMNS, *(f"habit.{name}" for name in _HABIT_COLUMNS))
 _LANE_COLUMNS = "id, channel, destination, last_seq, open, dead, held, delivered_us, paused, held_by"
-
-
-class Adopted(NamedTuple):
-    """Attributes:
-    to: the last row of the old machine that was looked at, and its chain value.
-    ranges: (the last row that both had, before the first, the last) of rows that came in at once.
-    """
-
-    to: tuple[int, bytes] | None = None
-    ranges: tuple[tuple[int, int, int], ...] = ()
-
-    @classmethod
-    def read(cls, execute: Execute) -> "Adopted":
-        row = execute("SELECT value FROM meta WHERE name = 'adopted'").fetchone()
-        if row is None:
-            return cls()
-        number, chain, ranges = orjson.loads(row[0])
-        return cls((number, bytes.fromhex(chain)), tuple(map(tuple, ranges)))
-
-    def came_meanwhile(self, message_id: int) -> tuple[int, int]:
-        """The rows behind the first and up to the second, which came after an adopted message; (0, 0): it is none."""
-        return next((one[:2] for one in self.ranges if one[1] < message_id <= one[2]), (0, 0))
 
 
 class Tail:
