@@ -19,7 +19,7 @@ from engine.model.errors import ConfigError, LockedError
 from engine.model.process.clock import SystemClock
 
 GROUP = "upkeep"
-ROUND_S = 1.0
+ROUND_S = 2.0
 
 
 @click.group(help=__doc__, invoke_without_command=True)
@@ -46,7 +46,7 @@ def command(context: click.Context, backup: Path | None, folder: Path | None, ke
             break
         try:
             now = spare.round()
-        except LockedError:  # a take-over
+        except (LockedError, FileNotFoundError):  # a take-over is under way, or was now
             continue
         if said != (now.copy, now.fault):
             said = (now.copy, now.fault)

@@ -53,7 +53,6 @@ LONGEST_ERROR = 400
 MADE_ANEW = {
     "salvage": "the journal was salvaged; a new full copy is begun",
     "restore": "the journal was restored; a new full copy is begun",
-    "take-over": "the journal goes on here; a new full copy is begun",
     "go-on": "the journal goes on here; a new full copy is begun",
     "rollback": "the data folder was put back to an earlier state; a new full copy is begun",
 }

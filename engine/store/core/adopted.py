@@ -8,12 +8,15 @@ from engine.store.core.rows import Execute
 
 
 class Adopted(NamedTuple):
-    """Attributes:
-    to: the last row of the old machine that was looked at, and its chain value.
-    ranges: (the last row that both had, before the first, the last) of rows that came in at once.
+    """
+    Attributes:
+        to, chain: the last row of the old machine that was looked at. ended: the last, when all was done.
+        ranges: (the last row that both had, before the first, the last) of rows that came in at once.
     """
 
-    to: tuple[int, bytes] | None = None
+    to: int = 0
+    chain: bytes = b""
+    ended: int = 0
     ranges: tuple[tuple[int, int, int], ...] = ()
 
     @classmethod
@@ -21,8 +24,12 @@ class Adopted(NamedTuple):
         row = execute("SELECT value FROM meta WHERE name = 'adopted'").fetchone()
         if row is None:
             return cls()
-        number, chain, ranges = orjson.loads(row[0])
-        return cls((number, bytes.fromhex(chain)), tuple(map(tuple, ranges)))
+        to, chain, ended, ranges = orjson.loads(row[0])
+        return cls(to, bytes.fromhex(chain), ended, tuple(map(tuple, ranges)))
+
+    def write(self, execute: Execute) -> None:
+        said = orjson.dumps([self.to, self.chain.hex(), self.ended, self.ranges])
+        execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('adopted', ?)", (said,))
 
     def came_meanwhile(self, message_id: int) -> tuple[int, int]:
         """The rows behind the first and up to the second, which came after an adopted message; (0, 0): it is none."""

@@ -11,9 +11,11 @@ after a kill, and takes what the old machine received later when it is given the
 people, and edits with them.
 """
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ from engine.store.journal import Journal
 from engine.store.journal.opening import wal_of
 from engine.store.operations import append, audit
 
-AT_ONCE = 200  # rows of a transaction
+AT_ONCE = 50  # rows of a transaction
 
 
 @dataclass(slots=True)
@@ -87,10 +89,8 @@ def run(journal: Journal, old: Path, actor: str) -> Result:
             common = _common(connection.execute, execute)
         last = last_number(connection.execute)
         _check(data, connection, common, last)
-        vault = _vault(connection, data, journal.path.parent)
-        rows = journal_rows(connection, common + 1, last)
-        adopting = _Adopting(journal, vault, Result(common, last))
-        adopting.run([one for one in rows if not isinstance(one, UnreadableRow)], actor)
+        adopting = _Adopting(journal, connection, _vault(connection, data, journal.path.parent), Result(common, last))
+        adopting.run(actor)
         return adopting.result
 
 
@@ -111,7 +111,7 @@ def _common(old: Execute, own: Execute) -> int:
     return low
 
 
-def _check(data: Path, connection: Any, common: int, last: int) -> None:
+def _check(data: Path, connection: sqlite3.Connection, common: int, last: int) -> None:
     found = list(map(str, verify.tail(connection, last, last - common)))
     mark = anchor.read(data / anchor.ANCHOR_NAME).mark
     if mark is not None and mark.last_id > last:
@@ -122,7 +122,7 @@ def _check(data: Path, connection: Any, common: int, last: int) -> None:
         )
 
 
-def _vault(connection: Any, *places: Path) -> Vault:
+def _vault(connection: sqlite3.Connection, *places: Path) -> Vault:
     for place in places:
         with suppress(ConfigError, IntegrityError):
             return Vault(key_encryption_key.unlock(place, key_check(connection)).kek, data_keys(connection))
@@ -132,44 +132,50 @@ def _vault(connection: Any, *places: Path) -> Vault:
 @dataclass(eq=False)
 class _Adopting:
     _journal: Journal
+    _old: sqlite3.Connection
     _vault: Vault  # of the old journal
     result: Result
 
-    def run(self, rows: list[JournalRow], actor: str) -> None:
-        opened = {row.id: self._open(row, "meta") for row in rows if row.kind == KIND_MESSAGE}
-        in_messages = [one["frames"] for one in opened.values() if "frames" in one]
-        known = self._journal.tail.adopted.to
-        by_id = {row.id: row.chain for row in rows}
-        last = known[0] if known is not None and by_id.get(known[0]) == known[1] else 0
-        rest = [row for row in rows if row.id > last]
-        for at in range(0, len(rest), AT_ONCE):
-            self._journal.run_alone(self._take, rest[at : at + AT_ONCE], opened)
+    def run(self, actor: str) -> None:
+        in_messages = [one["frames"] for row in self._rows(KIND_MESSAGE) if "frames" in (one := self._meta(row))]
+        known = self._journal.tail.adopted
+        there = self._old.execute("SELECT chain FROM journal WHERE id = ?", (known.to,)).fetchone()
+        to, ended = (known.to, known.ended) if there == (known.chain,) else (0, 0)
+        rows = self._rows(behind=to)
+        while some := list(islice(rows, AT_ONCE)):
+            self._journal.run_alone(self._take, some, ended)
         frames: dict[int, list[JournalRow]] = {}
-        for row in rest:
-            if row.kind == KIND_FRAME and not any(one[0] <= row.id <= one[1] for one in in_messages):
+        for row in self._rows(KIND_FRAME, behind=ended):
+            if not any(first <= row.id <= last for first, last in in_messages):
                 frames.setdefault(row.session, []).append(row)
-        self._journal.run_alone(self._end, list(frames.values()), rest[-1:], actor)
+        if newest := self._old.execute("SELECT id, chain FROM journal ORDER BY id DESC LIMIT 1").fetchone():
+            self._journal.run_alone(
+                self._end, list(frames.values()), Adopted(newest[0], newest[1], newest[0]), ended, actor
+            )
 
-    def _take(self, batch: Batch, rows: list[JournalRow], opened: dict[int, dict[str, Any]]) -> None:
+    def _rows(self, *kinds: int, behind: int = 0) -> Iterator[JournalRow]:
+        for row in journal_rows(self._old, max(behind, self.result.common) + 1, self.result.last):
+            if not isinstance(row, UnreadableRow) and (not kinds or row.kind in kinds):  # `_check` refuses such a one
+                yield row
+
+    def _take(self, batch: Batch, rows: list[JournalRow], ended: int) -> None:
         first = batch.last_id
         for row in rows:
             if row.kind == KIND_MESSAGE:
-                self._message(batch, row, opened.get(row.id, {}))
+                self._message(batch, row, self._meta(row))
             elif row.kind == KIND_ACT:
                 act = orjson.loads(self._vault.open(row.body, "body", row.id, row.channel))
                 self.result.acts += str(act.get("actor", "labrelay")) != "labrelay"
-        self._note(batch, first, rows[-1])
+        self._note(batch, first, Adopted(rows[-1].id, rows[-1].chain, ended))
 
-    def _note(self, batch: Batch, first: int, to: JournalRow) -> None:
+    def _note(self, batch: Batch, first: int, now: Adopted) -> None:
         """Note how far this is, and which rows it made: those behind ``first``."""
-        _, ranges = Adopted.read(batch.execute)
-        common, last = self.result.common, batch.last_id
-        if ranges and ranges[-1][0] == common and ranges[-1][2] == first:
-            (_, first, _), ranges = ranges[-1], ranges[:-1]
-        said = orjson.dumps([to.id, to.chain.hex(), [*ranges, (common, first, last)]])
-        put = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
-        batch.execute(put, ("adopted", said))
-        batch.execute(put, ("restored_to", last))  # their documents may have been delivered
+        ranges, made = Adopted.read(batch.execute).ranges, (self.result.common, first, batch.last_id)
+        if ranges and (ranges[-1][0], ranges[-1][2]) == made[:2]:
+            ranges, made = ranges[:-1], (*ranges[-1][:2], batch.last_id)
+        now._replace(ranges=(*ranges, made)).write(batch.execute)
+        # Their documents may have been delivered.
+        batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('restored_to', ?)", (batch.last_id,))
 
     def _message(self, batch: Batch, row: JournalRow, meta: dict[str, Any]) -> None:
         if "erased" in meta:
@@ -192,7 +198,7 @@ class _Adopting:
             stored = append.store_adopted(batch, received, row.token, repeats="repeat_of" in meta)
             self.result.repeats += stored.repeat_of is not None
 
-    def _end(self, batch: Batch, sessions: list[list[JournalRow]], last: list[JournalRow], actor: str) -> None:
+    def _end(self, batch: Batch, sessions: list[list[JournalRow]], now: Adopted, ended: int, actor: str) -> None:
         """Frames of no message are kept as evidence; then the audit row."""
         result, first = self.result, batch.last_id
         for frames in sessions:
@@ -201,14 +207,13 @@ class _Adopting:
             append.store_incomplete(batch, one, ReasonCode.INCOMPLETE)
             result.messages += 1
             result.incomplete += 1
-        for row in last:
-            self._note(batch, first, row)
-        if result.messages or last:
+        self._note(batch, first, now)
+        if now.ended != ended:
             audit.note(batch, actor, "adopt", asdict(result))
         result.paused = bool(batch.execute("SELECT 1 FROM pause WHERE channel = '' AND destination = ''").fetchone())
 
-    def _open(self, row: JournalRow, column: str) -> dict[str, Any]:
-        found: dict[str, Any] = orjson.loads(self._vault.open(getattr(row, column), column, row.id, row.channel))
+    def _meta(self, row: JournalRow) -> dict[str, Any]:
+        found: dict[str, Any] = orjson.loads(self._vault.open(row.meta, "meta", row.id, row.channel))
         return found
 
 

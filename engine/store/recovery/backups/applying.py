@@ -8,6 +8,7 @@ which changes nothing.
 """
 
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,7 +38,7 @@ class Applying:
         connection: of the new journal; no transaction is open.
         kek, places: the key of the copy, and folders to search for a newer one.
         said: called with the newest row after each piece.
-        wrong: what cannot be applied, and why.
+        wrong: what cannot be applied, and why. waiting: those files, and the ones behind them.
         last_id, chain: of the newest row. number, stands_to: of the last snapshot, or `ENDED`, and its last row.
         is_known: the journal has a note of that.
     """
@@ -48,6 +49,7 @@ class Applying:
     places: Sequence[Path]
     said: Callable[[int], object]
     wrong: list[str] = field(default_factory=list)
+    waiting: list[Path] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         execute = self.connection.execute
@@ -69,19 +71,23 @@ class Applying:
             waits: a damaged file ends this, for it may be whole later; else rows go on without the states.
         """
         self.wrong.clear()
-        states, pieces = [one for one in self.copy.standings() if one.number > self.number], self.copy.pieces()
-        pieces = [one for one in pieces if one.last > self.last_id]
+        states = deque(one for one in self.copy.standings() if one.number > self.number)
+        pieces = deque(one for one in self.copy.pieces() if one.last > self.last_id)
         rows = 0
         try:
-            for state in states:
-                while pieces and pieces[0].first <= state.last:
-                    rows += self._piece(pieces.pop(0))
-                if not self._state(state, waits):
+            while states:
+                while pieces and pieces[0].first <= states[0].last:
+                    rows += self._piece(pieces[0])
+                    pieces.popleft()
+                if not self._state(states[0], waits):
                     break
-            for piece in pieces:
-                rows += self._piece(piece)
+                states.popleft()
+            while pieces:
+                rows += self._piece(pieces[0])
+                pieces.popleft()
         except (IntegrityError, OSError) as error:
             self.wrong.append(f"{error}; rows from {self.last_id + 1} on are not restored")
+        self.waiting = [one.path for one in states] + [one.path for one in pieces]
         return rows
 
     def _piece(self, piece: Increment) -> int:

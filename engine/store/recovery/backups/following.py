@@ -14,6 +14,7 @@ looked there; then it takes the last pieces. Killed at any step, the same comman
 import os
 import shutil
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -111,7 +112,7 @@ class Spare:
                 if known is not None and self._own(known) != known.incarnation:
                     raise StoreError(BEGUN)
                 self._follow(known, waits=True)
-            except (StoreError, OSError) as error:
+            except (StoreError, OSError, sqlite3.Error) as error:
                 self.progress = replace(self.progress, fault=str(error), at=_now())
             self._write()
         return self.progress
@@ -271,9 +272,7 @@ class Spare:
             return incarnation.of(connection.execute)
 
     def _note(self, copy: Copy, applying: Applying) -> None:
-        waiting = [one.path for one in copy.pieces() if one.last > applying.last_id]
-        waiting += [one.path for one in copy.standings() if one.number > applying.number]
-        since = min((path.stat().st_mtime for path in waiting), default=0.0)
+        since = min((path.stat().st_mtime for path in applying.waiting), default=0.0)
         newest = applying.connection.execute("SELECT received_us FROM journal ORDER BY id DESC LIMIT 1").fetchone()
         self.progress = replace(
             self.progress, journal=copy.manifest.journal_id, copy=copy.name, incarnation=copy.manifest.incarnation,

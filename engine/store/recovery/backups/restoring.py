@@ -196,7 +196,7 @@ class Restoration:
             migrate.upgrade(connection)
             self._unlock(key_check(connection))
             connection.execute("PRAGMA secure_delete = ON")  # content erased since must not stay in a free page
-            total = self._copy.last_id()
+            total = 0 if synced else self._copy.last_id()  # of a spare it is shown nowhere
             yield Applying(connection, self._copy, self._kek, self._places, lambda row: self._progress(row, total))
         sync_file(path)
 
