@@ -103,6 +103,7 @@ class BackupSnapshot:
         running: the work under way, as text, or empty.
         fault: why the last attempt failed, or empty.
         same_disk: they are on the journal's own disk.
+        spare: the machine that follows them, and since when (``spare_behind_s``) it lacks something.
     """
 
     folder: str = ""
@@ -114,6 +115,8 @@ class BackupSnapshot:
     running: str = ""
     fault: str = ""
     same_disk: bool = False
+    spare: str = ""
+    spare_behind_s: float | None = None
 
 
 SCHEMA_VERSION = 1

@@ -7,6 +7,7 @@ process reads a copy back and restores it as a test. A failure costs only the co
 
 import asyncio
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -30,6 +31,7 @@ from engine.model.texts.phrases import Said
 from engine.monitoring.snapshot.site import BackupSnapshot
 from engine.runtime.upkeep.low_priority import run_gently
 from engine.runtime.upkeep.other_history import those_that_wrote
+from engine.runtime.upkeep.spare_watch import SpareWatch
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.integrity import looks, rollback
 from engine.store.journal import Journal
@@ -73,8 +75,10 @@ class BackupScheduler:
         self._stopped = stopped
         with journal.snapshot() as execute:
             self._own = incarnation.of(execute)
+        self._spare = SpareWatch(journal, clock)
         self._claiming = threading.Lock()  # the tasks and a person's request are threads of their own
         self._standing_still = asyncio.Lock()
+        self._seen: Incarnation | None = None  # a later one
         self._going_on = False
         self._wanted = ""  # a person's request: "now" or "drill"
         self._running = ""
@@ -109,6 +113,8 @@ class BackupScheduler:
             running=self._running,
             fault=self._fault or self._rows_fault or self._drill_fault,
             same_disk=self._same_disk,
+            spare=self._spare.spare.machine if self._spare.spare is not None else "",
+            spare_behind_s=self._spare.spare.behind_s if self._spare.spare is not None else None,
         )
 
     def alarms(self) -> list[str]:
@@ -125,7 +131,7 @@ class BackupScheduler:
             found.append(Said("The last backup drill failed: {why}", why=self._drill_fault))
         if self._is_read and not found:
             found += self._overdue(config)
-        return found
+        return found + self._spare.alarms(config.rows)
 
     def notes(self) -> list[str]:
         """Facts worth knowing that are no alarm."""
@@ -234,26 +240,43 @@ class BackupScheduler:
                 self._running = ""
 
     async def run_rows(self) -> None:
-        """Write new rows, without end."""
+        """Write new rows, without end; and look each second who has the folder."""
         while True:
             await asyncio.sleep(POLL_S)
             config = self._config
-            if config.folder is None or self._copy is None or self._clock.monotonic() < self._rows_not_before:
+            if config.folder is None:
                 continue
-            self._rows_not_before = self._clock.monotonic() + config.rows
+            if later := await asyncio.to_thread(self._look, config):
+                await self._stand_still(OvertakenError(str(later)), config)
             try:
-                anew = await asyncio.to_thread(self._write_rows, self._copy)
-                self._rows_fault = ""
-                if anew:
-                    self._begin_anew(self._copy, anew)
+                if self._copy is not None and self._clock.monotonic() >= self._rows_not_before:
+                    self._rows_not_before = self._clock.monotonic() + config.rows
+                    anew = await asyncio.to_thread(self._write_rows, self._copy)
+                    self._rows_fault = ""
+                    if anew:
+                        self._begin_anew(self._copy, anew)
             except (LabRelayError, OSError) as error:
                 if not self._rows_fault:
                     logger.error("new rows do not reach the backup", extra={"detail": str(error)[:LONGEST_ERROR]})
                 self._rows_fault = str(error)[:LONGEST_ERROR]
                 await self._stand_still(error, config)
                 # After a restore of an older copy, for example, no row continues the newest one: a full copy helps.
-                if isinstance(error, IntegrityError) and self._left != self._copy.name and not self._wanted:
-                    self._left, self._wanted = self._copy.name, "now"  # once, since it does not help a damaged journal
+                copy = self._copy
+                if isinstance(error, IntegrityError) and copy and self._left != copy.name and not self._wanted:
+                    self._left, self._wanted = copy.name, "now"  # once, since it does not help a damaged journal
+
+    def _look(self, config: BackupConfig) -> Incarnation | None:
+        """How far a spare is; and the later incarnation that this finds, at once, for a spare that takes over waits
+        only seconds (`engine.store.recovery.backups.following`). A folder that cannot be read is said elsewhere.
+        """
+        with suppress(StoreError, OSError):
+            shelf = self._shelf(config)
+            self._spare.look(shelf)
+            claimed = shelf.claimed_by()
+            if claimed is not None and claimed != self._seen and self._own.overtaken_by([claimed]) is not None:
+                self._seen = claimed
+                return claimed
+        return None
 
     def _write_rows(self, copy: Copy) -> str:
         """The legitimate reason why the journal does not continue the copy; else empty.
@@ -370,6 +393,11 @@ class BackupScheduler:
             seal=self._journal.vault.anchor_seal,
             with_key=config.key,
         )
+        try:  # it took its time
+            await asyncio.to_thread(self._claim, shelf)
+        except StoreError:
+            await asyncio.to_thread(shutil.rmtree, making, ignore_errors=True)
+            raise
         copy = await asyncio.to_thread(finish)
         self._running = "reading the copy back"
         try:

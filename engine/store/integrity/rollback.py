@@ -33,8 +33,7 @@ from engine.store.operations import audit, incarnation, pauses
 from engine.store.operations.incarnation import GO_ON, Incarnation
 
 ON_EARLIER_STATE: Hook[Callable[[Batch, int], object]] = Hook("on_earlier_state")
-# Keys of the table `meta`: the audit row before which witnesses do not count; the later incarnation that was noted.
-HISTORY_FROM, OVERTAKEN = "history_from", "overtaken_by"
+HISTORY_FROM = "history_from"  # key of the table `meta`: the audit row before which witnesses do not count
 WHAT_TO_DO = (
     "let the analyzers send again from then on, correct what is known to be newer elsewhere, then let it deliver: "
     "labrelay resume deliveries --reason TEXT"
@@ -98,7 +97,7 @@ def find(execute: Execute, witnesses: Iterable[Witness], journal_id: bytes, seal
         elif doubted is None and (text := _differs(execute, mark)):
             doubted = Rollback(f"{text} ({one.place} knows it): this journal goes on from an earlier state of itself")
     first, last = (0, 0) if furthest is None else (last_id + 1, furthest.mark.last_id)
-    if later is not None and (furthest is not None or not _is_noted(execute, later)):
+    if later is not None and (furthest is not None or not incarnation.is_noted(execute, later)):
         # It has the rows that are missing here.
         return Rollback(f"this journal goes on elsewhere, as {later}; here is {own}. {GO_ON}", first, last, later)
     if furthest is None:
@@ -106,15 +105,6 @@ def find(execute: Execute, witnesses: Iterable[Witness], journal_id: bytes, seal
     rows = f"row {first} was" if first == last else f"rows {first} to {last} were"
     text = f"{rows} acknowledged and are not in the journal ({furthest.place} knows): its folder was put back, or cut"
     return Rollback(text.replace("was acknowledged and are", "was acknowledged and is"), first, last)
-
-
-def _is_noted(execute: Execute, later: Incarnation) -> bool:
-    row = execute("SELECT value FROM meta WHERE name = ?", (OVERTAKEN,)).fetchone()
-    return row is not None and bool(row[0] == _noted(later))
-
-
-def _noted(later: Incarnation) -> bytes:
-    return orjson.dumps([later.number, later.history])
 
 
 @operation(priority=Priority.SETTLE)
@@ -136,7 +126,7 @@ def note(batch: Batch, found: Rollback) -> int:
     said = orjson.dumps({"act": act, "first": found.first, "last": found.last, "text": found.text})
     batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (pauses.ROLLED_BACK, said))
     if found.later is not None:
-        batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (OVERTAKEN, _noted(found.later)))
+        incarnation.note(batch.execute, found.later)
     return act
 
 

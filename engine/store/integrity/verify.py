@@ -105,8 +105,8 @@ def recent(connection: sqlite3.Connection, last_id: int) -> list[row_check.Findi
     there = connection.execute("SELECT chain FROM journal WHERE id = ?", (known,)).fetchone()
     if there is not None and there[0].hex() != chain_there:
         text = f"row {known}: not the one that was verified under this number"
-        return [row_check.Finding("chain", "journal", known, known, text), *_tail(connection, last_id, START_LEAST)]
-    return _tail(connection, last_id, max(START_LEAST, min(last_id - known + 1, _affordable(connection))))
+        return [row_check.Finding("chain", "journal", known, known, text), *tail(connection, last_id, START_LEAST)]
+    return tail(connection, last_id, max(START_LEAST, min(last_id - known + 1, _affordable(connection))))
 
 
 def _affordable(connection: sqlite3.Connection) -> int:
@@ -119,7 +119,8 @@ def _affordable(connection: sqlite3.Connection) -> int:
     return count
 
 
-def _tail(connection: sqlite3.Connection, last_id: int, rows: int) -> list[row_check.Finding]:
+def tail(connection: sqlite3.Connection, last_id: int, rows: int) -> list[row_check.Finding]:
+    """The problems of the newest ``rows`` rows, up to ``last_id``."""
     first = max(1, last_id - rows + 1)
     before = connection.execute("SELECT chain FROM journal WHERE id = ?", (first - 1,)).fetchone()
     chain = before[0] if before else GENESIS if first == 1 else None

@@ -82,6 +82,26 @@ def store_repeat(batch: Batch, received: Received, first: int) -> Stored:
     return stored
 
 
+def store_adopted(batch: Batch, received: Received, token: bytes, *, repeats: bool) -> Stored:
+    """Journal a message that the old machine received with this journal (`engine.store.recovery.adopting`).
+
+    Args:
+        token: that it had there, so that its documents have the same delivery keys.
+        repeats: it was a repeat there.
+    """
+    if received.filtered is not None:
+        return _store_for_the_record(batch, received, received.filtered, 0)
+    own = _token(batch, received)
+    seen = dedup.look_up(batch, own, received.received_us, has_control_id=bool(received.control_id))
+    known = None if seen.came_to_nothing else seen.newest
+    if known is not None and (repeats or token == own):
+        return store_repeat(batch, received, known)
+    stored = _insert(batch, received, token, seen, 0, equal_to=known)
+    dedup.remember(batch, own, stored.id, received.received_us)
+    batch.opens(stored.id, received.channel, len(received.payload))
+    return stored
+
+
 def _is_repeat(
     batch: Batch, tally: ChannelTally, received: Received, seen: dedup.EarlierCopies, repeat_window_s: float
 ) -> bool:

@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from engine.model.errors import RefusedError
 from engine.store.core.rows import Execute
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
@@ -29,7 +30,7 @@ GO_ON = (
 )
 LAST = 1_000_000  # a number that a file names is no higher
 LONGEST_TEXT = 64  # of a host's name, too
-_KEY = "incarnation"  # of the table `meta`; none before the first restore
+_KEY, _LATER = "incarnation", "overtaken_by"  # of the table `meta`; none before the first restore, or a later one
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -92,6 +93,26 @@ def begin(execute: Execute, after: int, *, claims: bool = False) -> None:
     """Begin one that is later than number ``after``, and than the journal's own."""
     said = orjson.dumps([max(of(execute).number, after) + 1, os.urandom(8).hex(), claims])
     execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (_KEY, said))
+
+
+def is_noted(execute: Execute, later: Incarnation) -> bool:
+    """Whether ``later`` was found before."""
+    row = execute("SELECT value FROM meta WHERE name = ?", (_LATER,)).fetchone()
+    return row is not None and Incarnation(*orjson.loads(row[0])) == later
+
+
+def note(execute: Execute, later: Incarnation) -> None:
+    """Note that the journal goes on elsewhere, as ``later``."""
+    said = orjson.dumps([later.number, later.history])
+    execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (_LATER, said))
+
+
+def raise_if_overtaken(execute: Execute) -> None:
+    """Raises RefusedError where the journal goes on elsewhere, and no person has said that it goes on here."""
+    row = execute("SELECT value FROM meta WHERE name = ?", (_LATER,)).fetchone()
+    own = of(execute)
+    if row is not None and (later := own.overtaken_by([Incarnation(*orjson.loads(row[0]))])) is not None:
+        raise RefusedError(f"this journal goes on elsewhere, as {later}; from here nothing is delivered. {GO_ON}")
 
 
 @operation(priority=Priority.SETTLE)

@@ -12,7 +12,7 @@ none is forgotten. The lane's own row has it too (`lane.paused`), since a claim 
 from engine.model.journal.records import DELIVERIES, Target
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
-from engine.store.operations import audit
+from engine.store.operations import audit, incarnation
 
 ROLLED_BACK = "rolled_back"  # key in the table `meta`: why deliveries are paused, until a person resumes them
 
@@ -42,7 +42,13 @@ def stop_deliveries(batch: Batch, act: int) -> None:
 
 @operation(priority=Priority.SETTLE)
 def resume(batch: Batch, target: Target, actor: str, reason: str) -> int | None:
-    """Resume ``target``; return the id of the audit row, or None where it was not paused and nothing changed."""
+    """Resume ``target``; return the id of the audit row, or None where it was not paused and nothing changed.
+
+    Raises:
+        RefusedError: of all deliveries: the journal goes on elsewhere.
+    """
+    if target == DELIVERIES:
+        incarnation.raise_if_overtaken(batch.execute)
     if not batch.execute(f"DELETE FROM pause WHERE {_HERE}", _place(target)).rowcount:  # noqa: S608 - constant
         return None
     if target.kind == "lane":

@@ -133,3 +133,9 @@ def _oldest_message(execute: Execute) -> int:
 
 def _let_go(execute: Execute) -> list[pruned_ranges.Range]:
     return [one for one in pruned_ranges.every(execute) if one.what == pruned_ranges.JOURNAL]
+
+
+def received_behind(execute: Execute, row_id: int) -> int | None:
+    """When the first row behind this one was received; None: it is the newest."""
+    row = execute("SELECT received_us FROM journal WHERE id > ? ORDER BY id LIMIT 1", (row_id,)).fetchone()
+    return None if row is None else int(row[0])

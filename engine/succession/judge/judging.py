@@ -122,6 +122,7 @@ class _Case:
             places.discard(one.place)
             is_beside = one.key in keys and not self._is_timed(one)
             found.append(self._back(one, 1 + len(self._peers(one, places)), is_beside=is_beside))
+        found = [taking_back.in_its_time(one, self.by_ref, self.receipt.later) for one in found]
         out = {one.place for one in found if one.kind in _GOES_OUT}
         found = self._whole(found)
         return [one._replace(beside=self._beside(by_place[one.place], one, out)) for one in found]
@@ -444,7 +445,8 @@ class _Case:
         units = [(first.panel, self._by_order[first.person, first.number]) for first in self.message if first.isolate]
         if any(one.place in held and one.panel == panel for panel, some in units for one in some):
             return ()
-        return tuple(ref for ref in self._gone if ref not in self.taken)
+        since, until = self.receipt.later
+        return tuple(ref for ref in self._gone if ref not in self.taken and not since < ref[0] <= until)
 
     def criticals(self, decisions: Sequence[Decision], gone: Sequence[Ref]) -> list[Critical]:
         """Who got word of a critical value gets another one when it is so no more; of each new one there is one."""

@@ -1,12 +1,13 @@
 """What takes something back must take something (rule 3): where to look, in circles, the narrowest first."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
+from engine.model.texts.reasons import ReasonCode
 from engine.succession.judge.matching import is_person
 from engine.succession.judge.rejected import plain
 from engine.succession.judge.samples import NEAR, Sample, at_same_time, compare, is_near, is_within
-from engine.succession.judge.words import Receipt, Ref, Said, Standing
+from engine.succession.judge.words import Decision, Receipt, Ref, Said, Standing
 from engine.succession.steps import CANCELLED, WITHDRAWN
 
 _NO_VALUE = ("", '""')
@@ -178,3 +179,18 @@ _CIRCLES: tuple[tuple[bool, Callable[[Said, Said, Receipt], bool]], ...] = (
 
 def _is_alive(one: Standing) -> bool:
     return one.last.version.said not in (WITHDRAWN, CANCELLED)
+
+
+def in_its_time(decision: Decision, known: Mapping[Ref, Standing], later: tuple[int, int]) -> Decision:
+    """Of a message that another machine received, and that came in late: it replaces no result received since.
+
+    Args:
+        later: as `Receipt.later`.
+    """
+    meant = known.get(decision.meant) if decision.meant is not None else None
+    if meant is None or decision.kind not in ("follows", "amends", "finishes", "withdraws"):
+        return decision
+    if not any(later[0] < word.message <= later[1] for word in meant.words):
+        return decision
+    words = "received earlier, by another machine, than the result that was accepted"
+    return decision._replace(kind="held", reason=ReasonCode.OLDER_RESULT.value, words=words)

@@ -30,6 +30,7 @@ class Receipt(NamedTuple):
             None: the judge has to find out (`samples`).
         clock_told: that the channel's clock is wrong has been said, and a person has seen it.
         numbers, orders: patterns of controls (`control_numbers`, `control_orders`).
+        later: the messages behind the first and up to the second came after this one, on another machine.
     """
 
     message: int
@@ -47,6 +48,7 @@ class Receipt(NamedTuple):
     clock_told: bool = False
     numbers: tuple[str, ...] = ()
     orders: tuple[str, ...] = ()
+    later: tuple[int, int] = (0, 0)
 
 
 class Said(NamedTuple):

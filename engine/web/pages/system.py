@@ -122,6 +122,9 @@ def _copies(site: SiteSnapshot, words: Words) -> Facts:
     yield words.say("Folder"), backup.folder or words.say("no folder set")
     yield words.say("Last verified backup"), _time(backup.verified_at, words) or words.say("none yet")
     yield words.say("Has new rows up to"), _time(backup.rows_at, words)
+    if backup.spare_behind_s is not None:
+        behind = Span(backup.spare_behind_s).say(words.catalogue)
+        yield words.say("Spare machine"), words.say("{name}, {time} behind", name=backup.spare, time=behind)
     yield words.say("Last restore for practice"), _time(backup.drill_at, words)
     yield words.say("It took"), "" if backup.drill_s is None else Span(backup.drill_s).say(words.catalogue)
     yield words.say("Under way"), backup.running

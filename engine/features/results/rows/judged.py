@@ -189,6 +189,7 @@ def _judged(
         channel=now.channel, received=from_us(now.received_us), is_hl7=read.is_hl7,
         of_site=read.of_site, whole=read.whole, runs_apart=read.runs_apart, one_by_one=read.one_by_one,
         unique=read.unique, of_a_day=read.of_a_day, numbers=read.numbers, orders=read.orders,
+        later=now.batch.tail.adopted.came_meanwhile(now.id),
     )  # fmt: skip
     if not (memory.standing or memory.refused) and (judgement := usual(said, receipt)) is not None:
         return Judged(judgement, memory, numbers)

@@ -24,6 +24,7 @@ from engine.model.message import Stored
 from engine.model.outcome import ReadResults
 from engine.model.process.clock import from_us
 from engine.store.core import notes
+from engine.store.core.adopted import Adopted
 from engine.store.core.chain import GENESIS, PUT_ROW, chain_hash, row_hash
 from engine.store.core.checks.loss import last_number
 from engine.store.core.notes import EventEnds, Noted
@@ -106,6 +107,7 @@ class Tail:
         sessions: link session -> ids of its frames that belong to no message yet.
         sweeps: the positions of the sweeps through the short-lived tables.
         restored_to: messages up to this one came from a backup; their deliveries may have been made before.
+        adopted: the messages that the old machine received (`engine.store.recovery.adopting`).
         indexed_to: messages up to this row are in the search index (`engine.store.operations.search_index`).
         unindexed: how many that have a state are not.
         counted_to: the results of messages up to this row were counted (`engine.features.reports.rows.result_counts`).
@@ -143,6 +145,7 @@ class Tail:
         self.watermark: int = stored[0] if stored else 0
         restored = connection.execute("SELECT value FROM meta WHERE name = 'restored_to'").fetchone()
         self.restored_to: int = restored[0] if restored else 0
+        self.adopted = Adopted.read(connection.execute)
         indexed = connection.execute("SELECT value FROM meta WHERE name = 'indexed_to'").fetchone()
         self.indexed_to: int = indexed[0] if indexed else 0
         rest = connection.execute("SELECT count(*) FROM message_state WHERE id > ?", (self.indexed_to,)).fetchone()

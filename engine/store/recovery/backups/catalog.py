@@ -21,6 +21,7 @@ MANIFEST_NAME = "manifest.json"
 VERIFIED_NAME = "verified.json"
 DRILL_NAME = "drill.json"
 CLAIM_NAME = "claim.json"  # the machine with a later incarnation than the first
+SPARE_NAME = "standby.json"  # how far a spare is that follows this journal
 SITE_FOLDER = "site"
 VERSION = 1
 LARGEST_NOTE = 16 << 20  # of the files in JSON
@@ -30,7 +31,7 @@ _FULL = re.compile(r"full-\d{8}T\d{6}\.\d{3}Z-\d{12}")
 _PIECE = re.compile(r"(\d{12})-(\d{12})\.rows")
 _STANDING = re.compile(r"(\d{6})-(\d{12})-([0-9a-f]{64})\.state")
 _MAKING = "making-"
-_SHELF = "labrelay-"  # and the beginning of a journal's id
+SHELF = "labrelay-"  # and the beginning of a journal's id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +166,7 @@ class Shelf:
         """
         self.root = folder
         self._journal_id = journal_id.hex()
-        self.path = folder / f"{_SHELF}{journal_id.hex()[:8]}"
+        self.path = folder / f"{SHELF}{journal_id.hex()[:8]}"
 
     def open(self) -> None:
         """Create the journal's own folder.
@@ -310,7 +311,7 @@ class Shelf:
 
 def names_copies(name: str) -> bool:
     """Whether a copy is found and chosen by this file or folder, below the folder of copies."""
-    return name.startswith(_SHELF) or notes_beside(name)
+    return name.startswith(SHELF) or notes_beside(name)
 
 
 def notes_beside(name: str) -> bool:

@@ -18,6 +18,7 @@ from engine.model.texts.units import duration_text
 from engine.store.core.connecting import JOURNAL_NAME, connect
 from engine.store.operations import incarnation
 from engine.store.operations.incarnation import GO_ON
+from engine.store.queries.extent import received_behind
 from engine.store.recovery.backups.catalog import Copy, Shelf
 
 OVERDUE = 1.5  # this many intervals without a verified copy are a problem
@@ -107,14 +108,12 @@ def _newest(config: BackupConfig, copy: Copy | None, now: datetime, *, runs: boo
 
 def _missing(config: BackupConfig, connection: sqlite3.Connection, copy: Copy, now: datetime, *, runs: bool) -> Line:
     """The rows that would be lost with the disk (RPO)."""
-    row = connection.execute(
-        "SELECT received_us FROM journal WHERE id > ? ORDER BY id LIMIT 1", (copy.last_id(),)
-    ).fetchone()
-    if row is None:
+    received_us = received_behind(connection.execute, copy.last_id())
+    if received_us is None:
         return Line(
             Health.OK, _SUBJECT, "nothing would be lost with the journal's disk now: every row is in the copies"
         )
-    lost_s = max(0.0, now.timestamp() - row[0] / 1e6)
+    lost_s = max(0.0, now.timestamp() - received_us / 1e6)
     text = f"with the journal's disk would be lost now what came within {duration_text(round(lost_s))}"
     if lost_s > rows_overdue_s(config):
         advice = "see `labrelay status` why new rows do not reach the folder" if runs else "start the daemon"

@@ -23,8 +23,8 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -38,28 +38,25 @@ from engine.model.journal.records import KIND_MESSAGE, MAYBE_DELIVERED
 from engine.model.process.clock import Clock
 from engine.model.texts.reasons import ReasonCode
 from engine.store.core import anchor, key_encryption_key, migrate, notes
-from engine.store.core.chain import PUT_ROW, JournalRow
-from engine.store.core.checks import pruned_ranges
-from engine.store.core.connecting import JOURNAL_NAME, data_keys
+from engine.store.core.connecting import JOURNAL_NAME, key_check
 from engine.store.core.files.durable import RESTORING, publish, raise_if_in_use, sync_file
 from engine.store.core.files.ownership import open_below
-from engine.store.core.vault import KEY_NAME, Vault, WrappedKey, write_kek
+from engine.store.core.vault import KEY_NAME, Vault, write_kek
 from engine.store.core.writing.batch import Batch
 from engine.store.integrity import looks, rollback, verify
 from engine.store.integrity.verify import Progress
 from engine.store.journal import Journal
-from engine.store.lifecycle import key_rotation
 from engine.store.operations import audit, bulk, dedup, incarnation, incomplete, pauses, search_index
 from engine.store.operations.incarnation import Incarnation
 from engine.store.operations.pruning import of_features
-from engine.store.recovery.backups import decisions, increments, state_snapshot
+from engine.store.recovery.backups import applying, decisions
+from engine.store.recovery.backups.applying import ENDED, Applying, transaction
 from engine.store.recovery.backups.catalog import SITE_FOLDER, Copy, incarnations
 from engine.store.recovery.backups.copying import CONFIGURATION
 from engine.store.recovery.rebuilding import moment, put_state
 
 DATA_FOLDER = "var"
 RESERVED = 1_000_000  # numbers that lost rows may have had, where the journal's end is unknown
-_PUT_KEY = "INSERT OR IGNORE INTO data_key (id, class, month, wrapped, created_us) VALUES (?, ?, ?, ?, ?)"
 _AT_ONCE = 1024 * 1024  # bytes
 BOOTS = 1_000  # possible starts since the copy: leases and sessions are numbered by them
 
@@ -136,8 +133,8 @@ def run(
         raise_if_in_use(target)
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=RESTORING, dir=target) as scratch:
-            said, beside = progress or (lambda done, total: None), beside or copy.path.absolute().parent
-            restored = _Restoration(copy, Path(scratch), clock, keys, old_anchor, said, leave_key, ours, beside).run(
+            said = progress or (lambda done, total: None)
+            restored = Restoration(copy, Path(scratch), clock, keys, old_anchor, said, leave_key, ours, beside).run(
                 actor, reason
             )
             # The data folder last, and the journal last in it: a daemon cannot start on the leftovers of a crash here.
@@ -149,85 +146,117 @@ def run(
 
 
 @dataclass(eq=False)
-class _Restoration:
-    """One restore, step by step."""
+class Restoration:
+    """One restore, step by step; a spare takes the steps one after the other, over days
+    (`engine.store.recovery.backups.following`).
+    """
 
     _copy: Copy
     _folder: Path
     _clock: Clock
-    _keys: Path | None
-    _old_anchor: Path | None
-    _progress: Progress
-    _leave_key: bool
-    _ours: bool
-    _beside: Path
+    _keys: Path | None = None
+    _old_anchor: Path | None = None
+    _progress: Progress = lambda done, total: None
+    _leave_key: bool = True
+    _ours: bool = False
+    _beside: Path | None = None
 
     def __post_init__(self) -> None:
         self._data = self._folder / DATA_FOLDER
-        self._restored = RestoreResult(self._copy.name)
-        self._erasures: list[increments.Content] = []  # without their rows
+        self.result = RestoreResult(self._copy.name)
 
     def run(self, actor: str, reason: str) -> RestoreResult:
-        self._data.mkdir(mode=0o700)
+        self.begin()
+        with self.opened(synced=False) as following:
+            self.result.from_pieces = following.run()
+            self.end(following, self._latest())
+        self.seal(actor, "restore", reason)
+        began = time.monotonic()
+        self.result.findings = [str(found) for found in verify.run(self._data, progress=self._progress)]
+        self.result.check_seconds = round(time.monotonic() - began, 2)
+        return self.result
+
+    def begin(self) -> None:
+        """The files of the copy, in a folder that has none."""
+        self._data.mkdir(mode=0o700, parents=True)
+        self._copy_files(self._data / JOURNAL_NAME)
+
+    @contextmanager
+    def opened(self, *, synced: bool) -> Iterator[Applying]:
+        """The new journal; it is unlocked.
+
+        Args:
+            synced: each transaction is durable; else one sync at the end makes it a journal.
+        """
         path = self._data / JOURNAL_NAME
-        self._copy_files(path)
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute("PRAGMA journal_mode = DELETE")  # no log: it would hold everything a second time
-            connection.execute("PRAGMA synchronous = OFF")  # one sync at the end: until then this is no journal
+            connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'OFF'}")
             connection.execute("PRAGMA cache_size = -65536")
             migrate.upgrade(connection)
-            meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
-            self._unlock(connection, meta["key_check"])
+            self._unlock(key_check(connection))
             connection.execute("PRAGMA secure_delete = ON")  # content erased since must not stay in a free page
-            connection.execute("BEGIN")
-            last_id, chain = self._take_pieces(connection)
-            connection.execute("COMMIT")
-            first = self._take_standings(connection, meta["journal_id"], last_id) + 1
-            connection.execute("BEGIN")
-            for content in self._erasures:
-                decisions.run(connection, self._vault(connection), content, first)
-            if first <= last_id:
-                self._count(connection, first)
+            total = 0 if synced else self._copy.last_id()  # of a spare it is shown nowhere
+            yield Applying(connection, self._copy, self._kek, self._places, lambda row: self._progress(row, total))
+        sync_file(path)
+
+    def end(self, following: Applying, after: int = 0) -> None:
+        """What is no state of the old machine: marks, numbers and the next incarnation, in one transaction.
+
+        Args:
+            after: the next incarnation is later than this number; 0: it has begun.
+        """
+        connection = following.connection
+        self.result.wrong[:0] = following.wrong
+        with transaction(connection):
+            if following.stands_to < following.last_id:
+                self._count(connection, following.vault, following.stands_to + 1)
             self._mark_open(connection)
             bulk.cancel_all(connection.execute)
             incomplete.take_stock(connection.execute)
-            others = self._others()
-            if (later := self._copy.incarnation.overtaken_by(others)) is not None:
-                self._restored.wrong.append(
-                    f"{self._copy.name} is of {self._copy.incarnation}, and the journal went on after it: {later}"
-                )
-            incarnation.begin(connection.execute, max((one.number for one in others), default=0))
+            if after:
+                incarnation.begin(connection.execute, after)
             connection.execute("UPDATE meta SET value = value + ? WHERE name = 'boot'", (BOOTS,))
-            connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('restored_to', ?)", (last_id,))
-            connection.execute("COMMIT")
-            (self._restored.rows,) = connection.execute("SELECT count(*) FROM journal").fetchone()
-            (self._restored.again,) = connection.execute("SELECT coalesce(sum(stored), 0) FROM channel").fetchone()
-            self._restored.last_id = last_id
-            newest = connection.execute("SELECT received_us FROM journal WHERE id = ?", (last_id,)).fetchone()
-            self._restored.received = moment(newest)
-            self._restored.paused = [
-                "/".join(filter(None, row)) or "deliveries"
-                for row in connection.execute("SELECT channel, destination FROM pause ORDER BY channel, destination")
-            ]
-            seal = self._vault(connection).anchor_seal
-        sync_file(path)
-        anchor.Anchor(self._data / anchor.ANCHOR_NAME, meta["journal_id"], last_id, chain, seal).close()
-        self._note(meta["journal_id"], actor, reason)
-        began = time.monotonic()
-        self._restored.findings = [str(found) for found in verify.run(self._data, progress=self._progress)]
-        self._restored.check_seconds = round(time.monotonic() - began, 2)
-        return self._restored
+            restored_to = "INSERT OR REPLACE INTO meta (name, value) VALUES ('restored_to', ?)"
+            connection.execute(restored_to, (following.last_id,))
+            following.note(ENDED)
+        self.look(following)
+
+    def look(self, following: Applying) -> None:
+        """What the journal has now."""
+        execute, result = following.connection.execute, self.result
+        (result.rows,) = execute("SELECT count(*) FROM journal").fetchone()
+        (result.again,) = execute("SELECT coalesce(sum(stored), 0) FROM channel").fetchone()
+        result.last_id, result.stands_to = following.last_id, following.stands_to
+        newest = execute("SELECT received_us FROM journal WHERE id = ?", (result.last_id,)).fetchone()
+        result.received = moment(newest)
+        paused = execute("SELECT channel, destination FROM pause ORDER BY channel, destination")
+        result.paused = ["/".join(filter(None, row)) or "deliveries" for row in paused]
+        self._anchored = (following.last_id, following.chain, following.vault.anchor_seal)
+
+    def seal(self, actor: str, verb: str, reason: str) -> None:
+        """The anchor, and the audit row."""
+        journal_id = bytes.fromhex(self._copy.manifest.journal_id)
+        anchor.Anchor(self._data / anchor.ANCHOR_NAME, journal_id, *self._anchored).close()
+        self._note(journal_id, actor, verb, reason)
+
+    def _latest(self) -> int:
+        """The number of the latest incarnation that has written beside the copy."""
+        others = self._others()
+        if (later := self._copy.incarnation.overtaken_by(others)) is not None:
+            self.result.wrong.append(
+                f"{self._copy.name} is of {self._copy.incarnation}, and the journal went on after it: {later}"
+            )
+        return max((one.number for one in others), default=1)
 
     def _others(self) -> list[Incarnation]:
         """Those that have written beside the copy. Where that cannot be read, a sentence says so."""
         try:
-            return incarnations(self._beside, self._copy.manifest.journal_id)
+            beside = self._beside or self._copy.path.absolute().parent
+            return incarnations(beside, self._copy.manifest.journal_id)
         except StoreError as error:
-            self._restored.wrong.append(f"{error}: whether the journal went on after this copy is not known")
+            self.result.wrong.append(f"{error}: whether the journal went on after this copy is not known")
             return [self._copy.incarnation]
-
-    def _vault(self, connection: sqlite3.Connection) -> Vault:
-        return Vault(self._kek, data_keys(connection))
 
     # -- files ---------------------------------------------------------------------------------------------------
 
@@ -247,19 +276,17 @@ class _Restoration:
                     )
         for relative, expected in self._copy.manifest.files.items():
             if not _is_configuration(relative):
-                self._restored.wrong.append(
-                    f"{relative}: no file of a configuration, left out; see who changed the copy"
-                )
+                self.result.wrong.append(f"{relative}: no file of a configuration, left out; see who changed the copy")
                 continue
             with open_below(source / SITE_FOLDER, relative) as file:
                 content = file.read()
             if sha256(content).hexdigest() != expected:
-                self._restored.wrong.append(f"{relative}: not what was copied; look at it before you start LabRelay")
+                self.result.wrong.append(f"{relative}: not what was copied; look at it before you start LabRelay")
             place = self._folder / relative
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(content)
 
-    def _unlock(self, connection: sqlite3.Connection, check: bytes) -> None:
+    def _unlock(self, check: bytes) -> None:
         """Find the key in any of its places; a key file goes along with the new journal."""
         places = [place for place in (self._keys, self._copy.path) if place is not None]
         self._places = places or [self._data]
@@ -282,78 +309,11 @@ class _Restoration:
             write_kek(self._data / KEY_NAME, found.kek)
         self._kek = found.kek
 
-    # -- pieces --------------------------------------------------------------------------------------------------
+    # -- messages behind the last state snapshot ----------------------------------------------------------------------
 
-    def _take_pieces(self, connection: sqlite3.Connection) -> tuple[int, bytes]:
-        """Append the rows of the pieces; return the newest row and its chain value."""
-        execute = connection.execute
-        row = execute("SELECT id, chain FROM journal ORDER BY id DESC LIMIT 1").fetchone()
-        last_id, chain = row if row is not None else (0, bytes(32))
-        total = self._copy.last_id()
-        for piece in self._copy.pieces():
-            try:
-                content = increments.read(piece.path)
-                if content.before != chain or content.journal_id.hex() != self._copy.manifest.journal_id:
-                    raise IntegrityError(f"{piece.path}: does not go on from what is before it")
-                emptied = {number for what, number, _, _ in content.erased if what == pruned_ranges.JOURNAL}
-                after = chain
-                for one in content.rows:
-                    after = _checked(piece.path, one, after, emptied)
-                keys = self._keys_of(connection, content.keys)
-            except (IntegrityError, OSError) as error:
-                self._restored.wrong.append(f"{error}; rows from {last_id + 1} on are not restored")
-                break
-            connection.executemany(_PUT_KEY, keys)
-            connection.executemany(
-                "INSERT OR IGNORE INTO gap (first_id, last_id, act) VALUES (?, ?, ?)",
-                [(*gap, gap[1] + 1) for gap in content.gaps],
-            )
-            connection.executemany(PUT_ROW, content.rows)
-            if content.erased:
-                self._erasures.append(replace(content, rows=[]))
-            last_id, chain = content.last, after
-            self._restored.from_pieces += len(content.rows)
-            self._progress(last_id, total)
-        return last_id, chain
-
-    def _take_standings(self, connection: sqlite3.Connection, journal_id: bytes, last_id: int) -> int:
-        """Apply the state snapshots to the copy, file by file; return the last row that they cover."""
-        known = self._copy.manifest.last_id
-        try:
-            for one in state_snapshot.whole(self._copy):
-                if one.last > last_id:
-                    break  # it covers rows that could not be restored, which was reported
-                connection.executemany(_PUT_KEY, self._keys_of(connection, state_snapshot.keys(one)))
-                state_snapshot.apply(connection, one, journal_id)
-                known = one.last
-        except (IntegrityError, OSError) as error:
-            self._restored.wrong.append(f"{error}; the state of messages from {known + 1} on is not restored")
-        self._restored.stands_to = known
-        return known
-
-    def _keys_of(
-        self, connection: sqlite3.Connection, keys: list[tuple[int, str, str, bytes, int]]
-    ) -> list[tuple[Any, ...]]:
-        """The data keys that are not known yet, wrapped by the copy's key.
-
-        Raises:
-            IntegrityError: the site's key was rotated since, and the newer one was not found.
-        """
-        known = {row[0] for row in connection.execute("SELECT id FROM data_key")}
-        created = {row[0]: row[4] for row in keys}
-        fresh = [WrappedKey(*row[:4]) for row in keys if row[0] not in known]
-        others = (
-            [found.kek for place in self._places for found in key_encryption_key.candidates(place)] if fresh else []
-        )
-        return [
-            (one.id, one.key_class, one.month, one.wrapped, created[one.id])
-            for one in key_rotation.wrapped_again(fresh, self._kek, others)
-        ]
-
-    def _count(self, connection: sqlite3.Connection, first: int) -> None:
+    def _count(self, connection: sqlite3.Connection, vault: Vault, first: int) -> None:
         """Set numbers and states of rows behind the last state snapshot, as far as the rows contain them."""
         execute = connection.execute
-        vault = self._vault(connection)
         rows = execute(
             "SELECT id, channel, seq, received_us, token, meta FROM journal WHERE id >= ? AND kind = ? ORDER BY id",
             (first, KIND_MESSAGE),
@@ -361,7 +321,7 @@ class _Restoration:
         closed: set[int] = set()
         in_part: set[int] = set()
         for act in decisions.acts(connection, vault, first):
-            self._restored.decided += decisions.apply(connection, act, vault)
+            self.result.decided += decisions.apply(connection, act, vault)
             closed.update(decisions.closed(act))
             in_part.update(decisions.in_part(act))
         for row_id, channel, seq, received_us, token, meta in rows:
@@ -374,10 +334,10 @@ class _Restoration:
             state, reason = _state_of(known)
             if row_id in closed and state in ("", "incomplete"):
                 if not state:  # evidence is sent nowhere, whatever was decided about it
-                    self._restored.decided.append(row_id)
+                    self.result.decided.append(row_id)
                 state = "dismissed"
             elif row_id in in_part and not state:
-                self._restored.decided.append(row_id)
+                self.result.decided.append(row_id)
                 state, reason = "dead", ReasonCode.DECIDED_IN_PART.value
             if state:
                 put_state(connection, row_id, state, reason, received_us)
@@ -404,33 +364,33 @@ class _Restoration:
         for statement in filter(None, (one.restored for one in of_features())):
             connection.execute(statement)
         notes.begin_anew(connection.execute)
-        self._restored.maybe = cursor.rowcount
+        self.result.maybe = cursor.rowcount
 
     # -- the end -------------------------------------------------------------------------------------------------
 
-    def _note(self, journal_id: bytes, actor: str, reason: str) -> None:
+    def _note(self, journal_id: bytes, actor: str, verb: str, reason: str) -> None:
         """Write the audit row and the gaps of the unused numbers."""
         known = False
         if self._old_anchor is not None:
             mark = anchor.read(self._old_anchor).mark
             if mark is not None and mark.journal_id == journal_id:
                 known = True
-                if mark.last_id > self._restored.last_id:
-                    self._restored.lost = (self._restored.last_id + 1, mark.last_id)
+                if mark.last_id > self.result.last_id:
+                    self.result.lost = (self.result.last_id + 1, mark.last_id)
                 else:
-                    self._restored.complete = True
-        last_id = self._restored.last_id
-        skipped = self._restored.lost if known else (last_id + 1, last_id + RESERVED)
+                    self.result.complete = True
+        last_id = self.result.last_id
+        skipped = self.result.lost if known else (last_id + 1, last_id + RESERVED)
         what = {
-            "copy": self._copy.name, "rows": self._restored.rows, "last": last_id,
-            "stands_to": self._restored.stands_to, "missing": skipped, "known": known, "reason": reason,
+            "copy": self._copy.name, "rows": self.result.rows, "last": last_id,
+            "stands_to": self.result.stands_to, "missing": skipped, "known": known, "reason": reason,
         }  # fmt: skip
         if skipped is not None:
-            self._restored.stands_still = True
+            self.result.stands_still = True
             what["paused"] = "a copy was restored, and rows that were acknowledged after it are missing"
         journal = Journal.open(self._data, clock=self._clock, key=self._kek)
         try:
-            journal.run_alone(partial(_note_gap, what, skipped, actor))
+            journal.run_alone(partial(_note_gap, what, skipped, actor, verb))
         finally:
             journal.close()
 
@@ -441,8 +401,9 @@ def _is_configuration(relative: str) -> bool:
     return first in CONFIGURATION and bool(more) and not {"", ".", ".."} & set(more) and "\0" not in relative
 
 
-def _note_gap(what: dict[str, Any], skipped: tuple[int, int] | None, actor: str, batch: Batch) -> int:
-    act = audit.give_up(batch, actor, "restore", what, [skipped] if skipped is not None else [])
+def _note_gap(what: dict[str, Any], skipped: tuple[int, int] | None, actor: str, verb: str, batch: Batch) -> int:
+    act = audit.give_up(batch, actor, verb, what, [skipped] if skipped is not None else [])
+    applying.forget(batch.execute)
     looks.forget_times(batch.execute)
     if skipped is not None:
         pauses.stop_deliveries(batch, act)
@@ -461,14 +422,6 @@ def _state_of(known: dict[str, Any]) -> tuple[str, str]:
     if reason := known.get("filtered"):
         return "filtered", reason
     return "", ""
-
-
-def _checked(path: Path, row: JournalRow, chain: bytes, emptied: set[int]) -> bytes:
-    """The chain value behind a row that continues ``chain``."""
-    changed = row.computed != row.hash and row.id not in emptied
-    if not row.follows(chain) or changed:
-        raise IntegrityError(f"{path}: row {row.id} is not what was stored")
-    return row.chain
 
 
 def sentences(restored: RestoreResult, target: Path) -> Iterator[str]:

@@ -6,7 +6,7 @@ import logging
 import sqlite3
 import threading
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,14 @@ import pytest
 from engine.commands.shared.output import ExitCode
 from engine.model.errors import LabRelayError, RefusedError, StoreError
 from engine.model.journal.records import DELIVERIES
-from engine.model.process.clock import SystemClock
+from engine.model.process.clock import ManualClock, SystemClock, from_us
 from engine.runtime.upkeep import backup_scheduler
 from engine.store.core.vault import KEY_NAME
+from engine.store.journal import Journal
 from engine.store.operations import audit
 from engine.store.operations.incarnation import Incarnation
 from engine.store.queries.acts import acts_page
-from engine.store.recovery.backups.catalog import Shelf
+from engine.store.recovery.backups.catalog import SPARE_NAME, Shelf, write_json
 from engine.store.recovery.salvage import saving
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, fill_journal
@@ -289,14 +290,40 @@ async def test_a_machine_whose_journal_went_on_elsewhere_writes_nothing_and_says
         told = await asyncio.to_thread(labrelay, "resume", "deliveries", "--reason", "looked", "--yes", site=site)
         assert DELIVERIES not in app.parts.pauses, told.err
         shelf.claim(Incarnation(4, "cd" * 8, "lab-pc3"))
-        await until(lambda: not app.backup.is_busy, within_s=300.0)
-        app.backup.ask("now")
-        await until(lambda: DELIVERIES in app.parts.pauses, within_s=300.0)
+        await until(lambda: DELIVERIES in app.parts.pauses, within_s=300.0)  # before it writes there
         assert "goes on elsewhere, as incarnation 4 on lab-pc3" in app.parts.pauses[DELIVERIES].reason
         await until(lambda: not app.backup.is_busy, within_s=300.0)
         app.backup.ask("now")
         await until(lambda: not app.backup.is_busy, within_s=300.0)
         assert [act.verb for act in acts_page(app.journal)].count("rollback") == 2
+
+
+async def test_how_far_behind_a_spare_is_stands_on_the_page_and_is_an_alarm(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup_scheduler, "POLL_S", 0.02)
+    async with running_app(site, clock=SystemClock()) as app:
+        shelf = Shelf(site.parent / "copies", app.journal.journal_id)
+        shelf.open()
+        assert app.backup.snapshot().spare_behind_s is None
+        said = {"journal_id": app.journal.journal_id.hex(), "machine": "lab-pc2", "at": ""}
+        write_json(shelf.path / SPARE_NAME, {**said, "row": app.journal.last_id})
+        await until(lambda: app.backup.snapshot().spare == "lab-pc2")
+        assert (app.backup.snapshot().spare_behind_s or 0.0) < 30.0
+        assert app.backup.alarms() == []
+        (first,) = await asyncio.to_thread(received_times, app.journal)
+        monkeypatch.setattr(app.backup._spare, "_clock", ManualClock(from_us(first) + timedelta(minutes=9)))
+        write_json(shelf.path / SPARE_NAME, {**said, "row": 0})
+        await until(lambda: app.backup.alarms() != [])
+        assert app.backup.alarms() == ["The spare machine lab-pc2 is behind by 9 minutes"]
+        write_json(shelf.path / SPARE_NAME, {**said, "journal_id": "of another"})
+        await until(lambda: app.backup.snapshot().spare_behind_s is None)
+        assert app.backup.alarms() == []
+
+
+def received_times(journal: Journal) -> list[int]:
+    with journal.snapshot() as execute:
+        return [row[0] for row in execute("SELECT received_us FROM journal ORDER BY id LIMIT 1").fetchall()]
 
 
 def test_a_site_whose_copies_are_made_by_hand_goes_on_after_a_restore(site: Path, tmp_path: Path) -> None:
