@@ -189,6 +189,9 @@ def test_a_setting_that_means_nothing_is_found_before_it_runs(tmp_path: Path) ->
     assert "settings.csv_delimiter: is one of , ; | tab" in ran.err + ran.out
 
 
-@pytest.mark.parametrize("name", ["astm-to-hl7", "astm-to-csv", "astm-to-json", "hl7-to-csv", "hl7-to-json"])
+SHIPPED = ("astm-to-hl7", *(f"{one}-to-{form}" for one in ("astm", "hl7", "hl7-oul") for form in ("csv", "json")))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 def test_nothing_is_wrong_with_what_ships(name: str) -> None:
     assert program(name).problems == ()
