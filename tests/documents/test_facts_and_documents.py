@@ -27,6 +27,7 @@ from tests.support.shipped import KEY, MAPPINGS, Recorder, program, reader_of
 SETTINGS = {"processing_ids": ["T", "D"], "local_system": "urn:labrelay:codes:analyzer"}
 RESULTS = (
     *("hl7-results", "hl7-oul-results", "hl7-to-csv", "hl7-to-json", "abdm-report"),
+    *("hl7-oul-to-csv", "hl7-oul-to-json"),
     *("astm-results", "astm-to-csv", "astm-to-json", "astm-to-hl7"),
 )
 TIMES = re.compile(r"[0-9:T.+^-]*[0-9][0-9:T.+^-]*")

@@ -24,7 +24,8 @@ def _name(path: Path) -> str:
     return path.parent.name if path.stem == "codes" else path.stem
 
 
-NAMES = ("hl7-results", "hl7-oul-results", "astm-results")
+LISTS = tuple(f"{one}-to-{form}" for one in ("hl7", "hl7-oul", "astm") for form in ("csv", "json"))
+NAMES = ("hl7-results", "hl7-oul-results", "astm-results", "astm-to-hl7", *LISTS)
 
 
 @cache
@@ -52,14 +53,15 @@ def test_reports_and_patients_are_known_by_numbers_that_are_read_before_the_mapp
 
 
 @pytest.mark.compiles  # a program of another test has values kept, and a rule that is not asked for one does not run
-def test_every_rule_of_the_hl7_mapping_runs_in_some_test() -> None:
+def test_every_rule_of_the_hl7_mapping_and_of_lists_runs_in_some_test() -> None:
     measuring = Runner(measure=True)
     for test in TESTS:
         measuring.run(test, (MAPPINGS, ANALYZERS))
-    ran = set().union(*(rules for (name, _), rules in measuring.covered.items() if name == "hl7-results"))
-    never = {rule: _line(rule) for rule in program("hl7-results").rule_lines - ran}
-    # A value that is only computed where another rule asks for it is counted where it is asked for.
-    assert {rule: line for rule, line in never.items() if not line.startswith(LAZY)} == {}
+    for names in (("hl7-results",), LISTS):
+        ran = set().union(*(rules for (name, _), rules in measuring.covered.items() if name in names))
+        never = {rule: _line(rule) for name in names for rule in program(name).rule_lines - ran}
+        # A value that is only computed where another rule asks for it is counted where it is asked for.
+        assert {rule: line for rule, line in never.items() if not line.startswith(LAZY)} == {}
 
 
 LAZY = ("specimen_no:", "result_status:", "words:")

@@ -29,7 +29,8 @@ from workbench.sandbox import Sandbox
 MAPPINGS = {
     ("oru", "fhir"): "hl7-results", ("oru", "csv"): "hl7-to-csv", ("oru", "json"): "hl7-to-json",
     ("oru", "abdm"): "abdm-report", ("oru", "raw"): "",
-    ("oul", "fhir"): "hl7-oul-results", ("oul", "raw"): "",
+    ("oul", "fhir"): "hl7-oul-results", ("oul", "csv"): "hl7-oul-to-csv", ("oul", "json"): "hl7-oul-to-json",
+    ("oul", "raw"): "",
     ("astm", "fhir"): "astm-results", ("astm", "hl7"): "astm-to-hl7", ("astm", "csv"): "astm-to-csv",
     ("astm", "json"): "astm-to-json", ("astm", "raw"): "",
 }  # fmt: skip

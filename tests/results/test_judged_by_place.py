@@ -68,11 +68,14 @@ HL7 = """
 """
 
 
-def message(*results: str, at: str = "1000", collected: str = "0800", number: int = 0, role: str = "") -> bytes:
+def message(
+    *results: str, at: str = "1000", collected: str = "0800", number: int = 0, role: str = "", kind: str = "ORU^R01"
+) -> bytes:
     """Results of an order, each as ``F GLU 5.5``, with a time of its own ``F GLU 5.5 0930``."""
     lines = [
-        f"MSH|^~\\&|AN|LAB|LIS|H|20260301{at}{number:02}||ORU^R01|{at}{number}|P|2.5.1",
+        f"MSH|^~\\&|AN|LAB|LIS|H|20260301{at}{number:02}||{kind}|{at}{number}|P|2.5.1",
         "PID|1||4711||Iyer^Meena||19550101|F",
+        *(["SPM|1|S1||SER^Serum"] if kind == "OUL^R22" else []),
         f"OBR|1||S1|CHEM^Panel^L|||20260301{collected}00|||||||||||||||20260301{at}00||LAB|F",
     ]
     for place, (status, code, value, *own) in enumerate((one.split() for one in results), start=1):
@@ -201,6 +204,15 @@ def test_what_is_held_of_one_result_holds_its_documents(tmp_path: Path, second: 
         told = dict(second)
         assert it.says(*told.pop("results"), **told) == why
         assert len(it.documents()) == 2 - ("role" in second)  # which the list leaves out
+
+
+def test_lists_of_a_tube_are_decided_as_those_of_an_order(tmp_path: Path) -> None:
+    with desk(tmp_path, {"mapping": "hl7-oul-to-csv", "to": "out1"}) as it:
+        assert it.says("F GLU 5.5", "F NA 140", kind="OUL^R22") == "delivered"
+        assert it.says("F GLU 6.5 1030", "F NA 140", "F K 4.4", kind="OUL^R22") == "delivered"
+        assert it.statuses() == [["GLU 6.5 amended", "K 4.4 final"]]
+        assert it.says("F GLU 6.5 1030", "F NA 140", kind="OUL^R22") == "ECHO"
+        assert it.says("D CREA -", kind="OUL^R22") == "CORRECTS_UNKNOWN"
 
 
 def test_a_withdrawal_of_what_was_never_there_waits_for_a_person(tmp_path: Path) -> None:

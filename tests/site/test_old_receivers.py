@@ -21,7 +21,6 @@ from tests.support.command_line import labrelay
 from tests.support.mllp_peer import CLOSE, MllpPeer, ack, mllp_peer
 from tests.support.running import ASTM, QUICK, RunningSite, channel, make_running_site, running_app
 from tests.support.senders import AstmAnalyzer
-from tests.support.shipped import program
 from workbench.sandbox import Sandbox
 
 RECORDS = (
@@ -187,8 +186,3 @@ def test_a_setting_that_means_nothing_is_found_before_it_runs(tmp_path: Path) ->
     ran = labrelay("check", site=tmp_path)
     assert ran.code == ExitCode.CONFIG
     assert "settings.csv_delimiter: is one of , ; | tab" in ran.err + ran.out
-
-
-@pytest.mark.parametrize("name", ["astm-to-hl7", "astm-to-csv", "astm-to-json", "hl7-to-csv", "hl7-to-json"])
-def test_nothing_is_wrong_with_what_ships(name: str) -> None:
-    assert program(name).problems == ()
