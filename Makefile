@@ -29,7 +29,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 # Modules are compiled once and kept, as an installation has them: the tests start daemons and commands by the thousand.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev demo docs docs-site test test-all timings validate validate-astm validate-hapi collector e2e mutants coverage pictures bench sessions histories fuzz faults soak size house check format lock bundle image-check install uninstall clean
+.PHONY: help setup setup-dev demo docs docs-site test test-all timings validate validate-astm validate-hapi collector e2e mutants coverage pictures bench sessions histories fuzz faults soak laboratories size house check format lock bundle image-check install uninstall clean
 .DEFAULT_GOAL := help
 
 help:  ## show these commands
@@ -186,6 +186,9 @@ $(VENV)/.fuzz: requirements/fuzz.lock $(VENV)/.dev
 
 fuzz: $(VENV)/.fuzz  ## parsers under a coverage-guided fuzzer, a minute each; FUZZ="--seconds 600 --target hl7 --keep"
 	@$(BIN)/python -m tests.fuzz $(FUZZ)
+
+laboratories: setup-dev  ## random laboratories with controls; LABORATORIES=1000
+	@LABRELAY_LABORATORIES=$(or $(LABORATORIES),1000) $(BIN)/python -m pytest -q -n0 tests/engine/features/quality_control/test_laboratories.py
 
 size: | $(BIN)/python  ## lines of code by folder, and figures of the shape; SIZE="--against COMMIT" compares
 	@$(BIN)/python tools/size.py $(SIZE)

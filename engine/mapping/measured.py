@@ -202,7 +202,7 @@ def told_in(
         number, tube = numbers_of(order, result)
         of = tubes.setdefault((id(person), tube or number or id(order)), len(tubes) + 1)
         run = "" if is_beside else name.of(person, order, result)
-        common = {"at_us": times[result.at], "tube": of, "beside": is_beside}
+        common = {"at_us": times[result.at], "tube": of, "beside": is_beside, "dilution": decimal_in(result.dilution)}
         yield person, order, result, [*_results(person, result, run, common)]
 
 

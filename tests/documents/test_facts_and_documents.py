@@ -76,7 +76,8 @@ def asked_otherwise(facts: Facts, asked: list[Result], written: list[Result]) ->
 
 def is_same(written: Result, asked: Result) -> bool:
     """Whether a document and the facts say the same of a result, but for what is known better here."""
-    unlike: dict[str, Any] = {"run": asked.run, "tube": asked.tube}  # of which tube it is, facts know alone
+    # Of which tube it is, and how far diluted, facts know alone.
+    unlike: dict[str, Any] = {"run": asked.run, "tube": asked.tube, "dilution": asked.dilution}
     if not asked.subject:  # FHIR's Patient of one without a number is of this order and day; none has sex and birth
         unlike["subject"] = ""
     if not written.subject:

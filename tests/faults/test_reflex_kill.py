@@ -1,4 +1,4 @@
-"""The daemon is killed while two persons confirm proposed tests and results come again: one order for each tube."""
+"""The daemon is killed while persons and a rule order proposed tests and results come again: each once for a tube."""
 
 import asyncio
 import contextlib
@@ -40,8 +40,8 @@ CHANNEL = """\
 channel: chem
 source: {kind: astm, listen: "127.0.0.1:PORT"}
 orders:
-  codes: {TSH: TSH3, FT4: Free T4}
-  reflex: [{test: TSH, rule: TSH is high, add: FT4}]
+  codes: {TSH: TSH3, FT4: Free T4, FT3: Free T3}
+  reflex: [{test: TSH, rule: TSH is high, add: FT4}, {test: TSH, rule: TSH is high, add: FT3, auto: true}]
 routes:
   - mapping: astm-results
     to: out
@@ -65,10 +65,10 @@ async def test_each_proposal_is_one_order_however_often_the_daemon_is_killed(tmp
     data, daemon, confirmed = tmp_path / "var", Daemon(tmp_path), list[str]()
     tubes = [f"T{number:03}" for number in range(TUBES)]
 
-    def proposed(*, every: bool = True) -> list[reflex.ReflexView]:
+    def proposed(*, every: bool = True, adds: str = "FT4") -> list[reflex.ReflexView]:
         journal = Reader.beside(data)
         try:
-            return reflex.proposals(journal, all_of_them=every, limit=1000)
+            return [one for one in reflex.proposals(journal, all_of_them=every, limit=1000) if one.adds == adds]
         finally:
             journal.close()
 
@@ -108,17 +108,20 @@ async def test_each_proposal_is_one_order_however_often_the_daemon_is_killed(tmp
             return not proposed(every=False)
 
         await until(all_confirmed, 240.0)
+        await until(lambda: {one.state for one in proposed(adds="FT3")} == {"confirmed"}, 240.0)
     found = proposed()
     journal = Reader.beside(data)
     try:
         made = [one for one in reading.items(journal, ItemFilter(), limit=1000) if one.line.test == "FT4"]
+        by_rule = [one for one in reading.items(journal, ItemFilter(), limit=1000) if one.line.test == "FT3"]
         acts = [one for one in acts_page(journal, limit=100_000) if one.verb == "reflex-confirm"]
     finally:
         journal.close()
     assert {one.state for one in found} == {"confirmed"}
     assert Counter(one.line.specimen for one in made) == dict.fromkeys(tubes, 1)
+    assert Counter(one.line.specimen for one in by_rule) == dict.fromkeys(tubes, 1)
     assert all(one.line.patient.number == f"P-{one.line.specimen}" for one in made)
     assert {one.parent: one.item for one in found} == {one.parent: one.number for one in made}
     assert set(confirmed) <= {one.item_id for one in made}
-    assert len(acts) == TUBES
+    assert Counter("rule" in one.what for one in acts) == {True: TUBES, False: TUBES}
     assert verify(data, deep=True) == []

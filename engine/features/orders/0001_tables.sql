@@ -79,6 +79,7 @@ CREATE TABLE order_reflex_rule (
     test    TEXT NOT NULL,                  -- of the order that has the result
     adds    TEXT NOT NULL,
     rule    TEXT NOT NULL,                  -- its name
+    auto    INTEGER NOT NULL,               -- 1: it is ordered without a person
     PRIMARY KEY (channel, test, adds)
 ) WITHOUT ROWID;
 
@@ -88,9 +89,11 @@ CREATE TABLE order_reflex (
     parent     INTEGER NOT NULL,            -- order_item.number of the order that has the result
     adds       TEXT NOT NULL,
     rule       TEXT NOT NULL,
+    version    TEXT NOT NULL,               -- of the rule, when it said yes last; '' it did not
     channel    TEXT NOT NULL,
     message_id INTEGER NOT NULL,            -- the newest message with that result
     state      TEXT NOT NULL,               -- rows/reflex.py
+    auto       INTEGER NOT NULL,            -- 1: no person decides while it is proposed
     restored   INTEGER NOT NULL,            -- 1: a restore brought it back as it was; a person may have decided since
     at_us      INTEGER NOT NULL,
     act        INTEGER NOT NULL,            -- journal.id of the decision; 0: none
@@ -98,6 +101,7 @@ CREATE TABLE order_reflex (
 );
 CREATE UNIQUE INDEX order_reflex_of ON order_reflex (parent, adds);
 CREATE INDEX order_reflex_message ON order_reflex (message_id);
+CREATE INDEX order_reflex_due ON order_reflex (id) WHERE auto AND state = 'proposed';
 
 -- How long the tests of an analyzer take, from the order to the final result (model/usual_times.py).
 CREATE TABLE order_usual (

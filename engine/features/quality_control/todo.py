@@ -35,7 +35,7 @@ async def entries(look: Look) -> list[Entry]:
     service = look.service(QualityService)
     config = ControlsConfig() if service is None else service.config
     failures = await look.read(list_failures) or []
-    tests = await look.read(list_tests) or []
+    tests = await look.read(lambda reader: list_tests(reader, now_us=look.now_us)) or []
     targets = await look.read(list_targets) or []
     lots = await look.read(list_lots) or []
     bare = await look.read(without_target) or []
@@ -112,9 +112,9 @@ def _due(tests: list[TestView], targets: list[TargetView], config: ControlsConfi
             measured.add((target.channel, target.test))
             due.setdefault(target.channel, []).append(target.test)
     for one in tests:
-        late = one.accepted_us + after_us <= now_us
+        late = one.levels_us + after_us <= now_us
         many = 0 < config.due_patients <= one.patients
-        changed = one.accepted_us < one.event_us <= now_us
+        changed = one.levels_us < one.event_us
         if one.has_target and not one.waits and (late or many or changed):
             due.setdefault(one.channel, []).append(one.test)
     for channel, names in due.items():

@@ -32,6 +32,7 @@ from typing import Any
 
 from engine.mapping.code_tables.tables import Table
 from engine.mapping.functions.registry import function
+from engine.mapping.functions.specimens import factor_of
 from engine.mapping.message.message_context import MessageContext
 from engine.mapping.message.read_cache import CODES_KEPT, LONGEST_RESULT
 from engine.model.content.results import CALL, LEFT_OUT, VALUE, component_names
@@ -143,6 +144,7 @@ def _parts_of_value(components: list[str], names: tuple[str, ...]) -> _Parts:
 SETTING = "test_code"
 TABLE_SETTING = "table_code"
 RAW_SETTING = "raw_results"
+DILUTION_SETTING, BEHIND_CODE = "dilution", "code"
 COMPONENTS = 11
 FINAL, KINDS = "F", ("F", "I", "P")  # component 11: the result, its interpretation, its signal
 _COUNT = re.compile(r"[0-9]+", re.ASCII).fullmatch
@@ -249,6 +251,22 @@ def astm_is_raw(run: MessageContext, raw: str, table: Table | None = None) -> bo
         return False
     code = astm_test_code(run, raw)
     return code is not None and code.rpartition("/")[2] in ([listed] if isinstance(listed, str) else map(str, listed))
+
+
+@function("astm_dilution(id: field) -> text", steady=True, settings=(DILUTION_SETTING,))
+def astm_dilution(run: MessageContext, raw: str) -> str | None:
+    """The factor by which the specimen was diluted, where the channel's setting `dilution` says which component of a
+    test id has it (`6`: Abbott ARCHITECT, `UNDILUTED`), or that it is behind the code (`code`: Roche cobas,
+    `8/10/not`)."""
+    where = run.setting(DILUTION_SETTING)
+    if where is None:
+        return None
+    parts = _parts(run, raw)
+    if where != BEHIND_CODE:
+        return factor_of(parts[int(where) - 1]) if _COUNT(where) and 0 < int(where) <= COMPONENTS else None
+    _, _, said = (parts[3] or "").partition("/")
+    factor, _, before = said.partition("/")
+    return factor_of(f"1:{factor}") if factor and before in ("", "not") else None
 
 
 def _parts(run: MessageContext, raw: str) -> list[str | None]:

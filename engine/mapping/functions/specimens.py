@@ -11,12 +11,16 @@ from engine.mapping.functions.identifiers import ei
 from engine.mapping.functions.numbers import quantity_of
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import names_a_system
+from engine.mapping.functions.texts import value_text
 from engine.mapping.message.message_context import MessageContext
 from engine.model.message import Segment
 
 Json = dict[str, Any]
 
 _RATIO = re.compile(r"[<>=]{0,2}\s*\d{1,9}(?:[.,]\d{1,9})?(?:\s*[:/-]\s*\d{1,9}(?:[.,]\d{1,9})?|\+)?", re.ASCII)
+
+_NOT_DILUTED = frozenset({"1:0", "1:1", "1", "0", "UNDILUTED"})
+_ONE_TO = re.compile(r"1:([1-9][0-9]{0,8}(?:\.[0-9]{1,9})?)", re.ASCII)
 
 
 @function("containers(tubes: segment[]?, type: CodeableConcept?, additive: CodeableConcept?) -> Specimen.container[]")
@@ -95,7 +99,35 @@ def dilution_note(run: MessageContext, kind: str, factor: str) -> str | None:
     if _RATIO.fullmatch(factor) is None:
         run.warn("DILUTION", "a dilution factor (TCD-2, TCD-3, TCD-4) that is neither a ratio nor a number; left out")
         return None
-    return None if factor in ("1:0", "1:1", "1", "0") else f"{kind} {factor}"
+    return None if factor in _NOT_DILUTED else f"{kind} {factor}"
+
+
+@function("stated_dilution(result: segment) -> text")
+def stated_dilution(run: MessageContext, result: Segment) -> str | None:
+    """The one factor by which the specimen of an OBX was diluted, by the TCD behind it: `10` of `1:10`, 1 where all of
+    TCD-2, TCD-3 and TCD-4 say that it was not; absent where one says something else, or two say that it was. Results of
+    one test with the same OBX-4 may have one TCD, behind the last of them."""
+    for segment in run.parsed.segments[result.position :]:
+        if segment.name == "TCD":
+            return factor_of(*(value_text(run, [field_of(run, segment, number)], "SN") for number in (2, 3, 4)))
+        is_same = bool(result.get(4)) and all(segment.get(one) == result.get(one) for one in (3, 4))
+        if segment.name != "NTE" and not (segment.name == "OBX" and is_same):
+            break
+    return None
+
+
+def factor_of(*said: str | None) -> str | None:
+    """Of factors as texts, empty ones left out."""
+    known = {_factor(one) for one in said if one}
+    diluted = known - {"1"}
+    return None if None in known or len(diluted) > 1 else next(iter(diluted or known), None)
+
+
+def _factor(text: str) -> str | None:
+    if text in _NOT_DILUTED:
+        return "1"
+    found = _ONE_TO.fullmatch(text)
+    return found[1] if found is not None else None
 
 
 def field_of(run: MessageContext, segment: Segment, number: int) -> str:

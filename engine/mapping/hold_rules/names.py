@@ -147,6 +147,11 @@ NAMES: dict[str, tuple[Term, str]] = {
         NumberTerm(_missing("high", "the result has no upper limit", lambda asked: asked.result.high)),
         "upper end of it",
     ),
+    "dilution": (
+        NumberTerm(_missing("dilution", "not stated", lambda asked: asked.result.dilution)),
+        "by which factor its specimen was diluted (TCD-2 to TCD-4; setting `dilution`), 1: not; unknown where none is "
+        "stated, or two are",
+    ),
     "sex": (TextTerm(_sex), "of the patient: `female`, `male`, `other`; unknown where it is not said"),
     "age": (
         NumberTerm(_missing("age", "no date of birth", lambda a: _whole(age_years(a.result, a.now_us)))),

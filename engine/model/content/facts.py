@@ -92,6 +92,7 @@ class Result(NamedTuple):
         analysed: when it was, where it says that beside the time of its observation.
         range: as sent. limits: of the only one, low and high as meant; empty text for an end that it does not have.
         device: of the analyzer, as sent.
+        dilution: the factor by which its specimen was diluted for it, as sent; ``1``: it was not.
         tube: number of the specimen that it speaks of, where the result says so itself.
         head: place of the result that it belongs to: of an isolate, or of a panel.
         isolate: it is the head of a culture's susceptibilities.
@@ -110,6 +111,7 @@ class Result(NamedTuple):
     limits: tuple[str, ...] | None = None
     device: str | None = None
     comment: str | None = None
+    dilution: str | None = None
     tube: str | None = None
     head: int | None = None
     isolate: bool | None = None

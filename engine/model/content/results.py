@@ -44,6 +44,7 @@ class Result:
         subject: pseudonym of the patient, the same in every document (a keyed hash); empty where none is named.
         run: pseudonym of the Observation; a correction has the same one. Empty where it has no id.
         sex: ``Patient.gender``. born: ``Patient.birthDate``, where it is a whole date.
+        dilution: factor of it; None where that is not known.
         tube: which of the specimens of its message it is of, from 1; 0: that is not said.
         beside: it is no result by the code table; rules are not asked for it, and others of its tube may ask it.
     """
@@ -62,6 +63,7 @@ class Result:
     run: str = ""
     sex: str = ""
     born: str = ""
+    dilution: Decimal | None = None
     tube: int = 0
     beside: bool = False
 
@@ -280,7 +282,7 @@ def age_years(result: Result, now_us: int) -> int | None:
 
 def from_json(given: dict[str, Any]) -> Result:
     """A result that `orjson` wrote, with numbers as text (``default=str``): JSON has no decimals and no tuples."""
-    numbers = {name: Decimal(given[name]) for name in ("value", "low", "high") if given[name] is not None}
+    numbers = {name: Decimal(given[name]) for name in ("value", "low", "high", "dilution") if given[name] is not None}
     texts = {name: tuple(given[name]) for name in ("units", "flags")}
     return Result(**{**given, **numbers, **texts, "codes": tuple(map(tuple, given["codes"]))})
 

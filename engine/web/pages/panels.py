@@ -1,6 +1,6 @@
 """A feature's parts of pages of the core: of those about messages, analyzers, and deliveries that wait."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import NamedTuple
 
 from aiohttp import web
@@ -10,7 +10,7 @@ from engine.feature import Hook
 from engine.model.journal.document_facts import DocumentFacts
 from engine.model.journal.journal_views import DeliveryView, Trace
 from engine.store.queries.reader import Reader
-from engine.web.pages.frame import Asking, Frame, Values
+from engine.web.pages.frame import Asking, Channels, Frame, Values
 from engine.web.pages.words import Words
 
 Link = tuple[str, str]  # words, and an address
@@ -47,6 +47,12 @@ class Panels:
     async def of_message(self, frame: Frame, request: web.Request, message: int) -> Section | None:
         """What a message says, above its way; what not all may see is noted first."""
         return None
+
+    def said_of(
+        self, reader: Reader, channels: Channels, message: int, specimen: str, codes: Set[str], words: Words
+    ) -> Iterable[str]:
+        """Results of a message with one of these codes, of this specimen, in words. The look is noted before."""
+        return ()
 
     # -- lists -------------------------------------------------------------------------------------------------
 

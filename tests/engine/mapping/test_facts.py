@@ -293,3 +293,70 @@ def test_a_subject_is_named_where_hold_rules_ask_for_it() -> None:
     (person,), (other,) = asked.people, plain.people
     assert person.subject
     assert other == person._replace(subject=None)
+
+
+# -- dilution ----------------------------------------------------------------------------------------------------------
+
+ASTM_BEGIN = "H|\\^&|||X\nP|1||4711\nO|1|T1||^^^X\n"
+TESTED = "MSH|^~\\&|X||||20260302||OUL^R22^OUL_R22|1|P|2.5.1\nPID|1||4711\nSPM|1|T1\nOBR|1|||GLU\n"
+
+
+def stated(*segments: str) -> list[str | None]:
+    return [one.dilution for one in results(shipped(TESTED + "\n".join(segments) + "\n")).values()]
+
+
+@pytest.mark.parametrize(
+    ("tcd", "expected"),
+    [
+        ("TCD|GLU|^1^:^1", "1"),
+        ("TCD|GLU|^1^:^0", "1"),  # Roche: it was not
+        ("TCD|GLU|^1^:^10", "10"),
+        ("TCD|GLU||^1^:^2.5", "2.5"),
+        ("TCD|GLU|||^1^:^5", "5"),
+        ("TCD|GLU|^1^:^1|^1^:^10|^1^:^1", "10"),
+        ("TCD|GLU|^1^:^10||^1^:^5", None),  # two of them: whether both count is not said
+        ("TCD|GLU|^10", None),  # of ten, or to ten parts
+        ("TCD|GLU|^2^:^5", None),
+        ("TCD|GLU|>^1^:^5", None),
+        ("TCD|GLU|GLU", None),
+        ("TCD|GLU", None),
+        ("NTE|1||x", None),
+    ],
+)
+def test_a_dilution_is_known_where_one_ratio_says_it(tcd: str, expected: str | None) -> None:
+    assert stated("OBX|1|NM|GLU||5|mmol/L|||||F", tcd) == [expected]
+
+
+def test_a_dilution_is_of_the_results_of_its_run_alone() -> None:
+    run = "OBX|{}|NM|{}|{}|5|mmol/L|||||F"
+    ten = "TCD|GLU|^1^:^10"
+    assert stated(run.format(1, "GLU", 1), run.format(2, "GLU", 1), ten) == ["10", "10"]
+    assert stated(run.format(1, "GLU", 1), run.format(2, "GLU", 2), ten) == [None, "10"]
+    assert stated(run.format(1, "GLU", ""), run.format(2, "GLU", ""), ten) == [None, "10"], "two runs, it may be"
+    assert stated(run.format(1, "GLU", 1), run.format(2, "K", 1), ten) == [None, "10"]
+    assert stated(run.format(1, "GLU", 1), ten, run.format(2, "GLU", 2)) == ["10", None]
+
+
+@pytest.mark.parametrize(
+    ("setting", "test", "expected"),
+    [
+        ("code", "^^^685/10", "10"),
+        ("code", "^^^8/1/not", "1"),
+        ("code", "^^^8/20/not", "20"),
+        ("code", "^^^8/20/pre", None),
+        ("code", "^^^685/", None),
+        ("code", "^^^685", None),
+        ("code", "^^^685/Dec", None),
+        ("6", "^^^16^TSHX^UNDILUTED^P", "1"),
+        ("6", "^^^16^TSHX^1:15^P", "15"),
+        ("6", "^^^16^TSHX^HIGH^P", None),
+        ("0", "^^^16^TSHX^1:15^P", None),
+        ("", "^^^685/10", None),
+    ],
+)
+def test_a_dilution_in_a_test_id_is_known_by_the_setting_of_its_maker(
+    setting: str, test: str, expected: str | None
+) -> None:
+    message = ASTM_BEGIN + f"R|1|{test}|5|mmol/L||||F\nL|1\n"
+    settings = {"dilution": setting} if setting else {}
+    assert [one.dilution for one in results(shipped(message, **settings)).values()] == [expected]

@@ -463,9 +463,28 @@ def test_no_number_is_computed_with_what_is_not_known() -> None:
     assert arithmetic("/", Decimal(1), Decimal(0)) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "dilution", "expected"),
+    [
+        ("=dilution > 1", "10", ReasonCode.HELD_BY_RULE),
+        ("=dilution > 1", "1", None),
+        ("=dilution > 1", None, ReasonCode.HOLD_UNDECIDED),
+        ("=known(dilution) and dilution > 1", None, None),
+    ],
+)
+def test_a_dilution_that_is_not_stated_is_not_known(
+    text: str, dilution: str | None, expected: ReasonCode | None
+) -> None:
+    holding = rules(text)
+    result = Result(codes=((LOINC, "718-7"),), dilution=None if dilution is None else Decimal(dilution))
+    found = holding.about(holding.facts(MESSAGE, [result])).decide(Known(), 0)
+    assert (found.reason if found else None) is expected
+
+
 def test_results_travel_whole() -> None:
-    for body in (bundle(FLAGGED, RANGED, observation("<5"), WORDS), bundle(FAILED, SEVERAL)):
-        results = results_of(body)
+    diluted = [Result(dilution=Decimal("2.5"))]
+    bodies = (bundle(FLAGGED, RANGED, observation("<5"), WORDS), bundle(FAILED, SEVERAL))
+    for results in (diluted, *map(results_of, bodies)):
         assert [from_json(orjson.loads(orjson.dumps(one, default=str))) for one in results] == results
         assert isinstance(MESSAGE, Parsed)
 

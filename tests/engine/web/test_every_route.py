@@ -40,6 +40,7 @@ TABLE = {
     "GET /quality/month": LOOK,
     "POST /quality": ACT,
     "POST /quality/chart": ACT,
+    "POST /quality/maintenance": ACT,
     **{f"GET /rules{more}": LOOK for more in ("", ".csv", "/untouched.csv")},
     "GET /reagents": LOOK,
     "GET /reagents.json": LOOK,

@@ -124,6 +124,9 @@ class ReflexRow(values.Model):
     add: values.Text
     """The test that is proposed."""
 
+    auto: values.Flag = False
+    """`true`: it is ordered without a person."""
+
 
 class OrdersConfig(values.Model):
     """Makes the channel of an analyzer two-way: its questions are answered from the worklist

@@ -23,9 +23,10 @@ from engine.features.orders.config.together import unsent_after_s
 from engine.features.orders.exchange.desk import Desk
 from engine.features.orders.exchange.lis import OrderDesk
 from engine.features.orders.exchange.listening import listeners
+from engine.features.orders.exchange.taking import take_settings
 from engine.features.orders.rows import reflex
 from engine.features.orders.rows.announcing import Listener, announce, has_notices
-from engine.model.errors import StoreError
+from engine.model.errors import RefusedError, StoreError
 from engine.model.message import Stored
 from engine.model.ports import PollCursor, PolledVersion
 from engine.receiving import made_here
@@ -70,7 +71,7 @@ class OrderService(Service):
 
     async def prepare(self, site: Site) -> None:
         rows = sorted(
-            reflex.RuleRow(name, one.test, one.add, one.rule)
+            reflex.RuleRow(name, one.test, one.add, one.rule, one.auto)
             for name, channel in site.channels.items()
             if (orders := orders_of(channel)) is not None
             for one in orders.reflex
@@ -107,7 +108,7 @@ class OrderService(Service):
                 source.desk.orders_changed()
 
     def loops(self) -> dict[str, Loop]:
-        return {"orders": self._expire, "status of orders": self._tell}
+        return {"orders": self._expire, "status of orders": self._tell, "proposed tests": self._order_due}
 
     async def _expire(self) -> None:
         await run(self._app.journal)
@@ -115,6 +116,18 @@ class OrderService(Service):
     async def _tell(self) -> None:
         parts = self._app.parts
         await run_notices(self._app.journal, lambda: listeners(parts.built.site.channels), parts.stored)
+
+    async def _order_due(self) -> None:
+        journal = self._app.journal
+        while True:
+            with contextlib.suppress(StoreError):
+                for number in reflex.due(journal):
+                    settings = take_settings(self._app.parts.built.site.channels)
+                    try:
+                        await journal.run(reflex.order_due, number, settings)
+                    except RefusedError:
+                        await journal.run(reflex.leave, number)
+            await asyncio.sleep(made_here.EVERY_S)
 
     def shown(self, site: Site) -> dict[str, object]:
         return {"unsent_after_s": unsent_after_s(site.channels)}

@@ -30,6 +30,8 @@ REFLEX = View[ReflexView](
     Field("since", "SINCE", of=at("at_us")),
     Field("made", "MADE", of=lambda one: item_id(one.item) if one.item else None),
     Field("restored"),
+    Field("version"),
+    Field("auto"),
 )
 ORDER = View[WorkItem](
     "orders",

@@ -1,23 +1,31 @@
-"""Tests that results propose: a person orders one, or declines it. The verbs are those of the control socket."""
+"""Tests that results propose: a person orders one, or declines it. The verbs are those of the control socket.
 
-from collections.abc import Sequence
+Who may see patients sees the value that proposes it; the look is in the audit trail, once for each log-in.
+"""
+
+from collections.abc import Sequence, Set
+from contextlib import suppress
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from aiohttp import hdrs, web
 
 from engine.features.orders.pages.orders import ONE
+from engine.features.orders.rows import reading
 from engine.features.orders.rows.reflex import OPEN, ReflexView, proposals
 from engine.model.errors import LabRelayError, RefusedError
-from engine.model.orders import item_id
-from engine.model.site.permissions import ACTING, LOOKING
+from engine.model.orders import code_alone, item_id
+from engine.model.site.permissions import ACTING, LOOKING, SEEING_PATIENTS
 from engine.model.texts.phrases import R_
 from engine.store.queries.reader import Reader
 from engine.web.asked import PAGE, number
 from engine.web.desk import Desk
 from engine.web.forms import Form
-from engine.web.pages.frame import Asking, Frame, Page, Values
+from engine.web.pages.doing import look_once
+from engine.web.pages.frame import Asking, Channels, Frame, Page, Values
 from engine.web.pages.messages import PATH as MESSAGES
+from engine.web.pages.panels import PANELS
 from engine.web.pages.states import Look, badge
 from engine.web.pages.words import Words, iso, shown
 from engine.web.routes import Route
@@ -32,18 +40,40 @@ STATES = {
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    listed = Route(PATH, partial(frame.show, page=_page, found=_found), LOOKING)
+    listed = Route(PATH, partial(_list, frame), LOOKING)
     if frame.desk is None or VERBS[0] not in frame.verbs:
         return (listed,)
     return (listed, Route(PATH, partial(_take, frame, frame.desk), ACTING, method=hdrs.METH_POST))
+
+
+async def _list(frame: Frame, request: web.Request) -> web.Response:
+    asking, seen = frame.asking(request), frozenset[int]()
+    if asking.principal.may(SEEING_PATIENTS):
+        with suppress(LabRelayError, ValueError):  # then the page says it, or shows no values
+            found = await frame.read(lambda reader: proposals(reader, limit=PAGE))
+            numbers = frozenset(one.message for one in found)
+            seen = numbers if await look_once(frame, request, *numbers) else seen
+    return await frame.show(request, _page, partial(_found, frame.channels, seen), asking)
 
 
 def _page(asking: Asking) -> Page:
     return Page("reflexes", {"may_act": asking.may.issuperset(VERBS), "back": asking.words.href("/orders")})
 
 
-def _found(reader: Reader, asking: Asking) -> Values:
-    return {"rows": [_row(one, asking.words) for one in proposals(reader, limit=PAGE)]}
+def _found(channels: Channels, seen: Set[int], reader: Reader, asking: Asking) -> Values:
+    rows = [(one, _values(reader, channels, one, asking.words, seen)) for one in proposals(reader, limit=PAGE)]
+    return {"rows": [{**_row(one, asking.words), "values": values} for one, values in rows]}
+
+
+def _values(reader: Reader, channels: Channels, one: ReflexView, words: Words, seen: Set[int]) -> str:
+    """What the message says of the test that has the proposal."""
+    parent = reading.item(reader, one.parent)
+    if parent is None or one.message not in seen:
+        return words.say("hidden")
+    line, code = parent.item.line, code_alone(parent.item.code)
+    codes = frozenset({line.test, line.ordered, code} - {""})
+    said = (panels.said_of(reader, channels, one.message, line.specimen, codes, words) for panels in PANELS.each())
+    return "; ".join(chain.from_iterable(said)) or "-"
 
 
 def _row(one: ReflexView, words: Words) -> dict[str, Any]:
@@ -73,7 +103,7 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
         except LabRelayError as error:
             status, trouble = frame.refused(desk, request, error)
             asking = frame.asking(request)
-            values = {**_page(asking).values, **await frame.read(_found, asking)}
+            values = {**_page(asking).values, **await frame.read(partial(_found, frame.channels, frozenset()), asking)}
             return await desk.page(request, "reflexes", status, trouble=trouble, **values)
         return desk.go(request, PATH)
 

@@ -180,5 +180,9 @@ TABLES = (
     Table(name="order_notice"),
     Table(name="order_usual"),
     Table(name="order_reflex_rule"),
-    Table(name="order_reflex", restored="UPDATE order_reflex SET restored = 1 WHERE state IN ('proposed', 'unsure')"),
+    Table(
+        name="order_reflex",
+        restored="UPDATE order_reflex SET restored = state IN ('proposed', 'unsure'), auto = 0"
+        " WHERE state IN ('waits', 'proposed', 'unsure', 'withdrawn')",
+    ),
 )

@@ -1,10 +1,12 @@
 """Reflex: a result of an order proposes one more test of its tube, and a person confirms or declines.
 
+Where its row says ``auto``, it is ordered without a person, unless a restore brought it back, or it cannot be ordered.
+
     waits      the rule says yes, and the result is held
     proposed   the result is on its way
     unsure     the rule cannot say, or not of which tube: a person looks at the message
     withdrawn  a correction made it untrue, or its result does not go out
-    confirmed  a person made it an order (``item``)
+    confirmed  it is an order (``item``)
     untrue     the same, and a correction made it untrue since: a person decides about that order
     declined   by a person; it is never proposed again
 
@@ -48,10 +50,17 @@ class RuleRow(NamedTuple):
     test: str
     adds: str
     rule: str
+    auto: bool = False
 
 
 class ReflexView(NamedTuple):
-    """A proposal. ``restored``: a restore brought it back, and a person may have decided since the copy."""
+    """A proposal.
+
+    Attributes:
+        version: of the rule that said yes last; empty: none did.
+        restored: a restore brought it back, and a person may have decided since the copy.
+        auto: no person decides.
+    """
 
     id: int
     parent: int
@@ -64,6 +73,14 @@ class ReflexView(NamedTuple):
     restored: bool
     at_us: int
     item: int
+    version: str
+    auto: bool
+
+
+_IS_DUE = (
+    "auto AND state = 'proposed' AND EXISTS (SELECT 1 FROM order_reflex_rule AS r"
+    " WHERE r.channel = order_reflex.channel AND r.adds = order_reflex.adds AND r.rule = order_reflex.rule AND r.auto)"
+)
 
 
 @operation(priority=Priority.SETTLE)
@@ -71,7 +88,7 @@ def in_force(batch: Batch, rules: Sequence[RuleRow]) -> None:
     """The configuration that comes into force has these rows."""
     if [*map(tuple, rules)] != batch.execute("SELECT * FROM order_reflex_rule ORDER BY channel, test, adds").fetchall():
         batch.execute("DELETE FROM order_reflex_rule")
-        batch.executemany("INSERT INTO order_reflex_rule VALUES (?, ?, ?, ?)", [tuple(one) for one in rules])
+        batch.executemany("INSERT INTO order_reflex_rule VALUES (?, ?, ?, ?, ?)", [tuple(one) for one in rules])
 
 
 def follow(
@@ -84,28 +101,28 @@ def follow(
     meant: Collection[int],
 ) -> None:
     """What results of a message say to the proposals of their orders (``meant``)."""
-    for _, test, adds, rule in batch.execute(
-        "SELECT * FROM order_reflex_rule WHERE channel = ?", (channel,)
-    ).fetchall():
+    rows = batch.execute("SELECT * FROM order_reflex_rule WHERE channel = ?", (channel,)).fetchall()
+    for row in map(RuleRow._make, rows):
         for number in sorted(meant):
             one = items.by_number(batch, number)
-            if one is not None and one.line.test == test and not one.made and _has_tube(one):
+            if one is not None and one.line.test == row.test and not one.made and _has_tube(one):
                 said = [(tube, each) for tube in tubes for each in tube.tests if _is_of(each, one)]
                 mine = [each for tube, each in said if tube.specimen == one.line.specimen]
                 if not mine or all(each.repeats for each in mine):
                     continue
                 answer: bool | None = None
+                version = ""
                 if any(each.withdrawn for each in mine):
                     answer = False
                 elif not all(each.final for each in mine):
                     continue
                 else:
                     earlier = EARLIER.each()[0](batch, message_id, channel, received_us)
-                    answer = _answer(routes, earlier, received_us, rule, _codes(one, mine))
+                    answer, version = _answer(routes, earlier, received_us, row.rule, _codes(one, mine))
                     if len({tube.specimen for tube, _ in said}) > 1:
                         answer = None
-                is_known = any(each.test == adds for tube in tubes for each in tube.tests)
-                _say(batch, one, RuleRow(channel, test, adds, rule), message_id, answer, is_known=is_known)
+                is_known = any(each.test == row.adds for tube in tubes for each in tube.tests)
+                _say(batch, one, row, message_id, answer, version, is_known=is_known)
 
 
 def _has_tube(one: Kept) -> bool:
@@ -123,9 +140,9 @@ def _codes(one: Kept, results: Iterable[ResultOf]) -> frozenset[str]:
 
 def _answer(
     routes: Sequence[Routed], earlier: EarlierResults, now_us: int, rule: str, codes: frozenset[str]
-) -> bool | None:
-    """What a rule says of the results with these codes; None: it cannot say, or not the same of all."""
-    found: set[bool | None] = set()
+) -> tuple[bool | None, str]:
+    """What a rule says of the results with these codes, and its version; None: it cannot say, or not one thing."""
+    found: set[tuple[bool | None, str]] = set()
     for routed in routes:
         if routed.hold is None or not routed.destinations or routed.echo:
             continue
@@ -134,11 +151,14 @@ def _answer(
             part.decide(earlier, now_us)
             for one in part.answers:
                 if one.rule == rule:
-                    found.add(None if one.unknown or 0 < len(one.hit) < one.seen else bool(one.hit))
-    return found.pop() if len(found) == 1 else None
+                    said = None if one.unknown or 0 < len(one.hit) < one.seen else bool(one.hit)
+                    found.add((said, one.version))
+    return found.pop() if len(found) == 1 else (None, "")
 
 
-def _say(batch: Batch, one: Kept, row: RuleRow, message_id: int, answer: bool | None, *, is_known: bool) -> None:
+def _say(
+    batch: Batch, one: Kept, row: RuleRow, message_id: int, answer: bool | None, version: str, *, is_known: bool
+) -> None:
     known = batch.execute(
         "SELECT id, state FROM order_reflex WHERE parent = ? AND adds = ?", (one.number, row.adds)
     ).fetchone()
@@ -148,13 +168,15 @@ def _say(batch: Batch, one: Kept, row: RuleRow, message_id: int, answer: bool | 
             return
         state = UNSURE if answer is None else PROPOSED if is_ready else WAITS
         (number,) = batch.execute(
-            "INSERT INTO order_reflex (parent, adds, rule, channel, message_id, state, restored, at_us, act, item)"
-            " VALUES (?, ?, ?, ?, ?, ?, 0, ?, 0, 0) RETURNING id",
-            (one.number, row.adds, row.rule, row.channel, message_id, state, batch.now_us),
+            "INSERT INTO order_reflex (parent, adds, rule, version, channel, message_id, state, auto, restored, at_us,"
+            " act, item) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, 0) RETURNING id",
+            (one.number, row.adds, row.rule, version, row.channel, message_id, state, row.auto, batch.now_us),
         ).fetchone()
         _tell(batch, number, one.number, row.adds, state)
         return
     number, state = known
+    if answer and state in _UNDECIDED | {WITHDRAWN}:
+        batch.execute("UPDATE order_reflex SET rule = ?, version = ? WHERE id = ?", (row.rule, version, number))
     move(batch, number, _next(state, answer, is_ready=is_ready), message_id)
 
 
@@ -217,6 +239,29 @@ def confirm(batch: Batch, number: int, settings: TakeSettings, *, actor: str, re
     Raises:
         RefusedError: it is not proposed, its tube is not known any more, the test is there, or no analyzer runs it.
     """
+    return _order(batch, number, settings, actor, {"reason": reason})
+
+
+@operation(priority=Priority.SETTLE)
+def order_due(batch: Batch, number: int, settings: TakeSettings) -> None:
+    """Make a proposal an order, as its rule says, where no person decides.
+
+    Raises:
+        RefusedError: as `confirm`.
+    """
+    mine = f"SELECT rule, version FROM order_reflex WHERE id = ? AND {_IS_DUE}"  # noqa: S608 - a constant
+    row = batch.execute(mine, (number,)).fetchone()
+    if row is not None:
+        _order(batch, number, settings, "labrelay", {"rule": row[0], "version": row[1]})
+
+
+@operation(priority=Priority.SETTLE)
+def leave(batch: Batch, number: int) -> None:
+    """A proposal cannot be ordered as it is: a person decides."""
+    batch.execute("UPDATE order_reflex SET auto = 0 WHERE id = ?", (number,))
+
+
+def _order(batch: Batch, number: int, settings: TakeSettings, actor: str, why: dict[str, str]) -> tuple[int, int]:
     parent, adds = _open(batch, number)
     one = items.by_number(batch, parent)
     if one is None or not _has_tube(one) or one.state is not ItemState.RESULTED:
@@ -225,8 +270,7 @@ def confirm(batch: Batch, number: int, settings: TakeSettings, *, actor: str, re
         raise RefusedError(f"the tube of {item_id(parent)} is old: its number may be another patient's by now")
     if is_there(batch, one, adds):
         raise RefusedError(f"{adds} is ordered for the tube of {item_id(parent)}, or has its result: decline it")
-    what = {"proposal": number, "order": parent, "test": adds, "reason": reason}
-    act = audit.note(batch, actor, "reflex-confirm", what)
+    act = audit.note(batch, actor, "reflex-confirm", {"proposal": number, "order": parent, "test": adds, **why})
     of = one.line
     line = OrderLine(
         specimen=of.specimen, specimen_namespace=of.specimen_namespace, specimen_type=of.specimen_type,
@@ -268,13 +312,21 @@ def _open(batch: Batch, number: int) -> tuple[int, str]:
 def proposals(reader: Reader, *, all_of_them: bool = False, after: int = 0, limit: int = 100) -> list[ReflexView]:
     """Those that a person is to decide about, newest first."""
     rows = reader.rows(
-        "SELECT id, parent, adds, rule, channel, message_id, state, restored, at_us, item FROM order_reflex"
-        " WHERE (? OR state IN ('proposed', 'unsure', 'untrue')) AND (? = 0 OR id < ?) ORDER BY id DESC LIMIT ?",
+        "SELECT id, parent, adds, rule, channel, message_id, state, restored, at_us, item, version, auto"  # noqa: S608
+        f" FROM order_reflex WHERE (? OR (state IN ('proposed', 'unsure', 'untrue') AND NOT ({_IS_DUE})))"
+        " AND (? = 0 OR id < ?) ORDER BY id DESC LIMIT ?",
         (all_of_them, after, after, limit),
     )
     found = []
-    for number, parent, adds, rule, channel, message, state, restored, at_us, item in rows:
+    for number, parent, adds, rule, channel, message, state, restored, at_us, item, version, auto in rows:
         one = reading.item(reader, parent)
         test = "" if one is None else one.item.line.test
-        found.append(ReflexView(number, parent, test, adds, rule, channel, message, state, bool(restored), at_us, item))
+        asked = number, parent, test, adds, rule, channel, message, state
+        found.append(ReflexView(*asked, bool(restored), at_us, item, version, bool(auto)))
     return found
+
+
+def due(reader: Reader) -> list[int]:
+    """Proposals that become orders without a person."""
+    rows = reader.rows(f"SELECT id FROM order_reflex WHERE {_IS_DUE} ORDER BY id LIMIT 100")  # noqa: S608 - a constant
+    return [number for (number,) in rows]

@@ -12,10 +12,11 @@ import click
 
 from engine.commands.shared.acting import ask
 from engine.commands.shared.completing import channel_names
-from engine.commands.shared.output import ExitCode, Form, form_option, show_document, show_rows
+from engine.commands.shared.output import ExitCode, Form, form_option, show_document, show_lines, show_rows
 from engine.commands.shared.selecting import ROW, instant_us, stated_reason
 from engine.commands.shared.session import Session, pass_session
 from engine.features.quality_control.lists import FAILURE, JOB, LOOK, LOT, MARK, POINT, TARGET, TEST
+from engine.features.quality_control.lists.observations import bundle
 from engine.features.quality_control.rows import deciding, reading
 from engine.features.quality_control.rules.maintenance import jobs_of
 from engine.features.quality_control.rules.westgard import FORMS, RULES, WARNINGS
@@ -53,11 +54,15 @@ def list_tests(session: Session, channel: str | None, form: Form) -> None:
 @click.option(
     "--limit", type=click.IntRange(1, reading.MOST_POINTS), default=100, show_default=True, help="At most so many."
 )
+@click.option("--fhir", is_flag=True, help="Write FHIR Observations of the analyzer.")
 @form_option()
 @pass_session
-def points(session: Session, /, limit: int, form: Form, **asked: Any) -> None:
+def points(session: Session, /, limit: int, fhir: bool, form: Form, **asked: Any) -> None:
     with session.reader() as reader:
         found = reading.list_points(reader, limit=limit + 1, **asked)
+    if fhir:
+        show_lines([bundle(found[:limit]).decode()])
+        return
     next_page = "a higher --limit" if found[limit:] else ""
     show_rows(form, POINT, found[:limit], "no control was measured", next_page=next_page)
 

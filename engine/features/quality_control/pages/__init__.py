@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from engine.features.quality_control.pages import chart, levey
+from engine.features.quality_control.pages import chart, levey, maintenance
 from engine.features.quality_control.pages.chart_head import SIGNS, UNJUDGED
 from engine.features.quality_control.rows import reading
 from engine.features.quality_control.rows.reading import FailureView, PointView, TestView
@@ -36,7 +36,11 @@ _MIDDLE, _STEP, _WIDTH, _EDGE = 14.0, 4.5, 110, 2.0  # of the small chart: two S
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    listed = (Route(PATH, partial(frame.show, page=_page, found=_rows), LOOKING), *chart.routes(frame))
+    listed = (
+        Route(PATH, partial(frame.show, page=_page, found=_rows), LOOKING),
+        *chart.routes(frame),
+        *maintenance.routes(frame),
+    )
     if frame.desk is None or ENTER not in frame.verbs:
         return listed
     return (*listed, Route(PATH, partial(_take, frame, frame.desk), ACTING, method=hdrs.METH_POST))

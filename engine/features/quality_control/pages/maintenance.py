@@ -1,17 +1,26 @@
-"""Maintenance on the page of its analyzer: when each job was done last, and is due next."""
+"""Maintenance on the page of its analyzer: when each job was done, and is due; a person notes one as done."""
 
 from collections.abc import Sequence
+from functools import partial
 from zoneinfo import ZoneInfo
+
+from aiohttp import hdrs, web
 
 from engine.features.quality_control.rows.reading import list_jobs
 from engine.features.quality_control.rules.maintenance import Job, JobView
+from engine.model.errors import LabRelayError
 from engine.model.process.clock import from_us, to_us
+from engine.model.site.permissions import ACTING
 from engine.model.texts.phrases import N_
 from engine.store.queries.reader import Reader
 from engine.web.cells import Cells, Row, iso
-from engine.web.pages.frame import Asking
+from engine.web.desk import Desk
+from engine.web.forms import Form
+from engine.web.pages.analyzer import PATH as ANALYZER
+from engine.web.pages.frame import Asking, Frame
 from engine.web.pages.panels import Panels, Section
 from engine.web.pages.words import shown
+from engine.web.routes import Route
 
 STATES = {
     "late": ("problem", N_("late")),
@@ -22,6 +31,31 @@ STATES = {
 }
 
 
+VERB, PATH = "quality_done", "/quality/maintenance"
+
+
+def routes(frame: Frame) -> Sequence[Route]:
+    if frame.desk is None or VERB not in frame.verbs:
+        return ()
+    return (Route(PATH, partial(_take, frame, frame.desk), ACTING, method=hdrs.METH_POST),)
+
+
+async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+    async def act(form: Form) -> web.Response:
+        channel, words = form["channel"], frame.asking(request).words
+        try:
+            await frame.give(request, VERB, {"channel": channel, "job": form["act"], "reason": form["reason"]})
+        except LabRelayError as error:
+            status, trouble = frame.refused(desk, request, error)
+            back = words.href(ANALYZER, name=channel)
+            return await desk.page(
+                request, "done", status, title=words.say("Maintenance"), back=back, trouble=trouble
+            )  # fmt: skip
+        return desk.go(request, ANALYZER, name=channel)
+
+    return await desk.answer(request, act)
+
+
 class _Panels(Panels):
     def sections(self, reader: Reader, asking: Asking, channel: str) -> Sequence[Section]:
         jobs: Sequence[Job] = asking.site.of_features.get("maintenance", ())  # type: ignore[assignment]
@@ -30,7 +64,9 @@ class _Panels(Panels):
             return ()
         cells = Cells(asking.site, asking.words.catalogue, asking.words.language)
         found = list_jobs(reader, mine, to_us(asking.site.now), ZoneInfo(asking.site.timezone))
-        return [Section("maintenance.html", {"rows": [_row(cells, one) for one in found]})]
+        action = asking.words.href(PATH) if VERB in asking.may else ""
+        rows = [_row(cells, one) for one in found]
+        return [Section("maintenance.html", {"rows": rows, "channel": channel, "action": action})]
 
 
 def _row(cells: Cells, one: JobView) -> Row:
@@ -38,6 +74,7 @@ def _row(cells: Cells, one: JobView) -> Row:
     done = from_us(one.done_us) if one.done_us else None
     return {
         "job": shown(one.job),
+        "name": one.job,
         "level": level,
         "state": cells.say(word),
         "done": cells.clock_time(done) if done is not None else "-",

@@ -5,8 +5,9 @@ closed     the test, since its newest run was rejected
 look       those messages of the bracket since the last accepted run: a person is to look at them; none is taken back
 repeat     an accepted run after it, of each level that failed: it proposes to open the test, and opens nothing
 
-Controls may come late, or several runs at once. A rejected run that was repeated before it came closes nothing: its
-results are looked at. A result that was measured while its control failed waits also where it comes afterwards.
+Controls may come late, or several runs at once. Only a run that also came after the points that failed is their repeat:
+where a clock was set back, a new failure seems to be older than the accepted run before it. A result that was
+measured while its control failed waits also where it comes afterwards.
 """
 
 from collections.abc import Iterable, Mapping
@@ -43,8 +44,7 @@ def follow(batch: Batch, stream: Stream, run: int, verdict: Verdict, *, is_newes
     """A run of a test has this verdict now, and had another one, or none. The newest one is reported."""
     named = {"channel": stream.channel, "test": stream.test, "run": run}
     if verdict is Verdict.REJECT:
-        _close(batch, stream, run)
-        if is_newest:
+        if _close(batch, stream, run) or is_newest:
             batch.tell("qc.rejected", **named)
     elif verdict.passes and is_newest:
         batch.tell("qc.accepted", **named)
@@ -54,7 +54,6 @@ def propose(batch: Batch, stream: Stream) -> None:
     """The repeat of a failed run is the newest accepted one behind it that has each level that failed there.
 
     Asked after each change of points: another level comes, is left out, or fails late, and no verdict is another one.
-    A run that was there before the failed one, by a clock that was ahead, is none.
     """
     row = batch.execute(
         "SELECT c.id, c.run, c.since_us, c.repeat FROM qc_closed c JOIN qc_run f ON f.id = c.run"
@@ -66,13 +65,11 @@ def propose(batch: Batch, stream: Stream) -> None:
     number, failed, since, before = row
     rows = batch.execute(
         "SELECT r.id FROM qc_run r JOIN qc_run f ON f.id = ? WHERE r.stream = ? AND r.first_us > f.first_us"  # noqa: S608
-        " AND (r.id > f.id OR NOT EXISTS"
-        " (SELECT 1 FROM qc_point p WHERE p.run = r.id AND p.measured_us > p.received_us))"
         f" AND {_PASSES} ORDER BY r.first_us DESC",
         (failed, stream.id),
     ).fetchall()
-    levels = _failed_levels(batch, stream.id, failed, since) if rows else set()
-    repeat = next((run for (run,) in rows if levels <= _levels(batch, run)), 0)
+    levels = _failed_levels(batch, stream.id, failed, since) if rows else {}
+    repeat = next((run for (run,) in rows if _repeats(batch, run, levels)), 0)
     if repeat != before:
         batch.execute("UPDATE qc_closed SET repeat = ? WHERE id = ?", (repeat, number))
 
@@ -147,7 +144,8 @@ def to_be_looked_at(batch: Batch, message_id: int, closed: Iterable[ClosedTest])
     )
 
 
-def _close(batch: Batch, stream: Stream, run: int) -> None:
+def _close(batch: Batch, stream: Stream, run: int) -> bool:
+    """Return whether results of the test wait for this run."""
     since = _last_accepted(batch, stream.id, run)
     repeat, until_us = _accepted_after(batch, stream.id, run)
     row = batch.execute(  # another module of the analyzer has failures of its own
@@ -172,20 +170,18 @@ def _close(batch: Batch, stream: Stream, run: int) -> None:
         " WHERE channel = ? AND test = ? AND at_us >= ? AND (? = 0 OR measured_us < ?)",
         (number, stream.channel, stream.test, since, until_us, until_us),
     )
+    return not repeat
 
 
 def _accepted_after(batch: Batch, stream_id: int, run: int) -> tuple[int, int]:
-    """The first accepted run behind this one that has each level that failed, and when it began; zeros without one.
-
-    One of a clock that was ahead is none.
-    """
+    """The first accepted run behind this one that has each level that failed, and when it began; zeros without one."""
     rows = batch.execute(
-        "SELECT r.id, r.first_us FROM qc_run r JOIN qc_run n ON n.id = ? WHERE r.stream = ?"  # noqa: S608 - a constant
-        f" AND r.first_us > n.first_us AND r.first_us <= ? AND {_PASSES} ORDER BY r.first_us",
+        "SELECT r.id, r.first_us FROM qc_run r JOIN qc_run f ON f.id = ? WHERE r.stream = ?"  # noqa: S608 - a constant
+        f" AND r.first_us > f.first_us AND r.first_us <= ? AND {_PASSES} ORDER BY r.first_us",
         (run, stream_id, batch.now_us),
     ).fetchall()
-    failed = _failed_levels(batch, stream_id, run, _last_accepted(batch, stream_id, run)) if rows else set()
-    return next(((one, at_us) for one, at_us in rows if failed <= _levels(batch, one)), (0, 0))
+    failed = _failed_levels(batch, stream_id, run, _last_accepted(batch, stream_id, run)) if rows else {}
+    return next(((one, at_us) for one, at_us in rows if _repeats(batch, one, failed)), (0, 0))
 
 
 def _last_accepted(batch: Batch, stream_id: int, run: int) -> int:
@@ -199,35 +195,37 @@ def _last_accepted(batch: Batch, stream_id: int, run: int) -> int:
     return 0 if row is None else int(row[0])
 
 
-def _levels(batch: Batch, run: int) -> set[str]:
-    """Of its points that count: one that is left out repeats nothing."""
+def _repeats(batch: Batch, run: int, failed: Mapping[str, int]) -> bool:
+    """Whether each of these levels has a point in a run that came after the one that failed. One that is left out
+    repeats nothing."""
     rows = batch.execute(
-        "SELECT DISTINCT level FROM qc_point p WHERE run = ?"
-        " AND NOT EXISTS (SELECT 1 FROM qc_excluded x WHERE x.point = p.id AND x.back = 0)",
+        "SELECT level, max(id) FROM qc_point p WHERE run = ?"
+        " AND NOT EXISTS (SELECT 1 FROM qc_excluded x WHERE x.point = p.id AND x.back = 0) GROUP BY level",
         (run,),
     )
-    return {level for (level,) in rows}
+    came = dict(rows.fetchall())
+    return all(came.get(level, 0) > point for level, point in failed.items())
 
 
-def _failed_levels(batch: Batch, stream_id: int, run: int, since_us: int) -> set[str]:
-    """The levels with points that a rule fired about, of this run and the failed ones before it since then, in any
+def _failed_levels(batch: Batch, stream_id: int, run: int, since_us: int) -> dict[str, int]:
+    """The last points, by level, that a rule fired about, of this run and the failed ones before it since then, in any
     verdict that rejected them: an excluded point does not take that back. Of one that was erased the level is not
     known: then they are all levels that have a target."""
     rows = batch.execute(
-        "SELECT DISTINCT p.level FROM qc_run n JOIN qc_run r ON r.stream = ? AND r.first_us BETWEEN ? AND n.first_us"
+        "SELECT p.level, max(p.id) FROM qc_run n JOIN qc_run r ON r.stream = ? AND r.first_us BETWEEN ? AND n.first_us"
         " JOIN qc_verdict v ON v.run = r.id AND v.verdict = 'reject',"
         " json_each(v.fired) f, json_each(f.value, '$[3]') at JOIN qc_point p ON p.id = at.value AND p.run = r.id"
-        " WHERE n.id = ?",
+        " WHERE n.id = ? GROUP BY p.level",
         (stream_id, since_us, run),
     )
-    levels = {level for (level,) in rows}
-    if "" in levels:
+    levels: dict[str, int] = dict(rows.fetchall())
+    if erased := levels.pop("", 0):
         levels |= {
-            level
+            level: max(erased, levels.get(level, 0))
             for (level,) in batch.execute(
                 "SELECT t.level FROM qc_target t JOIN qc_stream s ON s.channel = t.channel AND s.test = t.test"
                 " WHERE s.id = ? AND t.module IN ('', s.module) AND t.state IN ('interim', 'in force')",
                 (stream_id,),
             )
         }
-    return levels - {""}
+    return levels

@@ -71,6 +71,7 @@ class TestView(NamedTuple):
         verdict: on its newest run. accepted_us: when the last accepted run began; 0: never.
         waits: its results wait. patients: messages with results of it since then.
         event_us: of the newest calibration, lot of reagent, maintenance or correction; 0: none.
+        levels_us: as accepted_us, of the level with a target that was accepted longest ago.
     """
 
     channel: str
@@ -84,6 +85,7 @@ class TestView(NamedTuple):
     patients: int
     has_target: bool
     event_us: int
+    levels_us: int
 
 
 class FailureView(NamedTuple):
@@ -201,8 +203,21 @@ def _point(row: Sequence[Any]) -> PointView:
     ))  # fmt: skip
 
 
-def list_tests(reader: Reader, channel: str | None = None) -> list[TestView]:
-    """Each test with controls, by analyzer and test."""
+_BY_LEVEL = (  # of a lot in use, where the list has the level; when each was accepted last, not ahead of the clock
+    "SELECT coalesce((SELECT min(p.measured_us, p.received_us) FROM qc_point p WHERE p.stream = s.id"  # noqa: S608
+    " AND p.level = t.level AND p.why = '' AND NOT EXISTS"
+    " (SELECT 1 FROM qc_excluded x WHERE x.point = p.id AND x.back = 0)"
+    f" AND {_LATEST.format('v.verdict', 'p.run')} IN ('accept', 'warn') ORDER BY p.measured_us DESC, p.id DESC"
+    " LIMIT 1), 0) FROM qc_stream s JOIN qc_target t ON t.channel = s.channel AND t.test = s.test"
+    " AND t.module IN ('', s.module) AND t.state IN ('interim', 'in force')"
+    " WHERE s.id = ? AND (NOT EXISTS (SELECT 1 FROM qc_lot l WHERE l.level = t.level AND l.channel IN ('', s.channel))"
+    " OR EXISTS (SELECT 1 FROM qc_lot l WHERE l.level = t.level AND l.channel IN ('', s.channel) AND l.until_us = 0))"
+    " GROUP BY t.level"
+)
+
+
+def list_tests(reader: Reader, channel: str | None = None, *, now_us: int = 2**62) -> list[TestView]:
+    """Each test with controls, by analyzer and test. Events after ``now_us`` are still to come."""
     verdict = _LATEST.format("v.verdict", "r.id")
     statement = (
         "SELECT s.channel, s.module, s.test, r.id, "  # noqa: S608 - our own words
@@ -212,19 +227,21 @@ def list_tests(reader: Reader, channel: str | None = None) -> list[TestView]:
         " EXISTS (SELECT 1 FROM qc_closed c WHERE c.channel = s.channel AND c.test = s.test AND c.until_us = 0),"
         " EXISTS (SELECT 1 FROM qc_code k WHERE k.channel = s.channel AND k.test = s.test),"
         " coalesce((SELECT max(e.at_us) FROM qc_event e WHERE e.channel = s.channel AND e.test IN ('', s.test)"
-        "  AND e.due), 0)"
+        "  AND e.due AND e.at_us <= ?), 0), s.id"
         " FROM qc_stream s JOIN qc_run r ON r.id = (SELECT p.run FROM qc_point p WHERE p.stream = s.id"
         "  ORDER BY p.measured_us DESC, p.id DESC LIMIT 1)"
         " WHERE ? IS NULL OR s.channel = ? ORDER BY s.channel, s.test, s.module"
     )
     found = []
-    for row in reader.rows(statement, (channel, channel)):
-        *head, accepted_us, waits, has_target, event_us = row
+    for row in reader.rows(statement, (now_us, channel, channel)):
+        *head, accepted_us, waits, has_target, event_us, stream = row
         ((patients,),) = reader.rows(
             "SELECT count(*) FROM qc_bracket WHERE channel = ? AND test = ? AND at_us >= ?",
             (head[0], head[2], accepted_us),
         )
-        found.append(TestView._make((*head, accepted_us, bool(waits), patients, bool(has_target), event_us)))
+        levels = [at_us for (at_us,) in reader.rows(_BY_LEVEL, (stream,))]
+        levels_us = min([accepted_us, *levels])
+        found.append(TestView._make((*head, accepted_us, bool(waits), patients, bool(has_target), event_us, levels_us)))
     return found
 
 

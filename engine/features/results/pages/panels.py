@@ -4,7 +4,8 @@ Who may see patients sees results, and who may decide those that are held; the l
 log-in. Others see which tests these are.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
+from contextlib import suppress
 from functools import partial
 from itertools import compress, islice
 from typing import Any
@@ -62,6 +63,17 @@ class _Panels(Panels):
         if is_held and decision.VERBS[0] in asking.may:
             to = decision.PATH.replace("{number}", str(trace.message.id))
             yield asking.words.say("Decide"), asking.words.href(to)
+
+    def said_of(
+        self, reader: Reader, channels: Channels, message: int, specimen: str, codes: Set[str], words: Words
+    ) -> Iterable[str]:
+        with suppress(StoreError, ConfigError):
+            if (trace := trace_of(reader, message)) is not None:
+                said, _ = _said(reader, channels, trace, 0, True, True) or ((), 0)
+                for one in (one.row for one in said):
+                    of = {one["test"], one["loinc"], *one["codes"]}
+                    if one["specimen"] in ("", specimen) and not codes.isdisjoint(of):
+                        yield in_words(one, words)
 
     def remarks(self, facts: DocumentFacts) -> Iterable[str]:
         return counted(decided(facts))

@@ -130,7 +130,9 @@ async def _controls(journal: Journal) -> None:
 
 async def _reflexes(journal: Journal) -> None:
     def follow(batch: Batch) -> None:
-        batch.execute("INSERT INTO order_reflex VALUES (1, 7, 'FT4', 'TSH is high', 'chem', 1, 'waits', 0, 1, 0, 0)")
+        batch.execute(
+            "INSERT INTO order_reflex VALUES (1, 7, 'FT4', 'TSH is high', '', 'chem', 1, 'waits', 0, 0, 1, 0, 0)"
+        )
         for state in ("proposed", "proposed", "unsure", "withdrawn", "waits", "untrue"):
             reflex.move(batch, 1, state, 1)
 

@@ -24,6 +24,7 @@ from engine.store.queries.acts import acts_page
 from tests.support.journals import NOW_US, running
 
 BY = {"actor": "Asha", "reason": "the insert"}
+TABLE = {"file": "controls.csv", **BY}
 HOUR = 3_600_000_000
 NOW = from_us(NOW_US)
 SNAPSHOT = SiteSnapshot(site_name="lab", version="1", started_at=NOW, now=NOW, timezone="Asia/Kolkata")
@@ -198,3 +199,27 @@ async def test_maintenance_that_is_late_is_a_problem_and_no_other_analyzer_s_is_
 async def test_maintenance_of_tomorrow_is_not_noted_as_done(journal: Journal) -> None:
     with pytest.raises(RefusedError, match="not done yet"):
         await journal.run(deciding.add_event, "chem", "", NOW_US + 24 * HOUR, "maintenance", job=NEEDLE, **BY)
+
+
+async def test_each_level_with_a_target_is_due_by_itself(journal: Journal) -> None:
+    targets = [TargetRow("chem", "", "GLU", "L2", "B7", "", "200", "10", "lab")]
+    await journal.run(deciding.load, [Lot("chem", "Q2", "Chemtrol", "L2", "B7", "2099-01-31")], targets, **TABLE)
+    await journal.run(deciding.accept, [2], IN_FORCE, 1, **BY)
+    await measure(journal, 1, "101", NOW_US - 2 * HOUR)
+    assert await Seen(journal).keys() == ["control-due/chem"], "its second level was never measured"
+    await measure(journal, 2, "201", NOW_US - 25 * HOUR, "Q2")
+    assert await Seen(journal).keys() == ["control-due/chem"], "the second one is of yesterday"
+    await measure(journal, 3, "201", NOW_US - HOUR, "Q2")
+    assert await Seen(journal).keys() == []
+    assert await Seen(journal, config=ControlsConfig(due_after="90m")).keys() == ["control-due/chem"]
+    await journal.run(deciding.close_target, 1, NOW_US, **BY)
+    assert await Seen(journal, config=ControlsConfig(due_after="90m")).keys() == ["control-lot/chem/Chemtrol/L1/A7"]
+
+
+async def test_an_event_that_is_to_come_hides_none_before_it(journal: Journal) -> None:
+    await measure(journal, 1, "101", NOW_US - 3 * HOUR)
+    await journal.run(deciding.add_event, "chem", "", NOW_US - 2 * HOUR, "calibration", **BY)
+    await journal.run(deciding.add_event, "chem", "", NOW_US + 90 * HOUR, "calibration", **BY)
+    assert await Seen(journal).keys() == ["control-due/chem"]
+    await measure(journal, 2, "101", NOW_US - HOUR)
+    assert await Seen(journal).keys() == []

@@ -7,6 +7,8 @@ the test is ordered already                   nothing
 a correction that makes it untrue             it is withdrawn; what a person has confirmed stays, and is told
 a person confirms                             the order of the same tube and patient, with its parent; once, also by two
 a person declines                             it is never proposed again
+auto: true                                    the order, once, made by the rule and its version; a correction later is
+                                              told as above; the rule unsure, or no analyzer runs it: a person decides
 """
 
 import asyncio
@@ -20,29 +22,35 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from engine.features.orders.rows import reading, reflex
+from engine.features.orders.rows import TABLES, reading, reflex
 from engine.features.orders.rows.reflex import PROPOSED, WITHDRAWN
 from engine.model.errors import ConfigError, RefusedError
 from engine.model.worklist import TakeSettings
+from engine.store.core.writing.batch import Batch
+from engine.store.core.writing.operation import Priority, operation
 from engine.store.queries.acts import acts_page
 from tests.engine.features.orders.exchange.test_orders_of_a_lis import lis
 from tests.support.asking import AskingAnalyzer, asking, question, result
 from tests.support.ordering_lis import OrderingLis, order, ordering
 from tests.support.running import ASTM, RunningSite, channel, running_site
+from tests.support.waiting import until
 
 HIGH = {"when": "=value > 50", "name": "TSH is high", "shadow": True}
 ABSURD = {"when": "=value > 900", "reason": "implausible"}
-ORDERS = {
+ORDERS: dict[str, Any] = {
     "answer": "query",
     "codes": {"TSH": "TSH3", "FT4": "Free T4", "FERR": "Ferritin"},
     "reflex": [{"test": "TSH", "rule": "TSH is high", "add": "FT4"}],
 }
+AUTO = {**ORDERS, "reflex": [{**ORDERS["reflex"][0], "auto": True}]}
 
 
 @asynccontextmanager
-async def site_of(folder: Path) -> AsyncIterator[tuple[RunningSite, OrderingLis, AskingAnalyzer]]:
+async def site_of(
+    folder: Path, orders: dict[str, Any] = ORDERS
+) -> AsyncIterator[tuple[RunningSite, OrderingLis, AskingAnalyzer]]:
     route = {"mapping": "astm-results", "to": "lab-fhir", "hold": [HIGH, ABSURD]}
-    channels = {"chemistry": channel(ASTM, route, orders=ORDERS), "his": lis()}
+    channels = {"chemistry": channel(ASTM, route, orders=orders), "his": lis()}
     async with (
         running_site(folder, channels) as site,
         ordering(site.port("his")) as his,
@@ -166,6 +174,64 @@ async def test_a_result_without_an_order_proposes_nothing(tmp_path: Path) -> Non
         await peer.send(result("00099", "P-18", "TSH3", "60.0"))
         await site.settled()
         assert found(site) == []
+
+
+@pytest.mark.parametrize("again", ["60.0", "61.0"])
+async def test_a_row_with_auto_is_ordered_once_by_its_rule(tmp_path: Path, again: str) -> None:
+    async with site_of(tmp_path, AUTO) as (site, _, peer):
+        await send(site, peer, "60.0")
+        await until(lambda: found(site) == [("FT4", "confirmed")])
+        await send(site, peer, again, "C")
+        assert found(site) == [("FT4", "confirmed")]
+        made = reading.item(site.journal, 2)
+        assert made is not None
+        one = made.item
+        assert (one.line.test, one.line.specimen, one.line.patient.number, one.parent) == ("FT4", "00042", "P-17", 1)
+        (proposal,) = reflex.proposals(site.journal, all_of_them=True)
+        (act,) = [one for one in acts_page(site.journal) if one.verb.startswith("reflex")]
+        assert (act.actor, act.what["rule"], act.what["version"]) == ("labrelay", "TSH is high", proposal.version)
+        assert proposal.version
+        assert b"^^^Free T4" in await peer.ask(question("00042"))
+        await send(site, peer, "40.0", "C")
+        assert found(site) == [("FT4", "untrue")]
+        assert [one.state for one in reflex.proposals(site.journal)] == ["untrue"], "a person is told"
+        assert reading.item(site.journal, 3) is None
+
+
+@pytest.mark.parametrize(("codes", "value"), [({"TSH": "TSH3", "FERR": "Ferritin"}, "60.0"), (ORDERS["codes"], ">45")])
+async def test_what_auto_cannot_order_or_decide_is_for_a_person(
+    tmp_path: Path, codes: dict[str, str], value: str
+) -> None:
+    async with site_of(tmp_path, {**AUTO, "codes": codes}) as (site, _, peer):
+        await send(site, peer, value)
+        await until(lambda: bool(reflex.proposals(site.journal)))
+        assert not reflex.due(site.journal)
+        assert reading.item(site.journal, 2) is None
+
+
+async def test_a_held_result_orders_nothing_until_a_person_has_released_it(tmp_path: Path) -> None:
+    async with site_of(tmp_path, AUTO) as (site, _, peer):
+        await send(site, peer, "950.0")
+        assert found(site) == [("FT4", "waits")]
+        message = str(site.messages("chemistry")[-1].id)
+        assert (await site.labrelay("held", "release", message, "--reason", "looked at", "--yes")).code == 0
+        await until(lambda: found(site) == [("FT4", "confirmed")])
+
+
+async def test_a_restored_proposal_is_for_a_person(tmp_path: Path) -> None:
+    async with site_of(tmp_path, AUTO) as (site, _, peer):
+        await send(site, peer, "950.0")
+        (table,) = [one for one in TABLES if one.name == "order_reflex"]
+        await site.journal.run(as_restored, table.restored)
+        message = str(site.messages("chemistry")[-1].id)
+        assert (await site.labrelay("held", "release", message, "--reason", "looked at", "--yes")).code == 0
+        await until(lambda: found(site) == [("FT4", PROPOSED)])
+        assert not reflex.due(site.journal)
+
+
+@operation(priority=Priority.SETTLE)
+def as_restored(batch: Batch, statement: str) -> None:
+    batch.execute(statement)
 
 
 async def test_random_histories_of_one_order_propose_at_most_one_test(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.features.orders.rows import reading, reflex
+from engine.store.queries.acts import acts_page
 from tests.engine.features.orders.exchange.test_orders_of_a_lis import lis
 from tests.engine.features.orders.exchange.test_reflex import HIGH, ORDERS
 from tests.support.acting_pages import acting_site, form_of
@@ -37,8 +38,14 @@ async def test_a_person_decides_with_a_reason_and_a_viewer_only_looks(
             status, page = await browser.get("/reflexes?lang=en")
             assert (status, "FT4" in page.one("main").text) == (200, True)
             assert page.one("main").all("button") == []
+            assert "TSH3 60.0" in page.one("main").text, "this one sees patients"
+            assert "TSH3 60.0" in (await browser.get("/reflexes?lang=en"))[1].text
+            (look,) = [act for act in acts_page(journal) if act.verb == "unmask"]
+            assert [look.what["message"]] == [one.message for one in reflex.proposals(journal)]
         async with here.browser("operator") as browser:
             _, page = await browser.get("/reflexes?lang=en")
+            assert "60.0" not in page.one("main").text, "this one does not"
+            assert "hidden" in page.one("main").text
             assert "00042" not in page.text, "numbers of tubes are not shown without a purpose"
             action, fields = form_of(page, "/reflexes")
             status, page = await browser.post(action, {**fields, "act": f"reflex_{verb} 1", "reason": " "})

@@ -121,12 +121,26 @@ def test_each_module_of_an_analyzer_has_failures_of_its_own(tmp_path: Path) -> N
             journal.run_alone(lambda batch: deciding.open_test(batch, 1, **more))
 
 
-def test_a_late_reject_closes_no_test_whose_newest_run_was_accepted(tmp_path: Path) -> None:
+def test_a_late_reject_closes_its_test_although_an_accepted_run_seems_to_be_newer(tmp_path: Path) -> None:
     with laboratory(tmp_path) as journal:
         measure(journal, 1, control("101", "L1", at(5)))
         measure(journal, 2, control("130", "L1", at(1)))
         assert verdicts(journal)[2] == [("reject", "measured before others")]
-        assert reading.list_failures(journal) == []
+        assert [(one.run, one.repeat) for one in reading.list_failures(journal)] == [(2, 0)]
+
+
+def test_a_clock_that_is_set_back_hides_no_new_failure(tmp_path: Path) -> None:
+    with laboratory(tmp_path) as journal:
+        measure(journal, 1, control("100", "L1", at(5)))
+        note_patients(journal, at(5, 10))
+        measure(journal, 2, control("130", "L1", at(4, 20)))  # at 5:20, by a clock that was set back by an hour
+        assert list(journal.run_alone(lambda batch: closed_tests.closed_tests(batch, "chem"))) == ["GLU"]
+        assert looks(journal) == [100]
+        with pytest.raises(RefusedError, match="no repeat of run 2"):
+            journal.run_alone(lambda batch: deciding.open_test(batch, 1, cause="air", action="changed", **BY))
+        measure(journal, 3, control("101", "L1", at(4, 40)))
+        (failure,) = reading.list_failures(journal)
+        assert (failure.run, failure.repeat) == (2, 3)
 
 
 def test_a_point_comes_once_however_often_its_message_does(tmp_path: Path) -> None:
@@ -358,13 +372,14 @@ def test_a_failed_run_that_comes_together_with_its_repeat_has_its_results_looked
         assert journal.run_alone(lambda batch: closed_tests.closed_tests(batch, "chem")) == {}
 
 
-def test_a_failed_run_that_comes_after_its_repeat_has_its_results_looked_at(tmp_path: Path) -> None:
+def test_a_failed_run_that_comes_after_its_repeat_closes_its_test(tmp_path: Path) -> None:
     with laboratory(tmp_path) as journal:
         measure(journal, 1, control("100", "L1", at(0)))
         note_patients(journal, at(0, 30), at(1, 30), at(2, 30))
         measure(journal, 2, control("101", "L1", at(2)))
         measure(journal, 3, control("130", "L1", at(1)))
-        assert looks(journal) == [100, 101]
+        assert looks(journal) == [100, 101, 102]
+        assert list(journal.run_alone(lambda batch: closed_tests.closed_tests(batch, "chem"))) == ["GLU"]
 
 
 @pytest.mark.parametrize(
