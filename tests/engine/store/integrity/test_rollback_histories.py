@@ -19,7 +19,7 @@ import pytest
 
 from engine.config.load import load_site
 from engine.config.sitewide import SiteConfig
-from engine.model.errors import LossError
+from engine.model.errors import LossError, RefusedError
 from engine.model.journal.records import DELIVERIES
 from engine.model.outcome import Outcome
 from engine.model.process.clock import ManualClock
@@ -33,7 +33,7 @@ from engine.store.journal import Journal, keys
 from engine.store.journal.starting import recover
 from engine.store.lifecycle import retention
 from engine.store.lifecycle.retention import Policy
-from engine.store.operations import append, pauses, record_outcome
+from engine.store.operations import append, incarnation, pauses, record_outcome
 from engine.store.queries.lanes import list_pauses
 from tests.support.copies import Place
 from tests.support.journals import opened, received, unexpected
@@ -103,12 +103,21 @@ class Life:
                 assert (back, told) == (None, [])
             if back is not None:
                 assert DELIVERIES in {pause.target for pause in list_pauses(journal)}
-                await journal.run(pauses.resume, DELIVERIES, actor="anna", reason="sent again")
+                await self._let_it_deliver(journal)
                 self.now.told |= missing.keys()
             self.put_back_since = False
             yield journal
         finally:
             await journal.stop()
+
+    async def _let_it_deliver(self, journal: Journal) -> None:
+        """A person says so, and first, where the copies name a later incarnation, that the journal goes on here."""
+        try:
+            await journal.run(pauses.resume, DELIVERIES, actor="anna", reason="sent again")
+        except RefusedError:
+            others = self.place.shelf(journal).written_by()
+            await journal.run(incarnation.go_on, "anna", "the copies are of a trial", others)
+            await journal.run(pauses.resume, DELIVERIES, actor="anna", reason="sent again")
 
     def _newest(self) -> int:
         """The highest number that the folder has given or given up, as its tables say."""
