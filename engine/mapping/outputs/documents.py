@@ -33,7 +33,7 @@ _CONTROLS = {code: "\ufffd" for code in range(0x20) if chr(code) not in "\t\r\n"
 
 def lines(columns: Sequence[str], rows: Iterable[Mapping[str, str]], form: CsvForm) -> bytes:
     """The file: every row has every column, in one order."""
-    written = cache(partial(_cell, form=form))  # most texts stand in each row of a message
+    written = cache(partial(_cell, form=form))  # most texts are in each row of a message
     found = [columns] if form.header else []
     found += [[row.get(name, "") for name in columns] for row in rows]
     return "".join(form.delimiter.join(map(written, row)) + LINE_END for row in found).encode("utf-8", "replace")
