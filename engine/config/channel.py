@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from engine.config.destinations.destination_auth import host_in_clear
 from engine.config.mapping_settings import with_known_forms
 from engine.config.reading import values
 from engine.config.reading.joining import joined_model
@@ -39,6 +40,17 @@ class HoldRule(values.Model):
 
     shadow: values.Flag = False
     """`true`: it only counts what it would hold, and holds nothing."""
+
+    score: values.WebAddress | None = None
+    """A program that gives each result a number, which `when` asks for as `score`: `https://`, or this machine
+    ([held results](held.md#rules))."""
+
+    @field_validator("score")
+    @classmethod
+    def _encrypted(cls, value: str | None) -> str | None:
+        if value is not None and (host := host_in_clear(value)):
+            raise ValueError(f"results would go to {host} in clear; give https:// or an address of this machine")
+        return value
 
     says: dict[values.Language, values.Text] = Field(default_factory=dict)
     """The same in languages of the page, as `{hi: ..., ta: ...}`: who reads the page in one of them sees it so."""

@@ -78,6 +78,9 @@ TEES = {
 SENDERS = {
     "e1381": "adapters.codecs.astm.sender",
 }
+SCORES = {
+    "http": "adapters.clients.http.scores",
+}
 LOG_INS = {
     "jwt": "adapters.clients.http.jwt",
 }

@@ -25,7 +25,13 @@ def holding_of(site: Site, channel: str, index: int, program: Program | None) ->
     node = site.node(channel, "routes", index, "hold")
     nodes = node.items if node.kind == "list" else (node,)
     given = [
-        RuleText(one if one.kind == "scalar" else one.get("when") or one, rule.reason, rule.name, rule.shadow)
+        RuleText(
+            one if one.kind == "scalar" else one.get("when") or one,
+            rule.reason,
+            rule.name,
+            rule.shadow,
+            rule.score or "",
+        )
         for one, rule in zip(nodes, rules, strict=True)
     ]
     reads = program.format if program is not None else site.channels[channel].source.reads_as

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from zoneinfo import ZoneInfo
 
+from engine.config import registry
 from engine.config.destinations.destination import DestinationConfig
 from engine.config.findings.changes import same_link
 from engine.config.findings.tls_files import fingerprints
@@ -32,6 +33,7 @@ from engine.model.site.downtime_windows import DowntimeCalendar, Window
 from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.taps import Taps
 from engine.processing.intake import Intake
+from engine.processing.scoring import Scoring
 from engine.receiving.channel import Channel
 from engine.receiving.outcomes import Outcomes
 from engine.receiving.tee import TeeChannel
@@ -96,6 +98,8 @@ class Parts:
         key = journal.vault.identity_key
         self.worker_process = WorkerProcess(key) if built.site.config.workers else None
         self.large = LargeMessages(WorkerProcess(key, delivers=False))
+        self.scores = registry.load(registry.SCORES, "http").build()
+        self.scoring = Scoring(self.large, self._routes_of, self.scores.ask)
         self._configure_processes()
         self.intake = Intake(
             journal,
@@ -105,12 +109,16 @@ class Parts:
             asked=self._asked,
             mapped=self._processed,
             warily=recovery.killed and self.worker_process is None,
-            aside=self.large,
+            aside=self.scoring,
         )
 
     def routes(self) -> dict[str, ChannelRoutes]:
         """The compiled routes in force, by channel."""
         return {name: channel.routes for name, channel in self.built.channels.items()}
+
+    def _routes_of(self, name: str) -> ChannelRoutes | None:
+        channel = self.built.channels.get(name)
+        return None if channel is None else channel.routes
 
     def attempts_of(self, message_id: int) -> list[str]:
         """The destinations with an attempt under way to deliver a message."""
@@ -142,6 +150,8 @@ class Parts:
 
     async def stop_workers(self, grace_s: float) -> None:
         await asyncio.gather(*(worker.stop(grace_s) for worker in self.delivery_workers.values()))
+        self.scoring.close()
+        self.scores.close()
 
     # -- a new configuration -------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ class HoldContext:
         tests: answers of the conditions about the message, by their number.
         warnings: codes of those that the mapping gave.
         told: all results of the document, and what its message says beside them.
+        score: the number that another program gives the result.
         unknown: collects descriptions of values that are not known.
     """
 
@@ -32,6 +33,7 @@ class HoldContext:
     now_us: int
     warnings: tuple[str, ...] = ()
     told: Sequence[Result] = ()
+    score: Decimal | None = None
     unknown: list[str] = field(default_factory=list)
 
     @property
@@ -151,6 +153,11 @@ NAMES: dict[str, tuple[Term, str]] = {
         NumberTerm(_missing("dilution", "not stated", lambda asked: asked.result.dilution)),
         "by which factor its specimen was diluted (TCD-2 to TCD-4; setting `dilution`), 1: not; unknown where none is "
         "stated, or two are",
+    ),
+    "score": (
+        NumberTerm(_missing("score", "no program gave it", lambda asked: asked.score)),
+        "the number of another program, at the rule's `score:`; where that gives none the rule holds nothing, and the "
+        "message has the warning `NO_SCORE`",
     ),
     "sex": (TextTerm(_sex), "of the patient: `female`, `male`, `other`; unknown where it is not said"),
     "age": (

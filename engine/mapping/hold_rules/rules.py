@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -45,6 +46,7 @@ class RuleText(NamedTuple):
     reason: str = ""
     name: str = ""
     shadow: bool = False
+    score: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Rule:
         reason: the text for a person; the expression itself where the route gives none.
         place: ``channels/lab.yaml:12``.
         name: what it is counted under. version: of its expression, and of the tables of limits that it asks.
-        shadow: it counts, and holds nothing.
+        shadow: it counts, and holds nothing. score: the address of the program whose number it asks for, or empty.
     """
 
     reason: str
@@ -64,6 +66,7 @@ class Rule:
     name: str = ""
     version: str = ""
     shadow: bool = False
+    score: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,15 @@ class HoldRules:
     def asks_the_past(self) -> bool:
         """Values of this route's results have to be remembered."""
         return any(rule.compiled.asks_the_past for rule in self.rules)
+
+    @property
+    def scored(self) -> Sequence[tuple[str, str]]:
+        """See `engine.model.routes.Holding`."""
+        return [(rule.name, rule.score) for rule in self.rules if rule.score]
+
+    def asked(self, facts: bytes) -> list[Result]:
+        """The results that rules are asked about."""
+        return DocumentRules(self, facts)._results
 
     def facts(self, parsed: Parsed, results: Sequence[Result] | None, warnings: Sequence[str] = ()) -> bytes:
         """The facts that `about` needs of a message. Never raises: a fault is a fact, too.
@@ -118,6 +130,9 @@ class DocumentRules:
         self._told: list[Result] = []
         self._warnings: tuple[str, ...] = ()
         self._answers: list[RuleAnswer] = []
+        self._scores: dict[
+            str, tuple[str, dict[int, Decimal]]
+        ] = {}  # by rule: version, and numbers by id of the result
         try:
             known = orjson.loads(facts)
             self._fault = known.get("fault", "")
@@ -125,6 +140,10 @@ class DocumentRules:
             self._warnings = tuple(known.get("warnings", ()))
             self._told = [from_json(result) for result in known.get("results", ())]
             self._results = [one for one in self._told if not one.beside]
+            for rule, scored in known.get("scores", {}).items():
+                version, numbers = scored or ("", [None] * len(self._results))
+                said = zip(self._results, numbers, strict=True)
+                self._scores[rule] = version, {id(one): Decimal(text) for one, text in said if text is not None}
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             self._fault = f"the record of the document cannot be read ({type(error).__name__})"
 
@@ -177,9 +196,12 @@ class DocumentRules:
         holds: list[Result] = []
         undecided: dict[str, list[Result]] = {}
         found: list[tuple[ReasonCode, str]] = []
+        scored = self._scores.get(rule.name) if rule.score else None
+        version, numbers = scored or ("", {})
+        silent: list[Result] = []
         asks = self._results if rule.compiled.about_results else [Result()]
         for result in asks:
-            asked = HoldContext(result, earlier, tests, now_us, self._warnings, self._told)
+            asked = HoldContext(result, earlier, tests, now_us, self._warnings, self._told, numbers.get(id(result)))
             try:
                 answer = rule.compiled.test(asked)
             except Exception as error:  # P7: a fault of ours holds this result only
@@ -188,13 +210,16 @@ class DocumentRules:
                 break
             if answer is True:
                 holds.append(result)
+            elif answer is None and scored is not None and asked.score is None:
+                silent.append(result)  # its program gave no number: a warning says so
             elif answer is None:
                 undecided.setdefault("; ".join(asked.unknown) or "not known", []).append(result)
-        unknown = tuple(one.test for those in undecided.values() for one in those)
+        unknown = tuple(one.test for those in (*undecided.values(), silent) for one in those)
         hit = tuple(one.test for one in holds)
         self._answers.append(RuleAnswer(rule.name, rule.version, rule.shadow, len(asks), hit, unknown))
         if holds:
-            found.append((ReasonCode.HELD_BY_RULE, rule.reason + _named(rule, holds)))
+            said = [f"{one.name}; score {numbers[id(one)]} of {version}" for one in holds if id(one) in numbers]
+            found.append((ReasonCode.HELD_BY_RULE, rule.reason + _named(rule, holds, said)))
         for what, those in undecided.items():
             if what:
                 text = f"{rule.reason}: cannot be decided, {what}{_named(rule, those)}"
@@ -202,10 +227,10 @@ class DocumentRules:
         return found
 
 
-def _named(rule: Rule, results: list[Result]) -> str:
+def _named(rule: Rule, results: list[Result], said: Sequence[str] = ()) -> str:
     if not rule.compiled.about_results:
         return ""
-    distinct = list(dict.fromkeys(one.name for one in results))
+    distinct = list(dict.fromkeys(said or (one.name for one in results)))
     more = f" and {len(distinct) - NAMED} more" if len(distinct) > NAMED else ""
     return f" ({'; '.join(distinct[:NAMED])}{more})"
 
@@ -261,6 +286,12 @@ def _compile(rule: RuleText, message_format: str, document: str, search: Sequenc
         raise ConfigError(node.problem(str(error), offset=1 + error.at)) from error
     compiled = compile_rule(Formula(node, tree), message_format, search)
     text = node.value[1:].strip()
+    if rule.score and not compiled.asks_score:
+        raise ConfigError(node.problem("the rule has a score, and its condition does not ask for it, as =score > 0.9"))
+    if compiled.asks_score and not rule.score:
+        raise ConfigError(node.problem("score is the number of another program: give the rule its address, `score:`"))
     version = blake2b(repr((text, compiled.tables)).encode(), digest_size=_VERSION_BYTES).hexdigest()
     place = f"{node.file}:{node.line}"
-    return Rule(rule.reason or text, place, compiled, rule.name or rule.reason or text, version, rule.shadow)
+    return Rule(
+        rule.reason or text, place, compiled, rule.name or rule.reason or text, version, rule.shadow, rule.score
+    )

@@ -67,6 +67,7 @@ class Compiled:
         about_results: it reads something of a result, so that it is asked for each.
         asks_the_past: it reads earlier values, so that values have to be remembered.
         tables: of limits, that it asks.
+        asks_score: it asks for the number of another program.
     """
 
     test: TestOf
@@ -74,6 +75,7 @@ class Compiled:
     about_results: bool
     asks_the_past: bool
     tables: tuple[limits.Limits, ...] = ()
+    asks_score: bool = False
 
 
 def compile_rule(formula: Formula, message_format: str, search: Sequence[Path]) -> Compiled:
@@ -100,6 +102,7 @@ def compile_rule(formula: Formula, message_format: str, search: Sequence[Path]) 
         about_results=bool(own & (names | calls)),
         asks_the_past=bool(own & calls & _OF_THE_PAST),
         tables=tuple(compiler.tables),
+        asks_score="score" in own & names,
     )
 
 
