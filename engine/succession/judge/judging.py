@@ -84,9 +84,8 @@ class _Case:
         self.memory = memory = memory._replace(standing=tuple(standing))
         self.message, self.receipt = message, receipt
         self.by_ref = {one.ref: one for one in memory.standing}
-        lasts = [one.last for one in memory.standing]
         tests = {one.test for one in message}
-        alike = [one for one, last in zip(memory.standing, lasts, strict=True) if last.test in tests]
+        alike = [one for one in memory.standing if one.last.test in tests]
         self._by_key = keys.grouped(message, lambda one: one.key)
         self._standing_by_key = keys.grouped(alike, lambda one: one.last.key[1:])
         self._standing_by_test = keys.grouped(alike, lambda one: one.last.test)
@@ -101,7 +100,8 @@ class _Case:
         self.taken: set[Ref] = set()
         self.echoed: set[tuple[Ref, str]] = set()
         self._gone: list[Ref] = []
-        self._has_cultures = any(one.isolate or one.organism for one in (*message, *lasts))
+        said = (*message, *(one.last for one in memory.standing))
+        self._has_cultures = any(one.isolate or one.organism for one in said)
 
     def decided(self) -> list[Decision]:
         """Memories first, for what they repeat is no other one's; last what takes something back."""
@@ -255,7 +255,9 @@ class _Case:
             or self._clock(new, keyed)
             or self._culture(new)
             or self._renumbered(new, keyed)
-            or self._matched(new, left, peers, [one for one in keyed if not _is_aside(one, _REJECTED, CLOCK)])
+            or self._matched(
+                new, left, peers, [one for one in keyed if not taking_back.is_aside(one, _REJECTED, CLOCK)]
+            )
         )
 
     def _finishes(self, new: Said) -> Decision:
@@ -287,13 +289,8 @@ class _Case:
             return decision
         if is_beside:
             return _asked(new, (), ReasonCode.CORRECTS_UNKNOWN.value, "its message has the result beside it")
-        asides = () if withdraws else (_REJECTED,)
-
-        def known(some: Sequence[Standing]) -> list[Standing]:
-            return [one for one in some if not _is_aside(one, *asides)]
-
-        alike = known(self._standing_by_test.get(new.test, ()))
-        found = taking_back.find(new, left, alike, lambda: known(self.memory.standing), self.taken, self.receipt)
+        alike, asides = self._standing_by_test.get(new.test, ()), () if withdraws else (_REJECTED,)
+        found = taking_back.find(new, left, alike, self.memory.standing, asides, self.taken, self.receipt)
         if found.one is not None:
             waits = any(word.version.waits for word in found.one.words)  # then that is withdrawn
             if withdraws and found.one.last.version.said == WITHDRAWN and not waits:
@@ -479,12 +476,6 @@ class _Case:
             and (of_all or self.receipt.of_site or one.last.channel == new.channel)
             and (self.receipt.unique or is_within(new, one.last, GROWS))
         ]
-
-
-def _is_aside(one: Standing, *reasons: str) -> bool:
-    """Whether all that is known of a result waits for a person, so that another word needs not wait: for one of
-    ``reasons``, or it is a withdrawal of it is not known what."""
-    return all(word.doubt in reasons or (word.doubt and word.version.said == WITHDRAWN) for word in one.words)
 
 
 def _stands(one: Standing) -> bool:

@@ -30,7 +30,8 @@ def find(
     new: Said,
     left: int,
     alike: Sequence[Standing],
-    standing: Callable[[], Sequence[Standing]],
+    standing: Sequence[Standing],
+    asides: Collection[str],
     taken: Collection[Ref],
     receipt: Receipt,
 ) -> Found:
@@ -39,16 +40,17 @@ def find(
     Args:
         left: how many of its message with its key take something back, with this one and without those before it.
         alike: what is known of its test, of all channels. standing: of its order or person, whatever test.
+        asides: as of `is_aside`: what waits for these is not taken back.
         taken: what another result of its message is a later word of.
     """
     if not new.number:
         return Found(words="it names no order")
-    mine = _of_order_and_person(new, alike, receipt)
+    mine = [one for one in _of_order_and_person(new, alike, receipt) if not is_aside(one, *asides)]
     for is_done, circle in _CIRCLES if mine else ():
         found = [one for one in mine if circle(new, one.last, receipt)]
         if found and (one := _in_circle(new, left, found, taken, receipt, is_done=is_done)):
             return one
-    order = [one for one in standing() if is_of_order(new, one.last, receipt)]
+    order = [one for one in standing if is_of_order(new, one.last, receipt) and not is_aside(one, *asides)]
     mine = [one for one in order if is_person(new, one.last)]
     if not mine:
         near = tuple(one for one in order if _is_alive(one) and (receipt.unique or is_near(new, one.last)))
@@ -194,3 +196,9 @@ def in_its_time(decision: Decision, known: Mapping[Ref, Standing], later: tuple[
         return decision
     words = "received earlier, by another machine, than the result that was accepted"
     return decision._replace(kind="held", reason=ReasonCode.OLDER_RESULT.value, words=words)
+
+
+def is_aside(one: Standing, *reasons: str) -> bool:
+    """Whether all that is known of a result waits for a person, so that another word needs not wait: for one of
+    ``reasons``, or it is a withdrawal of it is not known what."""
+    return all(word.doubt in reasons or (word.doubt and word.version.said == WITHDRAWN) for word in one.words)
