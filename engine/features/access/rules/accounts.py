@@ -5,6 +5,7 @@ Why a log-in at the identity provider was refused, as the person reads it; the l
 
 import ipaddress
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -12,6 +13,7 @@ from engine.model.errors import NOT_PROVEN, RefusedError
 from engine.model.site.permissions import ROLES, SEEING_PATIENTS, Permission
 from engine.model.texts.phrases import R_
 
+ROLES_OF_UNITS = ("viewer", "operator")
 LONGEST_NAME = 64  # characters
 OF_NO_USER = frozenset({"labrelay"})  # the daemon acts under this name
 
@@ -51,6 +53,7 @@ class Identity:
 
     Attributes:
         name: what is shown, if it is free here.
+        units: as of `User`.
     """
 
     issuer: str
@@ -58,6 +61,7 @@ class Identity:
     name: str
     role: str
     sees_patients: bool
+    units: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,7 @@ class User:
         subject: what the provider knows this user by; empty as ``issuer``.
         created_us, logged_in_us: instants; 0 never.
         language: of the pages, as `engine.web.languages` has it; empty: as the browser asks.
+        units: unit -> role there; empty: the whole site.
     """
 
     id: int
@@ -82,10 +87,19 @@ class User:
     issuer: str = ""
     subject: str = ""
     language: str = ""
+    units: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def permissions(self) -> frozenset[Permission]:
-        return ROLES[self.role] | (SEEING_PATIENTS if self.sees_patients else frozenset())
+        return self._of(self.role)
+
+    @property
+    def of_units(self) -> Mapping[str, frozenset[Permission]] | None:
+        """The permissions in each unit; None: the whole site."""
+        return {unit: self._of(role) for unit, role in self.units.items()} or None
+
+    def _of(self, role: str) -> frozenset[Permission]:
+        return ROLES[role] | (SEEING_PATIENTS if self.sees_patients else frozenset())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +149,7 @@ class ApiToken:
         token: SHA-256 of its secret.
         ends_us: 0: it has no end.
         used_us, used_from: the last use and its address; 0 and empty: none.
+        units: empty: the whole site.
     """
 
     name: str
@@ -145,6 +160,12 @@ class ApiToken:
     ends_us: int
     used_us: int
     used_from: str
+    units: tuple[str, ...] = ()
+
+    @property
+    def of_units(self) -> Mapping[str, frozenset[Permission]] | None:
+        """As of `User`."""
+        return dict.fromkeys(self.units, self.permissions) or None
 
 
 @dataclass(frozen=True, slots=True)

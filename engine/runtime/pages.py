@@ -1,0 +1,85 @@
+"""The server of the pages and of the API: its parts, for the whole site or for some channels of it."""
+
+from collections.abc import Collection
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from engine.actions.admission import Refusals
+from engine.actions.within import Narrowed
+from engine.config.load import changed_files
+from engine.diagnostics.packs import suggested
+from engine.model.routes import ChannelRoutes
+from engine.monitoring.metrics import new_registry, samples_within
+from engine.runtime.control_handlers import refusal_row, sources
+from engine.runtime.observing.ends import SeenEnds
+from engine.runtime.service import Seen
+from engine.store.queries.within import Within
+from engine.web.api.acts import OfferedActs
+from engine.web.api.lists import Present
+from engine.web.api.service import Api
+from engine.web.server import StatusServer
+
+if TYPE_CHECKING:
+    from engine.runtime.app import App
+
+
+def server_of(app: "App", offered: OfferedActs) -> StatusServer:
+    """Of the whole site."""
+    api = Api(sources(app), offered)
+    return StatusServer(
+        app.parts.built.site.config.web,
+        app.observer.snapshot,
+        app.observer.obstacles,
+        new_registry(app.counters, app.observer.snapshot, lambda: app.services),
+        reader=app.journal,
+        api=api.routes(),
+        ending=api.end_streams,
+        verbs=offered.verbs,
+        channels=app.parts.routes,
+        ends=SeenEnds(app.parts, app.clock),
+        trial=app.trial,
+        changed_files=lambda: changed_files(app.parts.built.site),
+        changes=app.changes,
+        configured=lambda: app.parts.built.site.hash,
+        suggestions=lambda channel: suggested(app.parts.built.site, channel),
+        clock=app.clock,
+        within=partial(_within, app, offered, Refusals(refusal_row(app))),
+        **_of_services(app),
+    )
+
+
+def _within(app: "App", offered: OfferedActs, refused: Refusals, channels: frozenset[str]) -> StatusServer:
+    """For those who see these channels alone: all that it reads, counts and does is theirs."""
+    journal = Within(app.journal, channels)
+    seen = Seen(channels, journal, app.observer.snapshot)
+    of_services = _of_services(app, seen)
+
+    async def keys() -> Collection[str]:
+        return {one.entry.key for one in await of_services["todo"]() if one.entry.subject in channels}
+
+    def routes() -> dict[str, ChannelRoutes]:
+        return {name: one for name, one in app.parts.routes().items() if name in channels}
+
+    theirs = offered.given(Narrowed(journal, channels, keys, refused).verbs(offered.verbs))
+    reads = sources(app).within(journal, Present(seen.snapshot), routes)
+    api = Api(reads, theirs)
+    return StatusServer(
+        app.parts.built.site.config.web,
+        seen.snapshot,
+        app.observer.obstacles,
+        samples_within(new_registry(app.counters, app.observer.snapshot, lambda: app.services), channels),
+        reader=journal,
+        api=api.routes(),
+        ending=api.end_streams,
+        verbs=theirs.verbs,
+        channels=routes,
+        ends=SeenEnds(app.parts, app.clock),
+        configured=lambda: app.parts.built.site.hash,
+        suggestions=reads.suggestions,
+        clock=app.clock,
+        **of_services,
+    )
+
+
+def _of_services(app: "App", seen: Seen | None = None) -> dict[str, Any]:
+    return {name: one for service in app.parts.services for name, one in service.of_pages(seen).items()}
