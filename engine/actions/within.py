@@ -6,7 +6,8 @@ site.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+import re
+from collections.abc import Awaitable, Callable, Collection, Mapping, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,9 +17,17 @@ from engine.actions.control import Request
 from engine.actions.declaring import NOTHING, Verb
 from engine.actions.running_site import Result
 from engine.actions.verbs import all_acts
-from engine.model.errors import AbsentError, RefusedError
+from engine.model.errors import AbsentError, LabRelayError, RefusedError
 from engine.model.site.permissions import ALL
+from engine.model.texts.phrases import R_
 from engine.store.queries.within import Within
+
+WHOLE_SITE = R_("this is done by persons of the whole site")
+ANOTHERS = R_("this was refused, for a reason that is not of your unit")
+
+
+def _names(text: str) -> set[str]:
+    return set(re.findall(r"[\w.-]+", text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +35,14 @@ class Narrowed:
     """
     Attributes:
         keys: of the entries on the to-do list about these channels.
+        others: names of channels and destinations that an answer does not have.
         refused: counts the requests that were refused.
     """
 
     journal: Within
     channels: frozenset[str]
     keys: Callable[[], Awaitable[Collection[str]]]
+    others: Callable[[], Set[str]]
     refused: Refusals
 
     def verbs(self, verbs: Mapping[str, Verb]) -> dict[str, Verb]:
@@ -47,7 +58,7 @@ class Narrowed:
 
     async def _give(self, about: list[str], verb: Verb, request: Request) -> Result:
         if not about:
-            await self._refuse(request, RefusedError("this is done by persons of the whole site"))
+            await self._refuse(request, RefusedError(WHOLE_SITE))
         args, shown = dict(request.args), ""
         for one in about:
             argument, _, kind = one.partition(":")
@@ -58,7 +69,12 @@ class Narrowed:
                     args[argument] = {**selection, "channels": sorted(self.channels)}
             elif argument != NOTHING and not await self._has(argument, kind, args):
                 await self._refuse(request, AbsentError(f"there is no such {argument}"))
-        result = await verb.work(replace(request, args=args))
+        try:
+            result = await verb.work(replace(request, args=args))
+        except LabRelayError as error:
+            if _names(str(error)) & self.others():
+                raise RefusedError(ANOTHERS) from None
+            raise
         if shown:
             result = {**result, shown: [row for row in result[shown] if row["subject"] in self.channels]}
         return result

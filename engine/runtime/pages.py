@@ -57,10 +57,15 @@ def _within(app: "App", offered: OfferedActs, refused: Refusals, channels: froze
     async def keys() -> Collection[str]:
         return {one.entry.key for one in await of_services["todo"]() if one.entry.subject in channels}
 
+    def others() -> set[str]:
+        site, mine = seen.whole(), seen.snapshot()
+        every, theirs = ({one.name for one in (*of.channels, *of.destinations)} for of in (site, mine))
+        return every - theirs
+
     def routes() -> dict[str, ChannelRoutes]:
         return {name: one for name, one in app.parts.routes().items() if name in channels}
 
-    theirs = offered.given(Narrowed(journal, channels, keys, refused).verbs(offered.verbs))
+    theirs = offered.given(Narrowed(journal, channels, keys, others, refused).verbs(offered.verbs))
     reads = sources(app).within(journal, Present(seen.snapshot), routes)
     api = Api(reads, theirs)
     return StatusServer(

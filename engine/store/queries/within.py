@@ -16,7 +16,7 @@ from engine.store.core.connecting import connect
 from engine.store.operations.pruning import of_features
 from engine.store.queries.reader import Reader
 
-ALL_ROWS = "1"
+ALL_ROWS, NO_ROWS = "1", "0"
 # Table -> `Table.unit`.
 OF_CORE: Mapping[str, str] = {
     "meta": ALL_ROWS,
@@ -82,28 +82,29 @@ class Within(Reader):
         return made
 
     def _made(self, connection: sqlite3.Connection) -> list[str]:
-        said = {**OF_CORE, **{one.name: one.unit for one in of_features() if one.unit}}
         tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
-        return [
-            f"CREATE TEMP VIEW {name} AS SELECT * FROM main.{name} WHERE {self._rows(connection, name, said)};"  # noqa: S608 - ours
-            for (name,) in tables.fetchall()
-        ]
+        names = f"SELECT value FROM json_each(json_array({self._channels}))"  # noqa: S608 - ours
+        found = [f"CREATE TEMP VIEW these_channels(name) AS {names};"]
+        for (table,) in tables.fetchall():
+            rows = _told(connection, table).format(channels=self._channels)
+            found.append(f"CREATE TEMP VIEW {table} AS SELECT * FROM main.{table} WHERE {rows};")  # noqa: S608 - ours
+        return found
 
-    def _rows(self, connection: sqlite3.Connection, table: str, said: Mapping[str, str]) -> str:
-        """The condition of a view."""
+
+def _told(connection: sqlite3.Connection, table: str) -> str:
+    """Which rows of a table are those of ``{channels}``."""
+    told = {**OF_CORE, **{one.name: one.unit for one in of_features() if one.unit}}.get(table, "")
+    if not told:
         columns = {row[1] for row in connection.execute(f"PRAGMA main.table_info({table})")}
-        usual = "channel IN ({channels})" if "channel" in columns else "0"
-        if "channel" not in columns and "message_id" in columns:
-            usual = "message_id journal.id"
-        told = said.get(table, usual)
-        if found := _REFERENCE.fullmatch(told):
-            column, other, key = found.groups()
-            return f"EXISTS (SELECT 1 FROM {other} r WHERE r.{key} = main.{table}.{column})"  # noqa: S608 - constants
-        return told.format(channels=self._channels)
+        told = "channel IN ({channels})" if "channel" in columns else NO_ROWS
+        told = "message_id journal.id" if told == NO_ROWS and "message_id" in columns else told
+    if found := _REFERENCE.fullmatch(told):
+        column, other, key = found.groups()
+        told = f"EXISTS (SELECT 1 FROM {other} r WHERE r.{key} = main.{table}.{column})"  # noqa: S608 - ours
+    return told
 
 
 def rows_within(whole: Reader, table: str) -> str:
-    """How the rows of a table are told apart; ``0``: none of them is any channel's."""
+    """How the rows of a table are told apart; `NO_ROWS`: none of them is any channel's."""
     with closing(connect(whole.path)) as connection:
-        said = {**OF_CORE, **{one.name: one.unit for one in of_features() if one.unit}}
-        return Within(whole, ())._rows(connection, table, said)
+        return _told(connection, table)
