@@ -1,13 +1,14 @@
 """The server of the pages and of the API: its parts, for the whole site or for some channels of it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry
 
 from engine.actions.admission import Refusals
 from engine.actions.within import Narrowed
 from engine.config.load import changed_files
-from engine.diagnostics.packs import suggested
 from engine.model.routes import ChannelRoutes
 from engine.monitoring.metrics import new_registry, samples_within
 from engine.runtime.control_handlers import refusal_row, sources
@@ -15,7 +16,7 @@ from engine.runtime.observing.ends import SeenEnds
 from engine.runtime.service import Seen
 from engine.store.queries.within import Within
 from engine.web.api.acts import OfferedActs
-from engine.web.api.lists import Present
+from engine.web.api.lists import Present, Sources
 from engine.web.api.service import Api
 from engine.web.server import StatusServer
 
@@ -25,26 +26,16 @@ if TYPE_CHECKING:
 
 def server_of(app: "App", offered: OfferedActs) -> StatusServer:
     """Of the whole site."""
-    api = Api(sources(app), offered)
-    return StatusServer(
-        app.parts.built.site.config.web,
-        app.observer.snapshot,
-        app.observer.obstacles,
+    return _server(
+        app,
+        sources(app),
+        offered,
         new_registry(app.counters, app.observer.snapshot, lambda: app.services),
-        reader=app.journal,
-        api=api.routes(),
-        ending=api.end_streams,
-        verbs=offered.verbs,
-        channels=app.parts.routes,
-        ends=SeenEnds(app.parts, app.clock),
+        _of_services(app),
         trial=app.trial,
         changed_files=lambda: changed_files(app.parts.built.site),
         changes=app.changes,
-        configured=lambda: app.parts.built.site.hash,
-        suggestions=lambda channel: suggested(app.parts.built.site, channel),
-        clock=app.clock,
         within=partial(_within, app, offered, Refusals(refusal_row(app))),
-        **_of_services(app),
     )
 
 
@@ -59,30 +50,43 @@ def _within(app: "App", offered: OfferedActs, refused: Refusals, channels: froze
 
     def others() -> set[str]:
         site, mine = seen.whole(), seen.snapshot()
-        every, theirs = ({one.name for one in (*of.channels, *of.destinations)} for of in (site, mine))
-        return every - theirs
+        gone = {one.name for one in site.channels} - channels
+        return gone | {one.name for one in site.destinations} - {one.name for one in mine.destinations}
 
     def routes() -> dict[str, ChannelRoutes]:
         return {name: one for name, one in app.parts.routes().items() if name in channels}
 
-    theirs = offered.given(Narrowed(journal, channels, keys, others, refused).verbs(offered.verbs))
+    registry = new_registry(app.counters, app.observer.snapshot, lambda: app.services)
+    acts = offered.given(Narrowed(journal, channels, keys, others, refused).verbs(offered.verbs))
     reads = sources(app).within(journal, Present(seen.snapshot), routes)
-    api = Api(reads, theirs)
+    return _server(app, reads, acts, samples_within(registry, channels), of_services)
+
+
+def _server(
+    app: "App",
+    reads: Sources,
+    acts: OfferedActs,
+    registry: CollectorRegistry,
+    of_services: Mapping[str, Any],
+    **more: Any,
+) -> StatusServer:
+    api = Api(reads, acts)
     return StatusServer(
         app.parts.built.site.config.web,
-        seen.snapshot,
+        reads.present.snapshot,
         app.observer.obstacles,
-        samples_within(new_registry(app.counters, app.observer.snapshot, lambda: app.services), channels),
-        reader=journal,
+        registry,
+        reader=reads.journal,
         api=api.routes(),
         ending=api.end_streams,
-        verbs=theirs.verbs,
-        channels=routes,
+        verbs=acts.verbs,
+        channels=reads.routes,
         ends=SeenEnds(app.parts, app.clock),
         configured=lambda: app.parts.built.site.hash,
         suggestions=reads.suggestions,
         clock=app.clock,
         **of_services,
+        **more,
     )
 
 

@@ -356,11 +356,10 @@ class StatusServer:
     def _error_page(self, request: web.Request, status: int, message: str) -> web.Response:
         if request.path.startswith(API):
             return problems.page(request, status, message)
-        if request.get(PART, self) is not self:
-            part: StatusServer = request[PART]
+        part, principal = request.get(PART), request.get(PRINCIPAL)
+        if part is not None and part is not self:
             return part._error_page(request, status, message)
-        principal = request.get(PRINCIPAL)
-        if principal is not None and principal.channels is not None and PART not in request:
+        if principal is not None and principal.channels is not None and part is None:
             request[PERSON] = Person(theme=theme_of(request))  # the frame of this page counts what others have
         if status == 401 and "text/html" in request.headers.get(hdrs.ACCEPT, ""):
             to = {"next": request.path_qs} if request.method == hdrs.METH_GET else {}

@@ -5,12 +5,13 @@ Why a log-in at the identity provider was refused, as the person reads it; the l
 
 import ipaddress
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
 from engine.model.errors import NOT_PROVEN, RefusedError
-from engine.model.site.permissions import ROLES, SEEING_PATIENTS, Permission
+from engine.model.site.actor import Actor
+from engine.model.site.permissions import OF_UNITS, ROLES, SEEING_PATIENTS, Permission, Principal, in_units
 from engine.model.texts.phrases import R_
 
 ROLES_OF_UNITS = ("viewer", "operator")
@@ -186,6 +187,17 @@ class Known:
 
     def named(self, name: str) -> User | None:
         return self.users.get(self.names.get(name_key(name), 0))
+
+
+Units = Mapping[str, Sequence[str]]  # of the site, with their channels
+
+
+def principal_of(account: User | ApiToken, actor: Actor, units: Units, *, held_up: bool = False) -> Principal:
+    """Who asks, by the account that was proven."""
+    if (roles := account.of_units) is None:
+        return Principal(actor, account.permissions, held_up)
+    may = frozenset[Permission]().union(*roles.values()) & OF_UNITS
+    return Principal(actor, may, held_up, in_units(roles, units))
 
 
 def hashed(secret: str) -> bytes:

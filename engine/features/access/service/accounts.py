@@ -7,7 +7,7 @@ The code of OpenID Connect (`engine.features.access.client`) is read with the fi
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from types import ModuleType
@@ -18,14 +18,15 @@ from engine.features.access.rows import reading as accounts
 from engine.features.access.rows import sessions, tokens, users
 from engine.features.access.rows.sessions import NewSession, Origin
 from engine.features.access.rules.accounts import (
-    ApiToken,
     Credentials,
     Device,
     Identity,
     Known,
     LogInSession,
+    Units,
     User,
     hashed,
+    principal_of,
 )
 from engine.features.access.service import passwords, second_factor
 from engine.features.access.service.directory import Directory
@@ -36,16 +37,13 @@ from engine.features.access.service.users import OwnAccount, Users
 from engine.model.errors import LogInError
 from engine.model.process.clock import Clock
 from engine.model.site.actor import Actor
-from engine.model.site.permissions import OF_UNITS, Permission, Principal, in_units
+from engine.model.site.permissions import Principal
 from engine.model.texts.phrases import N_, R_
 from engine.store.journal import Journal
 from engine.web.identity import Session
 
 if TYPE_CHECKING:
     from engine.features.access.client.flow import Flow
-
-
-Units = Mapping[str, Sequence[str]]
 
 
 class IdentityProvider:
@@ -418,7 +416,7 @@ class Accounts:
         actor = Actor(user.name, role=user.role, **{"from": address})
         first = self._first(user)
         return SignedIn(
-            principal=self._principal(actor, user, held_up=bool(first)),
+            principal=principal_of(user, actor, self._units(), held_up=bool(first)),
             first=first,
             user=user,
             number=session.number,
@@ -437,13 +435,7 @@ class Accounts:
         if now_us - max(found.used_us, self._noted.get(token, 0)) >= NOTED_EVERY_US:
             self._noted[token] = now_us
             self._directory.note(tokens.used, token, address, now_us)
-        return self._principal(Actor(f"token:{found.name}", role="token", **{"from": address}), found)
-
-    def _principal(self, actor: Actor, account: User | ApiToken, *, held_up: bool = False) -> Principal:
-        if (roles := account.of_units) is None:
-            return Principal(actor, account.permissions, held_up)
-        may = frozenset[Permission]().union(*roles.values()) & OF_UNITS
-        return Principal(actor, may, held_up, in_units(roles, self._units()))
+        return principal_of(found, Actor(f"token:{found.name}", role="token", **{"from": address}), self._units())
 
     def _demands_second_factor(self, user: User) -> bool:
         return self._rules().demands_second_factor(user.role, sees_patients=user.sees_patients)
