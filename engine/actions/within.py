@@ -22,8 +22,7 @@ from engine.model.site.permissions import ALL
 from engine.model.texts.phrases import R_
 from engine.store.queries.within import Within
 
-WHOLE_SITE = R_("this is done by persons of the whole site")
-ANOTHERS = R_("this was refused, for a reason that is not of your unit")
+NOT_HERE = R_("you may not do this. Please ask the person who administers LabRelay here")
 
 
 def _names(text: str) -> set[str]:
@@ -58,7 +57,7 @@ class Narrowed:
 
     async def _give(self, about: list[str], verb: Verb, request: Request) -> Result:
         if not about:
-            await self._refuse(request, RefusedError(WHOLE_SITE))
+            await self._refuse(request, RefusedError(NOT_HERE))
         args, shown = dict(request.args), ""
         for one in about:
             argument, _, kind = one.partition(":")
@@ -73,7 +72,7 @@ class Narrowed:
             result = await verb.work(replace(request, args=args))
         except LabRelayError as error:
             if _names(str(error)) & self.others():
-                raise RefusedError(ANOTHERS) from None
+                raise RefusedError(NOT_HERE) from None
             raise
         if shown:
             result = {**result, shown: [row for row in result[shown] if row["subject"] in self.channels]}

@@ -356,7 +356,8 @@ class StatusServer:
     def _error_page(self, request: web.Request, status: int, message: str) -> web.Response:
         if request.path.startswith(API):
             return problems.page(request, status, message)
-        part, principal = request.get(PART), request.get(PRINCIPAL)
+        part: StatusServer | None = request.get(PART)
+        principal = request.get(PRINCIPAL)
         if part is not None and part is not self:
             return part._error_page(request, status, message)
         if principal is not None and principal.channels is not None and part is None:

@@ -15,15 +15,24 @@ from engine.model.process.clock import SystemClock
 from engine.model.site.permissions import ADMINISTERING, Permission
 
 ACTS = Declared(3)
+Units = Annotated[list[str], Field(default_factory=list)]  # of the site; none: the whole site
 Secret = Annotated[str, Field(repr=False)]
 
 
 @ACTS.act("user_add", ADMINISTERING, not_in_api="its answer has a link that is shown once")
 async def add_user(
-    site: RunningSite, request: Request, *, name: str, role: str, password: Secret, sees_patients: bool = False
+    site: RunningSite,
+    request: Request,
+    *,
+    name: str,
+    role: str,
+    password: Secret,
+    sees_patients: bool = False,
+    units: Units,
 ) -> Result:
     accounts = _accounts(site)
-    user = await accounts.users.add(name, role, password, by=request.actor, sees_patients=sees_patients)
+    _raise_if_unknown(site, units)
+    user = await accounts.users.add(name, role, password, by=request.actor, sees_patients=sees_patients, units=units)
     accounts.set_up.withdraw()
     return {"user": user.name}
 
@@ -68,9 +77,8 @@ async def add_token(
     name: str,
     permissions: Annotated[list[Annotated[Permission, Field(strict=False)]], Field(min_length=1)],
     ends_us: int,
-    units: Annotated[list[str], Field(default_factory=list)],
+    units: Units,
 ) -> Result:
-    """``units``: of the site; none: the whole site."""
     _raise_if_unknown(site, units)
     tokens = _accounts(site).tokens
     secret = await tokens.create(name, frozenset(permissions), ends_us=ends_us, by=request.actor, units=units)

@@ -10,7 +10,7 @@ USER = View[User](
     Field("name", "NAME"),
     Field("role", "ROLE"),
     Field("sees_patients", "PATIENTS", shown=lambda one: "seen" if one.sees_patients else ""),
-    Field("units", "UNITS", of=lambda one: dict(one.units), shown=lambda one: _units(one.units)),
+    Field("units", "UNITS", of=lambda one: dict(one.units), shown=lambda one: units_shown(one.units)),
     Field("second_factor", "2ND FACTOR", of=lambda one: bool(one.credentials.totp), shown=lambda one: _factor(one)),
     Field("pin", of=lambda one: bool(one.credentials.pin)),
     Field("recovery_codes", of=lambda one: len(one.credentials.recovery)),
@@ -45,7 +45,7 @@ TOKEN = View[ApiToken](
 )
 
 
-def _units(roles: Mapping[str, str]) -> str:
+def units_shown(roles: Mapping[str, str]) -> str:
     return ", ".join(f"{unit}: {role}" for unit, role in roles.items())
 
 

@@ -38,12 +38,16 @@ def command() -> None:
 @_name
 @click.option("--role", type=_role, default="viewer", show_default=True, help="The permissions of the user.")
 @click.option("--see-patients", is_flag=True, help="The user may see the contents of messages, too.")
+@click.option("--unit", "units", multiple=True, help="It sees this unit of the site alone; give it again for more.")
 @_password_stdin
 @pass_session
-def add(session: Session, name: str, role: str, see_patients: bool, password_stdin: bool) -> None:
+def add(
+    session: Session, name: str, role: str, see_patients: bool, units: tuple[str, ...], password_stdin: bool
+) -> None:
     """Add a user; asks for the first password, of at least 12 characters."""
     password = _typed(name, from_stdin=password_stdin)
     args = {"name": name, "role": role, "password": password, "sees_patients": see_patients}
+    args |= {"units": list(units)}
     say(f"{ask(session, 'user_add', args)['user']} may log in as {role}")
 
 

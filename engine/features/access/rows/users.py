@@ -28,7 +28,7 @@ COLUMN = "app_user"  # the place of sealed credentials, with the user's id
 MOST_USERS = 1000
 NO_ADMIN = R_("first an admin with a password has to be set up here")
 OF_UNITS = R_("an engineer or admin is of the whole site: a user of a unit is viewer or operator")
-LAST_UNIT = R_("without a unit the user would see the whole site; say that, or disable the user")
+LAST_UNIT = "without a unit the user would see the whole site: give --whole-site, or disable the user"
 KEPT_OUT = R_("you are kept out; ask the person who administers LabRelay")
 
 
@@ -42,6 +42,7 @@ def add(
     *,
     sees_patients: bool,
     first: bool = False,
+    units: Mapping[str, str] | None = None,
 ) -> int:
     """Add a user; return the id.
 
@@ -55,7 +56,7 @@ def add(
         raise RefusedError("there is a user already; an admin adds the others")
     if batch.execute("SELECT 1 FROM app_user WHERE name_key = ?", (name_key(name),)).fetchone() is not None:
         raise RefusedError(f"there is a user {name} already, or one whose name looks the same")
-    said = {"user": name, "role": role, "sees_patients": sees_patients}
+    said = {"user": name, "role": role, "sees_patients": sees_patients, **({"units": dict(units)} if units else {})}
     return _insert(batch, actor, "set-up" if first else "user-added", said, credentials)
 
 

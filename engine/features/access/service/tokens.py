@@ -37,7 +37,7 @@ class Tokens:
         """
         now_us = self._clock.now_us()
         if units and not permissions <= OF_UNITS:
-            raise RefusedError(R_("a token of a unit may watch, look, act and see patients, and no more"))
+            raise RefusedError("a token of a unit may watch, look, act and see patients, and no more")
         if not permissions:
             raise RefusedError(R_("a token needs at least one permission"))
         if not ends_us and permissions != WATCHING:

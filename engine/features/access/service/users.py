@@ -5,7 +5,7 @@ again.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -41,8 +41,9 @@ class Users:
         sees_patients: bool = False,
         first: bool = False,
         given: bool = False,
+        units: Sequence[str] = (),
     ) -> User:
-        """Add a user.
+        """Add a user, of these units of the site alone where there are any.
 
         Args:
             first: only while there is none.
@@ -50,12 +51,21 @@ class Users:
         """
         shown = shown_name(name)
         _raise_if_unknown(role)
+        if units and role not in ROLES_OF_UNITS:
+            raise RefusedError(users.OF_UNITS)
         passwords.raise_if_weak(password, shown)
         async with self._directory.changing:
             encoded = await asyncio.to_thread(passwords.hash_of, password)
             credentials = Credentials(password=encoded, given=given)
             number = await self._directory.run(
-                users.add, shown, role, credentials, by, sees_patients=sees_patients, first=first
+                users.add,
+                shown,
+                role,
+                credentials,
+                by,
+                sees_patients=sees_patients,
+                first=first,
+                units=dict.fromkeys(units, role),
             )
         return (await self._directory.known()).users[number]
 
