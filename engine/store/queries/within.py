@@ -64,7 +64,7 @@ class Within(Reader):
 
     def __init__(self, whole: Reader, channels: Collection[str]) -> None:
         super().__init__(whole.path, whole.keys, immutable=whole.immutable)
-        self._channels = ", ".join("'{}'".format(name.replace("'", "''")) for name in sorted(channels))
+        self._channels = ", ".join("'{}'".format(name.replace("'", "''")) for name in sorted(channels)) or "NULL"
         self._views = ""
 
     def has(self, table: str, column: str, value: object) -> bool:
