@@ -121,11 +121,11 @@ def gate(identify: Identify, table: Table, within: Within = none_within) -> Midd
                 raise web.HTTPUnauthorized
             if not principal.may(route.needs) or (principal.held_up and not route.early):
                 raise web.HTTPForbidden
-            if principal.channels is not None:
-                request[PRINCIPAL] = there = principal.where(route.needs)
-                channels = frozenset(there.channels or ())
-                if route.whole or request.setdefault(CHANNELS, channels) != channels:  # or they have changed meanwhile
-                    raise web.HTTPForbidden
+        if route is not None and principal is not None and principal.channels is not None:
+            request[PRINCIPAL] = there = principal.where(route.needs)
+            channels = frozenset(there.channels or ())
+            if route.whole or request.setdefault(CHANNELS, channels) != channels:  # or they have changed meanwhile
+                raise web.HTTPForbidden
         return route
 
     @web.middleware

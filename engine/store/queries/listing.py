@@ -68,7 +68,7 @@ class _Terms:
 
     def add_channels(self, wanted: Filter) -> None:
         if wanted.channels is not None:
-            self.add(f"+j.channel IN ({', '.join('?' * len(wanted.channels))})", *wanted.channels)
+            self.add(f"+j.channel IN ({', '.join('?' * len(wanted.channels)) or 'NULL'})", *wanted.channels)
 
 
 def rows(

@@ -9,7 +9,6 @@ of these channels; no query knows of it. A table says by its columns which rows 
 import re
 import sqlite3
 from collections.abc import Collection, Mapping
-from contextlib import closing
 from typing import Any
 
 from engine.store.core.connecting import connect
@@ -102,9 +101,3 @@ def _told(connection: sqlite3.Connection, table: str) -> str:
         column, other, key = found.groups()
         told = f"EXISTS (SELECT 1 FROM {other} r WHERE r.{key} = main.{table}.{column})"  # noqa: S608 - ours
     return told
-
-
-def rows_within(whole: Reader, table: str) -> str:
-    """How the rows of a table are told apart; `NO_ROWS`: none of them is any channel's."""
-    with closing(connect(whole.path)) as connection:
-        return _told(connection, table)
