@@ -22,8 +22,8 @@ OF_CORE: Mapping[str, str] = {
     "data_key": ALL_ROWS,
     "journal": "channel IN ({channels}) OR channel = '' AND kind <> 1",  # acts are read by the number that a row names
     "message_state": "id journal.id",
-    "erased": "what = 'journal' AND EXISTS (SELECT 1 FROM journal j WHERE j.id = number)"
-    " OR what = 'document' AND EXISTS (SELECT 1 FROM document d WHERE d.id = number)",
+    "erased": "EXISTS (SELECT 1 FROM journal j WHERE j.id = number) AND what = 'journal'"
+    " OR EXISTS (SELECT 1 FROM document d WHERE d.id = number) AND what = 'document'",
     "channel": "name IN ({channels})",
     "pause": "channel IN ({channels}) OR channel = '' AND (destination = '' OR destination IN (SELECT destination FROM"
     " lane))",

@@ -27,7 +27,7 @@ from engine.store.operations import audit
 COLUMN = "app_user"  # the place of sealed credentials, with the user's id
 MOST_USERS = 1000
 NO_ADMIN = R_("first an admin with a password has to be set up here")
-OF_UNITS = R_("an engineer or admin is of the whole site: a user of a unit is viewer or operator")
+OF_UNITS = R_("an engineer or admin is of the whole site: the role here is viewer or operator")
 LAST_UNIT = "without a unit the user would see the whole site: give --whole-site, or disable the user"
 KEPT_OUT = R_("you are kept out; ask the person who administers LabRelay")
 
