@@ -71,6 +71,12 @@ def _server(
     **more: Any,
 ) -> StatusServer:
     api = Api(reads, acts)
+
+    def end() -> None:
+        api.end_streams()
+        if not reads.journal.is_whole:
+            reads.journal.close()
+
     return StatusServer(
         app.parts.built.site.config.web,
         reads.present.snapshot,
@@ -78,7 +84,7 @@ def _server(
         registry,
         reader=reads.journal,
         api=api.routes(),
-        ending=api.end_streams,
+        ending=end,
         verbs=acts.verbs,
         channels=reads.routes,
         ends=SeenEnds(app.parts, app.clock),
