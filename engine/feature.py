@@ -40,6 +40,8 @@ class Table:
         restored: a statement about its rows once a restore has brought them back; empty: none.
         sealed: a SELECT of its sealed values, for a check: column, row, channel and value; empty: it has none.
         pruned: the column that names a message, where a row goes with its message when retention deletes that.
+        unit: which rows are those of some channels: ``COLUMN TABLE.KEY``, the row that a row belongs to, or a condition
+            with ``{channels}``. Empty: by its column ``channel``, else ``message_id``; with neither, none is.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Table:
     restored: str = ""
     sealed: str = ""
     pruned: str = ""
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ import logging
 import os
 import pwd
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -83,8 +83,30 @@ def roles_of(uid: int, given: Roles) -> list[str]:
     return list(dict.fromkeys(role for name in names for role in given.get(name, ())))
 
 
-async def _no_row(actor: Actor, what: dict[str, Any]) -> None:
+async def _no_row(actor: str, what: dict[str, Any]) -> None:
     pass
+
+
+class Refusals:
+    """Requests that were refused: a row of the audit trail, at most one a minute for each that asks."""
+
+    def __init__(self, note: Callable[[str, dict[str, Any]], Awaitable[None]] = _no_row) -> None:
+        """``note``: writes the audit row."""
+        self._note = note
+        self._refused: dict[object, _Refused] = {}
+
+    async def count(self, who: object, verb: str, missing: Set[str], actor: str) -> None:
+        now = time.monotonic()
+        known = self._refused.pop(who, _Refused(now, 0))
+        if known.next_at > now:
+            self._refused[who] = replace(known, left_out=known.left_out + 1)
+            return
+        while len(self._refused) >= MAX_REFUSED:
+            del self._refused[next(iter(self._refused))]
+        self._refused[who] = _Refused(now + REFUSED_EVERY_S, 0)
+        left_out = {"left_out": known.left_out} if known.left_out else {}
+        with suppress(StoreError):  # the log has it
+            await self._note(actor, {"verb": verb, "missing": sorted(missing), **left_out})
 
 
 class Admission:
@@ -94,7 +116,7 @@ class Admission:
         self,
         needs: Mapping[str, frozenset[Permission]] = MappingProxyType({}),
         roles: Callable[[], Roles] = dict,
-        note: Callable[[Actor, dict[str, Any]], Awaitable[None]] = _no_row,
+        note: Callable[[str, dict[str, Any]], Awaitable[None]] = _no_row,
     ) -> None:
         """
         Args:
@@ -104,8 +126,7 @@ class Admission:
         """
         self._needs = needs
         self._roles = roles
-        self._note = note
-        self._refused: dict[int, _Refused] = {}
+        self._refusals = Refusals(note)
 
     async def person(self, uid: int) -> Person:
         """The account with its roles, in a thread: the database of accounts may be on another machine."""
@@ -123,23 +144,10 @@ class Admission:
         if not missing:
             return
         logger.warning("control request refused", extra={"uid": person.uid})
-        await self._count(person, verb, missing, actor)
+        await self._refusals.count(person.uid, verb, missing, actor)
         if person.uid == UNSEEN:
             raise RefusedError("the service cannot see which account asks (PrivateUsers= of its unit); use sudo")
         if person.role == NO_ROLE:
             raise RefusedError(f"{user_name(person.uid)} has no role here; {GIVEN_BY}, or use sudo")
         names = " and ".join(sorted(missing))
         raise RefusedError(f"{user_name(person.uid)} ({person.role}) lacks the permission {names}; {GIVEN_BY}")
-
-    async def _count(self, person: Person, verb: str, missing: frozenset[Permission], actor: Actor) -> None:
-        now = time.monotonic()
-        known = self._refused.pop(person.uid, _Refused(now, 0))
-        if known.next_at > now:
-            self._refused[person.uid] = replace(known, left_out=known.left_out + 1)
-            return
-        while len(self._refused) >= MAX_REFUSED:
-            del self._refused[next(iter(self._refused))]
-        self._refused[person.uid] = _Refused(now + REFUSED_EVERY_S, 0)
-        left_out = {"left_out": known.left_out} if known.left_out else {}
-        with suppress(StoreError):  # the log has it
-            await self._note(actor, {"verb": verb, "missing": sorted(missing), **left_out})

@@ -43,6 +43,7 @@ RowNumber = Annotated[int, Field(ge=1, lt=2**63 - 1)]
 NumberOrNone = Annotated[int, Field(ge=0, lt=2**63 - 1)]  # 0: none
 Seconds = Annotated[float, Field(ge=1, le=30 * 86_400)]
 Rate = Annotated[float, Field(gt=0, le=100_000)]  # messages a second
+SELECTED, PLACE, NOTHING, OF_MESSAGE = "selection", "place", "nothing", "message:journal.id"
 EntryKey = Annotated[str, Field(min_length=1, max_length=300)]  # of the to-do list
 
 
@@ -67,6 +68,10 @@ class Act:
         counted: given by the API for a filter, it repeats the count of a dry run.
         slices: its slices, where it is an operation: a restart goes on with them.
         place: in documents it is listed behind those of smaller ones.
+        about: the arguments that name what it is about, for persons of some channels alone (`engine.actions.within`):
+            ``NAME:KIND``, where the kind is ``channel``, ``entry`` (of the to-do list) or ``TABLE.COLUMN``; `SELECTED`;
+            `PLACE` (``kind`` and ``name``); `NOTHING`; ``answer:LIST``: its rows have a ``subject``. Empty: they cannot
+            give it.
     """
 
     name: str
@@ -78,6 +83,7 @@ class Act:
     counted: bool = False
     slices: Callable[[Acts], BulkAct] | None = None
     place: int = 0
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ class Selection:
     Attributes:
         ids: message numbers; with them, the rest narrows further.
         cause: of dead letters, as `Filter` has it.
+        channels: only of these.
         specimen, number: of messages that bear this number of a specimen or order, or as their own control id. They may
             be a patient's, so they are left out of an action's audit row (`without_numbers`).
         after_us, before_us: received within.
@@ -49,6 +50,7 @@ class Selection:
 
     ids: tuple[int, ...] = ()
     channel: str | None = None
+    channels: tuple[str, ...] | None = None
     destination: str | None = None
     code: str | None = None
     cause: str | None = None
@@ -64,7 +66,7 @@ class Selection:
     @property
     def is_empty(self) -> bool:
         """Nothing was given: never taken to mean everything."""
-        return replace(self, last=None, counted_us=None) == Selection()
+        return replace(self, last=None, counted_us=None, channels=None) == Selection()
 
     def to_json(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if value not in (None, (), False)}
@@ -77,7 +79,12 @@ class Selection:
             LabRelayError: not a selection; command and daemon may differ in version.
         """
         numbers = dict.fromkeys(("after_us", "before_us", "last", "counted_us"), (int,))
-        kinds: dict[str, tuple[type, ...]] = {"ids": (list, tuple), "all": (bool,), **numbers}
+        kinds: dict[str, tuple[type, ...]] = {
+            "ids": (list, tuple),
+            "channels": (list, tuple),
+            "all": (bool,),
+            **numbers,
+        }
         known = {field.name for field in fields(cls)}
         if not isinstance(given, dict) or not given.keys() <= known:
             raise LabRelayError("not a selection that this version knows")
@@ -89,7 +96,11 @@ class Selection:
         ids = given.get("ids", ())
         if not all(isinstance(number, int) and 0 <= number < 2**63 - 1 for number in ids):
             raise LabRelayError("not a selection: ids must be numbers of messages")
-        return cls(**{**given, "ids": tuple(ids)})
+        channels = given.get("channels")
+        if not all(isinstance(name, str) for name in channels or ()):
+            raise LabRelayError("not a selection: channels must be names")
+        channels = None if channels is None else tuple(channels)
+        return cls(**{**given, "ids": tuple(ids), "channels": channels})
 
     def filter(self) -> Filter:
         """The part of the selection that the journal can search for."""

@@ -14,7 +14,18 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import Field, model_validator
 
 from engine.actions.control import Request
-from engine.actions.declaring import Act, Declared, NoArguments, Purpose, RowNumber, Verb, read
+from engine.actions.declaring import (
+    NOTHING,
+    OF_MESSAGE,
+    PLACE,
+    Act,
+    Declared,
+    NoArguments,
+    Purpose,
+    RowNumber,
+    Verb,
+    read,
+)
 from engine.actions.operations import BulkAct
 from engine.actions.pause_resume import SwitchOrder, target_of
 from engine.actions.running_site import Result, RunningSite, known
@@ -64,14 +75,19 @@ def bulk_acts(acts: Acts) -> Mapping[str, BulkAct]:
 ACTS = Declared(3)
 
 
-@ACTS.act("shown", SEEING_PATIENTS, not_in_api="the contents of a message are a resource, which records each reveal")
+@ACTS.act(
+    "shown",
+    SEEING_PATIENTS,
+    not_in_api="the contents of a message are a resource, which records each reveal",
+    about=OF_MESSAGE,
+)
 async def shown(site: RunningSite, request: Request, *, message: RowNumber, purpose: Purpose) -> Result:
     """A person is about to see contents; recorded before they do."""
     await site.journal.run(audit.note, request.actor, "unmask", {"message": message, "purpose": purpose})
     return {}
 
 
-@ACTS.act("searched", SEEING_PATIENTS, not_in_api="a look, which message-search records by itself")
+@ACTS.act("searched", SEEING_PATIENTS, not_in_api="a look, which message-search records by itself", about=NOTHING)
 async def searched(
     site: RunningSite, request: Request, *, number: Annotated[str, Field(min_length=1, max_length=MAX_LENGTH)]
 ) -> Result:
@@ -93,7 +109,7 @@ class ContentsExported(NoArguments):
         return self
 
 
-@ACTS.act("exported", SEEING_PATIENTS, not_in_api="an export is a command")
+@ACTS.act("exported", SEEING_PATIENTS, not_in_api="an export is a command", about=NOTHING)
 async def exported(site: RunningSite, request: Request, asked: ContentsExported) -> Result:
     await site.journal.run(audit.note, request.actor, "unmask", {"export": asked.what, "purpose": asked.purpose})
     return {}
@@ -201,13 +217,18 @@ async def erase_messages(
     return {"act": act, **done}
 
 
-@ACTS.act("operation_cancel", ACTING, api="end an operation; letters that it has not come to stay as they are")
+@ACTS.act(
+    "operation_cancel",
+    ACTING,
+    api="end an operation; letters that it has not come to stay as they are",
+    about="number:operation.number",
+)
 async def cancel_operation(site: RunningSite, request: Request, *, number: RowNumber) -> Result:
     cancelled = await site.acts.operations.cancel(number, actor=request.actor)
     return {"operation": cancelled.number, "left": cancelled.total - cancelled.position}
 
 
-@ACTS.act("operation_waits", LOOKING, not_in_api="a resource")
+@ACTS.act("operation_waits", LOOKING, not_in_api="a resource", about="number:operation.number")
 async def operation_waits(site: RunningSite, request: Request, *, number: RowNumber) -> Result:
     return {"waits": site.acts.yielding.why(number) if site.acts.yielding is not None else ""}
 
@@ -302,9 +323,9 @@ async def key(
     return {}
 
 
-@OF_SITE.act("restart", ACTING, api="close and open it, or try its deliveries at once", place=7)
-@OF_SITE.act("resume", ACTING, api="resume it", place=7)
-@OF_SITE.act("pause", ACTING, api="pause a channel, a destination, a lane, or all deliveries", place=7)
+@OF_SITE.act("restart", ACTING, api="close and open it, or try its deliveries at once", place=7, about=PLACE)
+@OF_SITE.act("resume", ACTING, api="resume it", place=7, about=PLACE)
+@OF_SITE.act("pause", ACTING, api="pause a channel, a destination, a lane, or all deliveries", place=7, about=PLACE)
 async def switch(
     site: RunningSite, request: Request, *, kind: str, name: str | None = None, reason: str = "", dry_run: bool = False
 ) -> Result:
@@ -312,6 +333,6 @@ async def switch(
     return await site.switches.carry_out(order, site.loaded(), dry_run=dry_run)
 
 
-@OF_SITE.act("underway", LOOKING, not_in_api="a look, of which the status has the counts")
+@OF_SITE.act("underway", LOOKING, not_in_api="a look, of which the status has the counts", about=PLACE)
 async def underway(site: RunningSite, request: Request, *, kind: str, name: str | None = None) -> Result:
     return await asyncio.to_thread(site.switches.underway, target_of(kind, name))

@@ -6,7 +6,7 @@ names are checked across files. A problem in one file never hides one in another
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -187,6 +187,7 @@ class _Loader:
             self._look_at_use(site_node, channels)
             if config is not None:
                 self._warnings += exposed(config, site_node)
+                self._check_units(config.site.units, site_node, channels)
             for name, channel in channels.items():
                 self._warnings += asked_in_clear(channel, nodes[name])
                 self._warnings += open_to_all(channel, nodes[name])
@@ -417,6 +418,13 @@ class _Loader:
             if key.value not in used:
                 text = "no route sends anything here; name it in to: of a route, or take it out"
                 self._warnings.append(line(key, ("destinations", key.value), text))
+
+    def _check_units(self, units: Mapping[str, Sequence[str]], site: Node, channels: Collection[str]) -> None:
+        for unit, names in units.items():
+            for name in names:
+                if name not in channels:
+                    path = ("site", "units", unit)
+                    self._add(walk(site, path), path, f"unknown channel '{name}'{closest(name, channels)}")
 
     def _add(self, node: Node, path: KeyPath, text: str) -> None:
         self._problems.append((node.file, node.line, node.column, line(node, path, text)))

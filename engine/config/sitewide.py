@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from engine.config.destinations.destination import DestinationConfig, destination_type
+from engine.config.reading import values
 from engine.config.reading.joining import joined_model
 from engine.config.reading.values import Days, Duration, FilePath, Flag, Model, Name, Size, Text, Uri, Whole, Zone
 from engine.config.reading.yaml_nodes import KeyPath
@@ -132,6 +133,10 @@ class SiteInfo(Model):
     practice: Flag = False
     """`true`: a site to practise on, whose patients are invented. The page then asks for no backup and for no recovery
     sheet of the key."""
+
+    units: dict[Name, Annotated[tuple[Name, ...], BeforeValidator(values.listed)]] = Field(default_factory=dict)
+    """Parts of the site, as laboratories or wards, with the channels of each: `{east: [sysmex, cobas]}`. A user or
+    token of a unit sees these alone; others see the whole site."""
 
 
 class LimitsConfig(Model):

@@ -15,7 +15,7 @@ The collector in prometheus-client needs the boot time from ``/proc/stat`` and s
 
 import os
 import resource
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -163,6 +163,25 @@ def new_registry(
     registry.register(SiteCollector(counters, snapshot, services))
     registry.register(ProcessMetrics())
     return registry
+
+
+def samples_within(registry: CollectorRegistry, channels: Set[str]) -> CollectorRegistry:
+    """The samples of these channels alone."""
+    made = CollectorRegistry(auto_describe=False)
+    made.register(_Within(registry, channels))
+    return made
+
+
+class _Within(Collector):
+    def __init__(self, registry: CollectorRegistry, channels: Set[str]) -> None:
+        self._registry = registry
+        self._channels = channels
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._registry.collect():
+            metric.samples = [one for one in metric.samples if one.labels.get("channel") in self._channels]
+            if metric.samples:
+                yield metric
 
 
 def _counted(counters: Counters) -> Iterator[Metric]:

@@ -10,7 +10,6 @@ from engine.model.site.todo import TodoState
 from engine.model.texts.phrases import PageText, Phrase
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import Level
-from engine.store.journal import Journal
 from engine.store.queries.reader import Reader
 
 S = TypeVar("S")
@@ -103,7 +102,7 @@ class Look(Protocol):
         certain: what is critical is not left out where it cannot be read: then `StoreError` is raised.
     """
 
-    journal: Journal
+    journal: Reader
     site: SiteSnapshot
     now_us: int
     certain: bool

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from engine.actions.admission import system_users
@@ -25,9 +25,8 @@ from engine.actions.underway import Acts, Yielding
 from engine.actions.verbs import bulk_acts, verbs_of
 from engine.config.findings import tls_files
 from engine.config.findings.changes import REFUSED, Change, changes
-from engine.config.load import Site, changed_files, load_site
+from engine.config.load import Site, load_site
 from engine.config.web import AT_START, WebConfig
-from engine.diagnostics.packs import suggested
 from engine.model.errors import ConfigError, LabRelayError, StoreError
 from engine.model.journal.records import DELIVERIES, Recovery
 from engine.model.message import Delivery
@@ -36,14 +35,13 @@ from engine.model.process.clock import Clock, SystemClock
 from engine.model.site.corrections import Corrections, in_force
 from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.counters import Counters
-from engine.monitoring.metrics import new_registry
 from engine.runtime.build import BuiltSite, build_site
 from engine.runtime.compiled_code import CompiledCode
-from engine.runtime.control_handlers import admission, followers, running_site, sources
+from engine.runtime.control_handlers import admission, followers, running_site
 from engine.runtime.observing import notices
-from engine.runtime.observing.ends import SeenEnds
 from engine.runtime.observing.notices import ClockWatch
 from engine.runtime.observing.observe import Observer
+from engine.runtime.pages import server_of
 from engine.runtime.parts import STOP_SOURCES_S, STOP_WORKERS_S, Parts, log_lost_data
 from engine.runtime.service import Service, services
 from engine.runtime.supervisor import Supervisor
@@ -65,7 +63,6 @@ from engine.store.queries.acts import list_corrections
 from engine.store.queries.lanes import list_pauses
 from engine.store.queries.warm_up import WarmUp
 from engine.web.api.acts import OfferedActs
-from engine.web.api.service import Api
 from engine.web.pages.frame import Trial
 from engine.web.server import StatusServer
 
@@ -94,7 +91,7 @@ class App:
     ) -> None:
         """``trial``: tries mappings for the page, beside this process."""
         self.folder = folder
-        self._trial = trial
+        self.trial = trial
         self.clock: Clock = clock or SystemClock()
         self.clock_watch = ClockWatch(self.clock)
         self.counters = counters or Counters()
@@ -386,7 +383,7 @@ class App:
         await self.compile(built)
         return built, tuple(changes(self.parts.built.site, site))
 
-    async def _changes(self) -> Sequence[Change]:
+    async def changes(self) -> Sequence[Change]:
         return (await self.anew())[1]
 
     def _corrections(self) -> Corrections:
@@ -418,26 +415,7 @@ class App:
     async def _start_page(self, site: Site, offered: OfferedActs) -> StatusServer | None:
         if not site.config.web.enabled:
             return None
-        api = Api(sources(self), offered)
-        page = StatusServer(
-            site.config.web,
-            self.observer.snapshot,
-            self.observer.obstacles,
-            new_registry(self.counters, self.observer.snapshot, lambda: self.services),
-            reader=self.journal,
-            api=api.routes(),
-            ending=api.end_streams,
-            verbs=offered.verbs,
-            channels=self.parts.routes,
-            ends=SeenEnds(self.parts, self.clock),
-            trial=self._trial,
-            changed_files=lambda: changed_files(self.parts.built.site),
-            changes=self._changes,
-            configured=lambda: self.parts.built.site.hash,
-            suggestions=lambda channel: suggested(self.parts.built.site, channel),
-            clock=self.clock,
-            **self._of_pages(),
-        )
+        page = server_of(self, offered)
         await self._open_page(page)
         self.supervisor.supervise("page", lambda: self._keep_opening(page))
         return page
@@ -459,9 +437,6 @@ class App:
             if not self.observer.page_fault:
                 logger.error("the status page cannot be opened", extra={"listen": str(listen), "detail": reason})
             self.observer.page_fault = f"the status page cannot listen on {listen}: {reason}"
-
-    def _of_pages(self) -> dict[str, Any]:
-        return {name: one for service in self.parts.services for name, one in service.of_pages().items()}
 
     def service(self, kind: type[S]) -> S:
         """The service of this type; each feature has one at most."""

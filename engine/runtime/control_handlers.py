@@ -5,7 +5,7 @@ Where no daemon runs, a command calls the same functions itself (`RunningSite.ru
 Also what its API reads from.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -17,7 +17,6 @@ from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
 from engine.actions.verbs import FOLLOWED, needs
 from engine.diagnostics.packs import suggested
-from engine.model.site.actor import Actor
 from engine.store.operations import audit
 from engine.web.api.lists import Present, Sources
 
@@ -52,7 +51,13 @@ def followers(site: RunningSite) -> Mapping[str, Follower]:
 def admission(app: "App") -> Admission:
     """Who may give these verbs: the roles of the configuration in force."""
 
-    async def note(actor: Actor, what: dict[str, Any]) -> None:
+    return Admission(needs(), lambda: system_users(app.parts.built.site.config), refusal_row(app))
+
+
+def refusal_row(app: "App") -> Callable[[str, dict[str, Any]], Awaitable[None]]:
+    """Writes the audit row of a request that was refused."""
+
+    async def note(actor: str, what: dict[str, Any]) -> None:
         await app.journal.run(audit.note, actor, "refused", what)
 
-    return Admission(needs(), lambda: system_users(app.parts.built.site.config), note)
+    return note

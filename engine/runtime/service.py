@@ -11,9 +11,10 @@ from engine.model.message import Delivery, Stored
 from engine.model.packing import UnpackingDestination
 from engine.model.ports import PollMemory
 from engine.model.texts.reasons import ReasonCode
-from engine.monitoring.snapshot.site import Notice
+from engine.monitoring.snapshot.site import Notice, SiteSnapshot
 from engine.receiving.channel_parts import OrderAnswers, QuestionDesk
 from engine.runtime.build import BuiltChannel
+from engine.store.queries.reader import Reader
 
 if TYPE_CHECKING:
     from engine.runtime.app import App
@@ -47,6 +48,23 @@ class Desks:
     questions: QuestionDesk | None = None
     answers: OrderAnswers | None = None
     polled: PollMemory | None = None
+
+
+@dataclass(slots=True)
+class Seen:
+    """What those see who see these channels alone."""
+
+    channels: frozenset[str]
+    journal: Reader
+    whole: Callable[[], SiteSnapshot]
+    _made: tuple[SiteSnapshot, SiteSnapshot] | None = None
+
+    def snapshot(self) -> SiteSnapshot:
+        """The same object until there is another one."""
+        site = self.whole()
+        if self._made is None or self._made[0] is not site:
+            self._made = site, site.within(self.channels)
+        return self._made[1]
 
 
 class Service:
@@ -115,8 +133,8 @@ class Service:
         """
         return ()
 
-    def of_pages(self) -> Mapping[str, Any]:
-        """What the frame of the pages has of it, by the names of the frame's arguments."""
+    def of_pages(self, seen: Seen | None) -> Mapping[str, Any]:
+        """What the frame of the pages has of it, by the names of the frame's arguments; None: for the whole site."""
         return {}
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from engine.model.errors import StoreError
+from engine.model.errors import AbsentError, StoreError
 from engine.model.texts.phrases import N_, PageText
 
 logger = logging.getLogger("labrelay.web")
@@ -117,6 +117,8 @@ def wall(error_page: ErrorPage, refusal: Callable[[web.Request], int]) -> Middle
             return page
         except ConnectionResetError:
             raise
+        except AbsentError:
+            return error_page(request, 404, MESSAGES[404])
         except StoreError:
             return error_page(request, 503, UNREADABLE)
         except Exception:

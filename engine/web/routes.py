@@ -37,6 +37,7 @@ class Route:
     Attributes:
         needs: all permissions that a request must have; none: open to all.
         early: also for a person who is held up (`Principal.held_up`).
+        whole: of the whole site: not for one who sees some channels alone.
     """
 
     path: str
@@ -44,6 +45,7 @@ class Route:
     needs: frozenset[Permission]
     method: str = hdrs.METH_GET
     early: bool = False
+    whole: bool = False
 
 
 def add_routes(app: web.Application, routes: Iterable[Route]) -> Mapping[tuple[str, str], Route]:
@@ -65,7 +67,7 @@ def add_routes(app: web.Application, routes: Iterable[Route]) -> Mapping[tuple[s
 class _Again:
     """The check of `gate`, kept with the request."""
 
-    allow: Callable[[web.Request], Awaitable[None]]
+    allow: Callable[[web.Request], Awaitable[Route | None]]
 
 
 _AGAIN = web.RequestKey("again", _Again)
@@ -80,22 +82,33 @@ class InUse:
 
 IN_USE = web.RequestKey("in use", InUse)
 
+Table = Mapping[tuple[str, str], Route]
+Within = Callable[[web.Request, frozenset[str]], Awaitable[Table]]
+"""The routes for those who see these channels alone: the same ones, of parts that know no others."""
+CHANNELS = web.RequestKey("channels", frozenset)
+
+
+async def none_within(request: web.Request, channels: frozenset[str]) -> Table:
+    return {}
+
+
 Identify = Callable[[web.Request], Awaitable[Principal | None]]
 
 
-def gate(identify: Identify, table: Mapping[tuple[str, str], Route]) -> Middleware:
+def gate(identify: Identify, table: Table, within: Within = none_within) -> Middleware:
     """The middleware that finds out who asks, and refuses those without the permissions of the route.
 
     Args:
         identify: who sends a request; None: not known.
         table: of `add_routes`.
+        within: asked for one who does not see the whole site.
 
     Raises:
         web.HTTPUnauthorized: the route needs permissions, and it is not known who asks.
         web.HTTPForbidden: one of them is missing, or this person has to do something else first.
     """
 
-    async def allow(request: web.Request) -> None:
+    async def allow(request: web.Request) -> Route | None:
         principal = await identify(request)
         if principal is not None:
             request[PRINCIPAL] = principal
@@ -108,12 +121,23 @@ def gate(identify: Identify, table: Mapping[tuple[str, str], Route]) -> Middlewa
                 raise web.HTTPUnauthorized
             if not principal.may(route.needs) or (principal.held_up and not route.early):
                 raise web.HTTPForbidden
+        if route is not None and principal is not None and principal.channels is not None:
+            request[PRINCIPAL] = there = principal.where(route.needs)
+            channels = frozenset(there.channels or ())
+            if route.whole or request.setdefault(CHANNELS, channels) != channels:  # or they have changed meanwhile
+                raise web.HTTPForbidden
+        return route
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        await allow(request)
+        route = await allow(request)
         request[_AGAIN] = _Again(allow)
-        return await handler(request)
+        if route is None or CHANNELS not in request:
+            return await handler(request)
+        theirs = (await within(request, request[CHANNELS])).get((route.path, request.method))
+        if theirs is None:
+            raise web.HTTPForbidden
+        return await theirs.handler(request)
 
     return middleware
 

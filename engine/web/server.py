@@ -62,7 +62,7 @@ from engine.web.listener import Listener
 from engine.web.pages.all_pages import pages_of
 from engine.web.pages.frame import Changes, Channels, Frame, Suggestions, Trial, no_changes
 from engine.web.render import STATIC, Renderer, TodoSource
-from engine.web.routes import IN_USE, OPEN_TO_ALL, PRINCIPAL, InUse, Route, add_routes, gate
+from engine.web.routes import IN_USE, OPEN_TO_ALL, PRINCIPAL, InUse, Route, Table, add_routes, gate
 
 
 class LookAtList(Protocol):
@@ -76,6 +76,7 @@ logger = logging.getLogger("labrelay.web")
 MAX_CONNECTIONS = 64
 PATIENCE_S = 10.0  # a connection without a request for so long may lose its place to a new one
 MAX_EVENT_READERS = 16
+MOST_PARTS = 64  # of pages for those who see some channels alone
 MAX_OF_ONE_LOG_IN = 3  # a browser has six connections to one server, and needs some for other pages
 MAX_REQUEST_BODY = 4096  # no request here has a body
 MAX_LINE = 4096
@@ -107,6 +108,7 @@ class StatusServer:
         bell: the number of open alerts that no person has taken; called in any thread.
         look: a user sees the list; what came and went since the visit before.
         trial: tries a mapping; None: there is no page for it.
+        within: a server of the same pages for those who see these channels alone; it does not listen.
     """
 
     def __init__(
@@ -132,8 +134,11 @@ class StatusServer:
         configured: Callable[[], str] = str,
         suggestions: Suggestions = lambda channel: (),
         ending: Callable[[], None] = lambda: None,
+        within: Callable[[frozenset[str]], "StatusServer"] | None = None,
     ) -> None:
         self.config = config
+        self._make_within = within
+        self._within: dict[frozenset[str], StatusServer] = {}
         self._ending = ending
         self._identity = Identity(accounts)
         self._has_users = False
@@ -158,7 +163,11 @@ class StatusServer:
             pages = pages_of(Frame(reader, snapshot, self._renderer, todo, *given, suggestions))
         self.routes = add_routes(app, (*self._routes(), *pages, *api))
         app.middlewares.extend(
-            [self._record_request, wall(self._error_page, self._refusal), gate(self._identify, self.routes)]
+            [
+                self._record_request,
+                wall(self._error_page, self._refusal),
+                gate(self._identify, self.routes, self._routes_within),
+            ]
         )
         app.on_response_prepare.extend([add_headers, self._keep_to_tls])
         self._runner = web.AppRunner(
@@ -203,10 +212,30 @@ class StatusServer:
     async def stop(self) -> None:
         """Stop listening, end the live updates, let running answers finish for a moment."""
         self.listener.stop()
+        for part in (self, *self._within.values()):
+            await part.end()
+        await self._runner.cleanup()
+
+    async def end(self) -> None:
+        """End the live updates."""
         self._ending()
         for feed in self._feeds.values():
             await feed.close()
-        await self._runner.cleanup()
+
+    async def _routes_within(self, request: web.Request, channels: frozenset[str]) -> Table:
+        """Those of the part for these channels, which is made at its first use, and kept."""
+        if self._make_within is None:
+            return {}
+        part = self._within.pop(channels, None)
+        if part is None:
+            part = self._make_within(channels)
+            part.listener, part._identity = self.listener, self._identity
+            while len(self._within) >= MOST_PARTS:
+                await self._within.pop(next(iter(self._within))).end()
+        self._within[channels] = request[PART] = part  # the one that was used last is the last
+        part.config = self.config
+        await part._renderer.prepare()
+        return part.routes
 
     def _names(self) -> frozenset[str]:
         """Names under which the page answers, besides those of loopback."""
@@ -327,6 +356,12 @@ class StatusServer:
     def _error_page(self, request: web.Request, status: int, message: str) -> web.Response:
         if request.path.startswith(API):
             return problems.page(request, status, message)
+        part: StatusServer | None = request.get(PART)
+        principal = request.get(PRINCIPAL)
+        if part is not None and part is not self:
+            return part._error_page(request, status, message)
+        if principal is not None and principal.channels is not None and part is None:
+            request[PERSON] = Person(theme=theme_of(request))  # the frame of this page counts what others have
         if status == 401 and "text/html" in request.headers.get(hdrs.ACCEPT, ""):
             to = {"next": request.path_qs} if request.method == hdrs.METH_GET else {}
             return web.Response(status=303, headers={hdrs.LOCATION: f"{LOG_IN}?{urlencode(to)}".rstrip("?")})
@@ -369,7 +404,7 @@ class StatusServer:
                 return response
             async for event in events:
                 now = await self._identity.of(request)
-                if now is None or now.reads_notes != reads_notes:  # the session has ended, or a right has
+                if now is None or _reads(now) != _reads(principal):  # the session has ended, or a right has
                     break
                 await asyncio.wait_for(response.write(event), SEND_TIMEOUT_S)
         except (TimeoutError, ConnectionResetError):
@@ -379,6 +414,10 @@ class StatusServer:
             followers.pop(request.protocol, None)
             await events.aclose()
         return response
+
+
+def _reads(principal: Principal) -> tuple[object, ...]:
+    return principal.reads_notes, principal.where(WATCHING).channels
 
 
 @cache
@@ -414,3 +453,6 @@ class _Collected(CollectorRegistry):
 
     def collect(self) -> list[Metric]:
         return self._metrics
+
+
+PART: web.RequestKey[StatusServer] = web.RequestKey("part", StatusServer)

@@ -12,7 +12,8 @@ CREATE TABLE app_user (
     logged_in_us  INTEGER NOT NULL,         -- 0 never
     issuer        TEXT NOT NULL,            -- the identity provider of this user; empty: a password of ours
     subject       TEXT NOT NULL,            -- how that provider names them
-    language      TEXT NOT NULL DEFAULT ''  -- of the pages; empty: as the browser asks
+    language      TEXT NOT NULL DEFAULT '', -- of the pages; empty: as the browser asks
+    units         TEXT NOT NULL DEFAULT '{}' -- JSON: unit of the site -> role there; empty: the whole site
 );
 CREATE UNIQUE INDEX app_user_subject ON app_user (issuer, subject) WHERE issuer <> '';
 
@@ -48,7 +49,8 @@ CREATE TABLE api_token (
     created_us  INTEGER NOT NULL,
     ends_us     INTEGER NOT NULL,           -- 0 never
     used_us     INTEGER NOT NULL,           -- 0 never
-    used_from   TEXT NOT NULL
+    used_from   TEXT NOT NULL,
+    units       TEXT NOT NULL DEFAULT ''    -- names, with spaces between them; empty: the whole site
 ) WITHOUT ROWID;
 
 -- Refused log-ins: how many in a row, and until when the next one is refused without a look. Rows are kept for an hour

@@ -1,5 +1,6 @@
 """Acts on users and tokens."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -9,19 +10,29 @@ from engine.actions.declaring import Declared
 from engine.actions.running_site import Result, RunningSite
 from engine.features.access.service.accounts import Accounts
 from engine.features.access.service.service import AccessService
+from engine.model.errors import RefusedError
 from engine.model.process.clock import SystemClock
 from engine.model.site.permissions import ADMINISTERING, Permission
 
 ACTS = Declared(3)
+Units = Annotated[list[str], Field(default_factory=list)]  # of the site; none: the whole site
 Secret = Annotated[str, Field(repr=False)]
 
 
 @ACTS.act("user_add", ADMINISTERING, not_in_api="its answer has a link that is shown once")
 async def add_user(
-    site: RunningSite, request: Request, *, name: str, role: str, password: Secret, sees_patients: bool = False
+    site: RunningSite,
+    request: Request,
+    *,
+    name: str,
+    role: str,
+    password: Secret,
+    sees_patients: bool = False,
+    units: Units,
 ) -> Result:
     accounts = _accounts(site)
-    user = await accounts.users.add(name, role, password, by=request.actor, sees_patients=sees_patients)
+    _raise_if_unknown(site, units)
+    user = await accounts.users.add(name, role, password, by=request.actor, sees_patients=sees_patients, units=units)
     accounts.set_up.withdraw()
     return {"user": user.name}
 
@@ -32,10 +43,10 @@ async def change_user(
     request: Request,
     *,
     name: str,
-    do: Literal["role", "see-patients", "password", "second-factor-off", "disable", "enable", "remove"],
+    do: Literal["role", "see-patients", "password", "second-factor-off", "disable", "enable", "remove", "unit"],
     value: Secret = "",
 ) -> Result:
-    """``value``: the role, the password, or yes as ``on``; empty where the change needs none."""
+    """``value``: the role, the password, yes as ``on``, or ``UNIT ROLE``; empty where the change needs none."""
     users, by = _accounts(site).users, request.actor
     name = (await users.named(name)).name
     match do:
@@ -49,6 +60,10 @@ async def change_user(
             await users.drop_second_factor(name, by=by)
         case "disable" | "enable":
             await users.disable(name, do == "disable", by=by)
+        case "unit":
+            unit, _, role = value.partition(" ")
+            _raise_if_unknown(site, [unit] if role else [])  # one that the site has no more can be taken back
+            await users.set_unit(name, unit, role, by=by)
         case "remove":
             await users.remove(name, by=by)
     return {"user": name}
@@ -62,9 +77,11 @@ async def add_token(
     name: str,
     permissions: Annotated[list[Annotated[Permission, Field(strict=False)]], Field(min_length=1)],
     ends_us: int,
+    units: Units,
 ) -> Result:
+    _raise_if_unknown(site, units)
     tokens = _accounts(site).tokens
-    secret = await tokens.create(name, frozenset(permissions), ends_us=ends_us, by=request.actor)
+    secret = await tokens.create(name, frozenset(permissions), ends_us=ends_us, by=request.actor, units=units)
     return {"token": name, "secret": secret}
 
 
@@ -72,6 +89,12 @@ async def add_token(
 async def revoke_token(site: RunningSite, request: Request, *, name: str) -> Result:
     await _accounts(site).tokens.revoke(name, by=request.actor)
     return {"token": name}
+
+
+def _raise_if_unknown(site: RunningSite, units: Sequence[str]) -> None:
+    known = site.loaded().config.site.units
+    if unknown := [one for one in units if one not in known]:
+        raise RefusedError(f"the site has no unit {unknown[0]}; site: units: has {', '.join(known) or 'none'}")
 
 
 def _accounts(site: RunningSite) -> Accounts:

@@ -64,6 +64,10 @@ class OidcConfig(values.Model):
     see_patients: Listed = ()
     """Groups whose members see patients besides."""
 
+    units: dict[values.Text, Listed] = Field(default_factory=dict)
+    """Group -> units of the site, as `{east-lab: east}`. With it an operator or viewer sees the units of all own groups
+    alone, and is refused without one."""
+
     domains: Listed = ()
     """Only accounts of these domains: the claim `hd`, or the address of a verified `email`. By default any."""
 

@@ -46,7 +46,7 @@ async def sent(
     return {"sent": SENT.rows(found)}
 
 
-@ACTS.act("alert_acknowledge", ACTING, api="take an alert")
+@ACTS.act("alert_acknowledge", ACTING, api="take an alert", about="key:alert.key")
 async def acknowledge(
     site: RunningSite, request: Request, *, key: EntryKey, note: Annotated[str, Field(max_length=500)] = ""
 ) -> Result:
@@ -54,13 +54,13 @@ async def acknowledge(
     return {"key": key, "act": act}
 
 
-@ACTS.act("alert_silence", ACTING, api="send nothing of some alerts for a time")
+@ACTS.act("alert_silence", ACTING, api="send nothing of some alerts for a time", about="pattern:alert.key")
 async def silence(site: RunningSite, request: Request, *, pattern: EntryKey, seconds: Seconds, reason: Why) -> Result:
     """``pattern``: a key, or the beginning of keys with a ``*`` behind it."""
     return {"silence": await site.service(Alerting).silence(pattern, request.actor, reason, seconds)}
 
 
-@ACTS.act("alert_unsilence", ACTING, api="end a silence")
+@ACTS.act("alert_unsilence", ACTING, api="end a silence", about="silence:alert_silence.act")
 async def unsilence(site: RunningSite, request: Request, *, silence: RowNumber) -> Result:
     return {"act": await site.service(Alerting).unsilence(silence, request.actor)}
 

@@ -37,7 +37,7 @@ from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import Level
 from engine.monitoring.todo import Entry
-from engine.runtime.service import Loop, Service
+from engine.runtime.service import Loop, Seen, Service
 from engine.store.journal import Journal
 from engine.web.languages import catalogue
 
@@ -99,7 +99,7 @@ class Alerting(Service):
         self._sinks: dict[str, AlertSink] = {}
         self._failing: set[str] = set()
         self._tidied = -TIDY_S
-        self.bell = 0  # open alerts that no person has taken
+        self.subjects: Sequence[str] = ()  # of open alerts that no person has taken
         self.notifications: Counter[tuple[str, str]] = Counter()  # attempts, by sink and result
         self.seen: AlertsSnapshot | None = None  # None: the site has no alerts
 
@@ -121,8 +121,8 @@ class Alerting(Service):
     def loops(self) -> dict[str, Loop]:
         return {"alerts": self.run}
 
-    def of_pages(self) -> dict[str, Any]:
-        return {"bell": lambda: self.bell}
+    def of_pages(self, seen: Seen | None) -> dict[str, Any]:
+        return {"bell": lambda: sum(seen is None or one in seen.channels for one in self.subjects)}
 
     # -- tasks -------------------------------------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ class Alerting(Service):
             kept = await self._read(rows.anything_kept)
             if kept:
                 await self._journal.run(alerts.forget)
-        self.bell, self.seen = 0, None
+        self.subjects, self.seen = (), None
         while self.config is None:
             await self._pause(LOOK_S)
 
@@ -240,7 +240,7 @@ class Alerting(Service):
             kept, _ = await self._read(rows.kept, now_us)
             for due in self._due.values():
                 due.set()
-        self.bell = sum(one.is_open and not one.taken for one in kept.values())
+        self.subjects = [one.subject for one in kept.values() if one.is_open and not one.taken]
         open_now = Counter((one.rule, one.level) for one in kept.values() if one.is_open)
         levels = (Level.PROBLEM.value, Level.ATTENTION.value)
         quiet = [name for name in config.sinks if self._quiet_until_us(name) is not None]

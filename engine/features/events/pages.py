@@ -102,7 +102,8 @@ class EventStreams:
                 page = await asyncio.to_thread(events.page, self._sources.journal, at, wishes)
             seen = reached if page.is_last else None
             send = b"".join(map(_encoded, page.events))
-            if page.position != (page.events[-1].position if page.events else at):
+            moved = page.position != (page.events[-1].position if page.events else at)
+            if moved and self._sources.journal.is_whole:  # else it would tell when others have something
                 send += b"id: %s\n\n" % str(page.position).encode()
             at = page.position
 

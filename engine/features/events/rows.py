@@ -113,7 +113,8 @@ def stored_webhooks(reader: Reader) -> list[StoredWebhook]:
 PAGE = 500  # rows of the journal, and events, that one page looks at
 
 _ROW = "SELECT id, kind, channel, seq, received_us, message_type, size, chain FROM journal"
-_EVENT = "SELECT id, row, at_us, type, data FROM event"
+_WHOLE = "SELECT id, row, at_us, type, data FROM main.event"
+_EVENT = _WHOLE.replace("main.", "")
 _NONE = b""
 OF_ROWS = ("message.received", "act.begun", "act.ended")
 
@@ -133,9 +134,13 @@ class Page(NamedTuple):
 def newest(reader: Reader) -> Position:
     """The position behind all that has happened."""
     with reader.snapshot() as execute:
-        row = execute("SELECT coalesce(max(id), 0) FROM journal").fetchone()[0]
-        event = execute("SELECT coalesce(max(id), 0) FROM event").fetchone()[0]
-        return _at(execute, row, event)
+        return _newest(execute)
+
+
+def _newest(execute: Execute) -> Position:
+    """A position counts all rows, also where a reader sees those of some channels."""
+    row = execute("SELECT coalesce(max(id), 0) FROM main.journal").fetchone()[0]
+    return _at(execute, row, execute("SELECT coalesce(max(id), 0) FROM main.event").fetchone()[0])
 
 
 def page(reader: Reader, position: Position, wanted: Wanted) -> Page:
@@ -145,7 +150,7 @@ def page(reader: Reader, position: Position, wanted: Wanted) -> Page:
         StoreError: the journal cannot be read now, or not in time.
     """
     with reader.snapshot() as execute:
-        first = execute(f"{_EVENT} ORDER BY id LIMIT 1").fetchone()
+        first = execute(f"{_WHOLE} ORDER BY id LIMIT 1").fetchone()
         if first is None:  # no daemon has opened this journal yet
             return Page([], position, is_last=True)
         if position.event < first[0] - 1 or not _is_ours(execute, position, first[0]):
@@ -160,7 +165,9 @@ def page(reader: Reader, position: Position, wanted: Wanted) -> Page:
         noted = execute(f"{_EVENT} WHERE id > ? ORDER BY id LIMIT ?", (position.event, PAGE)).fetchall()
         marks = _Marks(execute, position, with_rows=with_rows)
         found = list(_merged(reader, execute, rows, noted, wanted, marks))
-        return Page(found, marks.position(), is_last=len(rows) < PAGE and len(noted) < PAGE)
+        is_last = len(rows) < PAGE and len(noted) < PAGE
+        behind = _newest(execute) if is_last and not reader.is_whole else marks.position()  # past what others have
+        return Page(found, behind, is_last=is_last)
 
 
 class _Marks:
@@ -203,7 +210,7 @@ def _merged(
         if row is not None and (event is None or row[0] <= event[1]):
             at_row += 1
             missing = (marks.row + 1, row[0] - 1)
-            if missing[0] <= missing[1]:
+            if missing[0] <= missing[1] and reader.is_whole:
                 marks.pass_row(missing[1], _NONE)
                 said = {"reason": "deleted-rows", "first_row": missing[0], "last_row": missing[1]}
                 yield _gap(marks.position(), row[4], said)
@@ -248,12 +255,12 @@ def _at(execute: Execute, row: int, event: int) -> Position:
 
 def _chain_of(execute: Execute, row: int) -> bytes:
     """The chain value of a row: it shows all rows before it, too. Empty where the row is not there."""
-    found = execute("SELECT chain FROM journal WHERE id = ?", (row,)).fetchone()
+    found = execute("SELECT chain FROM main.journal WHERE id = ?", (row,)).fetchone()
     return found[0] if found else _NONE
 
 
 def _noted_of(execute: Execute, event: int) -> bytes:
-    found = execute(f"{_EVENT} WHERE id = ?", (event,)).fetchone()
+    found = execute(f"{_WHOLE} WHERE id = ?", (event,)).fetchone()
     return _shown(found) if found else _NONE
 
 
@@ -269,7 +276,7 @@ def _is_ours(execute: Execute, position: Position, first: int) -> bool:
     """
     chain, noted = _chain_of(execute, position.row), _noted_of(execute, position.event)
     found = _check(chain, noted)
-    row_gone = not chain and 0 < position.row < execute("SELECT coalesce(max(id), 0) FROM journal").fetchone()[0]
+    row_gone = not chain and 0 < position.row < execute("SELECT coalesce(max(id), 0) FROM main.journal").fetchone()[0]
     event_gone = not noted and position.event == first - 1
     return (row_gone or found[:4] == position.check[:4]) and (event_gone or found[4:] == position.check[4:])
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from engine.actions.control import Request
-from engine.actions.declaring import Declared, NoArguments, Purpose, RowNumber, Why
+from engine.actions.declaring import OF_MESSAGE, Declared, NoArguments, Purpose, RowNumber, Why
 from engine.actions.running_site import Result, RunningSite, known
 from engine.features.orders import rows as worklist
 from engine.features.orders.config.orders import orders_of
@@ -48,7 +48,7 @@ class OrderAdd(NoArguments):
     targets: list[OrderText] = Field(default=[])
 
 
-@ACTS.act("order_add", ACTING, api="enter the orders of a tube")
+@ACTS.act("order_add", ACTING, api="enter the orders of a tube", about="targets:channel")
 async def add(site: RunningSite, request: Request, asked: OrderAdd) -> Result:
     settings = take_settings(site.loaded().channels)
     runners = {*settings.known_channels, *settings.groups}
@@ -86,7 +86,7 @@ def _outcome(line: OrderLine, one: LineOutcome) -> Result:
     }
 
 
-@ACTS.act("reflex_confirm", ACTING, api="make a proposed test an order")
+@ACTS.act("reflex_confirm", ACTING, api="make a proposed test an order", about="proposal:order_reflex.id")
 async def confirm(site: RunningSite, request: Request, *, proposal: RowNumber, reason: Why) -> Result:
     settings = take_settings(site.loaded().channels)
     by = {"actor": request.actor, "reason": reason}
@@ -94,22 +94,22 @@ async def confirm(site: RunningSite, request: Request, *, proposal: RowNumber, r
     return {"act": act, "order": item_id(number)}
 
 
-@ACTS.act("reflex_decline", ACTING, api="decline a proposed test")
+@ACTS.act("reflex_decline", ACTING, api="decline a proposed test", about="proposal:order_reflex.id")
 async def decline(site: RunningSite, request: Request, *, proposal: RowNumber, reason: Why) -> Result:
     return {"act": await site.journal.run(reflex.decline, proposal, actor=request.actor, reason=reason)}
 
 
-@ACTS.act("order_cancel", ACTING, api="cancel an order")
+@ACTS.act("order_cancel", ACTING, api="cancel an order", about="order:order_item.number")
 async def cancel(site: RunningSite, request: Request, *, order: RowNumber, reason: Why) -> Result:
     return _stands(order, await site.journal.run(worklist.cancel, order, actor=request.actor, reason=reason))
 
 
-@ACTS.act("order_release", ACTING, api="let a held order go on")
+@ACTS.act("order_release", ACTING, api="let a held order go on", about="order:order_item.number")
 async def release(site: RunningSite, request: Request, *, order: RowNumber, reason: Why) -> Result:
     return _stands(order, await site.journal.run(worklist.release, order, actor=request.actor, reason=reason))
 
 
-@ACTS.act("order_resend", ACTING, api="let an order wait for the analyzer once more")
+@ACTS.act("order_resend", ACTING, api="let an order wait for the analyzer once more", about="order:order_item.number")
 async def resend(site: RunningSite, request: Request, *, order: RowNumber, reason: Why) -> Result:
     return _stands(order, await site.journal.run(worklist.resend, order, actor=request.actor, reason=reason))
 
@@ -132,7 +132,7 @@ class OrderFetch(NoArguments):
         return self
 
 
-@ACTS.act("order_fetch", ACTING, api="ask an analyzer for results that it keeps")
+@ACTS.act("order_fetch", ACTING, api="ask an analyzer for results that it keeps", about="channel:channel")
 async def fetch(site: RunningSite, request: Request, asked: OrderFetch) -> Result:
     """Ask an analyzer for results that it keeps. The act names no tube."""
     service = site.service(OrderService)
@@ -148,17 +148,32 @@ async def fetch(site: RunningSite, request: Request, asked: OrderFetch) -> Resul
     return {"act": act, "channel": asked.channel}
 
 
-@ACTS.act("order_match", ACTING, api="say that a result without an order is of this order, of the same specimen number")
+@ACTS.act(
+    "order_match",
+    ACTING,
+    api="say that a result without an order is of this order, of the same specimen number",
+    about=f"order:order_item.number {OF_MESSAGE}",
+)
 async def match(site: RunningSite, request: Request, *, order: RowNumber, message: RowNumber, reason: Why) -> Result:
     return _stands(order, await site.journal.run(worklist.match, order, message, actor=request.actor, reason=reason))
 
 
-@ACTS.act("order_unmatch", ACTING, api="take that back, until the result is delivered with it")
+@ACTS.act(
+    "order_unmatch",
+    ACTING,
+    api="take that back, until the result is delivered with it",
+    about="order:order_item.number",
+)
 async def unmatch(site: RunningSite, request: Request, *, order: RowNumber, reason: Why) -> Result:
     return _stands(order, await site.journal.run(worklist.unmatch, order, actor=request.actor, reason=reason))
 
 
-@ACTS.act("order_shown", SEEING_PATIENTS, not_in_api="whose an order is, is shown by the command alone")
+@ACTS.act(
+    "order_shown",
+    SEEING_PATIENTS,
+    not_in_api="whose an order is, is shown by the command alone",
+    about="order:order_item.number",
+)
 async def shown(site: RunningSite, request: Request, *, order: RowNumber, purpose: Purpose) -> Result:
     """A person is about to see tube and patient of an order; recorded before they do."""
     await site.journal.run(audit.note, request.actor, "unmask", {"order": item_id(order), "purpose": purpose})
@@ -176,6 +191,7 @@ class OrderWorklist(NoArguments):
     "order_worklist",
     SEEING_PATIENTS,
     not_in_api="tubes and patients of waiting orders are shown by the command and on the page",
+    about="channels:channel",
 )
 async def worklist_sheets(site: RunningSite, request: Request, asked: OrderWorklist) -> Result:
     """The waiting orders of each analyzer, for paper; recorded before they are read."""

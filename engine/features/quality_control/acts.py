@@ -91,7 +91,7 @@ async def rules(
     return {"version": version}
 
 
-@ACTS.act("quality_exclude", ACTING, api="leave a point out of all counts")
+@ACTS.act("quality_exclude", ACTING, api="leave a point out of all counts", about="point:qc_point.id")
 async def exclude(
     site: RunningSite,
     request: Request,
@@ -104,12 +104,14 @@ async def exclude(
     return {"act": await site.journal.run(deciding.exclude, point, cause, actor=request.actor, reason=reason)}
 
 
-@ACTS.act("quality_include", ACTING, api="take back that a point is left out")
+@ACTS.act("quality_include", ACTING, api="take back that a point is left out", about="point:qc_point.id")
 async def include(site: RunningSite, request: Request, *, point: RowNumber, reason: Why) -> Result:
     return {"act": await site.journal.run(deciding.take_back, point, actor=request.actor, reason=reason)}
 
 
-@ACTS.act("quality_event", ACTING, api="note a calibration, a reagent lot, maintenance, a correction")
+@ACTS.act(
+    "quality_event", ACTING, api="note a calibration, a reagent lot, maintenance, a correction", about="channel:channel"
+)
 async def event(
     site: RunningSite,
     request: Request,
@@ -130,7 +132,7 @@ async def event(
     return {"act": act}
 
 
-@ACTS.act("quality_done", ACTING, api="say that maintenance of an analyzer was done")
+@ACTS.act("quality_done", ACTING, api="say that maintenance of an analyzer was done", about="channel:channel")
 async def done(
     site: RunningSite, request: Request, *, channel: Named, job: Named, at_us: NumberOrNone = 0, reason: Why
 ) -> Result:
@@ -152,7 +154,7 @@ def known_job(jobs: Mapping[str, Job], name: str) -> Job:
     return jobs[name]
 
 
-@ACTS.act("quality_enter", ACTING, api="enter a control result that no message brings")
+@ACTS.act("quality_enter", ACTING, api="enter a control result that no message brings", about="channel:channel")
 async def enter(
     site: RunningSite,
     request: Request,
@@ -171,7 +173,9 @@ async def enter(
     return await site.journal.run(deciding.enter, channel, control, actor=request.actor, reason=reason)
 
 
-@ACTS.act("quality_close", ACTING, api="close a failed run, so that results of its test go on")
+@ACTS.act(
+    "quality_close", ACTING, api="close a failed run, so that results of its test go on", about="failure:qc_closed.id"
+)
 async def close(
     site: RunningSite, request: Request, *, failure: RowNumber, cause: Sentence, action: Sentence, reason: Why
 ) -> Result:
@@ -181,6 +185,11 @@ async def close(
     )
 
 
-@ACTS.act("quality_look", ACTING, api="say that you have looked at results sent before their control failed")
+@ACTS.act(
+    "quality_look",
+    ACTING,
+    api="say that you have looked at results sent before their control failed",
+    about="failure:qc_closed.id messages:journal.id",
+)
 async def looked(site: RunningSite, request: Request, *, failure: RowNumber, messages: Numbers, reason: Why) -> Result:
     return await site.journal.run(deciding.looked_at, failure, messages, actor=request.actor, reason=reason)

@@ -213,6 +213,7 @@ class Filter:
     """Which messages or dead letters; every field that is set must fit.
 
     Attributes:
+        channels: one of these.
         state: of a message, or ``waiting``, ``held``, ``delivered`` of its deliveries.
         destination: with a delivery to it; in this state, where the state is one of deliveries. Of dead letters, empty:
             messages alone.
@@ -230,6 +231,7 @@ class Filter:
     """
 
     channel: str | None = None
+    channels: tuple[str, ...] | None = None
     state: str | None = None
     code: str | None = None
     destination: str | None = None

@@ -4,8 +4,8 @@ A route of the page and a verb of the control socket declare the permissions tha
 are declared.
 """
 
-from collections.abc import Iterable, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from engine.model.site.actor import Actor
@@ -31,6 +31,7 @@ ADMINISTERING = frozenset({Permission.ADMINISTER})
 SEEING_PATIENTS = frozenset({Permission.LOOK, Permission.PATIENTS})
 EDITING = frozenset({Permission.ACT, Permission.PATIENTS})
 ALL = frozenset(Permission)
+OF_UNITS = WATCHING | SEEING_PATIENTS | ACTING  # what a role in a unit may give: the configuration is the site's
 
 # "see-patients" belongs to no role: a person gets it besides.
 ROLES: dict[str, frozenset[Permission]] = {
@@ -55,25 +56,38 @@ class Principal:
         actor: the name and the place, as the audit trail gets them.
         permissions: all that this one may do in this request.
         held_up: a person who has to do something on the own account first; until then all else is refused.
+        channels: what this one may, by channel; ``permissions`` are those of all of them. None: of the whole site.
     """
 
     actor: Actor
     permissions: frozenset[Permission]
     held_up: bool = False
+    channels: Mapping[str, frozenset[Permission]] | None = None
 
     def may(self, needed: Set[Permission]) -> bool:
         """Whether this one has all permissions that are needed."""
         return needed <= self.permissions
 
+    def where(self, needed: Set[Permission]) -> "Principal":
+        """The same one, for the channels where all of it is allowed."""
+        if self.channels is None:
+            return self
+        there = {name: those for name, those in self.channels.items() if needed <= those}
+        return replace(self, channels=there)
+
+    def _may_everywhere(self, needed: Set[Permission]) -> bool:
+        """In each channel that this one sees: one page shows several."""
+        return self.may(needed) and (self.channels is None or all(needed <= one for one in self.channels.values()))
+
     @property
     def sees_held(self) -> bool:
         """Whether the results that wait for a decision are shown to this one: who may release sees what is sent."""
-        return self.may(ACTING) or self.may(SEEING_PATIENTS)
+        return self._may_everywhere(ACTING) or self._may_everywhere(SEEING_PATIENTS)
 
     @property
     def reads_reasons(self) -> bool:
         """Whether people's reasons are shown to this one: they may name a patient."""
-        return self.may(SEEING_PATIENTS) or self.may(ADMINISTERING)
+        return self._may_everywhere(SEEING_PATIENTS) or self.may(ADMINISTERING)
 
     @property
     def reads_notes(self) -> bool:
@@ -81,4 +95,19 @@ class Principal:
         and notes at entries of the to-do list. They are for those who do the work here. To others, as a wall screen or
         a program that may look, each shows who and when: a person may have written more than belongs there.
         """
-        return self.may(ACTING) or self.reads_reasons
+        return self._may_everywhere(ACTING) or self.reads_reasons
+
+
+def in_units(
+    roles: Mapping[str, frozenset[Permission]], units: Mapping[str, Iterable[str]]
+) -> dict[str, frozenset[Permission]]:
+    """What roles in units give, by channel. A unit that the site does not have gives nothing.
+
+    Args:
+        roles: by unit. units: the channels of each.
+    """
+    found: dict[str, frozenset[Permission]] = {}
+    for unit, permissions in roles.items():
+        for channel in units.get(unit, ()):
+            found[channel] = found.get(channel, frozenset()) | (permissions & OF_UNITS)
+    return found

@@ -1,9 +1,9 @@
 """One analyzer, one destination, and the lane between them; their connections, with the latest steps."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from engine.diagnostics.lines.dialogue import Step, dialogue, plain_size
 from engine.model.journal.journal_views import ReagentView
@@ -424,6 +424,25 @@ class DestinationSnapshot:
     retrying: PendingRetry | None = None
     rate_per_min: float = 0.0
     derived: ClassVar = ("level", "words")
+
+    def within(self, lanes: Sequence[LaneSnapshot], channels: Set[str]) -> "DestinationSnapshot":
+        """The part of these lanes, which are those of these channels."""
+        is_theirs = self.retrying is not None and self.retrying.channel in channels
+        ages: dict[str, Any] = {
+            name: max((age for lane in lanes if (age := getattr(lane, name)) is not None), default=None)
+            for name in ("oldest_age_s", "held_age_s")
+        }
+        counts = ("waiting", "dead", "held", "held_critical", "delivered_today")
+        return replace(
+            self,
+            **ages,
+            **{name: sum(getattr(lane, name) for lane in lanes) for name in counts},
+            in_flight=0,
+            last_delivered_at=None,
+            last_error=self.last_error if self.last_error is not None and self.last_error.away else None,
+            retrying=self.retrying if is_theirs else next((one.retrying for one in lanes if one.retrying), None),
+            rate_per_min=0.0,
+        )
 
     @property
     def level(self) -> Level:

@@ -1,6 +1,6 @@
 """The state of the whole site at one moment, with its journal and copies; findings for people, the same for scripts."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import datetime
 from enum import Enum, StrEnum
@@ -123,6 +123,8 @@ SCHEMA_VERSION = 1
 DISK_DAYS_PROBLEM, DISK_DAYS_ATTENTION = 7, 30
 DISK_FREE_PROBLEM = 1 << 30
 _AS_THEY_ARE = frozenset({str, int, float, bool})  # in JSON; most values are
+_STOPS_ALL = frozenset({About.DISK, About.DELIVERIES})
+_OF_EACH_PART = ("site_name", "version", "started_at", "now", "timezone", "config_hash", "held_alarm_s", "notifies")
 P = TypeVar("P", ChannelSnapshot, DestinationSnapshot, LaneSnapshot)
 NO_BACKUP = Phrase("No backup is configured: set backup.folder to a folder on another disk")
 
@@ -201,6 +203,24 @@ class SiteSnapshot:
             for one in self.channels
         )
         return replace(self, channels=channels, destinations=tuple(map(_without_reason, self.destinations)))
+
+    def within(self, channels: Set[str]) -> "SiteSnapshot":
+        """The same for those who see these channels alone: totals and destinations have their part, the site what stops
+        all work. Codes without a mapping are not counted.
+        """
+        seen = tuple(one for one in self.channels if one.name in channels)
+        lanes: dict[str, list[LaneSnapshot]] = {}
+        for lane in (lane for one in seen for lane in one.lanes):
+            lanes.setdefault(lane.destination, []).append(lane)
+        return SiteSnapshot(
+            **{name: getattr(self, name) for name in _OF_EACH_PART},
+            channels=seen,
+            destinations=tuple(one.within(lanes[one.name], channels) for one in self.destinations if one.name in lanes),
+            dead_total=sum(one.dead_total for one in seen),
+            incomplete_total=sum(one.incomplete for one in seen),
+            of_features={name: _within(one, channels) for name, one in self.of_features.items() if _has_parts(one)},
+            alarms=tuple(one for one in self.alarms if one.about in _STOPS_ALL),
+        )
 
     @property
     def unsent_after_s(self) -> Mapping[str, float]:
@@ -306,6 +326,17 @@ class SiteSnapshot:
             **{name: one for name, one in _plain(self).items() if name != "of_features"},
             **_plain(self.of_features),
         }
+
+
+def _has_parts(one: object) -> bool:
+    return isinstance(one, Mapping) or (isinstance(one, Sequence) and not isinstance(one, str))
+
+
+def _within(one: Any, channels: Set[str]) -> object:
+    """A feature's part by channel, or a list of what has one."""
+    if isinstance(one, Mapping):
+        return {name: value for name, value in one.items() if name in channels}
+    return tuple(row for row in one if getattr(row, "channel", None) in channels)
 
 
 def _without_reason(one: P) -> P:

@@ -16,10 +16,12 @@ from engine.store.core.vault import KEY_NAME, Vault, WrappedKey
 DAMAGE = (sqlite3.Error, UnicodeDecodeError)
 
 
-def connect(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
+def connect(
+    path: Path, *, immutable: bool = False, factory: type[sqlite3.Connection] = sqlite3.Connection
+) -> sqlite3.Connection:
     """A read-only connection. Each statement outside a transaction is a short transaction of its own."""
     uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, factory=factory)
     connection.execute("PRAGMA query_only = 1")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute("PRAGMA cache_size = -2048")

@@ -63,6 +63,8 @@ def reports_of(reader: Reader, document_id: int) -> frozenset[Report]:
 
 def why_absent(reader: Reader, kind: str, row_id: int) -> StoreError:
     """Why a row is missing, as the error to raise (`engine.store.core.checks.pruned_ranges`)."""
+    if not reader.is_whole:  # it may be another's
+        return AbsentError(f"there is no {kind} {row_id}")
     try:
         mark = anchor.read(reader.path.with_name(ANCHOR_NAME)).mark
     except StoreError:  # not for us to read: the journal speaks for itself

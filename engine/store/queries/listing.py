@@ -66,6 +66,10 @@ class _Terms:
         self.where.append(term)
         self.values.extend(values)
 
+    def add_channels(self, wanted: Filter) -> None:
+        if wanted.channels is not None:
+            self.add(f"+j.channel IN ({', '.join('?' * len(wanted.channels)) or 'NULL'})", *wanted.channels)
+
 
 def rows(
     execute: Execute, vault: Callable[[], Vault], wanted: Filter, before_id: int | None, limit: int
@@ -127,6 +131,7 @@ def _found(
         terms.add("j.message_type = ?" if lead == "type" else "+j.message_type = ?", wanted.message_type)
     if wanted.channel is not None:
         terms.add("j.channel = ?" if lead == "channel" else "+j.channel = ?", wanted.channel)
+    terms.add_channels(wanted)
     for kind, text in numbers_of(wanted):
         term, those = search_index.term(execute, vault(), kind, text)
         terms.add(term, *those)
@@ -291,6 +296,7 @@ def letter_terms(
     ):
         if value is not None:
             terms.add(term, value)
+    terms.add_channels(wanted)
     if wanted.cause is not None:  # a letter without a fingerprint has no text, either
         unknown, token = (vault().cause_token("", cause)[:CAUSE_BYTES] for cause in ("", wanted.cause))
         terms.add(f"coalesce(substr({table}.cause_token, 1, {CAUSE_BYTES}), ?) = ?", unknown, token)

@@ -39,7 +39,10 @@ class Reader:
         immutable: the file cannot change while it is open (read-only folder, lock held).
         deadline_s: how long a query may take.
         notes: messages that a person must get once, prominently.
+        is_whole: it sees all rows, and not those of some channels alone (`engine.store.queries.within`).
     """
+
+    is_whole = True
 
     def __init__(self, path: Path, vault: Vault | None, *, immutable: bool = False) -> None:
         self.deadline_s = DEADLINE_S
@@ -133,13 +136,16 @@ class Reader:
     @contextmanager
     def unhurried(self) -> Iterator[Execute]:
         """The ``execute`` of a connection without a deadline: for people who ask for a scan of the whole file."""
-        with closing(connect(self.path, immutable=self.immutable)) as connection:
+        with closing(self._connect()) as connection:
             yield connection.execute
 
     def _take(self) -> sqlite3.Connection:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
+        return self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
         return connect(self.path, immutable=self.immutable)
 
     def _give_back(self, connection: sqlite3.Connection) -> None:

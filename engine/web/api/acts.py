@@ -74,6 +74,12 @@ class OfferedActs:
         self._journal = journal
         self._under_way: dict[bytes, tuple[bytes, asyncio.Future[Answered]]] = {}  # by key: request, and answer
 
+    def given(self, verbs: Mapping[str, Verb]) -> "OfferedActs":
+        """The same, of other verbs: a key is one caller's, and counts for both."""
+        other = OfferedActs(verbs, self._journal)
+        other._under_way = self._under_way
+        return other
+
     async def stop(self) -> None:
         """End what is under way; a key without an answer stays one."""
         tasks = [task for _, task in self._under_way.values()]

@@ -310,7 +310,7 @@ async def test_refusals_are_counted_and_bounded(monkeypatch: pytest.MonkeyPatch)
     ]
     for uid in range(MAX_REFUSED * 2):
         await refused(1000 + uid)
-    assert len(gate._refused) == MAX_REFUSED
+    assert len(gate._refusals._refused) == MAX_REFUSED
 
 
 async def test_one_account_cannot_take_all_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -339,6 +339,10 @@ SITE_MISTAKES = {
         "config/labrelay.yaml:4:6: web: other machines can reach 0.0.0.0:8580, and passwords would go there in clear; "
         "add tls: (cert, key), or listen on 127.0.0.1 and go through an SSH tunnel",
     ),
+    "unit of an unknown channel": (
+        SITE_YAML.replace("Asia/Kolkata", "Asia/Kolkata, units: {east: [archve]}"),
+        "config/labrelay.yaml:1:62: site.units.east: unknown channel 'archve'",
+    ),
     "unknown destination kind": (
         SITE_YAML + "  b: {kind: fihr, url: x}\n",
         "config/labrelay.yaml:4:13: destinations.b.kind: unknown value 'fihr'; did you mean fhir?",

@@ -32,6 +32,7 @@ def _changed(name: str, *sealed: str) -> Table:
         copied=f"SELECT * FROM main.{name} WHERE changed_us >= :since",  # noqa: S608 - constants
         newest="changed_us",
         sealed=_opened(name, sealed),
+        unit="0",  # a patient's care contexts are of the whole site
     )
 
 

@@ -41,15 +41,22 @@ def command() -> None:
     "--expires", metavar="TIME", default="90d", show_default=True, callback=given_duration, help="After this long."
 )
 @click.option("--wall-screen", is_flag=True, help="Only watch the overview, without an end.")
+@click.option("--unit", "units", multiple=True, help="It sees this unit of the site alone; give it again for more.")
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def add(
-    session: Session, name: str, permissions: tuple[str, ...], expires: float, wall_screen: bool, form: Form
+    session: Session,
+    name: str,
+    permissions: tuple[str, ...],
+    expires: float,
+    wall_screen: bool,
+    units: tuple[str, ...],
+    form: Form,
 ) -> None:
     """Make a token, and show it this once."""
     ends_us = 0 if wall_screen else SystemClock().now_us() + int(expires * 1e6)
     may = [Permission.WATCH.value] if wall_screen else sorted(set(permissions))
-    made = ask(session, "token_add", {"name": name, "permissions": may, "ends_us": ends_us})
+    made = ask(session, "token_add", {"name": name, "permissions": may, "ends_us": ends_us, "units": list(units)})
     say("keep it where other secrets are; it is not shown again")
     show_document(form, made, [made["secret"]])
 

@@ -14,6 +14,7 @@ from engine.commands.shared.output import Form, form_option, on_terminal, say, s
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.features.access.lists import SESSION, USER
 from engine.features.access.rows.reading import known
+from engine.features.access.rules.accounts import ROLES_OF_UNITS
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.process.clock import SystemClock
 from engine.model.site.permissions import ROLES, Permission
@@ -37,12 +38,16 @@ def command() -> None:
 @_name
 @click.option("--role", type=_role, default="viewer", show_default=True, help="The permissions of the user.")
 @click.option("--see-patients", is_flag=True, help="The user may see the contents of messages, too.")
+@click.option("--unit", "units", multiple=True, help="It sees this unit of the site alone; give it again for more.")
 @_password_stdin
 @pass_session
-def add(session: Session, name: str, role: str, see_patients: bool, password_stdin: bool) -> None:
+def add(
+    session: Session, name: str, role: str, see_patients: bool, units: tuple[str, ...], password_stdin: bool
+) -> None:
     """Add a user; asks for the first password, of at least 12 characters."""
     password = _typed(name, from_stdin=password_stdin)
     args = {"name": name, "role": role, "password": password, "sees_patients": see_patients}
+    args |= {"units": list(units)}
     say(f"{ask(session, 'user_add', args)['user']} may log in as {role}")
 
 
@@ -93,6 +98,22 @@ def grant(session: Session, name: str, permission: str, take_back: bool) -> None
     """Let a user see patients: the contents of messages and documents."""
     user = _change(session, name, permission, "" if take_back else "on")
     say(f"{user} {'does not see patients any more' if take_back else 'may see patients'}")
+
+
+@command.command()
+@_name
+@click.argument("unit", required=False, default="")
+@click.option("--role", type=click.Choice(ROLES_OF_UNITS), default="viewer", show_default=True, help="The role there.")
+@click.option("--take-back", is_flag=True, help="Take it back.")
+@click.option("--whole-site", is_flag=True, help="The user sees the whole site again.")
+@pass_session
+def unit(session: Session, name: str, unit: str, role: str, take_back: bool, whole_site: bool) -> None:
+    """Let a user see this unit of the site alone (site: units:), with a role there; give it again for more units."""
+    if bool(unit) == whole_site:
+        raise RefusedError("give a unit, or --whole-site")
+    user = _change(session, name, "unit", unit if take_back or whole_site else f"{unit} {role}")
+    said = "sees the whole site" if whole_site else f"is no more of {unit}" if take_back else f"is {role} in {unit}"
+    say(f"{user} {said}")
 
 
 @command.command()

@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from engine.features.access.lists import units_shown
 from engine.features.access.pages.log_in import log_ins
 from engine.features.access.service.accounts import Accounts
 from engine.model.errors import LabRelayError, RefusedError
@@ -94,7 +95,7 @@ class AdministrationPages:
             raise web.HTTPNotFound from None
         sessions = log_ins(self._desk, (one for _, one in await self._accounts.sessions(user.name)))
         return await self._desk.page(
-            request, "user", status, user=user, roles=tuple(ROLES),
+            request, "user", status, user=user, roles=tuple(ROLES), units=units_shown(user.units),
             has_second_factor=bool(user.credentials.totp), sessions=sessions, address=_address_of(user.name),
             logged_in=self._desk.at(user.logged_in_us), trouble=trouble, done=_done(request),
         )  # fmt: skip
@@ -151,6 +152,7 @@ class AdministrationPages:
                 "name": one.name,
                 "scope": _scope(one.permissions),
                 "patients": Permission.PATIENTS in one.permissions,
+                "units": ", ".join(one.units),
                 "made_by": one.made_by,
                 "ends": self._desk.at(one.ends_us, "%Y-%m-%d"),
                 "used": self._desk.at(one.used_us),

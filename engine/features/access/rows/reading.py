@@ -17,7 +17,7 @@ def known(reader: Reader) -> Known:
     with reader.snapshot() as execute:
         rows = execute(
             "SELECT id, name, name_key, role, sees_patients, disabled, credentials, created_us, logged_in_us,"
-            " issuer, subject, language FROM app_user ORDER BY name_key"
+            " issuer, subject, language, units FROM app_user ORDER BY name_key"
         ).fetchall()
         users = {
             row_id: User(
@@ -32,6 +32,7 @@ def known(reader: Reader) -> Known:
                 issuer=issuer,
                 subject=subject,
                 language=language,
+                units=orjson.loads(units),
             )
             for (
                 row_id,
@@ -46,6 +47,7 @@ def known(reader: Reader) -> Known:
                 issuer,
                 subject,
                 language,
+                units,
             ) in rows
         }
         sessions = execute(
@@ -53,7 +55,7 @@ def known(reader: Reader) -> Known:
         ).fetchall()
         devices = execute("SELECT device, user, number, pin_until_us, wrong_pins FROM log_in_device").fetchall()
         tokens = execute(
-            "SELECT name, token, permissions, made_by, created_us, ends_us, used_us, used_from FROM api_token"
+            "SELECT name, token, permissions, made_by, created_us, ends_us, used_us, used_from, units FROM api_token"
             " ORDER BY name"
         ).fetchall()
     return Known(
@@ -74,8 +76,9 @@ def known(reader: Reader) -> Known:
             token: ApiToken(
                 name=name, token=token, permissions=frozenset(Permission(word) for word in words.split()),
                 made_by=made_by, created_us=created_us, ends_us=ends_us, used_us=used_us, used_from=used_from,
+                units=tuple(units.split()),
             )
-            for name, token, words, made_by, created_us, ends_us, used_us, used_from in tokens
+            for name, token, words, made_by, created_us, ends_us, used_us, used_from, units in tokens
         },
     )  # fmt: skip
 

@@ -25,12 +25,13 @@ def add(batch: Batch, new: ApiToken, actor: str) -> None:
         raise RefusedError(f"there are {MOST_TOKENS} tokens, which is the most; revoke one first")
     words = " ".join(sorted(new.permissions))
     batch.execute(
-        "INSERT INTO api_token (name, token, permissions, made_by, created_us, ends_us, used_us, used_from)"
-        " VALUES (?, ?, ?, ?, ?, ?, 0, '')",
-        (new.name, new.token, words, new.made_by, batch.now_us, new.ends_us),
+        "INSERT INTO api_token (name, token, permissions, made_by, created_us, ends_us, used_us, used_from, units)"
+        " VALUES (?, ?, ?, ?, ?, ?, 0, '', ?)",
+        (new.name, new.token, words, new.made_by, batch.now_us, new.ends_us, " ".join(new.units)),
     )
     ends = from_us(new.ends_us).isoformat(timespec="seconds") if new.ends_us else None
-    audit.note(batch, actor, "token-created", {"token": new.name, "permissions": words, "ends": ends})
+    units = {"units": list(new.units)} if new.units else {}
+    audit.note(batch, actor, "token-created", {"token": new.name, "permissions": words, "ends": ends, **units})
 
 
 @operation(priority=Priority.SETTLE)

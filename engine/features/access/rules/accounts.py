@@ -5,13 +5,16 @@ Why a log-in at the identity provider was refused, as the person reads it; the l
 
 import ipaddress
 import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
 from engine.model.errors import NOT_PROVEN, RefusedError
-from engine.model.site.permissions import ROLES, SEEING_PATIENTS, Permission
+from engine.model.site.actor import Actor
+from engine.model.site.permissions import OF_UNITS, ROLES, SEEING_PATIENTS, Permission, Principal, in_units
 from engine.model.texts.phrases import R_
 
+ROLES_OF_UNITS = ("viewer", "operator")
 LONGEST_NAME = 64  # characters
 OF_NO_USER = frozenset({"labrelay"})  # the daemon acts under this name
 
@@ -51,6 +54,7 @@ class Identity:
 
     Attributes:
         name: what is shown, if it is free here.
+        units: as of `User`.
     """
 
     issuer: str
@@ -58,6 +62,7 @@ class Identity:
     name: str
     role: str
     sees_patients: bool
+    units: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +74,7 @@ class User:
         subject: what the provider knows this user by; empty as ``issuer``.
         created_us, logged_in_us: instants; 0 never.
         language: of the pages, as `engine.web.languages` has it; empty: as the browser asks.
+        units: unit -> role there; empty: the whole site.
     """
 
     id: int
@@ -82,10 +88,19 @@ class User:
     issuer: str = ""
     subject: str = ""
     language: str = ""
+    units: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def permissions(self) -> frozenset[Permission]:
-        return ROLES[self.role] | (SEEING_PATIENTS if self.sees_patients else frozenset())
+        return self._of(self.role)
+
+    @property
+    def of_units(self) -> Mapping[str, frozenset[Permission]] | None:
+        """The permissions in each unit; None: the whole site."""
+        return {unit: self._of(role) for unit, role in self.units.items()} or None
+
+    def _of(self, role: str) -> frozenset[Permission]:
+        return ROLES[role] | (SEEING_PATIENTS if self.sees_patients else frozenset())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +150,7 @@ class ApiToken:
         token: SHA-256 of its secret.
         ends_us: 0: it has no end.
         used_us, used_from: the last use and its address; 0 and empty: none.
+        units: empty: the whole site.
     """
 
     name: str
@@ -145,6 +161,12 @@ class ApiToken:
     ends_us: int
     used_us: int
     used_from: str
+    units: tuple[str, ...] = ()
+
+    @property
+    def of_units(self) -> Mapping[str, frozenset[Permission]] | None:
+        """As of `User`."""
+        return dict.fromkeys(self.units, self.permissions) or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +187,17 @@ class Known:
 
     def named(self, name: str) -> User | None:
         return self.users.get(self.names.get(name_key(name), 0))
+
+
+Units = Mapping[str, Sequence[str]]  # of the site, with their channels
+
+
+def principal_of(account: User | ApiToken, actor: Actor, units: Units, *, held_up: bool = False) -> Principal:
+    """Who asks, by the account that was proven."""
+    if (roles := account.of_units) is None:
+        return Principal(actor, account.permissions, held_up)
+    may = frozenset[Permission]().union(*roles.values()) & OF_UNITS
+    return Principal(actor, may, held_up, in_units(roles, units))
 
 
 def hashed(secret: str) -> bytes:

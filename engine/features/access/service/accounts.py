@@ -17,7 +17,17 @@ from engine.features.access.config import AccessConfig
 from engine.features.access.rows import reading as accounts
 from engine.features.access.rows import sessions, tokens, users
 from engine.features.access.rows.sessions import NewSession, Origin
-from engine.features.access.rules.accounts import Credentials, Device, Identity, Known, LogInSession, User, hashed
+from engine.features.access.rules.accounts import (
+    Credentials,
+    Device,
+    Identity,
+    Known,
+    LogInSession,
+    Units,
+    User,
+    hashed,
+    principal_of,
+)
 from engine.features.access.service import passwords, second_factor
 from engine.features.access.service.directory import Directory
 from engine.features.access.service.proving import WRONG, Prover
@@ -137,6 +147,7 @@ class Accounts:
         idle_s: a session ends after so long without a request of the person.
         longest_s: it ends after so long in any case.
         rules: ``access:`` of the configuration in force; asked for at each use, since a reload replaces it.
+        units: likewise, the channels of each unit of the site.
 
     Attributes:
         users: an admin's acts on users.
@@ -154,10 +165,12 @@ class Accounts:
         idle_s: float = IDLE_S,
         longest_s: float = LONGEST_S,
         rules: Callable[[], AccessConfig] = AccessConfig,
+        units: Callable[[], Units] = dict,
     ) -> None:
         self._journal = journal
         self._clock = clock
         self._rules = rules
+        self._units = units
         self.last(idle_s, longest_s)
         self._directory = directory = Directory(journal)
         self._prover = Prover(directory, clock)
@@ -403,7 +416,7 @@ class Accounts:
         actor = Actor(user.name, role=user.role, **{"from": address})
         first = self._first(user)
         return SignedIn(
-            principal=Principal(actor, user.permissions, held_up=bool(first)),
+            principal=principal_of(user, actor, self._units(), held_up=bool(first)),
             first=first,
             user=user,
             number=session.number,
@@ -422,7 +435,7 @@ class Accounts:
         if now_us - max(found.used_us, self._noted.get(token, 0)) >= NOTED_EVERY_US:
             self._noted[token] = now_us
             self._directory.note(tokens.used, token, address, now_us)
-        return Principal(Actor(f"token:{found.name}", role="token", **{"from": address}), found.permissions)
+        return principal_of(found, Actor(f"token:{found.name}", role="token", **{"from": address}), self._units())
 
     def _demands_second_factor(self, user: User) -> bool:
         return self._rules().demands_second_factor(user.role, sees_patients=user.sees_patients)

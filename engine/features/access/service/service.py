@@ -7,7 +7,7 @@ from engine.config.load import Site
 from engine.features.access.config import access_of
 from engine.features.access.service.accounts import Accounts
 from engine.model.errors import StoreError
-from engine.runtime.service import Service
+from engine.runtime.service import Seen, Service
 
 if TYPE_CHECKING:
     from engine.runtime.app import App
@@ -26,6 +26,7 @@ class AccessService(Service):
             idle_s=web.idle,
             longest_s=web.session,
             rules=lambda: access_of(app.parts.built.site.config),
+            units=lambda: app.parts.built.site.config.site.units,
         )
 
     def configured(self, site: Site) -> None:
@@ -44,5 +45,5 @@ class AccessService(Service):
     def leave(self) -> None:
         self.accounts.set_up.withdraw()
 
-    def of_pages(self) -> dict[str, Any]:
+    def of_pages(self, seen: Seen | None) -> dict[str, Any]:
         return {"accounts": self.accounts}

@@ -1,7 +1,7 @@
 """Tokens of programs, with a scope and an end; and of wall screens, which only watch and have none."""
 
 import secrets
-from collections.abc import Set
+from collections.abc import Sequence, Set
 
 from engine.features.access.rows import tokens
 from engine.features.access.rules.accounts import ApiToken, hashed, shown_name
@@ -9,7 +9,7 @@ from engine.features.access.service.directory import Directory
 from engine.model.errors import RefusedError
 from engine.model.process.clock import Clock
 from engine.model.site.actor import Actor
-from engine.model.site.permissions import WATCHING, Permission
+from engine.model.site.permissions import OF_UNITS, WATCHING, Permission
 from engine.model.texts.phrases import R_
 
 PREFIX = "labrelay_"  # a search for secrets that were left in files finds it
@@ -23,7 +23,9 @@ class Tokens:
         self._directory = directory
         self._clock = clock
 
-    async def create(self, name: str, permissions: Set[Permission], *, ends_us: int, by: str) -> str:
+    async def create(
+        self, name: str, permissions: Set[Permission], *, ends_us: int, by: str, units: Sequence[str] = ()
+    ) -> str:
         """Make a token; return its secret, which is shown once and not stored.
 
         Args:
@@ -34,6 +36,8 @@ class Tokens:
             RefusedError: the name is taken or cannot be used, or the end is not allowed.
         """
         now_us = self._clock.now_us()
+        if units and not permissions <= OF_UNITS:
+            raise RefusedError("a token of a unit may watch, look, act and see patients, and no more")
         if not permissions:
             raise RefusedError(R_("a token needs at least one permission"))
         if not ends_us and permissions != WATCHING:
@@ -50,6 +54,7 @@ class Tokens:
             ends_us=ends_us,
             used_us=0,
             used_from="",
+            units=tuple(units),
         )
         await self._directory.run(tokens.add, new, by)
         return secret

@@ -5,13 +5,13 @@ again.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from engine.features.access.rows import users
 from engine.features.access.rows.sessions import Origin
-from engine.features.access.rules.accounts import Credentials, User, hashed, shown_name
+from engine.features.access.rules.accounts import ROLES_OF_UNITS, Credentials, User, hashed, shown_name
 from engine.features.access.service import passwords, second_factor
 from engine.features.access.service.directory import Directory
 from engine.features.access.service.proving import Prover
@@ -41,8 +41,9 @@ class Users:
         sees_patients: bool = False,
         first: bool = False,
         given: bool = False,
+        units: Sequence[str] = (),
     ) -> User:
-        """Add a user.
+        """Add a user, of these units of the site alone where there are any.
 
         Args:
             first: only while there is none.
@@ -50,12 +51,21 @@ class Users:
         """
         shown = shown_name(name)
         _raise_if_unknown(role)
+        if units and role not in ROLES_OF_UNITS:
+            raise RefusedError(users.OF_UNITS)
         passwords.raise_if_weak(password, shown)
         async with self._directory.changing:
             encoded = await asyncio.to_thread(passwords.hash_of, password)
             credentials = Credentials(password=encoded, given=given)
             number = await self._directory.run(
-                users.add, shown, role, credentials, by, sees_patients=sees_patients, first=first
+                users.add,
+                shown,
+                role,
+                credentials,
+                by,
+                sees_patients=sees_patients,
+                first=first,
+                units=dict.fromkeys(units, role),
             )
         return (await self._directory.known()).users[number]
 
@@ -83,6 +93,15 @@ class Users:
 
     async def let_see_patients(self, name: str, sees: bool, *, by: str) -> None:
         await self._directory.run(users.let_see_patients, (await self._of_ours(name)).id, by, sees=sees)
+
+    async def set_unit(self, name: str, unit: str, role: str, *, by: str) -> None:
+        """Give a role in a unit of the site. Without ``role``: take it back; without ``unit``: give the whole site."""
+        async with self._directory.changing:
+            user = await self._of_ours(name)
+            units = {one: it for one, it in {**user.units, unit: role}.items() if it and unit}
+            if (unit and not units) or not set(units.values()) <= set(ROLES_OF_UNITS):
+                raise RefusedError(users.OF_UNITS if units else users.LAST_UNIT)
+            await self._directory.run(users.set_units, user.id, units, by)
 
     async def disable(self, name: str, disabled: bool, *, by: str) -> None:
         """Keep a user out at once, or let them in again."""

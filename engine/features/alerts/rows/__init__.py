@@ -6,13 +6,14 @@ The tables of alerts in the journal, and how each comes back with a backup.
 from engine.feature import Table
 
 TABLES = (
-    Table(name="alert"),
-    Table(name="alert_silence"),
+    Table(name="alert", unit="subject IN ({channels})"),
+    Table(name="alert_silence", unit="pattern alert.key"),
     Table(
         name="alert_line",
         copied="SELECT * FROM main.alert_line WHERE ended_us = 0 OR ended_us >= :since",
         newest="ended_us",
         restored="UPDATE alert_line SET unsure = 1 WHERE ended_us = 0",  # it may have been sent since
+        unit="key alert.key",
     ),
     Table(
         name="critical_value",

@@ -207,7 +207,8 @@ def move(batch: Batch, number: int, to: str, message_id: int) -> None:
 
 def _tell(batch: Batch, number: int, parent: int, adds: str, state: str) -> None:
     if state in (PROPOSED, UNSURE, WITHDRAWN, UNTRUE):
-        batch.tell(f"reflex.{state}", proposal=number, order=item_id(parent), test=adds)
+        (channel,) = batch.execute("SELECT channel FROM order_reflex WHERE id = ?", (number,)).fetchone()
+        batch.tell(f"reflex.{state}", proposal=number, channel=channel, order=item_id(parent), test=adds)
 
 
 def moved(batch: Batch, message_id: int) -> None:

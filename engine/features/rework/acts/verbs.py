@@ -19,7 +19,7 @@ from pydantic import Field
 
 from engine.actions import underway
 from engine.actions.control import Request
-from engine.actions.declaring import Declared, NoArguments, Rate, Reason, RowNumber, Selected
+from engine.actions.declaring import OF_MESSAGE, SELECTED, Declared, NoArguments, Rate, Reason, RowNumber, Selected
 from engine.actions.operations import BulkAct, Slice
 from engine.actions.running_site import Result, RunningSite, known
 from engine.actions.selection import (
@@ -317,7 +317,7 @@ ACTS = Declared(5)
 Hash = Annotated[str, Field(min_length=12)]
 
 
-@ACTS.act("retry", ACTING, api="try dead letters again", counted=True, slices=retrying, place=1)
+@ACTS.act("retry", ACTING, api="try dead letters again", counted=True, slices=retrying, place=1, about=SELECTED)
 async def retry(
     site: RunningSite,
     request: Request,
@@ -339,7 +339,7 @@ async def retry(
     )
 
 
-@ACTS.act("edit", EDITING, api="correct a dead message; `content` is the whole message in base 64")
+@ACTS.act("edit", EDITING, api="correct a dead message; `content` is the whole message in base 64", about=OF_MESSAGE)
 async def edit(
     site: RunningSite,
     request: Request,
@@ -363,7 +363,7 @@ async def edit(
     )
 
 
-@ACTS.act("set_aside", ACTING, api="set one waiting delivery aside")
+@ACTS.act("set_aside", ACTING, api="set one waiting delivery aside", about=OF_MESSAGE)
 async def set_aside(
     site: RunningSite,
     request: Request,
@@ -378,7 +378,7 @@ async def set_aside(
     )
 
 
-@ACTS.act("replay", ACTING, api="send stored documents again", counted=True, slices=replaying)
+@ACTS.act("replay", ACTING, api="send stored documents again", counted=True, slices=replaying, about=SELECTED)
 async def replay(
     site: RunningSite,
     request: Request,

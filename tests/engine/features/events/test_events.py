@@ -194,7 +194,7 @@ ORACLE: dict[Callable[[Journal], Awaitable[None]], Told] = {
         ("qc.rejected", {"channel": "chem", "test": "GLU", "run": 7}),
     ],
     _reflexes: [
-        (f"reflex.{state}", {"proposal": 1, "order": "W7", "test": "FT4"})
+        (f"reflex.{state}", {"proposal": 1, "channel": "chem", "order": "W7", "test": "FT4"})
         for state in ("proposed", "unsure", "withdrawn", "untrue")
     ],
     _acts: [_act(1, "replay"), ("act.ended", {"act": 1, "row": 2})],

@@ -197,3 +197,24 @@ def test_a_password_is_typed_twice_on_a_terminal_and_not_shown(site: Path) -> No
     os.close(master)
     assert GOOD.encode() not in shown
     assert can_log_in(site, "anna", GOOD)
+
+
+def test_a_user_and_a_token_of_a_unit(site: Path) -> None:
+    written = site / "config" / "labrelay.yaml"
+    text = written.read_text(encoding="utf-8").replace("Asia/Kolkata", "Asia/Kolkata, units: {east: [], west: []}")
+    written.write_text(text, encoding="utf-8")
+    assert "no unit none" in add(site, "asha", "operator", "--unit", "none").err
+    assert "whole site" in add(site, "asha", "admin", "--unit", "east").err
+    done(add(site, "asha", "operator", "--unit", "east"))
+    assert done(labrelay("user", "unit", "asha", "west", site=site)) == "asha is viewer in west"
+    (found,) = labrelay("user", "list", "-o", "json", site=site).json["users"]
+    assert found["units"] == {"east": "operator", "west": "viewer"}
+    assert "whole site" in labrelay("user", "role", "asha", "engineer", site=site).err
+    assert done(labrelay("user", "unit", "asha", "east", "--take-back", site=site)) == "asha is no more of east"
+    assert "--whole-site" in labrelay("user", "unit", "asha", "west", "--take-back", site=site).err
+    assert done(labrelay("user", "unit", "asha", "--whole-site", site=site)) == "asha sees the whole site"
+    assert labrelay("user", "unit", "asha", site=site).code != ExitCode.OK
+    labrelay("token", "add", "his", "--unit", "east", site=site)
+    assert "and no more" in labrelay("token", "add", "b", "--may", "change", "--unit", "east", site=site).err
+    (token,) = labrelay("token", "list", "-o", "json", site=site).json["tokens"]
+    assert token["units"] == ["east"]

@@ -97,6 +97,7 @@ async def test_access_that_was_taken_away_last_is_taken_away_again(place: Place)
         await accounts.users.disable("Tom", True, by=ROOT)
         await accounts.users.disable("Tom", False, by=ROOT)
         await accounts.users.set_role("Anna", "operator", by=ROOT)
+        await accounts.users.set_unit("Anna", "east", "viewer", by=ROOT)
         await accounts.tokens.revoke("old", by=ROOT)
         place.rows(copy)
     await asyncio.to_thread(place.restore, copy, place.site.parent / "new")
@@ -109,6 +110,7 @@ async def test_access_that_was_taken_away_last_is_taken_away_again(place: Place)
             "Tom": ("admin", True, False),
             "Vik": ("admin", True, True),
         }
+        assert (await accounts.users.named("Anna")).units == {"east": "viewer"}
         assert await accounts.principal_of_token(token, address=HERE) is None
 
 

@@ -1,0 +1,100 @@
+"""The server of the pages and of the API: its parts, for the whole site or for some channels of it."""
+
+from collections.abc import Collection, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry
+
+from engine.actions.admission import Refusals
+from engine.actions.within import Narrowed
+from engine.config.load import changed_files
+from engine.model.routes import ChannelRoutes
+from engine.monitoring.metrics import new_registry, samples_within
+from engine.runtime.control_handlers import refusal_row, sources
+from engine.runtime.observing.ends import SeenEnds
+from engine.runtime.service import Seen
+from engine.store.queries.within import Within
+from engine.web.api.acts import OfferedActs
+from engine.web.api.lists import Present, Sources
+from engine.web.api.service import Api
+from engine.web.server import StatusServer
+
+if TYPE_CHECKING:
+    from engine.runtime.app import App
+
+
+def server_of(app: "App", offered: OfferedActs) -> StatusServer:
+    """Of the whole site."""
+    return _server(
+        app,
+        sources(app),
+        offered,
+        new_registry(app.counters, app.observer.snapshot, lambda: app.services),
+        _of_services(app),
+        trial=app.trial,
+        changed_files=lambda: changed_files(app.parts.built.site),
+        changes=app.changes,
+        within=partial(_within, app, offered, Refusals(refusal_row(app))),
+    )
+
+
+def _within(app: "App", offered: OfferedActs, refused: Refusals, channels: frozenset[str]) -> StatusServer:
+    """For those who see these channels alone: all that it reads, counts and does is theirs."""
+    journal = Within(app.journal, channels)
+    seen = Seen(channels, journal, app.observer.snapshot)
+    of_services = _of_services(app, seen)
+
+    async def keys() -> Collection[str]:
+        return {one.entry.key for one in await of_services["todo"]() if one.entry.subject in channels}
+
+    def others() -> set[str]:
+        site, mine = seen.whole(), seen.snapshot()
+        gone = {one.name for one in site.channels} - channels
+        return gone | {one.name for one in site.destinations} - {one.name for one in mine.destinations}
+
+    def routes() -> dict[str, ChannelRoutes]:
+        return {name: one for name, one in app.parts.routes().items() if name in channels}
+
+    registry = new_registry(app.counters, app.observer.snapshot, lambda: app.services)
+    acts = offered.given(Narrowed(journal, channels, keys, others, refused).verbs(offered.verbs))
+    reads = sources(app).within(journal, Present(seen.snapshot), routes)
+    return _server(app, reads, acts, samples_within(registry, channels), of_services)
+
+
+def _server(
+    app: "App",
+    reads: Sources,
+    acts: OfferedActs,
+    registry: CollectorRegistry,
+    of_services: Mapping[str, Any],
+    **more: Any,
+) -> StatusServer:
+    api = Api(reads, acts)
+
+    def end() -> None:
+        api.end_streams()
+        if not reads.journal.is_whole:
+            reads.journal.close()
+
+    return StatusServer(
+        app.parts.built.site.config.web,
+        reads.present.snapshot,
+        app.observer.obstacles,
+        registry,
+        reader=reads.journal,
+        api=api.routes(),
+        ending=end,
+        verbs=acts.verbs,
+        channels=reads.routes,
+        ends=SeenEnds(app.parts, app.clock),
+        configured=lambda: app.parts.built.site.hash,
+        suggestions=reads.suggestions,
+        clock=app.clock,
+        **of_services,
+        **more,
+    )
+
+
+def _of_services(app: "App", seen: Seen | None = None) -> dict[str, Any]:
+    return {name: one for service in app.parts.services for name, one in service.of_pages(seen).items()}
