@@ -679,10 +679,10 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         number=42,
         fault="a spare takes over",
-        how="kill -9 of a machine under load, at random between two pieces; a spare that followed its copies takes over; "
-        "the old machine comes back before, during or after that, or never, and its person resumes deliveries.",
-        passes="nothing acknowledged is lost once the old folder is adopted; the old machine delivers nothing, and makes "
-        "no copies, once the spare has taken over; 30 s at most without the person",
+        how="kill -9 of a machine under load, at random between two pieces; a spare that followed its copies takes "
+        "over; the old machine comes back before, during or after that, or never, and its person resumes deliveries.",
+        passes="nothing acknowledged is lost once the old folder is adopted; the old machine delivers and copies "
+        "nothing once the spare has taken over; 30 s at most without the person",
         nodes=("tests/faults/test_spare.py",),
         quick="2 take-overs", long="4 take-overs", soak="50 take-overs", seconds=120,
         unproven="Both machines are one, with one clock; the folder of copies always answers.",

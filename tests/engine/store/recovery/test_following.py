@@ -20,7 +20,7 @@ from engine.model.journal.records import DELIVERIES
 from engine.model.outcome import Outcome
 from engine.model.process.clock import SystemClock
 from engine.model.texts.reasons import ReasonCode
-from engine.store.core.anchor import Mark
+from engine.store.core.anchor import Anchor, Mark
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.integrity import rollback, verify
 from engine.store.integrity.rollback import Witness
@@ -200,7 +200,7 @@ def test_a_later_incarnation_is_waited_for_and_then_followed(place: Place, tmp_p
 
 STEPS = (
     (incarnation, "begin"), (Shelf, "claim"), (restoring.Restoration, "end"), (restoring.Restoration, "seal"),
-    (restoring.anchor.Anchor, "close"), (restoring, "_note_gap"), (following, "publish"), (shutil, "rmtree"),
+    (Anchor, "close"), (restoring, "_note_gap"), (following, "publish"), (shutil, "rmtree"),
 )  # fmt: skip
 
 
