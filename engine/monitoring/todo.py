@@ -49,6 +49,7 @@ class Entry:
         code: the reason of dead letters.
         critical: a critical result waits, so it is not put off beyond the shift.
         first: nothing is stored as long as it is there, so it comes before all others.
+        leads: no person is told of the others as long as it is there, so it comes before those of its urgency.
     """
 
     key: str
@@ -64,6 +65,7 @@ class Entry:
     cause: str = ""
     critical: bool = False
     first: bool = False
+    leads: bool = False
 
     @property
     def rank(self) -> int:

@@ -53,6 +53,7 @@ ADDRESSES = {
         *("/messages/{refused}?since=all&top=99", "/messages/{held}", "/messages/999", "/messages/{held}?part=bytes"),
         *("/messages/{framed}?part=bytes", "/messages/{refused}?part=fields", "/messages/{refused}?part=document"),
     ),
+    "/conflicts/{number}": ("/conflicts/999",),
     "/held/{number}": ("/held/{held}", "/held/{whose}", "/held/999"),
     "/messages/{number}/set-aside": ("/messages/{waiting}/set-aside",),
     "/destinations/{name}": ("/destinations/{name}", "/destinations/hospital"),
@@ -150,6 +151,7 @@ NO_PAGES = (
 REFUSES = {
     "/messages/999",
     "/held/999",
+    "/conflicts/999",
     "/do/retry",
     NO_SUCH_PAGE,
     "/set-up",

@@ -1,7 +1,7 @@
 """Results that are held, as rows of a page."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ MARGIN = 8.0  # per cent of a bar that are outside of all its numbers
 MOST_TOLD = 3  # results that a button names
 NO_VALUE: PageText = N_("no value")
 MORE: PageText = N_("... and {n} more")
+OWN_CODES = N_("No table has a code for {tests}: it is sent under the analyzer's own code.")
 WHOLE = 100_000  # signs: what is decided about is never cut
 STATES: dict[str, PageText] = {  # FHIR's, of an Observation
     "registered": "registered",
@@ -109,6 +110,15 @@ def parts(first: int, count: int, href: Callable[..., str], words: Words) -> dic
         "count": grouped(count) if count <= MOST else words.say("{n} of {count}", n=shown, count=grouped(count)),
         "pages": [(words.say(name), href(first=max(to, 0)), rel) for name, to, rel in others if -MOST < to < count],
     }
+
+
+def own_codes(rows: Iterable[Mapping[str, Any]], words: Words) -> str:
+    """Which results no table has a code for, beside others that have one, and that they go out; empty: none."""
+    coded, tests = False, list[str]()
+    for row in rows:
+        coded |= bool(row["loinc"])
+        tests += [] if row["loinc"] else [row["test"]]
+    return words.say(OWN_CODES, tests=", ".join(dict.fromkeys(tests))) if coded and tests else ""
 
 
 def told(rows: Iterable[Row], words: Words) -> str:
