@@ -96,7 +96,8 @@ class Shown(NamedTuple):
         held: the reason names it. critical: its sender flags it so.
         test, value, unit, range: as sent; ``sends``: the value with its unit that a release sends, where it is another.
         missing: why it has no value, as FHIR's dataAbsentReason; empty: it has one.
-        at: when it was measured, FHIR's dateTime; ``before``: the value before it.
+        limits: beyond these the site's tables say that it is critical.
+        collected, at: when the specimen was taken, and measured, FHIR's dateTime; ``before``: the value before it.
     """
 
     codes: Sequence[str]
@@ -117,6 +118,8 @@ class Shown(NamedTuple):
     change: str = ""
     percent: str = ""
     missing: str = ""
+    limits: str = ""
+    collected: str = ""
 
 
 def held_of(reader: Reader, message: int) -> list[DeadLetter]:
@@ -184,7 +187,9 @@ def _shown(
     found = []
     for (_, order, fact, results), (_, result), before in zip(told, compress(pairs, is_shown), befores, strict=True):
         sends = "" if result is None or len(results) > 1 else _sends(fact, result)
-        found.append(_of_fact(order, fact, result, _first(results), sends, one.detail, before))
+        first = _first(results)
+        limits = next(filter(None, (to.hold.limits(result or first) for to in routes.routes if to.hold)), "")
+        found.append(_of_fact(order, fact, result, first, sends, one.detail, before)._replace(limits=limits))
     return found + _of_held(reader, one, written or ())
 
 
@@ -268,7 +273,7 @@ def _documented(reader: Reader, trace: Trace) -> list[_Said] | None:
 
 
 def _masked(one: Shown) -> Shown:
-    return one._replace(test="", name="", loinc="", specimen="", value="", sends="", range="", at="")
+    return one._replace(test="", name="", loinc="", specimen="", value="", sends="", range="", collected="", at="")
 
 
 def _ways(reader: Reader, routes: ChannelRoutes | None, trace: Trace, said: Sequence[_Said]) -> list[dict[str, str]]:
@@ -345,6 +350,7 @@ def _of_fact(
         change=change,
         percent=share,
         missing=value.missing or "",
+        collected=order.collected or next((one.collected for one in order.samples if one.collected), ""),
     )
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from engine.features.results.lists.held_results import FLAGS, LEFT_OUT, MOST, Said
-from engine.model.texts.phrases import N_, PageText
+from engine.model.texts.phrases import N_, PageText, Span
 from engine.succession.critical import CRITICAL
 from engine.views.view import Row
 from engine.web.cells import Badge
@@ -51,6 +51,9 @@ def row_of(one: Row, words: Words) -> dict[str, Any]:
         "sends": shown(one["sends"], WHOLE),
         "flags": [*_lacks(one, words), *(_badge(flag, words) for flag in _worst_first(one["flags"]))],
         "range": shown(one["range"]),
+        "limits": shown(one["limits"]),
+        "collected": _moment(one["collected"], words),
+        "age": _age(one["collected"], one["at"], words),
         "bar": bar(one),
         "earlier": shown(one["earlier"] or "", WHOLE),
         "earlier_at": _moment(one["earlier_at"], words),
@@ -158,6 +161,16 @@ def _badge(flag: str, words: Words) -> Badge:
     if flag in CRITICAL:
         return Badge("critical", "problem", text)
     return Badge("calm", "ok", text) if flag == "N" else Badge("attention", "attention", text)
+
+
+def _age(collected: str, at: str, words: Words) -> str:
+    """How old the specimen was when it was measured; empty: unknown."""
+    if "T" not in collected or "T" not in at:
+        return ""
+    taken, measured = datetime.fromisoformat(collected), datetime.fromisoformat(at)
+    if taken.tzinfo is None or measured.tzinfo is None or measured < taken:
+        return ""
+    return words.say("{age} before the measurement", age=Span((measured - taken).total_seconds()))
 
 
 def _moment(text: str | None, words: Words) -> str:

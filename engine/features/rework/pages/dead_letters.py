@@ -77,6 +77,9 @@ def _found_groups(reader: Reader, asking: Asking) -> Values:
 
 def _group(reader: Reader, one: Group, asked: Asked, asking: Asking) -> dict[str, Any]:
     words = asking.words
+    likely = fix(reader, asking, one.reason, one.channels, one.destination)
+    if one.reason in CONFLICTS:
+        likely["steps"] = [compare(words, one.example)]
     key = {"code": one.reason, "cause": one.cause or NO_CAUSE, "destination": one.destination or NO_DESTINATION}
     return {
         "count": grouped(one.count),
@@ -91,7 +94,7 @@ def _group(reader: Reader, one: Group, asked: Asked, asking: Asking) -> dict[str
         "newest": words.time(one.newest_us),
         "newest_ago": words.ago(one.newest_us),
         "newest_iso": iso(one.newest_us),
-        "fix": fix(reader, asking, one.reason, one.channels, one.destination),
+        "fix": likely,
         "offers": _offers(one, asking, asked, key) if one.count else [],
         "example": one.example,
         "example_href": words.href(f"{MESSAGES}/{one.example}"),

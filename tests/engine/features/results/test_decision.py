@@ -113,6 +113,18 @@ async def test_the_decision_shows_value_range_flag_and_the_value_before(here: Ac
         assert "lab-fhir" in form.text
 
 
+async def test_the_decision_shows_the_critical_limit_and_the_age_of_the_specimen(tmp_path: Path) -> None:
+    (tmp_path / "mappings/tables").mkdir(parents=True)
+    (tmp_path / "mappings/tables/critical.csv").write_text("code,unit,low,high\nHGB,g/dL,7,20\n")
+    route = held_route(({"when": "=critical('critical')", "reason": "beyond the limit"},))
+    async with acting_site(tmp_path, {"lab": channel(MLLP, route)}) as here:
+        (number,) = await send(here, message(1, VALUE))
+        async with here.browser("operator") as browser:
+            facts = main((await browser.get(f"/held/{number}?lang=en"))[1])
+    for told in ("Critical limit", "< 7, > 20 g/dL", "before the measurement"):
+        assert told in facts, told
+
+
 async def test_a_release_keeps_who_was_told_and_a_rejection_needs_a_reason(here: ActingSite) -> None:
     first, second = await send(here, critical(1, VALUE), critical(2, "5.2"))
     async with here.browser("operator") as browser:

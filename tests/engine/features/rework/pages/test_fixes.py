@@ -25,7 +25,7 @@ ORACLE: dict[ReasonCode, tuple[set[str], set[str]]] = {
     ReasonCode.UNMAPPED_UNIT: ({AGAIN, CLOSE, CODES}, set()),
     ReasonCode.REQUIRED_ABSENT: ({AGAIN, CLOSE}, {MAPPING}),
     ReasonCode.NOT_PRODUCTION: ({CLOSE}, set()),  # training is never sent
-    ReasonCode.IDENTITY_CONFLICT: ({CLOSE}, set()),  # a person compares the messages of each
+    ReasonCode.IDENTITY_CONFLICT: ({CLOSE, "Compare"}, set()),  # a person compares the messages of each
 }
 
 
