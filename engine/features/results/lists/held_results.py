@@ -14,7 +14,7 @@ from typing import NamedTuple
 from engine.features.results.lists import RESULT
 from engine.features.results.lists.pairing import Pair, in_list, listed, named, paired
 from engine.features.results.lists.reading import Readings, Told
-from engine.features.results.rows.succession import earlier_values
+from engine.features.results.rows.succession import earlier_series, earlier_values
 from engine.mapping.hold_rules.rules import is_named
 from engine.mapping.hold_rules.values import percent
 from engine.mapping.measured import told_in
@@ -97,6 +97,7 @@ class Shown(NamedTuple):
         test, value, unit, range: as sent; ``sends``: the value with its unit that a release sends, where it is another.
         missing: why it has no value, as FHIR's dataAbsentReason; empty: it has one.
         limits: beyond these the site's tables say that it is critical.
+        series: earlier values of the patient and this one, with when they were measured; none where it is no number.
         collected, at: when the specimen was taken, and measured, FHIR's dateTime; ``before``: the value before it.
     """
 
@@ -120,6 +121,8 @@ class Shown(NamedTuple):
     missing: str = ""
     limits: str = ""
     collected: str = ""
+    series: Sequence[tuple[int, Decimal]] = ()
+    series_unit: str = ""
 
 
 def held_of(reader: Reader, message: int) -> list[DeadLetter]:
@@ -133,7 +136,12 @@ def held_of(reader: Reader, message: int) -> list[DeadLetter]:
 
 
 def results_held(
-    reader: Reader, routes: Mapping[str, ChannelRoutes], letters: Sequence[DeadLetter], *, masked: bool = False
+    reader: Reader,
+    routes: Mapping[str, ChannelRoutes],
+    letters: Sequence[DeadLetter],
+    *,
+    masked: bool = False,
+    history: bool = False,
 ) -> dict[str, list[Row] | None]:
     """The results of each of these deliveries, by its number; None: they cannot be read.
 
@@ -142,6 +150,7 @@ def results_held(
     Args:
         routes: in force; empty: what is held says it.
         masked: without values, and what else may say who it is.
+        history: with the ``series`` of each.
     """
     of: dict[int, DocumentView] = {}
     for message in dict.fromkeys(one.message_id for one in letters):
@@ -154,10 +163,13 @@ def results_held(
         shown: list[Shown] | None = None
         rows: list[Row] | None = None
         with suppress(StoreError):  # erased, damaged
-            shown = _shown(reader, readings, routes.get(one.channel), one, of[one.delivery_id], masked=masked)
+            shown = _shown(
+                reader, readings, routes.get(one.channel), one, of[one.delivery_id], masked=masked, history=history
+            )
         if shown and len(shown) <= MOST_READ:
             shown.sort(key=lambda one: (not one.held, not one.critical))
             rows = [RESULT.row(one, MASKED if masked else None) for one in shown]
+            rows = [{**row, "series": one} for row, one in zip(rows, shown, strict=True)] if history else rows
         found[str(one.delivery_id)] = rows
     return found
 
@@ -170,6 +182,7 @@ def _shown(
     document: DocumentView,
     *,
     masked: bool,
+    history: bool,
 ) -> list[Shown] | None:
     body = stored_document(reader, document.id)
     written = _written(body)
@@ -190,7 +203,19 @@ def _shown(
         first = _first(results)
         limits = next(filter(None, (to.hold.limits(result or first) for to in routes.routes if to.hold)), "")
         found.append(_of_fact(order, fact, result, first, sends, one.detail, before)._replace(limits=limits))
+    if history and one.reason not in WHOSE:
+        found = _with_series(reader, one, found, [_first(results) for *_, results in told])
     return found + _of_held(reader, one, written or ())
+
+
+def _with_series(reader: Reader, one: DeadLetter, found: Sequence[Shown], firsts: Sequence[Result]) -> list[Shown]:
+    known = earlier_series(reader, one.message_id, one.channel, firsts, MEMORY_US, EARLIER)
+    return [
+        shown
+        if first.value is None or first.comparator or first.at_us is None or not series
+        else shown._replace(series=[*series, (first.at_us, first.value)], series_unit=first.unit)
+        for shown, first, series in zip(found, firsts, known, strict=True)
+    ]
 
 
 def _told_in(told: Sequence[Told], rows: list[Result]) -> list[Told]:

@@ -129,7 +129,9 @@ def _found(
     words, letters = asking.words, with_says(what.letters, channels())
     if not what.is_any:
         return Gone(words.say(NOTHING_HELD, n=number(asking.found["number"])))
-    results = results_held(reader, channels(), letters) if what.sees else {}
+    results = (
+        results_held(reader, channels(), letters, history=asking.principal.may(SEEING_PATIENTS)) if what.sees else {}
+    )
     found = _each_once(results.values())
     first = number(asking.query.get("first", ""))
     first = first if first < len(found) else 0

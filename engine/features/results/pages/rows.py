@@ -3,11 +3,13 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
-from engine.features.results.lists.held_results import FLAGS, LEFT_OUT, MOST, Said
+from engine.features.results.lists.held_results import FLAGS, LEFT_OUT, MOST, Said, Shown
 from engine.model.texts.phrases import N_, PageText, Span
 from engine.succession.critical import CRITICAL
+from engine.views.charts import Chart, curves
 from engine.views.view import Row
 from engine.web.cells import Badge
 from engine.web.pages import states
@@ -55,6 +57,7 @@ def row_of(one: Row, words: Words) -> dict[str, Any]:
         "collected": _moment(one["collected"], words),
         "age": _age(one["collected"], one["at"], words),
         "bar": bar(one),
+        "curve": _curve(one["series"], words) if "series" in one else None,
         "earlier": shown(one["earlier"] or "", WHOLE),
         "earlier_at": _moment(one["earlier_at"], words),
         "earlier_in": words.say("Message {n}", n=before) if before else "",
@@ -83,6 +86,25 @@ def bar(one: Row) -> tuple[float, float, float, float | None, bool] | None:
         return round(MARGIN + (x - least) / wide * (100 - 2 * MARGIN), 1)
 
     return at(low), at(high), at(value), None if was is None else at(was), not low <= value <= high
+
+
+def _curve(one: Shown, words: Words) -> Chart | None:
+    """The values of the patient before this one, and this one at the end."""
+    if not one.series or min(value for _, value in one.series) < 0:
+        return None
+    places = max(max(0, -int(value.as_tuple().exponent)) for _, value in one.series)
+    values = [int(value.scaleb(places)) for _, value in one.series]
+    *before, now = [words.time(at_us)[:-3] for at_us, _ in one.series]
+    title = words.say("Before")
+    return curves(
+        f"{title}: {shown(one.series_unit)}",
+        (words.say("Time"), title, words.say("Held back")),
+        (*before, now),
+        ([*values[:-1], None], [*[None] * len(before), values[-1]]),
+        every=max(1, len(values) - 1),
+        height=120,
+        shown=lambda value: str(Decimal(value).scaleb(-places)),
+    )
 
 
 def _lacks(one: Row, words: Words) -> Sequence[Badge]:
