@@ -6,7 +6,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from engine.features.results.lists.held_results import FLAGS, LEFT_OUT, MOST, Said, Shown
+from engine.features.results.lists.held_results import FLAGS, LEFT_OUT, MOST, Said
+from engine.features.results.lists.shown import Shown
 from engine.model.texts.phrases import N_, PageText, Span
 from engine.succession.critical import CRITICAL
 from engine.views.charts import Chart, curves

@@ -127,7 +127,10 @@ async def test_the_decision_shows_the_critical_limit_and_the_age_of_the_specimen
 
 async def test_who_may_see_patients_sees_the_curve_of_earlier_values(tmp_path: Path) -> None:
     """Of the same person and test, with its table; not of another person, and one look."""
-    rule = {"when": "=code == 'HGB' and (value < 7 or (known(delta('7d')) and delta('7d') < -50))", "reason": "haemoglobin is critical"}
+    rule = {
+        "when": "=code == 'HGB' and (value < 7 or (known(delta('7d')) and delta('7d') < -50))",
+        "reason": "haemoglobin is critical",
+    }
     async with acting_site(tmp_path, {"lab": channel(MLLP, held_route((rule,)))}) as here:
         sent = [("14.0", "9", "01"), ("13.25", "9", "02"), ("12.5", "8", "03"), (VALUE, "9", "04")]
         numbers = await send(here, *(
