@@ -49,7 +49,7 @@ class Entry:
         code: the reason of dead letters.
         critical: a critical result waits, so it is not put off beyond the shift.
         first: nothing is stored as long as it is there, so it comes before all others.
-        leads: no person is told of the others as long as it is there, so it comes before those of its urgency.
+        leads: no person is notified of the others as long as it is there, so it comes before those of its urgency.
     """
 
     key: str
