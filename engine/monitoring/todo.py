@@ -48,6 +48,7 @@ class Entry:
         code: the reason of dead letters.
         critical: a critical result waits, so it is not put off beyond the shift.
         first: nothing is stored as long as it is there, so it comes before all others.
+        leads: no person is notified of the others as long as it is there, so it comes before those of its urgency.
     """
 
     key: str
@@ -63,6 +64,7 @@ class Entry:
     cause: str = ""
     critical: bool = False
     first: bool = False
+    leads: bool = False
 
     @property
     def rank(self) -> int:

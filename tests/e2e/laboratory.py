@@ -37,9 +37,9 @@ PASSWORD = "correct horse battery"
 # Everyone of the laboratory: name, role, and whether patients are seen.
 PEOPLE = (("vani", "viewer", False), ("asha", "operator", True), ("esther", "engineer", True), ("mohan", "admin", True))
 MISTYPED, RIGHT = "MR-10O7", "MR-1007"  # a letter O in the place of a zero: no patient of the hospital's has it
-# Control ids: of a result that the hospital refuses, of one that is held, of one that waits, and of one that bears the
-# number of another person.
-REFUSED, CRITICAL, WAITING, OTHER_PERSON = "4770", "4711", "ARC-77", "4763"
+# Control ids: of a result that the hospital refuses, of one that is held, of one that waits, of one that bears the
+# number of another person, and of one that bears the order number of another patient.
+REFUSED, CRITICAL, WAITING, OTHER_PERSON, TWO_PATIENTS = "4770", "4711", "ARC-77", "4763", "4764"
 LOCAL_SYSTEM = {"settings": {"local_system": "https://lab.example/codes/local"}}
 LONG_TEST = "Thyreoidea-stimulierendes-Hormon-ultrasensitiv"
 TESTS = {"TSH": "10", "FT4": "40", "FERR": "Ferritin", LONG_TEST: "11"}
@@ -232,6 +232,8 @@ async def _trouble(here: Laboratory) -> None:
     number_of_another = coded.replace(b"Joshi^Sunita||19910323000000|F", b"Kumar^Anil||19600203|M")
     number_of_another = number_of_another.replace(b"ORD-95|2603020015", b"ORD-98|2603020018")
     await here.send("haematology", number_of_another.replace(b"4760|P", OTHER_PERSON.encode() + b"|P"))
+    order_of_another = coded.replace(b"MR-1007", b"MR-1020").replace(b"Joshi^Sunita||1991", b"Joshi^Sunil||1971")
+    await here.send("haematology", order_of_another.replace(b"4760|P", TWO_PATIENTS.encode() + b"|P"))
     await here.send(
         "chemistry",
         sample("siemens_dca_vantage/01-albumin-creatinine.astm"),

@@ -22,7 +22,17 @@ from engine.model.journal.journal_views import Filter
 from engine.store.queries.messages import messages_page
 from engine.web.languages import DEFAULT, LANGUAGES, catalogue
 from tests.e2e.chromium import Visitor, chromium, visitor
-from tests.e2e.laboratory import AWAY, CRITICAL, OTHER_PERSON, PASSWORD, REFUSED, WAITING, Laboratory, laboratory
+from tests.e2e.laboratory import (
+    AWAY,
+    CRITICAL,
+    OTHER_PERSON,
+    PASSWORD,
+    REFUSED,
+    TWO_PATIENTS,
+    WAITING,
+    Laboratory,
+    laboratory,
+)
 from tests.engine.features.adding.test_engineers_day import ROWS
 from tests.support.ports import quiet_ports
 from tests.support.waiting import until
@@ -53,6 +63,7 @@ ADDRESSES = {
         *("/messages/{refused}?since=all&top=99", "/messages/{held}", "/messages/999", "/messages/{held}?part=bytes"),
         *("/messages/{framed}?part=bytes", "/messages/{refused}?part=fields", "/messages/{refused}?part=document"),
     ),
+    "/conflicts/{number}": ("/conflicts/{two}", "/conflicts/999"),
     "/held/{number}": ("/held/{held}", "/held/{whose}", "/held/999"),
     "/messages/{number}/set-aside": ("/messages/{waiting}/set-aside",),
     "/destinations/{name}": ("/destinations/{name}", "/destinations/hospital"),
@@ -150,6 +161,7 @@ NO_PAGES = (
 REFUSES = {
     "/messages/999",
     "/held/999",
+    "/conflicts/999",
     "/do/retry",
     NO_SUCH_PAGE,
     "/set-up",
@@ -205,7 +217,13 @@ def in_language(address: str, language: str) -> str:
 
 def fill_in(here: Laboratory, address: str, more: Mapping[str, str] = MappingProxyType({})) -> str:
     """An address with its gaps filled; ``more``: gap -> text, besides the numbers of messages."""
-    numbers = {"{refused}": REFUSED, "{held}": CRITICAL, "{whose}": OTHER_PERSON, "{waiting}": WAITING}
+    numbers = {
+        "{refused}": REFUSED,
+        "{held}": CRITICAL,
+        "{whose}": OTHER_PERSON,
+        "{waiting}": WAITING,
+        "{two}": TWO_PATIENTS,
+    }
     numbers |= {"{number}": REFUSED}
     gaps = {gap: str(here.number(control_id)) for gap, control_id in numbers.items()}
     gaps |= {

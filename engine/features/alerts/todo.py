@@ -15,6 +15,7 @@ NO_ALERTS = Entry(
     phrase=Phrase("No person is notified: no alerts are configured."),
     step="labrelay help alerts",
     way=Way("How to begin", "/help/alerts"),
+    leads=True,
 )
 
 
@@ -51,4 +52,5 @@ def of_sink(one: FailingSink) -> Entry:
         count=max(1, one.waiting),
         since=from_us(one.since_us),
         subject=one.name,
+        leads=True,
     )

@@ -76,7 +76,9 @@ def entries(site: SiteSnapshot, more: Iterable[Entry]) -> list[Entry]:
     for entry in found:
         if entry.key not in worst or entry.level.rank < worst[entry.key].level.rank:
             worst[entry.key] = entry
-    return sorted(worst.values(), key=lambda entry: (not entry.first, entry.rank, entry.since or site.now, entry.key))
+    return sorted(
+        worst.values(), key=lambda one: (not one.first, one.rank, not one.leads, one.since or site.now, one.key)
+    )
 
 
 def _notices(site: SiteSnapshot) -> Iterator[Entry]:

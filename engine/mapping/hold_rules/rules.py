@@ -99,6 +99,14 @@ class HoldRules:
         """The results that rules are asked about."""
         return DocumentRules(self, facts)._results
 
+    def limits(self, result: Result) -> str:
+        """Beyond what tables of limits say that a result is critical: ``< 7``, ``< 2.5, > 6.5``; empty: nothing."""
+        codes, units = [code for _, code in result.codes], result.units or ("",)
+        rows = [row for rule in self.rules for table in rule.compiled.tables for row in table.of(codes)]
+        low, high = ([end for row in rows if row.unit in units and (end := getattr(row, name)) is not None]
+                     for name in ("low", "high"))  # fmt: skip
+        return ", ".join([*(f"< {end}" for end in low[:1]), *(f"> {end}" for end in high[:1])])
+
     def facts(self, parsed: Parsed, results: Sequence[Result] | None, warnings: Sequence[str] = ()) -> bytes:
         """The facts that `about` needs of a message. Never raises: a fault is a fact, too.
 

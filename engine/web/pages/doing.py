@@ -113,7 +113,7 @@ def _absent(reader: Reader, message: int) -> str:
     return "" if trace_of(reader, message) is not None else str(why_absent(reader, "message", message))
 
 
-DO, OPERATIONS = "/do/", "/operations"
+DO, OPERATIONS, CONFLICT = "/do/", "/operations", "/conflicts/{number}"
 NAMES = ("channel", "destination", "code", "cause", "since", "until", "state", "ids", "all")
 COUNTING = "counted for a confirmation"  # the reason of a dry run, which notes nothing
 NOTHING = N_("Nothing is selected. Go back to the list.")

@@ -286,6 +286,20 @@ def test_critical_limits_of_the_site(tables: tuple[Path], result: dict[str, Any]
 
 
 @pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (observation("5"), "< 7.0, > 20"),
+        (observation("69", unit="g/L"), ""),
+        (observation("1", code="1-1"), ""),
+        (observation("31", code="5902-2", unit="s"), "> 30"),
+    ],
+)
+def test_the_critical_limits_are_said(tables: tuple[Path], result: dict[str, Any], said: str) -> None:
+    (one,) = results_of(bundle(result))
+    assert rules("=delta_exceeds('delta') or critical('critical')", search=tables).limits(one) == said
+
+
+@pytest.mark.parametrize(
     ("result", "before", "expected"),
     [
         (observation("14.8"), "12.0", "held"),  # by 2.8 and 23 %

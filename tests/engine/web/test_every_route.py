@@ -78,6 +78,7 @@ TABLE = {
     "GET /messages/{number}": LOOK,
     "GET /dead-letters": LOOK,
     "GET /dead-letters/each": LOOK,
+    "GET /conflicts/{number}": LOOK,
     "GET /held": LOOK,
     "GET /held/{number}": LOOK,
     "POST /held/{number}": PATIENTS,

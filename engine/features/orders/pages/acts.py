@@ -108,7 +108,7 @@ def offers(asking: Asking, one: ItemDetails) -> list[tuple[str, str]]:
     """Links to the acts that its state allows, where this person may."""
     item, matched = one.item, one.history[-1].cause == MATCHED
     return [
-        (asking.words.say(deed.button), _address(asking, name, item.number))
+        (asking.words.say(deed.button), address(asking, name, item.number))
         for name, deed in DEEDS.items()
         if deed.verb in asking.may and item.state in deed.states and (matched if name == UNMATCH else name != MATCH)
         if item.origin != "analyzer" or name != "resend"
@@ -123,13 +123,13 @@ def matches(asking: Asking, item: WorkItem, results: Sequence[WithoutOrder]) -> 
     return [
         (
             asking.words.say("Match with message {n}", n=one.message_id),
-            _address(asking, MATCH, item.number, one.message_id),
+            address(asking, MATCH, item.number, one.message_id),
         )
         for one in results
     ]
 
 
-def _address(asking: Asking, name: str, number: int, message: int = 0) -> str:
+def address(asking: Asking, name: str, number: int, message: int = 0) -> str:
     return asking.words.href(f"{ONE}/{name}", item=item_id(number), message=message)
 
 
@@ -142,7 +142,7 @@ def _around(asking: Asking, name: str) -> dict[str, Any]:
     return {
         "what": words.say(deed.what, order=item_id(order) if order else "?"),
         "button": words.say(deed.button),
-        "action": _address(asking, name, order),
+        "action": address(asking, name, order),
         "back": words.href(ONE, item=item_id(order)),
         "back_words": words.say("Back to the order"),
     }

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from aiohttp import hdrs, web
 
 from engine.features.orders.pages import acts as order_acts
+from engine.features.orders.pages.conflict import beside
 from engine.features.orders.pages.orders import MESSAGES, ONE, PATH, order_rows
 from engine.features.orders.pages.words import PRIORITIES, cause_of, event_of, none_of, outcome_of, reason_of, state_of
 from engine.features.orders.rows import reading as worklist
@@ -135,6 +136,7 @@ def _page(asking: Asking) -> Page:
         "reveals": bool(asked) and SHOWN in asking.may,
         "revealed": [],
         "purpose": "",
+        "conflict": {"compared": [], "answers": []},
     }
     return Page("order", values)
 
@@ -168,12 +170,15 @@ def _found(purpose: str, reader: Reader, asking: Asking) -> Values | Gone:
         "others": _others(asking, len(tokens), place),
     }
     if one is not None:
+        conflict = beside(one, timeline.items, asking, sees=bool(purpose))
+        answered = {answer["title"] for answer in conflict["answers"]}
         values |= {
+            "conflict": conflict,
             "state": state_of(one.item.state, words),
             "reason": one.item.reason.value,
             "why": reason_of(one.item.reason, words),
             "facts": _facts(one, words),
-            "offers": order_acts.offers(asking, one),
+            "offers": [link for link in order_acts.offers(asking, one) if link[0] not in answered],
             "revealed": _revealed(one.item, words) if purpose else [],
             "purpose": purpose,
         }

@@ -58,6 +58,8 @@ RESULT = View[Any](
     Field("missing"),
     Field("sends"),
     Field("range"),
+    Field("limits"),
+    Field("collected"),
     Field("at"),
     Field("earlier", of=_before("text")),
     Field("earlier_at", of=_before("at")),

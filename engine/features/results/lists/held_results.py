@@ -6,7 +6,7 @@ Where no reader takes the message, or its channel is not configured any more, it
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from decimal import Decimal, localcontext
+from decimal import Decimal
 from functools import cache, partial
 from itertools import compress, islice, zip_longest
 from typing import NamedTuple
@@ -14,11 +14,18 @@ from typing import NamedTuple
 from engine.features.results.lists import RESULT
 from engine.features.results.lists.pairing import Pair, in_list, listed, named, paired
 from engine.features.results.lists.reading import Readings, Told
-from engine.features.results.rows.succession import earlier_values
-from engine.mapping.hold_rules.rules import is_named
-from engine.mapping.hold_rules.values import percent
+from engine.features.results.lists.shown import (
+    Before,
+    Shown,
+    first_of,
+    of_document,
+    of_fact,
+    sent,
+    sent_on,
+    specimen_of,
+)
+from engine.features.results.rows.succession import earlier_series, earlier_values
 from engine.mapping.measured import told_in
-from engine.model.content.facts import Order, Value
 from engine.model.content.facts import Result as Fact
 from engine.model.content.results import MEMORY_US, WITHDRAWN, Result, results_of
 from engine.model.errors import AbsentError, ErasedError, StoreError, UnreadableResultsError
@@ -30,7 +37,6 @@ from engine.store.queries.contents import stored_document, stored_message
 from engine.store.queries.letters import held_deliveries
 from engine.store.queries.messages import messages_page, trace_of, worst
 from engine.store.queries.reader import Reader
-from engine.succession.critical import CRITICAL
 from engine.succession.kinds import RESULT as OF_PLACE
 from engine.views.view import Row
 
@@ -39,7 +45,6 @@ MOST_READ = 20_000  # of one message
 MOST_AT_ONCE = 100  # deliveries are released together, for each is seen
 EARLIER = 20  # messages of the specimen are looked at
 MASKED = ("codes", "flags", "status", "unit", "held")
-LOINC = "http://loinc.org"
 # A person says first whose these are: until then a release leaves them held, and no earlier value is theirs for sure.
 WHOSE = frozenset({ReasonCode.IDENTITY_CONFLICT.value, ReasonCode.ORDER_MOVED.value})
 ACCEPTED = frozenset({"waiting", "sending", "delivered"})
@@ -72,53 +77,6 @@ class Said(NamedTuple):
     patient: tuple[int, int]
 
 
-class Before(NamedTuple):
-    """An earlier value of the patient.
-
-    Attributes:
-        text: as it was sent, or the number that rules compare with.
-        number: as rules compare it, where it is one; ``unit``: of that. sent_in: the unit of ``text``.
-        message: of the same result; 0: what rules find.
-    """
-
-    text: str
-    number: Decimal | None
-    unit: str
-    at: str | int
-    sent_in: str
-    message: int = 0
-
-
-class Shown(NamedTuple):
-    """One result.
-
-    Attributes:
-        held: the reason names it. critical: its sender flags it so.
-        test, value, unit, range: as sent; ``sends``: the value with its unit that a release sends, where it is another.
-        missing: why it has no value, as FHIR's dataAbsentReason; empty: it has one.
-        at: when it was measured, FHIR's dateTime; ``before``: the value before it.
-    """
-
-    codes: Sequence[str]
-    flags: Sequence[str]
-    status: str
-    unit: str
-    held: bool
-    critical: bool
-    test: str
-    name: str
-    loinc: str
-    specimen: str
-    value: str
-    sends: str
-    range: str
-    at: str
-    before: Before | None = None
-    change: str = ""
-    percent: str = ""
-    missing: str = ""
-
-
 def held_of(reader: Reader, message: int) -> list[DeadLetter]:
     """The deliveries of a message that are held, or were rejected."""
     return [
@@ -130,7 +88,12 @@ def held_of(reader: Reader, message: int) -> list[DeadLetter]:
 
 
 def results_held(
-    reader: Reader, routes: Mapping[str, ChannelRoutes], letters: Sequence[DeadLetter], *, masked: bool = False
+    reader: Reader,
+    routes: Mapping[str, ChannelRoutes],
+    letters: Sequence[DeadLetter],
+    *,
+    masked: bool = False,
+    history: bool = False,
 ) -> dict[str, list[Row] | None]:
     """The results of each of these deliveries, by its number; None: they cannot be read.
 
@@ -139,6 +102,7 @@ def results_held(
     Args:
         routes: in force; empty: what is held says it.
         masked: without values, and what else may say who it is.
+        history: with the ``series`` of each.
     """
     of: dict[int, DocumentView] = {}
     for message in dict.fromkeys(one.message_id for one in letters):
@@ -151,10 +115,13 @@ def results_held(
         shown: list[Shown] | None = None
         rows: list[Row] | None = None
         with suppress(StoreError):  # erased, damaged
-            shown = _shown(reader, readings, routes.get(one.channel), one, of[one.delivery_id], masked=masked)
+            shown = _shown(
+                reader, readings, routes.get(one.channel), one, of[one.delivery_id], masked=masked, history=history
+            )
         if shown and len(shown) <= MOST_READ:
             shown.sort(key=lambda one: (not one.held, not one.critical))
             rows = [RESULT.row(one, MASKED if masked else None) for one in shown]
+            rows = [{**row, "series": one} for row, one in zip(rows, shown, strict=True)] if history else rows
         found[str(one.delivery_id)] = rows
     return found
 
@@ -167,6 +134,7 @@ def _shown(
     document: DocumentView,
     *,
     masked: bool,
+    history: bool,
 ) -> list[Shown] | None:
     body = stored_document(reader, document.id)
     written = _written(body)
@@ -183,9 +151,23 @@ def _shown(
     befores = none if masked or one.reason in WHOSE else _befores(reader, readings, routes, one, told)
     found = []
     for (_, order, fact, results), (_, result), before in zip(told, compress(pairs, is_shown), befores, strict=True):
-        sends = "" if result is None or len(results) > 1 else _sends(fact, result)
-        found.append(_of_fact(order, fact, result, _first(results), sends, one.detail, before))
+        sends = "" if result is None or len(results) > 1 else sent_on(fact, result)
+        first = first_of(results)
+        limits = next(filter(None, (to.hold.limits(result or first) for to in routes.routes if to.hold)), "")
+        found.append(of_fact(order, fact, result, first, sends, one.detail, before)._replace(limits=limits))
+    if history and one.reason not in WHOSE:
+        found = _with_series(reader, one, found, [first_of(results) for *_, results in told])
     return found + _of_held(reader, one, written or ())
+
+
+def _with_series(reader: Reader, one: DeadLetter, found: Sequence[Shown], firsts: Sequence[Result]) -> list[Shown]:
+    known = earlier_series(reader, one.message_id, one.channel, firsts, MEMORY_US, EARLIER)
+    return [
+        shown
+        if first.value is None or first.comparator or first.at_us is None or not series
+        else shown._replace(series=[*series, (first.at_us, first.value)], series_unit=first.unit)
+        for shown, first, series in zip(found, firsts, known, strict=True)
+    ]
 
 
 def _told_in(told: Sequence[Told], rows: list[Result]) -> list[Told]:
@@ -250,7 +232,7 @@ def _said(reader: Reader, routes: ChannelRoutes | None, trace: Trace) -> list[_S
     patients = {fact.place for _, _, fact in reading.measured()}
     found = []
     for person, order, fact, results in islice(told_in(facts, parsed, reading.context, ()), MOST_READ + 1):
-        shown = _of_fact(order, fact, None, _first(results), "", "", None)
+        shown = of_fact(order, fact, None, first_of(results), "", "", None)
         who = person.number, person.authority, person.name, person.born
         is_control = fact.place not in patients
         found.append(_Said(shown, results, named(fact, results), is_control, who if any(who) else id(person)))
@@ -264,11 +246,11 @@ def _documented(reader: Reader, trace: Trace) -> list[_Said] | None:
     for one in written:
         paired([[result] for result in found], one)
         found += one
-    return [_Said(_of_document(one, "", None), [one], [], False, one.subject) for one in found] if written else None
+    return [_Said(of_document(one, "", None), [one], [], False, one.subject) for one in found] if written else None
 
 
 def _masked(one: Shown) -> Shown:
-    return one._replace(test="", name="", loinc="", specimen="", value="", sends="", range="", at="")
+    return one._replace(test="", name="", loinc="", specimen="", value="", sends="", range="", collected="", at="")
 
 
 def _ways(reader: Reader, routes: ChannelRoutes | None, trace: Trace, said: Sequence[_Said]) -> list[dict[str, str]]:
@@ -313,59 +295,6 @@ def _pairs(
     return [Pair(None)] * len(said) if rows is None else in_list([one.named for one in said], rows)
 
 
-# -- one result --------------------------------------------------------------------------------------------------------
-
-
-def _of_fact(
-    order: Order, fact: Fact, out: Result | None, first: Result, sends: str, why: str, before: Before | None
-) -> Shown:
-    """``out``: of the document; None: it goes out as it was sent. ``first``: as the code tables of today read it."""
-    measure, value, codes = fact.measure, fact.value, (out or first).codes
-    unit = value.unit or measure.unit or ""
-    is_converted = first.value is not None and first.text != _sent(value)
-    change, share = _changed(first, before, first.unit if is_converted else "")
-    if before is not None and before.sent_in != unit:
-        before = before._replace(text=f"{before.text} {before.sent_in}".strip())
-    return Shown(
-        codes=[code for _, code in codes],
-        flags=measure.meant or measure.flags or (),
-        status=(measure.state if out is None else out.status) or "",
-        unit=unit,
-        held=_is_named(why, codes),
-        critical=not CRITICAL.isdisjoint(measure.meant or ()),
-        test=measure.test or "",
-        name=measure.name or "",
-        loinc=next((code for system, code in codes if system == LOINC), ""),
-        specimen=_specimen(order, fact) or "",
-        value=_sent(value),
-        sends=sends,
-        range=fact.range or "",
-        at=fact.at or "",
-        before=before,
-        change=change,
-        percent=share,
-        missing=value.missing or "",
-    )
-
-
-def _sent(value: Value) -> str:
-    if value.number is not None and not value.call:
-        return f"{value.comparator or ''}{value.number}"
-    if value.numerator and value.denominator:
-        return f"{value.numerator}:{value.denominator}"
-    parts = value.parts or ()
-    if len(parts) == 1 and parts[0].startswith("|"):  # one coded answer, in words
-        return parts[0][1:]
-    return value.sent or value.words or ""
-
-
-def _sends(fact: Fact, result: Result) -> str:
-    """What the document that is held says; empty: as sent."""
-    unit = fact.value.unit or fact.measure.unit
-    is_same = result.text == _sent(fact.value) and (unit in result.units or not (unit and result.units))
-    return "" if is_same or result.text is None else f"{result.text} {result.unit}".strip()
-
-
 def _written(body: bytes) -> list[Result] | None:
     with suppress(UnreadableResultsError):
         return results_of(body)
@@ -379,48 +308,7 @@ def _of_held(reader: Reader, one: DeadLetter, written: Sequence[Result]) -> list
         else earlier_values(reader, one.message_id, one.channel, written, MEMORY_US)
     )
     befores = [_remembered(found, result, result.unit) for found, result in zip(known, written, strict=False)]
-    return [_of_document(result, one.detail, before) for result, before in zip_longest(written, befores)]
-
-
-def _of_document(result: Result, why: str, before: Before | None) -> Shown:
-    change, share = _changed(result, before)
-    ends = ["" if end is None else str(end) for end in (result.low, result.high)]
-    return Shown(
-        codes=[code for _, code in result.codes],
-        flags=result.flags,
-        status=result.status,
-        unit=result.unit,
-        held=_is_named(why, result.codes),
-        critical=not CRITICAL.isdisjoint(result.flags),
-        test="",
-        name="",
-        loinc=next((code for system, code in result.codes if system == LOINC), ""),
-        specimen="",
-        value=result.text or "",
-        sends="",
-        range="-".join(ends) if any(ends) else "",
-        at="",
-        before=before,
-        change=change,
-        percent=share,
-    )
-
-
-def _is_named(why: str, codes: Sequence[tuple[str, str]]) -> bool:
-    in_order = ", ".join(sorted({code for _, code in codes}))
-    return is_named(why, Result(codes=tuple(codes)).name) or is_named(why, in_order)
-
-
-def _changed(result: Result, before: Before | None, unit: str = "") -> tuple[str, str]:
-    """The change of a number, and in per cent; empty: unknown. ``unit``: it is said with it."""
-    if result.value is None or result.comparator or before is None or before.number is None:
-        return "", ""
-    if before.unit != result.unit:
-        return "", ""
-    with localcontext(prec=20):
-        change = result.value - before.number
-    share = percent(change, before.number)
-    return f"{change:+} {unit}".strip(), "" if share is None else f"{share:+.0f}"
+    return [of_document(result, one.detail, before) for result, before in zip_longest(written, befores)]
 
 
 # -- the value before it -----------------------------------------------------------------------------------------------
@@ -430,16 +318,16 @@ def _befores(
     reader: Reader, readings: Readings, routes: ChannelRoutes, one: DeadLetter, told: Sequence[Told]
 ) -> list[Before | None]:
     """A rule is asked about the patient's value before it, a comparison about what was accepted of the same result."""
-    firsts = [_first(results) for *_, results in told]
+    firsts = [first_of(results) for *_, results in told]
     known = earlier_values(reader, one.message_id, one.channel, firsts, MEMORY_US)
     accepted = cache(partial(_accepted, reader, readings, routes, one))
     found = []
     for (_, order, fact, _), first, earlier in zip(told, firsts, known, strict=True):
         unit = fact.value.unit or fact.measure.unit or ""
-        is_converted = first.value is not None and first.text != _sent(fact.value)
+        is_converted = first.value is not None and first.text != sent(fact.value)
         value = _remembered(earlier, first, first.unit if is_converted else unit)
         if value is None or one.reason not in BY_RULE:
-            before = (values[first.run] for values in accepted(_specimen(order, fact)) if first.run in values)
+            before = (values[first.run] for values in accepted(specimen_of(order, fact)) if first.run in values)
             value = next(before, None) or value
         found.append(value)
     return found
@@ -448,14 +336,6 @@ def _befores(
 def _remembered(found: tuple[int, Decimal] | None, result: Result, sent_in: str) -> Before | None:
     """What a rule about it would find."""
     return None if found is None else Before(str(found[1]), found[1], result.unit, found[0], sent_in)
-
-
-def _first(results: Sequence[Result]) -> Result:
-    return results[0] if results else Result()
-
-
-def _specimen(order: Order, fact: Fact) -> str | None:
-    return fact.tube or next((one.number for one in order.samples if one.number), None) or order.filler or order.placer
 
 
 def _accepted(
@@ -491,7 +371,7 @@ def _values(readings: Readings, routes: ChannelRoutes, message: int) -> dict[str
 
 
 def _value_before(fact: Fact, result: Result, message: int) -> Before | None:
-    text = _sent(fact.value)
+    text = sent(fact.value)
     if not text or result.status in WITHDRAWN:
         return None
     number = None if result.comparator else result.value

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from engine.features.results.lists import COMPARED
 from engine.features.results.lists.reading import Readings
-from engine.features.results.rows import moved_orders, number_bearers
+from engine.features.results.rows import moved_orders, number_bearers, report_owners
 from engine.model.content.facts import Person as Named
 from engine.model.journal.journal_views import DeadLetter
 from engine.model.persons import Likeness, Person, likenesses
@@ -57,6 +57,17 @@ def whose(
     return [row for place, row in enumerate(found) if row not in found[:place]]
 
 
+def apart(reader: Reader, routes: Mapping[str, ChannelRoutes], message: int, why: str) -> Row:
+    """The two patients under a number of a dead letter: the message names both, or the other is of an earlier one.
+
+    Args:
+        why: it is dead.
+    """
+    people = partial(_people, reader, Readings(reader), routes)
+    other = report_owners.named_in(why)
+    return {"mark": "", "answers": [], **_row(reader, *_sides(people, message, other or message), other)}
+
+
 def is_asked(reader: Reader, message: int) -> bool:
     """Whether a person is to compare two records of a message."""
     with reader.snapshot() as execute:
@@ -94,14 +105,24 @@ def _asked(reader: Reader, of: People, message: int) -> list[Row]:
 def _moved(reader: Reader, of: People, one: DeadLetter) -> Row:
     """Of several patients in one message, the one of the order is not known."""
     other = moved_orders.taken_from(one.detail)
-    sides = []
-    for message in (one.message_id, other):
-        people = of(message)
-        said = people[0] if len(people) == 1 else Named()
-        sides.append(_Side(Person.of([[said.name or ""]], said.born or "", said.sex or ""), said))
+    sides = _sides(of, one.message_id, other)
     texts = [str(other).encode(), *(text.encode() for side in sides for text in _texts(side).values())]
     mark = reader.vault.past_key(b"compared", *texts)[:8].hex()
     return {"mark": mark, "answers": [*moved_orders.ANSWERS], **_row(reader, sides[0], sides[1], other)}
+
+
+def _sides(of: People, message: int, other: int) -> tuple[_Side, _Side]:
+    """The one patient of each message, or the two of the one; of more it is not known which."""
+    found = [*of(message)] if message == other else [_alone(of(one)) for one in (message, other)]
+    one, two = (
+        _Side(Person.of([[said.name or ""]], said.born or "", said.sex or ""), said)
+        for said in (found if len(found) == 2 else (Named(), Named()))
+    )
+    return one, two
+
+
+def _alone(people: Sequence[Named]) -> Named:
+    return people[0] if len(people) == 1 else Named()
 
 
 def _said(people: Sequence[Named], record: Person) -> Named:

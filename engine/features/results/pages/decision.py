@@ -16,7 +16,7 @@ from engine.features.results.lists.saying import with_says
 from engine.features.results.lists.whose import is_asked, named_in
 from engine.features.results.lists.whose import whose as whose_of
 from engine.features.results.pages import whose
-from engine.features.results.pages.rows import parts, row_of, told
+from engine.features.results.pages.rows import own_codes, parts, row_of, told
 from engine.features.results.rows.succession import overtaken
 from engine.model.content.facts import Person as Named
 from engine.model.errors import ConfigError, LabRelayError, StoreError
@@ -129,7 +129,9 @@ def _found(
     words, letters = asking.words, with_says(what.letters, channels())
     if not what.is_any:
         return Gone(words.say(NOTHING_HELD, n=number(asking.found["number"])))
-    results = results_held(reader, channels(), letters) if what.sees else {}
+    results = (
+        results_held(reader, channels(), letters, history=asking.principal.may(SEEING_PATIENTS)) if what.sees else {}
+    )
     found = _each_once(results.values())
     first = number(asking.query.get("first", ""))
     first = first if first < len(found) else 0
@@ -146,6 +148,7 @@ def _found(
         "patient": patient,
         "walk": _walk(reader, number(asking.found["number"]), words),
         "persons_hidden": what.asks and not (what.sees and asking.principal.may(SEEING_PATIENTS)),
+        "own_codes": own_codes([row_of(row, words) for row in found], words),
         "unread": is_unread,
         "newer": next((words.say(OUTCOMES[NEWER[how]]) for how in newer if how), ""),
         "why": [_why(one, words) for one in letters],

@@ -114,7 +114,8 @@ def _worst(rows: Sequence[Row] | None, is_seen: bool, words: Words) -> dict[str,
     """The result that the decision is about first; without its value where that is ``hidden``."""
     if not rows:
         return {"result": None}
-    masked = {"test": "", "name": "", "loinc": "", "specimen": "", "value": "", "sends": "", "range": "", "at": ""}
+    masked = {"test": "", "name": "", "loinc": "", "specimen": "", "value": "", "sends": "", "range": ""}
+    masked |= {"limits": "", "collected": "", "at": ""}
     none = {
         **masked,
         "critical": False,

@@ -13,9 +13,9 @@ from typing import Any
 from aiohttp import web
 
 from engine.actions.selection import Selection, each_letter
-from engine.features.results.lists.held_results import MOST_AT_ONCE, Said, held_of, results_held, results_said
+from engine.features.results.lists.held_results import LEFT_OUT, MOST_AT_ONCE, Said, held_of, results_held, results_said
 from engine.features.results.pages import decision
-from engine.features.results.pages.rows import in_words, parts, row_of_message
+from engine.features.results.pages.rows import in_words, own_codes, parts, row_of_message
 from engine.model.errors import ConfigError, StoreError
 from engine.model.journal.document_facts import DocumentFacts
 from engine.model.journal.journal_views import DeadLetter, Trace
@@ -41,7 +41,7 @@ TOO_MANY = N_("More than {n} at once cannot be released: each is seen first. Cho
 class _Panels(Panels):
     async def of_message(self, frame: Frame, request: web.Request, message: int) -> Section | None:
         asking = frame.asking(request)
-        values: dict[str, Any] = {"rows": [], "trouble": ""}
+        values: dict[str, Any] = {"rows": [], "trouble": "", "own_codes": ""}
         try:
             trace, is_held = await frame.read(_known, message)
             if trace is None:
@@ -52,6 +52,12 @@ class _Panels(Panels):
             said = await frame.read(_said, frame.channels, trace, first, sees and sees_all, sees)
             rows, count = said or ((), 0)
             values["rows"] = [row_of_message(one, asking.words) for one in rows]
+            sent = [
+                row
+                for row, one in zip(values["rows"], rows, strict=True)
+                if not (one.hidden or one.control) and set(one.went.values()) - {LEFT_OUT}
+            ]
+            values["own_codes"] = own_codes(sent, asking.words)
             values["trouble"] = asking.words.say(UNREAD) if said is None else ""
             values |= _around(first, count, asking)
         except (StoreError, ConfigError) as error:

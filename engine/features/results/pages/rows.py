@@ -1,13 +1,16 @@
 """Results that are held, as rows of a page."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from engine.features.results.lists.held_results import FLAGS, LEFT_OUT, MOST, Said
-from engine.model.texts.phrases import N_, PageText
+from engine.features.results.lists.shown import Shown
+from engine.model.texts.phrases import N_, PageText, Span
 from engine.succession.critical import CRITICAL
+from engine.views.charts import Chart, curves
 from engine.views.view import Row
 from engine.web.cells import Badge
 from engine.web.pages import states
@@ -20,6 +23,7 @@ MARGIN = 8.0  # per cent of a bar that are outside of all its numbers
 MOST_TOLD = 3  # results that a button names
 NO_VALUE: PageText = N_("no value")
 MORE: PageText = N_("... and {n} more")
+OWN_CODES = N_("No table has a code for {tests}: it is sent under the analyzer's own code.")
 WHOLE = 100_000  # signs: what is decided about is never cut
 STATES: dict[str, PageText] = {  # FHIR's, of an Observation
     "registered": "registered",
@@ -50,7 +54,11 @@ def row_of(one: Row, words: Words) -> dict[str, Any]:
         "sends": shown(one["sends"], WHOLE),
         "flags": [*_lacks(one, words), *(_badge(flag, words) for flag in _worst_first(one["flags"]))],
         "range": shown(one["range"]),
+        "limits": shown(one["limits"]),
+        "collected": _moment(one["collected"], words),
+        "age": _age(one["collected"], one["at"], words),
         "bar": bar(one),
+        "curve": _curve(one["series"], words) if "series" in one else None,
         "earlier": shown(one["earlier"] or "", WHOLE),
         "earlier_at": _moment(one["earlier_at"], words),
         "earlier_in": words.say("Message {n}", n=before) if before else "",
@@ -81,6 +89,25 @@ def bar(one: Row) -> tuple[float, float, float, float | None, bool] | None:
     return at(low), at(high), at(value), None if was is None else at(was), not low <= value <= high
 
 
+def _curve(one: Shown, words: Words) -> Chart | None:
+    """The values of the patient before this one, and this one at the end."""
+    if not one.series or min(value for _, value in one.series) < 0:
+        return None
+    places = max(max(0, -int(value.as_tuple().exponent)) for _, value in one.series)
+    values = [int(value.scaleb(places)) for _, value in one.series]
+    *before, now = [words.time(at_us)[:-3] for at_us, _ in one.series]
+    title = words.say("Before")
+    return curves(
+        f"{title}: {shown(one.series_unit)}",
+        (words.say("Time"), title, words.say("Held back")),
+        (*before, now),
+        ([*values[:-1], None], [*[None] * len(before), values[-1]]),
+        every=max(1, len(values) - 1),
+        height=120,
+        shown=lambda value: str(Decimal(value).scaleb(-places)),
+    )
+
+
 def _lacks(one: Row, words: Words) -> Sequence[Badge]:
     """A sign in the place of a number looks like one."""
     return (Badge("attention", "attention", words.say(NO_VALUE)),) if one.get("missing") else ()
@@ -109,6 +136,15 @@ def parts(first: int, count: int, href: Callable[..., str], words: Words) -> dic
         "count": grouped(count) if count <= MOST else words.say("{n} of {count}", n=shown, count=grouped(count)),
         "pages": [(words.say(name), href(first=max(to, 0)), rel) for name, to, rel in others if -MOST < to < count],
     }
+
+
+def own_codes(rows: Iterable[Mapping[str, Any]], words: Words) -> str:
+    """Which results no table has a code for, beside others that have one, and that they go out; empty: none."""
+    coded, tests = False, list[str]()
+    for row in rows:
+        coded |= bool(row["loinc"])
+        tests += [] if row["loinc"] else [row["test"]]
+    return words.say(OWN_CODES, tests=", ".join(dict.fromkeys(tests))) if coded and tests else ""
 
 
 def told(rows: Iterable[Row], words: Words) -> str:
@@ -148,6 +184,16 @@ def _badge(flag: str, words: Words) -> Badge:
     if flag in CRITICAL:
         return Badge("critical", "problem", text)
     return Badge("calm", "ok", text) if flag == "N" else Badge("attention", "attention", text)
+
+
+def _age(collected: str, at: str, words: Words) -> str:
+    """How old the specimen was when it was measured; empty: unknown."""
+    if "T" not in collected or "T" not in at:
+        return ""
+    taken, measured = datetime.fromisoformat(collected), datetime.fromisoformat(at)
+    if taken.tzinfo is None or measured.tzinfo is None or measured < taken:
+        return ""
+    return words.say("{age} before the measurement", age=Span((measured - taken).total_seconds()))
 
 
 def _moment(text: str | None, words: Words) -> str:

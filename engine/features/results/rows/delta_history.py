@@ -42,22 +42,31 @@ class DeltaHistory:
 
     def last(self, result: Result, within_us: int) -> tuple[int, Decimal] | None:
         """When it was measured, and the value."""
-        at_us, run = _measured(result, self._received_us), _run(self._rows, result)
-        found: list[tuple[int, int, bytes]] = []
+        found = self._before(result, within_us, 1)
+        return self._opened(*max(found)[:3]) if found else None  # a bound, or damaged: an older row is not the last
+
+    def series(self, result: Result, within_us: int, most: int) -> list[tuple[int, Decimal]]:
+        """The last ones, the oldest first, each run once; without bounds and what is damaged."""
+        runs = {run: (at_us, row_id, sealed) for at_us, row_id, sealed, run in self._before(result, within_us, most)}
+        values = [self._opened(*one) for one in sorted(runs.values())[-most:]]
+        return [one for one in values if one is not None]
+
+    def _before(self, result: Result, within_us: int, most: int) -> list[tuple[int, int, bytes, bytes]]:
+        at_us, own = _measured(result, self._received_us), _run(self._rows, result)
+        found: list[tuple[int, int, bytes, bytes]] = []
         for key in _keys(self._rows, result):
             found += self._rows.execute(
-                "SELECT at_us, id, value FROM earlier_value WHERE key = ? AND at_us < ? AND at_us >= ? AND run <> ?"
-                " AND message_id <> ?"
-                " AND waits = 0 ORDER BY at_us DESC, id DESC LIMIT 1",
-                (key, at_us, at_us - within_us, run, self._message),
+                "SELECT at_us, id, value, run FROM earlier_value WHERE key = ? AND at_us < ? AND at_us >= ?"
+                " AND run <> ? AND message_id <> ? AND waits = 0 ORDER BY at_us DESC, id DESC LIMIT ?",
+                (key, at_us, at_us - within_us, own, self._message, most),
             )
-        if not found:
-            return None
-        measured_us, row_id, sealed = max(found)
+        return found
+
+    def _opened(self, measured_us: int, row_id: int, sealed: bytes) -> tuple[int, Decimal] | None:
         try:
             return measured_us, Decimal(self._rows.vault.open(sealed, _COLUMN, row_id, "").decode())
         except (IntegrityError, InvalidOperation, UnicodeDecodeError):
-            return None  # a bound, or damaged: an older row is not the last value
+            return None
 
     def control_failed(self, codes: tuple[str, ...], within_us: int) -> bool | None:
         """True while a verdict on its controls keeps a test closed. Only the last run of each material is known. Where

@@ -5,11 +5,15 @@ measured by a clock that follows no jump of the system time (`Batch.steady_us`):
 make the next patient with a number the first.
 """
 
+import re
+
 from engine.features.results.rows import number_bearers, used_numbers
 from engine.model.message import Report
 from engine.store.core.rows import reports_of
 from engine.store.core.writing.batch import Batch
 from engine.store.operations import dedup
+
+_WHY = "message {} used the same order or specimen number for another patient"
 
 
 def conflict(batch: Batch, message_id: int, reports: list[Report]) -> str:
@@ -17,7 +21,13 @@ def conflict(batch: Batch, message_id: int, reports: list[Report]) -> str:
     if not taken(batch, message_id, reports):
         return ""
     other = _conflicting(batch, message_id, reports)
-    return "" if other is None else f"message {other} used the same order or specimen number for another patient"
+    return "" if other is None else _WHY.format(other)
+
+
+def named_in(why: str) -> int:
+    """The message of the other patient, in the reason of a dead letter; 0: it names none."""
+    found = re.search(_WHY.replace("{}", "([0-9]+)"), why)
+    return int(found[1]) if found else 0
 
 
 def _conflicting(batch: Batch, message_id: int, reports: list[Report]) -> int | None:

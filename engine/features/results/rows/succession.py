@@ -1,6 +1,7 @@
 """What other messages mean for a delivery, for commands and pages: newer ones of its orders, and earlier values."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 
 from engine.features.results.rows import superseding
@@ -50,7 +51,20 @@ def earlier_values(
 ) -> list[tuple[int, Decimal] | None]:
     """The values that a rule about each of ``results`` would find before it
     (`engine.features.results.rows.delta_history`), and when these were measured."""
+    with _history(reader, message_id, channel) as past:
+        return [past.last(result, within_us) for result in results]
+
+
+def earlier_series(
+    reader: Reader, message_id: int, channel: str, results: Iterable[Result], within_us: int, most: int
+) -> list[list[tuple[int, Decimal]]]:
+    """As `earlier_values`, several of each, the oldest first."""
+    with _history(reader, message_id, channel) as past:
+        return [past.series(result, within_us, most) for result in results]
+
+
+@contextmanager
+def _history(reader: Reader, message_id: int, channel: str) -> Iterator[DeltaHistory]:
     with reader.snapshot() as execute:
         row = execute("SELECT received_us FROM journal WHERE id = ?", (message_id,)).fetchone()
-        past = DeltaHistory(RowsOf(execute, reader.vault), message_id, channel, row[0] if row is not None else 0)
-        return [past.last(result, within_us) for result in results]
+        yield DeltaHistory(RowsOf(execute, reader.vault), message_id, channel, row[0] if row is not None else 0)

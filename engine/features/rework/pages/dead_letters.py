@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from engine.features.rework.pages import edit
+from engine.features.rework.pages.fixes import fix
 from engine.features.rework.rows.letter_groups import letter_groups
 from engine.model.journal.journal_views import DeadLetter
 from engine.model.site.permissions import LOOKING
@@ -21,7 +22,7 @@ from engine.store.queries.reader import Reader
 from engine.web.asked import NO_CAUSE, NO_DESTINATION, PAGE, Asked
 from engine.web.pages import states
 from engine.web.pages.columns import COLUMNS, Column
-from engine.web.pages.doing import DEEDS, offers
+from engine.web.pages.doing import CONFLICT, DEEDS, offers
 from engine.web.pages.filters import of_letters, page_of
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.messages import PATH as MESSAGES
@@ -31,6 +32,8 @@ from engine.web.routes import Route
 PATH, EACH = "/dead-letters", "/dead-letters/each"
 NAMES = ("channel", "destination", "code", "since", "until", "state", COLUMNS)
 VERBS = ("retry", "dismiss")
+CLOSED_ALONE = (ReasonCode.IDENTITY_CONFLICT.value, ReasonCode.NOT_PRODUCTION.value)
+CONFLICTS = frozenset({ReasonCode.CONFLICT.value, ReasonCode.IDENTITY_CONFLICT.value})
 UNCHANGED: PageText = "Send it unchanged again"
 NAMES_OF_EACH = (*NAMES, "cause")
 OF_GROUPS = {
@@ -66,14 +69,17 @@ def _found_groups(reader: Reader, asking: Asking) -> Values:
     asked = Asked.of(PATH, words.language, asking.query, NAMES)
     groups = letter_groups(reader, wanted)
     return {
-        "rows": [_group(one, asked, asking) for one in groups],
+        "rows": [_group(reader, one, asked, asking) for one in groups],
         "count": grouped(sum(one.count for one in groups)),
         "each": asked.href(path=EACH, columns=""),
     }
 
 
-def _group(one: Group, asked: Asked, asking: Asking) -> dict[str, Any]:
+def _group(reader: Reader, one: Group, asked: Asked, asking: Asking) -> dict[str, Any]:
     words = asking.words
+    likely = fix(reader, asking, one.reason, one.channels, one.destination)
+    if one.reason in CONFLICTS:
+        likely["steps"] = [compare(words, one.example)]
     key = {"code": one.reason, "cause": one.cause or NO_CAUSE, "destination": one.destination or NO_DESTINATION}
     return {
         "count": grouped(one.count),
@@ -88,7 +94,7 @@ def _group(one: Group, asked: Asked, asking: Asking) -> dict[str, Any]:
         "newest": words.time(one.newest_us),
         "newest_ago": words.ago(one.newest_us),
         "newest_iso": iso(one.newest_us),
-        "fix": one.fix,
+        "fix": likely,
         "offers": _offers(one, asking, asked, key) if one.count else [],
         "example": one.example,
         "example_href": words.href(f"{MESSAGES}/{one.example}"),
@@ -108,8 +114,10 @@ def once_more(words: Words, given: Sequence[tuple[str, str]]) -> list[tuple[str,
 
 
 def _verbs(code: str | None) -> Sequence[str]:
-    """For all letters of a reason: a person compares the messages of each conflict of identity before a retry."""
-    return ("dismiss",) if code == ReasonCode.IDENTITY_CONFLICT.value else VERBS
+    """For all letters of a reason: a person compares the messages of each conflict of identity before a retry, and a
+    message of training is never sent.
+    """
+    return VERBS[1:] if code in CLOSED_ALONE else VERBS
 
 
 def _retried(one: Group, words: Words) -> list[str]:
@@ -134,15 +142,22 @@ def _found_each(reader: Reader, asking: Asking) -> Values:
     last = found[-1].message_id if found else 0
     more = len(found) >= PAGE and dead_letters(reader, wanted, before_id=last, limit=1)
     return {
-        "rows": [letter_row(one, words) | {"offers": _edit(one, asking)} for one in found],
+        "rows": [letter_row(one, words) | {"offers": _steps(one, asking)} for one in found],
         "count": grouped(count_dead_letters(reader, wanted)),
         "offers": offers(asking, _verbs(wanted.code), asked),
         "older": asked.href(before=last) if more else "",
     }
 
 
-def _edit(one: DeadLetter, asking: Asking) -> list[tuple[str, str]]:
-    return [edit.link(asking, one.message_id)] if one.state == "dead" and asking.may >= edit.REQUIRED else []
+def _steps(one: DeadLetter, asking: Asking) -> list[tuple[str, str]]:
+    if one.state != "dead":
+        return []
+    compared = [compare(asking.words, one.message_id)] if one.reason in CONFLICTS else []
+    return compared + ([edit.link(asking, one.message_id)] if asking.may >= edit.REQUIRED else [])
+
+
+def compare(words: Words, message: int) -> tuple[str, str]:
+    return words.say("Compare"), words.href(CONFLICT.replace("{number}", str(message)))
 
 
 def letter_row(one: DeadLetter, words: Words) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from engine.features.rework.pages import aside, edit, replay
-from engine.features.rework.pages.dead_letters import EACH, letter_row, once_more
+from engine.features.rework.pages.dead_letters import CONFLICTS, EACH, compare, letter_row, once_more
+from engine.features.rework.pages.fixes import fix
 from engine.model.errors import ContentError, UnknownFormatError
 from engine.model.journal.journal_views import DeliveryView, Filter, Trace
 from engine.model.journal.records import LETTER_STATES
 from engine.model.texts.reasons import ReasonCode
-from engine.store.operations.dead_letters import likely_fix
 from engine.store.queries.contents import stored_message
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.reader import Reader
@@ -36,13 +36,16 @@ LETTERS = 5  # the last dead letters
 class _Panels(Panels):
     def offers(self, asking: Asking, trace: Trace) -> Iterable[Link]:
         there = {one.state for one in trace.deliveries} | {trace.message.state}
-        verbs = ["retry"] if "dead" in there else []
+        is_training = trace.message.reason == ReasonCode.NOT_PRODUCTION.value
+        verbs = ["retry"] if "dead" in there and not is_training else []
         verbs += ["dismiss"] if there & {*LETTER_STATES} else []
         given = offers(asking, verbs, ids=trace.message.id)
         if {one.cause for one in trace.deliveries if one.state == "dead"} == {ReasonCode.REFUSED.value}:
             given = once_more(asking.words, given)
         others = [*aside.offers(asking, trace.deliveries), *replay.offer(asking, trace)]
-        return [*edit.offer(asking, trace), *given, *others]
+        reasons = {trace.message.reason, *(one.cause for one in trace.deliveries if one.state == "dead")}
+        compared = [compare(asking.words, trace.message.id)] if "dead" in there and reasons & CONFLICTS else []
+        return [*compared, *edit.offer(asking, trace), *given, *others]
 
     def test_of(self, words: Words, message: int) -> str:
         return address(words, message)
@@ -52,7 +55,10 @@ class _Panels(Panels):
 
     def sections(self, reader: Reader, asking: Asking, channel: str) -> Sequence[Section]:
         found = dead_letters(reader, Filter(channel=channel), limit=LETTERS)
-        rows = [letter_row(one, asking.words) | {"fix": likely_fix(one.reason, channel)} for one in found]
+        rows = [
+            letter_row(one, asking.words) | {"fix": fix(reader, asking, one.reason, (channel,), one.destination)}
+            for one in found
+        ]
         return [Section("letters_of_analyzer.html", {"rows": rows, "href": asking.words.href(EACH, channel=channel)})]
 
 

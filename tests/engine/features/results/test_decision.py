@@ -113,6 +113,40 @@ async def test_the_decision_shows_value_range_flag_and_the_value_before(here: Ac
         assert "lab-fhir" in form.text
 
 
+async def test_the_decision_shows_the_critical_limit_and_the_age_of_the_specimen(tmp_path: Path) -> None:
+    (tmp_path / "mappings/tables").mkdir(parents=True)
+    (tmp_path / "mappings/tables/critical.csv").write_text("code,unit,low,high\nHGB,g/dL,7,20\n")
+    route = held_route(({"when": "=critical('critical')", "reason": "beyond the limit"},))
+    async with acting_site(tmp_path, {"lab": channel(MLLP, route)}) as here:
+        (number,) = await send(here, message(1, VALUE))
+        async with here.browser("operator") as browser:
+            facts = main((await browser.get(f"/held/{number}?lang=en"))[1])
+    for told in ("Critical limit", "< 7, > 20 g/dL", "before the measurement"):
+        assert told in facts, told
+
+
+async def test_who_may_see_patients_sees_the_curve_of_earlier_values(tmp_path: Path) -> None:
+    """Of the same person and test, with its table; not of another person, and one look."""
+    rule = {
+        "when": "=code == 'HGB' and (value < 7 or (known(delta('7d')) and delta('7d') < -50))",
+        "reason": "haemoglobin is critical",
+    }
+    async with acting_site(tmp_path, {"lab": channel(MLLP, held_route((rule,)))}) as here:
+        sent = [("14.0", "9", "01"), ("13.25", "9", "02"), ("12.5", "8", "03"), (VALUE, "9", "04")]
+        numbers = await send(here, *(
+            message(n, value, patient=patient, at=f"202603{day}094500") for n, (value, patient, day) in enumerate(sent)
+        ))  # fmt: skip
+        for person, sees in (("asha", True), ("operator", False)):
+            async with here.browser(person) as browser:
+                _, page = await browser.get(f"/held/{numbers[-1]}?lang=en")
+            charts = page.one("main").all("div", class_="chart")
+            assert len(charts) == int(sees), main(page)
+            titles = [one.text for chart in charts for one in chart.all("title")]
+            ends = [title.rpartition(": ")[2] for title in titles]
+            assert ends == (["14.00", "13.25", "5.10"] if sees else []), person
+        assert looks(here, "asha") == [(numbers[-1], "decision")]
+
+
 async def test_a_release_keeps_who_was_told_and_a_rejection_needs_a_reason(here: ActingSite) -> None:
     first, second = await send(here, critical(1, VALUE), critical(2, "5.2"))
     async with here.browser("operator") as browser:

@@ -240,6 +240,31 @@ async def test_an_act_asks_first_and_is_done_once(
         assert "by operator: because" in page.text
 
 
+async def test_orders_in_conflict_stand_beside_each_other_with_the_answers(here: ActingSite, operator: Browser) -> None:
+    """Of two patients under one number: which fields differ, persons for a purpose alone, and whose the tube is."""
+    await ordered(here)
+    await ordered(here, TUBE, "FERR", patient="another")
+    async with here.browser("viewer") as viewer:
+        _, page = await viewer.get("/order?item=W1&lang=en")
+        assert (len(page.all("table", class_="compare")), page.one("main").all("form", class_="")) == (1, [])
+    _, page = await operator.get("/order?item=W2&lang=en")
+    assert_no_secret(page)
+    differing = [row.one("th").text for row in page.one("table", class_="compare").all("tr", class_="differs")]
+    assert {"Patient", "Test"} <= set(differing)
+    assert offers(page) == {}  # they are the answers
+    async with here.browser("asha") as asha:
+        _, page = await asha.get("/order?item=W2&lang=en")
+        action, fields = form_of(page, "/order")
+        _, page = await asha.post(action, {**fields, "purpose": "whose is it"})
+        assert all(one in page.one("table", class_="compare").text for one in (PATIENT, "another", TUBE))
+    _, page = await operator.get("/order?item=W2&lang=en")
+    action, fields = form_of(page, "/order/cancel")
+    await operator.post(action, {**fields, "reason": "wrong tube"})
+    assert (state(here, 2), state(here)) == ("cancelled", "held")
+    _, page = await operator.get("/order?item=W1&lang=en")
+    assert (page.all("table", class_="compare"), "Release" in offers(page)) == ([], True)
+
+
 async def test_what_its_state_does_not_allow_is_refused(here: ActingSite, operator: Browser) -> None:
     await ordered(here)
     for address, said in (
