@@ -183,7 +183,7 @@ async def _returns(place: Place, after_s: float) -> None:
 
 async def test_a_spare_takes_over_and_nothing_is_lost(tmp_path: Path, trial: Trial) -> None:
     slowest = 0.0
-    for n in trial.rounds(quick=2, long=4, soak=50, unit="take-overs"):
+    for n in trial.rounds(quick=2, long=2, soak=50, unit="take-overs"):
         back = BACK[(n + trial.chance.randrange(2)) % len(BACK)] if n else "during"
         found = await taken_over(tmp_path / str(n), trial, back)
         print(n, back, {name: round(value, 1) for name, value in found.items()}, flush=True)

@@ -88,7 +88,7 @@ FAULTS: tuple[Fault, ...] = (
             "tests/faults/test_upgrade_kill.py::test_an_upgrade_that_the_power_leaves_anywhere_is_begun_or_done_and_loses_nothing",
         ),
         quick="some 20 power cuts, 12 beneath the kernel",
-        long="a power cut at every step, twice; 250 beneath the kernel", seconds=215,
+        long="a power cut at every step, twice; 250 beneath the kernel", seconds=165,
         unproven="A disk that lies about its syncs. The trials beneath the kernel need root and /dev/fuse; elsewhere "
         "it is skipped.",
     ),
@@ -684,7 +684,7 @@ FAULTS: tuple[Fault, ...] = (
         passes="nothing acknowledged is lost once the old folder is adopted; the old machine delivers and copies "
         "nothing once the spare has taken over; 30 s at most without the person",
         nodes=("tests/faults/test_spare.py",),
-        quick="2 take-overs", long="4 take-overs", soak="50 take-overs", seconds=120,
+        quick="2 take-overs", long="2 take-overs", soak="50 take-overs", seconds=60,
         unproven="Both machines are one, with one clock; the folder of copies always answers.",
     ),
 )  # fmt: skip
