@@ -57,6 +57,6 @@ def _steps(
         return [(words.say(WORDS[kind]), words.href("/codes", channel=channel))]
     if kind == MAPPING and asking.principal.may(CHANGING):
         return [(words.say(WORDS[kind]), words.href("/help/mapping"))]
-    if kind == DESTINATION and destination:
+    if kind == DESTINATION and destination in {one.name for one in asking.site.destinations}:
         return [(words.say(WORDS[kind]), words.href(f"/destinations/{quoted(destination)}"))]
     return []
