@@ -42,9 +42,14 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """A table: code -> its rows, one for each unit."""
+    """A table: code -> its rows, one for each unit.
+
+    Attributes:
+        columns: `CRITICAL`, `DELTA` or `INTERFERENCE`.
+    """
 
     name: str
+    columns: tuple[str, ...] = ()
     rows: dict[str, list[Limit]] = field(default_factory=dict)
 
     def of(self, codes: Sequence[str]) -> list[Limit]:
@@ -77,7 +82,7 @@ def read_limits(name: str, search: Sequence[Path], columns: tuple[str, ...]) -> 
     except (OSError, ValueError) as error:
         raise LimitsError(f"{file}: cannot be read as UTF-8 ({type(error).__name__})") from error
     problems: list[str] = []
-    made = Limits(name)
+    made = Limits(name, columns)
     quotes = "quotes do not match; a quote inside quotes is written twice"
     lines = list(rows_in(text, lambda number: problems.append(f"{file}:{number}:1: {quotes}")))
     header = [cell.strip() for cell in lines[0][1]] if lines else []

@@ -20,6 +20,7 @@ import orjson
 
 from engine.config.reading.yaml_nodes import Node
 from engine.mapping.conditions import EITHER
+from engine.mapping.hold_rules.limits import CRITICAL
 from engine.mapping.hold_rules.names import HoldContext
 from engine.mapping.hold_rules.terms import Compiled, compile_rule
 from engine.mapping.language import syntax
@@ -102,7 +103,8 @@ class HoldRules:
     def limits(self, result: Result) -> str:
         """Beyond what tables of limits say that a result is critical: ``< 7``, ``< 2.5, > 6.5``; empty: nothing."""
         codes, units = [code for _, code in result.codes], result.units or ("",)
-        rows = [row for rule in self.rules for table in rule.compiled.tables for row in table.of(codes)]
+        tables = (table for rule in self.rules for table in rule.compiled.tables if table.columns == CRITICAL)
+        rows = [row for table in tables for row in table.of(codes)]
         low, high = ([end for row in rows if row.unit in units and (end := getattr(row, name)) is not None]
                      for name in ("low", "high"))  # fmt: skip
         return ", ".join([*(f"< {end}" for end in low[:1]), *(f"> {end}" for end in high[:1])])

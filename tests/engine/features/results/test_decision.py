@@ -116,13 +116,18 @@ async def test_the_decision_shows_value_range_flag_and_the_value_before(here: Ac
 async def test_the_decision_shows_the_critical_limit_and_the_age_of_the_specimen(tmp_path: Path) -> None:
     (tmp_path / "mappings/tables").mkdir(parents=True)
     (tmp_path / "mappings/tables/critical.csv").write_text("code,unit,low,high\nHGB,g/dL,7,20\n")
-    route = held_route(({"when": "=critical('critical')", "reason": "beyond the limit"},))
+    (tmp_path / "mappings/tables/hil.csv").write_text(
+        "code,index,high\nHGB,g/dL,3\n"
+    )  # of an index, and no limit of it
+    rules = ("interference('hil')", "critical('critical')")
+    route = held_route(tuple({"when": f"={rule}", "reason": "beyond the limit"} for rule in rules))
     async with acting_site(tmp_path, {"lab": channel(MLLP, route)}) as here:
         (number,) = await send(here, message(1, VALUE))
         async with here.browser("operator") as browser:
             facts = main((await browser.get(f"/held/{number}?lang=en"))[1])
     for told in ("Critical limit", "< 7, > 20 g/dL", "before the measurement"):
         assert told in facts, told
+    assert "> 3" not in facts
 
 
 async def test_who_may_see_patients_sees_the_curve_of_earlier_values(tmp_path: Path) -> None:
