@@ -131,7 +131,7 @@ LEAD_ON = {
     *("/log-in", "/log-in/code", "/change-user", "/set-up", "/wall", "/log-out", "/stay", "/users", "/user"),
     *("/add/new", *(f"/add/{{name}}/{step}" for step in ADDING)),
     *("/affected", "/affected/results", "/affected.csv", "/todo", "/alerts", "/operations/{number}"),
-    *("/held/{number}", "/quality", "/quality/chart", "/reflexes"),
+    *("/held/{number}", "/quality", "/quality/chart", "/quality/maintenance", "/reflexes"),
     *("/codes/row/do", "/codes/undo"),
     *(
         "/messages",

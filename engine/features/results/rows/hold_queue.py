@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from engine.features.results.rows import delta_history, number_bearers, report_owners, used_numbers
-from engine.features.results.rows.superseding import in_words, overtaken, overtaken_by
+from engine.features.results.rows.superseding import NewerMessage, overtaken, overtaken_by
 from engine.model.errors import IntegrityError, StoreError
 from engine.model.journal.records import HoldReason, Routed
 from engine.model.texts.reasons import ReasonCode
@@ -30,6 +30,8 @@ from engine.store.operations.outbox import decisions
 from engine.store.operations.outbox.moving import tell
 
 TAKEN_BACK = "withdrawn by its sender"  # how the detail of a delivery begins that was held, and is closed for that
+
+_NAMED = 5  # messages, where the text lists those that have overtaken one
 
 
 def decide(
@@ -158,6 +160,18 @@ def close_overtaken(batch: Batch, delivery_id: int, *, whole: bool) -> int:
     if whole:
         return decisions.supersede(batch, [delivery_id], detail)
     return decisions.hold(batch, [delivery_id], ReasonCode.OVERTAKEN, detail)
+
+
+def in_words(newer: list[NewerMessage]) -> str:
+    """The reason why a delivery is not sent, as text. It names no patient."""
+    if not newer:  # forgotten between the look and this
+        return "overtaken by newer messages"
+    numbers = [str(one.message_id) for one in newer[:_NAMED]]
+    if len(newer) > _NAMED:
+        numbers.append(f"{len(newer) - _NAMED} more")
+    *first, last = numbers
+    text = f"overtaken by message{'s' * bool(first)} {', '.join(first)}{' and ' * bool(first)}{last}"
+    return f"{text} (the report, not its results)" if all(one.report for one in newer) else text
 
 
 def _keep_overtaken(batch: Batch, delivery_id: int, channel: str) -> None:

@@ -11,8 +11,8 @@ the bytes: it is decided by the facts of both messages, never by their documents
     ... but its order at a later status    a person decides, where the output has the status of an order
     results that cannot be read            a person decides
 
-A newer message has a later word of a result where one was decided to be that of the other, or where the judge would say
-so of the older one if it came now.
+A newer message has a later word of a result where that was decided when it came. One that may have a word of it, or
+came before the older one had its outcome, closes nothing: a person decides.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -31,8 +31,8 @@ from engine.model.texts.reasons import ReasonCode
 from engine.store.core.rows import Rows, body_of
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
+from engine.succession.judge import keys
 from engine.succession.judge.judging import judge
-from engine.succession.judge.memory import word_of
 from engine.succession.judge.reading import key_of, said_in
 from engine.succession.judge.words import Ref, Said
 from engine.succession.kinds import FHIR
@@ -48,8 +48,8 @@ _STAGE = {
     "amended": 4, "appended": 4, "corrected": 4, "C": 4,
     "cancelled": _WITHDRAWN, "entered-in-error": _WITHDRAWN, "X": _WITHDRAWN,
 }  # fmt: skip
-_NAMED = 5  # messages, where the text lists those that have overtaken one
 _NOT_SENT = frozenset({"echo", "again", "filtered", "dead"})
+_ENCLOSED = (DOCUMENT, PICTURE, DATA)
 
 Overtaken = Literal["", "part", "whole"]
 
@@ -58,7 +58,7 @@ class _Older(NamedTuple):
     """A message with one of its documents in a lane.
 
     Attributes:
-        ordinal: of the document; 0: any.
+        ordinal: of the document; 0: any. has_ids: it has ids of results; else receivers go by number and test.
         has_status: the document shows the status of an order, and takes the place of what was sent before.
     """
 
@@ -66,6 +66,7 @@ class _Older(NamedTuple):
     message: int
     reports: Sequence[Report]
     ordinal: int = 0
+    has_ids: bool = True
     has_status: bool = False
 
 
@@ -104,7 +105,7 @@ class _Compared:
     """
 
     def __init__(self, rows: Rows, older: _Older, newer: Sequence[int]) -> None:
-        self._rows, self._lane = rows, older.lane
+        self._rows, self._older = rows, older
         self.own = _read(rows, older.message)
         self.sure: dict[int, set[int] | None] = dict.fromkeys(newer)
         self.unsure: dict[int, set[int]] = {one: set() for one in newer}
@@ -124,42 +125,68 @@ class _Compared:
 
         found = {one.place: _Result(one.test, _ref(own, one.place), is_sent(one.place)) for one in _said(own)}
         return found | {
-            place: _Result(key[-1], (own.message, place), is_sent=True) for place, key in _enclosed(own.facts).items()
+            one.place: _Result(one.measure.test or "", (own.message, one.place), is_sent=True)
+            for *_, one in own.facts.results()
+            if one.kind in _ENCLOSED
         }
 
     def _link(self, own: Stored, results: Mapping[int, _Result]) -> None:
         for message in self._theirs:
             self.sure[message] = set()
         places = {one.ref: place for place, one in results.items()}
-        enclosed = {key: place for place, key in _enclosed(own.facts).items()}
+        enclosed = _enclosed(own.facts)
         for message, read in self._theirs.items():
-            for ref in _later_words(read, self._made(message)):
-                self._note(self.sure, message, places.get(ref))
+            made, is_whole = self._made(message)
+            into: Mapping[int, set[int] | None] = self.sure if is_whole else self.unsure
+            for ref in _later_words(read, made, has_ids=self._older.has_ids):
+                self._note(into, message, places.get(ref))
             for decision in (read.decisions or {}).values():
-                for ref in decision.may_mean:
-                    self._note(self.unsure, message, places.get(ref))
-            for key in _enclosed(read.facts).values():
-                self._note(self.sure, message, enclosed.get(key))
-        memory = Known(frozenset()).with_those(self._rows, [(one, None, 1, 0, 0, 1) for one in sorted(self._theirs)])
+                for meant in (*decision.may_mean, decision.meant):
+                    self._note(self.unsure, message, places.get(meant) if meant is not None else None)
+            for key in _enclosed(read.facts):
+                self._note(into, message, enclosed.get(key))
+            if not self._older.has_ids:
+                self._note_named_alike(message, own, read)
+        if unseen := [one for one in sorted(self._theirs) if self._is_unseen(one)]:
+            self._judge_late(own, unseen)
+
+    def _note_named_alike(self, message: int, own: Stored, read: Stored) -> None:
+        """A receiver without ids goes by number and test, whichever sample or panel they are of."""
+        named = {(one.person, keys.named(one)) for one in _said(read)}
+        for one in _said(own):
+            if (one.person, keys.named(one)) in named:
+                self._note(self.unsure, message, one.place)
+
+    def _is_unseen(self, message: int) -> bool:
+        """Whether a newer message may have had its outcome before the older one had: an edit, or a late outcome."""
+        asked = "SELECT at_us FROM message_state WHERE id = ?"
+        at = [self._rows.execute(asked, (one,)).fetchone() for one in (message, self._older.message)]
+        return message < self._older.message or None in at or at[0] <= at[1]
+
+    def _judge_late(self, own: Stored, messages: Sequence[int]) -> None:
+        """What the judge would say of the older one if it came now; without the settings of its channel."""
+        memory = Known(frozenset()).with_those(self._rows, [(one, None, 1, 0, 0, 1) for one in messages])
         words = {one.ref: {word.message for word in one.words} for one in memory.memory.standing}
         for decision in judge(own.facts, memory.memory, receipt_of(own)._replace(clock_told=True)).decisions:
-            if decision.reason == ReasonCode.ORDER_MOVED.value:
-                continue  # another patient's
-            for message in words.get(decision.meant, ()) if decision.meant is not None else ():
-                self._note(self.sure, message, decision.place)
-            for ref in decision.may_mean:
-                for message in words.get(ref, ()):
+            if decision.reason != ReasonCode.ORDER_MOVED.value:  # else another patient's
+                meant = (*decision.may_mean, *([decision.meant] if decision.meant else []))
+                for message in {one for ref in meant for one in words.get(ref, ())}:
                     self._note(self.unsure, message, decision.place)
 
-    def _made(self, message: int) -> Collection[int] | None:
-        """The places of the results in what a newer message had delivered; None: it is not known."""
-        asked = (
-            "SELECT DISTINCT o.ordinal FROM delivery d JOIN document o ON o.id = d.document_id"
-            " WHERE d.message_id = ? AND d.lane = ? AND d.state = 'delivered'"
-        )
-        ordinals = _numbers(self._rows, asked, message, self._lane)
-        made = facts.made_of(self._rows, message) if ordinals else {}
-        return {place for one in ordinals for place in made[one]} if ordinals and ordinals <= made.keys() else None
+    def _made(self, message: int) -> tuple[Collection[int] | None, bool]:
+        """The places of the results in what a newer message had delivered (None: all that were not left out), and
+        whether that is known: each of its documents in the lane was delivered, and of FHIR it is noted.
+        """
+        rows = self._rows.execute(
+            "SELECT o.ordinal, d.state, o.media_type FROM delivery d JOIN document o ON o.id = d.document_id"
+            " WHERE d.message_id = ? AND d.lane = ?",
+            (message, self._older.lane),
+        ).fetchall()
+        ordinals = {ordinal for ordinal, state, _ in rows if state == "delivered"}
+        made = facts.made_of(self._rows, message) if any(kind == FHIR for *_, kind in rows) else {}
+        if ordinals and ordinals <= made.keys():
+            return {place for one in ordinals for place in made[one]}, True
+        return None, not made and all(state == "delivered" for _, state, _ in rows)
 
     def _note(self, into: Mapping[int, set[int] | None], message: int, place: int | None) -> None:
         if place is not None and (known := into.get(message)) is not None:
@@ -219,22 +246,30 @@ def _ref(one: Stored, place: int) -> Ref:
     return (decision.meant if decision is not None else None) or (one.message, place)
 
 
-def _later_words(one: Stored, made: Collection[int] | None) -> Iterator[Ref]:
-    """What a message that was delivered has a word of. ``made``: the places of the results that it had delivered."""
+def _later_words(one: Stored, made: Collection[int] | None, *, has_ids: bool) -> Iterator[Ref]:
+    """What a message that was delivered has a word of.
+
+    Args:
+        made: the places of the results that it had delivered; None: all that were not left out.
+        has_ids: the output has ids of results; else a status alone does not bring the value.
+    """
     yield from one.gone
     for place, decision in (one.decisions or {}).items():
         is_sent = decision.kind not in _NOT_SENT if made is None else place in made
-        if is_sent and (ref := word_of(decision)) is not None:
-            yield ref
+        if is_sent and decision.meant is not None and (has_ids or decision.kind != "finishes"):
+            yield decision.meant
 
 
-def _enclosed(said: Facts) -> dict[int, tuple[str, ...]]:
-    """Pictures and documents, which the judge does not see: place -> order, and what it is called."""
+def _enclosed(said: Facts) -> dict[tuple[str, ...], int]:
+    """Pictures and documents, which the judge does not see: person, order, and what it is called, with its time and
+    place. Without a number of its order it is no version of another one.
+    """
     return {
-        one.place: (order.filler or order.placer or one.tube or "", one.measure.sub or "", one.measure.test or "")
-        for _, order, one in said.results()
-        if one.kind in (DOCUMENT, PICTURE, DATA)
-    }
+        (key_of(person), number, order.code or "", one.measure.sub or "", one.measure.test or "", one.at or ""):
+            one.place
+        for person, order, one in said.results()
+        if one.kind in _ENCLOSED and (number := order.filler or order.placer or one.tube)
+    }  # fmt: skip
 
 
 def _stages(said: Facts) -> dict[tuple[str, ...], int]:
@@ -406,18 +441,6 @@ def overtaken_by(rows: Rows, delivery_id: int) -> list[NewerMessage]:
     return [one for one in found if one.in_common or one.in_common is None or one.report] or found
 
 
-def in_words(newer: list[NewerMessage]) -> str:
-    """The reason why a delivery is not sent, as text. It names no patient."""
-    if not newer:  # forgotten between the look and this
-        return "overtaken by newer messages"
-    numbers = [str(one.message_id) for one in newer[:_NAMED]]
-    if len(newer) > _NAMED:
-        numbers.append(f"{len(newer) - _NAMED} more")
-    *first, last = numbers
-    text = f"overtaken by message{'s' * bool(first)} {', '.join(first)}{' and ' * bool(first)}{last}"
-    return f"{text} (the report, not its results)" if all(one.report for one in newer) else text
-
-
 def _delivery(rows: Rows, delivery_id: int) -> tuple[_Older, int, str, int]:
     """A delivery, with its flags, media type and document.
 
@@ -434,7 +457,12 @@ def _delivery(rows: Rows, delivery_id: int) -> tuple[_Older, int, str, int]:
     lane, message, packed, ordinal, flags, media_type, document_id = row
     # `engine.features.results.rows.report_lists` keeps what the receiver has of a report that is joined.
     has_status = media_type not in LISTS and not (media_type == FHIR and flags & JOINS)
-    return _Older(lane, message, unpack_reports(packed), ordinal, has_status), flags, media_type, document_id
+    return (
+        _Older(lane, message, unpack_reports(packed), ordinal, media_type == FHIR, has_status),
+        flags,
+        media_type,
+        document_id,
+    )
 
 
 # -- for a replay, and for a comparison with today's mapping -----------------------------------------------------------

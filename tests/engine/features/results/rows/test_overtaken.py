@@ -5,12 +5,14 @@ delivered before, and how that is said. `tests.results.test_older_results` has t
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine.features.results.rows import superseding
+from engine.features.results.rows.hold_queue import in_words
 from engine.features.results.rows.succession import overtaken, overtaken_by, would_be_superseded
-from engine.features.results.rows.superseding import NewerMessage, in_words, newer_of
+from engine.features.results.rows.superseding import NewerMessage, newer_of
 from engine.features.rework.rows import edit_message
 from engine.model.errors import StoreError
 from engine.model.message import Document, Received, Stored
@@ -107,7 +109,7 @@ def test_what_a_person_has_edited_is_as_old_as_its_original(it: Desk, days: int)
     edited = it.journal.run_alone(edit_message.correct, original, right, before=wrong, actor="ann", reason="a digit")
     assert edited.stored is not None
     record(it, edited.stored.id)
-    assert becomes(it, edited.stored.id) == "whole"
+    assert becomes(it, edited.stored.id) == "part", "a person decides: the newer one was judged without it"
 
 
 def record(it: Desk, number: int) -> None:
@@ -128,13 +130,13 @@ def record(it: Desk, number: int) -> None:
 
 @pytest.mark.parametrize(
     ("newer", "expected"),
-    [(["F GLU 6.5 1130"], "whole"), (["C GLU 6.5"], "whole"), (["F K 4.4"], ""), (["F GLU 5.5"], "whole")],
+    [(["F GLU 6.5 1130"], "part"), (["C GLU 6.5"], "part"), (["F K 4.4"], ""), (["F GLU 5.5"], "part")],
     ids=["run again", "corrected", "other tests", "the same"],
 )
 def test_one_that_gets_its_outcome_late_is_compared_with_those_behind_it(
     it: Desk, newer: list[str], expected: str
 ) -> None:
-    """Nothing of it was known when they were judged."""
+    """Nothing of it was known when they were judged: a person decides."""
     it.clock.at = NOON
     received = Received(
         channel="hl7", payload=message("F GLU 5.5"), received_us=it.clock.now_us(), message_type="ORU^R01"
@@ -152,6 +154,44 @@ def test_a_picture_is_no_version_of_a_number(it: Desk, pictures: list[int], expe
         picture = b"OBX|2|ED|SCAT^Scattergram^L||^image^png^Base64^AAAA||||||F\r" if number in pictures else b""
         it.say("hl7", message(results, number=number) + picture, NOON + timedelta(hours=number), refused=number == 1)
     assert becomes(it, 1) == expected
+
+
+PDF = b"OBX|2|ED|PDF^Report^L||^application^pdf^Base64^AAAA||||||F\r"
+NEXT_DAY = (b"20260301", b"20260302")
+
+
+@pytest.mark.parametrize(
+    ("more", "older", "newer", "expected"),
+    [
+        ({"settings": {"observation_key": "+OBX-14"}}, message("F GLU 5.5"), message("F GLU 6.5", at="1130"), ""),
+        ({}, message("F GLU 5.5"), message("P GLU 6.5").replace(*NEXT_DAY), ""),
+        ({}, message("F GLU 5.5") + PDF, message("F NA 140").replace(b"CHEM^", b"HAEM^") + PDF, ""),
+        ({}, message("F GLU 5.5") + PDF, message("C GLU 6.5").replace(*NEXT_DAY) + PDF, "part"),
+        ({}, message("F GLU 5.5"), message("C NA 141"), "part"),
+        ({}, message("F GLU 5.5", collected="0958"), message("F GLU 9.5", at="1200", collected="1158"), "part"),
+        ({}, message("F GLU 5.5"), message("F GLU 6.5", at="1130").replace(b"4711||Iyer^Meena||1955", b"||||"), "part"),
+    ],
+    ids=["a run of its own", "a counter that came again", "a document of another panel", "a document of another day",
+         "a correction of another test", "perhaps another sample", "perhaps another patient"],
+)  # fmt: skip
+def test_what_is_not_known_to_be_a_later_word_closes_nothing(
+    tmp_path: Path, more: dict[str, Any], older: bytes, newer: bytes, expected: str
+) -> None:
+    """Also where a person has released it: that says that it is right, and not what it is a word of."""
+    with desk(tmp_path, ROUTE, **more) as it:
+        it.say("hl7", older, NOON, refused=True)
+        it.last = it.say("hl7", newer.replace(b"10000", b"20000", 1), NOON + timedelta(days=1, hours=1))
+        it.decide("release", it.last)
+        assert it.ask("SELECT DISTINCT state FROM delivery WHERE message_id = ?", it.last) == [("delivered",)]
+        assert becomes(it, 1) == expected
+
+
+def test_a_receiver_without_ids_goes_by_number_and_test(tmp_path: Path) -> None:
+    """A result of another panel would be taken for the newer one."""
+    with desk(tmp_path, {"mapping": "hl7-to-csv", "to": "out1"}) as it:
+        tell(it, 1, "F GLU 5.5", refused=True)
+        it.say("hl7", message("F GLU 6.5", number=2, at="1130").replace(b"CHEM^", b"GLUC^"), NOON + timedelta(hours=2))
+        assert becomes(it, 1) == "part"
 
 
 def test_a_person_who_releases_does_not_undo_what_a_newer_one_has_updated(it: Desk) -> None:
