@@ -174,7 +174,7 @@ def came(batch: Batch, number: int, at_us: int) -> None:
     batch.execute("UPDATE journal SET received_us = ? WHERE id = ?", (at_us, number))
 
 
-async def test_the_last_dead_letters_of_an_analyzer_with_their_likely_fix(tmp_path: Path) -> None:
+async def test_the_last_dead_letters_of_an_analyzer(tmp_path: Path) -> None:
     fill(tmp_path, 150).close()
     site = quiet_site()
     site = replace(site, channels=(replace(site.channels[0], name="chem"),))
@@ -184,10 +184,10 @@ async def test_the_last_dead_letters_of_an_analyzer_with_their_likely_fix(tmp_pa
         rows = section.one("tbody").all("tr")
         assert len(rows) == 5
         for row in rows:
-            answer, _ = await page.get(row.one("a").attributes["href"])
+            answer, _ = await page.get(row.all("a")[0].attributes["href"])
             assert answer.status == 200
             assert row.one("code").text in {reason.value for reason in ReasonCode}
-            assert row.all("span", lang="en")[0].text
+            assert not row.all("span", lang="en"), "a command is for engineers"
         answer, _ = await page.get(section.one("caption").one("a").attributes["href"])
         assert answer.status == 200
 
