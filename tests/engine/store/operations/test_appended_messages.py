@@ -1,6 +1,7 @@
 """Messages that are journaled, and processed again, in less usual ways."""
 
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -38,6 +39,22 @@ async def test_an_overheard_message_is_kept_and_waits_for_nothing(tmp_path: Path
             kept = stored_message(journal, one.id)
             assert kept is not None
             assert kept.filtered is ReasonCode.OVERHEARD
+
+
+async def test_what_another_machine_received_is_no_second_message(tmp_path: Path) -> None:
+    """A repeat there is one here, where its first one is known; what is kept for the record stays that."""
+    async with running(tmp_path) as journal:
+        (known,) = await store(journal, b"MSH|1", control_id="7")
+
+        def adopt(batch: Batch, *, repeats: bool) -> list[int | None]:
+            said = (received(b"MSH|1", control_id="7"), OVERHEARD, received(b"MSH|2", control_id="8"))
+            made = [append.store_adopted(batch, one, b"t" * 16, repeats=repeats) for one in said]
+            assert made[1].filtered is ReasonCode.OVERHEARD
+            return [made[0].repeat_of, made[2].repeat_of]
+
+        assert journal.writer is not None
+        assert await journal.writer.submit(partial(adopt, repeats=True)) == [known.id, None]
+        assert [one.payload for one in unprocessed(journal)] == [b"MSH|1", b"MSH|2"]
 
 
 async def test_an_edit_is_a_message_of_its_own_that_refers_to_its_original(tmp_path: Path) -> None:

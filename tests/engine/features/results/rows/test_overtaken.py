@@ -15,12 +15,14 @@ from engine.features.results.rows.succession import overtaken, overtaken_by, wou
 from engine.features.results.rows.superseding import NewerMessage, newer_of
 from engine.features.rework.rows import edit_message
 from engine.model.errors import StoreError
+from engine.model.journal.records import NO_DECISION, Decision
 from engine.model.message import Document, Received, Stored
 from engine.model.routes import routed_by
 from engine.processing.process import process
 from engine.store.core.writing.batch import Batch
 from engine.store.operations import append, record_outcome
 from engine.store.operations.outbox import attempts, decisions, queueing
+from engine.succession.judge import judging
 from engine.succession.statements import loads, resources_in
 from tests.engine.features.results.rows.test_held_deliveries import body
 from tests.results.test_judged_by_place import NOON, Desk, desk, message
@@ -112,7 +114,7 @@ def test_what_a_person_has_edited_is_as_old_as_its_original(it: Desk, days: int)
     assert becomes(it, edited.stored.id) == "part", "a person decides: the newer one was judged without it"
 
 
-def record(it: Desk, number: int) -> None:
+def record(it: Desk, number: int, decision: Decision = NO_DECISION) -> None:
     def recorded(batch: Batch) -> None:
         channel, seq, received_us, sealed = batch.execute(
             "SELECT channel, seq, received_us, body FROM journal WHERE id = ?", (number,)
@@ -123,7 +125,7 @@ def record(it: Desk, number: int) -> None:
         )  # fmt: skip
         outcome = process(stored, it.routes["hl7"])
         routed = [routed_by(route, document) for document, route in outcome.documents]
-        record_outcome.record(batch, number, outcome, routed)
+        record_outcome.record(batch, number, outcome, routed, decision=decision)
 
     it.journal.run_alone(recorded)
 
@@ -146,6 +148,47 @@ def test_one_that_gets_its_outcome_late_is_compared_with_those_behind_it(
     it.decide("release", 2)
     record(it, late.id)
     assert becomes(it, late.id) == expected
+
+
+def late(it: Desk, content: bytes) -> int:
+    """A message whose outcome comes behind that of a newer one."""
+    it.clock.at = NOON
+    received = Received(channel="hl7", payload=content, received_us=it.clock.now_us(), message_type="ORU^R01")
+    found = it.journal.run_alone(append.store_message, received, repeat_window_s=WINDOW_S)
+    tell(it, 2, "F GLU 6.5")
+    return found.id
+
+
+def test_one_that_cannot_be_compared_in_time_is_shown_to_a_person(it: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = late(it, message("F GLU 5.5"))
+    record(it, number)
+    monkeypatch.setattr(judging, "MOST_PAIRS", 0)
+    assert becomes(it, number) == "part"
+    assert it.journal.run_alone(superseding.overtaken, delivery_of(it, number)) == "part"
+    assert it.journal.run_alone(superseding.overtaken_by, delivery_of(it, number)) == [NewerMessage(2, None)]
+    assert it.journal.run_alone(newer_of, number) == {2}
+
+
+def test_what_another_patient_has_under_the_number_is_no_newer_word(it: Desk) -> None:
+    number = late(it, message("C GLU 5.5").replace(b"4711||Iyer^Meena", b"4712||Rao^Asha"))
+    record(it, number, Decision(accept_conflict=True))
+    assert becomes(it, number) == ""
+
+
+def test_a_held_message_that_cannot_be_read_withdraws_nothing(it: Desk) -> None:
+    tell(it, 1, "F GLU 5.5", refused=True)
+    tell(it, 2, "C NA 141")
+    assert it.ask("SELECT state FROM delivery WHERE message_id = 2") == [("held",)]
+    it.ask_to("UPDATE fact SET content = x'00' WHERE message_id = 2")
+    assert it.journal.run_alone(superseding.overtaken, delivery_of(it, 1)) == ""
+
+
+def test_a_document_that_cannot_be_read_may_update_what_is_newer(it: Desk) -> None:
+    tell(it, 1, "F GLU 5.5", refused=True)
+    tell(it, 2, "F K 4.4")
+    assert it.journal.run_alone(superseding.overtaken, delivery_of(it, 1)) == ""
+    it.ask_to("UPDATE document SET body = substr(body, 1, 40) WHERE message_id = 1")
+    assert it.journal.run_alone(superseding.overtaken, delivery_of(it, 1)) == "part"
 
 
 @pytest.mark.parametrize(("pictures", "expected"), [([1], "part"), ([1, 2], "whole"), ([2], "whole"), ([], "whole")])
