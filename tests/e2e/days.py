@@ -175,8 +175,8 @@ async def the_server_that_is_down(here: Laboratory, asha: Hand) -> None:
     assert lines(answer)["MSA"][1] == "AA", "results are taken all the same"
     await asha.follow("Overview")
     main = asha.page.locator("main")
-    entry = main.get_by_text("hospital: not reachable: connection refused").first  # the list stays as it was drawn
-    await until_reloaded(asha, entry, is_there=True)
+    rows = main.get_by_role("row").filter(has=asha.page.get_by_role("link", name="hospital", exact=True))
+    await until_reloaded(asha, rows.filter(has_text="not reachable"), is_there=True)
     await asha.click(main.get_by_role("link", name="hospital", exact=True).first)
     await expect(asha.page.locator("h1")).to_contain_text("hospital")
     await expect(main).to_contain_text("connection refused")
