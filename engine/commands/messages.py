@@ -21,14 +21,7 @@ from engine.model.journal.journal_views import Filter, MessageView
 from engine.model.process.clock import from_us
 from engine.store.queries.contents import why_absent
 from engine.store.queries.extent import kept_of
-from engine.store.queries.messages import (
-    ends_of,
-    message_if,
-    messages_page,
-    not_all_numbers,
-    trace_of,
-    with_control_id,
-)
+from engine.store.queries.messages import ends_of, message_if, messages_page, not_all_numbers, trace_of, with_control_id
 from engine.views.messages import MESSAGE
 from engine.views.text import Head, local, plural
 
@@ -201,14 +194,7 @@ def line(session: Session, channel: str, last: int, unmask: bool, purpose: str |
 @purpose_option
 @pass_session
 def export(
-    session: Session,
-    /,
-    path: Path,
-    yes: bool,
-    unmask: bool,
-    deid: bool,
-    purpose: str | None,
-    **given: Any,
+    session: Session, /, path: Path, yes: bool, unmask: bool, deid: bool, purpose: str | None, **given: Any
 ) -> ExitCode:
     from engine.commands.shared.exporting import ENDINGS, consent_to_replace, write_file
 

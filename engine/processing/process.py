@@ -29,15 +29,7 @@ from engine.model.content.reagents import reagents_in
 from engine.model.content.result_times import ResultGroup, result_groups
 from engine.model.content.search_keys import NOT_ALL, Number, numbers_in, own_number
 from engine.model.errors import ContentError
-from engine.model.message import (
-    Document,
-    Issue,
-    Mapped,
-    Parsed,
-    Reagent,
-    Stored,
-    Unmapped,
-)
+from engine.model.message import Document, Issue, Mapped, Parsed, Reagent, Stored, Unmapped
 from engine.model.orders import OrderLine
 from engine.model.outcome import UNREAD, Outcome, ReadResults, Spoken
 from engine.model.ports import Dialogue
@@ -199,11 +191,7 @@ def _told(error: ContentError) -> str:
 
 
 def _of_whom(
-    stored: Stored,
-    parsed: Parsed,
-    channel: ChannelRoutes,
-    reagents: tuple[Reagent, ...],
-    numbers: tuple[Number, ...],
+    stored: Stored, parsed: Parsed, channel: ChannelRoutes, reagents: tuple[Reagent, ...], numbers: tuple[Number, ...]
 ) -> Processed:
     """The outcome of a message. A number that a pattern alone makes a control's is a patient's where the message says
     so; of others the outcome says also what they are as patients' (`engine.store.operations.record_outcome`)."""
@@ -227,11 +215,7 @@ def _of_whom(
 
 
 def _routed(
-    stored: Stored,
-    parsed: Parsed,
-    channel: ChannelRoutes,
-    reagents: tuple[Reagent, ...],
-    numbers: tuple[Number, ...],
+    stored: Stored, parsed: Parsed, channel: ChannelRoutes, reagents: tuple[Reagent, ...], numbers: tuple[Number, ...]
 ) -> Processed:
     try:
         return _route(stored, parsed, channel, reagents, numbers)
@@ -273,11 +257,7 @@ def _extracted(
 
 
 def _route(
-    stored: Stored,
-    parsed: Parsed,
-    channel: ChannelRoutes,
-    reagents: tuple[Reagent, ...],
-    numbers: tuple[Number, ...],
+    stored: Stored, parsed: Parsed, channel: ChannelRoutes, reagents: tuple[Reagent, ...], numbers: tuple[Number, ...]
 ) -> Processed:
     documents: list[tuple[Document, Route]] = []
     issues: list[Issue] = list(parsed.warnings)
@@ -428,12 +408,7 @@ def _tubes(reading: Reading, parsed: Parsed, channel: ChannelRoutes, set_apart: 
 
 
 def _results(
-    stored: Stored,
-    reading: Reading,
-    parsed: Parsed,
-    channel: ChannelRoutes,
-    set_apart: set[int],
-    without_row: set[int],
+    stored: Stored, reading: Reading, parsed: Parsed, channel: ChannelRoutes, set_apart: set[int], without_row: set[int]
 ) -> tuple[ResultGroup, ...]:
     return _extracted(
         stored,

@@ -65,14 +65,7 @@ def command(
 
 
 async def _listen(
-    session: Session,
-    line: LineAt,
-    *,
-    answer: bool,
-    save: Path | None,
-    for_s: float | None,
-    masked: bool,
-    form: Form,
+    session: Session, line: LineAt, *, answer: bool, save: Path | None, for_s: float | None, masked: bool, form: Form
 ) -> ExitCode:
     from engine.commands.shared.listening import Screen, listening
 

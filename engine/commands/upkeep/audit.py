@@ -146,13 +146,7 @@ def verify(session: Session, heads: tuple[str, ...], form: Form) -> ExitCode:
 @click.option("--yes", is_flag=True, help="Overwrite the file without being asked.")
 @pass_session
 def export(
-    session: Session,
-    path: Path,
-    since: str | None,
-    until: str | None,
-    breach: bool,
-    purpose: str | None,
-    yes: bool,
+    session: Session, path: Path, since: str | None, until: str | None, breach: bool, purpose: str | None, yes: bool
 ) -> ExitCode:
     """Write the audit trail to a file.
 

@@ -251,12 +251,7 @@ def is_named(text: str, name: str) -> bool:
 
 
 def compile_holding(
-    rules: Sequence[RuleText],
-    message_format: str,
-    document: str,
-    search: Sequence[Path],
-    *,
-    is_own: bool = False,
+    rules: Sequence[RuleText], message_format: str, document: str, search: Sequence[Path], *, is_own: bool = False
 ) -> HoldRules:
     """Compile a route's rules.
 

@@ -276,8 +276,7 @@ def _end(batch: Batch, number: int, stage: Stage, outcome: dict[str, Any], fault
     if not audit.is_under_way(batch, number):
         fault = fault or "open_act"
     batch.execute(
-        "UPDATE operation SET stage = ?, ended_us = ?, fault = ? WHERE number = ?",
-        (stage, batch.now_us, fault, number),
+        "UPDATE operation SET stage = ?, ended_us = ?, fault = ? WHERE number = ?", (stage, batch.now_us, fault, number)
     )
     batch.execute("DELETE FROM operation_part WHERE operation = ?", (number,))
     audit.end_always(batch, number, outcome | ({"fault": fault} if fault else {}))

@@ -216,8 +216,7 @@ def trace_of(reader: Reader, message_id: int) -> Trace | None:
             (message_id,),
         ).fetchone()
         documents = execute(
-            "SELECT id, ordinal, media_type, length(body) FROM document WHERE message_id = ? ORDER BY id",
-            (message_id,),
+            "SELECT id, ordinal, media_type, length(body) FROM document WHERE message_id = ? ORDER BY id", (message_id,)
         ).fetchall()
         deliveries, attempts = _delivery_rows(execute, (message_id,))
         view = _message(reader, row)

@@ -163,8 +163,7 @@ def _known_element(c: Compilation, made: _Object, part: Element) -> r4.Element |
         for other in made.certain | made.possible:
             if known[other].choice == element.choice if other in known else False:
                 c.problems.error(
-                    part.node,
-                    f"{other} is there already, and there can be one {element.choice}[x] only; use $case:",
+                    part.node, f"{other} is there already, and there can be one {element.choice}[x] only; use $case:"
                 )
                 return None
     return element

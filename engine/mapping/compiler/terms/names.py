@@ -54,11 +54,7 @@ def _variable(c: Compilation, variable: Variable, part: nodes.Name, want: str) -
 
         rule, function = rule_and_function(formula)
         lazy = variable.lazies[way] = Lazy(
-            build,
-            variable.loop,
-            variable.slot,
-            key=("let", id(variable), way),
-            told=(rule, variable.name, function),
+            build, variable.loop, variable.slot, key=("let", id(variable), way), told=(rule, variable.name, function)
         )
     variable.active = True
     try:
