@@ -12,9 +12,9 @@ from typing import Any
 import click
 
 from engine.actions.control import SOCKET_NAME, follow
+from engine.commands.shared.acting import purpose_option, stated
 from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import SCHEMA_VERSION, ExitCode, Form, form_option, say, to_json
-from engine.commands.shared.revealing import purpose_option, stated
 from engine.commands.shared.selecting import given_duration
 from engine.commands.shared.session import Session, pass_session
 from engine.monitoring.taps import STAGES

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from engine.config.reading.yaml_nodes import Node
-from engine.mapping.language import nodes, rules, syntax
+from engine.mapping.language import rules, syntax
 from engine.model.errors import ExpressionError
 from engine.model.texts.spelling import suggestion
 
@@ -190,11 +190,11 @@ class BodyReader:
         for branch in before:
             if branch.when is None or condition is None:
                 continue
-            if isinstance(branch.when.tree, nodes.Flag) and branch.when.tree.value:
+            if isinstance(branch.when.tree, rules.Flag) and branch.when.tree.value:
                 text = f"this branch is never reached: the condition of line {branch.node.line} always holds"
                 self.problems.warning(item, f"{text}; write else: true there, and put it last")
                 return
-            if nodes.same(branch.when.tree, condition.tree):
+            if rules.same(branch.when.tree, condition.tree):
                 text = f"this branch is never reached: line {branch.node.line} has the same condition"
                 self.problems.warning(item, f"{text}; correct one of them, or remove this branch")
                 return

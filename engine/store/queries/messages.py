@@ -17,8 +17,8 @@ from engine.model.errors import IntegrityError, TooSlowError
 from engine.model.journal import records
 from engine.model.journal.document_facts import facts_from
 from engine.model.journal.journal_views import AttemptView, DeliveryView, DocumentView, Filter, MessageView, Trace
+from engine.store.core.connecting import Execute
 from engine.store.core.notes import read_note
-from engine.store.core.rows import Execute
 from engine.store.core.vault import Vault
 from engine.store.operations import search_index
 from engine.store.queries import listing

@@ -44,7 +44,7 @@ from engine.mapping.compiler.documents.orders import order_time, person_fields, 
 from engine.mapping.compiler.made_names import called
 from engine.mapping.compiler.scopes import Made, Scope
 from engine.mapping.compiler.source.code import TEXT, Slot, Val
-from engine.mapping.compiler.source.values import text_of, texts_of
+from engine.mapping.compiler.source.keeping import text_of, texts_of
 from engine.mapping.compiler.steps import compile_steps
 from engine.mapping.language.rules import Body, Case, Element, Formula, Make, Step, Text, Use, Value, Values
 from engine.mapping.language.targets import MAKING_STEPS
