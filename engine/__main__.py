@@ -22,7 +22,7 @@ from engine.commands.shared.output import ExitCode, say
 from engine.commands.shared.session import Session
 from engine.commands.shared.verb_list import TOPICS, module_of, verb_files, verbs, write_verbs
 from engine.model.errors import ConfigError, LabRelayError, LossError
-from engine.views.text import ZONE
+from engine.views.view import ZONE
 
 
 class Verbs(click.Group):

@@ -138,7 +138,7 @@ def no_site_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def zone_of_no_command() -> Iterator[None]:
     """The command line of an earlier test has left its site's time zone behind."""
-    from engine.views.text import ZONE
+    from engine.views.view import ZONE
 
     before = ZONE.set(ZONE.get())
     yield

@@ -13,8 +13,7 @@ import click
 from engine.commands.shared.output import ExitCode, Form, form_option, show_document, show_rows
 from engine.commands.shared.session import Session, pass_session
 from engine.feature import Hook
-from engine.views.text import plural, table
-from engine.views.view import Field, Row, View
+from engine.views.view import Field, Row, View, plural, table
 
 if TYPE_CHECKING:
     from engine.diagnostics.packs import Pack, PackWords

@@ -33,7 +33,7 @@ from engine.model.errors import ConfigError, DeliveryError, LabRelayError
 from engine.model.process.clock import SystemClock
 from engine.model.site.corrections import Correction
 from engine.model.site.health import Health, Line
-from engine.views.text import plural
+from engine.views.view import plural
 
 if TYPE_CHECKING:
     from engine.config.channel import ChannelConfig

@@ -28,8 +28,7 @@ from engine.store.core.files.lock import LOCK_NAME
 from engine.store.core.vault import KEY_NAME
 from engine.store.queries.lanes import list_pauses
 from engine.store.recovery.backups import recovery_point
-from engine.views.text import plural
-from engine.views.view import picked
+from engine.views.view import picked, plural
 
 if TYPE_CHECKING:
     from engine.store.queries.reader import Reader

@@ -14,7 +14,7 @@ import click
 from engine.commands.shared.output import show_lines
 from engine.commands.shared.verb_list import TOPICS, write_verbs
 from engine.model.texts.spelling import did_you_mean
-from engine.views.text import Head
+from engine.views.view import Head
 
 GROUP = "start"
 FORMS = ("text", "markdown")

@@ -14,16 +14,16 @@ import click
 
 from engine.commands.shared import selecting
 from engine.commands.shared.acting import note_exported, note_searched, note_shown, purpose_option, stated
-from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows
+from engine.commands.shared.selecting import channel_names
 from engine.commands.shared.session import Session, pass_session
 from engine.model.journal.journal_views import Filter, MessageView
 from engine.model.process.clock import from_us
 from engine.store.queries.extent import kept_of
 from engine.store.queries.messages import ends_of, message_if, messages_page, not_all_numbers, trace_of, with_control_id
 from engine.store.queries.reader import why_absent
-from engine.views.messages import MESSAGE
-from engine.views.text import Head, local, plural
+from engine.views.message_in_full import MESSAGE
+from engine.views.view import Head, local, plural
 
 if TYPE_CHECKING:
     from engine.store.queries.reader import Reader
@@ -126,8 +126,7 @@ def list_messages(
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def show(session: Session, message: int, wire: bool, unmask: bool, purpose: str | None, form: Form) -> ExitCode:
-    from engine.views.message_in_full import acts_about, contents_of, document_of, lines_of
-    from engine.views.wire import wire_of
+    from engine.views.message_in_full import acts_about, contents_of, document_of, lines_of, wire_of
 
     why = stated(purpose) if unmask else ""
     with session.reader() as reader:
@@ -155,7 +154,7 @@ def show(session: Session, message: int, wire: bool, unmask: bool, purpose: str 
 @pass_session
 def line(session: Session, channel: str, last: int, unmask: bool, purpose: str | None, form: Form) -> ExitCode:
     from engine.store.queries.line import line_of
-    from engine.views.wire import lines, sessions_of
+    from engine.views.message_in_full import lines, sessions_of
 
     why = stated(purpose) if unmask else ""
     with session.reader() as reader:

@@ -15,7 +15,7 @@ from engine.model.orders import item_id
 from engine.model.texts.reasons import ReasonCode
 from engine.succession.kinds import open_of
 from engine.succession.statements import Resource, resources_in
-from engine.views.text import plural
+from engine.views.view import plural
 
 Json = dict[str, Any]
 

@@ -1,8 +1,7 @@
 """Channels, destinations, lanes and pauses: of the daemon's answer (`SiteSnapshot.to_json`), or of the journal."""
 
 from engine.model.journal.records import ChannelView, LaneView, Pause
-from engine.views.text import age, plural
-from engine.views.view import Field, Row, View, at
+from engine.views.view import Field, Row, View, age, at, plural
 
 CHANNEL = View[Row](
     "channels",

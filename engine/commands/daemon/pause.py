@@ -13,15 +13,14 @@ import click
 
 from engine.actions.pause_resume import KINDS, target_of
 from engine.commands.shared.acting import without_daemon
-from engine.commands.shared.completing import target_names
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
-from engine.commands.shared.selecting import given_duration, reason_option, sure_options
+from engine.commands.shared.selecting import given_duration, reason_option, sure_options, target_names
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.errors import RefusedError, UnreachableError
 from engine.model.journal.records import Target
 from engine.model.process.clock import from_us
 from engine.model.texts.units import duration_text
-from engine.views.text import cell
+from engine.views.view import cell
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -15,8 +15,7 @@ from engine.commands.shared.output import ExitCode, Form, form_option, say, show
 from engine.commands.shared.session import Session, pass_session
 from engine.model.errors import UnreachableError
 from engine.views.site import CHANNEL, DESTINATION, PAUSE, STORED_CHANNEL, STORED_LANE, tee_words, waits_for
-from engine.views.text import Head, table
-from engine.views.view import View
+from engine.views.view import Head, View, table
 
 GROUP = "every day"
 

@@ -20,7 +20,7 @@ from engine.commands.shared.line_options import LineAt, line_at, line_options
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.selecting import file_option, given_duration
 from engine.commands.shared.session import Session, pass_session
-from engine.views.text import printable
+from engine.views.view import printable
 
 if TYPE_CHECKING:
     from engine.diagnostics.lines.guess import Guess

@@ -12,8 +12,7 @@ from engine.commands.shared.output import ExitCode, Form, form_option, say, show
 from engine.commands.shared.session import Session, pass_session
 from engine.config import registry
 from engine.model.errors import ConfigError
-from engine.views.text import plural
-from engine.views.view import Field, Row, View, picked
+from engine.views.view import Field, Row, View, picked, plural
 
 if TYPE_CHECKING:
     from engine.config.sources.source_serial import SerialPart

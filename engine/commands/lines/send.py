@@ -18,7 +18,7 @@ from engine.commands.shared.selecting import given_duration, read_by
 from engine.commands.shared.session import consent
 from engine.model.errors import LabRelayError
 from engine.model.texts.units import HostPort, parse_host_port
-from engine.views.text import plural
+from engine.views.view import plural
 
 if TYPE_CHECKING:
     from workbench.simulator.astm import Habits

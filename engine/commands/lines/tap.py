@@ -13,12 +13,11 @@ import click
 
 from engine.actions.control import SOCKET_NAME, follow
 from engine.commands.shared.acting import purpose_option, stated
-from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import SCHEMA_VERSION, ExitCode, Form, form_option, say, to_json
-from engine.commands.shared.selecting import given_duration
+from engine.commands.shared.selecting import channel_names, given_duration
 from engine.commands.shared.session import Session, pass_session
 from engine.monitoring.taps import STAGES
-from engine.views.text import plural, printable
+from engine.views.view import plural, printable
 
 GROUP = "when something is wrong"
 

@@ -35,7 +35,7 @@ from engine.model.link_events import Block, Frame, LinkEvent, LinkFault
 from engine.model.ports import Stream
 from engine.model.process.clock import from_us
 from engine.model.texts import signs
-from engine.views.text import printable
+from engine.views.view import printable
 
 QUIET_S = 0.15  # bytes closer together than this are shown as one run
 LOOK_EVERY_S = 1.0  # while bytes keep coming

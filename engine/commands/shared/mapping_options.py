@@ -11,9 +11,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 
-from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import say
-from engine.commands.shared.selecting import read_by
+from engine.commands.shared.selecting import channel_names, read_by
 from engine.commands.shared.session import Session
 from engine.config.site import mapping_path
 from engine.mapping.hold_rules.rules import HoldRules, StatedHistory, would_hold

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from engine.views.text import Head
+from engine.views.view import Head
 
 WIDEST = 100  # longer lines are hard to read
 GAP = "  "

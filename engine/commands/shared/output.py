@@ -13,8 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from engine.views.text import Head, cell, csv_line, printable, table
-from engine.views.view import View
+from engine.views.view import Head, View, cell, csv_line, printable, table
 
 SCHEMA_VERSION = 1
 F = TypeVar("F", bound=Callable[..., Any])
@@ -131,7 +130,7 @@ def show_rows(form: Form, view: View[T], items: Iterable[T], empty: str, *, next
 
 
 def to_json(value: Any, *, indent: bool = False) -> str:
-    from engine.views.text import encoded
+    from engine.views.view import encoded
 
     return encoded(value, indent=indent).decode()
 

@@ -21,8 +21,7 @@ from engine.mapping.code_tables.gaps import (
     shipped_columns,
     without_settled_units,
 )
-from engine.views.text import plural, printable, table
-from engine.views.view import Field, View, picked
+from engine.views.view import Field, View, picked, plural, printable, table
 
 SAMPLES = View[Sample](
     "messages",

@@ -21,7 +21,7 @@ from engine.model.texts.units import duration_text, size_words
 from engine.store.core.files.ownership import act_as_owner, make_for_owner
 from engine.store.queries.extent import identity_of
 from engine.views.copies import COPY
-from engine.views.text import printable, table
+from engine.views.view import printable, table
 
 if TYPE_CHECKING:
     from engine.config.load import Site

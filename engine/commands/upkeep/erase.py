@@ -24,8 +24,7 @@ from engine.model.site.actor import of_this_process
 from engine.model.texts.units import duration_text, size_words
 from engine.store.operations import append
 from engine.views.erased import SHOWN, Kept, numbered
-from engine.views.text import local, plural
-from engine.views.view import picked
+from engine.views.view import local, picked, plural
 
 if TYPE_CHECKING:
     from engine.config.load import Site

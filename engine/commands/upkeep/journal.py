@@ -22,7 +22,7 @@ from engine.store.lifecycle import retention
 from engine.store.queries.extent import free_bytes, growth_of, kept_of, table_sizes
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.prunable import survey
-from engine.views.text import cell, local, plural
+from engine.views.view import cell, local, plural
 
 if TYPE_CHECKING:
     from engine.config.sitewide import RetentionConfig

@@ -22,7 +22,7 @@ from engine.model.errors import ConfigError, IntegrityError, RefusedError, Store
 from engine.model.process.clock import SystemClock, from_us
 from engine.store.core import key_encryption_key
 from engine.store.core.vault import KEY_BYTES, KEY_NAME, check_value, make_kek, write_kek
-from engine.views.text import local
+from engine.views.view import local
 
 if TYPE_CHECKING:
     from engine.store.core.key_encryption_key import FoundKey

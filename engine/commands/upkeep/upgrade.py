@@ -20,8 +20,7 @@ from engine.commands.version import labrelay_version
 from engine.diagnostics.examine import worst
 from engine.model.errors import LabRelayError, StoreError
 from engine.model.site.health import Health, Line
-from engine.views.text import plural
-from engine.views.view import picked
+from engine.views.view import picked, plural
 
 GROUP = "upkeep"
 

@@ -4,8 +4,7 @@ from datetime import datetime
 
 from engine.model.process.clock import from_us
 from engine.monitoring.todo import Todo
-from engine.views.text import local_time
-from engine.views.view import Field, View
+from engine.views.view import Field, View, local_time
 
 TODO = View[Todo](
     "todo",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from aiohttp import hdrs, web
 
 from engine.model import errors
-from engine.views.text import encoded
+from engine.views.view import encoded
 
 logger = logging.getLogger("labrelay.web")
 

@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel, ValidationError
 
 from engine.model.errors import ProblemError
-from engine.views.text import encoded
+from engine.views.view import encoded
 from engine.web import bodies
 from engine.web.bodies import Body, matches
 from engine.web.routes import allow_again

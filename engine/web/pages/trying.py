@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 from engine.model.site.permissions import CHANGING
 from engine.store.queries.reader import Reader, stored_message
 from engine.views.as_sent import mappings_of
-from engine.views.text import printable
+from engine.views.view import printable
 from engine.web.asked import number
 from engine.web.desk import Desk
 from engine.web.forms import Form

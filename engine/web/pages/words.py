@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from engine.model.process.clock import from_us
 from engine.model.texts.phrases import Catalogue, Phrase, Span
 from engine.model.texts.reasons import ReasonCode
-from engine.views.text import printable
+from engine.views.view import printable
 from engine.web.cells import meaning
 
 LONGEST = 60  # signs of a foreign text in a list

@@ -18,8 +18,7 @@ from engine.commands.shared.output import EXIT_WORDS, ExitCode
 from engine.commands.shared.verb_list import GROUPS, TOPICS, verb_files, verbs
 from engine.model.errors import ConfigError, IntegrityError, LabRelayError, LockedError, RefusedError, UnreachableError
 from engine.views.help import library
-from engine.views.text import printable, table
-from engine.views.view import Field
+from engine.views.view import Field, printable, table
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import fill_journal
 from tests.support.sites import make_site

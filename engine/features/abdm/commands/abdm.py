@@ -21,9 +21,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from engine.commands.shared.completing import some_of
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows
-from engine.commands.shared.selecting import ROW, asked_for, given_duration, page_options, word
+from engine.commands.shared.selecting import ROW, asked_for, given_duration, page_options, some_of, word
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.features.abdm import lists
 from engine.features.abdm.commands import _acting as abdm_acting

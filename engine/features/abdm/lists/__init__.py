@@ -7,8 +7,7 @@ from engine.features.abdm.rows import details
 from engine.features.abdm.rows.lists import ConsentLine, ContextLine, MaskedPatient, TransferLine
 from engine.features.abdm.rows.state import FacilityState
 from engine.model.process.clock import from_us
-from engine.views.text import Head, cell, printable, table
-from engine.views.view import Field, View, at, or_none
+from engine.views.view import Field, Head, View, at, cell, or_none, printable, table
 
 SIGNATURE = "not verified: the bytes that are signed are not published"
 TROUBLES: Mapping[str, tuple[str, str]] = {

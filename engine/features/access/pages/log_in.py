@@ -15,7 +15,7 @@ from markupsafe import Markup
 from engine.features.access.rules.accounts import LogInSession
 from engine.features.access.service import second_factor
 from engine.features.access.service.accounts import PASSWORD, SECOND_FACTOR, Accounts, LogIn, SignedIn
-from engine.features.access.service.set_up_link import GONE
+from engine.features.access.service.tokens import GONE
 from engine.model.errors import BusyError, LabRelayError, LockedOutError, LogInError, RefusedError
 from engine.model.site.permissions import LOOKING
 from engine.model.texts.phrases import R_, PageText

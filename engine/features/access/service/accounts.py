@@ -29,8 +29,7 @@ from engine.features.access.rules.accounts import (
     principal_of,
 )
 from engine.features.access.service import passwords, second_factor
-from engine.features.access.service.set_up_link import SetUpLink
-from engine.features.access.service.tokens import Tokens
+from engine.features.access.service.tokens import SetUpLink, Tokens
 from engine.features.access.service.users import WRONG, Directory, OwnAccount, Prover, Users
 from engine.model.errors import LogInError
 from engine.model.process.clock import Clock

@@ -13,10 +13,10 @@ from typing import Any
 
 import click
 
-from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
+from engine.commands.shared.selecting import channel_names
 from engine.commands.shared.session import Session, consent, pass_session
-from engine.views.text import printable
+from engine.views.view import printable
 
 GROUP = "start"
 

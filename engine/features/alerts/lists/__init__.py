@@ -9,8 +9,7 @@ from engine.model.process.clock import from_us
 from engine.model.site.alerts import Alert, Silence
 from engine.model.site.todo import Mark
 from engine.monitoring.snapshot.states import Level
-from engine.views.text import local_time
-from engine.views.view import Field, Row, View
+from engine.views.view import Field, Row, View, local_time
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,8 +48,7 @@ from engine.model.journal.journal_views import Filter
 from engine.store.queries.messages import each_message
 from engine.store.queries.reader import stored_message
 from engine.store.queries.tallies import list_unmapped
-from engine.views.text import plural, table
-from engine.views.view import Field, Row, View
+from engine.views.view import Field, Row, View, plural, table
 
 if TYPE_CHECKING:
     from engine.store.queries.reader import Reader

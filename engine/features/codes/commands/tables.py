@@ -13,13 +13,12 @@ from typing import Any
 import click
 
 from engine.commands.shared.acting import ask
-from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows
-from engine.commands.shared.selecting import ROW, stated_reason, sure_options
+from engine.commands.shared.selecting import ROW, channel_names, stated_reason, sure_options
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.features.codes.lists import CORRECTION, SUGGESTION, gap_words, in_words
 from engine.model.site.corrections import Correction, columns_of, csv_rows, latest, name_of
-from engine.views.text import plural
+from engine.views.view import plural
 
 GROUP = "mapping"
 

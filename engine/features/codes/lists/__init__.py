@@ -19,8 +19,7 @@ from engine.model.process.clock import from_us
 from engine.model.routes import ChannelRoutes
 from engine.model.site.corrections import ORDER, Correction
 from engine.store.queries.tallies import Gap
-from engine.views.text import plural
-from engine.views.view import Field, View, at
+from engine.views.view import Field, View, at, plural
 
 CORRECTION = View[Correction](
     "corrections",

@@ -12,14 +12,15 @@ from typing import Any, TypeVar
 import click
 
 from engine.commands.shared.acting import ask, note_searched, purpose_option, stated
-from engine.commands.shared.completing import channel_names, some_of
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows
 from engine.commands.shared.selecting import (
     ROW,
     asked_for,
+    channel_names,
     instant_us,
     page_options,
     raise_if_unknown,
+    some_of,
     stated_reason,
     word,
 )

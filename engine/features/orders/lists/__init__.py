@@ -13,8 +13,7 @@ from engine.features.orders.rows.order_questions import AskedQuery
 from engine.features.orders.rows.reading import ItemDetails, ItemHistory, WithoutOrder
 from engine.features.orders.rows.reflex import ReflexView
 from engine.model.orders import WorkItem, item_id
-from engine.views.text import Head, cell, csv_line, local, table
-from engine.views.view import Field, View, at, or_none
+from engine.views.view import Field, Head, View, at, cell, csv_line, local, or_none, table
 
 REFLEX = View[ReflexView](
     "reflexes",

@@ -11,9 +11,8 @@ from typing import Any, TypeVar
 import click
 
 from engine.commands.shared.acting import ask
-from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import ExitCode, Form, form_option, show_document, show_lines, show_rows
-from engine.commands.shared.selecting import ROW, instant_us, stated_reason
+from engine.commands.shared.selecting import ROW, channel_names, instant_us, stated_reason
 from engine.commands.shared.session import Session, pass_session
 from engine.features.quality_control.lists import FAILURE, JOB, LOOK, LOT, MARK, POINT, TARGET, TEST
 from engine.features.quality_control.lists.observations import bundle

@@ -29,7 +29,7 @@ from engine.model.errors import LabRelayError
 from engine.model.site.permissions import ACTING, LOOKING
 from engine.model.texts.phrases import N_, PageText
 from engine.store.queries.reader import Reader
-from engine.views.text import cell, csv_line
+from engine.views.view import cell, csv_line
 from engine.web.asked import number
 from engine.web.desk import Desk
 from engine.web.forms import Form

@@ -7,9 +7,8 @@ file). Only what the analyzer sends is known: many send no lots at all.
 
 import click
 
-from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import Form, form_option, show_rows
-from engine.commands.shared.selecting import ROW
+from engine.commands.shared.selecting import ROW, channel_names
 from engine.commands.shared.session import Session, pass_session
 from engine.features.reagents.lists import LOT
 from engine.store.queries.tallies import list_reagents

@@ -7,8 +7,8 @@ import time
 
 import click
 
-from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import Form, form_option, show_rows
+from engine.commands.shared.selecting import channel_names
 from engine.commands.shared.session import Session, pass_session
 from engine.features.reports.config import site_shifts
 from engine.features.reports.lists import BY, REPORTS, Asked, month_of, period_of, today_in

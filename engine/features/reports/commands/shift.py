@@ -19,7 +19,7 @@ from engine.features.reports.lists import CHANNEL_SHIFT, ChannelShift, Shift, by
 from engine.model.errors import UnreachableError
 from engine.model.process.clock import from_us
 from engine.store.queries.tallies import hours_between
-from engine.views.text import Head, cell, table
+from engine.views.view import Head, cell, table
 
 GROUP = "every day"
 

@@ -23,8 +23,7 @@ from engine.store.operations.hour_counts import BUSY, SEEN
 from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import hours_between
 from engine.views.shifts import began
-from engine.views.text import age
-from engine.views.view import Field, View, at, or_none
+from engine.views.view import Field, View, age, at, or_none
 
 HANDOVER = timedelta(hours=1)  # so long after its end a shift is still reported
 LONGEST_US = 31 * 86_400 * 1_000_000

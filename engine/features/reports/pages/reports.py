@@ -15,7 +15,7 @@ from engine.model.texts.phrases import N_, PageText, Span
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
 from engine.store.queries.reader import Reader
 from engine.views.charts import bars, curves, heat
-from engine.views.text import cell, csv_line
+from engine.views.view import cell, csv_line
 from engine.web.asked import Asked as Address
 from engine.web.cells import Fact
 from engine.web.pages.filters import known

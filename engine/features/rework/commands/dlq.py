@@ -36,8 +36,8 @@ from engine.commands.shared.acting import (
     stated,
     without_daemon,
 )
-from engine.commands.shared.completing import destination_names
 from engine.commands.shared.output import ExitCode, Form, form_option, on_terminal, say, show_document, show_rows
+from engine.commands.shared.selecting import destination_names
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.features.rework.acts.edit import CR, HEAD, Shape, charsets_of, raise_if_not_editable, read, shown
 from engine.features.rework.lists.dead_letters import LETTER, LETTER_GROUP

@@ -15,7 +15,7 @@ from engine.features.rework.lists.operations import OPERATION
 from engine.model.errors import LabRelayError
 from engine.store.operations.bulk import Operation
 from engine.store.queries.bulk import operation_if, operations_page, undelivered
-from engine.views.text import cell
+from engine.views.view import cell
 
 GROUP = "every day"
 RARE = True

@@ -20,10 +20,10 @@ from engine.actions.selection import REPLAY_STATES
 from engine.actions.underway import DEFAULT_RATE
 from engine.commands.shared import selecting
 from engine.commands.shared.acting import ask, carried_out
-from engine.commands.shared.completing import destination_names
 from engine.commands.shared.output import ExitCode, Form, form_option, show_document
+from engine.commands.shared.selecting import destination_names
 from engine.commands.shared.session import Session, consent, pass_session
-from engine.views.text import plural
+from engine.views.view import plural
 
 GROUP = "when something is wrong"
 

@@ -29,15 +29,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.commands.shared.acting import ask, followed, note_exported, purpose_option, stated
-from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import SCHEMA_VERSION, ExitCode, Form, form_option, say, to_json
-from engine.commands.shared.selecting import instant_us
+from engine.commands.shared.selecting import channel_names, instant_us
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.features.rework.lists.affected import HEADING, RESULTS, Affected, csv_line, row_of
 from engine.store.queries.bulk import undelivered
 from engine.store.queries.messages import each_message
-from engine.views.text import cell, plural, printable, table
-from engine.views.view import Field, Row, View
+from engine.views.view import Field, Row, View, cell, plural, printable, table
 
 if TYPE_CHECKING:
     from engine.actions.selection import Selection

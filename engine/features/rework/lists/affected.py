@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from engine.model.content.tested_results import TestedResult
-from engine.views.text import harmless
-from engine.views.view import Field, Row, View, picked
+from engine.views.view import Field, Row, View, harmless, picked
 
 MASKED = "***"
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")

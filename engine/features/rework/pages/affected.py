@@ -20,7 +20,7 @@ from engine.features.rework.acts.affected_look import MOST_MESSAGES, MOST_SHOWN,
 from engine.features.rework.lists.affected import HEADING, csv_line, row_of
 from engine.model.errors import AbsentError, LabRelayError, RefusedError, StoreError
 from engine.model.texts.phrases import N_, PageText, Said
-from engine.views.text import cell
+from engine.views.view import cell
 from engine.web.asked import Asked
 from engine.web.desk import Desk
 from engine.web.forms import Form

@@ -19,7 +19,7 @@ from engine.model.texts.reasons import ReasonCode
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.reader import Reader, stored_message
 from engine.views.mapping_test import mapping_test
-from engine.views.text import printable
+from engine.views.view import printable
 from engine.web.asked import number
 from engine.web.desk import Desk
 from engine.web.pages.doing import VERB, offers, reveal

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import click
 
-from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import Form, form_option, say, show_document, show_rows
-from engine.commands.shared.selecting import instant_us
+from engine.commands.shared.selecting import channel_names, instant_us
 from engine.commands.shared.session import Session, pass_session
 from engine.features.rules.lists import CHANGE, DAY, RULE, UNTOUCHED
 from engine.features.rules.rows import reading

@@ -11,8 +11,7 @@ from engine.features.rules.rows import reading
 from engine.features.rules.rows.reading import RuleView
 from engine.model.site.permissions import LOOKING
 from engine.store.queries.reader import Reader
-from engine.views.text import cell, csv_line
-from engine.views.view import View
+from engine.views.view import View, cell, csv_line
 from engine.web.menu import LOOKS, RESULTS, Entry
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.words import Words, grouped, shown

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from engine.features.access.service.set_up_link import FILE_NAME
+from engine.features.access.service.tokens import FILE_NAME
 from tests.support.sites import SITE_YAML, make_site
 
 DEADLINE_S = 120.0

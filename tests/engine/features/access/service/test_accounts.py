@@ -13,7 +13,7 @@ from engine.features.access.rules.accounts import FREE_OF_ADDRESS, FREE_OF_USER,
 from engine.features.access.service import accounts as module
 from engine.features.access.service import passwords
 from engine.features.access.service.accounts import Accounts
-from engine.features.access.service.set_up_link import FILE_NAME, LASTS_S
+from engine.features.access.service.tokens import FILE_NAME, LASTS_S
 from engine.model.errors import LabRelayError, LockedOutError, LogInError, RefusedError
 from engine.model.process.clock import ManualClock
 from engine.model.site.actor import Actor

@@ -11,7 +11,7 @@ import yaml
 from engine.features.access.rows import reading as accounts
 from engine.features.access.rules.accounts import Known
 from engine.features.access.service.service import AccessService
-from engine.features.access.service.set_up_link import FILE_NAME
+from engine.features.access.service.tokens import FILE_NAME
 from engine.model.errors import StoreError
 from engine.model.site.actor import Actor
 from engine.model.site.permissions import ROLES
