@@ -12,9 +12,8 @@ The routes of all pages of access.
 
 from collections.abc import Sequence
 
-from engine.features.access.pages.account import AccountPages
 from engine.features.access.pages.administration import AdministrationPages
-from engine.features.access.pages.log_in import LogInPages
+from engine.features.access.pages.log_in import AccountPages, LogInPages
 from engine.features.access.pages.oidc import OidcPages
 from engine.features.access.service.accounts import Accounts
 from engine.web.menu import ADMINISTERS, ADMINISTRATION, Entry

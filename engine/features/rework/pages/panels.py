@@ -16,9 +16,8 @@ from engine.model.errors import ContentError, UnknownFormatError
 from engine.model.journal.journal_views import DeliveryView, Filter, Trace
 from engine.model.journal.records import LETTER_STATES
 from engine.model.texts.reasons import ReasonCode
-from engine.store.queries.contents import stored_message
 from engine.store.queries.letters import dead_letters
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_message
 from engine.views.mapping_test import mapping_test
 from engine.views.text import printable
 from engine.web.asked import number
