@@ -20,7 +20,7 @@ from engine.web.menu import ADMINISTERS, ADMINISTRATION, Entry
 from engine.web.pages.frame import Frame
 from engine.web.routes import Route
 
-MENU = (Entry("/users", "Users", ADMINISTERS, 40, ADMINISTRATION, "user"),)
+MENU = (Entry("/users", "Users", ADMINISTERS, 25, ADMINISTRATION, "user"),)
 
 
 def routes(frame: Frame) -> Sequence[Route]:

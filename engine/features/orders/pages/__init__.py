@@ -12,15 +12,15 @@ from engine.features.orders.pages.orders import ONE, of_analyzer, worklist_of
 from engine.features.orders.rows import reading
 from engine.model.orders import item_id, item_number
 from engine.store.queries.reader import Reader
-from engine.web.menu import LOOKS, ORDERS, Entry
+from engine.web.menu import LABORATORY, LOOKS, Entry
 from engine.web.pages.frame import Asking, routes_of
 from engine.web.pages.panels import Panels, Section
 from engine.web.pages.words import Words
 
 routes = routes_of(acts, order, orders, questions, reflexes, worklists)
 MENU = (
-    Entry("/orders", "Orders", LOOKS, 10, ORDERS, "orders"),
-    Entry("/questions", "Questions of analyzers", LOOKS, 20, ORDERS, "find"),
+    Entry("/orders", "Orders", LOOKS, 40, icon="orders"),
+    Entry("/questions", "Questions of analyzers", LOOKS, 60, LABORATORY, "find"),
 )
 
 

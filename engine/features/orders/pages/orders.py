@@ -136,7 +136,7 @@ def _page(asking: Asking) -> Page:
 
 
 def tabs_of(reader: Reader, asked: Asked, words: Words, here: str, site: SiteSnapshot) -> list[TabLink]:
-    """All lists, with how many each has.
+    """The lists that are not empty, with how many each has, and the one that is open.
 
     Args:
         asked: of which the analyzer counts.
@@ -155,6 +155,7 @@ def tabs_of(reader: Reader, asked: Asked, words: Words, here: str, site: SiteSna
             name in HARMFUL and counts[name] > 0,
         )
         for name, text in TAB_WORDS.items()
+        if counts[name] or name == here
     ]
 
 
@@ -295,5 +296,5 @@ def of_analyzer(reader: Reader, channel: str, words: Words, site: SiteSnapshot) 
     return [
         (one.words, one.number, one.href)
         for one in tabs_of(reader, asked, words, "", site)
-        if one.number != "0" and one.words != words.say(TAB_WORDS["done"])
+        if one.words != words.say(TAB_WORDS["done"])
     ]

@@ -10,7 +10,6 @@ import pytest
 from engine.features.orders.exchange.download import PUT_OFF
 from engine.features.orders.pages import acts as order_acts
 from engine.features.orders.pages import words as order_words
-from engine.features.orders.pages.orders import TAB_WORDS
 from engine.features.orders.rows import reading
 from engine.features.orders.rows.answering import UNCONFIRMED
 from engine.features.orders.rows.holding import TWIN
@@ -80,7 +79,7 @@ def assert_no_secret(page: Element) -> None:
 async def test_an_order_moves_through_the_lists_and_its_tube_tells_it(here: ActingSite, operator: Browser) -> None:
     await ordered(here, TUBE, "TSH", "FERR")
     _, page = await operator.get("/orders?lang=en")
-    assert counts(page) == {**dict.fromkeys(TAB_WORDS.values(), 0), "Waiting": 2}
+    assert counts(page) == {"Waiting": 2}
     assert len(rows(page)) == 2
     await asked(here, TUBE)
     await until(lambda: state(here) == "offered")
@@ -88,7 +87,7 @@ async def test_an_order_moves_through_the_lists_and_its_tube_tells_it(here: Acti
         await analyzer.send(result(TUBE, PATIENT, "TSH3", "1.20"))
     await until(lambda: state(here) == "resulted")
     _, page = await operator.get("/orders?tab=done&lang=en")
-    assert counts(page) == {**dict.fromkeys(TAB_WORDS.values(), 0), "At the analyzer": 1, "Ended": 1}
+    assert counts(page) == {"At the analyzer": 1, "Ended": 1}
     (row,) = rows(page)
     assert "measured" in row
     measured = page.one("tbody").one("tr").all("a")[-1]
