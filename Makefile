@@ -181,7 +181,7 @@ soak: setup-dev  ## the same in full, for hours, and 100,000 histories; FAULTS="
 	@$(if $(FAULTS),,$(BIN)/python -m tests.histories --count 100000 --write $(HISTORIES))
 
 soak-kafka: $(VENV)/.e2e $(E2E)/kafka-classpath  ## gateways, brokers and feeders of a chain die, and two brokers are away for ten minutes; 16 minutes (needs Java and Maven)
-	@LABRELAY_KAFKA=$(E2E)/kafka-classpath LABRELAY_OUTAGE_S=600 timeout 1800 $(BIN)/python -m pytest -q -n0 -s tests/e2e/chain.py
+	@LABRELAY_KAFKA=$(E2E)/kafka-classpath LABRELAY_OUTAGE_S=600 timeout 1800 $(BIN)/python -m pytest -q -n0 -s --timeout 1700 tests/e2e/chain.py
 
 $(VENV)/.fuzz: requirements/fuzz.lock $(VENV)/.dev
 	@$(PIP) install --require-hashes --only-binary :all: -r requirements/fuzz.lock
