@@ -23,13 +23,13 @@ E2E := .e2e
 COLLECTOR := .collector
 SITE := .site
 # Those that take longest come first: the processes take tests from each other.
-E2E_TESTS := tests/e2e/walk.py tests/e2e/kafka.py tests/e2e/api.py tests/e2e/day.py tests/e2e/days.py tests/e2e/adding.py tests/e2e/printing.py tests/e2e/live.py tests/e2e/doors.py tests/e2e/tokens.py tests/e2e/log_in.py tests/e2e/broker.py tests/e2e/alerting.py tests/e2e/monitoring.py tests/e2e/objects.py tests/e2e/real_storage.py tests/e2e/traces.py tests/e2e/log_shipping.py tests/e2e/log_servers.py tests/e2e/relay.py
+E2E_TESTS := tests/e2e/walk.py tests/e2e/kafka.py tests/e2e/chain.py tests/e2e/api.py tests/e2e/day.py tests/e2e/days.py tests/e2e/adding.py tests/e2e/printing.py tests/e2e/live.py tests/e2e/doors.py tests/e2e/tokens.py tests/e2e/log_in.py tests/e2e/broker.py tests/e2e/alerting.py tests/e2e/monitoring.py tests/e2e/objects.py tests/e2e/real_storage.py tests/e2e/traces.py tests/e2e/log_shipping.py tests/e2e/log_servers.py tests/e2e/relay.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
 # Modules are compiled once and kept, as an installation has them: the tests start daemons and commands by the thousand.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev demo docs docs-site test test-all timings validate validate-astm validate-hapi collector e2e mutants coverage pictures bench sessions histories fuzz faults soak laboratories size house check format lock bundle image-check install uninstall clean
+.PHONY: help setup setup-dev demo docs docs-site test test-all timings validate validate-astm validate-hapi collector e2e mutants coverage pictures bench sessions histories fuzz faults soak soak-kafka laboratories size house check format lock bundle image-check install uninstall clean
 .DEFAULT_GOAL := help
 
 help:  ## show these commands
@@ -179,6 +179,9 @@ faults: setup-dev  ## every fault of docs/reliability.md, 50 minutes at most; FA
 soak: setup-dev  ## the same in full, for hours, and 100,000 histories; FAULTS="--only T24" for a part
 	@$(BIN)/python -m tests.faults.harness --scale soak $(FAULTS)
 	@$(if $(FAULTS),,$(BIN)/python -m tests.histories --count 100000 --write $(HISTORIES))
+
+soak-kafka: $(VENV)/.e2e $(E2E)/kafka-classpath  ## gateways, brokers and feeders of a chain die, and two brokers are away for ten minutes; 16 minutes (needs Java and Maven)
+	@LABRELAY_KAFKA=$(E2E)/kafka-classpath LABRELAY_OUTAGE_S=600 timeout 1800 $(BIN)/python -m pytest -q -n0 -s --timeout 1700 tests/e2e/chain.py
 
 $(VENV)/.fuzz: requirements/fuzz.lock $(VENV)/.dev
 	@$(PIP) install --require-hashes --only-binary :all: -r requirements/fuzz.lock

@@ -1,9 +1,10 @@
 """A topic of Kafka: each document is one record, delivered once all in-sync replicas have it (`acks=all`).
 
-Key: `gateway/channel`, so that a lane is one partition and keeps its order. The library repeats a record only within
-one attempt; what it has not sent by then it forgets (`message.timeout.ms`), and the outbox sends it again under the
-same `Idempotency-Key`. After an error that the library calls fatal the producer is of no use any more: what it holds is
-purged, and the next attempt makes a new one. A record may come twice, under one key; never by another number.
+Key: `gateway/channel`, so that a lane is one partition and keeps its order. A broker that cannot reach the others keeps
+each record that it gets, and acknowledges none; so a record that an attempt has not seen acknowledged stays with the
+library, and the next attempt waits for that one: an outage makes one repeat of it in `LEFT_MS`. After an error that the
+library calls fatal the producer is of no use any more: what it holds is purged, and the next attempt makes a new one. A
+record may come twice, under one key; never by another number.
 
 `adapters.clients.kafka` has the meaning of each answer. Headers hold nothing of a patient.
 """
@@ -25,6 +26,7 @@ DAY_MS = 86_400_000
 LONGEST_MS = 30 * DAY_MS
 ROOM_BYTES = 16 * 1024 * 1024  # a report with a PDF
 POLL_S = 0.5
+LEFT_MS = 15 * 60 * 1000  # then the library forgets a record
 
 
 class KafkaConfig(Brokers, Protocol):
@@ -51,6 +53,7 @@ class KafkaOut:
         self._causes = Causes()
         self._settings = settings(name, config, config.gateway, self._causes)
         self._producer: Any = None
+        self._open_records: dict[str, tuple[bytes, asyncio.Future[Any]]] = {}  # of deliveries whose attempt has ended
         self._poller: threading.Thread | None = None
         self._stop = threading.Event()
         self.journal: Callable[[], str] = str
@@ -59,35 +62,44 @@ class KafkaOut:
         """Nothing to open: the first delivery connects."""
 
     async def deliver(self, delivery: Delivery) -> None:
-        loop = asyncio.get_running_loop()
+        try:
+            done = self._record_of(delivery)
+        except BufferError:
+            raise TransientDeliveryError(ReasonCode.BUSY, "too many records wait to be sent") from None
+        except self._kafka.KafkaException as fault:
+            error = fault.args[0]
+        else:
+            try:
+                await asyncio.wait({done}, timeout=self._config.timeout)
+            finally:
+                if not done.done():
+                    self._open_records[delivery.key] = (delivery.body, done)
+            error = done.result() if done.done() else self._kafka.KafkaError(self._kafka.KafkaError._MSG_TIMED_OUT)
+        if error is not None:
+            self._causes.hear(error)
+            raise failure(self._causes.of(error), self._config.topic)
+        self._causes.forget()
+
+    def _record_of(self, delivery: Delivery) -> "asyncio.Future[Any]":
+        """Its record, which an earlier attempt may have left with the library; then that one is waited for.
+
+        Raises:
+            BufferError, KafkaException: the library does not take it.
+        """
+        producer, loop = self._open(), asyncio.get_running_loop()
+        body, left = self._open_records.pop(delivery.key, (b"", None))
+        if left is not None and body == delivery.body and not (left.done() and left.result()):
+            return left
+        self._open_records = {key: one for key, one in self._open_records.items() if not one[1].done()}
         done: asyncio.Future[Any] = loop.create_future()
 
         def told(error: Any, _: Any) -> None:
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(_settle, done, error)
 
-        try:
-            self._open().produce(
-                self._config.topic,
-                delivery.body,
-                f"{self._config.gateway}/{delivery.channel}",
-                headers=self._headers(delivery),
-                on_delivery=told,
-            )
-            async with asyncio.timeout(self._config.timeout):
-                error = await done
-        except TimeoutError:
-            raise TransientDeliveryError(
-                ReasonCode.NO_ANSWER, f"no acknowledgement within {self._config.timeout:g} s"
-            ) from None
-        except BufferError:
-            raise TransientDeliveryError(ReasonCode.BUSY, "too many records wait to be sent") from None
-        except self._kafka.KafkaException as fault:
-            error = fault.args[0]
-        if error is not None:
-            self._causes.hear(error)
-            raise failure(self._causes.of(error), self._config.topic)
-        self._causes.forget()
+        key = f"{self._config.gateway}/{delivery.channel}"
+        producer.produce(self._config.topic, delivery.body, key, headers=self._headers(delivery), on_delivery=told)
+        return done
 
     def _headers(self, delivery: Delivery) -> list[tuple[str, str]]:
         headers = [
@@ -104,7 +116,7 @@ class KafkaOut:
             self._drop()
             self._causes.fatal = False
         if self._producer is None:
-            left_ms = int(self._config.timeout * 1000)
+            left_ms = min(int(self._config.timeout * 1000), LEFT_MS)
             self._producer = self._kafka.Producer(
                 self._settings
                 | {
@@ -115,7 +127,9 @@ class KafkaOut:
                     "topic.metadata.propagation.max.ms": min(5000, left_ms // 4),  # then there is no such topic
                     "partitioner": "murmur2_random",  # that of Kafka's own clients
                     "message.max.bytes": LARGEST_BYTES,
-                    "message.timeout.ms": max(left_ms - 2000, left_ms // 2),  # forgotten before the outbox tries again
+                    "message.timeout.ms": LEFT_MS,
+                    "request.timeout.ms": left_ms,  # then the library asks again, and the broker knows the record
+                    "socket.timeout.ms": max(10, min(left_ms, 300_000)),
                 }
             )
             self._stop = threading.Event()
@@ -136,6 +150,7 @@ class KafkaOut:
     def _drop(self) -> None:
         """Forget the producer, and all that it holds."""
         producer, self._producer = self._producer, None
+        self._open_records.clear()
         if producer is not None:
             producer.purge()
             self._stop.set()

@@ -3,11 +3,8 @@
 import asyncio
 import contextlib
 import random
-import re
-import sqlite3
-import time
 from collections.abc import Iterable
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import confluent_kafka
@@ -25,55 +22,21 @@ from engine.model.journal.journal_views import Filter
 from engine.model.process.clock import SystemClock
 from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.snapshot.channels import ChannelSnapshot
-from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader
 from engine.store.queries.servers import taken_number
 from tests.support.command_line import labrelay
 from tests.support.deliveries import delivery
 from tests.support.http_sender import sender
+from tests.support.kafka_chain import LANES, TOPIC, count, delivered, lanes_of, write_feeder, write_site
 from tests.support.kafka_engine import USERS, Engine, kafka_engine
 from tests.support.killed import Daemon
-from tests.support.ports import quiet_ports
 from tests.support.running import RunningSite, channel, running_site
 from tests.support.scripted_http import http, scripted
 from tests.support.waiting import until
 from workbench.bench.messages import control_id, oru
 
-LANES = 3
 MESSAGES = 120  # of each lane
-TOPIC = "lab.results"
-
-SITE = """\
-site: {{name: Test Lab, timezone: Asia/Kolkata}}
-web: {{enabled: false}}
-destinations:
-  log:
-    kind: kafka
-    connect: [{connect}]
-    topic: lab.results
-    gateway: {gateway}
-    timeout: 5s
-    retry: {{first: 200ms, max: 1s}}
-    breaker: {{failures: 1000}}
-"""
-CHANNEL = """\
-channel: lane{lane}
-source: {{kind: http, listen: "127.0.0.1:{port}"}}
-routes:
-  - to: log
-"""
-
-
-def write_site(folder: Path, engine: Engine, gateway: str = "city-lab", first: int = 0) -> list[int]:
-    """A gateway with a lane for each port."""
-    ports = quiet_ports(LANES)
-    for name in ("config", "channels"):
-        (folder / name).mkdir(parents=True)
-    (folder / "config" / "labrelay.yaml").write_text(SITE.format(connect=", ".join(engine.connect), gateway=gateway))
-    for lane, port in enumerate(ports, first):
-        (folder / "channels" / f"lane{lane}.yaml").write_text(CHANNEL.format(lane=lane, port=port))
-    return ports
 
 
 async def send_all(port: int, lane: int, answered: list[int]) -> None:
@@ -87,17 +50,6 @@ async def send_all(port: int, lane: int, answered: list[int]) -> None:
                     assert said.status == 200
                     answered.append(len(answered))
         await asyncio.sleep(0.02)  # while nothing listens
-
-
-def lanes_of(engine: Engine) -> dict[str, list[tuple[str, int]]]:
-    """Of each key, the delivery keys with the number of the message in its lane, as the topic has them."""
-    found: dict[str, list[tuple[str, int]]] = {}
-    for record in engine.records(TOPIC):
-        headers = dict(record.headers() or [])
-        [number] = re.findall(rb"B[0-9]{3}-([0-9]{8})", record.value() or b"")[:1]
-        lane = found.setdefault((record.key() or b"").decode(), [])
-        lane.append((headers["Idempotency-Key"].decode(), int(number)))
-    return found
 
 
 def judged(engine: Engine) -> int:
@@ -215,28 +167,6 @@ async def test_kills_of_broker_and_gateway_lose_nothing_and_reorder_nothing(tmp_
     assert repeats <= 5 * LANES, "an attempt that a kill cut short comes once more, and no other"
 
 
-FEEDER = """\
-site: {{name: Data Centre, timezone: Asia/Kolkata}}
-web: {{enabled: false}}
-destinations:
-  server: {{kind: http, url: "{url}", retry: {{first: 100ms, max: 500ms}}, breaker: {{failures: 1000}}}}
-"""
-READS = """\
-channel: feed
-source: {{kind: kafka, connect: [{connect}], topic: lab.results, group: feeder, format: hl7v2}}
-routes:
-  - to: server
-"""
-
-
-def write_feeder(folder: Path, engine: Engine, url: str) -> Path:
-    for name in ("config", "channels"):
-        (folder / name).mkdir(parents=True)
-    (folder / "config" / "labrelay.yaml").write_text(FEEDER.format(url=url))
-    (folder / "channels" / "feed.yaml").write_text(READS.format(connect=", ".join(engine.connect)))
-    return folder
-
-
 def taken(site: Path) -> list[tuple[str, str]]:
     """What the feeder has in its journal, oldest first: the control id, and the reason where it is not delivered."""
     journal = Reader.beside(site / "var")
@@ -249,16 +179,6 @@ def taken(site: Path) -> list[tuple[str, str]]:
     finally:
         journal.close()
     return found[::-1]
-
-
-def count(site: Path) -> int:
-    """How many the feeder has; none before its first start has made a journal."""
-    journal = site / "var" / JOURNAL_NAME
-    if not journal.exists():
-        return 0
-    with closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as connection:
-        has = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'journal'").fetchone()[0]
-        return int(connection.execute("SELECT count(*) FROM journal").fetchone()[0]) if has else 0
 
 
 def produce(engine: Engine, lane: str, numbers: Iterable[int], key: str = "") -> None:
@@ -381,110 +301,3 @@ async def test_two_feeders_share_the_partitions_and_neither_takes_what_the_other
                 both = lambda: [*one.messages("feed"), *two.messages("feed")]  # noqa: E731
                 await until(lambda: len({each.control_id for each in both()}) == 320, 120.0)
                 assert len(both()) == 320
-
-
-async def send_on(port: int, lane: int, answered: list[int], ended: asyncio.Event) -> None:
-    """Send ten messages a second, each until it is answered."""
-    rng = random.Random(lane)
-    text = b""
-    while not ended.is_set() or text:
-        with contextlib.suppress(OSError):
-            async with sender(port) as one:
-                while not ended.is_set() or text:
-                    text = text or oru(lane, len(answered), rng)
-                    if (said := await one.post(text)) is None:
-                        break
-                    assert said.status == 200
-                    answered.append(len(answered))
-                    text = b""
-                    await asyncio.sleep(0.1)
-        await asyncio.sleep(0.02)  # while nothing listens
-
-
-def numbers_of(bodies: Iterable[bytes]) -> dict[int, list[int]]:
-    """Of each lane the numbers of its messages, as they came to the server."""
-    found: dict[int, list[int]] = {}
-    for body in bodies:
-        lane, number = re.findall(rb"B([0-9]{3})-([0-9]{8})", body)[0]
-        found.setdefault(int(lane), []).append(int(number))
-    return found
-
-
-async def test_three_brokers_two_gateways_and_two_feeders_lose_nothing_whatever_dies(tmp_path: Path) -> None:
-    gateways = [Daemon(tmp_path / "a"), Daemon(tmp_path / "b")]
-    with kafka_engine(tmp_path, brokers=3) as engine:
-        await engine.ready()
-        engine.make(TOPIC, 5)  # whichever half a feeder has, some lane is in it
-        ports = [port for n, one in enumerate(gateways) for port in write_site(one.site, engine, f"lab{n}", n * LANES)]
-        answered: list[list[int]] = [[] for _ in ports]
-
-        async def more(than: int) -> None:
-            """Wait until each lane has had more messages answered, and some time to send them on."""
-            before = [len(one) for one in answered]
-            await until(lambda: all(len(now) >= then + than for now, then in zip(answered, before, strict=True)), 240.0)
-
-        async with scripted(http(200)) as server, AsyncExitStack() as ending:
-            feeders = [Daemon(write_feeder(tmp_path / name, engine, server.url)) for name in ("one", "two")]
-            for daemon in (*feeders, *gateways):
-                ending.push_async_callback(daemon.kill)
-                await daemon.start()
-            ended = asyncio.Event()
-            async with asyncio.TaskGroup() as sending:
-                for lane, port in enumerate(ports):
-                    sending.create_task(send_on(port, lane, answered[lane], ended))
-                await until(lambda: all(count(one.site) for one in feeders), 240.0)  # each has partitions
-                engine.kill(1)
-                await more(20)
-                engine.start(1)
-                await more(20)
-                for daemon in (gateways[0], feeders[0]):
-                    await daemon.kill()
-                    await daemon.start()
-                    await more(20)
-                engine.freeze(2)
-                await more(100)  # ten seconds: the others miss it after six
-                engine.freeze(2, on=False)
-                await more(20)
-                for node in (2, 3):
-                    engine.kill(node)
-                await more(80)
-                for node in (2, 3):
-                    engine.start(node)
-                await more(20)
-                ended.set()
-            for daemon in gateways:
-                await asyncio.to_thread(delivered, daemon.site)
-            all_of = {lane: list(range(len(one))) for lane, one in enumerate(answered)}
-            log = lanes_of(engine)
-            in_log = sum(map(len, log.values()))
-            await until(lambda: sum(map(count, (one.site for one in feeders))) >= in_log, 240.0)
-            for daemon in feeders:
-                await asyncio.to_thread(delivered, daemon.site)
-    of_log = {int(key.rpartition("lane")[2]): list(dict(records).values()) for key, records in log.items()}
-    assert of_log == all_of, "lost or reordered in the log"
-    came = numbers_of(one.body for one in server.requests)
-    assert {lane: sorted(set(one)) for lane, one in came.items()} == all_of, "lost on the way to the server"
-    assert {lane: list(dict.fromkeys(one)) for lane, one in came.items()} == all_of, (
-        "overtaken on the way to the server"
-    )
-    written, sent = sum(map(len, all_of.values())), len(server.requests)
-    print(f"{written} answered, {in_log - written} repeats in the log, {sent - written} at the server")
-    assert in_log - written <= 2 * len(ports) * 4, "each trouble adds two repeats to a lane at most"
-    assert sent - written <= 2 * len(ports), (
-        "what a feeder took after its last note, and an attempt that its kill cut short"
-    )
-
-
-def delivered(site: Path) -> None:
-    """Wait until nothing waits to be mapped or delivered, by the journal: a daemon that has just started has not mapped
-    what it found, and its own answer may be a second old.
-    """
-    until_s = time.monotonic() + 240.0
-    while True:
-        said = labrelay("status", "--offline", "-o", "json", site=site).json
-        if not any(one["stored_waiting"] for one in said["channels"]) and not any(
-            one["waiting"] for one in said["lanes"]
-        ):
-            return
-        assert time.monotonic() < until_s, "messages still wait"
-        time.sleep(0.1)

@@ -8,11 +8,13 @@ What must hold:
 | comes back before the take-over | nothing | it delivers until the spare has claimed the folder; then nothing |
 | comes back while it goes on, or after | nothing | it delivers and copies nothing |
 | is back at any time | `resume deliveries` | refused, in words; still nothing |
+| frozen, and goes on after the take-over | nothing | it delivers until its next look at the folder; then nothing |
 | any | `adopt` a second time | nothing comes in twice |
 """
 
 import asyncio
 import shutil
+import signal
 import threading
 import time
 from pathlib import Path
@@ -20,6 +22,8 @@ from typing import Literal
 
 from engine.commands.shared.output import ExitCode
 from engine.model.process.clock import SystemClock
+from engine.store.queries.lanes import list_pauses
+from engine.store.queries.reader import Reader
 from engine.store.recovery.backups import catalog
 from engine.store.recovery.backups.following import Spare
 from tests.faults.harness.ledger import Ledger
@@ -30,8 +34,8 @@ from tests.support.live import Analyzer, Daemon, Server
 from tests.support.ports import quiet_ports
 from tests.support.waiting import until
 
-Back = Literal["before", "during", "after", "never"]
-BACK: tuple[Back, ...] = ("before", "during", "after", "never")
+Back = Literal["before", "during", "after", "never", "frozen"]
+BACK: tuple[Back, ...] = ("before", "during", "after", "never", "frozen")
 
 
 async def ran(folder: Path, *arguments: str, code: ExitCode = ExitCode.OK) -> Ran:
@@ -43,6 +47,14 @@ async def ran(folder: Path, *arguments: str, code: ExitCode = ExitCode.OK) -> Ra
 def files(copies: Path) -> set[str]:
     """Of copies and pieces, not the small notes."""
     return {str(path.relative_to(copies)) for path in copies.rglob("*") if path.suffix in (".rows", ".state", ".db")}
+
+
+def is_paused(site: Path) -> bool:
+    journal = Reader.beside(site / "var")
+    try:
+        return bool(list_pauses(journal))
+    finally:
+        journal.close()
 
 
 class Place:
@@ -113,7 +125,10 @@ async def taken_over(folder: Path, trial: Trial, back: Back) -> dict[str, float]
         ]
         sending = [asyncio.create_task(one.run()) for one in analyzers]
         await asyncio.sleep(trial.chance.uniform(1.0, 18.0))
-        await place.old.kill()
+        if back == "frozen":
+            place.old.send(signal.SIGSTOP)
+        else:
+            await place.old.kill()
         returned: asyncio.Task[None] | None = None
         if back == "before":
             await place.old.start()
@@ -131,12 +146,16 @@ async def taken_over(folder: Path, trial: Trial, back: Back) -> dict[str, float]
             await returned
         elif back == "after":
             await place.old.start()
+        elif back == "frozen":
+            place.old.send(signal.SIGCONT)
         if back != "never":
             await place.old.commanded()
-            refused = await ran(
-                place.old.folder, "resume", "deliveries", "--reason", "try", "--yes", code=ExitCode.REFUSED
-            )
+            await until(lambda: is_paused(place.old.folder), 60.0)  # a frozen one has to look first
+            resume = ("resume", "deliveries", "--reason", "try", "--yes")
+            refused = await ran(place.old.folder, *resume, code=ExitCode.REFUSED)
             assert "this journal goes on elsewhere" in refused.err, refused.err
+            if back == "frozen":
+                sent = sum(map(len, place.server.keys.values()))
             await asyncio.sleep(0.5)
             assert sum(map(len, place.server.keys.values())) == sent, "the old machine delivers"
             await place.old.kill()
@@ -184,7 +203,7 @@ async def _returns(place: Place, after_s: float) -> None:
 async def test_a_spare_takes_over_and_nothing_is_lost(tmp_path: Path, trial: Trial) -> None:
     slowest = 0.0
     for n in trial.rounds(quick=2, long=2, soak=50, unit="take-overs"):
-        back = BACK[(n + trial.chance.randrange(2)) % len(BACK)] if n else "during"
+        back = ("during", "frozen")[n] if n < 2 else trial.chance.choice(BACK)
         found = await taken_over(tmp_path / str(n), trial, back)
         print(n, back, {name: round(value, 1) for name, value in found.items()}, flush=True)
         slowest = max(slowest, found["out_s"])

@@ -76,7 +76,10 @@ class Engine:
         guarded: of the first, where a user logs in and has the rights that `allow` gives.
     """
 
-    def __init__(self, folder: Path, brokers: int, classpath: str, *, with_users: bool = False) -> None:
+    def __init__(
+        self, folder: Path, brokers: int, classpath: str, *, with_users: bool = False, life_s: float = LIFE_S
+    ) -> None:
+        self._life_s = life_s
         self._java = [shutil.which("java") or "java", *HEAP, *LEAN, "-cp", classpath]
         self._folders = [folder / f"n{one}" for one in range(1, brokers + 1)]
         self._lives: list[subprocess.Popen[bytes] | None] = [None] * brokers
@@ -103,7 +106,7 @@ class Engine:
         folder = self._folders[node - 1]
         with (folder / "log").open("ab") as log:
             self._lives[node - 1] = subprocess.Popen(
-                ["timeout", "-s", "KILL", str(LIFE_S), *self._java, "kafka.Kafka", str(folder / "server.properties")],
+                ["timeout", "-s", "KILL", str(self._life_s), *self._java, "kafka.Kafka", folder / "server.properties"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
@@ -195,11 +198,13 @@ class Engine:
 
 
 @contextmanager
-def kafka_engine(folder: Path, brokers: int = 1, *, with_users: bool = False) -> Iterator[Engine]:
+def kafka_engine(
+    folder: Path, brokers: int = 1, *, with_users: bool = False, life_s: float = LIFE_S
+) -> Iterator[Engine]:
     classpath = Path(os.environ.get("LABRELAY_KAFKA", "absent"))
     if not classpath.is_file() or shutil.which("java") is None:
         pytest.skip("there is no Kafka; on Debian or Ubuntu: apt install openjdk-17-jdk-headless maven, then make e2e")
-    engine = Engine(folder / "kafka", brokers, classpath.read_text().strip(), with_users=with_users)
+    engine = Engine(folder / "kafka", brokers, classpath.read_text().strip(), with_users=with_users, life_s=life_s)
     try:
         for node in range(1, brokers + 1):
             engine.start(node)

@@ -5,6 +5,7 @@ For tests that end processes without warning and then count (docs/architecture.m
 
 import asyncio
 import contextlib
+import os
 import random
 import signal
 import socket
@@ -327,6 +328,10 @@ class Daemon:
                 line.connect(address)
                 return
             await asyncio.sleep(0.01)
+
+    def send(self, number: int) -> None:
+        assert self._process is not None
+        os.kill(self._process.pid, number)
 
     async def kill(self) -> None:
         """As a power cut: no signal that could be handled."""

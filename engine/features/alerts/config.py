@@ -8,7 +8,7 @@ The ``sinks:`` of ``alerts:``, where alerts go. One model for each ``kind``; `Si
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib import import_module
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
@@ -72,6 +72,9 @@ class SinkBase(values.Model, ABC):
 
     language: Language | None = None
     """Language of what goes here. Unset: that of `alerts:`."""
+
+    unit: Name | None = None
+    """Unit of the site (`site.units`): only alerts about its channels come here. Unset: all."""
 
     # a YAML list is a Python list; each window in it is still read strictly
     quiet: Annotated[tuple[DowntimeWindow, ...], AfterValidator(_leaves_time)] = Field(default=(), strict=False)
@@ -365,6 +368,12 @@ class AlertsConfig(Model):
         return self
 
     @model_validator(mode="after")
+    def _whole_site(self) -> Self:
+        if all(self.sinks[name].unit for name in self.usual):
+            raise ValueError("sinks: each has a unit, so alerts of no channel go nowhere; add one without unit")
+        return self
+
+    @model_validator(mode="after")
     def _fitting(self) -> Self:
         for name, rule in self.rules.items():
             if rule.above is not None and name not in SUMS:
@@ -402,6 +411,15 @@ class AlertsKeys(Model):
 
     alerts: Annotated[AlertsConfig | None, Behind("backup")] = None
     """Who is notified of what waits for a person, and how."""
+
+    @model_validator(mode="after")
+    def _units(self) -> Self:
+        units: Collection[str] = self.site.units if isinstance(self, SiteConfig) else ()
+        for name, sink in self.alerts.sinks.items() if self.alerts is not None else ():
+            if sink.unit and sink.unit not in units:
+                hint = did_you_mean(sink.unit, units) or "see site.units"
+                raise ValueError(f"alerts.sinks.{name}.unit: no unit has the name {sink.unit}; {hint}")
+        return self
 
 
 def alerts_of(config: SiteConfig) -> AlertsConfig | None:

@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from engine.model.process.clock import ManualClock
 from engine.model.texts.reasons import ReasonCode
 from engine.runtime.observing.ends import SeenEnds
 from tests.support.deliveries import delivery
-from tests.support.kafka_peer import Peer, kafka_peer
+from tests.support.kafka_peer import SILENCE, Peer, kafka_peer
 from tests.support.running import MLLP, channel, running_site
 from tests.support.senders import send_blocks
 from tests.support.waiting import until
@@ -124,6 +124,24 @@ async def test_after_a_fatal_error_the_next_attempt_has_a_new_producer() -> None
         await out.deliver(delivery(b"{}"))
     assert peer.producers > before
     assert len(peer.kept) == 1
+
+
+async def test_a_record_without_an_answer_is_waited_for_and_not_sent_again() -> None:
+    """A broker that cannot reach the others keeps each record that it gets, and answers none."""
+    async with kafka_peer(fault=SILENCE) as peer, opened(peer, timeout="500ms") as out:
+        for _ in range(2):
+            with pytest.raises(TransientDeliveryError) as caught:
+                await out.deliver(delivery(b"{}"))
+            assert caught.value.reason is ReasonCode.NO_ANSWER
+        with pytest.raises(TransientDeliveryError):
+            await out.deliver(delivery(b"[]"))  # meanwhile its document has changed
+        peer.go_on()
+        async with asyncio.timeout(60):
+            while True:
+                with suppress(TransientDeliveryError):
+                    await out.deliver(delivery(b"[]"))
+                    break
+    assert [one.value for one in peer.came.values()] == [b"{}", b"[]"]
 
 
 @pytest.mark.parametrize(

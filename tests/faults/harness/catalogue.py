@@ -680,7 +680,7 @@ FAULTS: tuple[Fault, ...] = (
         number=42,
         fault="a spare takes over",
         how="kill -9 of a machine under load, at random between two pieces; a spare that followed its copies takes "
-        "over; the old machine comes back before, during or after that, or never, and its person resumes deliveries.",
+        "over; the old machine comes back before, during or after that, or never, or was frozen; its person resumes.",
         passes="nothing acknowledged is lost once the old folder is adopted; the old machine delivers and copies "
         "nothing once the spare has taken over; 30 s at most without the person",
         nodes=("tests/faults/test_spare.py",),

@@ -24,8 +24,8 @@ its time anew. An urgent alert is never muted and never silenced, and has no tim
 All of it is in `Alert`, which the journal keeps; so a restart changes nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from engine.features.alerts.rules.causes import SINK, Cause, Rule, parents_of
 from engine.model.site.alerts import MOST_CRITICAL, Alert, Changes, Line, Silence, What
@@ -55,12 +55,14 @@ class Settings:
     Attributes:
         rules: all of them, by name.
         sinks: all names; an alert is sent to those of its rule that are among them.
+        only: sinks of a unit, with its channels: they get alerts about these alone.
         remind_s: how often an open alert that no person has taken is sent again; 0: never.
         group_s: how long a line waits for others that go with it.
     """
 
     rules: Mapping[str, Rule]
     sinks: frozenset[str] = frozenset()
+    only: Mapping[str, Collection[str]] = field(default_factory=dict)
     escalation: Sequence[Escalation] = ()
     remind_s: float = 0.0
     group_s: float = 0.0
@@ -252,8 +254,11 @@ class _Look:
         return tuple(one for one in starts if self._now_us - one < HOUR_US)
 
     def _others(self, alert: Alert, names: Iterable[str]) -> tuple[str, ...]:
-        """Without the sink that the alert is about."""
-        return self._known(name for name in names if not (alert.rule == SINK and name == alert.subject))
+        """Without the sink that the alert is about, and those of other units."""
+        only, of = self._settings.only, alert.subject
+        return self._known(
+            name for name in names if not (alert.rule == SINK and name == of) and (name not in only or of in only[name])
+        )
 
     def _known(self, names: Iterable[str]) -> tuple[str, ...]:
         return tuple(name for name in names if name in self._settings.sinks)

@@ -35,7 +35,7 @@ from engine.features.orders.rules.order_rules import OF_ENDED, heard, same_patie
 from engine.model import orders
 from engine.model.errors import IntegrityError
 from engine.model.message import Received, Stored
-from engine.model.orders import ItemReason, ItemState, LineAnswer
+from engine.model.orders import ItemReason, ItemState, LineAnswer, OrderLine
 from engine.model.texts.reasons import ReasonCode
 from engine.model.values import changed, value
 from engine.store.core.notes import opened_note
@@ -110,6 +110,28 @@ def _opened(one: dict[str, Any]) -> LineAnswer:
     return LineAnswer(
         **{**one, "reason": ItemReason(one.get("reason", "")), "state": state, "items": tuple(one.get("items", ()))}
     )
+
+
+def said_between(batch: Batch, channel: str, after: int, until: int) -> list[LineAnswer]:
+    """The answers to order messages of a channel among these rows, the oldest first."""
+    rows = batch.execute(
+        "SELECT s.id, s.detail FROM journal j JOIN message_state s ON s.id = j.id"
+        " WHERE j.id > ? AND j.id <= ? AND j.channel = ? AND s.detail <> x'' ORDER BY j.id",
+        (after, until, channel),
+    ).fetchall()
+    notes = [opened_note(batch.vault, sealed, "message_state", number, channel) for number, sealed in rows]
+    return [one for note in notes for one in opened(note.get("answers", ()))]
+
+
+def said_of(lines: Sequence[OrderLine], said: Sequence[LineAnswer]) -> dict[int, str]:
+    """Place of a line -> what was to be done with its order by the last of these that names it by its number."""
+    return {
+        place: one.action
+        for place, line in enumerate(lines)
+        for one in said
+        if (one.placer, one.placer or one.filler) == (line.placer, line.placer or line.filler) != ("", "")
+        and one.test in ("", line.test)
+    }
 
 
 logger = logging.getLogger("labrelay.orders")

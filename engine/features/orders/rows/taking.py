@@ -20,12 +20,16 @@ has its own items already: it makes none twice, and it undoes nothing that came 
 
 One specimen number with two patients holds both orders. The cost grows with the lines, and with the items of their
 specimens and order numbers, which are read once.
+
+A message that the old machine received, and that came in later (`engine.store.core.adopted`), is older than those that
+came here meanwhile. Where one of these names the order, it stays as that one left it; where that one cancelled it and
+found none, it is taken and cancelled. An analyzer may have been given it there.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from engine.features.orders.rows import forgetting, items
+from engine.features.orders.rows import announcing, forgetting, items, meant
 from engine.features.orders.rows.items import Kept
 from engine.features.orders.rules.order_rules import (
     ItemEvent,
@@ -47,11 +51,11 @@ from engine.model.orders import (
     OrderLine,
     is_specimen_number,
 )
-from engine.model.values import changed
 from engine.model.worklist import LineOutcome, TakeSettings
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 
+_EVENTS = {"cancel": ItemEvent.CANCEL, "hold": ItemEvent.HOLD, "release": ItemEvent.RELEASE}
 _AGAIN = frozenset({ItemState.CANCELLED, ItemState.EXPIRED, ItemState.REFUSED})  # ended without a result
 _ANALYZER_HAS = frozenset({ItemState.OFFERED, ItemState.ACCEPTED, ItemState.IN_PROGRESS, ItemState.CANCEL_PENDING})
 
@@ -66,54 +70,16 @@ def take_orders(
         message_id: the journal's row of the message, or of the act of a person.
         channel: of the message; empty for a person's.
     """
-    parts = list(_parts(lines, settings))
+    parts = list(meant.parts(lines, settings))
     if max(len(lines), len(parts)) > MOST_LINES:
         return [
             LineOutcome(line_index=place, number=0, state=ItemState.REJECTED, reason=ItemReason.TOO_MANY_LINES)
             for place in range(len(lines))
         ]
-    taking = _Taking(batch, message_id, channel, settings)
+    since = batch.tail.adopted.came_meanwhile(message_id)
+    later = announcing.said_of(lines, announcing.said_between(batch, channel, *since)) if any(since) else {}
+    taking = _Taking(batch, message_id, channel, settings, since, later)
     return [outcome for place, line, known in parts for outcome in taking.take(place, line, known=known)]
-
-
-def _parts(lines: Sequence[OrderLine], settings: TakeSettings) -> Iterator[tuple[int, OrderLine, bool]]:
-    """Each line with its place, with the worklist's code for its test, and whether the table of the LIS has the test; a
-    panel that no channel has a code for as its tests.
-    """
-    for place, line in enumerate(lines):
-        whole, known = _translated(line, settings)
-        tests = settings.panels.get(line.test)
-        if not tests or (known and any(whole.test in settings.known_channels[one] for one in _runners(line, settings))):
-            yield place, whole, known
-            continue
-        for test in tests:
-            part, known = _translated(changed(line, test=test, test_name=""), settings)
-            yield place, changed(part, panel=line.test, panel_name=line.test_name), known
-
-
-def _translated(line: OrderLine, settings: TakeSettings) -> tuple[OrderLine, bool]:
-    if settings.codes is None or not line.test:
-        return line, True
-    code = settings.codes.get(line.test)
-    return (line, False) if code is None else (changed(line, test=code, ordered=line.test), True)
-
-
-def _members(names: Collection[str], settings: TakeSettings) -> set[str]:
-    """The channels that are meant by names of channels and of groups."""
-    return set(names).union(*(settings.groups.get(name, ()) for name in names)) & settings.known_channels.keys()
-
-
-def _runners(line: OrderLine, settings: TakeSettings) -> set[str]:
-    """The channels that an order is for."""
-    may = _members(settings.targets, settings) if settings.targets else set(settings.known_channels)
-    return may & _members(line.targets, settings) if line.targets else may
-
-
-def _targets(line: OrderLine, settings: TakeSettings) -> frozenset[str]:
-    """The targets of an item; where its LIS may not order from all channels these are named one by one."""
-    if settings.targets:
-        return frozenset(_runners(line, settings))
-    return items.cut_targets(line.targets, {*settings.known_channels, *settings.groups})
 
 
 @dataclass(slots=True)
@@ -153,6 +119,8 @@ class _Taking:
     message_id: int
     channel: str
     settings: TakeSettings
+    since: tuple[int, int]  # an adopted message: older than these rows
+    later: Mapping[int, str]  # place of a line -> what is to be done with its order, by the newest message among these
     known: dict[int, Kept] = field(default_factory=dict)
     tubes: dict[str, _Tube] = field(default_factory=dict)
     orders: dict[tuple[str, str], list[Kept]] = field(default_factory=dict)
@@ -162,7 +130,22 @@ class _Taking:
     next_number: int = 0
     until: int | None = None  # `forgetting.until`
 
+    def _is_after(self, row: int) -> bool:
+        return self.message_id > row and not self.since[0] < row <= self.since[1]
+
     def take(self, place: int, line: OrderLine, *, known: bool) -> list[LineOutcome]:
+        """What becomes of a line, by what is there, and by newer messages that came before it."""
+        if (later := self.later.get(place)) is None or not known:
+            return self._take(place, line, known=known)
+        event = _EVENTS.get(line.action)
+        if there := self._same_order(line)[:1] if event is None else self._named(line, event):
+            return [_outcome(place, one, repeat=True) for one in there]
+        done = self._take(place, line, known=known)
+        if later == "cancel":
+            return [self._step(place, self.known[one.number], ItemEvent.CANCEL) if one.number else one for one in done]
+        return done
+
+    def _take(self, place: int, line: OrderLine, *, known: bool) -> list[LineOutcome]:
         if line.action == "unknown":
             return [self._put_rejected(place, line, ItemReason.UNKNOWN_ACTION)]
         if not known and line.action in ("cancel", "release"):
@@ -198,7 +181,7 @@ class _Taking:
         return self._other_content(place, line, same)
 
     def _order_again(self, place: int, line: OrderLine, latest: Kept) -> LineOutcome:
-        is_newer = self.message_id > latest.last_id
+        is_newer = self._is_after(latest.last_id)
         if latest.state in _AGAIN and is_newer:
             return self._put(place, line)
         if latest.state is ItemState.CANCEL_PENDING and is_newer:
@@ -212,10 +195,10 @@ class _Taking:
 
     def _other_content(self, place: int, line: OrderLine, same: Sequence[Kept]) -> LineOutcome:
         latest = same[0]
-        is_newer = self.message_id > latest.message_id or latest.message_id == 0
+        is_newer = self._is_after(max(latest.message_id, latest.last_id if any(self.since) else 0))
         if latest.state in _AGAIN and is_newer:
             return self._put(place, line)
-        if latest.state is ItemState.CANCEL_PENDING and self.message_id > latest.last_id:
+        if latest.state is ItemState.CANCEL_PENDING and self._is_after(latest.last_id):
             return self._put(place, line, replaces=latest)
         if line.action != "change" or not is_newer:
             return self._put(place, line, reason=ItemReason.ORDER_CONFLICT)
@@ -230,9 +213,9 @@ class _Taking:
     def _rerun(self, place: int, line: OrderLine, latest: Kept | None) -> LineOutcome:
         if latest is None:
             return self._put(place, line)
-        if latest.message_id >= self.message_id:
+        if not self._is_after(latest.message_id):
             return _outcome(place, latest, repeat=True)
-        if latest.state is ItemState.CANCEL_PENDING and self.message_id > latest.last_id:
+        if latest.state is ItemState.CANCEL_PENDING and self._is_after(latest.last_id):
             return self._put(place, line, replaces=latest)
         if latest.is_open:  # it has no result yet
             self._move(latest, line)
@@ -241,7 +224,7 @@ class _Taking:
 
     def _move(self, one: Kept, line: OrderLine) -> None:
         """The tube is where its LIS has said last; that is no content of an order."""
-        if any(items.place_of(line)) and self.message_id > items.named_place(self.batch, one)[0]:
+        if any(items.place_of(line)) and self._is_after(items.named_place(self.batch, one)[0]):
             items.place(self.batch, one, line, self.message_id)
 
     def _put(
@@ -275,7 +258,7 @@ class _Taking:
         else:
             tube.is_held = False
         made = self._make(place, line, state, reason, after=after, run=run, parent=parent)
-        if 0 < self.message_id <= self._earlier() and not after:
+        if (any(self.since) or 0 < self.message_id <= self._earlier()) and not after:
             items.apply(self.batch, made, ItemEvent.MAYBE_SENT, cause=forgetting.CAUSE)
         tube.items.append(made)
         tube.open += 1
@@ -311,7 +294,7 @@ class _Taking:
         kept = Kept(
             number=self.next_number, message_id=self.message_id, place=place, last_id=self.message_id,
             source=self.channel, state=state, reason=reason,
-            targets=_targets(line, settings),
+            targets=meant.targets(line, settings),
             channel="", code="", query=0, sent=False, after=after, run=run, parent=parent, created_us=batch.now_us,
             changed_us=batch.now_us, expires_us=batch.steady_us + settings.expires_us,
             waits_us=settings.expires_us, reuse_us=settings.specimen_reuse_us, events=1, line=line,
@@ -333,7 +316,7 @@ class _Taking:
             return ItemReason.NO_SPECIMEN
         if settings.is_control is not None and settings.is_control(line.specimen):
             return ItemReason.CONTROL_NUMBER
-        runners = _runners(line, settings)
+        runners = meant.runners(line, settings)
         if line.targets and not runners:
             return ItemReason.UNKNOWN_CHANNEL
         if not line.test or not any(line.test in settings.known_channels[one] for one in runners):
@@ -343,7 +326,8 @@ class _Taking:
     # -- cancel, hold, release -----------------------------------------------------------------------------------
 
     def _act(self, place: int, line: OrderLine, event: ItemEvent) -> list[LineOutcome]:
-        found = [one for one in self._named(line, event) if one.message_id <= self.message_id]
+        named = self._named(line, event)
+        found = [one for one in named if one.message_id == self.message_id or self._is_after(one.message_id)]
         if not found:
             return [_no_such_order(place)]
         open_ones = [one for one in found if one.is_open]
@@ -377,7 +361,7 @@ class _Taking:
         if event is ItemEvent.HOLD and (one.known or one.state in _ANALYZER_HAS):
             return _outcome(place, one, reason=ItemReason.TOO_LATE)
         before = one.state, one.reason
-        if one.last_id > self.message_id and event is not ItemEvent.CANCEL:
+        if not (one.last_id == self.message_id or self._is_after(one.last_id)) and event is not ItemEvent.CANCEL:
             return _outcome(place, one, repeat=True)  # an old message, processed again
         if event is ItemEvent.RELEASE and one.state in ANSWERED_STATES:
             return _outcome(place, one, repeat=True)  # it is not held, or not any more

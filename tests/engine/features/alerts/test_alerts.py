@@ -50,6 +50,7 @@ WRONG = {
         f"{{sinks: {{a: {SINK}}}, rules: {{critical: {{after: 5m}}}}}}",
         "a critical value is sent at once",
     ),
+    "units alone": (f"{{sinks: {{a: {MAIL % ', unit: east'}}}}}", "add one without unit"),
     "always quiet": (
         "{sinks: {a: {kind: http, url: 'http://127.0.0.1:1', body: '{text}', type: text,"
         " quiet: [{start: '00:00', end: '24:00'}]}}}",
@@ -87,6 +88,11 @@ def test_a_password_in_clear_is_a_warning(tmp_path: Path, monkeypatch: pytest.Mo
     assert [one for one in warnings if "alerts.sinks.mail.auth" in one and "in clear" in one]
 
 
+def test_a_unit_that_the_site_does_not_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"alerts\.sinks\.b\.unit: no unit has the name eats"):
+        read(tmp_path, f"{{sinks: {{a: {SINK}, b: {MAIL % ', unit: eats'}}}}}")
+
+
 def test_no_secret_of_an_address_is_in_the_place_that_people_read(tmp_path: Path) -> None:
     sink = "{kind: http, url: 'https://chat.example?key=hook-secret', body: '{text}', type: text}"
     config, _ = read(tmp_path, f"{{sinks: {{chat: {sink}}}}}")
@@ -103,7 +109,7 @@ def test_what_a_site_changes_is_changed_and_all_else_is_as_usual(tmp_path: Path)
         f"{{sinks: {{a: {SINK}, b: {SINK}}}, escalation: [{{after: 15m, to: b}}], rules: {{silent: {{after: 1h,"
         " least: attention}, dead: {above: 7, to: b}, disk: {enabled: false}}}",
     )
-    settings = settings_of(config)
+    settings = settings_of(config, {})
     silent, dead, away = settings.rules["silent"], settings.rules["dead"], settings.rules["destination"]
     assert (silent.after_s, silent.keep_s, silent.least, silent.to) == (3600.0, 300.0, Level.ATTENTION, ("a",))
     assert (dead.above, dead.to) == (7, ("b",))

@@ -441,3 +441,24 @@ class Histories(RuleBasedStateMachine):
 Histories.TestCase.settings = how(max_examples=examples(60), stateful_step_count=30, deadline=None)
 test_any_history = Histories.TestCase
 assert RULES[CRITICAL].urgent
+
+
+@pytest.mark.parametrize(
+    ("subject", "starts", "escalated"),
+    [("sysmex", {"mail", "east"}, set()), ("architect", {"mail"}, {"west"}), ("", {"mail"}, set())],
+)
+def test_a_sink_of_a_unit_gets_start_step_and_end_of_its_channels_alone(
+    subject: str, starts: set[str], escalated: set[str]
+) -> None:
+    settings = replace(
+        SETTINGS,
+        rules={name: replace(one, to=("mail", "east")) for name, one in RULES.items()},
+        sinks=frozenset({"mail", "east", "west"}),
+        only={"east": ("sysmex",), "west": ("architect",)},
+        escalation=(Escalation(after_s=900.0, to=("west",)),),
+    )
+    site, about = Site(settings), replace(cause("silent/x"), subject=subject)
+    site.during(60, about)
+    site.during(30)
+    to = {what: {one.sink for one in site.lines if one.what is what} for what in What}
+    assert (to[What.START], to[What.ESCALATED], to[What.END]) == (starts, escalated, starts | escalated)
