@@ -231,13 +231,27 @@ class _Case:
         for one in self._decisions:
             own = self._names[one.place]
             is_moved = one.reason == ReasonCode.ORDER_MOVED.value  # it is processed again, once that is answered
-            if one.place not in homes and one.kind not in _AGAIN and own in taken and not is_moved:
+            if one.place in homes or one.kind in _AGAIN or is_moved:
+                continue
+            if own in taken:
                 found.ids[own] = self._free(own, one.place)
+                others.append(own)
+            elif self._is_of_other_time(own, one.place):
+                found.ids[own] = resource_id(f"{own}\x1f{self._resources[own].time}")
                 others.append(own)
         if found.ids:
             self._around(found, {old: new for old, new in found.ids.items() if old not in others})
         if others and not homes:
             self._name_samples(found)
+
+    def _is_of_other_time(self, own: str, place: int) -> bool:
+        """Whether it has no number of an order, and the id of a result that was measured at another time: two values
+        of one day, of which none is a later word of the other."""
+        said = self._judgement.said.get(place)
+        if said is not None and said.number:
+            return False
+        last, time = self._sent.last(f"Observation/{own}"), self._resources[own].time
+        return last is not None and len(time) >= MINUTE and time != last[1].time
 
     def _taken(self) -> set[str]:
         """The ids of what is known of the same tests; of cultures, of all that is known of them."""
