@@ -3,6 +3,8 @@
 An older result never takes the place of a newer one, and none that nothing newer has is lost.
 """
 
+import asyncio
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ import pytest
 
 from engine.features.results.rows import superseding
 from engine.features.results.rows.superseding import newer_of, overtaken, overtaken_by
-from tests.results.test_judged_by_place import HL7, NOON, OWN, desk, message
+from tests.results.test_judged_by_place import HL7, NOON, OWN, Desk, desk, message
+from tests.support.running import MLLP, channel, make_running_site
 
 MAPPED = OWN.format(to="hl7v2/ORU_R01", results="", steps=HL7)
 OUTPUTS: dict[str, dict[str, Any]] = {
@@ -82,3 +85,45 @@ def test_an_older_message_is_sent_closed_or_shown_to_a_person(tmp_path: Path, ou
         assert sorted({one.split("^")[0] for each in found for one in each.in_common or ()}) == in_common
         along = it.journal.run_alone(newer_of, first)
         assert along == (set() if case == "another order" else {*range(2, 2 + len(newer))})
+
+
+@pytest.mark.parametrize(("newer", "expected"), [("C GLU 6.5", "whole"), ("D GLU 5.5", "whole"), ("F NA 140", "")])
+@pytest.mark.parametrize("output", ["fhir", "csv"])
+def test_a_result_of_the_site_is_closed_by_a_newer_one_of_another_channel(
+    tmp_path: Path, output: str, newer: str, expected: str
+) -> None:
+    """Each channel has a lane of its own to the receiver, and one may be faster."""
+    settings = {"patient_system": "urn:x:mrn"}
+    one = channel(MLLP, {**OUTPUTS[output], "to": "out1"}, results_of="site", settings=settings)
+    make_running_site(tmp_path, {"hl7": one, "other": one}, {"out1": {"kind": "file", "folder": str(tmp_path / "out")}})
+    it = Desk(tmp_path / "var", tmp_path)
+    try:
+        first = it.say("hl7", sent(number=1, **GLU), NOON, refused=True)
+        it.say("other", sent((newer,), number=2), NOON + timedelta(hours=1))
+        ((delivery, is_looked_at),) = it.ask("SELECT id, flags & 2 FROM delivery WHERE message_id = ?", first)
+        assert is_looked_at
+        assert it.journal.run_alone(superseding.overtaken_before_sent, delivery) == expected
+    finally:
+        asyncio.run(it.journal.stop())
+
+
+def test_values_of_one_day_without_an_order_number_stay_beside_each_other(tmp_path: Path) -> None:
+    """A meter at the bed sends a patient's number alone: none of its values is a later word of another one."""
+    with desk(tmp_path, {"mapping": "hl7-results", "to": "out1"}) as it:
+        ids = []
+        for number, (value, at) in enumerate([("5.5", "0800"), ("9.5", "1000"), ("5.5", "0800"), ("9.5", "1000")]):
+            it.last = it.say("hl7", sent((f"F GLU {value}",), number, order="", at=at), NOON)
+            (document,) = it.documents()
+            ids.append(next(one["fullUrl"] for one in json.loads(document)["entry"]
+                            if one["resource"]["resourceType"] == "Observation"))  # fmt: skip
+        assert ids[:2] == ids[2:]
+        assert ids[0] != ids[1]
+
+
+@pytest.mark.parametrize("output", ["fhir", "csv"])
+def test_a_person_decides_about_an_older_result_without_an_order_number(tmp_path: Path, output: str) -> None:
+    with desk(tmp_path, {**OUTPUTS[output], "to": "out1"}) as it:
+        first = it.say("hl7", sent(("F GLU 5.5",), 1, order=""), NOON, refused=True)
+        it.say("hl7", sent(("F GLU 9.5",), 2, order=""), NOON)
+        ((delivery,),) = it.ask("SELECT id FROM delivery WHERE message_id = ?", first)
+        assert it.journal.run_alone(superseding.overtaken_before_sent, delivery) == "part"

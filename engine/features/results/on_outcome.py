@@ -71,12 +71,14 @@ class Results(Step):
         now.routes, self._ids = used_numbers.set_apart(now.routes, self._uses)
         self._reports = [report for routed in now.routes for report in routed.document.reports]
         self._is_any_near = accepted.is_any_near(batch, now.id, self._reports)
-        # Then the guard of `rows.superseding` checks it before it is sent. An edit has the age of its original.
-        now.late = now.is_edit or (self._is_any_near and report_owners.newer(batch, now.id, self._reports))
+        # Then the guard of `rows.superseding` checks it before it is sent. An edit has the age of its original, and the
+        # lane of another channel may be faster.
+        of_site = any(routed.of_site for routed in now.routes)
+        is_older = self._is_any_near and report_owners.newer(batch, now.id, self._reports)
+        now.late = now.is_edit or of_site or is_older
         self._status_only = any(one.code == STATUS_ONLY for one in now.outcome.issues)
         self._found = [number_bearers.compare_with_known(batch, now.id, one) for one in _bearers(now.routes)]
         if self._is_any_near:
-            of_site = any(routed.of_site for routed in now.routes)
             self._older = accepted.known_orders(batch, now.first, now.channel, self._reports, of_site=of_site)
 
     def _is_known_whose(self) -> bool:

@@ -1,9 +1,9 @@
 """What is known after a judgement, and after a person's decision."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from engine.model.texts.reasons import ReasonCode
-from engine.succession.judge.rejected import Content
+from engine.succession.judge.rejected import Content, plain
 from engine.succession.judge.words import POOL, Critical, Decision, Judgement, Memory, Ref, Said, Standing
 from engine.succession.steps import WITHDRAWN
 
@@ -66,7 +66,7 @@ def _in_place_of(last: Said, said: Said) -> Said:
     """A later word under the key of the first: a memory of that one has to find it, whatever this one calls it."""
     return said._replace(
         channel=last.channel, person=said.person or last.person, number=last.number, panel=last.panel, sub=last.sub,
-        numbers=said.numbers | last.numbers, organism=said.organism or last.organism, head=said.head or last.head,
+        test=said.test if said.organism else last.test, numbers=said.numbers | last.numbers, organism=said.organism or last.organism, head=said.head or last.head,
         counted=said.counted or last.counted, tube=said.tube or last.tube, collected=said.collected or last.collected,
     )  # fmt: skip
 
@@ -108,11 +108,25 @@ def _sent(one: Said) -> Said:
     return one._replace(doubt="", version=one.version._replace(waits=False))
 
 
-def word_of(decision: Decision) -> Ref | None:
-    """The result that it is a later word of, also once a person has released it."""
-    if decision.meant is not None or decision.kind != "held" or decision.reason in _NOT_ITS_WORD:
-        return decision.meant
-    return decision.may_mean[0] if len(decision.may_mean) == 1 else None
+def words_of(decisions: Sequence[Decision], said: Mapping[int, Said], standing: Mapping[Ref, Standing]) -> dict[int, Ref]:
+    """Place -> the result that it is a later word of, also once a person has released it.
+
+    Where one result alone may be meant, and under another code, it is that one if the value is the same: then its code
+    was spelled otherwise. Else it is another test. What another one of the message is a word of is not meant, too.
+    """
+    found = {one.place: one.meant for one in decisions if one.meant is not None}
+    asked = [one for one in decisions if one.kind == "held" and one.place not in found and len(one.may_mean) == 1]
+    for one in asked:
+        (ref,) = one.may_mean
+        if one.reason not in _NOT_ITS_WORD and ref not in found.values() and _is_it(said.get(one.place), standing.get(ref)):
+            found[one.place] = ref
+    return found
+
+
+def _is_it(new: Said | None, one: Standing | None) -> bool:
+    if new is None or one is None or new.organism or new.test == one.last.test:
+        return True
+    return bool(new.value) and plain(new.value) == plain(one.last.value)
 
 
 def withdrawn(judgement: Judgement) -> tuple[Ref, ...]:

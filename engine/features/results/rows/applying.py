@@ -155,8 +155,9 @@ def _applied(
     problems = [*_problems(decisions, judged, in_bundle=is_bundle)]
     if judgement.gone:
         problems.append((ReasonCode.RESULTS_GONE, "isolates are gone that it cannot take back"))
-    told = {one.place for one in decisions if one.meant is not None and one.kind != "held" and one.status in CHANGES}
-    if not (again or statuses or told or before):
+    changes = {one.place: one.status for one in decisions if one.status in CHANGES and one.kind in (*_GOES_OUT, "held")}
+    told = {one.place for one in decisions if one.meant is not None and one.kind != "held" and one.place in changes}
+    if not (again or statuses or changes or before):
         return routed, _all(problems), NOTHING
     if (found := open_of(document, routed.form, batch.zone)) is None:
         raise ValueError("no document of results")
@@ -166,6 +167,11 @@ def _applied(
     problems += [
         (ReasonCode.CHANGE_UNSAID, f"no status can say what changes{_called(judged, place)}") for place in mute
     ]
+    statuses |= {  # its mapping says another status than its sender
+        place: status
+        for place, status in changes.items()
+        if (part := parts.get(f"{RESULT}{place}")) is not None and not part.mute and part.said not in CHANGES
+    }
     named = {f"{RESULT}{place}": status for place, status in statuses.items() if place not in mute}
     facts = DocumentFacts(
         echoes=frozenset(f"{RESULT}{place}" for place in again if there),

@@ -21,7 +21,7 @@ from engine.model.journal.records import Routed
 from engine.model.persons import Person
 from engine.model.texts.reasons import ReasonCode
 from engine.store.core.writing.batch import Batch
-from engine.succession.judge.memory import withdrawn, word_of
+from engine.succession.judge.memory import withdrawn, words_of
 from engine.succession.judge.words import Decision, Ref, Standing
 from engine.succession.kinds import RESULT, OpenedDocument
 from engine.succession.statements import Resource, entries_in, id_of, resource_id, under
@@ -153,6 +153,7 @@ class _Case:
         self._mine, self._names, self._decisions = mine, names, decisions
         self._judgement, self._sent = judged.judgement, sent
         self._standing = {one.ref: one for one in judged.memory.standing}
+        self._words = words_of(judged.judgement.decisions, judged.judgement.said, self._standing)
         self._resources = {one.identity: one for one in mine}
         self.is_moved, self._is_one = judged.is_moved, is_one
         self._changing: dict[str, set[int]] = {}
@@ -162,15 +163,17 @@ class _Case:
         found = Verdict()
         homes: dict[int, str] = {}
         for one in self._decisions:
-            if (ref := word_of(one)) is not None and (home := self._home(ref)) and not self._is_apart(one, ref, home):
+            if (ref := self._words.get(one.place)) is not None and (home := self._home(ref)) and not self._is_apart(one, ref, home):
+                if home in homes.values():
+                    continue  # two of its message in one place: people see both
                 homes[one.place] = home
                 if one.kind not in _AGAIN:
                     found.messages |= self._messages(ref)
         self._name_all(found, homes)
         for one in self._decisions:
             self._decide(found, one, homes.get(one.place, ""))
-            if one.kind not in _AGAIN and homes.get(one.place) and (ref := word_of(one)) is not None:
-                self._changing[f"Observation/{homes[one.place]}"] = self._messages(ref)
+            if one.kind not in _AGAIN and (home := homes.get(one.place)):
+                self._changing[f"Observation/{home}"] = self._messages(self._words[one.place])
         self._ids = found.ids
         for ref in withdrawn(self._judgement):
             if home := self._home(ref):
@@ -228,13 +231,27 @@ class _Case:
         for one in self._decisions:
             own = self._names[one.place]
             is_moved = one.reason == ReasonCode.ORDER_MOVED.value  # it is processed again, once that is answered
-            if one.place not in homes and one.kind not in _AGAIN and own in taken and not is_moved:
+            if one.place in homes or one.kind in _AGAIN or is_moved:
+                continue
+            if own in taken:
                 found.ids[own] = self._free(own, one.place)
+                others.append(own)
+            elif self._is_of_other_time(own, one.place):
+                found.ids[own] = resource_id(f"{own}\x1f{self._resources[own].time}")
                 others.append(own)
         if found.ids:
             self._around(found, {old: new for old, new in found.ids.items() if old not in others})
         if others and not homes:
             self._name_samples(found)
+
+    def _is_of_other_time(self, own: str, place: int) -> bool:
+        """Whether it has no number of an order, and the id of a result that was measured at another time: two values
+        of one day, of which none is a later word of the other."""
+        said = self._judgement.said.get(place)
+        if said is not None and said.number:
+            return False
+        last, time = self._sent.last(f"Observation/{own}"), self._resources[own].time
+        return last is not None and len(time) >= MINUTE and time != last[1].time
 
     def _taken(self) -> set[str]:
         """The ids of what is known of the same tests; of cultures, of all that is known of them."""
@@ -307,7 +324,7 @@ class _Case:
         if one.kind == "echo" and one.meant is None and said is not None and not said.organism:
             found.absent.add(name)  # its message says it twice
             return
-        ref = word_of(one)
+        ref = self._words.get(one.place)
         is_there = bool(home) and ref is not None and self._sent.last(name, self._messages(ref)) is not None
         if one.kind == "again" or (one.kind == "echo" and not is_there):  # of these receivers none has it
             found.waits.add(name)
@@ -324,7 +341,7 @@ class _Case:
         status = one.status if home or one.kind != "amends" else said.version.said
         if one.kind == "held" and status == "final" and ref is not None and ref in self._standing:
             status = _once_released(status, self._standing[ref], said.version.whole)
-        is_silent = bool(home) and status in CHANGES and self._resources[own].said not in CHANGES  # its mapping is
+        is_silent = status in CHANGES and self._resources[own].said not in CHANGES  # its mapping is
         if status and (status != said.version.said or is_silent):
             found.statuses[name] = status
 

@@ -26,7 +26,7 @@ from engine.store.core.writing.batch import Batch
 from engine.store.operations.recording import Recording
 from engine.succession.judge import clock, cultures
 from engine.succession.judge.judging import judge
-from engine.succession.judge.memory import note, withdrawn, word_of
+from engine.succession.judge.memory import note, withdrawn, words_of
 from engine.succession.judge.reading import key_of, numbers_in, said_in
 from engine.succession.judge.samples import GROWS
 from engine.succession.judge.usual import usual
@@ -378,7 +378,7 @@ class Known:
                 said = {place: each._replace(version=each.version._replace(refused=lack))
                         for place, each in said.items()}  # fmt: skip
             if sent:
-                note(standing, _as_released(_judgement(one, said, _as_sent)), is_sent=True)
+                note(standing, _as_sent(_judgement(one, said), standing), is_sent=True)
             elif waits:
                 note(standing, _judgement(one, said), held=True)
             elif is_refused:
@@ -404,19 +404,16 @@ def _judged_late(one: Stored, standing: Mapping[Ref, Standing]) -> Stored:
     return one._replace(decisions={each.place: each for each in judgement.decisions}, gone=judgement.gone)
 
 
-def _judgement(
-    one: Stored, said: dict[int, Said], as_is: Callable[[Decision], Decision] = lambda decision: decision
-) -> Judgement:
+def _judgement(one: Stored, said: dict[int, Said]) -> Judgement:
     decided = one.decisions or {}
-    decisions = (decided.get(place) or Decision(place, "new", each.version.said) for place, each in said.items())
-    return Judgement(tuple(map(as_is, decisions)), said, one.gone)
+    decisions = tuple(decided.get(place) or Decision(place, "new", each.version.said) for place, each in said.items())
+    return Judgement(decisions, said, one.gone)
 
 
-def _as_sent(decision: Decision) -> Decision:
-    """Of what was sent all the same, if one result alone may be meant by it: it is a word of that."""
-    return decision._replace(meant=word_of(decision))
-
-
-def _as_released(judgement: Judgement) -> Judgement:
-    """With what a release has withdrawn."""
-    return judgement._replace(gone=withdrawn(judgement))
+def _as_sent(judged: Judgement, standing: Mapping[Ref, Standing]) -> Judgement:
+    """With what a release has withdrawn, and what was sent all the same as a word of what it may mean."""
+    if not any(one.kind == "held" for one in judged.decisions):
+        return judged
+    words = words_of(judged.decisions, judged.said, standing)
+    decisions = tuple(one._replace(meant=words.get(one.place)) for one in judged.decisions)
+    return Judgement(decisions, judged.said, withdrawn(judged))

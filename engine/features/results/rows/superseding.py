@@ -50,6 +50,8 @@ _STAGE = {
 }  # fmt: skip
 _NOT_SENT = frozenset({"echo", "again", "filtered", "dead"})
 _ENCLOSED = (DOCUMENT, PICTURE, DATA)
+# In the lanes of one receiver: a result may come from two channels.
+_THERE = "lane IN (SELECT id FROM lane WHERE destination = (SELECT destination FROM lane WHERE id = ?))"
 
 Overtaken = Literal["", "part", "whole"]
 
@@ -145,14 +147,15 @@ class _Compared:
                     self._note(self.unsure, message, places.get(meant) if meant is not None else None)
             for key in _enclosed(read.facts):
                 self._note(into, message, enclosed.get(key))
-            if not self._older.has_ids:
-                self._note_named_alike(message, own, read)
+            self._note_named_alike(message, own, read)
         if unseen := [one for one in sorted(self._theirs) if self._is_unseen(one)]:
             self._judge_late(own, unseen)
 
     def _note_named_alike(self, message: int, own: Stored, read: Stored) -> None:
-        """A receiver without ids goes by number and test, whichever sample or panel they are of."""
-        named = {(one.person, keys.named(one)) for one in _said(read)}
+        """A receiver without ids goes by number and test, whichever sample or panel they are of; what has no number of
+        its order has the id of the next of its test."""
+        has_ids = self._older.has_ids
+        named = {(one.person, keys.named(one)) for one in _said(read) if not (has_ids and one.number)}
         for one in _said(own):
             if (one.person, keys.named(one)) in named:
                 self._note(self.unsure, message, one.place)
@@ -179,7 +182,7 @@ class _Compared:
         """
         rows = self._rows.execute(
             "SELECT o.ordinal, d.state, o.media_type FROM delivery d JOIN document o ON o.id = d.document_id"
-            " WHERE d.message_id = ? AND d.lane = ?",
+            f" WHERE d.message_id = ? AND d.{_THERE}",
             (message, self._older.lane),
         ).fetchall()
         ordinals = {ordinal for ordinal, state, _ in rows if state == "delivered"}
@@ -288,7 +291,7 @@ def _stages(said: Facts) -> dict[tuple[str, ...], int]:
 def _newer(rows: Rows, older: _Older, state: str = "delivered") -> list[int]:
     """Newer messages with one of its orders, of which a document was delivered in its lane, or is held there."""
     own = age(rows, older.message)
-    in_lane = "SELECT 1 FROM delivery WHERE message_id = ? AND lane = ? AND state = ?"
+    in_lane = f"SELECT 1 FROM delivery WHERE message_id = ? AND {_THERE} AND state = ?"
     return [
         one
         for one in sorted(_of_its_orders(rows, older.message, own[0], older.reports))
@@ -396,7 +399,7 @@ def _compare(rows: Rows, older: _Older, newer: Sequence[int]) -> _Compared | Non
 
 def _updates(rows: Rows, document_id: int, older: _Older, newer: Sequence[int]) -> bool:
     """Whether a transaction replaces what a newer one has updated on a server, or that is unknown."""
-    asked = "SELECT document_id FROM delivery WHERE message_id = ? AND lane = ? AND state = 'delivered'"
+    asked = f"SELECT document_id FROM delivery WHERE message_id = ? AND {_THERE} AND state = 'delivered'"
     try:
         mine = conditional_updates(body_of(rows, document_id))
         return bool(mine) and any(
