@@ -10,14 +10,18 @@ where a clock was set back, a new failure seems to be older than the accepted ru
 measured while its control failed waits also where it comes afterwards.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
 from engine.features.quality_control.rules.westgard import Verdict
+from engine.model.texts.reasons import ReasonCode
 from engine.store.core.writing.batch import Batch
 
 UNUSED = "quality_control"  # of `Tail.unused`
+BEGAN = (  # a run r: results that say no time are not before it where the clock of the analyzer is ahead
+    "min(r.first_us, coalesce((SELECT min(p.received_us) FROM qc_point p WHERE p.run = r.id), r.first_us))"
+)
 _PASSES = (  # of a run r
     "(SELECT v.verdict FROM qc_verdict v WHERE v.run = r.id ORDER BY v.version DESC LIMIT 1) IN ('accept', 'warn')"
 )
@@ -123,16 +127,30 @@ def note_results(
     channel: str,
     tests: Mapping[str, int],
     measured: Mapping[str, int] = MappingProxyType({}),
+    waiting: Collection[str] = (),
 ) -> None:
     """Note that a message has results of these tests.
 
     Args:
         tests: when they came, or were measured, where that is later. measured: when they were, where it says so.
+        waiting: those of them that wait for a failed control.
     """
     batch.executemany(
-        "INSERT INTO qc_bracket (message_id, channel, test, at_us, measured_us) VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT DO NOTHING",
-        [(message_id, channel, test, at_us, measured.get(test, at_us)) for test, at_us in tests.items()],
+        "INSERT INTO qc_bracket (message_id, channel, test, at_us, measured_us, waits) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET waits = min(waits, excluded.waits)",
+        [
+            (message_id, channel, test, at_us, measured.get(test, at_us), int(test in waiting))
+            for test, at_us in tests.items()
+        ],
+    )
+
+
+def decided(batch: Batch, message_id: int) -> None:
+    """A person has released results that waited: a later failure of their control may be about them, too."""
+    batch.execute(
+        "UPDATE qc_bracket SET waits = 0 WHERE message_id = ? AND waits = 1 AND EXISTS (SELECT 1 FROM delivery d"
+        " WHERE d.message_id = qc_bracket.message_id AND d.cause IN (?, ?) AND d.state = 'waiting')",
+        (message_id, ReasonCode.CONTROL_FAILED.value, ReasonCode.CONTROL_NUMBER.value),
     )
 
 
@@ -167,7 +185,7 @@ def _close(batch: Batch, stream: Stream, run: int) -> bool:
         ).fetchone()
     batch.execute(
         "INSERT OR IGNORE INTO qc_look (closed, message_id, act) SELECT ?, message_id, 0 FROM qc_bracket"
-        " WHERE channel = ? AND test = ? AND at_us >= ? AND (? = 0 OR measured_us < ?)",
+        " WHERE channel = ? AND test = ? AND waits = 0 AND at_us >= ? AND (? = 0 OR measured_us < ?)",
         (number, stream.channel, stream.test, since, until_us, until_us),
     )
     return not repeat
@@ -185,9 +203,9 @@ def _accepted_after(batch: Batch, stream_id: int, run: int) -> tuple[int, int]:
 
 
 def _last_accepted(batch: Batch, stream_id: int, run: int) -> int:
-    """When the last accepted run before this one began; 0: there was none."""
+    """When the last accepted run before this one began, or came where its clock is ahead; 0: there was none."""
     row = batch.execute(
-        "SELECT r.first_us FROM qc_run r JOIN qc_run n ON n.id = ?"  # noqa: S608 - a constant
+        f"SELECT {BEGAN} FROM qc_run r JOIN qc_run n ON n.id = ?"  # noqa: S608 - a constant
         " WHERE r.stream = ? AND r.first_us < n.first_us"
         f" AND {_PASSES} ORDER BY r.first_us DESC LIMIT 1",
         (run, stream_id),
