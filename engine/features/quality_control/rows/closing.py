@@ -22,7 +22,7 @@ UNUSED = "quality_control"  # of `Tail.unused`
 BEGAN = (  # a run r: results that say no time are not before it where the clock of the analyzer is ahead
     "min(r.first_us, coalesce((SELECT min(p.received_us) FROM qc_point p WHERE p.run = r.id), r.first_us))"
 )
-_PASSES = (  # of a run r
+PASSES = (  # of a run r
     "(SELECT v.verdict FROM qc_verdict v WHERE v.run = r.id ORDER BY v.version DESC LIMIT 1) IN ('accept', 'warn')"
 )
 
@@ -69,7 +69,7 @@ def propose(batch: Batch, stream: Stream) -> None:
     number, failed, since, before = row
     rows = batch.execute(
         "SELECT r.id FROM qc_run r JOIN qc_run f ON f.id = ? WHERE r.stream = ? AND r.first_us > f.first_us"  # noqa: S608
-        f" AND {_PASSES} ORDER BY r.first_us DESC",
+        f" AND {PASSES} ORDER BY r.first_us DESC",
         (failed, stream.id),
     ).fetchall()
     levels = _failed_levels(batch, stream.id, failed, since) if rows else {}
@@ -195,7 +195,7 @@ def _accepted_after(batch: Batch, stream_id: int, run: int) -> tuple[int, int]:
     """The first accepted run behind this one that has each level that failed, and when it began; zeros without one."""
     rows = batch.execute(
         "SELECT r.id, r.first_us FROM qc_run r JOIN qc_run f ON f.id = ? WHERE r.stream = ?"  # noqa: S608 - a constant
-        f" AND r.first_us > f.first_us AND r.first_us <= ? AND {_PASSES} ORDER BY r.first_us",
+        f" AND r.first_us > f.first_us AND r.first_us <= ? AND {PASSES} ORDER BY r.first_us",
         (run, stream_id, batch.now_us),
     ).fetchall()
     failed = _failed_levels(batch, stream_id, run, _last_accepted(batch, stream_id, run)) if rows else {}
@@ -207,7 +207,7 @@ def _last_accepted(batch: Batch, stream_id: int, run: int) -> int:
     row = batch.execute(
         f"SELECT {BEGAN} FROM qc_run r JOIN qc_run n ON n.id = ?"  # noqa: S608 - a constant
         " WHERE r.stream = ? AND r.first_us < n.first_us"
-        f" AND {_PASSES} ORDER BY r.first_us DESC LIMIT 1",
+        f" AND {PASSES} ORDER BY r.first_us DESC LIMIT 1",
         (run, stream_id),
     ).fetchone()
     return 0 if row is None else int(row[0])

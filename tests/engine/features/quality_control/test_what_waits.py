@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.features.quality_control.rows import deciding, reading
+from engine.features.quality_control.rows import deciding, reading, sweeping
 from engine.features.quality_control.rows.closing import is_unused
 from engine.features.quality_control.rules.lots import IN_FORCE, Lot
 from engine.features.quality_control.rules.tables import TargetRow
@@ -169,6 +169,29 @@ def test_a_result_without_a_time_is_listed_where_the_clock_of_the_analyzer_is_ah
             (test,) = reading.list_tests(journal)
             assert test.patients == 1
     assert looks(journal) == [sent]
+
+
+@pytest.mark.parametrize(
+    ("accepted", "patients", "left"),
+    [
+        ((-60,), (-70, -50, -40), (-50, -40)),  # days; the next control is late
+        ((-60, -1), (-70, -50, -40), (-40,)),
+        ((), (-130, -110), (-110,)),
+    ],
+)
+def test_results_since_the_last_accepted_control_are_kept_for_the_next_one(
+    journal: Journal, accepted: tuple[int, ...], patients: tuple[int, ...], left: tuple[int, ...]
+) -> None:
+    list_controls(journal)
+    day = 24 * 60
+    for days in accepted:
+        measure(journal, "100", 1000 + days * day)
+    sent = {patient(journal, 1000 + days * day): days for days in patients}
+    assert journal.run_alone(sweeping.sweep_bracket)
+    measure(journal, "130", 1000)
+    with journal.snapshot() as execute:
+        kept = execute("SELECT message_id FROM qc_bracket ORDER BY message_id").fetchall()
+    assert tuple(sent[message] for (message,) in kept) == left
 
 
 @pytest.mark.parametrize("targets", [False, True])
