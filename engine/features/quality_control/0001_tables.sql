@@ -157,6 +157,7 @@ CREATE TABLE qc_bracket (
     test       TEXT NOT NULL,
     at_us      INTEGER NOT NULL,            -- when it came, or was measured, where that is later
     measured_us INTEGER NOT NULL,
+    waits      INTEGER NOT NULL,            -- 1: it waits for a failed control, and a person has not released it
     PRIMARY KEY (message_id, test)
 ) WITHOUT ROWID;
 CREATE INDEX qc_bracket_of ON qc_bracket (channel, test, at_us);

@@ -13,6 +13,7 @@ from engine.feature import Feature
 FEATURE = Feature(
     after=("results",),
     on_outcome="on_outcome:QualityControl",
+    on_decided="rows.closing:decided",
     tables="rows:TABLES",
     every="rows.sweeping:EVERY",
     forgets="rows.sweeping:forget",

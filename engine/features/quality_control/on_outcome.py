@@ -5,6 +5,7 @@ stored     which tests it has
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 from engine.features.quality_control.rows import closing, points
@@ -25,11 +26,12 @@ class QualityControl(Step):
     _tests: dict[str, int]  # under control, of patients' results -> when it came, or was measured if that is later
     _measured: dict[str, int]  # ... and when it was measured, at the earliest
     _others: set[str]  # codes of its results that are of none of these
+    _waiting: Mapping[str, ClosedTest]  # those of its tests that are closed
     _out: list[ClosedTest]  # closed tests that go out all the same
 
     def __init__(self, now: Recording) -> None:
         super().__init__(now)
-        self._tests, self._measured, self._others, self._out = {}, {}, set(), []
+        self._tests, self._measured, self._others, self._out, self._waiting = {}, {}, set(), [], {}
 
     def decide(self) -> None:
         now = self.now
@@ -46,13 +48,13 @@ class QualityControl(Step):
             closed = self._closed()
             if closed:
                 self._part(codes, closed)
-                self._tests = {test: at_us for test, at_us in self._tests.items() if test not in closed}
+                self._waiting = closed
         self._hold_numbers()
 
     def stored(self) -> None:
         now = self.now
-        if now.state == "mapped" and (self._tests or self._out):
-            closing.note_results(self.batch, now.id, now.channel, self._tests, self._measured)
+        if now.state == "mapped" and self._tests:
+            closing.note_results(self.batch, now.id, now.channel, self._tests, self._measured, self._waiting)
             closing.to_be_looked_at(self.batch, now.id, self._out)
 
     # -- what waits --------------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ daemon: it times parsing, mapping and serialising of messages in this process al
 take to compile. `page` has 500 channels and `--history` messages: people read the page and programs the API while
 messages flow in. `query` has `--items` open orders: analyzers ask for tubes while results flow in, once more with
 `--closed` orders that have ended. `abdm` has a network of health records beside the daemon: the records of `--consents`
-patients are asked for at once while reports arrive.
+patients are asked for at once while reports arrive. `quality` needs no daemon: it times quality control, for
+a message without controls and for a control.
 """
 
 import json
@@ -31,7 +32,7 @@ from engine.views.view import Field, Row, View
 GROUP = "for developers"
 RARE = True
 
-SCENARIOS = ("oru20", "astm20", "mixed", "astm-fhir", "serial", "mapping", "start", "page", "query", "abdm")
+SCENARIOS = ("oru20", "astm20", "mixed", "astm-fhir", "serial", "mapping", "start", "page", "query", "abdm", "quality")
 
 
 def _as(text: str, given: str = "") -> Callable[[Row], str]:
@@ -245,7 +246,7 @@ def command(
     json_file: Path | None,
     form: Form,
 ) -> None:
-    from workbench.bench import abdm_case, mapping_case, page_case, query_case, serial_case, start_case
+    from workbench.bench import abdm_case, mapping_case, page_case, quality_case, query_case, serial_case, start_case
     from workbench.bench.cases import CHANNELS, MOST_CONNECTIONS, Case, run
     from workbench.bench.prototype import Prototype
 
@@ -273,6 +274,8 @@ def command(
             report = serial_case.run(folder, seconds=seconds, rounds=rounds, say=say)
         elif scenario == "mapping":
             report = mapping_case.run(folder, seconds=seconds, rounds=rounds, say=say)
+        elif scenario == "quality":
+            report = quality_case.run(folder, seconds=seconds, rounds=rounds, say=say)
         elif scenario == "start":
             report = start_case.run(folder, workers=processes, rounds=rounds, say=say)
         elif scenario == "page":
@@ -334,4 +337,12 @@ def _wanted(case: Row) -> str:
     return f"{wanted:.0f} {_cpu(case)['unit']}" if wanted else ""
 
 
-TABLES = {"serial": SERIAL, "mapping": MAPPING, "start": START, "page": PAGE, "query": QUERY, "abdm": ABDM}
+TABLES = {
+    "serial": SERIAL,
+    "mapping": MAPPING,
+    "quality": MAPPING,
+    "start": START,
+    "page": PAGE,
+    "query": QUERY,
+    "abdm": ABDM,
+}

@@ -32,6 +32,7 @@ def disagreements(channels: Mapping[str, ChannelConfig], destinations: Destinati
     yield from _groups(channels, of_analyzers)
     yield from _tests(channels, of_analyzers)
     yield from _news(channels, destinations or {})
+    yield from _reflexes(of_analyzers)
 
 
 def unsent_after_s(channels: Mapping[str, ChannelConfig]) -> dict[str, float]:
@@ -81,6 +82,19 @@ def _tests(channels: Mapping[str, ChannelConfig], of_analyzers: Mapping[str, Ord
                     yield _rejected(name, path, f"codes: has no {test}")
                 elif codes is None and is_known and test not in run_here:
                     yield _rejected(name, path, f"no analyzer here runs {test}")
+
+
+def _reflexes(of_analyzers: Mapping[str, OrdersConfig]) -> Iterator[Disagreement]:
+    """A test that a result adds may add one more, on any analyzer, and that one none: it never leads back."""
+    adds: dict[str, set[str]] = {}
+    for orders in of_analyzers.values():
+        for row in orders.reflex:
+            adds.setdefault(row.test, set()).add(row.add)
+    for name, orders in of_analyzers.items():
+        for at, row in enumerate(orders.reflex):
+            if third := sorted(adds.keys() & adds.get(row.add, set())):
+                text = f"'{row.add}' adds {third[0]}, which adds a test, too: a result leads to two tests"
+                yield Disagreement(name, ("orders", "reflex", at, "add"), 2, text)
 
 
 def _rejected(channel: str, path: tuple[str | int, ...], text: str) -> Disagreement:

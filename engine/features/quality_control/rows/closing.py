@@ -10,15 +10,19 @@ where a clock was set back, a new failure seems to be older than the accepted ru
 measured while its control failed waits also where it comes afterwards.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
 from engine.features.quality_control.rules.westgard import Verdict
+from engine.model.texts.reasons import ReasonCode
 from engine.store.core.writing.batch import Batch
 
 UNUSED = "quality_control"  # of `Tail.unused`
-_PASSES = (  # of a run r
+BEGAN = (  # a run r: results that say no time are not before it where the clock of the analyzer is ahead
+    "min(r.first_us, coalesce((SELECT min(p.received_us) FROM qc_point p WHERE p.run = r.id), r.first_us))"
+)
+PASSES = (  # of a run r
     "(SELECT v.verdict FROM qc_verdict v WHERE v.run = r.id ORDER BY v.version DESC LIMIT 1) IN ('accept', 'warn')"
 )
 
@@ -65,7 +69,7 @@ def propose(batch: Batch, stream: Stream) -> None:
     number, failed, since, before = row
     rows = batch.execute(
         "SELECT r.id FROM qc_run r JOIN qc_run f ON f.id = ? WHERE r.stream = ? AND r.first_us > f.first_us"  # noqa: S608
-        f" AND {_PASSES} ORDER BY r.first_us DESC",
+        f" AND {PASSES} ORDER BY r.first_us DESC",
         (failed, stream.id),
     ).fetchall()
     levels = _failed_levels(batch, stream.id, failed, since) if rows else {}
@@ -123,16 +127,30 @@ def note_results(
     channel: str,
     tests: Mapping[str, int],
     measured: Mapping[str, int] = MappingProxyType({}),
+    waiting: Collection[str] = (),
 ) -> None:
     """Note that a message has results of these tests.
 
     Args:
         tests: when they came, or were measured, where that is later. measured: when they were, where it says so.
+        waiting: those of them that wait for a failed control.
     """
     batch.executemany(
-        "INSERT INTO qc_bracket (message_id, channel, test, at_us, measured_us) VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT DO NOTHING",
-        [(message_id, channel, test, at_us, measured.get(test, at_us)) for test, at_us in tests.items()],
+        "INSERT INTO qc_bracket (message_id, channel, test, at_us, measured_us, waits) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET waits = min(waits, excluded.waits)",
+        [
+            (message_id, channel, test, at_us, measured.get(test, at_us), int(test in waiting))
+            for test, at_us in tests.items()
+        ],
+    )
+
+
+def decided(batch: Batch, message_id: int) -> None:
+    """A person has released results that waited: a later failure of their control may be about them, too."""
+    batch.execute(
+        "UPDATE qc_bracket SET waits = 0 WHERE message_id = ? AND waits = 1 AND EXISTS (SELECT 1 FROM delivery d"
+        " WHERE d.message_id = qc_bracket.message_id AND d.cause IN (?, ?) AND d.state = 'waiting')",
+        (message_id, ReasonCode.CONTROL_FAILED.value, ReasonCode.CONTROL_NUMBER.value),
     )
 
 
@@ -167,7 +185,7 @@ def _close(batch: Batch, stream: Stream, run: int) -> bool:
         ).fetchone()
     batch.execute(
         "INSERT OR IGNORE INTO qc_look (closed, message_id, act) SELECT ?, message_id, 0 FROM qc_bracket"
-        " WHERE channel = ? AND test = ? AND at_us >= ? AND (? = 0 OR measured_us < ?)",
+        " WHERE channel = ? AND test = ? AND waits = 0 AND at_us >= ? AND (? = 0 OR measured_us < ?)",
         (number, stream.channel, stream.test, since, until_us, until_us),
     )
     return not repeat
@@ -177,7 +195,7 @@ def _accepted_after(batch: Batch, stream_id: int, run: int) -> tuple[int, int]:
     """The first accepted run behind this one that has each level that failed, and when it began; zeros without one."""
     rows = batch.execute(
         "SELECT r.id, r.first_us FROM qc_run r JOIN qc_run f ON f.id = ? WHERE r.stream = ?"  # noqa: S608 - a constant
-        f" AND r.first_us > f.first_us AND r.first_us <= ? AND {_PASSES} ORDER BY r.first_us",
+        f" AND r.first_us > f.first_us AND r.first_us <= ? AND {PASSES} ORDER BY r.first_us",
         (run, stream_id, batch.now_us),
     ).fetchall()
     failed = _failed_levels(batch, stream_id, run, _last_accepted(batch, stream_id, run)) if rows else {}
@@ -185,11 +203,11 @@ def _accepted_after(batch: Batch, stream_id: int, run: int) -> tuple[int, int]:
 
 
 def _last_accepted(batch: Batch, stream_id: int, run: int) -> int:
-    """When the last accepted run before this one began; 0: there was none."""
+    """When the last accepted run before this one began, or came where its clock is ahead; 0: there was none."""
     row = batch.execute(
-        "SELECT r.first_us FROM qc_run r JOIN qc_run n ON n.id = ?"  # noqa: S608 - a constant
+        f"SELECT {BEGAN} FROM qc_run r JOIN qc_run n ON n.id = ?"  # noqa: S608 - a constant
         " WHERE r.stream = ? AND r.first_us < n.first_us"
-        f" AND {_PASSES} ORDER BY r.first_us DESC LIMIT 1",
+        f" AND {PASSES} ORDER BY r.first_us DESC LIMIT 1",
         (run, stream_id),
     ).fetchone()
     return 0 if row is None else int(row[0])

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from engine.features.quality_control.rows import closing
 from engine.features.quality_control.rules.lots import UNKNOWN, TargetOf
 from engine.features.quality_control.rules.maintenance import Job, JobView, look
 from engine.features.quality_control.rules.westgard import z_of
@@ -222,7 +223,7 @@ def list_tests(reader: Reader, channel: str | None = None, *, now_us: int = 2**6
     statement = (
         "SELECT s.channel, s.module, s.test, r.id, "  # noqa: S608 - our own words
         f"{verdict}, (SELECT max(p.measured_us) FROM qc_point p WHERE p.stream = s.id),"
-        " coalesce((SELECT max(r.first_us) FROM qc_run r WHERE r.stream = s.id"
+        f" coalesce((SELECT max({closing.BEGAN}) FROM qc_run r WHERE r.stream = s.id"
         f" AND {verdict} IN ('accept', 'warn')), 0),"
         " EXISTS (SELECT 1 FROM qc_closed c WHERE c.channel = s.channel AND c.test = s.test AND c.until_us = 0),"
         " EXISTS (SELECT 1 FROM qc_code k WHERE k.channel = s.channel AND k.test = s.test),"
@@ -236,7 +237,7 @@ def list_tests(reader: Reader, channel: str | None = None, *, now_us: int = 2**6
     for row in reader.rows(statement, (now_us, channel, channel)):
         *head, accepted_us, waits, has_target, event_us, stream = row
         ((patients,),) = reader.rows(
-            "SELECT count(*) FROM qc_bracket WHERE channel = ? AND test = ? AND at_us >= ?",
+            "SELECT count(*) FROM qc_bracket WHERE channel = ? AND test = ? AND waits = 0 AND at_us >= ?",
             (head[0], head[2], accepted_us),
         )
         levels = [at_us for (at_us,) in reader.rows(_BY_LEVEL, (stream,))]

@@ -22,6 +22,7 @@ def judge_each(
     rules: RuleSet,
     known: Collection[tuple[str, str]],
     expected: Mapping[int, Collection[str]],
+    past: Collection[int] = (),
 ) -> Judgement:
     """Judge the points of one test, each by what its target is: a run has the worst verdict of the two kinds.
 
@@ -29,7 +30,7 @@ def judge_each(
         expected: by number of a qualitative point; the others have numbers.
     """
     if not expected:
-        return judge(points, rules, known)
+        return judge(points, rules, known, past)
     numbers: list[Point] = []
     is_reset = False
     for one in points:
@@ -38,7 +39,7 @@ def judge_each(
             numbers.append(one._replace(reset=is_reset))
             is_reset = False
     words = judge_expected([one for one in points if one.number in expected], expected)
-    counted = judge(numbers, rules, known)
+    counted = judge(numbers, rules, known, past)
     runs: dict[int, Verdict] = {}
     for run in dict.fromkeys(one.run for one in points):
         left = {one.number in expected for one in points if one.run == run and not one.excluded}

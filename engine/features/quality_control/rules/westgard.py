@@ -143,13 +143,19 @@ def z_of(value: str, target: Target | None) -> Decimal | None:
     return SHOWN.divide(EXACT.subtract(number, target.mean), target.sd)
 
 
-def judge(points: Iterable[Point], rules: RuleSet, known: Collection[tuple[str, str]] = ()) -> Judgement:
+def judge(
+    points: Iterable[Point],
+    rules: RuleSet,
+    known: Collection[tuple[str, str]] = (),
+    past: Collection[int] = (),
+) -> Judgement:
     """Judge the points of one test, in measuring order.
 
     Args:
         known: level and lot of those before the first point: none of them is new.
+        past: numbers of points that others count; no rule is asked at them.
     """
-    counts = _Counts(rules, {key: [] for key in known})
+    counts = _Counts(rules.r4s, {key: [] for key in known})
     runs: dict[int, list[Point]] = {}
     found: list[Violation] = []
     missing: set[int] = set()  # runs with a point that cannot be evaluated
@@ -164,7 +170,7 @@ def judge(points: Iterable[Point], rules: RuleSet, known: Collection[tuple[str, 
         if seen is None:
             missing.add(point.run)
         else:
-            found += counts.add(seen)
+            found += counts.add(seen, () if point.number in past else rules.rules)
     rejected, warned = _by_run(found, runs, rules.warnings)
     verdicts = {run: _verdict(run, rejected, warned, missing, bool(of)) for run, of in runs.items()}
     return Judgement(tuple(found), verdicts)
@@ -197,7 +203,7 @@ def _verdict(run: int, rejected: set[int], warned: set[int], missing: set[int], 
 class _Counts:
     """What rules look back at: the last points of each level and lot, of all, and of the run at hand."""
 
-    rules: RuleSet
+    r4s: str
     levels: dict[tuple[str, str], list[_Seen]] = field(default_factory=dict)
     every: list[_Seen] = field(default_factory=list)
     runs: dict[int, list[_Seen]] = field(default_factory=dict)
@@ -208,7 +214,7 @@ class _Counts:
         self.every.clear()
         self.runs.clear()
 
-    def add(self, seen: _Seen) -> list[Violation]:
+    def add(self, seen: _Seen, rules: Iterable[str]) -> list[Violation]:
         point = seen.point
         key = point.level, point.lot
         if key not in self.levels and any(level == point.level for level, _ in self.levels):
@@ -220,7 +226,7 @@ class _Counts:
         run.append(seen)
         return [
             Violation(point.number, rule, scope, tuple(sorted(one.point.number for one in involved)))
-            for rule in self.rules.rules
+            for rule in rules
             for scope, involved in self._fired(rule, level, run)
         ]
 
@@ -235,7 +241,7 @@ class _Counts:
         elif rule == "2of3-2s":
             yield from _two_of_three(level, run)
         elif rule == "R-4s":
-            if others := _opposite(run, self.rules.r4s):
+            if others := _opposite(run, self.r4s):
                 yield RUN, [*others, last]
         elif rule == _TREND:
             if _is_trend(level[-7:]):

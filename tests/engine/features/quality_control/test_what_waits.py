@@ -1,13 +1,13 @@
 """Which messages wait for a failed control, of those that come with it, late, processed again, or held already."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from engine.features.quality_control.rows import deciding, reading
+from engine.features.quality_control.rows import deciding, reading, sweeping
 from engine.features.quality_control.rows.closing import is_unused
 from engine.features.quality_control.rules.lots import IN_FORCE, Lot
 from engine.features.quality_control.rules.tables import TargetRow
@@ -22,6 +22,7 @@ from engine.model.texts.reasons import ReasonCode
 from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome
+from engine.store.operations.outbox import decisions
 from tests.engine.features.quality_control.test_laboratories import transaction
 from tests.histories.samples.judged import facts_of
 from tests.support.journals import NOW_US, WINDOW_S, received
@@ -91,6 +92,12 @@ def deliveries(journal: Journal, message: int) -> list[tuple[str, str]]:
         ).fetchall()
 
 
+def looks(journal: Journal) -> list[int]:
+    return [
+        one.message for failure in reading.list_failures(journal) for one in reading.list_looks(journal, failure.id)
+    ]
+
+
 HELD, WAITING = [("held", "CONTROL_FAILED")], [("waiting", "")]
 
 
@@ -128,6 +135,63 @@ def test_a_held_result_that_is_processed_again_after_the_run_is_closed_waits_for
     journal.run_alone(lambda batch: deciding.open_test(batch, failure.id, cause="air", action="primed", **BY))
     again(journal, held, Outcome("mapped", results=(results("GLU", minute=250),)), COPY)
     assert deliveries(journal, held) == HELD
+
+
+@pytest.mark.parametrize("decide", [decisions.release, decisions.reject, None])
+def test_a_result_that_waited_and_was_released_is_listed_where_the_next_control_fails(
+    journal: Journal, decide: Callable[[Batch, int], bool] | None
+) -> None:
+    """It was measured after the repeat, before a person had closed the failed run."""
+    list_controls(journal)
+    for value, minute in (("100", 100), ("130", 200), ("101", 300)):
+        measure(journal, value, minute)
+    held = patient(journal, 310)
+    assert deliveries(journal, held) == HELD
+    (failure,) = reading.list_failures(journal)
+    journal.run_alone(lambda batch: deciding.open_test(batch, failure.id, cause="air", action="primed", **BY))
+    with journal.snapshot() as execute:
+        (delivery,) = execute("SELECT id FROM delivery WHERE message_id = ?", (held,)).fetchone()
+    if decide is not None:
+        journal.run_alone(lambda batch: decide(batch, delivery))
+    measure(journal, "131", 400)
+    assert looks(journal) == ([held] if decide is decisions.release else [])
+
+
+def test_a_result_without_a_time_is_listed_where_the_clock_of_the_analyzer_is_ahead(journal: Journal) -> None:
+    """Its controls are measured nine hours after they came."""
+    list_controls(journal)
+    ahead = 9 * 60
+    for came, value in ((100, "100"), (200, "130")):
+        outcome = Outcome("filtered", ReasonCode.QUALITY_CONTROL, controls=(control(value, came + ahead),))
+        record(journal, came, outcome)
+        if came == 100:
+            sent = patient(journal, 150)
+            (test,) = reading.list_tests(journal)
+            assert test.patients == 1
+    assert looks(journal) == [sent]
+
+
+@pytest.mark.parametrize(
+    ("accepted", "patients", "left"),
+    [
+        ((-60,), (-70, -50, -40), (-50, -40)),  # days; the next control is late
+        ((-60, -1), (-70, -50, -40), (-40,)),
+        ((), (-130, -110), (-110,)),
+    ],
+)
+def test_results_since_the_last_accepted_control_are_kept_for_the_next_one(
+    journal: Journal, accepted: tuple[int, ...], patients: tuple[int, ...], left: tuple[int, ...]
+) -> None:
+    list_controls(journal)
+    day = 24 * 60
+    for days in accepted:
+        measure(journal, "100", 1000 + days * day)
+    sent = {patient(journal, 1000 + days * day): days for days in patients}
+    assert journal.run_alone(sweeping.sweep_bracket)
+    measure(journal, "130", 1000)
+    with journal.snapshot() as execute:
+        kept = execute("SELECT message_id FROM qc_bracket ORDER BY message_id").fetchall()
+    assert tuple(sent[message] for (message,) in kept) == left
 
 
 @pytest.mark.parametrize("targets", [False, True])

@@ -14,7 +14,7 @@ auto: true                                    the order, once, made by the rule 
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,29 @@ async def test_a_row_that_names_no_shadow_rule_or_its_own_test_is_refused(tmp_pa
     route = {"mapping": "astm-results", "to": "lab-fhir", "hold": [HIGH]}
     with pytest.raises(ConfigError, match=r"channels/chemistry.yaml:[0-9:]+ .*reflex: "):
         async with running_site(tmp_path, {"chemistry": channel(ASTM, route, orders={**ORDERS, "reflex": [row]})}):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("more", "is_refused"),
+    [([("FT4", "FERR")], False), ([("FT4", "TSH")], True), ([("FT4", "FERR"), ("FERR", "TSH3")], True)],
+)
+async def test_a_result_leads_to_two_tests_at_most(
+    tmp_path: Path, more: list[tuple[str, str]], *, is_refused: bool
+) -> None:
+    """The second analyzer has the more rows: tests go on where they are run."""
+    route = {"mapping": "astm-results", "to": "lab-fhir", "hold": [HIGH]}
+    rows = [{"test": test, "rule": HIGH["name"], "add": add} for test, add in more]
+    channels = {
+        name: channel(ASTM, route, orders={**ORDERS, "reflex": reflexes})
+        for name, reflexes in (("chemistry", ORDERS["reflex"]), ("immuno", rows))
+    }
+    with (
+        pytest.raises(ConfigError, match=r"channels/chemistry.yaml:[0-9:]+ .*'FT4' adds \w+, which adds a test, too")
+        if is_refused
+        else nullcontext()
+    ):
+        async with running_site(tmp_path, channels):
             pass
 
 
