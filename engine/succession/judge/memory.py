@@ -108,7 +108,9 @@ def _sent(one: Said) -> Said:
     return one._replace(doubt="", version=one.version._replace(waits=False))
 
 
-def words_of(decisions: Sequence[Decision], said: Mapping[int, Said], standing: Mapping[Ref, Standing]) -> dict[int, Ref]:
+def words_of(
+    decisions: Sequence[Decision], said: Mapping[int, Said], standing: Mapping[Ref, Standing]
+) -> dict[int, Ref]:
     """Place -> the result that it is a later word of, also once a person has released it.
 
     Where one result alone may be meant, and under another code, it is that one if the value is the same: then its code
@@ -118,7 +120,11 @@ def words_of(decisions: Sequence[Decision], said: Mapping[int, Said], standing: 
     asked = [one for one in decisions if one.kind == "held" and one.place not in found and len(one.may_mean) == 1]
     for one in asked:
         (ref,) = one.may_mean
-        if one.reason not in _NOT_ITS_WORD and ref not in found.values() and _is_it(said.get(one.place), standing.get(ref)):
+        if (
+            one.reason not in _NOT_ITS_WORD
+            and ref not in found.values()
+            and _is_it(said.get(one.place), standing.get(ref))
+        ):
             found[one.place] = ref
     return found
 

@@ -163,7 +163,11 @@ class _Case:
         found = Verdict()
         homes: dict[int, str] = {}
         for one in self._decisions:
-            if (ref := self._words.get(one.place)) is not None and (home := self._home(ref)) and not self._is_apart(one, ref, home):
+            if (
+                (ref := self._words.get(one.place)) is not None
+                and (home := self._home(ref))
+                and not self._is_apart(one, ref, home)
+            ):
                 if home in homes.values():
                     continue  # two of its message in one place: people see both
                 homes[one.place] = home
