@@ -6,10 +6,6 @@ With `labrelay abdm link`, `withdraw`, `retry` and `resume` a person decides abo
 `labrelay abdm preflight` looks whether the gateway takes our calls and its callbacks can come in.
 `labrelay abdm sandbox` plays the network: its gateway, its consent manager, a reader of records and a patient's app.
 docs/abdm.md says more.
-
-Verbs of `labrelay abdm` that read: the state of each laboratory, care contexts, consents, requests for records.
-
-They read the journal, with the daemon running or not. Patients are masked in all of them.
 """
 
 import asyncio

@@ -2,12 +2,6 @@
 
 Select by message number or by filter; `retry` and `dismiss` count and ask first. A dead delivery is tried again in its
 old place; a dead message is processed again with today's configuration and mapping.
-
-`labrelay dlq edit`: one dead message through a person's editor and back, as a new message.
-
-The text is in a folder that only its owner may open, in memory if the system has such a place, and only while the
-editor runs: it is removed after Ctrl-C, a hang-up or a request to end. The next edit removes what `kill -9` left
-behind.
 """
 
 import contextlib
