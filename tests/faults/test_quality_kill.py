@@ -4,7 +4,8 @@ or another one, and behind a failed control no result of its test goes out.
 `LABRELAY_KILLS=100 pytest tests/faults/test_quality_kill.py` for a longer run.
 
 In each round one more test has controls. It is accepted, fails amid the patients, and stays failed. Each patient has a
-result of it, and one of a test without controls, which goes out all the same.
+result of it, and one of a test without controls, which goes out all the same. Another program gives each result a low
+number: it loses none that is asked for while the daemon is killed, and releases none.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from engine.actions.control import SOCKET_NAME, call
 from engine.features.quality_control.rows import reading
 from engine.store.integrity.verify import run as verify
 from engine.store.queries.reader import Reader
+from tests.engine.processing.test_scoring import program
 from tests.support.killed import Daemon
 from tests.support.ports import quiet_ports
 from tests.support.waiting import until
@@ -39,6 +41,7 @@ settings: {local_system: "urn:x", control_numbers: [QC]}
 routes:
   - mapping: hl7-results
     to: out
+    hold: [{when: =score > 0.9, name: model, score: "PROGRAM"}]
 """
 LOTS = "analyzer,number,material,level,lot,expires\nchem,QC,Chemtrol,L1,A7,2099-01-31\n"
 ROW = "chem,,T{},L1,A7,mg/dL,100,5,lab\n"
@@ -108,9 +111,6 @@ def delivered(folder: Path) -> dict[str, set[str]]:
 async def test_behind_a_failed_control_no_result_goes_out_however_often_the_daemon_is_killed(tmp_path: Path) -> None:
     rng = random.Random(4711)
     (port,) = quiet_ports(1)
-    for name, file, text in (("config", "labrelay", SITE), ("channels", "chem", CHANNEL.replace("PORT", str(port)))):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / f"{file}.yaml").write_text(text)
     data, daemon, analyzer = tmp_path / "var", Daemon(tmp_path), Analyzer(port)
     expected: dict[str, set[str]] = {}
     controls: list[int] = []
@@ -130,6 +130,11 @@ async def test_behind_a_failed_control_no_result_goes_out_however_often_the_daem
                 expected[f"S{number}"] = {"FREE"} | ({test} if place < failing else set())
 
     async with AsyncExitStack() as stack:
+        model, url = await stack.enter_async_context(program())
+        channel = CHANNEL.replace("PORT", str(port)).replace("PROGRAM", url)
+        for name, file, text in (("config", "labrelay", SITE), ("channels", "chem", channel)):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / f"{file}.yaml").write_text(text)
         stack.push_async_callback(daemon.kill)
         stack.push_async_callback(analyzer.close)
         await daemon.start()
@@ -152,6 +157,7 @@ async def test_behind_a_failed_control_no_result_goes_out_however_often_the_daem
             assert known.items() <= verdicts(data).items()
         await until(lambda: delivered(tmp_path / "out").keys() == expected.keys(), 240.0)
     assert delivered(tmp_path / "out") == expected
+    assert len(model.asked) >= len(expected)
     journal = Reader.beside(data)
     try:
         points = reading.list_points(journal, limit=1000)

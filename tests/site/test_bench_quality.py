@@ -6,7 +6,7 @@ import pytest
 
 from engine.commands.shared.output import ExitCode
 from engine.features.quality_control.on_outcome import QualityControl
-from engine.processing import process
+from engine.model.content import quality_controls
 from tests.support.command_line import labrelay
 from workbench.bench import quality_case
 
@@ -14,7 +14,7 @@ from workbench.bench import quality_case
 def test_hooks_and_judging_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, small in (("WARM_UP", 1), ("HISTORY", 30), ("JUDGED", 5)):
         monkeypatch.setattr(quality_case, name, small)
-    hooks = QualityControl.decide, QualityControl.stored, process.may_have_controls
+    hooks = QualityControl.decide, QualityControl.stored, quality_controls.may_have_controls
     ran = labrelay(
         "bench", "--scenario", "quality", "--seconds", "0.05", "--rounds", "2", "--data", str(tmp_path), "-o", "json"
     )
@@ -26,5 +26,5 @@ def test_hooks_and_judging_are_measured(tmp_path: Path, monkeypatch: pytest.Monk
     assert (control["case"], control["target_us"]) == ("a control behind 30: stored and judged", 1000)
     assert control["cpu_us"] == control["judged_us"]
     assert control["judged_us"]["min"] > 0
-    assert (QualityControl.decide, QualityControl.stored, process.may_have_controls) == hooks
+    assert (QualityControl.decide, QualityControl.stored, quality_controls.may_have_controls) == hooks
     assert list(tmp_path.iterdir()) == []

@@ -22,11 +22,11 @@ from engine.features.quality_control.on_outcome import QualityControl
 from engine.features.quality_control.rows import deciding, points, reading
 from engine.features.quality_control.rules.lots import IN_FORCE, Lot
 from engine.features.quality_control.rules.tables import TargetRow
-from engine.model.content.quality_controls import ControlResult
+from engine.model.content import quality_controls
 from engine.model.message import Received
 from engine.model.process.clock import SystemClock
 from engine.model.routes import routed_by
-from engine.processing import process
+from engine.processing.process import process
 from engine.runtime.build import build_site
 from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
@@ -75,7 +75,7 @@ def _messages(folder: Path, seconds: float, rounds: int, say: Callable[[str], No
             )  # fmt: skip
             stored = journal.run_alone(append.store_message, got, repeat_window_s=60.0)
             begun = time.process_time()
-            outcome = process.process(stored, routes)
+            outcome = process(stored, routes)
             routed = [routed_by(route, document) for document, route in outcome.documents]
             journal.run_alone(record_outcome.record, stored.id, outcome, routed)
             return time.process_time() - begun
@@ -112,7 +112,7 @@ def _no_hooks() -> AbstractContextManager[object]:
     stack = ExitStack()
     for name in ("decide", "stored"):
         stack.enter_context(patch.object(QualityControl, name, lambda self: None))
-    stack.enter_context(patch.object(process, "may_have_controls", lambda *_, **__: False))
+    stack.enter_context(patch.object(quality_controls, "may_have_controls", lambda *_, **__: False))
     return stack
 
 
@@ -128,9 +128,9 @@ def _points(folder: Path, rounds: int, say: Callable[[str], None]) -> dict[str, 
         journal.run_alone(deciding.accept, ids, IN_FORCE, 1, **BY)
         begin = SystemClock().now_us() - (HISTORY + JUDGED * rounds) * RUN_US
 
-        def measured(number: int) -> ControlResult:
+        def measured(number: int) -> quality_controls.ControlResult:
             level, mean = list(LEVELS.items())[number % len(LEVELS)]
-            return ControlResult(
+            return quality_controls.ControlResult(
                 test="GLU", codes=("GLU",), number=f"QC-{level}", value=str(int(mean) + number % 2), unit="mg/dL",
                 at_us=begin + number // len(LEVELS) * RUN_US + number,
             )  # fmt: skip

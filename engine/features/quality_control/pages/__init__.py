@@ -118,7 +118,7 @@ def _test(cells: Cells, words: Words, reader: Reader, one: TestView) -> Row:
         "icon": icon,
         "verdict": cells.say(word),
         "waits": cells.say("its results wait") if one.waits else "",
-        "words": ", ".join(one.z or one.why or one.value for one in reversed(points)) or "-",
+        "words": ", ".join(one.z or (one.why and cells.say(one.why)) or one.value for one in reversed(points)) or "-",
         "marks": marks(points[::-1]),
         "measured": cells.clock_time(measured),
         "iso": iso(measured),

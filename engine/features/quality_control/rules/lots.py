@@ -11,15 +11,16 @@ from typing import NamedTuple
 
 from engine.features.quality_control.rules.westgard import Target, number_in
 from engine.model.content.quality_controls import ControlResult, matches
+from engine.model.texts.phrases import N_
 
 SOURCES = ("maker", "interim", "lab", "peer")
 PROPOSED, INTERIM, IN_FORCE, CLOSED = "proposed", "interim", "in force", "closed"
 STATES = (PROPOSED, INTERIM, IN_FORCE, CLOSED)
 
 # Why a point cannot be evaluated.
-NO_NUMBER, NO_TARGET, OTHER_UNIT, NO_SD = "no number", "no target", "other unit", "no SD"
-EXPIRED, UNKNOWN = "lot expired", "unknown control"
-ERASED = "erased"  # its message was, and what the point had of it
+NO_NUMBER, NO_TARGET, OTHER_UNIT, NO_SD = N_("no number"), N_("no target"), N_("other unit"), N_("no SD")
+EXPIRED, UNKNOWN = N_("lot expired"), N_("unknown control")
+ERASED = N_("erased")  # its message was, and what the point had of it
 
 
 class Lot(NamedTuple):
