@@ -21,7 +21,8 @@ from engine.features.abdm.lists import CONSENT, CONTEXT, FACILITY, PAGE, STEP, T
 from engine.features.orders.lists import CHANGE, ORDER
 from engine.features.rework.lists.dead_letters import LETTER_GROUP
 from engine.features.rework.lists.operations import OPERATION
-from engine.views.message_in_full import DELIVERY, TRACE
+from engine.views.message_in_full import TRACE
+from engine.views.messages import DELIVERY
 from engine.views.trail import ACT
 from engine.views.view import InstantOf, OrNone, View
 from engine.web.api import parameters, reads

@@ -22,7 +22,7 @@ from engine.model.process.clock import from_us
 from engine.store.queries.extent import kept_of
 from engine.store.queries.messages import ends_of, message_if, messages_page, not_all_numbers, trace_of, with_control_id
 from engine.store.queries.reader import why_absent
-from engine.views.message_in_full import MESSAGE
+from engine.views.messages import MESSAGE
 from engine.views.view import Head, local, plural
 
 if TYPE_CHECKING:
@@ -126,7 +126,8 @@ def list_messages(
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def show(session: Session, message: int, wire: bool, unmask: bool, purpose: str | None, form: Form) -> ExitCode:
-    from engine.views.message_in_full import acts_about, contents_of, document_of, lines_of, wire_of
+    from engine.views.message_in_full import acts_about, contents_of, document_of, lines_of
+    from engine.views.wire import wire_of
 
     why = stated(purpose) if unmask else ""
     with session.reader() as reader:
@@ -154,7 +155,7 @@ def show(session: Session, message: int, wire: bool, unmask: bool, purpose: str 
 @pass_session
 def line(session: Session, channel: str, last: int, unmask: bool, purpose: str | None, form: Form) -> ExitCode:
     from engine.store.queries.line import line_of
-    from engine.views.message_in_full import lines, sessions_of
+    from engine.views.wire import lines, sessions_of
 
     why = stated(purpose) if unmask else ""
     with session.reader() as reader:

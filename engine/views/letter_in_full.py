@@ -23,7 +23,7 @@ from engine.model.texts.signs import text
 from engine.store.operations.dead_letters import likely_fix
 from engine.store.queries.reader import stored_document, stored_payload
 from engine.store.queries.tallies import list_unmapped
-from engine.views.message_in_full import as_text, attempt_words, attempts, issue_words
+from engine.views.messages import as_text, attempt_words, attempts, issue_words
 from engine.views.view import Head, View, printable
 
 if TYPE_CHECKING:

@@ -29,10 +29,10 @@ from engine.store.core.files.durable import write_atomically, write_without_log
 from engine.store.core.files.ownership import as_given
 from engine.store.queries.messages import deliveries_of, messages_page
 from engine.store.queries.reader import stored_payload
-from engine.views.message_in_full import ATTEMPT as ATTEMPT_VIEW
-from engine.views.message_in_full import DELIVERY as DELIVERY_VIEW
-from engine.views.message_in_full import MESSAGE as MESSAGE_VIEW
-from engine.views.message_in_full import as_text
+from engine.views.messages import ATTEMPT as ATTEMPT_VIEW
+from engine.views.messages import DELIVERY as DELIVERY_VIEW
+from engine.views.messages import MESSAGE as MESSAGE_VIEW
+from engine.views.messages import as_text
 from engine.views.view import View, harmless
 
 if TYPE_CHECKING:

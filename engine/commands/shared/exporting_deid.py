@@ -24,7 +24,7 @@ from engine.model.errors import UnknownFormatError
 from engine.model.journal.journal_views import Filter, MessageView
 from engine.model.process.clock import from_us
 from engine.store.queries.messages import each_message, message_if
-from engine.views.message_in_full import MESSAGE
+from engine.views.messages import MESSAGE
 
 if TYPE_CHECKING:
     from engine.store.queries.reader import Reader

@@ -19,8 +19,8 @@ from engine.store.queries.messages import ends_of, messages_page, trace_of, with
 from engine.store.queries.reader import Reader, why_absent
 from engine.store.recovery.backups.catalog import Copy, copies
 from engine.views import message_in_full
-from engine.views.message_in_full import wire_of
 from engine.views.trail import ACT, Entry, names_message, page_of
+from engine.views.wire import wire_of
 from engine.web.api import parameters, requests
 from engine.web.api.lists import Asked, Document, Resource
 from engine.web.api.parameters import MOST_NUMBERS, cursor_of, numbers_in

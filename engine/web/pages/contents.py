@@ -28,10 +28,11 @@ from engine.model.texts.signs import text
 from engine.store.queries.reader import Reader, stored_document, stored_message
 from engine.views.as_sent import Explained, explained
 from engine.views.document_lines import Line, lines_of, pointer_of
-from engine.views.message_in_full import as_text, steps_of
 from engine.views.message_tree import MessageTree, Place, counts_of, source_of
 from engine.views.message_tree import shown as shown_name
+from engine.views.messages import as_text
 from engine.views.view import printable
+from engine.views.wire import steps_of
 from engine.web.asked import number
 from engine.web.desk import Desk
 from engine.web.pages.doing import VERB, reveal

@@ -17,7 +17,8 @@ from engine.store.queries.messages import ends_of, neighbours_of, trace_of
 from engine.store.queries.reader import Reader, why_absent
 from engine.views.as_sent import mappings_of
 from engine.views.letter_in_full import outcome, outcome_words
-from engine.views.message_in_full import acts_about, issue_words, without_reasons
+from engine.views.message_in_full import acts_about, without_reasons
+from engine.views.messages import issue_words
 from engine.web.asked import MOST_COUNTED, counted, number
 from engine.web.cells import Badge
 from engine.web.pages import states

@@ -5,7 +5,7 @@ from typing import Any
 
 from engine.commands.shared import exporting
 from engine.views import message_in_full
-from engine.views.message_in_full import ATTEMPT, DELIVERY, MESSAGE
+from engine.views.messages import ATTEMPT, DELIVERY, MESSAGE
 from engine.views.view import View
 
 

@@ -28,8 +28,8 @@ from engine.monitoring.snapshot.channels import line_step
 from engine.store.queries.acts import acts_page
 from engine.store.queries.messages import ends_of, messages_page, trace_of
 from engine.store.queries.reader import Reader
-from engine.views.message_in_full import exchange_of
 from engine.views.view import printable
+from engine.views.wire import exchange_of
 from engine.web.asked import number
 from engine.web.cells import Badge
 from engine.web.desk import Desk

@@ -20,7 +20,7 @@ from engine.model.errors import LabRelayError, StoreError
 from engine.model.journal.journal_views import Trace
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader, stored_payload, why_absent
-from engine.views.message_in_full import issue_words
+from engine.views.messages import issue_words
 from engine.web.asked import number
 from engine.web.desk import Desk, sentence
 from engine.web.forms import Form

@@ -30,7 +30,7 @@ from engine.store.queries import reader
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader
-from engine.views.message_in_full import MESSAGE
+from engine.views.messages import MESSAGE
 from engine.web.api.lists import resources
 from engine.web.api.service import MOST_REMEMBERED, Buckets
 from tests.support import abdm_rows, journals

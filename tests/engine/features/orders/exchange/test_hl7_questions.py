@@ -24,7 +24,7 @@ from engine.model.worklist import Answered, AskSettings
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 from engine.store.queries.line import line_of
-from engine.views.message_in_full import exchange_of
+from engine.views.wire import exchange_of
 from tests.support.asking_hl7 import asking_hl7, values
 from tests.support.certificates import Authority
 from tests.support.running import HL7_ROUTE, MLLP, RunningSite, channel, hl7_channel, running_site

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.features.rework.commands import dlq as editing
+from engine.features.rework.commands import _editing as editing
 from engine.store.core.files.lock import SiteLock
 from engine.store.queries.acts import acts_page
 from engine.store.queries.reader import Reader, stored_payload
