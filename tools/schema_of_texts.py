@@ -15,7 +15,7 @@ from adapters.codecs.hl7v2 import writer as hl7v2_writer
 from adapters.codecs.text import layout_language, layout_nodes, layout_reader
 from adapters.codecs.text.framing import CHECKSUMS
 from engine.mapping.fhir.r4 import CODES, ELEMENTS, PRIMITIVES, RESOURCES, Element
-from engine.mapping.hold_rules import expecting
+from engine.mapping.hold_rules import rules as hold_rules
 from engine.mapping.language import rules, targets
 from engine.mapping.language.structures import structures
 from engine.model.texts.reasons import ReasonCode
@@ -60,9 +60,9 @@ def layout() -> Schema:
 
 def test_file() -> Schema:
     """A test, or a list of tests: ``mappings/tests/*.yaml``."""
-    causes = list(expecting.CAUSES)
+    causes = list(hold_rules.CAUSES)
     reasons = [reason.value for reason in ReasonCode]
-    return from_file("test", {"CAUSES": causes, "HELD": [*causes, expecting.NOT_HELD], "REASONS": reasons})
+    return from_file("test", {"CAUSES": causes, "HELD": [*causes, hold_rules.NOT_HELD], "REASONS": reasons})
 
 
 def mapping() -> Schema:

@@ -43,12 +43,7 @@ MAX_SUBNEGOTIATION = 256  # bytes; every known one has less than ten
 _SIDES = ("ours", "theirs")
 _OURS = frozenset({BINARY, SUPPRESS_GO_AHEAD, COM_PORT})
 _THEIRS = frozenset({BINARY, SUPPRESS_GO_AHEAD})
-_CHECKED = {
-    SET_BAUDRATE: "baud",
-    SET_DATASIZE: "bytesize",
-    SET_PARITY: "parity",
-    SET_STOPSIZE: "stopbits",
-}
+_CHECKED = {SET_BAUDRATE: "baud", SET_DATASIZE: "bytesize", SET_PARITY: "parity", SET_STOPSIZE: "stopbits"}
 
 
 class LineSettings(Protocol):

@@ -22,12 +22,7 @@ import aiosmtplib
 
 from adapters.clients.http.log_in import Address, BasicAuth, Tls
 from adapters.clients.tls import cause_of, tls_context
-from engine.model.errors import (
-    ConfigError,
-    DestinationDownError,
-    RefusedDeliveryError,
-    TransientDeliveryError,
-)
+from engine.model.errors import ConfigError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.process.clock import Clock
 from engine.model.site.alerts import Notification
 from engine.model.texts.reasons import ReasonCode

@@ -1,5 +1,5 @@
 """The transport of a source without a line: its messages are patients who share their profile by ABDM
-(`engine.features.abdm.flows.sharing`).
+(`engine.features.abdm.flows.reports`).
 """
 
 from adapters.transports.worklist import Worklist

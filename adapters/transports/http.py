@@ -102,11 +102,7 @@ class _Requests(web.RequestHandler):
         return self._waiter is not None and not self._waiter.done()
 
     def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         self.unreadable()
         return http_post.problem(RequestError(status, "this is no request that can be read"), close=True)

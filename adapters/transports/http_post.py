@@ -28,11 +28,7 @@ from engine.model.errors import ContentError
 
 RETRY_AFTER_S = 10
 HL7_TYPES = ("x-application/hl7-v2+er7", "application/hl7-v2+er7", "application/hl7-v2", "text/hl7", "text/plain")
-MEDIA_TYPES = {
-    "hl7v2": HL7_TYPES,
-    "json": ("application/json",),
-    "fhir": ("application/fhir+json", "application/json"),
-}
+MEDIA_TYPES = {"hl7v2": HL7_TYPES, "json": ("application/json",), "fhir": ("application/fhir+json", "application/json")}
 Reads = Callable[[bytes], object]  # raises ContentError
 READERS: Mapping[str, Reads] = {"json": json_tree.read, "fhir": json_tree.read}  # HL7's acknowledgement says it itself
 NOT_KEPT = "the message could not be stored, please send it again"

@@ -148,10 +148,7 @@ class TcpListener:
                 self._turned_away(LinkFault("handshakes", f"{self._gate.under_way} under way"), peer)
             # The second value is no protocol of ours with uvloop.
             await loop.connect_accepted_socket(
-                lambda: stream,
-                connection,
-                ssl=self._context,
-                ssl_handshake_timeout=self._admission.handshake_timeout_s,
+                lambda: stream, connection, ssl=self._context, ssl_handshake_timeout=self._admission.handshake_timeout_s
             )
         except OSError as error:  # ssl.SSLError and TimeoutError are such
             logger.debug("TLS handshake failed", extra={"peer": peer, "cause": type(error).__name__})

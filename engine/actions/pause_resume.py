@@ -28,11 +28,10 @@ from typing import Any, Protocol
 from engine.config.load import Site
 from engine.config.sources.source import E1381Options, TcpPart
 from engine.config.sources.source_fhir import FhirSearchPart
-from engine.config.sources.source_folder import FolderPart
+from engine.config.sources.source_folder import FolderPart, TextPart
 from engine.config.sources.source_http import HttpPart
 from engine.config.sources.source_serial import SerialPart
 from engine.config.sources.source_tee import TeePart
-from engine.config.sources.source_text import TextPart
 from engine.model.errors import LabRelayError, RefusedError, StoreError
 from engine.model.journal.records import DELIVERIES, Pause, Target
 from engine.model.texts.phrases import N_, R_

@@ -35,8 +35,7 @@ from engine.store.journal import Journal
 from engine.store.operations import audit, record_outcome
 from engine.store.operations.bulk import Lanes, Member
 from engine.store.queries.bulk import operation_if, sends_now
-from engine.store.queries.contents import stored_message
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_message
 
 POLL_S = 0.1  # interval of checks whether a lane is free, where no event comes earlier
 YIELDS_S = 0.5  # at a stretch to live messages; then one message is queued

@@ -13,19 +13,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
+from engine.actions import declaring
 from engine.actions.control import Request
-from engine.actions.declaring import (
-    NOTHING,
-    OF_MESSAGE,
-    PLACE,
-    Act,
-    Declared,
-    NoArguments,
-    Purpose,
-    RowNumber,
-    Verb,
-    read,
-)
 from engine.actions.operations import BulkAct
 from engine.actions.pause_resume import SwitchOrder, target_of
 from engine.actions.running_site import Result, RunningSite, known
@@ -41,24 +30,24 @@ from engine.store.lifecycle import erasure, key_rotation
 from engine.store.operations import audit
 from engine.store.queries.messages import lanes_of
 
-OF_FEATURES: Hook[Declared] = Hook("acts")
+OF_FEATURES: Hook[declaring.Declared] = Hook("acts")
 
 
 @cache
-def all_acts() -> Mapping[str, Act]:
+def all_acts() -> Mapping[str, declaring.Act]:
     """By name, in the order of documents."""
     every = (ACTS, OF_SITE, *OF_FEATURES.each())
     acts = [act for one in every for act in one.acts]
     return {act.name: act for act in sorted(acts, key=lambda act: act.place)}
 
 
-def of_api() -> Mapping[str, Act]:
+def of_api() -> Mapping[str, declaring.Act]:
     """Those that the API gives."""
     return {name: act for name, act in all_acts().items() if act.api}
 
 
-def verbs_of(site: RunningSite) -> Mapping[str, Verb]:
-    return {name: Verb(act.needs, act.arguments, partial(act.work, site)) for name, act in all_acts().items()}
+def verbs_of(site: RunningSite) -> Mapping[str, declaring.Verb]:
+    return {name: declaring.Verb(act.needs, act.arguments, partial(act.work, site)) for name, act in all_acts().items()}
 
 
 def needs() -> Mapping[str, frozenset[Permission]]:
@@ -72,22 +61,26 @@ def bulk_acts(acts: Acts) -> Mapping[str, BulkAct]:
     return {name: act.slices(acts) for name, act in all_acts().items() if act.slices is not None}
 
 
-ACTS = Declared(3)
+ACTS = declaring.Declared(3)
 
 
 @ACTS.act(
     "shown",
     SEEING_PATIENTS,
     not_in_api="the contents of a message are a resource, which records each reveal",
-    about=OF_MESSAGE,
+    about=declaring.OF_MESSAGE,
 )
-async def shown(site: RunningSite, request: Request, *, message: RowNumber, purpose: Purpose) -> Result:
+async def shown(
+    site: RunningSite, request: Request, *, message: declaring.RowNumber, purpose: declaring.Purpose
+) -> Result:
     """A person is about to see contents; recorded before they do."""
     await site.journal.run(audit.note, request.actor, "unmask", {"message": message, "purpose": purpose})
     return {}
 
 
-@ACTS.act("searched", SEEING_PATIENTS, not_in_api="a look, which message-search records by itself", about=NOTHING)
+@ACTS.act(
+    "searched", SEEING_PATIENTS, not_in_api="a look, which message-search records by itself", about=declaring.NOTHING
+)
 async def searched(
     site: RunningSite, request: Request, *, number: Annotated[str, Field(min_length=1, max_length=MAX_LENGTH)]
 ) -> Result:
@@ -97,7 +90,7 @@ async def searched(
     return {}
 
 
-class ContentsExported(NoArguments):
+class ContentsExported(declaring.NoArguments):
     what: dict[str, Any]
     purpose: str
 
@@ -109,7 +102,7 @@ class ContentsExported(NoArguments):
         return self
 
 
-@ACTS.act("exported", SEEING_PATIENTS, not_in_api="an export is a command", about=NOTHING)
+@ACTS.act("exported", SEEING_PATIENTS, not_in_api="an export is a command", about=declaring.NOTHING)
 async def exported(site: RunningSite, request: Request, asked: ContentsExported) -> Result:
     await site.journal.run(audit.note, request.actor, "unmask", {"export": asked.what, "purpose": asked.purpose})
     return {}
@@ -118,13 +111,13 @@ async def exported(site: RunningSite, request: Request, asked: ContentsExported)
 # -- the tap -----------------------------------------------------------------------------------------------------------
 
 
-class Tap(NoArguments):
+class Tap(declaring.NoArguments):
     channel: str
     stages: Annotated[list[str], Field(min_length=1)]
 
 
 class TapContents(Tap):
-    purpose: Purpose
+    purpose: declaring.Purpose
 
 
 T = TypeVar("T", bound=Tap)
@@ -153,7 +146,7 @@ async def tap_contents(site: RunningSite, request: Request) -> AsyncGenerator[di
 
 
 def _tapped(site: RunningSite, request: Request, model: type[T]) -> T:
-    asked = read(model, request)
+    asked = declaring.read(model, request)
     known(site.app.parts.built.channels, asked.channel)
     stages = site.app.parts.taps.stages
     if not set(asked.stages) <= set(stages):
@@ -223,17 +216,17 @@ async def erase_messages(
     api="end an operation; letters that it has not come to stay as they are",
     about="number:operation.number",
 )
-async def cancel_operation(site: RunningSite, request: Request, *, number: RowNumber) -> Result:
+async def cancel_operation(site: RunningSite, request: Request, *, number: declaring.RowNumber) -> Result:
     cancelled = await site.acts.operations.cancel(number, actor=request.actor)
     return {"operation": cancelled.number, "left": cancelled.total - cancelled.position}
 
 
 @ACTS.act("operation_waits", LOOKING, not_in_api="a resource", about="number:operation.number")
-async def operation_waits(site: RunningSite, request: Request, *, number: RowNumber) -> Result:
+async def operation_waits(site: RunningSite, request: Request, *, number: declaring.RowNumber) -> Result:
     return {"waits": site.acts.yielding.why(number) if site.acts.yielding is not None else ""}
 
 
-class Erase(NoArguments):
+class Erase(declaring.NoArguments):
     messages: list[int]
     numbers: list[str]
     reason: str
@@ -247,7 +240,7 @@ async def erase(site: RunningSite, request: Request, asked: Erase) -> Result:
     )
 
 
-OF_SITE = Declared(12)
+OF_SITE = declaring.Declared(12)
 KEY_ACTS = {"show": "key-shown", "restored": "key-restored"}  # use of the key by a command -> its action
 
 
@@ -257,7 +250,7 @@ async def status(site: RunningSite, request: Request) -> Result:
     return (shown if request.reads_notes else shown.without_notes()).to_json()
 
 
-class Reload(NoArguments):
+class Reload(declaring.NoArguments):
     """``dry_run``: the files are read and checked, and nothing of them comes into force."""
 
     dry_run: bool = False
@@ -323,9 +316,11 @@ async def key(
     return {}
 
 
-@OF_SITE.act("restart", ACTING, api="close and open it, or try its deliveries at once", place=7, about=PLACE)
-@OF_SITE.act("resume", ACTING, api="resume it", place=7, about=PLACE)
-@OF_SITE.act("pause", ACTING, api="pause a channel, a destination, a lane, or all deliveries", place=7, about=PLACE)
+@OF_SITE.act("restart", ACTING, api="close and open it, or try its deliveries at once", place=7, about=declaring.PLACE)
+@OF_SITE.act("resume", ACTING, api="resume it", place=7, about=declaring.PLACE)
+@OF_SITE.act(
+    "pause", ACTING, api="pause a channel, a destination, a lane, or all deliveries", place=7, about=declaring.PLACE
+)
 async def switch(
     site: RunningSite, request: Request, *, kind: str, name: str | None = None, reason: str = "", dry_run: bool = False
 ) -> Result:
@@ -333,6 +328,6 @@ async def switch(
     return await site.switches.carry_out(order, site.loaded(), dry_run=dry_run)
 
 
-@OF_SITE.act("underway", LOOKING, not_in_api="a look, of which the status has the counts", about=PLACE)
+@OF_SITE.act("underway", LOOKING, not_in_api="a look, of which the status has the counts", about=declaring.PLACE)
 async def underway(site: RunningSite, request: Request, *, kind: str, name: str | None = None) -> Result:
     return await asyncio.to_thread(site.switches.underway, target_of(kind, name))

@@ -47,10 +47,7 @@ COLORS = {Health.OK: "green", Health.WARN: "yellow", Health.FAIL: "red"}
 @pass_session
 def command(session: Session, form: Form) -> ExitCode:
     lines = list(_examine(session))
-    document = {
-        "health": examine.worst(lines),
-        "lines": [picked(line, "health subject text advice") for line in lines],
-    }
+    document = {"health": examine.worst(lines), "lines": [picked(line, "health subject text advice") for line in lines]}
     show_document(form, document, (_for_people(line) for line in lines))
     return ExitCode.FAILED if examine.worst(lines) is Health.FAIL else ExitCode.OK
 

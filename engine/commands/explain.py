@@ -25,8 +25,8 @@ from typing import Any
 import click
 
 from engine.commands.shared import mapping_options
+from engine.commands.shared.acting import note_shown, purpose_option, stated
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
-from engine.commands.shared.revealing import note_shown, purpose_option, stated
 from engine.commands.shared.session import Session, pass_session
 from engine.mapping.explanations.explain_text import chosen, lines, missing, of_server
 from engine.mapping.explanations.explaining import Leaf
@@ -38,9 +38,9 @@ from engine.model.errors import ContentError, IntegrityError
 from engine.model.journal.document_facts import NOTHING, DocumentFacts
 from engine.model.message import MapContext, Parsed, Stored
 from engine.model.routes import context_of
-from engine.store.queries.contents import stored_message, why_absent
 from engine.store.queries.listing import others_of
 from engine.store.queries.messages import trace_of
+from engine.store.queries.reader import stored_message, why_absent
 from engine.views import decided
 from engine.views.as_sent import traced_as_sent
 from engine.views.view import picked

@@ -13,22 +13,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.commands.shared import selecting
+from engine.commands.shared.acting import note_exported, note_searched, note_shown, purpose_option, stated
 from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows
-from engine.commands.shared.revealing import note_exported, note_searched, note_shown, purpose_option, stated
 from engine.commands.shared.session import Session, pass_session
 from engine.model.journal.journal_views import Filter, MessageView
 from engine.model.process.clock import from_us
-from engine.store.queries.contents import why_absent
 from engine.store.queries.extent import kept_of
-from engine.store.queries.messages import (
-    ends_of,
-    message_if,
-    messages_page,
-    not_all_numbers,
-    trace_of,
-    with_control_id,
-)
+from engine.store.queries.messages import ends_of, message_if, messages_page, not_all_numbers, trace_of, with_control_id
+from engine.store.queries.reader import why_absent
 from engine.views.messages import MESSAGE
 from engine.views.text import Head, local, plural
 
@@ -201,14 +194,7 @@ def line(session: Session, channel: str, last: int, unmask: bool, purpose: str |
 @purpose_option
 @pass_session
 def export(
-    session: Session,
-    /,
-    path: Path,
-    yes: bool,
-    unmask: bool,
-    deid: bool,
-    purpose: str | None,
-    **given: Any,
+    session: Session, /, path: Path, yes: bool, unmask: bool, deid: bool, purpose: str | None, **given: Any
 ) -> ExitCode:
     from engine.commands.shared.exporting import ENDINGS, consent_to_replace, write_file
 

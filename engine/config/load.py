@@ -338,11 +338,7 @@ class _Loader:
                     self._add(walk(nodes[name], where), where, f"unknown mapping '{route.mapping}'{hint}")
 
     def _check_listeners(
-        self,
-        config: SiteConfig | None,
-        site: Node,
-        channels: dict[str, ChannelConfig],
-        nodes: dict[str, Node],
+        self, config: SiteConfig | None, site: Node, channels: dict[str, ChannelConfig], nodes: dict[str, Node]
     ) -> None:
         taken: list[tuple[HostPort, str]] = []
         if config is not None and config.web.enabled:
@@ -388,11 +384,7 @@ class _Loader:
                 taken[word, owned] = f"channel {name} ({nodes[name].file})"
 
     def _check_features(
-        self,
-        config: SiteConfig | None,
-        site: Node,
-        channels: dict[str, ChannelConfig],
-        nodes: dict[str, Node],
+        self, config: SiteConfig | None, site: Node, channels: dict[str, ChannelConfig], nodes: dict[str, Node]
     ) -> None:
         for found in disagreements(channels, config.destinations if config is not None else None):
             file = nodes[found.channel] if found.channel else site

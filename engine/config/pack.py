@@ -30,9 +30,7 @@ SUGGESTIONS_FILE = "suggestions.csv"
 TABLE = "analytes"  # what the shipped mappings call their table of codes
 
 Texts = Annotated[
-    tuple[Text, ...],
-    BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
-    Words("list"),
+    tuple[Text, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value), Words("list")
 ]
 
 

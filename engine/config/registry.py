@@ -46,51 +46,23 @@ LINKS = {
     "whole": "adapters.codecs.text.whole_link",
     "auto": "adapters.codecs.auto_link",
 }
-DRAFTS = {
-    "auto": "adapters.codecs.draft_link",
-}
-ACKNOWLEDGEMENTS = {
-    "hl7v2": "adapters.codecs.hl7v2.acknowledgement",
-}
-WRITERS = {
-    "hl7v2": "adapters.codecs.hl7v2.writer",
-}
-TWO_WAY = {
-    "mllp": "adapters.codecs.hl7v2.two_way",
-    "e1381": "adapters.codecs.astm.two_way",
-}
-DIALOGUES = {
-    "hl7v2": "adapters.codecs.hl7v2.dialogues",
-    "astm": "adapters.codecs.astm.dialogue",
-}
+DRAFTS = {"auto": "adapters.codecs.draft_link"}
+ACKNOWLEDGEMENTS = {"hl7v2": "adapters.codecs.hl7v2.acknowledgement"}
+WRITERS = {"hl7v2": "adapters.codecs.hl7v2.writer"}
+TWO_WAY = {"mllp": "adapters.codecs.hl7v2.two_way", "e1381": "adapters.codecs.astm.two_way"}
+DIALOGUES = {"hl7v2": "adapters.codecs.hl7v2.dialogues", "astm": "adapters.codecs.astm.dialogue"}
 ORDER_ANSWERS = {
     "hl7v2": "adapters.codecs.hl7v2.order_answers",
     "json": "adapters.codecs.json_orders",
     "fhir": "adapters.codecs.json_orders",
 }
-ORDER_STATUS = {
-    "hl7v2": "adapters.codecs.hl7v2.order_status",
-}
-TEES = {
-    "mllp": "adapters.codecs.hl7v2.tee",
-    "e1381": "adapters.codecs.astm.tee",
-}
-SENDERS = {
-    "e1381": "adapters.codecs.astm.sender",
-}
-SCORES = {
-    "http": "adapters.clients.http.scores",
-}
-LOG_INS = {
-    "jwt": "adapters.clients.http.jwt",
-}
-SOCKETS = {
-    "accepting": "adapters.transports.sockets.accepting",
-    "tls": "adapters.transports.sockets.tls",
-}
-ENCRYPTION = {
-    "abdm": "engine.features.abdm.wire.fidelius",
-}
+ORDER_STATUS = {"hl7v2": "adapters.codecs.hl7v2.order_status"}
+TEES = {"mllp": "adapters.codecs.hl7v2.tee", "e1381": "adapters.codecs.astm.tee"}
+SENDERS = {"e1381": "adapters.codecs.astm.sender"}
+SCORES = {"http": "adapters.clients.http.scores"}
+LOG_INS = {"jwt": "adapters.clients.http.jwt"}
+SOCKETS = {"accepting": "adapters.transports.sockets.accepting", "tls": "adapters.transports.sockets.tls"}
+ENCRYPTION = {"abdm": "engine.features.abdm.wire.fidelius"}
 
 
 def load(table: dict[str, str], name: str) -> ModuleType:

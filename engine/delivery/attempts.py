@@ -6,12 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.delivery.before_send import GUARDS
-from engine.delivery.claims import ClaimReader
 from engine.delivery.events import logger, names
-from engine.delivery.lane import Lane
-from engine.delivery.lane_memory import LaneMemory
+from engine.delivery.lane import Lane, LaneMemory
 from engine.delivery.outcome_writer import WRITE_RETRY_S
-from engine.delivery.settlement import Settlement
+from engine.delivery.settlement import ClaimReader, Settlement
 from engine.delivery.setup import Setup
 from engine.model.errors import IntegrityError, RefusedDeliveryError, StoreError, TransientDeliveryError
 from engine.model.message import Delivery

@@ -84,9 +84,7 @@ class Breaker:
                 if len(self._failing) > MAX_FAILING:
                     del self._failing[next(iter(self._failing))]
             self.failed(
-                now,
-                isinstance(error, DestinationDownError),
-                delivery=delivery if error.reason in ANSWERED else None,
+                now, isinstance(error, DestinationDownError), delivery=delivery if error.reason in ANSWERED else None
             )
 
     def is_suspect(self, delivery: int | None) -> bool:

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.delivery.events import logger
-from engine.delivery.lane import Lane
-from engine.delivery.lane_memory import LaneMemory
+from engine.delivery.lane import Lane, LaneMemory
 from engine.model.errors import StoreError
 
 WRITE_RETRY_S = 1.0

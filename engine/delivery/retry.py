@@ -80,12 +80,7 @@ def decide(
     if not isinstance(error, TransientDeliveryError):
         return error.reason
     delay = policy.next_attempt(
-        attempt=attempt,
-        age=age,
-        jitter=jitter,
-        retry_after=error.retry_after,
-        limit=error.limit,
-        in_a_row=in_a_row,
+        attempt=attempt, age=age, jitter=jitter, retry_after=error.retry_after, limit=error.limit, in_a_row=in_a_row
     )
     if delay is not None:
         return delay

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from engine.delivery.breaker import Breaker
 from engine.delivery.conditional_keys import ConditionalGuard, Conditions
 from engine.delivery.events import DeliveryEvents
-from engine.delivery.lane_memory import Limits
+from engine.delivery.lane import Limits
 from engine.delivery.retry import RetryPolicy
 from engine.model.ports import Destination
 from engine.model.process.clock import Clock

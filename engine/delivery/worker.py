@@ -11,12 +11,10 @@ import asyncio
 import contextlib
 
 from engine.delivery.attempts import AttemptRunner
-from engine.delivery.claims import ClaimReader
 from engine.delivery.events import DestinationCounts, logger
-from engine.delivery.lane import Lane
-from engine.delivery.lane_memory import LaneMemory
+from engine.delivery.lane import Lane, LaneMemory
 from engine.delivery.outcome_writer import OutcomeWriter
-from engine.delivery.settlement import Settlement
+from engine.delivery.settlement import ClaimReader, Settlement
 from engine.delivery.setup import Setup
 from engine.model.errors import StoreError
 from engine.model.message import Delivery

@@ -80,10 +80,7 @@ class Generated:
     __slots__ = ("_made", "_rules_at", "read", "repetitions", "uncompiled")
 
     def __init__(
-        self,
-        uncompiled: Uncompiled,
-        read: frozenset[str],
-        repetitions: dict[tuple[str, int], int] | None = None,
+        self, uncompiled: Uncompiled, read: frozenset[str], repetitions: dict[tuple[str, int], int] | None = None
     ) -> None:
         self.uncompiled: Uncompiled | None = uncompiled
         self._made: CompiledFunction | None = None

@@ -12,17 +12,7 @@ from typing import Any, NamedTuple
 
 from engine.mapping.functions.channel import are_runs_apart
 from engine.mapping.functions.controls import NUMBERS, ORDERS, listed
-from engine.model.content.facts import (
-    DATA,
-    DOCUMENT,
-    LEFT_OUT,
-    PICTURE,
-    Facts,
-    Measure,
-    Order,
-    Person,
-    Value,
-)
+from engine.model.content.facts import DATA, DOCUMENT, LEFT_OUT, PICTURE, Facts, Measure, Order, Person, Value
 from engine.model.content.facts import Result as Fact
 from engine.model.content.order_results import has_results
 from engine.model.content.quality_controls import of_patients
@@ -50,10 +40,7 @@ class Reading:
     """
 
     def __init__(
-        self,
-        parsed: Parsed,
-        context: Callable[[], MapContext],
-        reader: Callable[[Parsed], Program | None] | None,
+        self, parsed: Parsed, context: Callable[[], MapContext], reader: Callable[[Parsed], Program | None] | None
     ) -> None:
         self._parsed, self._context_of, self._reader = parsed, context, reader
         self._context: MapContext | None = None
@@ -176,12 +163,7 @@ def results_in(
 
 
 def told_in(
-    facts: Facts,
-    parsed: Parsed,
-    context: MapContext,
-    controls: Collection[int] | None = None,
-    *,
-    beside: bool = False,
+    facts: Facts, parsed: Parsed, context: MapContext, controls: Collection[int] | None = None, *, beside: bool = False
 ) -> Iterator[tuple[Person, Order, Fact, Sequence[Result]]]:
     """As `results_in`: each result as the message says it, with those that rules are asked about.
 

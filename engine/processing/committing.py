@@ -134,12 +134,7 @@ class Commits:
         future.add_done_callback(lambda done: self._committed(stored, outcome, places, size, done))
 
     def _committed(
-        self,
-        stored: Stored,
-        outcome: Processed,
-        places: "list[_Place]",
-        size: int,
-        done: "asyncio.Future[Recorded]",
+        self, stored: Stored, outcome: Processed, places: "list[_Place]", size: int, done: "asyncio.Future[Recorded]"
     ) -> None:
         busy = self.is_busy
         self.under_way -= 1

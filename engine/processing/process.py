@@ -15,29 +15,14 @@ from engine.mapping.functions.controls import NUMBERS, ORDERS, listed
 from engine.mapping.measured import Reading, hashed, numbers_of, places_of
 from engine.mapping.outputs.orders import order_lines
 from engine.mapping.shipped import refusal
+from engine.model.content import quality_controls
 from engine.model.content.facts import ANSWER, LEFT_OUT, Facts, Order, Person, Result, packed
 from engine.model.content.order_results import CORRECTS, WITHDRAWN, TubeResults, has_results, question_in, tubes_in
-from engine.model.content.quality_controls import (
-    ASTM_ROLE,
-    PATIENTS,
-    ControlResult,
-    control_results,
-    doubts,
-    may_have_controls,
-)
 from engine.model.content.reagents import reagents_in
 from engine.model.content.result_times import ResultGroup, result_groups
 from engine.model.content.search_keys import NOT_ALL, Number, numbers_in, own_number
 from engine.model.errors import ContentError
-from engine.model.message import (
-    Document,
-    Issue,
-    Mapped,
-    Parsed,
-    Reagent,
-    Stored,
-    Unmapped,
-)
+from engine.model.message import Document, Issue, Mapped, Parsed, Reagent, Stored, Unmapped
 from engine.model.orders import OrderLine
 from engine.model.outcome import UNREAD, Outcome, ReadResults, Spoken
 from engine.model.ports import Dialogue
@@ -101,7 +86,7 @@ def _records_tell(parsed: Parsed) -> bool:
     cut, is_controls = parsed.delimiters, False
     for segment in parsed.segments:
         if segment.name == "O":
-            is_controls = segment.get(12).strip().upper() == ASTM_ROLE
+            is_controls = segment.get(12).strip().upper() == quality_controls.ASTM_ROLE
         elif segment.name == "R" and not is_controls and segment.get(9).strip() not in WITHDRAWN["astm"]:
             told = (one.split(cut.component)[0].strip() for one in segment.get(7).split(cut.repetition))
             if not CRITICAL.isdisjoint(told):
@@ -199,11 +184,7 @@ def _told(error: ContentError) -> str:
 
 
 def _of_whom(
-    stored: Stored,
-    parsed: Parsed,
-    channel: ChannelRoutes,
-    reagents: tuple[Reagent, ...],
-    numbers: tuple[Number, ...],
+    stored: Stored, parsed: Parsed, channel: ChannelRoutes, reagents: tuple[Reagent, ...], numbers: tuple[Number, ...]
 ) -> Processed:
     """The outcome of a message. A number that a pattern alone makes a control's is a patient's where the message says
     so; of others the outcome says also what they are as patients' (`engine.store.operations.record_outcome`)."""
@@ -227,11 +208,7 @@ def _of_whom(
 
 
 def _routed(
-    stored: Stored,
-    parsed: Parsed,
-    channel: ChannelRoutes,
-    reagents: tuple[Reagent, ...],
-    numbers: tuple[Number, ...],
+    stored: Stored, parsed: Parsed, channel: ChannelRoutes, reagents: tuple[Reagent, ...], numbers: tuple[Number, ...]
 ) -> Processed:
     try:
         return _route(stored, parsed, channel, reagents, numbers)
@@ -241,18 +218,18 @@ def _routed(
 
 
 def _doubted(
-    stored: Stored, parsed: Parsed, channel: ChannelRoutes, controls: Sequence[ControlResult]
+    stored: Stored, parsed: Parsed, channel: ChannelRoutes, controls: Sequence[quality_controls.ControlResult]
 ) -> list[tuple[set[str], bool]]:
     patterns = listed(channel.context.settings, NUMBERS)
     if not patterns or not any(one.mark in ("list", "filter") for one in controls):
         return []
-    return [*doubts(_reading(stored, parsed, channel).facts, controls, patterns, parsed)]
+    return [*quality_controls.doubts(_reading(stored, parsed, channel).facts, controls, patterns, parsed)]
 
 
 def _with_patients(channel: ChannelRoutes, numbers: Iterable[str]) -> ChannelRoutes:
     """These numbers are patients', whatever pattern fits them."""
     settings = channel.context.settings
-    patterns = [*listed(settings, NUMBERS), *(PATIENTS + number for number in numbers)]
+    patterns = [*listed(settings, NUMBERS), *(quality_controls.PATIENTS + number for number in numbers)]
     return replace(channel, context=replace(channel.context, settings={**settings, NUMBERS: patterns}))
 
 
@@ -273,11 +250,7 @@ def _extracted(
 
 
 def _route(
-    stored: Stored,
-    parsed: Parsed,
-    channel: ChannelRoutes,
-    reagents: tuple[Reagent, ...],
-    numbers: tuple[Number, ...],
+    stored: Stored, parsed: Parsed, channel: ChannelRoutes, reagents: tuple[Reagent, ...], numbers: tuple[Number, ...]
 ) -> Processed:
     documents: list[tuple[Document, Route]] = []
     issues: list[Issue] = list(parsed.warnings)
@@ -396,13 +369,13 @@ def _reading(stored: Stored, parsed: Parsed, channel: ChannelRoutes) -> Reading:
 
 def _controls(
     stored: Stored, parsed: Parsed, reading: Reading, channel: ChannelRoutes, set_apart: set[int]
-) -> tuple[ControlResult, ...]:
+) -> tuple[quality_controls.ControlResult, ...]:
     """The results of controls, also where no route takes them out, and of a message that is dead for another result of
     it. The facts of a patient's message are not read."""
     numbers, orders = (listed(channel.context.settings, setting) for setting in (NUMBERS, ORDERS))
 
-    def found(one: Parsed) -> tuple[ControlResult, ...]:
-        if not (set_apart or may_have_controls(one, numbers=numbers, orders=orders)):
+    def found(one: Parsed) -> tuple[quality_controls.ControlResult, ...]:
+        if not (set_apart or quality_controls.may_have_controls(one, numbers=numbers, orders=orders)):
             return ()
         zone, apart = channel.context.timezone, places_of(set_apart, one)
         sent = exact_times(one, zone)
@@ -410,7 +383,7 @@ def _controls(
         def at(text: str | None) -> int:
             return 0 if not text else moment(text, zone) if "-" in text else sent(text)
 
-        return control_results(reading.facts, one, at, apart, numbers=numbers, orders=orders)
+        return quality_controls.control_results(reading.facts, one, at, apart, numbers=numbers, orders=orders)
 
     return _extracted(stored, parsed, "reading controls failed inside LabRelay", found, ())
 
@@ -428,12 +401,7 @@ def _tubes(reading: Reading, parsed: Parsed, channel: ChannelRoutes, set_apart: 
 
 
 def _results(
-    stored: Stored,
-    reading: Reading,
-    parsed: Parsed,
-    channel: ChannelRoutes,
-    set_apart: set[int],
-    without_row: set[int],
+    stored: Stored, reading: Reading, parsed: Parsed, channel: ChannelRoutes, set_apart: set[int], without_row: set[int]
 ) -> tuple[ResultGroup, ...]:
     return _extracted(
         stored,

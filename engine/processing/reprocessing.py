@@ -33,9 +33,8 @@ from engine.model.message import Document, Report
 from engine.model.routes import ChannelRoutes, Processed, Route, routed_by
 from engine.model.texts.reasons import ReasonCode
 from engine.processing.process import process
-from engine.store.queries.contents import reports_of, stored_document, stored_message
 from engine.store.queries.messages import trace_of
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, reports_of, stored_document, stored_message
 from engine.succession.kinds import under
 
 FindingState = Literal[

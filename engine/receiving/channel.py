@@ -23,17 +23,8 @@ from engine.model.ports import EndedStream, Format, Link, Stream, TracedLink
 from engine.model.process.clock import Clock
 from engine.model.process.receive_memory import SMALL_BYTES, ReceiveMemory
 from engine.model.texts.reasons import ReasonCode
-from engine.receiving import large
+from engine.receiving import channel_parts, large
 from engine.receiving.admission import Backlog, cut, first_bytes, make_room
-from engine.receiving.channel_parts import (
-    Acknowledged,
-    Answer,
-    ChannelSettings,
-    Connection,
-    OrderAnswers,
-    QuestionDesk,
-    raise_if,
-)
 from engine.receiving.door import Door
 from engine.receiving.large import prepared
 from engine.receiving.link_monitor import LinkMonitor, append_result
@@ -57,18 +48,18 @@ class Channel:
 
     def __init__(
         self,
-        settings: ChannelSettings,
+        settings: channel_parts.ChannelSettings,
         *,
         new_link: Callable[[], Link],
         message_format: Format,
-        answer: Answer | None,
+        answer: channel_parts.Answer | None,
         journal: "Journal",
         stored: Callable[[Stored], None],
         clock: Clock,
         outcomes: Outcomes | None = None,
         memory: ReceiveMemory | None = None,
-        desk: QuestionDesk | None = None,
-        orders: OrderAnswers | None = None,
+        desk: channel_parts.QuestionDesk | None = None,
+        orders: channel_parts.OrderAnswers | None = None,
         answered: Callable[[str, Sequence[int]], None] = lambda channel, message_ids: None,
         unjudged: Callable[[str], int] = lambda channel: 0,
     ) -> None:
@@ -97,7 +88,7 @@ class Channel:
         self._expect = orders.expect if orders is not None else cast(Outcomes, outcomes).of if waits else None
         self.backlog = Backlog(partial(unjudged, settings.name))
         self.unkept = UnstoredMessages(self._kept)
-        self.connections: OrderedDict[int, Connection] = OrderedDict()
+        self.connections: OrderedDict[int, channel_parts.Connection] = OrderedDict()
         self.monitor = LinkMonitor(settings.name, clock)
         self.counts = self.monitor.counts
         self.last_line: LineRecord | None = None  # the latest session that a line has ended
@@ -106,7 +97,7 @@ class Channel:
         """Serve one connection until either side ends it; never raises. ``own``: it is ours, for orders."""
         now = self._clock.monotonic()
         make_room(self.connections, self.settings.max_connections, self.monitor)
-        connection = Connection(stream, self._new_link(), opened=now, last_byte=now, own=own)
+        connection = channel_parts.Connection(stream, self._new_link(), opened=now, last_byte=now, own=own)
         if (opening := self.settings.opening) is not None and not own:
             connection.door = Door(opening)
         if getattr(connection.link, "traced", False):
@@ -134,7 +125,7 @@ class Channel:
             await self._put_aside(connection)
             self._memory.forget(connection)
 
-    async def _put_aside(self, connection: Connection) -> None:
+    async def _put_aside(self, connection: channel_parts.Connection) -> None:
         """Store what is incomplete when the stream ends: evidence, or a last message that only the end completes."""
         for event in connection.link.closed():
             if connection.turned_away:
@@ -154,7 +145,7 @@ class Channel:
         """Stop waiting for a failing store; the transport ends open connections."""
         self.unkept.stopping = True
 
-    async def _serve(self, connection: Connection) -> bool:
+    async def _serve(self, connection: channel_parts.Connection) -> bool:
         """Read, store, answer. True: the peer has ended the stream; False: we must close it."""
         stream, link, trace = connection.stream, connection.link, connection.trace
         while True:
@@ -209,20 +200,20 @@ class Channel:
             if trace is not None and cast(TracedLink, link).resting:
                 self._keep_line(connection, trace)
 
-    async def _was_answered(self, connection: Connection) -> None:
+    async def _was_answered(self, connection: channel_parts.Connection) -> None:
         """Record that all answers are written; a sender that may not have received them will send again."""
         answered, connection.unanswered = connection.unanswered, []
         if not connection.line.gone() or await cast(EndedStream, connection.stream).took():
             self._journal.answered(self.settings.name, answered)
             self._on_answered(self.settings.name, answered)
 
-    def _refused(self, connection: Connection) -> None:
+    def _refused(self, connection: channel_parts.Connection) -> None:
         """Record that the sender was refused: it will send again what is already stored."""
         connection.line.ended_us = self._clock.now_us()
         connection.line = connection.new_line()
         connection.unanswered = []
 
-    def _patience(self, connection: Connection) -> float | None:
+    def _patience(self, connection: channel_parts.Connection) -> float | None:
         """Seconds to wait for bytes before a timer is due."""
         if connection.speaks_now():
             return 0.0
@@ -233,7 +224,7 @@ class Channel:
             due = idle_at if due is None or idle_at < due else due
         return None if due is None else due - self._clock.monotonic()
 
-    async def _take(self, connection: Connection, event: LinkEvent) -> bool:
+    async def _take(self, connection: channel_parts.Connection, event: LinkEvent) -> bool:
         """Handle one event. False: the connection must be closed now."""
         if isinstance(event, Block):
             return await self._take_block(connection, event)
@@ -248,7 +239,7 @@ class Channel:
         self.monitor.fault(event, connection.peer)
         return not event.fatal
 
-    def _keep_line(self, connection: Connection, trace: LineTrace) -> None:
+    def _keep_line(self, connection: channel_parts.Connection, trace: LineTrace) -> None:
         """Store the line trace; called when a session is over, nothing is under way, or the line is gone."""
         record: LineRecord | None = None
         link = cast(TracedLink, connection.link)
@@ -266,7 +257,7 @@ class Channel:
 
     # -- whole messages (MLLP) ---------------------------------------------------------------------------------
 
-    async def _take_block(self, connection: Connection, block: Block) -> bool:
+    async def _take_block(self, connection: channel_parts.Connection, block: Block) -> bool:
         if block.notes:
             self.counts.notes.update(block.notes)
         # What is polled is one message: its place there becomes durable with it.
@@ -281,7 +272,7 @@ class Channel:
                     ready = [await prepared(self._received(connection, payload, block.notes)) for payload in part]
                     submitted = [self._append(connection, received, awaited) for received in ready]
                     for payload, kept in zip(part, submitted, strict=True):
-                        raise_if(await kept)
+                        channel_parts.raise_if(await kept)
                         durable(len(payload))
         except StoreError as error:
             # P1: an unstored block is not answered, and the socket is closed, so that the sender sends again.
@@ -297,8 +288,8 @@ class Channel:
             await connection.stream.write(b"".join([connection.link.wrap(answer) for answer in said or ()]))
             return said is not None
         how = connection.how_acknowledged(alone=stored and len(messages) == 1)
-        if self._answer is not None and how is not Acknowledged.NOT:
-            commit = how is Acknowledged.COMMIT
+        if self._answer is not None and how is not channel_parts.Acknowledged.NOT:
+            commit = how is channel_parts.Acknowledged.COMMIT
             if stored and awaited and not commit:
                 delivered = await all_delivered(awaited, self.settings.ack_timeout_s)
             answers = self._answer(block.payload, messages, stored=stored, delivered=delivered, commit=commit)
@@ -316,7 +307,7 @@ class Channel:
             return [block]
 
     def _append(
-        self, connection: Connection, received: Received, awaited: "list[asyncio.Future[Any]]"
+        self, connection: channel_parts.Connection, received: Received, awaited: "list[asyncio.Future[Any]]"
     ) -> "asyncio.Future[BaseException | None]":
         if connection.polled is not None:
             future = self._journal.run(servers.store_polled, received, connection.polled)
@@ -326,7 +317,7 @@ class Channel:
             return self._kept(future, partial(self._durable, connection))
         return self._kept(future, lambda stored: self._durable_awaited(connection, stored, awaited))
 
-    def _durable(self, connection: Connection, stored: Stored) -> None:
+    def _durable(self, connection: channel_parts.Connection, stored: Stored) -> None:
         connection.unanswered.append(stored.id if stored.repeat_of is None else stored.repeat_of)
         try:
             self._accept(stored)
@@ -334,7 +325,9 @@ class Channel:
             if self._desk is not None:
                 self._desk.durable(connection, stored)
 
-    def _durable_awaited(self, connection: Connection, stored: Stored, awaited: "list[asyncio.Future[Any]]") -> None:
+    def _durable_awaited(
+        self, connection: channel_parts.Connection, stored: Stored, awaited: "list[asyncio.Future[Any]]"
+    ) -> None:
         """Register for the outcome before intake can have it."""
         assert self._expect is not None
         awaited.append(self._expect(stored))
@@ -345,7 +338,7 @@ class Channel:
     ) -> "asyncio.Future[BaseException | None]":
         return append_result(future, self.monitor, hand_on)
 
-    def _received(self, connection: Connection, payload: bytes, notes: tuple[str, ...] = ()) -> Received:
+    def _received(self, connection: channel_parts.Connection, payload: bytes, notes: tuple[str, ...] = ()) -> Received:
         header = self._format.header(payload)
         return Received(
             channel=self.settings.name, payload=payload, received_us=self._clock.now_us(), peer=connection.stream.peer,
@@ -356,7 +349,7 @@ class Channel:
 
     # -- frames (ASTM) -----------------------------------------------------------------------------------------
 
-    async def _take_frame(self, connection: Connection, frame: Frame) -> bool:
+    async def _take_frame(self, connection: channel_parts.Connection, frame: Frame) -> bool:
         if connection.session is None:
             connection.session = self._journal.new_session()
         now_us = self._clock.now_us()
@@ -374,7 +367,7 @@ class Channel:
                         messages,
                         repeat_window_s=self.settings.repeat_window_s,
                     )
-                    raise_if(await self._kept(future, partial(self._all_durable, connection)))
+                    channel_parts.raise_if(await self._kept(future, partial(self._all_durable, connection)))
                     connection.last_message = connection.last_byte
                 elif frame.durable:
                     # A durable frame has no consequence but its ACK, so its own future is waited for: cancelling the
@@ -391,7 +384,7 @@ class Channel:
         connection.link.committed(self._clock.monotonic())
         return True
 
-    async def _take_session_end(self, connection: Connection, end: SessionEnd) -> None:
+    async def _take_session_end(self, connection: channel_parts.Connection, end: SessionEnd) -> None:
         """Most analyzers expect no answer to EOT and do not send this again, so it is retried until it is stored or we
         stop. An answer (`acks: session`) is withheld where it is not stored.
         """
@@ -418,7 +411,7 @@ class Channel:
             connection.link.outgoing()
             self._refused(connection)
 
-    async def _take_overlong(self, connection: Connection, whole: bytes, session: int) -> None:
+    async def _take_overlong(self, connection: channel_parts.Connection, whole: bytes, session: int) -> None:
         """Keep the beginning of a message over `max_message`, and reject it where the format can express that."""
         limit = self.settings.max_message
         head = whole[: large.KEPT_BYTES]
@@ -434,7 +427,7 @@ class Channel:
 
     async def _insist(
         self,
-        connection: Connection,
+        connection: channel_parts.Connection,
         size: int,
         begin: "Callable[[], asyncio.Future[Stored]]",
         hand_on: Callable[[Stored], None] = lambda stored: None,
@@ -447,7 +440,7 @@ class Channel:
             self.monitor.fault(LinkFault("evidence-not-kept", f"{size} bytes"), connection.peer)
         return one.durable
 
-    def _all_durable(self, connection: Connection, messages: Sequence[Stored]) -> None:
+    def _all_durable(self, connection: channel_parts.Connection, messages: Sequence[Stored]) -> None:
         for stored in messages:
             self._durable(connection, stored)
 

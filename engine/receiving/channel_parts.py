@@ -65,7 +65,7 @@ class QuestionDesk(Protocol):
 
 
 class OrderAnswers(Protocol):
-    """Answers the orders of a laboratory system (`engine.features.orders.exchange.lis`)."""
+    """Answers the orders of a laboratory system (`engine.features.orders.exchange.asking`)."""
 
     def expect(self, stored: Stored) -> "asyncio.Future[Any]":
         """The outcome of a message that is durable, asked for before intake has it. Shared: never cancel it."""

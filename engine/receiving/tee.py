@@ -310,8 +310,7 @@ class TeeChannel(Channel):
         self.counts.store_fault = (str(error), self._clock.monotonic())
         self.counts.faults["store-failed"] += 1
         logger.error(
-            "cannot store what passed a tee",
-            extra={"channel": self.settings.name, "peer": peer, "detail": str(error)},
+            "cannot store what passed a tee", extra={"channel": self.settings.name, "peer": peer, "detail": str(error)}
         )
 
     def _let_go(self, received: Received) -> None:

@@ -21,7 +21,7 @@ from engine.model.texts import technology
 from engine.model.texts.reasons import ReasonCode, help_of
 from engine.model.texts.signs import text
 from engine.store.operations.dead_letters import likely_fix
-from engine.store.queries.contents import stored_document, stored_payload
+from engine.store.queries.reader import stored_document, stored_payload
 from engine.store.queries.tallies import list_unmapped
 from engine.views.messages import as_text, attempt_words, attempts, issue_words
 from engine.views.text import Head, printable

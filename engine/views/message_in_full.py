@@ -8,7 +8,7 @@ from engine.model.errors import ConfigError
 from engine.model.journal.journal_views import Act, Trace
 from engine.model.process.clock import from_us
 from engine.store.queries.acts import acts_page
-from engine.store.queries.contents import stored_document, stored_payload
+from engine.store.queries.reader import stored_document, stored_payload
 from engine.views import wire
 from engine.views.decided import counted, decided
 from engine.views.messages import DELIVERY, DOCUMENT, MESSAGE, answer, as_text, attempt_words, attempts, issue_words

@@ -49,15 +49,15 @@ class Menu(NamedTuple):
     others: Sequence[Group]
 
 
-GROUPS = N_(("Orders", "Results", "Codes", "Administration"))
-ORDERS, RESULTS, CODES, ADMINISTRATION = GROUPS
+GROUPS = N_(("Laboratory", "Delivery", "Set-up", "Administration"))
+LABORATORY, DELIVERY, SET_UP, ADMINISTRATION = GROUPS
 LOOKS, ACTS, CHANGES, ADMINISTERS = map(attrgetter, ("looks", "acts", "changes", "administers"))
 OWN = (
     Entry("/", "Overview", LOOKS, 10, icon="home"),
     Entry("/messages", "Messages", LOOKS, 20, icon="messages"),
-    Entry("/waiting", "Waiting", LOOKS, 10, RESULTS, "silent"),
-    Entry("/try", "Try a mapping", CHANGES, 20, CODES, "quality"),
-    Entry("/help", "Help", LOOKS, 10, ADMINISTRATION, "attention"),
+    Entry("/waiting", "Waiting", LOOKS, 10, DELIVERY, "silent"),
+    Entry("/try", "Try a mapping", CHANGES, 30, SET_UP, "quality"),
+    Entry("/help", "Help", LOOKS, 60, ADMINISTRATION, "attention"),
     Entry("/system", "System", LOOKS, 20, ADMINISTRATION, "system"),
     Entry("/acts", "Acts of persons", ADMINISTERS, 30, ADMINISTRATION, "user"),
     Entry("/api", "API", lambda person: person.changes or person.administers, 50, ADMINISTRATION, "codes"),

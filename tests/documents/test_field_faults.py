@@ -19,8 +19,7 @@ from engine.config.mapping_settings import with_known_forms
 from engine.config.pack import read_pack
 from engine.config.reading.yaml_nodes import Node
 from engine.diagnostics.packs import recognise
-from engine.mapping.hold_rules.expecting import StatedHistory
-from engine.mapping.hold_rules.rules import RuleText, compile_holding
+from engine.mapping.hold_rules.rules import RuleText, StatedHistory, compile_holding
 from engine.mapping.trying.inputs import FoundMessage, Mapper, messages_in
 from engine.mapping.values.local_time import LocalTimes, bounds_of_events
 from engine.model.content.quality_controls import is_control_number, matches

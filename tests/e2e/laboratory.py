@@ -12,8 +12,7 @@ from engine.features.access.service.service import AccessService
 from engine.features.orders import rows as worklist
 from engine.features.orders.exchange import taking
 from engine.features.orders.exchange.taking import take_settings
-from engine.features.orders.rows.reading import ItemFilter, count_items
-from engine.features.orders.rows.tube_timeline import count_without
+from engine.features.orders.rows.reading import ItemFilter, count_items, count_without
 from engine.model.journal.journal_views import Filter
 from engine.model.orders import ItemState, OrderedPatient, OrderLine
 from engine.model.site.actor import Actor

@@ -15,7 +15,7 @@ from engine.store.integrity import verify
 from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome
 from engine.store.operations.outbox import attempts
-from engine.store.queries.contents import stored_payload
+from engine.store.queries.reader import stored_payload
 from engine.store.recovery.backups import checking, copying, increments, restoring
 from engine.store.recovery.backups.catalog import Copy, Shelf, copies, read_copy
 from tests.faults.harness.trial import Trial

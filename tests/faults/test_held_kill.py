@@ -21,10 +21,9 @@ from engine.model.journal.journal_views import DeadLetter, Filter
 from engine.store.integrity.verify import run as verify
 from engine.store.journal import Journal
 from engine.store.queries.acts import acts_page
-from engine.store.queries.contents import stored_payload
 from engine.store.queries.letters import held_deliveries
 from engine.store.queries.messages import messages_page, trace_of
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_payload
 from tests.support.live import Analyzer, Daemon, Server
 from tests.support.waiting import until
 from workbench.bench.sink import CONTROL_ID

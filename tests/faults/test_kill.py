@@ -12,9 +12,8 @@ import pytest
 
 from engine.model.journal.journal_views import Filter
 from engine.model.texts.reasons import ReasonCode
-from engine.store.queries.contents import stored_payload
 from engine.store.queries.letters import dead_letters
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_payload
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import is_settled, judge
 from tests.faults.harness.trial import Trial

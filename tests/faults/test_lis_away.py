@@ -20,7 +20,7 @@ from pathlib import Path
 from engine.features.orders.rows.order_questions import queries
 from engine.features.orders.rows.reading import ItemFilter, items
 from engine.model.process.clock import ManualClock
-from engine.store.queries.contents import stored_message
+from engine.store.queries.reader import stored_message
 from tests.faults.harness.trial import Trial
 from tests.histories.two_way import Hearing, hearing_at
 from tests.support.asking import asking, fields, question, result

@@ -14,9 +14,8 @@ from pathlib import Path
 
 from engine.store.integrity.verify import run as verify
 from engine.store.journal import Journal
-from engine.store.queries.contents import stored_payload
 from engine.store.queries.messages import messages_page, trace_of
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_payload
 from tests.faults.harness.trial import Trial
 from tests.faults.test_daemon import status
 from tests.support.astm_peer import cut_every, one_record_a_frame

@@ -19,9 +19,8 @@ import pytest
 from engine.features.orders.rows.reading import ItemFilter, items
 from engine.model.journal.journal_views import Filter
 from engine.store.integrity.verify import run as verify
-from engine.store.queries.contents import stored_message
 from engine.store.queries.messages import messages_page
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_message
 from tests.faults.harness.trial import seeds
 from tests.support.failpoints import When
 from tests.support.forking import Forked, live

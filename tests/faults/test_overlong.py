@@ -11,8 +11,8 @@ import pytest
 from engine.model.errors import ErasedError
 from engine.model.journal.records import KIND_FRAME
 from engine.store.journal.upkeep import CHECKPOINT_BYTES
-from engine.store.queries.contents import stored_payload
 from engine.store.queries.lanes import list_channels
+from engine.store.queries.reader import stored_payload
 from tests.support.astm_peer import cut_every, session
 from tests.support.channels import block, hl7
 from tests.support.running import RunningSite, astm_channel, hl7_channel, running_site

@@ -22,8 +22,7 @@ from engine.store.core.vault import KEY_NAME
 from engine.store.integrity import verify
 from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.operations import audit
-from engine.store.queries.contents import stored_payload
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_payload
 from tests.faults.harness.trial import Trial
 from tests.support.damage import flip, rows
 from tests.support.journals import opened, queue, running, store

@@ -31,8 +31,7 @@ from engine.store.integrity import verify
 from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.operations import append, audit, bulk, record_outcome, search_index
 from engine.store.operations.outbox import attempts, claims, decisions
-from engine.store.queries.contents import stored_payload
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_payload
 from engine.store.recovery import compact
 from engine.store.recovery.salvage import saving, tables
 from engine.store.recovery.salvage.found import Salvage, sentences

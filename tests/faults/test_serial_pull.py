@@ -10,9 +10,8 @@ import re
 from pathlib import Path
 
 from engine.store.integrity.verify import run as verify
-from engine.store.queries.contents import stored_payload
 from engine.store.queries.messages import messages_page
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_payload
 from tests.faults.harness.trial import Trial
 from tests.faults.test_daemon import shown, status
 from tests.support.astm_peer import one_record_a_frame, session

@@ -22,8 +22,8 @@ from engine.store.journal.starting import unprocessed
 from engine.store.operations import append, audit
 from engine.store.operations.outbox import attempts, claims
 from engine.store.queries.acts import acts_page
-from engine.store.queries.contents import stored_payload
 from engine.store.queries.letters import dead_letters
+from engine.store.queries.reader import stored_payload
 from tests.faults.harness.trial import scale_asked_for
 from tests.support.damage import flip, rows
 from tests.support.journals import opened, queue, running, store

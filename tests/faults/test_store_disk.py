@@ -18,7 +18,7 @@ from engine.store.integrity import verify
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
 from engine.store.operations import append, record_outcome
-from engine.store.queries.contents import stored_payload
+from engine.store.queries.reader import stored_payload
 from tests.faults.harness.trial import scale_asked_for
 from tests.support.failing_disk import FULL, IOERR_FSYNC, IOERR_WRITE, FailingDisk, nth
 from tests.support.journals import WINDOW_S, opened, received, running, store

@@ -18,7 +18,7 @@ import pytest
 
 from engine.runtime.worker import process as worker_process
 from engine.store.integrity.verify import run as verify
-from engine.store.queries.contents import stored_document
+from engine.store.queries.reader import stored_document
 from tests.support.filled_journal import payload
 from tests.support.forking import forked_workers
 from tests.support.running import MLLP, QUICK, RunningSite, channel, make_running_site, running_app

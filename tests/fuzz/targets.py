@@ -26,7 +26,7 @@ from adapters.codecs.hl7v2.mllp import MllpLink, MllpOptions
 from engine.config.load import load_site
 from engine.config.reading import yaml_nodes
 from engine.mapping import load
-from engine.mapping.language.nodes import walk
+from engine.mapping.language.rules import walk
 from engine.mapping.language.syntax import parse as parse_expression
 from engine.model.errors import ConfigError, ContentError, ExpressionError
 from engine.model.link_events import Block, LinkEvent, LinkFault, SessionEnd

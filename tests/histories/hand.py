@@ -21,10 +21,9 @@ from typing import Any
 
 from engine.__main__ import run
 from engine.model.journal.journal_views import Filter
-from engine.store.queries.contents import stored_document, stored_payload
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.messages import messages_page, trace_of
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_document, stored_payload
 
 Json = dict[str, Any]
 

@@ -17,7 +17,7 @@ from engine.model.journal.records import Decision
 from engine.model.routes import routed_by
 from engine.model.texts.reasons import ReasonCode
 from engine.processing.process import process
-from engine.store.core.rows import body_of
+from engine.store.core.connecting import body_of
 from engine.store.core.writing.batch import Batch
 from engine.store.operations import record_outcome
 from tests.histories.beside import ZONE, InOneProcess

@@ -16,7 +16,7 @@ import pytest
 
 from engine.commands.shared.output import ExitCode
 from engine.features.results.rows import judged, sent
-from engine.store.core import rows
+from engine.store.core import connecting
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import DOCUMENT_KEYS
 from engine.store.core.writing.batch import Batch, month_of
@@ -174,7 +174,7 @@ async def test_what_makes_many_results_final_opens_their_document_once(
 
     def body_of(batch: Batch, document_id: int) -> bytes:
         opened.append(document_id)
-        return rows.body_of(batch, document_id)
+        return connecting.body_of(batch, document_id)
 
     await lab.says(*(f"P T{number} {number}.5 09:30" for number in range(20)))
     monkeypatch.setattr(sent, "body_of", body_of)

@@ -17,7 +17,7 @@ import pytest
 
 from adapters.codecs.astm.sender import frames_of
 from engine.store.integrity.verify import run as verify
-from engine.store.queries.contents import stored_payload
+from engine.store.queries.reader import stored_payload
 from tests.documents.test_corpus_mapping import SETTINGS, TRAINING, outcome_of
 from tests.support.corpus import CorpusFile, corpus_files, payloads
 from tests.support.running import ASTM, MLLP, Json, RunningSite, channel, running_site

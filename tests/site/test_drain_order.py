@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engine.config.load import load_site
-from engine.delivery import lane_memory
+from engine.delivery import lane
 from engine.delivery.breaker import BreakerState
 from engine.delivery.lane import AWAITED_ATTEMPTS
 from engine.delivery.worker import Pace
@@ -63,7 +63,7 @@ def corrected(number: int, value: str) -> bytes:
 @pytest.fixture(autouse=True)
 def small_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Most of a backlog is in the store only, as after hours."""
-    monkeypatch.setattr(lane_memory, "LANE_SHARE", 32)  # 16 deliveries in memory
+    monkeypatch.setattr(lane, "LANE_SHARE", 32)  # 16 deliveries in memory
 
 
 async def test_a_backlog_goes_out_newest_first(tmp_path: Path) -> None:

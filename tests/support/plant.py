@@ -17,7 +17,7 @@ from typing import Any
 from engine.delivery.breaker import Breaker
 from engine.delivery.conditional_keys import ConditionalGuard, Conditions
 from engine.delivery.events import DeliveryEvents
-from engine.delivery.lane_memory import Limits
+from engine.delivery.lane import Limits
 from engine.delivery.retry import RetryPolicy
 from engine.delivery.setup import Setup
 from engine.delivery.worker import DestinationWorker

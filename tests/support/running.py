@@ -21,9 +21,9 @@ from engine.model.process.clock import Clock
 from engine.runtime import programs
 from engine.runtime.app import App
 from engine.store.journal import Journal
-from engine.store.queries.contents import stored_document
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.messages import messages_page, trace_of
+from engine.store.queries.reader import stored_document
 from tests.support.command_line import Ran, labrelay
 from tests.support.forking import forked_workers
 from tests.support.shipped import compiled_once

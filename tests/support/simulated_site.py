@@ -30,9 +30,8 @@ from engine.model.texts.units import HostPort
 from engine.processing.process import process
 from engine.runtime.build import build_site
 from engine.store.journal import Journal
-from engine.store.queries.contents import stored_payload
 from engine.store.queries.messages import messages_page, trace_of
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_payload
 from engine.succession.kinds import under
 from tests.support.live import Daemon
 from tests.support.packs import received

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from engine.store.integrity import verify
 from engine.store.journal.starting import recover
-from engine.store.queries.contents import stored_payload
+from engine.store.queries.reader import stored_payload
 from tests.support.journals import opened
 from tests.support.store_worker import digest
 

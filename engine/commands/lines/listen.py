@@ -14,9 +14,9 @@ from pathlib import Path
 
 import click
 
+from engine.commands.shared.acting import note_exported, purpose_option, stated
 from engine.commands.shared.line_options import LineAt, line_at, line_options
 from engine.commands.shared.output import ExitCode, Form, form_option, say
-from engine.commands.shared.revealing import note_exported, purpose_option, stated
 from engine.commands.shared.selecting import file_option, given_duration
 from engine.commands.shared.session import Session, pass_session
 
@@ -65,14 +65,7 @@ def command(
 
 
 async def _listen(
-    session: Session,
-    line: LineAt,
-    *,
-    answer: bool,
-    save: Path | None,
-    for_s: float | None,
-    masked: bool,
-    form: Form,
+    session: Session, line: LineAt, *, answer: bool, save: Path | None, for_s: float | None, masked: bool, form: Form
 ) -> ExitCode:
     from engine.commands.shared.listening import Screen, listening
 

@@ -12,9 +12,9 @@ from typing import Any
 import click
 
 from engine.actions.control import SOCKET_NAME, follow
+from engine.commands.shared.acting import purpose_option, stated
 from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import SCHEMA_VERSION, ExitCode, Form, form_option, say, to_json
-from engine.commands.shared.revealing import purpose_option, stated
 from engine.commands.shared.selecting import given_duration
 from engine.commands.shared.session import Session, pass_session
 from engine.monitoring.taps import STAGES
@@ -47,13 +47,7 @@ def _stages(_ctx: click.Context, _param: click.Parameter, text: str) -> list[str
 @click.option("--unmask", is_flag=True, help="Show contents as they are. This is noted in the audit trail.")
 @purpose_option
 @click.option("--count", type=click.IntRange(1), metavar="N", help="End after so many lines.")
-@click.option(
-    "--for",
-    "for_s",
-    metavar="TIME",
-    callback=given_duration,
-    help="End after this time, as 30s.",
-)
+@click.option("--for", "for_s", metavar="TIME", callback=given_duration, help="End after this time, as 30s.")
 @form_option(Form.TABLE, Form.NDJSON)
 @pass_session
 def command(

@@ -27,8 +27,8 @@ from engine.model.errors import ErasedError, StoreError
 from engine.model.journal.journal_views import AttemptView, DeliveryView, Filter, MessageView
 from engine.store.core.files.durable import write_atomically, write_without_log
 from engine.store.core.files.ownership import as_given
-from engine.store.queries.contents import stored_payload
 from engine.store.queries.messages import deliveries_of, messages_page
+from engine.store.queries.reader import stored_payload
 from engine.views.messages import ATTEMPT as ATTEMPT_VIEW
 from engine.views.messages import DELIVERY as DELIVERY_VIEW
 from engine.views.messages import MESSAGE as MESSAGE_VIEW

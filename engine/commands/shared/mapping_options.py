@@ -16,8 +16,7 @@ from engine.commands.shared.output import say
 from engine.commands.shared.selecting import read_by
 from engine.commands.shared.session import Session
 from engine.config.site import mapping_path
-from engine.mapping.hold_rules.expecting import StatedHistory, would_hold
-from engine.mapping.hold_rules.rules import HoldRules
+from engine.mapping.hold_rules.rules import HoldRules, StatedHistory, would_hold
 from engine.mapping.program import Program
 from engine.mapping.shipped import refusal
 from engine.mapping.trying.inputs import ASTM, FoundMessage, Mapper, messages_in

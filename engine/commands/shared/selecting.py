@@ -20,9 +20,9 @@ from engine.model.journal.records import LETTER_STATES, MessageState
 from engine.model.process import clock
 from engine.model.texts.reasons import ReasonCode
 from engine.model.texts.units import parse_duration
-from engine.store.queries.contents import why_absent
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.messages import trace_of
+from engine.store.queries.reader import why_absent
 
 if TYPE_CHECKING:
     from engine.actions.selection import Selection

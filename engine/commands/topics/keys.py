@@ -16,7 +16,7 @@ from engine.config.destinations import destination, destination_auth, destinatio
 from engine.config.reading import problems
 from engine.config.reading.joining import KeyHelp
 from engine.config.reading.problems import alternatives, description, words
-from engine.config.sources import source, source_folder, source_http, source_serial, source_tee, source_text
+from engine.config.sources import source, source_folder, source_http, source_serial, source_tee
 from engine.feature import Hook
 from engine.model.texts.units import HostPort, duration_text, size_text
 
@@ -107,9 +107,9 @@ def source_keys() -> Iterator[str]:
     yield from block("MLLP (`kind: mllp`)", source.MllpLink, source.MllpOptions, intro=False)
     yield from block("ASTM E1381 (`kind: astm`)", source.E1381Link, source.E1381Options, intro=False)
     yield from block("Either of the two (`kind: auto`)", source.AutoLink, source.AutoOptions)
-    yield from block("Texts that a layout describes (`kind: text`)", source_text.TextPart, intro=False)
-    yield from block("Files (`kind: folder`)", source_folder.FolderPart, source_text.JsonPart, intro=False)
-    yield from block("Requests over HTTP (`kind: http`)", source_http.HttpPart, source_text.JsonPart, intro=False)
+    yield from block("Texts that a layout describes (`kind: text`)", source_folder.TextPart, intro=False)
+    yield from block("Files (`kind: folder`)", source_folder.FolderPart, source_folder.JsonPart, intro=False)
+    yield from block("Requests over HTTP (`kind: http`)", source_http.HttpPart, source_folder.JsonPart, intro=False)
     yield from block(
         "Orders of a FHIR server (`kind: fhir-search`)", source.FhirSearchSource, skip=source.Source.model_fields
     )

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.commands.shared.acting import note_exported, purpose_option, stated
 from engine.commands.shared.exporting import consent_to_replace, new_text, write_rows
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows, to_json
-from engine.commands.shared.revealing import note_exported, purpose_option, stated
 from engine.commands.shared.selecting import ROW, file_option, instant_us, page_options
 from engine.commands.shared.session import Session, pass_session
 from engine.model.errors import IntegrityError
 from engine.model.journal.journal_views import Act, Filter
 from engine.model.site.actor import is_called
 from engine.store.queries.acts import acts_page, open_acts
-from engine.store.queries.contents import stored_document
 from engine.store.queries.messages import each_message, trace_of
+from engine.store.queries.reader import stored_document
 from engine.views import trail
 from engine.views.trail import ACT, Entry
 
@@ -146,13 +146,7 @@ def verify(session: Session, heads: tuple[str, ...], form: Form) -> ExitCode:
 @click.option("--yes", is_flag=True, help="Overwrite the file without being asked.")
 @pass_session
 def export(
-    session: Session,
-    path: Path,
-    since: str | None,
-    until: str | None,
-    breach: bool,
-    purpose: str | None,
-    yes: bool,
+    session: Session, path: Path, since: str | None, until: str | None, breach: bool, purpose: str | None, yes: bool
 ) -> ExitCode:
     """Write the audit trail to a file.
 

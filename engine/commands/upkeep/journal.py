@@ -67,12 +67,7 @@ def accept_loss(session: Session, reason: str, yes: bool) -> ExitCode:
         say("nothing is missing; nothing was done")
         return ExitCode.OK
     Journal.open(
-        session.data,
-        clock=clock,
-        accept_loss=True,
-        actor=of_this_process(),
-        reason=reason,
-        elsewhere=session.elsewhere,
+        session.data, clock=clock, accept_loss=True, actor=of_this_process(), reason=reason, elsewhere=session.elsewhere
     ).close()
     say("accepted, and noted in the audit trail; start LabRelay, and send what is missing again from the analyzers")
     return ExitCode.OK
@@ -270,13 +265,6 @@ def salvage(session: Session, target: Path, reason: str, form: Form) -> ExitCode
     if not os.path.lexists(target):
         make_for_owner(target)
     with Progress() as progress:
-        saved = saving.run(
-            data,
-            target,
-            clock=SystemClock(),
-            actor=of_this_process(),
-            reason=reason,
-            progress=progress,
-        )
+        saved = saving.run(data, target, clock=SystemClock(), actor=of_this_process(), reason=reason, progress=progress)
     show_document(form, asdict(saved), list(sentences(saved, target)))
     return ExitCode.PARTLY if saved.lost or saved.damaged or saved.findings else ExitCode.OK

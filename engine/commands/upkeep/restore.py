@@ -42,13 +42,7 @@ GROUP = "upkeep"
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def command(
-    session: Session,
-    source: Path | None,
-    target: Path,
-    reason: str,
-    keys: Path | None,
-    anchor: Path | None,
-    form: Form,
+    session: Session, source: Path | None, target: Path, reason: str, keys: Path | None, anchor: Path | None, form: Form
 ) -> ExitCode:
     from engine.model.process.clock import SystemClock
     from engine.model.site.actor import of_this_process

@@ -36,12 +36,7 @@ TimeOfDay = Annotated[
 ]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-Days = Annotated[
-    tuple[Day, ...],
-    BeforeValidator(_day_list),
-    NotEmpty,
-    Words("day or list of days"),
-]
+Days = Annotated[tuple[Day, ...], BeforeValidator(_day_list), NotEmpty, Words("day or list of days")]
 
 
 class DowntimeWindow(Model):

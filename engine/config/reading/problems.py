@@ -309,9 +309,7 @@ KEYS = frozenset(
     }
 )
 
-VALUES: dict[str, tuple[str, ...]] = {
-    "destinations.*.kind": ("worklist",),
-}
+VALUES: dict[str, tuple[str, ...]] = {"destinations.*.kind": ("worklist",)}
 
 # Mappings read these from `settings:`; people look for them one level higher.
 SETTINGS = frozenset(

@@ -17,12 +17,11 @@ from engine.config.destinations.destination_auth import HttpServer
 from engine.config.kafka_servers import KafkaServers
 from engine.config.reading.values import Address, Duration, Flag, HttpUrl, Model, Networks, Size, Whole
 from engine.config.sources.source_fhir import FhirSearchPart
-from engine.config.sources.source_folder import FolderPart
+from engine.config.sources.source_folder import FolderPart, JsonPart, TextPart
 from engine.config.sources.source_http import HttpPart
 from engine.config.sources.source_kafka import KafkaPart
 from engine.config.sources.source_serial import SerialPart
 from engine.config.sources.source_tee import TeePart
-from engine.config.sources.source_text import JsonPart, TextPart
 from engine.config.tls import ServerTls
 from engine.feature import Hook
 from engine.model.texts.units import HostPort

@@ -9,7 +9,7 @@ from engine.actions.control import Request
 from engine.actions.declaring import Declared, NoArguments, NumberOrNone, RowNumber, Why
 from engine.actions.running_site import Result, RunningSite
 from engine.features.abdm.config.destination import AbdmDestination, found_in
-from engine.features.abdm.flows import consents, later, retrying
+from engine.features.abdm.flows import consents, later
 from engine.features.abdm.rows.patients import Person
 from engine.features.abdm.service.service import Abdm, AbdmService
 from engine.model.errors import LabRelayError
@@ -95,12 +95,12 @@ async def retry(site: RunningSite, request: Request, asked: Retry) -> Result:
     who, reason = request.actor, asked.reason
     if asked.context:
         ours, confirmed = _ours(site), asked.confirmed
-        await _run(site, retrying.context, ours, asked.context, reason, who=who, confirmed=confirmed)
+        await _run(site, later.context, ours, asked.context, reason, who=who, confirmed=confirmed)
         return {"context": asked.context}
     if asked.transfer:
-        await _run(site, retrying.transfer, asked.transfer, reason, who=who)
+        await _run(site, later.transfer, asked.transfer, reason, who=who)
         return {"transfer": asked.transfer}
-    await _run(site, retrying.call, asked.call, reason, who=who)
+    await _run(site, later.call, asked.call, reason, who=who)
     return {"call": asked.call}
 
 

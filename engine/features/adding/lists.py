@@ -26,10 +26,9 @@ from engine.model.routes import ChannelRoutes, Program, context_of
 from engine.model.texts.reasons import ReasonCode
 from engine.processing.process import process
 from engine.store.operations.line_trace import LineWay
-from engine.store.queries.contents import stored_message
 from engine.store.queries.line import frames_of, line_of
 from engine.store.queries.messages import messages_page, trace_of
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_message
 
 LOINC = "http://loinc.org"
 MOST_MESSAGES, MOST_SESSIONS = 50, 20  # the newest

@@ -25,7 +25,7 @@ from engine.web.asked import number
 from engine.web.cells import Badge
 from engine.web.desk import Desk
 from engine.web.forms import Form
-from engine.web.menu import LOOKS, RESULTS, Entry
+from engine.web.menu import LOOKS, SET_UP, Entry
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.messages import PATH as MESSAGES
 from engine.web.pages.states import Look, badge
@@ -55,7 +55,7 @@ ENDS = {
     "waits": Look("waits", "attention", "retry"),
     "given up": Look("given up", "attention", "dead"),
 }
-MENU = (Entry("/alerts", "Alerts", LOOKS, 60, RESULTS, "bell"),)
+MENU = (Entry("/alerts", "Alerts", LOOKS, 40, SET_UP, "bell"),)
 
 
 def routes(frame: Frame) -> Sequence[Route]:

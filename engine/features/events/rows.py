@@ -27,8 +27,8 @@ from engine.features.events.rules import GAP, Event, Position, Wanted
 from engine.model.errors import IntegrityError
 from engine.model.journal.records import KIND_ACT, KIND_MESSAGE
 from engine.model.process.clock import from_us
+from engine.store.core.connecting import Execute
 from engine.store.core.notes import BEGUN
-from engine.store.core.rows import Execute
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 from engine.store.queries.acts import act_of

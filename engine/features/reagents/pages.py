@@ -17,14 +17,14 @@ from engine.store.queries.tallies import list_reagents
 from engine.web.bodies import Body, answer
 from engine.web.cells import Cells
 from engine.web.line_rows import lots
-from engine.web.menu import CODES, LOOKS, Entry
+from engine.web.menu import LABORATORY, LOOKS, Entry
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.routes import Route
 
 PATH, DATA = "/reagents", "/reagents.json"
 MAX_WORD = 64  # of a search
 MOST = 200  # lots
-MENU = (Entry("/reagents", "Reagent lots", LOOKS, 30, CODES, "lots"),)
+MENU = (Entry("/reagents", "Reagent lots", LOOKS, 50, LABORATORY, "lots"),)
 
 
 def routes(frame: Frame) -> Sequence[Route]:

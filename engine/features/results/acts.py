@@ -36,10 +36,9 @@ from engine.model.site.permissions import ACTING, SEEING_PATIENTS
 from engine.store.core.writing.batch import Batch
 from engine.store.operations import audit
 from engine.store.operations.bulk import Done, Member, Operation, as_counted, why_left
-from engine.store.queries.contents import stored_message
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.messages import trace_of
-from engine.store.queries.reader import Rows
+from engine.store.queries.reader import Rows, stored_message
 from engine.views.view import Row
 
 

@@ -11,6 +11,7 @@ The list itself is on the overview (`engine.web.render`), whose buttons are give
 control socket, under the person's name.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, time, timedelta
 from functools import partial
@@ -173,10 +174,19 @@ def _cause(found: Sequence[Todo], words: Words) -> Row:
         "step": rows[0]["step"] if is_alone else step,
         "ids": [row["id"] for row in rows],
         "members": [
-            (row["id"], (one.entry.kind == entry.kind and one.entry.subject) or row["said"]["words"], row["href"])
-            for row, one in zip(rows, found, strict=True)
+            (row["id"], name or row["said"]["words"], row["href"])
+            for row, name in zip(rows, _names([one.entry for one in found], entry.kind), strict=True)
         ],
     }
+
+
+def _names(found: Sequence[Entry], kind: str) -> list[str]:
+    """Of those of this kind, an analyzer with several destinations with each; of another kind: empty."""
+    times = Counter(one.subject for one in found if one.kind == kind)
+    return [
+        ("" if one.kind != kind else one.subject if times[one.subject] == 1 else f"{one.subject} → {one.destination}")
+        for one in found
+    ]
 
 
 STRIP = Strip(_listed_rows, looked_row)

@@ -180,7 +180,7 @@ def _held(name: str, lane: LaneSnapshot, site: SiteSnapshot) -> Entry:
         level=Level.PROBLEM if lane.held_critical or late else Level.ATTENTION,
         phrase=named(name, words),
         step=f"labrelay held list --channel {name} --destination {lane.destination}",
-        count=lane.held,
+        count=lane.held_critical or lane.held,
         since=_ago(site.now, age_s),
         subject=name,
         destination=lane.destination,

@@ -12,7 +12,7 @@ from typing import Any
 
 from engine.config.reading.yaml_nodes import Node
 from engine.mapping.code_tables.tables import Table
-from engine.mapping.language import nodes
+from engine.mapping.language import rules
 from engine.mapping.language.rules import Formula
 
 
@@ -39,11 +39,11 @@ def _rewritten(value: Any, tables: Mapping[str, Table]) -> Any:
     return value
 
 
-def _asked(part: nodes.Expression, tables: Mapping[str, Table]) -> nodes.Expression:
+def _asked(part: rules.Expression, tables: Mapping[str, Table]) -> rules.Expression:
     """An expression with the look-ups inside it."""
-    made: nodes.Expression = _parts_of(part, lambda inner: _inside(inner, tables))
+    made: rules.Expression = _parts_of(part, lambda inner: _inside(inner, tables))
     match made:
-        case nodes.Call(name="lookup", arguments=(nodes.Literal(text=name), *keys)) if name in tables:
+        case rules.Call(name="lookup", arguments=(rules.Literal(text=name), *keys)) if name in tables:
             table = tables[name]
             if len(keys) == len(table.asked):
                 kept = [key for column, key in zip(table.asked, keys, strict=True) if column in table.key]
@@ -55,7 +55,7 @@ def _inside(value: Any, tables: Mapping[str, Table]) -> Any:
     if isinstance(value, tuple):
         items = tuple(_inside(item, tables) for item in value)
         return value if all(map(_same, items, value)) else items
-    return _asked(value, tables) if isinstance(value, nodes.Expression) else value
+    return _asked(value, tables) if isinstance(value, rules.Expression) else value
 
 
 def _parts_of(value: Any, change: Any) -> Any:

@@ -14,7 +14,7 @@ from engine.mapping.code_tables.tables import Table
 from engine.mapping.compiler.scopes import Lazy, Made, Scope, Segments
 from engine.mapping.compiler.source.code import NOTHING, Code, Slot, Val
 from engine.mapping.compiler.source.recurring import Reading, Recurring, Taken, Walks
-from engine.mapping.language import nodes
+from engine.mapping.language import rules
 from engine.mapping.language.rules import Formula, Fragment, Problems, Step
 from engine.mapping.language.structures import Group
 from engine.mapping.language.targets import FHIR, Target
@@ -66,9 +66,9 @@ class Parts:
         act: what a step does once its loop and condition are settled.
     """
 
-    expression: Callable[["Compilation", nodes.Expression, Scope, str], Val]
-    computed: Callable[["Compilation", nodes.Expression, Scope, str], Val]
-    truth: Callable[["Compilation", nodes.Expression, Scope], str]
+    expression: Callable[["Compilation", rules.Expression, Scope, str], Val]
+    computed: Callable[["Compilation", rules.Expression, Scope, str], Val]
+    truth: Callable[["Compilation", rules.Expression, Scope], str]
     act: Callable[["Compilation", Step, Scope, Scope, Slot], Made | None]
 
 
@@ -123,13 +123,13 @@ class Compilation:
 
     # -- upwards -------------------------------------------------------------------------------------------------------
 
-    def expression(self, part: nodes.Expression, scope: Scope, want: str = "") -> Val:
+    def expression(self, part: rules.Expression, scope: Scope, want: str = "") -> Val:
         return self.parts.expression(self, part, scope, want)
 
-    def computed(self, part: nodes.Expression, scope: Scope, want: str) -> Val:
+    def computed(self, part: rules.Expression, scope: Scope, want: str) -> Val:
         return self.parts.computed(self, part, scope, want)
 
-    def truth(self, part: nodes.Expression, scope: Scope) -> str:
+    def truth(self, part: rules.Expression, scope: Scope) -> str:
         return self.parts.truth(self, part, scope)
 
     def act(self, step: Step, scope: Scope, outer: Scope, before: Slot) -> Made | None:
@@ -138,13 +138,13 @@ class Compilation:
 
     # -- problems and places -------------------------------------------------------------------------------------------
 
-    def error(self, part: nodes.Expression, text: str) -> Val:
+    def error(self, part: rules.Expression, text: str) -> Val:
         """Note a problem at a part of the expression; the value is absent from here on."""
         assert self.formula is not None
         self.problems.error(self.formula.node, text, offset=self.formula.at(part))
         return NOTHING
 
-    def warning(self, part: nodes.Expression, text: str) -> None:
+    def warning(self, part: rules.Expression, text: str) -> None:
         """Note something doubtful at a part of the expression, which is compiled all the same."""
         assert self.formula is not None
         self.problems.warning(self.formula.node, text, offset=self.formula.at(part))

@@ -14,15 +14,7 @@ from typing import Any
 import orjson
 
 from engine.mapping.code_tables.tables import Row
-from engine.mapping.explanations.explaining import (
-    Call,
-    ExplainContext,
-    Leaf,
-    NotedValue,
-    Product,
-    explained,
-    header_fields,
-)
+from engine.mapping.explanations import explaining
 from engine.mapping.message.identity import BundleBuilder, Json
 from engine.mapping.values.json_text import as_text
 from engine.model.errors import ContentError
@@ -43,11 +35,11 @@ class Trace:
     mapped: Mapped | None
     error: ContentError | None
     rules: frozenset[str]
-    explain: Callable[[], list[Leaf]] = field(repr=False, compare=False)
+    explain: Callable[[], list[explaining.Leaf]] = field(repr=False, compare=False)
     look: Callable[[], tuple[str, ...]] = field(repr=False, compare=False)
 
     @cached_property
-    def leaves(self) -> tuple[Leaf, ...]:
+    def leaves(self) -> tuple[explaining.Leaf, ...]:
         """Every value of the document with its explanation; of a dead message, of what was made until then."""
         return tuple(self.explain())
 
@@ -84,10 +76,10 @@ class Tracer:
         self._kept_from: list[int] = []
         self._kept_to: list[int] = []
         self._kept_told: list[Told] = []
-        self._open: Product | None = None
+        self._open: explaining.Product | None = None
         self._key: list[Any] = []
         self._noted: list[Any] = []  # path, rule, function, uses, start and end of each note; a literal has no start
-        self._products: dict[str, list[tuple[Product, list[Any], list[Any]]]] = {}
+        self._products: dict[str, list[tuple[explaining.Product, list[Any], list[Any]]]] = {}
         self.rules: set[str] = set()
         self.making: BundleBuilder | None = None
         self.mapped: Mapped | None = None
@@ -165,7 +157,7 @@ class Tracer:
         """A resource begins. Frames that a dropped result left open are closed."""
         self.forget()
         self._noted = []
-        self._open = Product(kind, rule, request, _calls(uses))
+        self._open = explaining.Product(kind, rule, request, _calls(uses))
 
     def key(self, rule: str, function: str, uses: tuple[Told, ...]) -> None:
         """The key of the resource that was begun last is computed."""
@@ -188,7 +180,7 @@ class Tracer:
         issues = self.mapped.issues if self.mapped is not None else self.issues
         return Trace(issues, self.mapped, self.error, frozenset(self.rules), self._explained, self._unread)
 
-    def _explained(self) -> list[Leaf]:
+    def _explained(self) -> list[explaining.Leaf]:
         if self.making is None:
             return []
         envelope = [entry["fullUrl"] for entry in self.making.envelope]
@@ -196,10 +188,10 @@ class Tracer:
             document = as_text(self.mapped.documents[0].body)
         else:  # what there was when the message died, without an envelope
             document = {"resourceType": "Bundle", "entry": as_text(orjson.dumps(self.making.entries))}
-        leaves = explained(document, self._written(), envelope, self._around())
+        leaves = explaining.explained(document, self._written(), envelope, self._around())
         return [self._with_places(leaf) for leaf in leaves] if self._parsed.places else leaves
 
-    def _written(self) -> dict[str, list[Product]]:
+    def _written(self) -> dict[str, list[explaining.Product]]:
         """The resources by fullUrl, with what was noted of them written out."""
         known: dict[int, ValueOrigin] = {}
         for products in self._products.values():
@@ -208,13 +200,15 @@ class Tracer:
                 product.notes = [self._note(notes, at, known) for at in range(0, len(notes), 6)]
         return {url: [product for product, _, _ in products] for url, products in self._products.items()}
 
-    def _note(self, notes: list[Any], at: int, known: "dict[int, ValueOrigin]") -> NotedValue:
+    def _note(self, notes: list[Any], at: int, known: "dict[int, ValueOrigin]") -> explaining.NotedValue:
         path, rule, function, uses, start, end = notes[at : at + 6]
         calls = _calls(uses)
         if start < 0:
-            return NotedValue(path, rule, function, literal=True, calls=calls)
+            return explaining.NotedValue(path, rule, function, literal=True, calls=calls)
         made = self.made_of((start, end), known)
-        return NotedValue(path, rule, function, False, tuple(made.sources), tuple(made.rows), (*calls, *made.calls))
+        return explaining.NotedValue(
+            path, rule, function, False, tuple(made.sources), tuple(made.rows), (*calls, *made.calls)
+        )
 
     def made_of(self, span: Span, known: "dict[int, ValueOrigin] | None" = None) -> "ValueOrigin":
         """The sources of a value, written out; ``known`` are kept values by their number."""
@@ -234,7 +228,7 @@ class Tracer:
                     inner = known[number] = self.made_of(kept, known)
                 made.sources |= inner.sources
                 made.rows |= inner.rows
-                made.calls |= {Call(*self._kept_told[number]): None, **inner.calls}
+                made.calls |= {explaining.Call(*self._kept_told[number]): None, **inner.calls}
         return made
 
     def _field(self, noted: int) -> str:
@@ -244,19 +238,19 @@ class Tracer:
         name = f"{segment.name}[{segment.ordinal}]-{number}"
         return f"{name}.{component}" if component else name
 
-    def _around(self) -> ExplainContext:
+    def _around(self) -> explaining.ExplainContext:
         segments = {segment.name: segment for segment in reversed(self._parsed.segments)}
         fields = {}
-        for name in header_fields():
+        for name in explaining.header_fields():
             header, _, number = name.partition("-")
             held = segments[header].fields if header in segments else []
             if len(held) > int(number) and held[int(number)].strip():
                 fields[name] = f"{header}[{segments[header].ordinal}]-{number}"
         received = self._context.received_at
         at = "" if received is None else received.astimezone(UTC).isoformat(timespec="milliseconds")
-        return ExplainContext(fields, self._mapping, at)
+        return explaining.ExplainContext(fields, self._mapping, at)
 
-    def _with_places(self, leaf: Leaf) -> Leaf:
+    def _with_places(self, leaf: explaining.Leaf) -> explaining.Leaf:
         return replace(leaf, sources=tuple(map(self._placed, leaf.sources)))
 
     def _placed(self, source: str) -> str:
@@ -283,9 +277,9 @@ class Tracer:
 
 
 @lru_cache(maxsize=1024)
-def _calls(uses: tuple[Told, ...]) -> tuple[Call, ...]:
+def _calls(uses: tuple[Told, ...]) -> tuple[explaining.Call, ...]:
     """The uses of fragments around a rule: as many as there are such places in the mappings at hand."""
-    return tuple(Call(*told) for told in uses)
+    return tuple(explaining.Call(*told) for told in uses)
 
 
 def _row_text(row: Row) -> str:
@@ -302,4 +296,4 @@ class ValueOrigin:
 
     sources: dict[str, None] = field(default_factory=dict)
     rows: dict[str, None] = field(default_factory=dict)
-    calls: dict[Call, None] = field(default_factory=dict)
+    calls: dict[explaining.Call, None] = field(default_factory=dict)

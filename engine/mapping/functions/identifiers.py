@@ -211,12 +211,7 @@ def _is_name(parts: list[str]) -> bool:
 
 @function(
     "astm_patient_ids(patient: segment) -> Identifier[]",
-    settings=(
-        "patient_system",
-        "patient_system_lab",
-        "patient_system_3",
-        "no_patient_ids",
-    ),
+    settings=("patient_system", "patient_system_lab", "patient_system_3", "no_patient_ids"),
 )
 def astm_patient_ids(run: MessageContext, patient: Segment) -> list[Json] | None:
     """The ids of a P record. P-3, P-4 and P-5 number different things, so each has a system of its own: the channel's

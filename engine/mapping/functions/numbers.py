@@ -78,9 +78,7 @@ def number(run: MessageContext, text: str | None) -> str | None:
 
 
 @function(
-    "decimal(value: field, unit: field?, row: row?, type: text?) -> measured",
-    steady=True,
-    settings=("decimal_comma",),
+    "decimal(value: field, unit: field?, row: row?, type: text?) -> measured", steady=True, settings=("decimal_comma",)
 )
 def decimal(
     run: MessageContext, raw: str, unit: str | None = None, row: Row | None = None, kind: str | None = None

@@ -38,7 +38,7 @@ from engine.mapping.hold_rules.names import (
     TextTerm,
 )
 from engine.mapping.hold_rules.values import Number, Test, arithmetic, both, either, exact, negated
-from engine.mapping.language import nodes
+from engine.mapping.language import rules
 from engine.mapping.language.rules import Formula, Problems
 from engine.mapping.values import decimals
 from engine.model.content.results import MEMORY_US
@@ -86,15 +86,15 @@ def compile_rule(formula: Formula, message_format: str, search: Sequence[Path]) 
     """
     compiler = _Compiler(formula, message_format, search)
     test = compiler.test(formula.tree)
-    if isinstance(formula.tree, nodes.Number | nodes.Literal | nodes.ListOf | nodes.Absent) or (
-        isinstance(formula.tree, nodes.Binary) and formula.tree.operator in ("+", "-", "*", "/")
+    if isinstance(formula.tree, rules.Number | rules.Literal | rules.ListOf | rules.Absent) or (
+        isinstance(formula.tree, rules.Binary) and formula.tree.operator in ("+", "-", "*", "/")
     ):
         compiler.error(formula.tree, "a rule is a condition, and this is a value; compare it, as =value > 10")
     if compiler.problems.errors:
         raise ConfigError(*compiler.problems.errors)
-    parts = list(nodes.walk(formula.tree))
-    calls = {part.name for part in parts if isinstance(part, nodes.Call)}
-    names = {part.name for part in parts if isinstance(part, nodes.Name)}
+    parts = list(rules.walk(formula.tree))
+    calls = {part.name for part in parts if isinstance(part, rules.Call)}
+    names = {part.name for part in parts if isinstance(part, rules.Name)}
     own = {part.name for part in compiler.result_parts}
     return Compiled(
         test,
@@ -110,45 +110,45 @@ class _Compiler:
     def __init__(self, formula: Formula, message_format: str, search: Sequence[Path]) -> None:
         self.problems = Problems()
         self.conditions: list[Condition] = []
-        self.result_parts: list[nodes.Name | nodes.Call] = []
+        self.result_parts: list[rules.Name | rules.Call] = []
         self.tables: list[limits.Limits] = []
         self._formula = formula
         self._format = message_format
         self._search = search
 
-    def error(self, part: nodes.Expression, text: str) -> None:
+    def error(self, part: rules.Expression, text: str) -> None:
         self.problems.error(self._formula.node, text, offset=self._formula.at(part))
 
     # -- tests -------------------------------------------------------------------------------------------------------
 
-    def test(self, part: nodes.Expression) -> TestOf:
+    def test(self, part: rules.Expression) -> TestOf:
         """A condition. One about the message is the mapping language's."""
         if self._is_about_the_message(part):
             return self._condition(part)
         match part:
-            case nodes.Flag(value=flag):
+            case rules.Flag(value=flag):
                 return lambda asked: flag
-            case nodes.Unary(operator="not", value=value):
+            case rules.Unary(operator="not", value=value):
                 inner = self.test(value)
                 return lambda asked: negated(inner(asked))
-            case nodes.Binary(operator=("and" | "or") as operator, left=left, right=right):
+            case rules.Binary(operator=("and" | "or") as operator, left=left, right=right):
                 sides = (self.test(left), self.test(right))
                 join = both if operator == "and" else either
                 return lambda asked: join([lambda: sides[0](asked), lambda: sides[1](asked)])
-            case nodes.Choice(then=then, condition=condition, other=other):
+            case rules.Choice(then=then, condition=condition, other=other):
                 first, asks, second = self.test(then), self.test(condition), self.test(other)
                 return answers.one_of(asks, first, second)
-            case nodes.Binary(operator="|", left=left, right=right) if self._is_test(left):
+            case rules.Binary(operator="|", left=left, right=right) if self._is_test(left):
                 one, two = self.test(left), self.test(right)
                 return answers.first_of(one, two)
-            case nodes.Binary(operator=("==" | "!=" | "<" | "<=" | ">" | ">=" | "in" | "matches")):
+            case rules.Binary(operator=("==" | "!=" | "<" | "<=" | ">" | ">=" | "in" | "matches")):
                 return self._comparison(part)
-            case nodes.Call() if self._is_test(part):
+            case rules.Call() if self._is_test(part):
                 return self._call_test(part)
             case _:
                 return self._presence(part)
 
-    def _condition(self, part: nodes.Expression) -> TestOf:
+    def _condition(self, part: rules.Expression) -> TestOf:
         number = len(self.conditions)
         try:
             self.conditions.append(condition_in(Formula(self._formula.node, part), self._format))
@@ -156,7 +156,7 @@ class _Compiler:
             self.problems.errors += error.problems
         return lambda asked: asked.tests[number]
 
-    def _presence(self, part: nodes.Expression) -> TestOf:
+    def _presence(self, part: rules.Expression) -> TestOf:
         """Whether there is one: known in any case."""
         match self.term(part):
             case TextTerm(of=texts):
@@ -166,7 +166,7 @@ class _Compiler:
             case TestTerm(of=test):
                 return test
 
-    def _comparison(self, part: nodes.Binary) -> TestOf:
+    def _comparison(self, part: rules.Binary) -> TestOf:
         operator = part.operator
         if operator == "matches":
             return self._matches(part)
@@ -188,8 +188,8 @@ class _Compiler:
                 )
         return lambda asked: None
 
-    def _within(self, part: nodes.Binary, left: Term) -> TestOf:
-        if not isinstance(part.right, nodes.ListOf) or not part.right.items:
+    def _within(self, part: rules.Binary, left: Term) -> TestOf:
+        if not isinstance(part.right, rules.ListOf) or not part.right.items:
             self.error(part.right, "in wants a list, as flags in ['HH', 'LL']")
             return lambda asked: None
         tests: list[TestOf] = []
@@ -203,9 +203,9 @@ class _Compiler:
                     self.error(item, "the list holds another kind of value than the one before in")
         return lambda asked: either([partial(test, asked) for test in tests])
 
-    def _matches(self, part: nodes.Binary) -> TestOf:
+    def _matches(self, part: rules.Binary) -> TestOf:
         left = self.term(part.left)
-        if not isinstance(part.right, nodes.Literal) or not isinstance(left, TextTerm):
+        if not isinstance(part.right, rules.Literal) or not isinstance(left, TextTerm):
             self.error(part, "matches wants a text before it and a pattern in quotes behind it")
             return lambda asked: None
         try:
@@ -223,48 +223,48 @@ class _Compiler:
 
     # -- values ------------------------------------------------------------------------------------------------------
 
-    def term(self, part: nodes.Expression) -> Term:
+    def term(self, part: rules.Expression) -> Term:
         match part:
-            case nodes.Literal(text=text):
+            case rules.Literal(text=text):
                 return TextTerm(lambda asked: (text,))
-            case nodes.Number(text=text):
+            case rules.Number(text=text):
                 number = Decimal(decimals.normal(text) or text)
                 return NumberTerm(lambda asked: number)
-            case nodes.Name(name=name):
+            case rules.Name(name=name):
                 self.result_parts.append(part)
                 if name in NAMES:
                     return NAMES[name][0]
                 self.error(part, f"a rule knows no name '{name}'{suggestion(name, NAMES)}")
-            case nodes.Unary(operator="-", value=value):
-                return self._computed("-", nodes.Number(part.at, "0"), value, part)
-            case nodes.Binary(operator=("+" | "-" | "*" | "/") as operator, left=left, right=right):
+            case rules.Unary(operator="-", value=value):
+                return self._computed("-", rules.Number(part.at, "0"), value, part)
+            case rules.Binary(operator=("+" | "-" | "*" | "/") as operator, left=left, right=right):
                 return self._computed(operator, left, right, part)
-            case nodes.Binary(operator="|", left=left, right=right):
+            case rules.Binary(operator="|", left=left, right=right):
                 return self._first_known(left, right, part)
-            case nodes.Choice(then=then, condition=condition, other=other):
+            case rules.Choice(then=then, condition=condition, other=other):
                 return self._choice(then, condition, other, part)
-            case nodes.Call():
+            case rules.Call():
                 return self._call(part)
-            case nodes.Path():
+            case rules.Path():
                 self.error(part, "a comparison is about the message or about a result, not both; join two with and")
-            case nodes.Absent():
+            case rules.Absent():
                 self.error(part, "nothing is absent here; ask known(x), or write x | 0 for what is not known")
-            case nodes.Flag() | nodes.Unary(operator="not"):
+            case rules.Flag() | rules.Unary(operator="not"):
                 return TestTerm(self.test(part))
-            case nodes.Binary(operator=operator) if operator != "++":
+            case rules.Binary(operator=operator) if operator != "++":
                 return TestTerm(self.test(part))
             case _:
                 self.error(part, "this means nothing in a rule; `labrelay help holds` lists the names and functions")
         return NumberTerm(lambda asked: None)
 
-    def _number(self, part: nodes.Expression) -> NumberOf:
+    def _number(self, part: rules.Expression) -> NumberOf:
         found = self.term(part)
         if not isinstance(found, NumberTerm):
             self.error(part, "a number is wanted here")
             return lambda asked: None
         return found.of
 
-    def _computed(self, operator: str, left: nodes.Expression, right: nodes.Expression, part: nodes.Expression) -> Term:
+    def _computed(self, operator: str, left: rules.Expression, right: rules.Expression, part: rules.Expression) -> Term:
         one, two = self._number(left), self._number(right)
 
         def number(asked: HoldContext) -> Number | None:
@@ -276,14 +276,14 @@ class _Compiler:
 
         return NumberTerm(number)
 
-    def _first_known(self, left: nodes.Expression, right: nodes.Expression, part: nodes.Expression) -> Term:
+    def _first_known(self, left: rules.Expression, right: rules.Expression, part: rules.Expression) -> Term:
         if self._is_test(left):
             return TestTerm(self.test(part))
         words = "both sides of | must be numbers, texts or conditions"
         return self._joined(answers.first_of, self.term(left), self.term(right), part, words)
 
     def _choice(
-        self, then: nodes.Expression, condition: nodes.Expression, other: nodes.Expression, part: nodes.Expression
+        self, then: rules.Expression, condition: rules.Expression, other: rules.Expression, part: rules.Expression
     ) -> Term:
         words = "both branches must be numbers, texts or conditions"
         return self._joined(
@@ -291,7 +291,7 @@ class _Compiler:
         )
 
     def _joined(
-        self, join: Callable[[Any, Any], Any], one: Term, other: Term, part: nodes.Expression, words: str
+        self, join: Callable[[Any, Any], Any], one: Term, other: Term, part: rules.Expression, words: str
     ) -> Term:
         """The term that ``join`` makes of two of a kind."""
         if type(one) is type(other):
@@ -301,7 +301,7 @@ class _Compiler:
 
     # -- calls -------------------------------------------------------------------------------------------------------
 
-    def _call(self, part: nodes.Call) -> Term:
+    def _call(self, part: rules.Call) -> Term:
         if self._is_test(part):
             return TestTerm(self._call_test(part))
         self.result_parts.append(part)
@@ -320,7 +320,7 @@ class _Compiler:
                 return NumberTerm(answers.PAST[part.name](within, _written(part)))
         return NumberTerm(lambda asked: None)
 
-    def _call_test(self, part: nodes.Call) -> TestOf:
+    def _call_test(self, part: rules.Call) -> TestOf:
         self.result_parts.append(part)
         if self._has_one_argument(part):
             argument = part.arguments[0]
@@ -332,16 +332,16 @@ class _Compiler:
                 return _TESTS[part.name](self._table(part), _written(part))
         return lambda asked: None
 
-    def _known(self, argument: nodes.Expression) -> TestOf:
+    def _known(self, argument: rules.Expression) -> TestOf:
         if self._is_test(argument):
             inner = self.test(argument)
             return lambda asked: answers.quietly(asked, inner) is not None
         return self._presence(argument)
 
-    def _table(self, part: nodes.Call) -> limits.Limits:
+    def _table(self, part: rules.Call) -> limits.Limits:
         """An empty one where it is wrong."""
         (argument,) = part.arguments
-        if not isinstance(argument, nodes.Literal):
+        if not isinstance(argument, rules.Literal):
             self.error(argument, f"{part.name} wants the name of a table in quotes")
             return limits.Limits("")
         try:
@@ -353,22 +353,22 @@ class _Compiler:
         self.tables.append(table)
         return table
 
-    def _other(self, part: nodes.Call) -> NumberOf:
+    def _other(self, part: rules.Call) -> NumberOf:
         (argument,) = part.arguments
-        if isinstance(argument, nodes.Literal):
+        if isinstance(argument, rules.Literal):
             return answers.other(argument.text, _written(part))
         self.error(argument, "other wants the code of a result in quotes")
         return lambda asked: None
 
-    def _has_one_argument(self, part: nodes.Call) -> bool:
+    def _has_one_argument(self, part: rules.Call) -> bool:
         if len(part.arguments) == 1:
             return True
         self.error(part, f"{part.name}() takes one argument: {_NAMES_OF_FUNCTIONS[part.name]}")
         return False
 
-    def _within_us(self, part: nodes.Call) -> int | None:
+    def _within_us(self, part: rules.Call) -> int | None:
         argument = part.arguments[0]
-        if not isinstance(argument, nodes.Literal):
+        if not isinstance(argument, rules.Literal):
             self.error(argument, f"{part.name}() wants a time in quotes, as '7d'")
             return None
         try:
@@ -383,33 +383,33 @@ class _Compiler:
 
     # -- what a part is ------------------------------------------------------------------------------------------------
 
-    def _is_about_the_message(self, part: nodes.Expression) -> bool:
+    def _is_about_the_message(self, part: rules.Expression) -> bool:
         """It has a path, and nothing of a result: names and functions of rules are not those of mappings."""
-        inside = list(nodes.walk(part))
-        if not any(isinstance(one, nodes.Path) for one in inside):
+        inside = list(rules.walk(part))
+        if not any(isinstance(one, rules.Path) for one in inside):
             return False
         return not any(
-            (isinstance(one, nodes.Name) and one.name in NAMES)
-            or (isinstance(one, nodes.Call) and one.name in _NAMES_OF_FUNCTIONS)
+            (isinstance(one, rules.Name) and one.name in NAMES)
+            or (isinstance(one, rules.Call) and one.name in _NAMES_OF_FUNCTIONS)
             for one in inside
         )
 
-    def _is_test(self, part: nodes.Expression) -> bool:
+    def _is_test(self, part: rules.Expression) -> bool:
         match part:
-            case nodes.Call(name=name):
+            case rules.Call(name=name):
                 return name in (*_TESTS, "qc_failed", "known")
-            case nodes.Flag() | nodes.Unary(operator="not"):
+            case rules.Flag() | rules.Unary(operator="not"):
                 return True
-            case nodes.Binary(operator="|", left=left):
+            case rules.Binary(operator="|", left=left):
                 return self._is_test(left)
-            case nodes.Binary(operator=operator):
+            case rules.Binary(operator=operator):
                 return operator not in ("+", "-", "*", "/", "++")
-            case nodes.Choice(then=then):
+            case rules.Choice(then=then):
                 return self._is_test(then)
             case _:
                 return False
 
 
-def _written(part: nodes.Call) -> str:
-    arguments = ", ".join(f"'{one.text}'" for one in part.arguments if isinstance(one, nodes.Literal))
+def _written(part: rules.Call) -> str:
+    arguments = ", ".join(f"'{one.text}'" for one in part.arguments if isinstance(one, rules.Literal))
     return f"{part.name}({arguments})"

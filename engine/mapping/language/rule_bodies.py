@@ -3,21 +3,7 @@
 from collections.abc import Iterator
 
 from engine.config.reading.yaml_nodes import Node
-from engine.mapping.language import nodes, syntax
-from engine.mapping.language.rules import (
-    FORMAT,
-    Body,
-    Branch,
-    Case,
-    Element,
-    Formula,
-    Let,
-    Problems,
-    Text,
-    Use,
-    Value,
-    Values,
-)
+from engine.mapping.language import rules, syntax
 from engine.model.errors import ExpressionError
 from engine.model.texts.spelling import suggestion
 
@@ -25,7 +11,7 @@ from engine.model.texts.spelling import suggestion
 class BodyReader:
     """Reads scalars and bodies; a part with the wrong form is reported as a problem and left out."""
 
-    def __init__(self, problems: Problems) -> None:
+    def __init__(self, problems: rules.Problems) -> None:
         self.problems = problems
 
     def keys(self, node: Node, allowed: tuple[str, ...], what: str) -> None:
@@ -39,9 +25,9 @@ class BodyReader:
     def format(self, node: Node) -> None:
         declared = node.get("format")
         if declared is None:
-            self.problems.error(node, f"format: is missing; write format: {FORMAT}")
-        elif declared.value != FORMAT:
-            self.problems.error(declared, f"'{declared.value}' is not read by this LabRelay; write {FORMAT}")
+            self.problems.error(node, f"format: is missing; write format: {rules.FORMAT}")
+        elif declared.value != rules.FORMAT:
+            self.problems.error(declared, f"'{declared.value}' is not read by this LabRelay; write {rules.FORMAT}")
 
     def scalar(self, node: Node, key: str) -> str:
         value = node.get(key)
@@ -79,10 +65,10 @@ class BodyReader:
             return
         yield from node.pairs
 
-    def formula(self, node: Node) -> Formula | None:
+    def formula(self, node: Node) -> rules.Formula | None:
         """The expression of a scalar that begins with ``=``; None with a problem where it is none."""
         try:
-            return Formula(node, syntax.parse(node.value[1:]))
+            return rules.Formula(node, syntax.parse(node.value[1:]))
         except ExpressionError as error:
             hint = ""
             if node.plain and "#" in node.value:
@@ -90,13 +76,13 @@ class BodyReader:
             self.problems.error(node, f"{error}{hint}", offset=1 + error.at)
             return None
 
-    def value(self, node: Node) -> Formula | Text | None:
+    def value(self, node: Node) -> rules.Formula | rules.Text | None:
         if node.kind != "scalar":
             self.problems.error(node, "one value is expected here: a literal, or an expression that begins with =")
             return None
-        return self.formula(node) if node.value.startswith("=") else Text(node)
+        return self.formula(node) if node.value.startswith("=") else rules.Text(node)
 
-    def condition(self, node: Node | None) -> Formula | None:
+    def condition(self, node: Node | None) -> rules.Formula | None:
         if node is None:
             return None
         if node.kind != "scalar" or not node.value.startswith("="):
@@ -104,12 +90,12 @@ class BodyReader:
             return None
         return self.formula(node)
 
-    def lets(self, node: Node | None, what: str = "let") -> tuple[Let, ...]:
+    def lets(self, node: Node | None, what: str = "let") -> tuple[rules.Let, ...]:
         made = []
         for name, value in self.map_of(node, what):
             self.name(name)
             if (read := self.value(value)) is not None:
-                made.append(Let(name.value, name, read))
+                made.append(rules.Let(name.value, name, read))
         return tuple(made)
 
     def name(self, node: Node) -> None:
@@ -118,7 +104,7 @@ class BodyReader:
         if not good or text in ("if", "else", "and", "or", "not", "in", "matches", "true", "false", "absent"):
             self.problems.error(node, f"'{text}' is no name: small letters, digits and _, and no word of the language")
 
-    def use(self, node: Node) -> Use | None:
+    def use(self, node: Node) -> rules.Use | None:
         fragment = node.get("$use")
         if fragment is None:
             if (given := node.key("$with")) is not None:
@@ -127,14 +113,14 @@ class BodyReader:
         if fragment.kind != "scalar":
             self.problems.error(fragment, "$use: names one fragment")
             return None
-        return Use(fragment, fragment.value, self.lets(node.get("$with"), "$with"))
+        return rules.Use(fragment, fragment.value, self.lets(node.get("$with"), "$with"))
 
-    def body(self, node: Node) -> Body | None:
+    def body(self, node: Node) -> rules.Body | None:
         if node.kind != "map":
             self.problems.error(node, "a body is a map of elements")
             return None
-        parts: list[Element | Case | Use] = []
-        lets: tuple[Let, ...] = ()
+        parts: list[rules.Element | rules.Case | rules.Use] = []
+        lets: tuple[rules.Let, ...] = ()
         for name, value in node.pairs:
             match name.value:
                 case "$case":
@@ -153,15 +139,15 @@ class BodyReader:
                     self.problems.error(name, f"'{other}' means nothing here{suggestion(other, sigils)}")
                 case _:
                     if (inner := self._element(value)) is not None:
-                        parts.append(Element(name.value, name, inner))
-        return Body(node, tuple(parts), lets)
+                        parts.append(rules.Element(name.value, name, inner))
+        return rules.Body(node, tuple(parts), lets)
 
-    def _element(self, node: Node) -> Value | None:
+    def _element(self, node: Node) -> rules.Value | None:
         if node.kind == "map":
             return self.body(node)
         if node.kind == "list":
             items = [item for item in map(self._element, node.items) if item is not None]
-            return Values(node, tuple(items))
+            return rules.Values(node, tuple(items))
         if not node.value:
             self.problems.error(
                 node, "a value is missing; write a literal, an expression with =, or remove the element"
@@ -169,11 +155,11 @@ class BodyReader:
             return None
         return self.value(node)
 
-    def _case(self, name: Node, node: Node) -> Case | None:
+    def _case(self, name: Node, node: Node) -> rules.Case | None:
         if node.kind != "list" or not node.items:
             self.problems.error(node, "$case: is a list of branches, each with when: or else: and elements")
             return None
-        branches: list[Branch] = []
+        branches: list[rules.Branch] = []
         for item in node.items:
             if item.kind != "map":
                 self.problems.error(item, "a branch is a map with when: or else: and elements")
@@ -196,19 +182,19 @@ class BodyReader:
                 pairs=tuple(pair for pair in item.pairs if pair[0].value not in ("when", "else")),
             )
             if (body := self.body(rest)) is not None:
-                branches.append(Branch(item, condition, body))
-        return Case(name, tuple(branches))
+                branches.append(rules.Branch(item, condition, body))
+        return rules.Case(name, tuple(branches))
 
-    def _reached(self, item: Node, condition: Formula | None, before: list[Branch]) -> None:
+    def _reached(self, item: Node, condition: rules.Formula | None, before: list[rules.Branch]) -> None:
         """A problem where a branch before this one holds whenever this one would."""
         for branch in before:
             if branch.when is None or condition is None:
                 continue
-            if isinstance(branch.when.tree, nodes.Flag) and branch.when.tree.value:
+            if isinstance(branch.when.tree, rules.Flag) and branch.when.tree.value:
                 text = f"this branch is never reached: the condition of line {branch.node.line} always holds"
                 self.problems.warning(item, f"{text}; write else: true there, and put it last")
                 return
-            if nodes.same(branch.when.tree, condition.tree):
+            if rules.same(branch.when.tree, condition.tree):
                 text = f"this branch is never reached: line {branch.node.line} has the same condition"
                 self.problems.warning(item, f"{text}; correct one of them, or remove this branch")
                 return

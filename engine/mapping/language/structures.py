@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from engine.config import registry
-from engine.mapping.language.nodes import Path
+from engine.mapping.language.rules import Path
 from engine.model.tables import table_lines
 
 HL7, ASTM, JSON = "hl7v2", "astm", "json"

@@ -14,7 +14,7 @@ paths count from 1 as in the standards, ``[0]`` on a list counts from 0.
 import re
 from dataclasses import dataclass
 
-from engine.mapping.language import nodes
+from engine.mapping.language import rules
 from engine.model.errors import ExpressionError
 
 MAX_EXPRESSION = 4000  # characters
@@ -55,7 +55,7 @@ class Token:
     kind: str
     at: int
     text: str = ""
-    path: nodes.Path | None = None
+    path: rules.Path | None = None
 
 
 def tokens(text: str) -> list[Token]:
@@ -110,7 +110,7 @@ def _path_token(text: str, match: re.Match[str]) -> tuple[Token, int]:
     for part in (which, match["field"], match["repetition"], match["component"], match["subcomponent"]):
         if part is not None and part != "*" and int(part) == 0:
             raise ExpressionError(match.start(), f"{match[0]}: segments, fields, repetitions and parts count from 1")
-    path = nodes.Path(
+    path = rules.Path(
         at=match.start(),
         segment=segment[0],
         which=count(which),
@@ -176,7 +176,7 @@ _BINDING = {
 _NOT, _SIGN = 40, 100
 
 
-def parse(text: str) -> nodes.Expression:
+def parse(text: str) -> rules.Expression:
     """The tree of an expression (without the ``=`` that marks it in YAML).
 
     Raises:
@@ -191,7 +191,7 @@ class _Parser:
         self._next = 0
         self._depth = 0
 
-    def whole(self) -> nodes.Expression:
+    def whole(self) -> rules.Expression:
         if self._peek().kind == "end":
             raise ExpressionError(0, "there is nothing after the =; write an expression or remove the =")
         tree = self._expression(0)
@@ -215,7 +215,7 @@ class _Parser:
             raise ExpressionError(token.at, f"{kind} is missing {where}, found {_shown(token)}")
         return token
 
-    def _expression(self, binding: int) -> nodes.Expression:
+    def _expression(self, binding: int) -> rules.Expression:
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise ExpressionError(self._peek().at, "too deeply nested; use let: for parts of it")
@@ -229,44 +229,44 @@ class _Parser:
         self._depth -= 1
         return left
 
-    def _operand(self) -> nodes.Expression:
+    def _operand(self) -> rules.Expression:
         token = self._take()
         match token.kind:
             case "text":
-                return nodes.Literal(token.at, token.text)
+                return rules.Literal(token.at, token.text)
             case "number":
-                return nodes.Number(token.at, token.text)
+                return rules.Number(token.at, token.text)
             case "path":
                 assert token.path is not None
                 return token.path
             case "tree":
-                return nodes.TreePath(token.at, token.text)
+                return rules.TreePath(token.at, token.text)
             case "true" | "false":
-                return nodes.Flag(token.at, token.kind == "true")
+                return rules.Flag(token.at, token.kind == "true")
             case "absent":
-                return nodes.Absent(token.at)
+                return rules.Absent(token.at)
             case "name":
                 if self._peek().kind == "(":
                     self._take()
-                    return nodes.Call(token.at, token.text, self._list(")", f"of {token.text}()"))
-                return nodes.Name(token.at, token.text)
+                    return rules.Call(token.at, token.text, self._list(")", f"of {token.text}()"))
+                return rules.Name(token.at, token.text)
             case "(":
                 inside = self._expression(0)
                 self._expect(")", "behind the expression in brackets")
                 return inside
             case "[":
-                return nodes.ListOf(token.at, self._list("]", "of the list"))
+                return rules.ListOf(token.at, self._list("]", "of the list"))
             case "not":
-                return nodes.Unary(token.at, "not", self._expression(_NOT))
+                return rules.Unary(token.at, "not", self._expression(_NOT))
             case "-":
-                return nodes.Unary(token.at, "-", self._expression(_SIGN))
+                return rules.Unary(token.at, "-", self._expression(_SIGN))
             case "end":
                 raise ExpressionError(token.at, "a value is missing at the end")
             case _:
                 raise ExpressionError(token.at, f"a value is missing before {_shown(token)}")
 
-    def _list(self, end: str, where: str) -> tuple[nodes.Expression, ...]:
-        items: list[nodes.Expression] = []
+    def _list(self, end: str, where: str) -> tuple[rules.Expression, ...]:
+        items: list[rules.Expression] = []
         if self._peek().kind == end:
             self._take()
             return ()
@@ -278,7 +278,7 @@ class _Parser:
             if token.kind != ",":
                 raise ExpressionError(token.at, f", or {end} is missing {where}, found {_shown(token)}")
 
-    def _operation(self, left: nodes.Expression, power: int) -> nodes.Expression:
+    def _operation(self, left: rules.Expression, power: int) -> rules.Expression:
         token = self._take()
         match token.kind:
             case ".":
@@ -288,28 +288,28 @@ class _Parser:
                 if "." in index.text:
                     raise ExpressionError(index.at, "an index is a whole number, from 0")
                 self._expect("]", "behind the index")
-                return nodes.Item(token.at, left, int(index.text))
+                return rules.Item(token.at, left, int(index.text))
             case "if":
                 condition = self._expression(power)
                 self._expect("else", "of the `x if condition else y`; absent is a value too")
-                return nodes.Choice(token.at, left, condition, self._expression(power - 1))
+                return rules.Choice(token.at, left, condition, self._expression(power - 1))
             case operator:
                 right = self._expression(power)
                 if operator in _COMPARISONS and self._peek().kind in _COMPARISONS:
                     raise ExpressionError(self._peek().at, "comparisons do not chain; join them with and")
-                return nodes.Binary(token.at, operator, left, right)
+                return rules.Binary(token.at, operator, left, right)
 
-    def _part(self, left: nodes.Expression, dot: Token) -> nodes.Expression:
+    def _part(self, left: rules.Expression, dot: Token) -> rules.Expression:
         token = self._take()
         if token.kind == "name" or token.kind in _WORDS:
-            return nodes.Member(dot.at, left, token.text)
+            return rules.Member(dot.at, left, token.text)
         if token.kind == "number" and "." not in token.text:
             number = int(token.text)
             if number == 0:
                 raise ExpressionError(token.at, "components count from 1")
-            if isinstance(left, nodes.Path) and left.field and not left.subcomponent:
+            if isinstance(left, rules.Path) and left.field and not left.subcomponent:
                 raise ExpressionError(token.at, f"write {left.text}.{number} without blanks")
-            return nodes.Part(dot.at, left, number)
+            return rules.Part(dot.at, left, number)
         raise ExpressionError(token.at, f"a name or a component number is missing behind the dot, not {_shown(token)}")
 
 

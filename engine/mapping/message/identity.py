@@ -19,17 +19,7 @@ from urllib.parse import quote
 import orjson
 from orjson import OPT_SORT_KEYS, Fragment
 
-from engine.mapping.fhir.entries import (
-    WRITTEN_AT_ONCE,
-    WRITTEN_FROM,
-    Entry,
-    Written,
-    is_own,
-    kind_of,
-    opened,
-    url_of,
-    write,
-)
+from engine.mapping.fhir import entries
 from engine.mapping.message.key_scope import COUNTER, OF_A_DAY, OTHER, SEPARATOR, Bearers, KeyScope
 from engine.mapping.message.message_context import MessageContext
 from engine.mapping.values.json_text import kept, with_digits
@@ -74,8 +64,8 @@ class BundleBuilder:
         self._orders: dict[str, str] = {}  # counter -> the number of the order that its Patient is known by
         self._written = 0  # so many entries were written, unless they are opened
         self._opened: list[int] = []  # places of those that are
-        self._write_at = WRITTEN_FROM
-        self.entries: list[Entry] = []
+        self._write_at = entries.WRITTEN_FROM
+        self.entries: list[entries.Entry] = []
         self.envelope: list[Json] = []
         self.made: dict[str, Json] = {}
         self.own_reports: list[Json] = []
@@ -173,16 +163,16 @@ class BundleBuilder:
 
     def _write_older(self) -> None:
         """Many entries were made: of all but the last ones, keep the JSON. A trace reads the objects."""
-        self._write_at = len(self.entries) + WRITTEN_AT_ONCE
+        self._write_at = len(self.entries) + entries.WRITTEN_AT_ONCE
         if self._run.trace is not None:
             return
-        before, self._written = self._written, len(self.entries) - WRITTEN_AT_ONCE
+        before, self._written = self._written, len(self.entries) - entries.WRITTEN_AT_ONCE
         self._write(range(before, self._written))
 
     def _write(self, places: Sequence[int]) -> None:
-        write(self.entries, places)
+        entries.write(self.entries, places)
         if self._lists:
-            closed = {url_of(self.entries[at]) for at in places}
+            closed = {entries.url_of(self.entries[at]) for at in places}
             self._lists = {key: known for key, known in self._lists.items() if key[0] not in closed}
 
     def put_shared(self, kind: str, identity: str, resource: Json, identifier: Json | None, scoped: bool) -> Json:
@@ -262,15 +252,15 @@ class BundleBuilder:
     def _resource(self, url: str) -> Json:
         """A resource of this message by its address. One message may ask ten thousand times."""
         for at in range(self._indexed, len(self.entries)):
-            self._at[url_of(self.entries[at])] = at
+            self._at[entries.url_of(self.entries[at])] = at
         self._indexed = len(self.entries)
         at = self._at[url]
         entry = self.entries[at]
-        if isinstance(entry, Written):
-            if len(self._opened) >= WRITTEN_AT_ONCE:
+        if isinstance(entry, entries.Written):
+            if len(self._opened) >= entries.WRITTEN_AT_ONCE:
                 again, self._opened = self._opened, []
                 self._write(again)
-            entry = self.entries[at] = opened(entry)
+            entry = self.entries[at] = entries.opened(entry)
             self._opened.append(at)
         resource: Json = entry["resource"]
         return resource
@@ -410,12 +400,14 @@ class BundleBuilder:
     @property
     def own(self) -> list[Json]:
         """References of what is written under our own ids."""
-        return [{"reference": url_of(one)} for one in self.entries if is_own(one)]
+        return [{"reference": entries.url_of(one)} for one in self.entries if entries.is_own(one)]
 
     @property
     def observations(self) -> int:
         """How many Observations there are."""
-        kinds = [one.kind if isinstance(one, Written) else one["resource"]["resourceType"] for one in self.entries]
+        kinds = [
+            one.kind if isinstance(one, entries.Written) else one["resource"]["resourceType"] for one in self.entries
+        ]
         return kinds.count("Observation")
 
     @property
@@ -425,7 +417,7 @@ class BundleBuilder:
 
     def has(self, kind: str) -> bool:
         """Whether there is a resource of this type."""
-        return any(kind_of(entry) == kind for entry in self.entries)
+        return any(entries.kind_of(entry) == kind for entry in self.entries)
 
     def made_and_dropped(self) -> tuple[int, int]:
         return len(self.entries), self.dropped
@@ -440,7 +432,7 @@ class BundleBuilder:
         if self.dropped == before[1]:
             return
         since = self.entries[before[0] :]
-        if not any(kind_of(entry) == "Observation" for entry in since):
+        if not any(entries.kind_of(entry) == "Observation" for entry in since):
             raise self._run.dead(ReasonCode.UNMAPPED_CODE, "every result of this report would be dropped")
 
 

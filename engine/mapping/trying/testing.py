@@ -8,7 +8,7 @@ settings: {timezone: Asia/Kolkata}       timezone, channel, specimen_ids, patien
                                          before the channel's. Patient numbers last, if the test does not say otherwise
 given: | ...                             or file: message.hl7, beside the test
 hold: =value < 7                         rules that hold results back, in place of a channel's; earlier:, controls:; see
-                                         engine/mapping/hold_rules/expecting.py
+                                         engine/mapping/hold_rules/rules.py
 expect:
   held: HELD_BY_RULE                     what they say; `no`: the result is not held
   counts: {Observation: 1}               resources by type, and results_in, dropped, qc ...
@@ -40,7 +40,7 @@ from engine.config.reading.yaml_nodes import Node
 from engine.mapping.explanations.explain_text import lines
 from engine.mapping.explanations.explaining import RULE
 from engine.mapping.explanations.trace import Trace
-from engine.mapping.hold_rules import expecting
+from engine.mapping.hold_rules import rules
 from engine.mapping.hold_rules.rules import HoldRules
 from engine.mapping.message.message_context import GENERATED
 from engine.mapping.outputs.views import JSON_KINDS, View
@@ -52,7 +52,7 @@ from engine.model.errors import ConfigError, ContentError
 from engine.model.message import Issue, MapContext, Mapped, Parsed
 from engine.model.texts.spelling import suggestion
 
-KEYS = ("test", "description", "mapping", "settings", "given", "file", *expecting.KEYS, "expect")
+KEYS = ("test", "description", "mapping", "settings", "given", "file", *rules.KEYS, "expect")
 # Of `settings:`, those that are no channel's settings.
 CONTEXT_KEYS = ("channel", "timezone", "namespaces", "specimen_ids", "patient_numbers")
 _MAPPING_HASH = re.compile(r"(urn:labrelay:mapping:[^:\"]+):[0-9a-f]{16}")
@@ -148,9 +148,9 @@ class Runner:
         held = test.expect.get("held") if test.expect is not None else None
         if held is not None and mapped is not None and program is not None:
             holding = self._holding(test, program, parsed, search)
-            reading, past = mapper.reading(parsed, found.payload), expecting.told(test.node)
-            reason = expecting.would_hold(holding, parsed, reading, mapped, past) if holding is not None else None
-            outcome.failures += expecting.differences(held, reason)
+            reading, past = mapper.reading(parsed, found.payload), rules.told(test.node)
+            reason = rules.would_hold(holding, parsed, reading, mapped, past) if holding is not None else None
+            outcome.failures += rules.differences(held, reason)
         if not outcome.passed and trace is not None:
             ruled = [leaf for leaf in trace.leaves if leaf.origin == RULE]
             outcome.help = list(lines(trace, ruled, values=True, whole=True))
@@ -160,7 +160,7 @@ class Runner:
         """The rules that a test names."""
         channel = test.node.get("channel")
         if channel is None:
-            return expecting.own_rules(test.node, program, search)
+            return rules.own_rules(test.node, program, search)
         assert self.rules_of is not None, "a site that knows the channel knows its rules"
         return self.rules_of(channel.value, parsed, program)
 
@@ -376,7 +376,7 @@ def _read_test(node: Node, folder: Path, problems: list[str]) -> Test | None:
             problems.append(key.problem(f"a test has no key '{key.value}'{suggestion(key.value, KEYS)}"))
     problems += check(node)
     given = _given(node, folder, problems)
-    problems += expecting.check(node)
+    problems += rules.check(node)
     settings, expect = node.get("settings"), node.get("expect")
     if len(problems) > before:
         return None

@@ -162,13 +162,7 @@ _NOTHING: tuple[None, tuple[int, ...], int] = (None, (), 0)
 
 
 def _control(
-    facts: Facts,
-    person: Person,
-    order: Order,
-    result: Result,
-    at: Callable[[str | None], int],
-    is_hl7: bool,
-    mark: str,
+    facts: Facts, person: Person, order: Order, result: Result, at: Callable[[str | None], int], is_hl7: bool, mark: str
 ) -> ControlResult:
     measure, value = result.measure, result.value
     number = _number_of(order, result)

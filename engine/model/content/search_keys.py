@@ -31,10 +31,7 @@ _HL7: dict[str, tuple[NumberKind, tuple[int, ...]]] = {
     "SPM": ("specimen", (2, 30)),
     "SAC": ("specimen", (3, 4)),
 }
-_ASTM: dict[str, tuple[NumberKind, tuple[int, ...]]] = {
-    "P": ("patient", (3, 4, 5)),
-    "O": ("specimen", (3, 4)),
-}
+_ASTM: dict[str, tuple[NumberKind, tuple[int, ...]]] = {"P": ("patient", (3, 4, 5)), "O": ("specimen", (3, 4))}
 PLACES = {"hl7v2": _HL7, "astm": _ASTM}
 _PAIRS = frozenset({("SPM", 2), ("SAC", 3), ("SAC", 4)})  # EI or EIP: a number in each component
 

@@ -97,8 +97,8 @@ class ReasonCode(Enum):
         "laboratory system by other means, dismiss this letter, and please report it: a retry does not write it again."
     )
     IDENTITY_CONFLICT = (
-        "One patient number is used for two persons, by name, birth date or sex: the result is held until a person has "
-        "compared both messages. `labrelay held answer MESSAGE same` or `other` says whose it is. Or the same order or "
+        "One number is used for two persons, by name, birth date or sex: the result waits until a person has compared "
+        "both messages. `labrelay held answer MESSAGE same` or `other` says whose it is. Or the same order or "
         "specimen number was used for another patient on the same day: a dead letter, to be retried or dismissed; "
         "where numbers are unique, retrying does not help: correct it at the analyzer and send again."
     )

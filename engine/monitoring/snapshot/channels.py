@@ -334,8 +334,7 @@ class ChannelSnapshot:
             return None
         more: dict[str, str | int | Span | Phrase] = {"n": max(1, self.stored_waiting), "age": Span(age_s)}
         return Phrase(
-            "{name}: {notice}",
-            {"name": self.name, "notice": Phrase("not mapped yet: {n}, the oldest for {age}", more)},
+            "{name}: {notice}", {"name": self.name, "notice": Phrase("not mapped yet: {n}, the oldest for {age}", more)}
         )
 
     @property

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import orjson
 
-from engine.store.core.rows import Execute
+from engine.store.core.connecting import Execute
 
 
 class Adopted(NamedTuple):

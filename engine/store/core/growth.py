@@ -7,7 +7,7 @@ that retention allows, as much is deleted as comes in, and the file stops growin
 
 from dataclasses import dataclass
 
-from engine.store.core.rows import Execute
+from engine.store.core.connecting import Execute
 
 DAYS = 7
 DAY_US = 86_400 * 1_000_000

@@ -1,6 +1,6 @@
 """Convert a time to a number of the journal: numbers follow time, so the time needs no index."""
 
-from engine.store.core.rows import Execute
+from engine.store.core.connecting import Execute
 
 # How far rows may be out of order in time (the clock was set, frames were assembled after a restart).
 DISORDER_US = 86_400_000_000

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from engine.model.errors import IntegrityError
-from engine.store.core.rows import Execute
+from engine.store.core.connecting import Execute
 from engine.store.core.vault import Vault
 
 

@@ -66,10 +66,7 @@ def _made_before(connection: sqlite3.Connection, folder: Path, schema: int) -> P
     """
     state = _state(connection)
     for path in sorted(folder.glob("journal-*.db")):
-        with (
-            suppress(sqlite3.Error),
-            closing(connect(path, immutable=True)) as kept,
-        ):
+        with suppress(sqlite3.Error), closing(connect(path, immutable=True)) as kept:
             if migrate.version(kept) <= schema and _state(kept) == state:
                 return path
     return None

@@ -4,7 +4,7 @@ often does not read all of them each time.
 
 import orjson
 
-from engine.store.core.rows import Execute
+from engine.store.core.connecting import Execute
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 

@@ -25,7 +25,7 @@ from engine.model.journal.records import MAYBE_DELIVERED
 from engine.store.core.anchor import Mark, Sealing
 from engine.store.core.checks import pruned_ranges
 from engine.store.core.checks.loss import last_number
-from engine.store.core.rows import Execute
+from engine.store.core.connecting import Execute
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 from engine.store.integrity import looks

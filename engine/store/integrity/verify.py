@@ -39,11 +39,7 @@ CHECKS: Hook[Mapping[str, Check]] = Hook("checks")
 
 
 def run(
-    data: Path,
-    *,
-    deep: bool = False,
-    progress: Progress | None = None,
-    elsewhere: Elsewhere = lambda journal_id: (),
+    data: Path, *, deep: bool = False, progress: Progress | None = None, elsewhere: Elsewhere = lambda journal_id: ()
 ) -> list[row_check.Finding]:
     """Check the journal in folder ``data``; return an empty list without a problem.
 
@@ -172,10 +168,7 @@ def _findings(
 
 def _nothing_left(path: Path, reading: anchor.AnchorState) -> LossError | None:
     """Whether no journal, or an empty file, is in the place where the anchor knows one."""
-    with (
-        suppress(*DAMAGE),
-        closing(connect(path) if path.exists() else sqlite3.connect(":memory:")) as connection,
-    ):
+    with suppress(*DAMAGE), closing(connect(path) if path.exists() else sqlite3.connect(":memory:")) as connection:
         return find_total_loss(connection, reading)
     return None
 

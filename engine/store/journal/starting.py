@@ -8,8 +8,8 @@ from engine.model.texts.reasons import ReasonCode
 from engine.store.journal import Journal
 from engine.store.operations import poison_message, record_outcome
 from engine.store.operations.outbox import claims
-from engine.store.queries.contents import open_stored
 from engine.store.queries.lanes import open_lanes
+from engine.store.queries.reader import open_stored
 
 UNPROCESSED_BYTES = 8 * 1024 * 1024  # of payloads that one call reads into memory
 

@@ -33,7 +33,7 @@ from engine.model.errors import IntegrityError, StoreError
 from engine.model.journal.records import KIND_FRAME
 from engine.store.core.chain import document_hash, erased_digest
 from engine.store.core.checks.pruned_ranges import COMPACT_DUE, DOCUMENT, absence
-from engine.store.core.rows import Execute, reports_of
+from engine.store.core.connecting import Execute, reports_of
 from engine.store.core.vault import DOCUMENT_KEYS, Vault
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation

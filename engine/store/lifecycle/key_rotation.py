@@ -24,10 +24,9 @@ from pathlib import Path
 
 from engine.model.errors import IntegrityError, StoreError
 from engine.store.core import key_encryption_key
-from engine.store.core.connecting import connect, key_check
+from engine.store.core.connecting import Execute, connect, key_check
 from engine.store.core.files.durable import sync_folder
 from engine.store.core.key_encryption_key import NEW_NAME, OLD_NAME, FoundKey, Source, key_id
-from engine.store.core.rows import Execute
 from engine.store.core.vault import KEY_BYTES, KEY_NAME, Vault, WrappedKey, check_value, read_kek, rewrap, write_kek
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation

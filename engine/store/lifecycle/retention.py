@@ -49,10 +49,10 @@ from engine.feature import Hook
 from engine.model.errors import IntegrityError
 from engine.model.journal import records
 from engine.model.journal.hashes import unpack_reports
+from engine.store.core.connecting import Execute
+from engine.store.core.connecting import Rows as Transaction
 from engine.store.core.growth import used_bytes
 from engine.store.core.moments import DISORDER_US, first_at
-from engine.store.core.rows import Execute
-from engine.store.core.rows import Rows as Transaction
 from engine.store.core.writing.batch import Batch
 from engine.store.operations import audit, bulk
 from engine.store.operations.pruning import RECORD_RANGES, PrunableRows, let_go

@@ -24,7 +24,7 @@ import orjson
 
 from engine.model.errors import RefusedError
 from engine.store.core.checks import pruned_ranges
-from engine.store.core.rows import Execute
+from engine.store.core.connecting import Execute
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import audit
@@ -276,8 +276,7 @@ def _end(batch: Batch, number: int, stage: Stage, outcome: dict[str, Any], fault
     if not audit.is_under_way(batch, number):
         fault = fault or "open_act"
     batch.execute(
-        "UPDATE operation SET stage = ?, ended_us = ?, fault = ? WHERE number = ?",
-        (stage, batch.now_us, fault, number),
+        "UPDATE operation SET stage = ?, ended_us = ?, fault = ? WHERE number = ?", (stage, batch.now_us, fault, number)
     )
     batch.execute("DELETE FROM operation_part WHERE operation = ?", (number,))
     audit.end_always(batch, number, outcome | ({"fault": fault} if fault else {}))

@@ -260,12 +260,7 @@ def sweep(batch: "Batch") -> bool:
 
 
 def note(
-    batch: "Batch",
-    table: str,
-    row_id: int,
-    channel: str,
-    detail: str,
-    issues: Iterable[Mapping[str, Any]] = (),
+    batch: "Batch", table: str, row_id: int, channel: str, detail: str, issues: Iterable[Mapping[str, Any]] = ()
 ) -> None:
     """Store the fingerprint of a message (``message_state``) or a ``delivery`` that became a dead letter; ``issues`` as
     for `cause_of`.

@@ -15,7 +15,7 @@ from typing import Any
 from engine.model.journal.records import KIND_ERASED
 from engine.store.core.chain import ROW_COLUMNS, SEALED_COLUMNS, JournalRow, erased_digest
 from engine.store.core.checks.pruned_ranges import JOURNAL
-from engine.store.core.rows import Execute
+from engine.store.core.connecting import Execute
 from engine.store.core.vault import MESSAGE_KEYS
 from engine.store.core.writing.batch import Batch
 

@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from engine.model.errors import RefusedError
-from engine.store.core.rows import Execute
+from engine.store.core.connecting import Execute
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import audit

@@ -20,7 +20,7 @@ from hashlib import sha256
 
 from engine.model.journal.records import KIND_FRAME
 from engine.model.message import Received
-from engine.store.core.rows import Execute
+from engine.store.core.connecting import Execute
 from engine.store.core.unanswered import host_of
 from engine.store.core.writing.batch import Batch
 from engine.store.operations import audit, emptying

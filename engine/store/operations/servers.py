@@ -19,7 +19,7 @@ from engine.model.message import Received, Stored
 from engine.model.ports import PollCursor, PolledVersion
 from engine.model.values import changed
 from engine.model.versions import worth_keeping
-from engine.store.core.rows import Execute
+from engine.store.core.connecting import Execute
 from engine.store.core.vault import Vault
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation

@@ -8,9 +8,9 @@ import orjson
 
 from engine.store.core.checks import pruned_ranges
 from engine.store.core.checks.pruned_ranges import COMPACT_DUE
+from engine.store.core.connecting import Execute
 from engine.store.core.growth import DAY_US, DAYS, Growth, pages_of, used_bytes
 from engine.store.core.moments import first_at
-from engine.store.core.rows import Execute
 from engine.store.queries.listing import BLOCK_BITS
 from engine.store.queries.reader import Reader
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from engine.model.journal.journal_views import DeadLetter, Filter
 from engine.model.journal.records import CRITICAL
+from engine.store.core.connecting import Execute
 from engine.store.core.notes import read_note
-from engine.store.core.rows import Execute
 from engine.store.queries.listing import letter_terms
 from engine.store.queries.reader import Reader
 

@@ -30,8 +30,8 @@ from engine.model.content.reagents import lot_key
 from engine.model.content.search_keys import NumberKind
 from engine.model.errors import StoreError
 from engine.model.journal.journal_views import Filter
+from engine.store.core.connecting import Execute
 from engine.store.core.moments import DISORDER_US, first_at
-from engine.store.core.rows import Execute
 from engine.store.core.vault import Vault
 from engine.store.operations import search_index
 

@@ -17,8 +17,8 @@ from engine.model.errors import IntegrityError, TooSlowError
 from engine.model.journal import records
 from engine.model.journal.document_facts import facts_from
 from engine.model.journal.journal_views import AttemptView, DeliveryView, DocumentView, Filter, MessageView, Trace
+from engine.store.core.connecting import Execute
 from engine.store.core.notes import read_note
-from engine.store.core.rows import Execute
 from engine.store.core.vault import Vault
 from engine.store.operations import search_index
 from engine.store.queries import listing
@@ -216,8 +216,7 @@ def trace_of(reader: Reader, message_id: int) -> Trace | None:
             (message_id,),
         ).fetchone()
         documents = execute(
-            "SELECT id, ordinal, media_type, length(body) FROM document WHERE message_id = ? ORDER BY id",
-            (message_id,),
+            "SELECT id, ordinal, media_type, length(body) FROM document WHERE message_id = ? ORDER BY id", (message_id,)
         ).fetchall()
         deliveries, attempts = _delivery_rows(execute, (message_id,))
         view = _message(reader, row)

@@ -13,11 +13,10 @@ from engine.model.journal.journal_views import MessageView, Trace
 from engine.model.journal.records import LaneView, Pause
 from engine.model.site.permissions import SEEING_PATIENTS
 from engine.store.queries.acts import acts_page, open_acts
-from engine.store.queries.contents import why_absent
 from engine.store.queries.lanes import list_lanes, list_pauses
 from engine.store.queries.listing import NO_LIMIT
 from engine.store.queries.messages import ends_of, messages_page, trace_of, with_control_id
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, why_absent
 from engine.store.recovery.backups.catalog import Copy, copies
 from engine.views import message_in_full
 from engine.views.trail import ACT, Entry, names_message, page_of

@@ -25,8 +25,7 @@ from engine.model.message import FormatOptions, Parsed
 from engine.model.routes import ChannelRoutes
 from engine.model.texts.phrases import PageText
 from engine.model.texts.signs import text
-from engine.store.queries.contents import stored_document, stored_message
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_document, stored_message
 from engine.views.as_sent import Explained, explained
 from engine.views.document_lines import Line, lines_of, pointer_of
 from engine.views.message_tree import MessageTree, Place, counts_of, source_of

@@ -23,9 +23,8 @@ from engine.actions.selection import Selection
 from engine.model.errors import ConfigError, LabRelayError, StoreError
 from engine.model.site.permissions import SEEING_PATIENTS
 from engine.model.texts.phrases import N_, PageText
-from engine.store.queries.contents import why_absent
 from engine.store.queries.messages import trace_of
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, why_absent
 from engine.web.asked import NO_CAUSE, Asked, number
 from engine.web.desk import Desk, sentence
 from engine.web.forms import Form

@@ -13,9 +13,8 @@ from engine.model.journal.journal_views import DeliveryView, Trace
 from engine.model.routes import ChannelRoutes
 from engine.model.site.permissions import LOOKING
 from engine.model.texts.phrases import N_, Span
-from engine.store.queries.contents import why_absent
 from engine.store.queries.messages import ends_of, neighbours_of, trace_of
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, why_absent
 from engine.views.as_sent import mappings_of
 from engine.views.letter_in_full import outcome, outcome_words
 from engine.views.message_in_full import acts_about, without_reasons

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 from aiohttp import hdrs, web
 
 from engine.model.site.permissions import CHANGING
-from engine.store.queries.contents import stored_message
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_message
 from engine.views.as_sent import mappings_of
 from engine.views.text import printable
 from engine.web.asked import number

@@ -25,8 +25,8 @@ from engine.model.routes import Route
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
 from engine.store.queries.acts import acts_page
-from engine.store.queries.contents import stored_document
 from engine.store.queries.messages import trace_of
+from engine.store.queries.reader import stored_document
 from engine.views.trail import entries
 from tests.engine.actions.test_actions import ROUTES
 from tests.support.filled_journal import CHANNEL, DELIVERED, DESTINATION, REFUSED, UNMAPPED, fill_journal

@@ -12,7 +12,7 @@ import pytest
 from fhir.resources.R4B.auditevent import AuditEvent
 
 from engine.__main__ import labrelay as root
-from engine.commands.shared import revealing
+from engine.commands.shared import acting
 from engine.commands.shared.output import ExitCode
 from engine.commands.shared.verb_list import verbs
 from engine.features.orders.exchange import taking
@@ -113,7 +113,7 @@ def test_each_verb_that_shows_patient_data_takes_a_purpose_and_is_tried_above() 
 
 
 def test_a_person_at_a_terminal_is_asked(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(revealing, "on_terminal", lambda: True)
+    monkeypatch.setattr(acting, "on_terminal", lambda: True)
     ran = labrelay("messages", "show", str(DELIVERED), "--unmask", site=site, given="complaint 18\n")
     assert ran.code == ExitCode.OK
     assert "What for?" in ran.err

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from engine.delivery import attempts, worker
-from engine.delivery import claims as storing
+from engine.delivery import settlement as storing
 from engine.delivery.breaker import Breaker, BreakerState
 from engine.delivery.retry import RetryPolicy
 from engine.features.rework.rows import dismissal

@@ -8,7 +8,7 @@ import pytest
 
 from engine.mapping import Program
 from engine.mapping.conditions import compile_condition
-from engine.mapping.language.nodes import TreePath
+from engine.mapping.language.rules import TreePath
 from engine.mapping.language.syntax import parse as parse_expression
 from engine.model.errors import ConfigError, ExpressionError
 from tests.support.mapping_texts import Workshop, apply, context, parse

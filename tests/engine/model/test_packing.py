@@ -19,8 +19,8 @@ from engine.model.packing import Packer, UnpackingDestination, unpack
 from engine.model.texts.reasons import ReasonCode
 from engine.store.operations import append, record_outcome
 from engine.store.operations.outbox import claims
-from engine.store.queries.contents import stored_document
 from engine.store.queries.messages import trace_of
+from engine.store.queries.reader import stored_document
 from tests.support.journals import WINDOW_S, opened, received
 
 BUNDLE = b'{"resourceType":"Bundle","entry":[' + b'{"resource":{"resourceType":"Observation"}},' * 50 + b"{}]}"

@@ -20,7 +20,7 @@ from engine.model.routes import ChannelRoutes, Route, routed_by
 from engine.processing.names import names_of
 from engine.processing.process import process
 from engine.processing.turns import Named, Turns, Waiting
-from engine.store.core.rows import body_of
+from engine.store.core.connecting import body_of
 from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import record_outcome

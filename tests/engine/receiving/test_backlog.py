@@ -15,7 +15,7 @@ from engine.receiving.admission import Backlog
 from engine.store.journal import Journal
 from engine.store.lifecycle import erasure
 from engine.store.operations import record_outcome
-from engine.store.queries.contents import stored_payload
+from engine.store.queries.reader import stored_payload
 from tests.engine.receiving.test_channel import served
 from tests.support.channels import MemoryStream, ScriptedStore, block, channel, hl7
 from tests.support.journals import started

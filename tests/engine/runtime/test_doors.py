@@ -17,7 +17,7 @@ from engine.features.orders.rows.reading import items as read_items
 from engine.model.texts.link_words import SPEAKS_TLS
 from engine.monitoring.metrics import LINK_FAULTS
 from engine.receiving.link_monitor import STRANGERS_S
-from engine.store.queries.contents import stored_payload
+from engine.store.queries.reader import stored_payload
 from tests.support.asking import asking
 from tests.support.astm_peer import ENQ, EOT, one_record_a_frame
 from tests.support.channels import END, block

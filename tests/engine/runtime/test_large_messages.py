@@ -22,7 +22,7 @@ from engine.runtime.worker.process import WorkerProcess
 from engine.runtime.worker.remote import LARGE_BYTES, MANY_ESCAPES, MANY_LINES, LargeMessages
 from engine.store.journal import Journal
 from engine.store.operations import record_outcome
-from engine.store.queries.contents import stored_payload
+from engine.store.queries.reader import stored_payload
 from tests.engine.processing.test_intake import FULL, Flaky
 from tests.support.channels import hl7
 from tests.support.plant import Plant, numbers, plant

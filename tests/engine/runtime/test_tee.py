@@ -22,7 +22,7 @@ from engine.model.texts.reasons import ReasonCode
 from engine.receiving import tee as tee_module
 from engine.receiving.channel_parts import ChannelSettings
 from engine.receiving.tee import TeeChannel
-from engine.store.queries.contents import stored_message, stored_payload
+from engine.store.queries.reader import stored_message, stored_payload
 from tests.support.astm_peer import ACK, ENQ, EOT, NAK, one_record_a_frame
 from tests.support.channels import END, ScriptedStore, block, hl7
 from tests.support.failing_disk import FULL, FailingDisk

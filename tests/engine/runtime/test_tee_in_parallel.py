@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.receiving.tee import TeeChannel
-from engine.store.queries.contents import stored_payload
+from engine.store.queries.reader import stored_payload
 from tests.support.running import RunningSite, astm_channel, hl7_channel, running_site
 from tests.support.waiting import until
 

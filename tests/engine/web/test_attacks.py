@@ -17,7 +17,7 @@ from yarl import URL
 
 from engine.features.access.pages import log_in
 from engine.features.access.rules.accounts import FREE_OF_USER
-from engine.features.access.service import passwords, proving
+from engine.features.access.service import passwords, users
 from engine.features.access.service.accounts import Accounts
 from engine.store.operations import append
 from engine.web import forms, guard, sender
@@ -112,7 +112,7 @@ async def test_log_ins_beyond_a_few_that_wait_are_turned_away(here: Site) -> Non
         action, fields = await third.fields("/log-in")
         with (
             mock.patch.object(passwords, "matches", slow),
-            mock.patch.object(proving, "MOST_WAITING", 1),
+            mock.patch.object(users, "MOST_WAITING", 1),
             mock.patch.object(log_in, "LATE_S", 0.2),
         ):
             first = asyncio.create_task(one.log_in("viewer"))

@@ -121,7 +121,7 @@ async def test_what_a_technician_opens_first_stands_first(here: Site, role: str)
         _, page = await browser.get("/")
         assert paths(menu(page))[:4] == ["/", "/held", "/messages", "/dead-letters"]
         groups = menu(page).all("p")
-        assert [group.text for group in groups] == ["Orders", "Results", "Codes", "Administration"]
+        assert [group.text for group in groups] == ["Laboratory", "Delivery", "Set-up", "Administration"]
 
 
 async def test_a_stranger_has_none(here: Site) -> None:

@@ -20,9 +20,8 @@ from pathlib import Path
 from engine.model.journal.records import KIND_MESSAGE, MANUAL, RELEASED
 from engine.store.integrity import verify
 from engine.store.operations.dedup import TOKEN_BYTES
-from engine.store.queries.contents import stored_payload
 from engine.store.queries.lanes import list_channels, list_lanes
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_payload
 from tests.faults.harness.ledger import Ledger, digest
 from tests.faults.harness.tally import Tally
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from engine.features.abdm.flows import retrying
+from engine.features.abdm.flows import later
 from engine.features.abdm.rows import calls, contexts, transfers
 from engine.features.abdm.rules.network import Attempt
 from engine.store.core.writing.batch import Batch
@@ -28,7 +28,7 @@ async def look(history: "History") -> None:
         await keeping.set_clock(history, 0.0)
     await history.settled()
     for (number,) in history.ours.rows("abdm_context WHERE state = 'failed' AND reason = 'NO_CALLBACK'", "number"):
-        await history.ours.journal.run(retrying.context, history.site.config, number, "no answer", who="asha")
+        await history.ours.journal.run(later.context, history.site.config, number, "no answer", who="asha")
     history.ours.dispatcher.changed()
     await history.settled()
     history.note()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from engine.features.abdm.config.destination import AbdmDestination
-from engine.features.abdm.flows import later, reports, sharing
+from engine.features.abdm.flows import later, reports
 from engine.features.abdm.flows.leaving import STATUS
 from engine.features.abdm.rows.patients import Person
 from engine.model.errors import RefusedError
@@ -42,7 +42,7 @@ CALLBACKS = ("duplicate", "repeat", "early", "late", "reordered", "no-prefix", "
 STEADY = ("duplicate", "late", "late-token", "no-prefix", "expired", None)  # of those that an act waits for
 RESULTS = ("on-generate-token", "on-link", "on-context-notify")
 PUSHES = ("503", "429-after", "503-after", "html", "lost", "reset", None, None)
-AWAITED = {sharing.SHARE: "share", STATUS: "status-notify"}
+AWAITED = {reports.SHARE: "share", STATUS: "status-notify"}
 
 
 def config(url: str) -> AbdmDestination:
@@ -259,7 +259,7 @@ class History:
             if self.state.statuses.get(address, "ACTIVE") != "ACTIVE":
                 await self.awaited(STATUS, partial(self.site.ask, "/app/status", _status(address, "ACTIVE")))
         said = {"patient": address, "facility": facility, "counter": str(len(self.told))}
-        await self.awaited(sharing.SHARE, partial(self.site.ask, "/app/share", said))
+        await self.awaited(reports.SHARE, partial(self.site.ask, "/app/share", said))
         self.model.came_back(who, facility)
         return who, facility
 

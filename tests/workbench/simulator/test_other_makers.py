@@ -10,7 +10,7 @@ from hl7.mllp import start_hl7_server
 from hl7.mllp.streams import HL7StreamReader, HL7StreamWriter
 
 from engine.model.texts.units import HostPort
-from engine.store.queries.contents import stored_payload
+from engine.store.queries.reader import stored_payload
 from tests.support.running import hl7_channel, running_site
 from workbench.simulator.dialogue import Dialogue
 from workbench.simulator.faults import ALL, Fault

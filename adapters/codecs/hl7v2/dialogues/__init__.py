@@ -23,10 +23,7 @@ class ByMessage:
     def __init__(self) -> None:
         self._law = Law()
         self._blood_counter = MindrayBc()
-        self._others: dict[str, Demographics | MindrayBc] = {
-            "ORM^O01": self._blood_counter,
-            "QRY^A19": Demographics(),
-        }
+        self._others: dict[str, Demographics | MindrayBc] = {"ORM^O01": self._blood_counter, "QRY^A19": Demographics()}
 
     def question(self, parsed: Parsed) -> Question | None:
         return self._of(parsed).question(parsed)

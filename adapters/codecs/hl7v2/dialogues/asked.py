@@ -14,18 +14,8 @@ from collections.abc import Sequence
 
 from adapters.codecs.hl7v2.dialogues.sheet import first, sheet_for
 from adapters.codecs.hl7v2.text import components, repetitions, subcomponents, unescape
+from engine.model import orders
 from engine.model.message import Parsed
-from engine.model.orders import (
-    AnswerContext,
-    Asked,
-    Confirmation,
-    OrderedPatient,
-    Question,
-    Reply,
-    Tube,
-    WorkItem,
-    is_specimen_number,
-)
 
 UNDILUTED = frozenset({""})  # the dilutions for which these dialogues have a place: none
 LEFT_OUT = ("cancel", "unknown")  # actions of lines that offer nothing; what was held, and released, is offered
@@ -46,13 +36,13 @@ def values(parsed: Parsed, raw: str) -> list[str]:
     return [text for one in repetitions(raw, parsed.delimiters) if (text := value(parsed, one))]
 
 
-def asked(number: str, **echo: str) -> Asked:
+def asked(number: str, **echo: str) -> orders.Asked:
     """A specimen of a question; a number that cannot be one counts as unread."""
-    known = number if is_specimen_number(number) else ""
-    return Asked(specimen=known, echo=tuple((name, text) for name, text in echo.items() if text))
+    known = number if orders.is_specimen_number(number) else ""
+    return orders.Asked(specimen=known, echo=tuple((name, text) for name, text in echo.items() if text))
 
 
-def sendable(tube: Tube) -> list[WorkItem]:
+def sendable(tube: orders.Tube) -> list[orders.WorkItem]:
     """The items of a tube that an order can name. None, where they are not of this tube or not of one patient."""
     if not tube.asked.specimen:
         return []
@@ -62,12 +52,12 @@ def sendable(tube: Tube) -> list[WorkItem]:
     return [item for item in own if item.code and not item.line.dilution and item.line.action not in LEFT_OUT]
 
 
-def taken_back(tube: Tube) -> list[WorkItem]:
+def taken_back(tube: orders.Tube) -> list[orders.WorkItem]:
     """The items of a tube that its download cancels."""
     return [item for item in tube.items if item.line.action == "cancel" and item.code]
 
 
-def one_patient(items: Sequence[WorkItem]) -> bool:
+def one_patient(items: Sequence[orders.WorkItem]) -> bool:
     """Whether the items can be of one patient: by number, else by name and birth date."""
     patients = [item.line.patient for item in items]
     return (
@@ -78,7 +68,7 @@ def one_patient(items: Sequence[WorkItem]) -> bool:
     )
 
 
-def urgent(items: Sequence[WorkItem]) -> bool:
+def urgent(items: Sequence[orders.WorkItem]) -> bool:
     return any(item.line.priority in ("stat", "asap") for item in items)
 
 
@@ -96,14 +86,16 @@ def whole_date(text: str) -> str:
 class Demographics:
     """The dialogue (`engine.model.ports.Dialogue`)."""
 
-    def question(self, parsed: Parsed) -> Question | None:
+    def question(self, parsed: Parsed) -> orders.Question | None:
         if parsed.message_type != "QRY^A19":
             return None
         definition = first(parsed, "QRD")
         numbers = values(parsed, definition.get(8))
-        return Question(kind="demographics", patients=tuple(numbers), tag=plain(parsed, definition.get(4)))
+        return orders.Question(kind="demographics", patients=tuple(numbers), tag=plain(parsed, definition.get(4)))
 
-    def answer(self, parsed: Parsed, question: Question, tubes: Sequence[Tube], context: AnswerContext) -> list[Reply]:
+    def answer(
+        self, parsed: Parsed, question: orders.Question, tubes: Sequence[orders.Tube], context: orders.AnswerContext
+    ) -> list[orders.Reply]:
         sheet = sheet_for(parsed)
         if sheet is None:
             return []
@@ -123,18 +115,18 @@ class Demographics:
             )
             lines.append(sheet.line("PV1", "1", sheet.text(found.patient_class), sheet.text(found.ward)))
         payload = sheet.message(lines)
-        return [Reply(payload)] if payload else []
+        return [orders.Reply(payload)] if payload else []
 
-    def download(self, tube: Tube, context: AnswerContext) -> list[Reply]:
+    def download(self, tube: orders.Tube, context: orders.AnswerContext) -> list[orders.Reply]:
         """None: it asks for patients, never for orders."""
         return []
 
-    def confirmation(self, parsed: Parsed) -> Confirmation | None:
+    def confirmation(self, parsed: Parsed) -> orders.Confirmation | None:
         """None: it does not answer an ADR."""
         return None
 
 
-def _patient(question: Question, tubes: Sequence[Tube]) -> OrderedPatient | None:
+def _patient(question: orders.Question, tubes: Sequence[orders.Tube]) -> orders.OrderedPatient | None:
     """The one patient of this number; None, where there is none, or the orders name several."""
     if len(question.patients) != 1:
         return None

@@ -53,7 +53,7 @@ from engine.features.abdm.rules.network import CONSENT_NOTICE, Call, Callback, G
 from engine.model.errors import CallbackBodyError, ContentError, RefusedError, StoreError
 from engine.model.process.clock import Clock, from_us, to_us
 from engine.model.texts.phrases import R_, Said
-from engine.store.core.rows import Rows
+from engine.store.core.connecting import Rows
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 from engine.store.journal import Journal

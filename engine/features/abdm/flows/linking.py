@@ -34,7 +34,7 @@ from engine.features.abdm.rules.abha import AbhaAddress
 from engine.features.abdm.rules.care_contexts import Hold
 from engine.features.abdm.rules.links import held, may_be
 from engine.model.process.clock import from_us
-from engine.store.core.rows import Rows
+from engine.store.core.connecting import Rows
 from engine.store.core.writing.batch import Batch
 
 TOKEN, LINK, NOTIFY = "generate-token", "link", "context-notify"

@@ -14,7 +14,7 @@ from engine.features.abdm.rows.contexts import Context
 from engine.features.abdm.rows.patients import Patient
 from engine.features.abdm.rules.links import UNFIT, Asked, Held, Means, chosen, held
 from engine.features.abdm.rules.network import ContextState
-from engine.store.core.rows import Rows
+from engine.store.core.connecting import Rows
 
 MOST_LOOKED = 200  # reports of one mobile or number: above it nothing can be said of a mobile, and no number is known
 OPEN = (ContextState.WAITING, ContextState.READY, ContextState.FAILED)

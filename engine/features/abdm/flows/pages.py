@@ -32,9 +32,8 @@ from engine.features.abdm.rules.network import ContextState, PatientState
 from engine.model.errors import AbsentError, ContentError, ErasedError, IntegrityError
 from engine.model.process.clock import from_us
 from engine.model.texts.reasons import ReasonCode
-from engine.store.core.rows import Rows
-from engine.store.queries.contents import stored_document
-from engine.store.queries.reader import Reader
+from engine.store.core.connecting import Rows
+from engine.store.queries.reader import Reader, stored_document
 
 MEDIA = "application/fhir+json"
 ABHA_SYSTEM = "https://healthid.abdm.gov.in"

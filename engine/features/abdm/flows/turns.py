@@ -19,7 +19,7 @@ from engine.features.abdm.rules.consents import Artefact, DataRequest, Refusal
 from engine.features.abdm.rules.network import PageState, TransferState
 from engine.model.errors import IntegrityError
 from engine.model.process.clock import from_us
-from engine.store.core.rows import Rows
+from engine.store.core.connecting import Rows
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 

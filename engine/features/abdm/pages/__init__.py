@@ -12,13 +12,13 @@ from engine.features.abdm.pages.context import TITLE
 from engine.features.abdm.pages.listed import CONTEXT
 from engine.features.abdm.rows.lists import of_message
 from engine.store.queries.reader import Reader
-from engine.web.menu import LOOKS, RESULTS, Entry
+from engine.web.menu import LABORATORY, LOOKS, Entry
 from engine.web.pages.frame import routes_of
 from engine.web.pages.panels import Link, Panels
 from engine.web.pages.words import Words
 
 routes = routes_of(abdm, acts, consent, context, listed)
-MENU = (Entry("/abdm", "ABDM", LOOKS, 70, RESULTS, "user"),)
+MENU = (Entry("/abdm", "ABDM", LOOKS, 70, LABORATORY, "user"),)
 
 
 class _Panels(Panels):

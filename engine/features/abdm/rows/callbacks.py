@@ -15,7 +15,7 @@ from engine.features.abdm.rows import change
 from engine.features.abdm.rows.sealing import opened_bytes, sealed_bytes
 from engine.features.abdm.rules.network import CONSENT_NOTICE, Callback, CallbackState
 from engine.model.errors import CallbackBodyError, IntegrityError
-from engine.store.core.rows import Rows
+from engine.store.core.connecting import Rows
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 

@@ -23,7 +23,7 @@ from engine.features.abdm.rows import change
 from engine.features.abdm.rows.sealing import opened, sealed
 from engine.features.abdm.rules.network import BLOCK_S, Attempt, Call, CallState, GatewayAnswer, Verdict
 from engine.model.errors import IntegrityError
-from engine.store.core.rows import Rows
+from engine.store.core.connecting import Rows
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 

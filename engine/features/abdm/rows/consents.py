@@ -29,7 +29,7 @@ from engine.features.abdm.config import ABDM
 from engine.features.abdm.rows import callbacks, calls, change, sealing, transfers
 from engine.features.abdm.rules.consents import Artefact, ConsentState, Notice
 from engine.model.errors import ContentError, IntegrityError
-from engine.store.core.rows import Rows
+from engine.store.core.connecting import Rows
 from engine.store.core.writing.batch import Batch
 
 TABLE = "abdm_consent"

@@ -11,7 +11,7 @@ from typing import Any
 from engine.features.abdm.rows import change, sealing
 from engine.features.abdm.rules.links import held
 from engine.features.abdm.rules.network import ContextState
-from engine.store.core.rows import Rows
+from engine.store.core.connecting import Rows
 from engine.store.core.writing.batch import Batch
 
 TABLE = "abdm_context"

@@ -13,7 +13,7 @@ from engine.features.abdm.rows.lists import ConsentLine, ContextLine, TransferLi
 from engine.features.abdm.rules.consents import Artefact
 from engine.model.errors import IntegrityError
 from engine.model.process.clock import to_us
-from engine.store.core.rows import Rows
+from engine.store.core.connecting import Rows
 from engine.store.queries import reader as reading
 from engine.store.queries.reader import Reader
 

@@ -16,7 +16,7 @@ from engine.features.abdm.rules.abha import AbhaAddress, AbhaNumber
 from engine.features.abdm.rules.links import held
 from engine.model.content.search_keys import folded
 from engine.model.errors import IntegrityError
-from engine.store.core.rows import Rows
+from engine.store.core.connecting import Rows
 from engine.store.core.writing.batch import Batch
 from engine.store.operations.emptying import ErasedAgain
 

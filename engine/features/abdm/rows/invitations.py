@@ -11,7 +11,7 @@ A mobile is here as a keyed hash.
 from collections.abc import Iterable
 
 from engine.features.abdm.rows import sealing
-from engine.store.core.rows import Rows
+from engine.store.core.connecting import Rows
 from engine.store.core.writing.batch import Batch
 
 ASKED, INVITED, NOT_INVITED, LEFT = "asked", "invited", "not_invited", "left"

@@ -19,7 +19,7 @@ from engine.features.abdm.rows import patients, sealing
 from engine.features.abdm.rules.abha import AbhaAddress, AbhaNumber, masked_name
 from engine.features.abdm.rules.links import held
 from engine.model.errors import IntegrityError
-from engine.store.core.rows import Execute, Rows
+from engine.store.core.connecting import Execute, Rows
 from engine.store.queries import reader as reading
 from engine.store.queries.reader import Reader
 

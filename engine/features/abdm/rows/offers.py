@@ -17,7 +17,7 @@ from engine.features.abdm.rows import change, sealing
 from engine.features.abdm.rows.calls import follow
 from engine.features.abdm.rules.links import CodeState
 from engine.model.errors import IntegrityError
-from engine.store.core.rows import Rows
+from engine.store.core.connecting import Rows
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 

@@ -12,7 +12,7 @@ from engine.features.abdm.rows import sealing
 from engine.features.abdm.rules.abha import AbhaAddress
 from engine.features.abdm.rules.links import Held, fits
 from engine.features.abdm.rules.network import PatientState, TokenState
-from engine.store.core.rows import Rows
+from engine.store.core.connecting import Rows
 from engine.store.core.writing.batch import Batch
 
 TABLE = "abdm_patient"

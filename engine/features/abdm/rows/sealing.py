@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 from engine.model.content.search_keys import folded
-from engine.store.core.rows import Rows
+from engine.store.core.connecting import Rows
 from engine.store.core.vault import NOTE_KEYS, Vault
 from engine.store.core.writing.batch import Batch
 

@@ -24,7 +24,7 @@ from engine.model.errors import IntegrityError
 from engine.model.message import Received, Stored
 from engine.model.texts.reasons import ReasonCode
 from engine.model.values import value
-from engine.store.core.rows import Rows
+from engine.store.core.connecting import Rows
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import append

@@ -9,7 +9,7 @@ from engine.features.abdm.rows.lists import CONSENTS, CONTEXTS, MOST_COUNTED, Co
 from engine.features.abdm.rules.care_contexts import Gone, Hold
 from engine.features.abdm.rules.consents import ConsentState
 from engine.features.abdm.rules.network import ContextState
-from engine.store.core.rows import Execute
+from engine.store.core.connecting import Execute
 from engine.store.queries.reader import Reader
 
 FAILED_WITHIN_US = 86_400_000_000  # calls that have failed

@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.features.abdm.rows import change, sealing
 from engine.features.abdm.rules.network import PageState, TransferState
-from engine.store.core.rows import Rows
+from engine.store.core.connecting import Rows
 from engine.store.core.writing.batch import Batch
 
 TABLE, PAGES = "abdm_transfer", "abdm_page"

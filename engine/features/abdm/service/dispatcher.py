@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from engine.config import registry
 from engine.features.abdm.config import ABDM
 from engine.features.abdm.config.destination import AbdmDestination
-from engine.features.abdm.flows import consents, discovery, inviting, leaving, linking, requests, sharing
+from engine.features.abdm.flows import consents, discovery, inviting, leaving, linking, reports, requests
 from engine.features.abdm.flows.flow import CallKind, Flow, Handler, Refused
 from engine.features.abdm.rows import callbacks, calls
 from engine.features.abdm.rows import reading as rows
@@ -34,7 +34,7 @@ FLOWS: tuple[Flow, ...] = (
     leaving.FLOW,
     consents.FLOW,
     requests.FLOW,
-    sharing.FLOW,
+    reports.FLOW,
     discovery.FLOW,
     inviting.FLOW,
 )

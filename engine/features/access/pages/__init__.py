@@ -12,16 +12,15 @@ The routes of all pages of access.
 
 from collections.abc import Sequence
 
-from engine.features.access.pages.account import AccountPages
 from engine.features.access.pages.administration import AdministrationPages
-from engine.features.access.pages.log_in import LogInPages
+from engine.features.access.pages.log_in import AccountPages, LogInPages
 from engine.features.access.pages.oidc import OidcPages
 from engine.features.access.service.accounts import Accounts
 from engine.web.menu import ADMINISTERS, ADMINISTRATION, Entry
 from engine.web.pages.frame import Frame
 from engine.web.routes import Route
 
-MENU = (Entry("/users", "Users", ADMINISTERS, 40, ADMINISTRATION, "user"),)
+MENU = (Entry("/users", "Users", ADMINISTERS, 25, ADMINISTRATION, "user"),)
 
 
 def routes(frame: Frame) -> Sequence[Route]:

@@ -29,11 +29,9 @@ from engine.features.access.rules.accounts import (
     principal_of,
 )
 from engine.features.access.service import passwords, second_factor
-from engine.features.access.service.directory import Directory
-from engine.features.access.service.proving import WRONG, Prover
 from engine.features.access.service.set_up_link import SetUpLink
 from engine.features.access.service.tokens import Tokens
-from engine.features.access.service.users import OwnAccount, Users
+from engine.features.access.service.users import WRONG, Directory, OwnAccount, Prover, Users
 from engine.model.errors import LogInError
 from engine.model.process.clock import Clock
 from engine.model.site.actor import Actor

@@ -11,8 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from engine.features.access.rules.accounts import User, hashed, shown_name
-from engine.features.access.service.directory import Directory
-from engine.features.access.service.users import Users
+from engine.features.access.service.users import Directory, Users
 from engine.model.errors import LogInError
 from engine.model.process.clock import Clock
 from engine.model.site.actor import Actor

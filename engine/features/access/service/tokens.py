@@ -5,7 +5,7 @@ from collections.abc import Sequence, Set
 
 from engine.features.access.rows import tokens
 from engine.features.access.rules.accounts import ApiToken, hashed, shown_name
-from engine.features.access.service.directory import Directory
+from engine.features.access.service.users import Directory
 from engine.model.errors import RefusedError
 from engine.model.process.clock import Clock
 from engine.model.site.actor import Actor

@@ -11,12 +11,12 @@ from engine.features.adding.pages import codes, first, listen, recognise
 from engine.features.adding.pages.shared import NEW, PATH, VERBS, closed
 from engine.model.site.permissions import CHANGING
 from engine.monitoring.snapshot.site import SiteSnapshot
-from engine.web.menu import ADMINISTRATION, CHANGES, Entry
+from engine.web.menu import CHANGES, SET_UP, Entry
 from engine.web.pages.frame import Asking, Frame
 from engine.web.pages.words import Words, shown
 from engine.web.routes import Route
 
-MENU = (Entry(PATH, "Add an analyzer", CHANGES, 5, ADMINISTRATION, "next"),)
+MENU = (Entry(PATH, "Add an analyzer", CHANGES, 10, SET_UP, "next"),)
 
 
 def routes(frame: Frame) -> Sequence[Route]:

@@ -31,12 +31,7 @@ FIELDS: dict[str, PageText] = {
     "measured": "Time",
     "person": "Patient",
 }
-JUDGED: dict[str, PageText] = {
-    "right": "right",
-    "other": "another one",
-    "own": "without a meaning",
-    "none": "none",
-}
+JUDGED: dict[str, PageText] = {"right": "right", "other": "another one", "own": "without a meaning", "none": "none"}
 
 
 def routes(frame: Frame, desk: Desk) -> Sequence[Route]:

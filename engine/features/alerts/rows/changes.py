@@ -20,7 +20,7 @@ from engine.model.errors import RefusedError
 from engine.model.journal.records import KIND_MESSAGE
 from engine.model.site.alerts import Alert, Changes, Line, Message, Silence, What
 from engine.model.texts.phrases import unpacked
-from engine.store.core.rows import Execute
+from engine.store.core.connecting import Execute
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 from engine.store.lifecycle.retention import DAY_US, Need, Rows

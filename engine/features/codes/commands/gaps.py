@@ -45,8 +45,8 @@ from engine.mapping.code_tables.tables import Table
 from engine.mapping.trying.inputs import FoundMessage
 from engine.model.errors import ConfigError, ErasedError, IntegrityError
 from engine.model.journal.journal_views import Filter
-from engine.store.queries.contents import stored_message
 from engine.store.queries.messages import each_message
+from engine.store.queries.reader import stored_message
 from engine.store.queries.tallies import list_unmapped
 from engine.views.text import plural, table
 from engine.views.view import Field, Row, View

@@ -17,7 +17,7 @@ from engine.model.site.permissions import LOOKING
 from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import Gap, list_unmapped
 from engine.web.asked import Asked
-from engine.web.menu import CODES, LOOKS, Entry
+from engine.web.menu import LOOKS, SET_UP, Entry
 from engine.web.pages.filters import page_of
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.words import grouped, iso, shown
@@ -25,7 +25,7 @@ from engine.web.routes import Route
 
 PATH, CSV = "/codes", "/codes.csv"
 NAMES = ("channel",)
-MENU = (Entry("/codes", "Unmapped codes", LOOKS, 10, CODES, "codes"),)
+MENU = (Entry("/codes", "Unmapped codes", LOOKS, 20, SET_UP, "codes"),)
 MOST = 200  # rows of a page; the file has all
 
 

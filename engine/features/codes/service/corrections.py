@@ -31,9 +31,8 @@ from engine.model.routes import ChannelRoutes, Processed
 from engine.model.site.corrections import Correction, RowChange, in_force, latest
 from engine.processing.process import process
 from engine.processing.reprocessing import Finding, FindingState, Tally
-from engine.store.queries.contents import stored_message
 from engine.store.queries.messages import each_message
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_message
 
 MOST_LOOKED_AT = 500  # messages of a preview, the newest
 PREVIEW_S = 5.0

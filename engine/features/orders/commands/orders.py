@@ -11,10 +11,9 @@ from typing import Any, TypeVar
 
 import click
 
-from engine.commands.shared.acting import ask
+from engine.commands.shared.acting import ask, note_searched, purpose_option, stated
 from engine.commands.shared.completing import channel_names, some_of
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows
-from engine.commands.shared.revealing import note_searched, purpose_option, stated
 from engine.commands.shared.selecting import (
     ROW,
     asked_for,
@@ -27,8 +26,7 @@ from engine.commands.shared.selecting import (
 from engine.commands.shared.session import Session, pass_session
 from engine.features.orders.config.together import unsent_after_s
 from engine.features.orders.lists import ORDER, QUESTION, REFLEX, WITHOUT_ORDER, in_full, sheet_csv, sheet_lines
-from engine.features.orders.rows import order_questions, reflex, tube_timeline
-from engine.features.orders.rows import reading as worklist
+from engine.features.orders.rows import order_questions, reading, reflex
 from engine.features.orders.rows.order_questions import TABS, filter_of
 from engine.features.orders.rows.order_questions import unanswered as in_vain
 from engine.model.errors import LabRelayError
@@ -140,7 +138,7 @@ def list_orders(
         raise click.UsageError("give --tab without --state, --reason and --all")
     raise_if_unknown(session, channel=given["channel"])
     by_number = given["specimen"] or given["patient"] or given["placer"]
-    wanted = worklist.ItemFilter(open=not (state or reason or everything or by_number))
+    wanted = reading.ItemFilter(open=not (state or reason or everything or by_number))
     if tab:
         wanted = filter_of(tab, _now_us(), unsent_after_s(session.load(require_secrets=False).channels))
     wanted = replace(
@@ -156,7 +154,7 @@ def list_orders(
     if wanted.patient:
         note_searched(session, wanted.patient)
     with session.reader() as reader:
-        found = worklist.items(reader, wanted, after=before or 0, limit=limit + 1)
+        found = reading.items(reader, wanted, after=before or 0, limit=limit + 1)
     cut, found = len(found) > limit, found[:limit]
     show_rows(form, ORDER, found, "no order", next_page=f"--before {found[-1].number}" if cut else "")
 
@@ -204,7 +202,7 @@ def show(session: Session, /, order: int, unmask: bool, purpose: str | None, for
     if unmask:
         ask(session, "order_shown", {"order": order, "purpose": stated(purpose)})
     with session.reader() as reader:
-        found = worklist.item(reader, order)
+        found = reading.item(reader, order)
     if found is None:
         raise LabRelayError(f"there is no order {item_id(order)}")
     document, lines = in_full(found, unmask=unmask)
@@ -318,7 +316,7 @@ def unordered(
 ) -> None:
     raise_if_unknown(session, channel=channel)
     with session.reader() as reader:
-        found = tube_timeline.without_order(
+        found = reading.without_order(
             reader, channel=channel or "", since_us=instant_us(session, since) or 0, after=before or 0, limit=limit + 1
         )
     cut, found = len(found) > limit, found[:limit]

@@ -11,8 +11,7 @@ from engine.config import registry
 from engine.config.channel import ChannelConfig
 from engine.config.load import Site
 from engine.features.orders.config.orders import OrdersConfig, orders_of, taken_of
-from engine.features.orders.exchange.asking import Asking
-from engine.features.orders.exchange.lis import LisAnswers, Writer
+from engine.features.orders.exchange.asking import Asking, LisAnswers, Writer
 from engine.features.orders.exchange.listening import answers_later
 from engine.features.orders.exchange.taking import take_settings
 from engine.features.orders.rules.order_rules import codes_of

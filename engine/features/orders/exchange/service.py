@@ -20,8 +20,8 @@ from engine.config.load import Site
 from engine.features.orders import rows as worklist
 from engine.features.orders.config.orders import orders_of
 from engine.features.orders.config.together import unsent_after_s
+from engine.features.orders.exchange.asking import OrderDesk
 from engine.features.orders.exchange.desk import Desk
-from engine.features.orders.exchange.lis import OrderDesk
 from engine.features.orders.exchange.listening import listeners
 from engine.features.orders.exchange.taking import take_settings
 from engine.features.orders.rows import reflex

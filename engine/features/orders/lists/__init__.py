@@ -10,9 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from engine.features.orders.rows.order_questions import AskedQuery
-from engine.features.orders.rows.reading import ItemDetails, ItemHistory
+from engine.features.orders.rows.reading import ItemDetails, ItemHistory, WithoutOrder
 from engine.features.orders.rows.reflex import ReflexView
-from engine.features.orders.rows.tube_timeline import WithoutOrder
 from engine.model.orders import WorkItem, item_id
 from engine.views.text import Head, cell, csv_line, local, table
 from engine.views.view import Field, View, at, or_none

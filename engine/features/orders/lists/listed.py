@@ -7,12 +7,10 @@ from typing import Annotated
 from pydantic import Field
 
 from engine.features.orders.lists import ORDER, QUESTION, REFLEX, WITHOUT_ORDER, in_full
-from engine.features.orders.rows import order_questions, reflex, tube_timeline
-from engine.features.orders.rows import reading as worklist
+from engine.features.orders.rows import order_questions, reading, reflex
 from engine.features.orders.rows.order_questions import TABS, AskedQuery, QueryFilter, filter_of, unanswered
-from engine.features.orders.rows.reading import ItemFilter
+from engine.features.orders.rows.reading import ItemFilter, WithoutOrder
 from engine.features.orders.rows.reflex import ReflexView
-from engine.features.orders.rows.tube_timeline import WithoutOrder
 from engine.model.errors import ProblemError
 from engine.model.orders import ItemReason, ItemState, WorkItem, item_number
 from engine.web.api.lists import Asked, Document, Resource
@@ -64,12 +62,12 @@ def orders(asked: Asked[Orders]) -> Sequence[WorkItem]:
         specimen=given.specimen or "",
         placer=given.placer or "",
     )
-    return worklist.items(asked.journal, wanted, after=asked.before or 0, limit=asked.limit)
+    return reading.items(asked.journal, wanted, after=asked.before or 0, limit=asked.limit)
 
 
 def order(asked: Asked[OneOrder]) -> Document:
     """Without tube, patient and the analyzer's words."""
-    found = worklist.item(asked.journal, item_number(asked.arguments.item) or 0)
+    found = reading.item(asked.journal, item_number(asked.arguments.item) or 0)
     if found is None:
         raise ProblemError("not-found", f"there is no order {asked.arguments.item}")
     return in_full(found, unmask=False)[0]
@@ -77,7 +75,7 @@ def order(asked: Asked[OneOrder]) -> Document:
 
 def results_without_order(asked: Asked[OfChannel]) -> Sequence[WithoutOrder]:
     channel = asked.arguments.channel or ""
-    return tube_timeline.without_order(asked.journal, channel=channel, after=asked.before or 0, limit=asked.limit)
+    return reading.without_order(asked.journal, channel=channel, after=asked.before or 0, limit=asked.limit)
 
 
 class Reflexes(Paged):

@@ -10,11 +10,9 @@ from aiohttp import hdrs, web
 
 from engine.features.orders.pages.orders import ONE
 from engine.features.orders.pages.words import reason_of, state_of
-from engine.features.orders.rows import reading as worklist
-from engine.features.orders.rows import tube_timeline
+from engine.features.orders.rows import reading
 from engine.features.orders.rows.holding import MATCHED
-from engine.features.orders.rows.reading import ItemDetails
-from engine.features.orders.rows.tube_timeline import WithoutOrder
+from engine.features.orders.rows.reading import ItemDetails, WithoutOrder
 from engine.model.errors import AbsentError, LabRelayError, RefusedError
 from engine.model.orders import ANSWERED_STATES, OPEN_STATES, ItemReason, ItemState, WorkItem, item_id, item_number
 from engine.model.texts.phrases import N_, PageText, Said
@@ -178,12 +176,12 @@ async def _ask(frame: Frame, desk: Desk, name: str, request: web.Request) -> web
 
 def _read(reader: Reader, asked: int, message: int) -> tuple[WorkItem, WithoutOrder | None]:
     """The order, and the results of its tube in a message; 0: of none."""
-    found = worklist.item(reader, asked)
+    found = reading.item(reader, asked)
     if found is None:
         raise AbsentError(Said(NO_ORDER, order=item_id(asked)))
     if not message:
         return found.item, None
-    without = tube_timeline.tube(reader, found.item.line.specimen).without
+    without = reading.tube(reader, found.item.line.specimen).without
     result = next((one for one in without if one.message_id == message), None)
     if result is None:
         raise RefusedError(f"message {message} has no result without an order of the tube of {item_id(asked)}")

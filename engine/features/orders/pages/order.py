@@ -15,11 +15,9 @@ from engine.features.orders.pages import acts as order_acts
 from engine.features.orders.pages.conflict import beside
 from engine.features.orders.pages.orders import MESSAGES, ONE, PATH, order_rows
 from engine.features.orders.pages.words import PRIORITIES, cause_of, event_of, none_of, outcome_of, reason_of, state_of
-from engine.features.orders.rows import reading as worklist
-from engine.features.orders.rows import tube_timeline
+from engine.features.orders.rows import reading
 from engine.features.orders.rows.holding import MATCHED
-from engine.features.orders.rows.reading import ItemDetails, ItemHistory
-from engine.features.orders.rows.tube_timeline import TubeQuestion, TubeTimeline, WithoutOrder
+from engine.features.orders.rows.reading import ItemDetails, ItemHistory, TubeQuestion, TubeTimeline, WithoutOrder
 from engine.model.errors import LabRelayError
 from engine.model.journal.journal_views import Act, Filter, MessageView
 from engine.model.orders import WorkItem, item_id, item_number
@@ -153,8 +151,8 @@ def _found(purpose: str, reader: Reader, asking: Asking) -> Values | Gone:
             else words.say(NO_TUBE)
         )
     token = tokens[place - 1]
-    one = worklist.item(reader, asked) if asked else None
-    timeline = tube_timeline.tube_of(reader, token)
+    one = reading.item(reader, asked) if asked else None
+    timeline = reading.tube_of(reader, token)
     if one is not None and not any(other.item.number == asked for other in timeline.items):
         timeline = TubeTimeline(items=(one,), questions=timeline.questions, without=timeline.without)
     rows = order_rows(reader, [other.item for other in reversed(timeline.items)], words)
@@ -188,11 +186,11 @@ def _found(purpose: str, reader: Reader, asking: Asking) -> Values | Gone:
 def _tubes(reader: Reader, asking: Asking, asked: int) -> Sequence[bytes]:
     """The keyed hashes of the tubes that the address is about. An order without a number is a tube of its own."""
     if "item" in asking.query:
-        there = worklist.item(reader, asked) is not None if asked else False
-        return [tube_timeline.tube_of_item(reader, asked)] if there else []
+        there = reading.item(reader, asked) is not None if asked else False
+        return [reading.tube_of_item(reader, asked)] if there else []
     if question := number(asking.query.get("question", "")):
-        return tube_timeline.tubes_of_query(reader, question)
-    return tube_timeline.tubes_of_message(reader, number(asking.query.get("message", "")))
+        return reading.tubes_of_query(reader, question)
+    return reading.tubes_of_message(reader, number(asking.query.get("message", "")))
 
 
 def _others(asking: Asking, count: int, here: int) -> list[tuple[str, str, bool]]:

@@ -13,11 +13,9 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from engine.features.orders.pages.words import reason_of, state_of
-from engine.features.orders.rows import order_questions, tube_timeline
-from engine.features.orders.rows import reading as worklist
+from engine.features.orders.rows import order_questions, reading
 from engine.features.orders.rows.order_questions import MOST, TABS, UNANSWERED_US, filter_of, unanswered
-from engine.features.orders.rows.reading import ItemFilter
-from engine.features.orders.rows.tube_timeline import WithoutOrder
+from engine.features.orders.rows.reading import ItemFilter, WithoutOrder
 from engine.features.orders.rules.order_rules import UsualTime
 from engine.model.orders import AT_ANALYZER, WorkItem
 from engine.model.site.permissions import LOOKING
@@ -138,7 +136,7 @@ def _page(asking: Asking) -> Page:
 
 
 def tabs_of(reader: Reader, asked: Asked, words: Words, here: str, site: SiteSnapshot) -> list[TabLink]:
-    """All lists, with how many each has.
+    """The lists that are not empty, with how many each has, and the one that is open.
 
     Args:
         asked: of which the analyzer counts.
@@ -157,19 +155,20 @@ def tabs_of(reader: Reader, asked: Asked, words: Words, here: str, site: SiteSna
             name in HARMFUL and counts[name] > 0,
         )
         for name, text in TAB_WORDS.items()
+        if counts[name] or name == here
     ]
 
 
 def _counts(reader: Reader, channel: str, at_us: int, site: SiteSnapshot) -> dict[str, int]:
     most = MOST + 1
     found = {
-        name: worklist.count_items(
+        name: reading.count_items(
             reader, replace(filter_of(name, at_us, site.unsent_after_s), channel=channel), most=most
         )[0]
         for name in TABS
     }
     found[ASKED_IN_VAIN] = order_questions.count_queries(reader, replace(unanswered(at_us), channel=channel), most=most)
-    found[WITHOUT] = tube_timeline.count_without(reader, channel=channel, since_us=at_us - UNANSWERED_US, most=most)
+    found[WITHOUT] = reading.count_without(reader, channel=channel, since_us=at_us - UNANSWERED_US, most=most)
     return found
 
 
@@ -182,14 +181,12 @@ def _found(reader: Reader, asking: Asking) -> Values:
     channel = asked.get("channel") or ""
     if tab == WITHOUT:
         since_us = now_us(words) - UNANSWERED_US
-        without = tube_timeline.without_order(
-            reader, channel=channel, since_us=since_us, after=asked.before, limit=PAGE + 1
-        )
+        without = reading.without_order(reader, channel=channel, since_us=since_us, after=asked.before, limit=PAGE + 1)
         rows = [_without(one, words) for one in without[:PAGE]]
         last = without[PAGE - 1].message_id if len(without) > PAGE else 0
     else:
         wanted = replace(filter_of(tab, now_us(words), asking.site.unsent_after_s), channel=channel)
-        found = worklist.items(reader, wanted, after=asked.before, limit=PAGE + 1)
+        found = reading.items(reader, wanted, after=asked.before, limit=PAGE + 1)
         last = found[PAGE - 1].number if len(found) > PAGE else 0
         rows = order_rows(reader, found[:PAGE], words)
     return {**around, "rows": rows, "older": asked.href(tab=tab, before=last) if last else ""}
@@ -199,14 +196,14 @@ def _worst(reader: Reader, channel: str, at_us: int, site: SiteSnapshot) -> str:
     """The list to begin with: the first of orders that may do harm, else those that wait."""
     for name in TABS:
         wanted = replace(filter_of(name, at_us, site.unsent_after_s), channel=channel)
-        if name in HARMFUL and worklist.count_items(reader, wanted, most=1)[0]:
+        if name in HARMFUL and reading.count_items(reader, wanted, most=1)[0]:
             return name
     return "waiting"
 
 
 def order_rows(reader: Reader, found: Sequence[WorkItem], words: Words) -> list[dict[str, Any]]:
-    results = worklist.results_of(reader, [one.number for one in found])
-    usual = worklist.usual_times(reader, [one for one in found if one.state in AT_ANALYZER])
+    results = reading.results_of(reader, [one.number for one in found])
+    usual = reading.usual_times(reader, [one for one in found if one.state in AT_ANALYZER])
     return [order_row(one, results.get(one.number, 0), usual.get((one.channel, one.code)), words) for one in found]
 
 
@@ -294,10 +291,10 @@ def worklist_of(asking: Asking, channel: str) -> str:
 def of_analyzer(reader: Reader, channel: str, words: Words, site: SiteSnapshot) -> list[tuple[str, str, str]]:
     """The lists of one analyzer that are not empty: words, count, address; none for one without orders."""
     asked = Asked(PATH, words.language, {"channel": channel})
-    if not worklist.count_items(reader, ItemFilter(open=True, channel=channel), most=1)[0]:
+    if not reading.count_items(reader, ItemFilter(open=True, channel=channel), most=1)[0]:
         return []
     return [
         (one.words, one.number, one.href)
         for one in tabs_of(reader, asked, words, "", site)
-        if one.number != "0" and one.words != words.say(TAB_WORDS["done"])
+        if one.words != words.say(TAB_WORDS["done"])
     ]

@@ -21,7 +21,7 @@ from engine.features.orders.rows.items import Kept
 from engine.features.orders.rules.order_rules import ItemEvent, PatientsOfTube, same_patient
 from engine.model import orders
 from engine.model.worklist import Answered, AskSettings
-from engine.store.core.rows import Rows
+from engine.store.core.connecting import Rows
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 

@@ -24,7 +24,7 @@ from engine.features.orders.rules.order_rules import ItemEvent
 from engine.model.orders import ItemReason, ItemState
 from engine.store.core.checks import pruned_ranges
 from engine.store.core.checks.pruned_ranges import Range
-from engine.store.core.rows import Execute
+from engine.store.core.connecting import Execute
 from engine.store.core.vault import NOTE_KEYS, Vault
 from engine.store.core.writing.batch import Batch
 from engine.store.lifecycle.retention import Need, Rows

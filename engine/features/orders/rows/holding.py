@@ -18,7 +18,7 @@ from engine.features.orders.rows import items
 from engine.features.orders.rows.items import Kept
 from engine.features.orders.rules import order_rules
 from engine.model.orders import ANSWERED_STATES, MOST_OF_TUBE, ItemReason, ItemState
-from engine.store.core.rows import Rows
+from engine.store.core.connecting import Rows
 from engine.store.core.writing.batch import Batch
 
 # Causes of a held result: how it closes its order later, or opens it.

@@ -16,7 +16,7 @@ from engine.model.content.search_keys import folded
 from engine.model.errors import IntegrityError, RefusedError
 from engine.model.values import changed
 from engine.store.core.checks import pruned_ranges
-from engine.store.core.rows import Execute, Rows
+from engine.store.core.connecting import Execute, Rows
 from engine.store.core.vault import NOTE_KEYS, Vault
 from engine.store.core.writing.batch import Batch
 

@@ -14,7 +14,7 @@ from engine.features.orders.rows.items import specimen_token
 from engine.features.orders.rows.reading import ItemFilter
 from engine.model.orders import AT_ANALYZER, ItemReason, ItemState, NoOrder
 from engine.model.worklist import DAY_US
-from engine.store.core.rows import Execute
+from engine.store.core.connecting import Execute
 from engine.store.queries.reader import Reader
 
 PAGE = 200

@@ -29,7 +29,7 @@ from engine.model.journal.records import Routed
 from engine.model.orders import MOST_OF_TUBE, ItemState, OrderLine, code_alone, item_id
 from engine.model.values import changed
 from engine.model.worklist import ResultOf, TakeSettings
-from engine.store.core.rows import Rows
+from engine.store.core.connecting import Rows
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import audit

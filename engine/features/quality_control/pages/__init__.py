@@ -20,7 +20,7 @@ from engine.web.asked import number
 from engine.web.cells import Cells, Row, iso
 from engine.web.desk import Desk
 from engine.web.forms import Form
-from engine.web.menu import LOOKS, RESULTS, Entry
+from engine.web.menu import LABORATORY, LOOKS, Entry
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.words import Words, shown
 from engine.web.routes import Route
@@ -28,7 +28,7 @@ from engine.web.routes import Route
 PATH = "/quality"
 CLOSE = "quality_close"
 ENTER, ENTERED = "quality_enter", ("channel", "test", "number", "value", "unit", "reason")
-MENU = (Entry(PATH, "Quality control", LOOKS, 20, RESULTS, "quality"),)
+MENU = (Entry(PATH, "Quality control", LOOKS, 10, LABORATORY, "quality"),)
 POINTS = 20  # of a test, as small marks
 MOST_TESTS = 200
 _WORDS = N_(("missing", "its results wait"))

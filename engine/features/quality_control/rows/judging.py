@@ -21,7 +21,7 @@ from engine.features.quality_control.rules.westgard import (
     Verdict,
     Violation,
 )
-from engine.store.core.rows import Execute
+from engine.store.core.connecting import Execute
 from engine.store.core.writing.batch import Batch
 
 MEASURED, LATE, EXCLUDED, TAKEN_BACK, EVENT = "measured", "measured before others", "excluded", "taken back", "event"

@@ -1,7 +1,7 @@
 """What goes of quality control: the results of patients that no failure can be about any more, and old points."""
 
 from engine.features.quality_control.rows import judging
-from engine.store.core.rows import Rows
+from engine.store.core.connecting import Rows
 from engine.store.core.writing.batch import Batch
 from engine.store.operations.emptying import ErasedAgain, ErasedMessage
 

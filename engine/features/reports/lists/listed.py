@@ -18,8 +18,7 @@ class Report(Nothing):
     first: Day | None = Field(None, description="The first day, in the site's zone; else that of the month of `last`.")
     last: Day | None = Field(None, description="The last day, included; else today.")
     by: Annotated[str, one_of(BY), Field(json_schema_extra={"enum": [*BY]})] | None = Field(
-        None,
-        description="A row for each of these, of an analyzer where it is a test; not every report has each.",
+        None, description="A row for each of these, of an analyzer where it is a test; not every report has each."
     )
     channel: Word | None = None
 

@@ -4,11 +4,11 @@ The routes of the reports.
 """
 
 from engine.features.reports.pages import reports, shift
-from engine.web.menu import LOOKS, RESULTS, Entry
+from engine.web.menu import LABORATORY, LOOKS, Entry
 from engine.web.pages.frame import routes_of
 
 routes = routes_of(reports, shift)
 MENU = (
-    Entry("/shift", "Shift report", LOOKS, 50, icon="shift"),
-    Entry("/reports", "Reports", LOOKS, 40, RESULTS, "reports"),
+    Entry("/shift", "Shift report", LOOKS, 40, LABORATORY, "shift"),
+    Entry("/reports", "Reports", LOOKS, 30, LABORATORY, "reports"),
 )

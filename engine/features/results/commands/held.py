@@ -16,10 +16,9 @@ import click
 
 from engine.actions.selection import Selection, each_letter, held_results
 from engine.commands.shared import selecting
-from engine.commands.shared.acting import LEFT, acting_verb, ask
+from engine.commands.shared.acting import LEFT, NOTED_WITHIN_S, acting_verb, ask, purpose_option, stated
 from engine.commands.shared.completing import some_of
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows
-from engine.commands.shared.revealing import NOTED_WITHIN_S, purpose_option, stated
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.features.results.lists import HELD, PERSON
 from engine.features.results.lists.held_results import FLAGS, MOST_AT_ONCE, held_of, results_held
@@ -28,10 +27,9 @@ from engine.features.results.rows.succession import overtaken, overtaken_by
 from engine.model.errors import ConfigError, RefusedError
 from engine.model.journal.journal_views import DeadLetter
 from engine.model.texts.reasons import ReasonCode, help_of
-from engine.store.queries.contents import why_absent
 from engine.store.queries.letters import held_deliveries
 from engine.store.queries.messages import trace_of
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, why_absent
 from engine.store.queries.tallies import list_seeming
 from engine.views.text import Head, plural, printable
 

@@ -33,10 +33,9 @@ from engine.model.journal.journal_views import DeadLetter, DocumentView, Filter,
 from engine.model.routes import ChannelRoutes
 from engine.model.texts.phrases import PageText
 from engine.model.texts.reasons import ReasonCode
-from engine.store.queries.contents import stored_document, stored_message
 from engine.store.queries.letters import held_deliveries
 from engine.store.queries.messages import messages_page, trace_of, worst
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_document, stored_message
 from engine.succession.kinds import RESULT as OF_PLACE
 from engine.views.view import Row
 

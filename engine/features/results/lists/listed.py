@@ -11,10 +11,10 @@ from engine.features.results.lists.whose import whose
 from engine.model.journal.journal_views import DeadLetter
 from engine.model.journal.records import PossibleOtherPerson
 from engine.model.site.permissions import ACTING, SEEING_PATIENTS
-from engine.store.queries.contents import why_absent
 from engine.store.queries.letters import held_deliveries
 from engine.store.queries.listing import NO_LIMIT
 from engine.store.queries.messages import trace_of
+from engine.store.queries.reader import why_absent
 from engine.store.queries.tallies import list_seeming
 from engine.web.api.lists import Asked, Document, Resource
 from engine.web.api.parameters import Cursor, Limit, Nothing, OfLetters, OneMessage, Reveal

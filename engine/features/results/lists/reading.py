@@ -12,8 +12,7 @@ from engine.model.content.results import Result
 from engine.model.errors import ContentError, StoreError
 from engine.model.message import Parsed
 from engine.model.routes import ChannelRoutes, Program, context_of
-from engine.store.queries.contents import stored_message
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_message
 
 MOST_KEPT = 40  # messages
 

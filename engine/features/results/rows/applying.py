@@ -24,7 +24,7 @@ from engine.model.journal.document_facts import NOTHING, DocumentFacts
 from engine.model.journal.records import HoldReason, Routed
 from engine.model.texts.reasons import ReasonCode
 from engine.model.values import value
-from engine.store.core.rows import body_of
+from engine.store.core.connecting import body_of
 from engine.store.core.writing.batch import Batch
 from engine.succession.hl7_statements import MEDIA_TYPE
 from engine.succession.judge.words import Decision, Ref, Said

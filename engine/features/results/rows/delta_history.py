@@ -12,7 +12,7 @@ from decimal import Decimal, InvalidOperation
 from engine.model.content.quality_controls import ControlResult, spellings
 from engine.model.content.results import MEMORY_US, WITHDRAWN, Result
 from engine.model.errors import IntegrityError
-from engine.store.core.rows import Rows
+from engine.store.core.connecting import Rows
 from engine.store.core.vault import NOTE_KEYS
 from engine.store.core.writing.batch import Batch
 

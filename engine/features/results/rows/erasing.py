@@ -7,7 +7,7 @@ from functools import partial
 
 from engine.features.results.rows import delta_history, facts, number_bearers
 from engine.features.results.rows.delta_history import sweep_controls, sweep_values
-from engine.store.core.rows import Rows
+from engine.store.core.connecting import Rows
 from engine.store.core.sweeping import sweep
 from engine.store.core.writing.batch import Batch
 from engine.store.operations.emptying import ErasedAgain, ErasedMessage

@@ -17,7 +17,7 @@ from engine.model.content.facts import Facts
 from engine.model.errors import IntegrityError, NotComparedError
 from engine.model.message import Stored as Message
 from engine.model.outcome import ReadResults
-from engine.store.core.rows import Execute, Rows
+from engine.store.core.connecting import Execute, Rows
 from engine.store.core.vault import NOTE_KEYS
 from engine.store.core.writing.batch import Batch
 from engine.succession.judge.words import Decision, Judgement, Ref

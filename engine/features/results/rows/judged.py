@@ -21,7 +21,7 @@ from engine.model.outcome import ReadResults
 from engine.model.packing import unpack
 from engine.model.process.clock import from_us
 from engine.model.texts.reasons import ReasonCode
-from engine.store.core.rows import Rows
+from engine.store.core.connecting import Rows
 from engine.store.core.writing.batch import Batch
 from engine.store.operations.recording import Recording
 from engine.succession.judge import clock, cultures

@@ -27,7 +27,7 @@ from typing import NamedTuple
 from engine.model.errors import IntegrityError
 from engine.model.message import Bearer
 from engine.model.persons import CONFLICT, FLAGGED, NOTHING, SAME, Person, compare
-from engine.store.core.rows import Execute, Rows
+from engine.store.core.connecting import Execute, Rows
 from engine.store.core.vault import NOTE_KEYS, sealed_to
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation

@@ -9,7 +9,7 @@ import re
 
 from engine.features.results.rows import number_bearers, used_numbers
 from engine.model.message import Report
-from engine.store.core.rows import reports_of
+from engine.store.core.connecting import reports_of
 from engine.store.core.writing.batch import Batch
 from engine.store.operations import dedup
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from engine.features.results.rows import facts
 from engine.model.errors import IntegrityError, NotComparedError
 from engine.model.journal.records import Routed
-from engine.store.core.rows import body_of
+from engine.store.core.connecting import body_of
 from engine.store.core.writing.batch import Batch
 from engine.succession import kinds
 from engine.succession.judge.words import Ref, Standing

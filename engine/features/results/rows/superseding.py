@@ -28,7 +28,7 @@ from engine.model.journal.hashes import unpack_reports
 from engine.model.journal.records import JOINS, RELEASED
 from engine.model.message import Report
 from engine.model.texts.reasons import ReasonCode
-from engine.store.core.rows import Rows, body_of
+from engine.store.core.connecting import Rows, body_of
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 from engine.succession.judge import keys

@@ -24,9 +24,8 @@ from engine.model.content.tested_results import TestedResult, tests_in
 from engine.model.errors import ErasedError, IntegrityError
 from engine.model.routes import ChannelRoutes
 from engine.processing.reprocessing import DocumentDifference, Finding, Group, Tally, examine
-from engine.store.queries.contents import stored_document
 from engine.store.queries.messages import each_message
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_document
 
 TOLD = ("patient", "specimen", "code", "loinc", "value", "unit", "status")
 

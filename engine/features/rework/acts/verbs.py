@@ -34,8 +34,7 @@ from engine.actions.selection import (
 )
 from engine.actions.underway import ANSWER_WITHIN_S, DEFAULT_RATE, Acts, Again, operation_so_far
 from engine.config.load import Site
-from engine.features.rework.acts.edit import edit_message
-from engine.features.rework.acts.set_aside import set_aside_delivery
+from engine.features.rework.acts.edit import edit_message, set_aside_delivery
 from engine.features.rework.rows import letter_steps
 from engine.features.rework.rows.letter_steps import ALONG
 from engine.mapping.language.targets import MEDIA_TYPES

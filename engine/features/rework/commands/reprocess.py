@@ -28,10 +28,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.commands.shared.acting import ask, followed
+from engine.commands.shared.acting import ask, followed, note_exported, purpose_option, stated
 from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import SCHEMA_VERSION, ExitCode, Form, form_option, say, to_json
-from engine.commands.shared.revealing import note_exported, purpose_option, stated
 from engine.commands.shared.selecting import instant_us
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.features.rework.lists.affected import HEADING, RESULTS, Affected, csv_line, row_of

@@ -14,9 +14,9 @@ from engine.model.journal.records import LETTER_STATES
 from engine.store.operations.bulk import Operation
 from engine.store.operations.dead_letters import Group
 from engine.store.queries.bulk import operation_if, operations_page, undelivered
-from engine.store.queries.contents import why_absent
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.messages import trace_of
+from engine.store.queries.reader import why_absent
 from engine.views import letter_in_full
 from engine.web.api.lists import Asked, Document, Resource
 from engine.web.api.parameters import Cursor, Limit, OfLetters, OneMessage, OneRow, Paged, one_of

@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from engine.features.rework.acts.set_aside import OPEN
+from engine.features.rework.acts.edit import OPEN
 from engine.model.errors import LabRelayError
 from engine.model.journal.journal_views import DeliveryView
 from engine.model.texts.reasons import ReasonCode

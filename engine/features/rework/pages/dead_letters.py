@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from engine.features.rework.pages import edit
-from engine.features.rework.pages.fixes import fix
+from engine.features.rework.pages.fixes import CONFLICTS, compare, fix
 from engine.features.rework.rows.letter_groups import letter_groups
 from engine.model.journal.journal_views import DeadLetter
 from engine.model.site.permissions import LOOKING
@@ -22,7 +22,7 @@ from engine.store.queries.reader import Reader
 from engine.web.asked import NO_CAUSE, NO_DESTINATION, PAGE, Asked
 from engine.web.pages import states
 from engine.web.pages.columns import COLUMNS, Column
-from engine.web.pages.doing import CONFLICT, DEEDS, offers
+from engine.web.pages.doing import DEEDS, offers
 from engine.web.pages.filters import of_letters, page_of
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.messages import PATH as MESSAGES
@@ -33,7 +33,6 @@ PATH, EACH = "/dead-letters", "/dead-letters/each"
 NAMES = ("channel", "destination", "code", "since", "until", "state", COLUMNS)
 VERBS = ("retry", "dismiss")
 CLOSED_ALONE = (ReasonCode.IDENTITY_CONFLICT.value, ReasonCode.NOT_PRODUCTION.value)
-CONFLICTS = frozenset({ReasonCode.CONFLICT.value, ReasonCode.IDENTITY_CONFLICT.value})
 UNCHANGED: PageText = "Send it unchanged again"
 NAMES_OF_EACH = (*NAMES, "cause")
 OF_GROUPS = {
@@ -77,9 +76,6 @@ def _found_groups(reader: Reader, asking: Asking) -> Values:
 
 def _group(reader: Reader, one: Group, asked: Asked, asking: Asking) -> dict[str, Any]:
     words = asking.words
-    likely = fix(reader, asking, one.reason, one.channels, one.destination)
-    if one.reason in CONFLICTS:
-        likely["steps"] = [compare(words, one.example)]
     key = {"code": one.reason, "cause": one.cause or NO_CAUSE, "destination": one.destination or NO_DESTINATION}
     return {
         "count": grouped(one.count),
@@ -94,7 +90,7 @@ def _group(reader: Reader, one: Group, asked: Asked, asking: Asking) -> dict[str
         "newest": words.time(one.newest_us),
         "newest_ago": words.ago(one.newest_us),
         "newest_iso": iso(one.newest_us),
-        "fix": likely,
+        "fix": fix(reader, asking, one.reason, one.channels, one.destination, one.example),
         "offers": _offers(one, asking, asked, key) if one.count else [],
         "example": one.example,
         "example_href": words.href(f"{MESSAGES}/{one.example}"),
@@ -154,10 +150,6 @@ def _steps(one: DeadLetter, asking: Asking) -> list[tuple[str, str]]:
         return []
     compared = [compare(asking.words, one.message_id)] if one.reason in CONFLICTS else []
     return compared + ([edit.link(asking, one.message_id)] if asking.may >= edit.REQUIRED else [])
-
-
-def compare(words: Words, message: int) -> tuple[str, str]:
-    return words.say("Compare"), words.href(CONFLICT.replace("{number}", str(message)))
 
 
 def letter_row(one: DeadLetter, words: Words) -> dict[str, Any]:

@@ -18,9 +18,8 @@ from engine.features.rework.acts.edit import Trial, charsets_of, raise_if_not_ed
 from engine.features.rework.lists.edited import lines_changed, results_moved, whose_changed
 from engine.model.errors import LabRelayError, StoreError
 from engine.model.journal.journal_views import Trace
-from engine.store.queries.contents import stored_payload, why_absent
 from engine.store.queries.messages import trace_of
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_payload, why_absent
 from engine.views.messages import issue_words
 from engine.web.asked import number
 from engine.web.desk import Desk, sentence

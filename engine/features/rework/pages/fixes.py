@@ -1,4 +1,6 @@
-"""The likely fix of dead letters as links: to codes, to the help, to the destination. The command is for engineers."""
+"""The likely fix of dead letters as links: to a comparison, to codes, to the help, to the destination. The command is
+for engineers.
+"""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,8 +11,11 @@ from engine.store.operations.dead_letters import likely_fix
 from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import list_unmapped
 from engine.web.cells import quoted
+from engine.web.pages.doing import CONFLICT
 from engine.web.pages.frame import Asking
+from engine.web.pages.words import Words
 
+CONFLICTS = frozenset({R.CONFLICT.value, R.IDENTITY_CONFLICT.value})
 CODES, MAPPING, DESTINATION = "codes", "mapping", "destination"
 KINDS: dict[str, tuple[R, ...]] = {
     CODES: (R.UNMAPPED_CODE, R.UNMAPPED_UNIT),
@@ -36,13 +41,19 @@ VERB = "table_set"
 
 
 def fix(
-    reader: Reader, asking: Asking, reason: str | None, channels: Iterable[str], destination: str = ""
+    reader: Reader, asking: Asking, reason: str | None, channels: Iterable[str], destination: str, message: int
 ) -> dict[str, object]:
-    """``steps``: words and addresses; ``command``: empty for who is no engineer."""
+    """``steps``: words and addresses; ``command``: empty for who is no engineer. ``message``: one of the letters."""
     named = [*channels]
     of = named[0] if len(named) == 1 else ""
     command = likely_fix(reason or "", of) if asking.principal.may(CHANGING) else ""
+    if reason in CONFLICTS:
+        return {"steps": [compare(asking.words, message)], "command": command}
     return {"steps": _steps(reader, asking, reason, of, destination), "command": command}
+
+
+def compare(words: Words, message: int) -> tuple[str, str]:
+    return words.say("Compare"), words.href(CONFLICT.replace("{number}", str(message)))
 
 
 def _steps(

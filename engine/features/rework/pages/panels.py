@@ -10,15 +10,14 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from engine.features.rework.pages import aside, edit, replay
-from engine.features.rework.pages.dead_letters import CONFLICTS, EACH, compare, letter_row, once_more
-from engine.features.rework.pages.fixes import fix
+from engine.features.rework.pages.dead_letters import EACH, letter_row, once_more
+from engine.features.rework.pages.fixes import CONFLICTS, compare, fix
 from engine.model.errors import ContentError, UnknownFormatError
 from engine.model.journal.journal_views import DeliveryView, Filter, Trace
 from engine.model.journal.records import LETTER_STATES
 from engine.model.texts.reasons import ReasonCode
-from engine.store.queries.contents import stored_message
 from engine.store.queries.letters import dead_letters
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_message
 from engine.views.mapping_test import mapping_test
 from engine.views.text import printable
 from engine.web.asked import number
@@ -56,7 +55,8 @@ class _Panels(Panels):
     def sections(self, reader: Reader, asking: Asking, channel: str) -> Sequence[Section]:
         found = dead_letters(reader, Filter(channel=channel), limit=LETTERS)
         rows = [
-            letter_row(one, asking.words) | {"fix": fix(reader, asking, one.reason, (channel,), one.destination)}
+            letter_row(one, asking.words)
+            | {"fix": fix(reader, asking, one.reason, (channel,), one.destination, one.message_id)}
             for one in found
         ]
         return [Section("letters_of_analyzer.html", {"rows": rows, "href": asking.words.href(EACH, channel=channel)})]

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from engine.model.journal.hashes import unpack_reports
 from engine.model.journal.journal_views import Filter
+from engine.store.core.connecting import Execute
 from engine.store.core.notes import opened_note
-from engine.store.core.rows import Execute
 from engine.store.operations.dead_letters import Group, Groups, cause_of
 from engine.store.queries.listing import CAUSE_BYTES, letter_terms
 from engine.store.queries.reader import Reader

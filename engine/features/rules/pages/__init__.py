@@ -13,13 +13,13 @@ from engine.model.site.permissions import LOOKING
 from engine.store.queries.reader import Reader
 from engine.views.text import cell, csv_line
 from engine.views.view import View
-from engine.web.menu import LOOKS, RESULTS, Entry
+from engine.web.menu import LABORATORY, LOOKS, Entry
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.words import Words, grouped, shown
 from engine.web.routes import Route
 
 PATH, CSV, UNTOUCHED_CSV = "/rules", "/rules.csv", "/rules/untouched.csv"
-MENU = (Entry(PATH, "Rules", LOOKS, 25, RESULTS, "quality"),)
+MENU = (Entry(PATH, "Rules", LOOKS, 20, LABORATORY, "quality"),)
 DAYS, MONTHS = 30, 92  # days: of what rules said, and of what went out untouched
 MOST = 300  # rows of a table; the file has all
 

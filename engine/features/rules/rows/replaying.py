@@ -16,8 +16,8 @@ from engine.model.content.facts import Facts
 from engine.model.content.quality_controls import spellings
 from engine.model.content.results import EarlierResults, Result
 from engine.model.errors import IntegrityError
+from engine.store.core.connecting import Rows
 from engine.store.core.notes import opened_note
-from engine.store.core.rows import Rows
 from engine.store.queries.reader import Reader
 from engine.store.queries.reader import Rows as Snapshot
 

@@ -15,8 +15,7 @@ from engine.mapping.compiler.documents.element_values import as_json_list, formu
 from engine.mapping.compiler.fragments import branches, used_body, with_lets
 from engine.mapping.compiler.scopes import Scope
 from engine.mapping.compiler.source.code import NOTHING, Kind, Val
-from engine.mapping.compiler.source.keeping import keep, recurs
-from engine.mapping.compiler.source.values import add_to_list
+from engine.mapping.compiler.source.keeping import add_to_list, keep, recurs
 from engine.mapping.fhir import r4
 from engine.mapping.language.rules import Body, Case, Element, Formula, Text, Use, Value, Values
 from engine.mapping.values.json_text import kept
@@ -163,8 +162,7 @@ def _known_element(c: Compilation, made: _Object, part: Element) -> r4.Element |
         for other in made.certain | made.possible:
             if known[other].choice == element.choice if other in known else False:
                 c.problems.error(
-                    part.node,
-                    f"{other} is there already, and there can be one {element.choice}[x] only; use $case:",
+                    part.node, f"{other} is there already, and there can be one {element.choice}[x] only; use $case:"
                 )
                 return None
     return element

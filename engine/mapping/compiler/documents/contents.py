@@ -21,9 +21,9 @@ from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.fragments import branches, used_body, with_lets
 from engine.mapping.compiler.scopes import Scope, Variable
 from engine.mapping.compiler.source.code import NOTHING, TEXT, TEXT_LIKE, Kind, Val
-from engine.mapping.compiler.source.values import add_to_list, rule_and_function, rule_value
+from engine.mapping.compiler.source.keeping import add_to_list, rule_and_function, rule_value
 from engine.mapping.functions import FUNCTIONS
-from engine.mapping.language import nodes
+from engine.mapping.language import rules
 from engine.mapping.language.rules import Body, Case, Element, Formula, Text, Use
 from engine.mapping.language.targets import Target
 
@@ -48,43 +48,43 @@ def is_number(target: Target, path: str) -> bool:
     return path.removeprefix("row.") in (*said.get("order", ()), *said.get("patient", ()))
 
 
-def note_numbers(c: Compilation, parts: Iterable[nodes.Expression], scope: Scope) -> None:
+def note_numbers(c: Compilation, parts: Iterable[rules.Expression], scope: Scope) -> None:
     """Note where the number is read that is one of these, or made of them."""
     c.setting.report_numbers |= _of_all(parts, scope, frozenset()) or _ELSEWHERE
 
 
-def _of_all(parts: Iterable[nodes.Expression], scope: Scope, seen: frozenset[int]) -> Numbers:
+def _of_all(parts: Iterable[rules.Expression], scope: Scope, seen: frozenset[int]) -> Numbers:
     return set().union(*(_read(part, scope, seen) for part in parts))
 
 
-def _read(part: nodes.Expression, scope: Scope, seen: frozenset[int]) -> Numbers:
+def _read(part: rules.Expression, scope: Scope, seen: frozenset[int]) -> Numbers:
     match part:
-        case nodes.Path(segment=segment, field=at, component=component):
+        case rules.Path(segment=segment, field=at, component=component):
             return {(segment, at, component or 1)}
-        case nodes.TreePath() | nodes.Absent():
+        case rules.TreePath() | rules.Absent():
             return _NOWHERE
-        case nodes.Literal() | nodes.Number() | nodes.Flag():
+        case rules.Literal() | rules.Number() | rules.Flag():
             return set()
-        case nodes.Name(name=name):
+        case rules.Name(name=name):
             named = scope.find(name)
             if not isinstance(named, Variable) or id(named) in seen:
                 return _ELSEWHERE
             if not isinstance(named.value, Formula):
                 return _NOWHERE if named.value is None else set()
             return _read(named.value.tree, named.scope, seen | {id(named)})
-        case nodes.Part(value=value, number=number):
+        case rules.Part(value=value, number=number):
             return {(segment, at, number) for segment, at, _ in _read(value, scope, seen)}
-        case nodes.Item(value=value):
+        case rules.Item(value=value):
             return _read(value, scope, seen)
-        case nodes.ListOf(items=items):
+        case rules.ListOf(items=items):
             return _of_all(items, scope, seen)
-        case nodes.Binary(operator="|" | "++", left=left, right=right):
+        case rules.Binary(operator="|" | "++", left=left, right=right):
             return _of_all((left, right), scope, seen)
-        case nodes.Choice(then=then, other=other):
+        case rules.Choice(then=then, other=other):
             return _of_all((then, other), scope, seen)
-        case nodes.Call(name="join", arguments=(value, nodes.Literal(text=sign))) if sign and not _said(sign):
+        case rules.Call(name="join", arguments=(value, rules.Literal(text=sign))) if sign and not _said(sign):
             return _read(value, scope, seen)
-        case nodes.Call(name=name, arguments=arguments) if name in _GIVE_BACK:
+        case rules.Call(name=name, arguments=arguments) if name in _GIVE_BACK:
             return _of_all(arguments, scope, seen)
         case _:
             return _ELSEWHERE
@@ -228,17 +228,17 @@ def leaf(c: Compilation, value: Formula, path: str, scope: Scope, want: str, fit
 
 def says_nothing(value: Formula, scope: Scope) -> bool:
     """Whether an expression reads nothing of the message: constants and settings."""
-    for part in nodes.walk(value.tree):
+    for part in rules.walk(value.tree):
         match part:
-            case nodes.Path() | nodes.TreePath():
+            case rules.Path() | rules.TreePath():
                 return False
-            case nodes.Name(name=name):
+            case rules.Name(name=name):
                 named = scope.find(name)
                 if not isinstance(named, Variable) or not isinstance(named.value, Formula) or named.active:
                     return False
                 if not says_nothing(named.value, named.scope):
                     return False
-            case nodes.Call(name=name):
+            case rules.Call(name=name):
                 function = FUNCTIONS.get(name)
                 if function is None or not (function.pure or name == "setting"):
                     return False

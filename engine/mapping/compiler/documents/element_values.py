@@ -7,7 +7,7 @@ from orjson import Fragment
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.scopes import Scope
 from engine.mapping.compiler.source.code import NOTHING, TEXT_LIKE, Kind, Val
-from engine.mapping.compiler.source.values import rule_and_function, rule_value, text_of
+from engine.mapping.compiler.source.keeping import rule_and_function, rule_value, text_of
 from engine.mapping.compiler.terms.operators import decimal_of
 from engine.mapping.fhir import r4
 from engine.mapping.language.rules import Formula, Text

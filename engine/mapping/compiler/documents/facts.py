@@ -24,7 +24,7 @@ from engine.mapping.compiler.documents.orders import person_fields, results_at_h
 from engine.mapping.compiler.fragments import used_body, with_lets
 from engine.mapping.compiler.scopes import Scope, bind_segments
 from engine.mapping.compiler.source.code import UNKNOWN, Val
-from engine.mapping.compiler.source.values import texts_of
+from engine.mapping.compiler.source.keeping import texts_of
 from engine.mapping.compiler.terms.expressions import condition
 from engine.mapping.language.rules import Body, Case, Element, Formula, Make, Text, Use
 from engine.model.content.facts import KINDS, Facts, Measure, Order, Person, Result, Sample, Value

@@ -25,7 +25,7 @@ from engine.mapping.compiler.source.code import Val
 from engine.mapping.compiler.source.recurring import RANGE, VARYING
 from engine.mapping.compiler.terms.names import is_field_like
 from engine.mapping.functions import FUNCTIONS
-from engine.mapping.language import nodes
+from engine.mapping.language import rules
 from engine.mapping.language.rules import Element, Formula
 
 RANGES_OF_MEASURE = 8  # kept: of sexes and ages
@@ -67,8 +67,8 @@ class _Inputs:
         self._free = free
         self._names: set[int] = set()
         self.fields: set[int] = set()
-        self.outer: dict[tuple[object, int], tuple[nodes.Expression, Scope]] = {}
-        self.wrong: list[tuple[Formula | None, nodes.Expression, str]] = []
+        self.outer: dict[tuple[object, int], tuple[rules.Expression, Scope]] = {}
+        self.wrong: list[tuple[Formula | None, rules.Expression, str]] = []
 
     @property
     def reads_range(self) -> bool:
@@ -84,23 +84,23 @@ class _Inputs:
         for part in self._c.walks.of(formula.tree):
             self._look_at(formula, part, scope)
 
-    def _look_at(self, formula: Formula, part: nodes.Expression, scope: Scope) -> None:
+    def _look_at(self, formula: Formula, part: rules.Expression, scope: Scope) -> None:
         match part:
-            case nodes.Path(segment=segment):
+            case rules.Path(segment=segment):
                 owner = scope.owner_of(segment) if part.which is None else _holder(scope, segment)
                 self._path(formula, part, scope, owner)
-            case nodes.TreePath():
+            case rules.TreePath():
                 self.wrong.append((formula, part, f"{part.text} may differ from one result to the next"))
-            case nodes.Name(name=name):
+            case rules.Name(name=name):
                 self._name(formula, part, scope)
-            case nodes.Call(name=name) if name in FUNCTIONS and not FUNCTIONS[name].steady:
+            case rules.Call(name=name) if name in FUNCTIONS and not FUNCTIONS[name].steady:
                 if self.times and name in _TIMES:
                     return
                 self.wrong.append((formula, part, f"{name}() may give another value for each result"))
             case _:
                 pass
 
-    def _name(self, formula: Formula, part: nodes.Name, scope: Scope) -> None:
+    def _name(self, formula: Formula, part: rules.Name, scope: Scope) -> None:
         named = scope.find(part.name)
         if not isinstance(named, Variable):
             self.wrong.append((formula, part, f"{part.name} is made by a step"))
@@ -115,7 +115,7 @@ class _Inputs:
             elif tried is not self:
                 self._names, self.fields, self.outer = tried._names, tried.fields, tried.outer
 
-    def _path(self, formula: Formula, part: nodes.Path, scope: Scope, owner: Scope | None) -> None:
+    def _path(self, formula: Formula, part: rules.Path, scope: Scope, owner: Scope | None) -> None:
         if owner is None or part.which == 0 or (part.which and owner.loop >= self._loop):
             text = f"{part.text} may differ from one result to the next; give it a let: outside of the loop"
             self.wrong.append((formula, part, text))
@@ -177,7 +177,7 @@ def _looked_at(member: tuple[Element, Scope], tried: _Inputs) -> _Inputs | None:
     if not isinstance(element.value, Formula):
         return None
     tried.look(element.value, scope)
-    names_segment = any(isinstance(one, nodes.Path) and not one.field for one in tried.walks.of(element.value.tree))
+    names_segment = any(isinstance(one, rules.Path) and not one.field for one in tried.walks.of(element.value.tree))
     return None if tried.wrong or names_segment else tried
 
 
@@ -198,7 +198,7 @@ def _kept(
     with code.block(f"if {entry} is None:"):
         code.emit(f"{before} = m.noted, len(m.unmapped), len(m.without_row)")
         made = [make(None), *(make(one) for one in beside)]
-        kept = [c.expression(nodes.Name(0, name), inner) for name, inner, _ in shared]
+        kept = [c.expression(rules.Name(0, name), inner) for name, inner, _ in shared]
         code.emit(f"{entry} = ({', '.join([*made, *(one.code for one in kept)])}, {{}})")
         code.emit(f"{told} = None")
         code.emit(f"making.keep({memory}, {key}, {entry}, {before})")
@@ -227,7 +227,7 @@ def _by_range(
             tried.fields <= inputs.fields | {at} and tried.outer.keys() <= inputs.outer.keys()
         ):
             return {}
-    values = [c.expression(nodes.Name(0, name), scope) for name, scope in given.items()]
+    values = [c.expression(rules.Name(0, name), scope) for name, scope in given.items()]
     if not members or any(one.kind.name != "flag" for one in values):
         return {}
     segments.width = max(segments.width, at + 1)
@@ -274,9 +274,9 @@ def _remembered(
     return dict(zip([element.name for element, _ in members], found, strict=True))
 
 
-def _outside(c: Compilation, part: nodes.Expression, scope: Scope) -> str:
+def _outside(c: Compilation, part: rules.Expression, scope: Scope) -> str:
     """A value from outside of the loop; of a segment, whether it is there."""
-    if isinstance(part, nodes.Path) and not part.field:
+    if isinstance(part, rules.Path) and not part.field:
         return c.kept(c.truth(part, scope))
     return c.expression(part, scope).code
 
@@ -289,7 +289,7 @@ def _shared(c: Compilation, others: Asked, inputs: _Inputs) -> tuple[Shared, _In
     while waiting:
         formula, scope = waiting.pop()
         for part in c.walks.of(formula.tree):
-            named = scope.find(part.name) if isinstance(part, nodes.Name) else None
+            named = scope.find(part.name) if isinstance(part, rules.Name) else None
             if not isinstance(named, Variable) or id(named) in seen or named.loop < c.code.loop:
                 continue
             seen.add(id(named))

@@ -16,8 +16,8 @@ from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.documents import contents
 from engine.mapping.compiler.scopes import Scope
 from engine.mapping.compiler.source.code import FLAG, NOTHING, TEXT, Kind, Val
-from engine.mapping.compiler.source.values import text_of, texts_of
-from engine.mapping.language import nodes
+from engine.mapping.compiler.source.keeping import text_of, texts_of
+from engine.mapping.language import rules
 from engine.mapping.language.rules import Body, Element, Formula, Text, Value, Values
 from engine.mapping.values import decimals
 
@@ -46,7 +46,7 @@ def _json_value(c: Compilation, value: Value, path: str, scope: Scope) -> tuple[
         case Text():
             return _json_literal(c, value, path), True
         case Formula():
-            want = "json" if isinstance(value.tree, nodes.TreePath) else "text"  # a path alone keeps its type
+            want = "json" if isinstance(value.tree, rules.TreePath) else "text"  # a path alone keeps its type
             return contents.one_text(c, value, path, scope, _as_json, want)
 
 

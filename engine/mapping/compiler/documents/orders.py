@@ -6,7 +6,7 @@ from typing import Any
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.scopes import Lazy, Scope, Segments, bind_outwards, bind_segments
 from engine.mapping.compiler.source.code import NOTHING, Val
-from engine.mapping.compiler.source.values import once
+from engine.mapping.compiler.source.keeping import once
 from engine.mapping.message.message_context import RESULT_SEGMENT
 
 

@@ -44,19 +44,11 @@ from engine.mapping.compiler.documents.orders import order_time, person_fields, 
 from engine.mapping.compiler.made_names import called
 from engine.mapping.compiler.scopes import Made, Scope
 from engine.mapping.compiler.source.code import TEXT, Slot, Val
-from engine.mapping.compiler.source.values import text_of, texts_of
+from engine.mapping.compiler.source.keeping import text_of, texts_of
 from engine.mapping.compiler.steps import compile_steps
 from engine.mapping.language.rules import Body, Case, Element, Formula, Make, Step, Text, Use, Value, Values
 from engine.mapping.language.targets import MAKING_STEPS
-from engine.mapping.outputs.hl7_message import (
-    carried,
-    carried_all,
-    time_text,
-    times_text,
-    undivided,
-    undivided_all,
-    writer,
-)
+from engine.mapping.outputs import hl7_message
 from engine.mapping.outputs.orders import ACTIONS, FIELDS, LINES, PATIENT_FIELDS, PRIORITIES
 from engine.model.texts.spelling import suggestion
 
@@ -68,7 +60,7 @@ _VERSIONS = ("2.1", "2.2", "2.3", "2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", 
 def check_segment(c: Compilation, make: Make) -> bool:
     """Whether the structure that is written has this segment."""
     name, event = make.name, c.target.event
-    known = writer().known_segments(event)
+    known = hl7_message.writer().known_segments(event)
     if name in known or (name.startswith("Z") and len(name) == 3 and name.isalnum() and name.isupper()):
         return True
     c.problems.error(make.node, f"{event} has no segment {name}{suggestion(name, known)}")
@@ -77,7 +69,7 @@ def check_segment(c: Compilation, make: Make) -> bool:
 
 def check_fields(c: Compilation, make: Make, content: contents.Content) -> None:
     """Problems where a field that the standard requires is never given."""
-    codec = writer()
+    codec = hl7_message.writer()
     if make.name == "OBX" and 5 in content.names and 2 not in content.names:
         c.problems.error(make.node, "OBX-2 is missing; it names the type of OBX-5")
     for number in codec.REQUIRED.get(make.name, ()):
@@ -160,12 +152,12 @@ def _as_field(c: Compilation, value: Val, formula: Formula, path: str) -> Val:
     if value.kind.name != "field":
         return _as_hl7_text(c, value, formula, path, "a text or a field")
     segment, number = _FIELD.match(path).groups()  # type: ignore[union-attr]  # paths are made here
-    kind = writer().place_type(segment, (int(number),))
-    if kind not in ("", "*", "-") and not writer().component_types(kind):
+    kind = hl7_message.writer().place_type(segment, (int(number),))
+    if kind not in ("", "*", "-") and not hl7_message.writer().component_types(kind):
         # What was divided goes into a field that cannot be as one text, with its delimiters escaped.
-        function = c.code.constant(undivided_all if value.kind.many else undivided)
+        function = c.code.constant(hl7_message.undivided_all if value.kind.many else hl7_message.undivided)
     else:
-        function = c.code.constant(carried_all if value.kind.many else carried)
+        function = c.code.constant(hl7_message.carried_all if value.kind.many else hl7_message.carried)
     made = c.kept(f"{function}(m, {value.code}) if {value.code} is not None else None")
     return Val(made, TEXT.each() if value.kind.many else TEXT)
 
@@ -184,7 +176,7 @@ def _as_part(c: Compilation, value: Val, formula: Formula, path: str) -> Val:
 def _as_hl7_text(c: Compilation, value: Val, formula: Formula, path: str, wanted: str) -> Val:
     name = value.kind.name
     if name in contents.TIMES:
-        function = c.code.constant(times_text if value.kind.many else time_text)
+        function = c.code.constant(hl7_message.times_text if value.kind.many else hl7_message.time_text)
         made = c.code.new()
         test = f" if {value.code} is not None else None" if value.maybe else ""
         c.code.emit(f"{made} = {function}(m, {value.code}){test}")
@@ -206,13 +198,13 @@ def _place_number(c: Compilation, part: Element, path: str) -> int | None:
 
 def _is_place(c: Compilation, segment: str, node: Node, *place: int) -> bool:
     """Whether the standard has such a field or component; a problem where it has not."""
-    problem = writer().path_problem(segment, *place)
+    problem = hl7_message.writer().path_problem(segment, *place)
     if problem:
         shown = ".".join(map(str, place))
         c.problems.error(node, f"{problem}, there is no {segment}-{shown}")
         return False
-    kind = writer().place_type(segment, place[:-1]) if len(place) > 1 else ""
-    divided = kind in ("", "*", "-") or bool(writer().component_types(kind))
+    kind = hl7_message.writer().place_type(segment, place[:-1]) if len(place) > 1 else ""
+    divided = kind in ("", "*", "-") or bool(hl7_message.writer().component_types(kind))
     if len(place) > 1 and place[-1] > 1 and not divided:
         shown = ".".join(map(str, place[:-1]))
         c.problems.warning(node, f"{segment}-{shown} is a {kind} in v2.5, which has no parts; receivers may refuse")
@@ -234,7 +226,7 @@ def _header_field(c: Compilation, number: int, part: Element) -> bool:
             return False
         separator, encoding = (value.text, "^~\\&") if number == 1 else ("|", value.text)
         try:
-            writer().delimiters_of(separator, encoding)
+            hl7_message.writer().delimiters_of(separator, encoding)
         except ValueError as error:
             c.problems.error(value.node, str(error))
             return False

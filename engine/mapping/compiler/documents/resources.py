@@ -11,10 +11,9 @@ from engine.mapping.compiler.documents.orders import account, order_scope, order
 from engine.mapping.compiler.made_names import called
 from engine.mapping.compiler.scopes import Made, Scope, Variable, bind_segments
 from engine.mapping.compiler.source.code import NOTHING, TEXT, TEXT_LIKE, Val
-from engine.mapping.compiler.source.keeping import keep, recurs
-from engine.mapping.compiler.source.values import rule_and_function, rule_value, text_of
+from engine.mapping.compiler.source.keeping import keep, recurs, rule_and_function, rule_value, text_of
 from engine.mapping.fhir import r4
-from engine.mapping.language import nodes
+from engine.mapping.language import rules
 from engine.mapping.language.rules import Formula, Step, Text
 from engine.model.texts.spelling import suggestion
 
@@ -28,14 +27,14 @@ def natural_key(c: Compilation, step: Step, scope: Scope, kind: str) -> tuple[st
     assert step.key is not None
     formula, read_in = _key_formula(step.key, scope)
     _note_numbers(c, step, formula, read_in)
-    if isinstance(formula, Formula) and isinstance(formula.tree, nodes.ListOf):
+    if isinstance(formula, Formula) and isinstance(formula.tree, rules.ListOf):
         return _list_key(c, step, formula, formula.tree, read_in)
     value = rule_value(c, formula, read_in, "text")
     if value.is_absent:
         c.problems.error(step.key.node, "the key is always absent; the resource could not be distinguished from others")
         return None
     if value.kind.name == "field":
-        value = text_of(c, value, nodes.Absent(0))
+        value = text_of(c, value, rules.Absent(0))
     if value.kind.name not in TEXT_LIKE | {"Identifier"}:
         c.problems.error(step.key.node, f"a key is a text, an Identifier or a list of texts, not {value.kind}")
         return None
@@ -57,8 +56,8 @@ def _note_numbers(c: Compilation, step: Step, formula: Formula | Text, scope: Sc
     """
     if not isinstance(formula, Formula):
         return
-    several = isinstance(formula.tree, nodes.ListOf)
-    parts = formula.tree.items if isinstance(formula.tree, nodes.ListOf) else (formula.tree,)
+    several = isinstance(formula.tree, rules.ListOf)
+    parts = formula.tree.items if isinstance(formula.tree, rules.ListOf) else (formula.tree,)
     if step.create == "DiagnosticReport":
         note_numbers(c, parts[:1], scope)
     elif step.request == "update_by_identifier" or (step.create == "Patient" and not several):
@@ -75,7 +74,7 @@ def _may_be_absent(c: Compilation, step: Step, node: Node, offset: int = 0) -> N
 def _key_formula(value: Formula | Text, scope: Scope) -> tuple[Formula | Text, Scope]:
     """A key's own expression: where it is the name of a variable, that variable's value, and where it is read."""
     seen: set[int] = set()
-    while isinstance(value, Formula) and isinstance(value.tree, nodes.Name):
+    while isinstance(value, Formula) and isinstance(value.tree, rules.Name):
         variable = scope.find(value.tree.name)
         if not isinstance(variable, Variable) or variable.value is None or id(variable) in seen:
             break
@@ -86,7 +85,7 @@ def _key_formula(value: Formula | Text, scope: Scope) -> tuple[Formula | Text, S
 
 
 def _list_key(
-    c: Compilation, step: Step, formula: Formula, tree: nodes.ListOf, scope: Scope
+    c: Compilation, step: Step, formula: Formula, tree: rules.ListOf, scope: Scope
 ) -> tuple[str, str, str] | None:
     """A key of several parts, each of which must be there."""
     reading = recurs(c, tree, scope)
@@ -103,7 +102,7 @@ def _list_key(
 
 
 def _joined_key(
-    c: Compilation, step: Step, formula: Formula, tree: nodes.ListOf, scope: Scope
+    c: Compilation, step: Step, formula: Formula, tree: rules.ListOf, scope: Scope
 ) -> tuple[str, str] | None:
     """Code of the parts as one text, and of the first."""
     code = c.code
@@ -162,13 +161,13 @@ def check_key(c: Compilation, step: Step, scope: Scope, kind: str) -> None:
             )
 
 
-def _paths_of(formula: Formula, scope: Scope, seen: set[int]) -> list[nodes.Path]:
+def _paths_of(formula: Formula, scope: Scope, seen: set[int]) -> list[rules.Path]:
     """All paths that an expression reads, through the variables it names."""
-    found: list[nodes.Path] = []
-    for part in nodes.walk(formula.tree):
-        if isinstance(part, nodes.Path):
+    found: list[rules.Path] = []
+    for part in rules.walk(formula.tree):
+        if isinstance(part, rules.Path):
             found.append(part)
-        elif isinstance(part, nodes.Name):
+        elif isinstance(part, rules.Name):
             variable = scope.find(part.name)
             if isinstance(variable, Variable) and isinstance(variable.value, Formula) and id(variable) not in seen:
                 seen.add(id(variable))

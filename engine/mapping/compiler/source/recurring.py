@@ -52,7 +52,7 @@ from operator import itemgetter
 from engine.mapping.compiler.scopes import Scope, Segments, Variable
 from engine.mapping.compiler.source.code import Code, Slot, Val
 from engine.mapping.functions import FUNCTIONS
-from engine.mapping.language import nodes
+from engine.mapping.language import rules
 from engine.mapping.language.rules import Formula
 
 # Fields of a result that differ from one result to the next; the others say what was measured, how and by what.
@@ -65,7 +65,7 @@ VARYING = {
 RANGE = {"OBX": 7, "R": 6}  # recurs less than the others
 SHOWN = {"OBX": frozenset({3}), "R": frozenset()}  # shown with a code without a row
 
-Taken = Mapping[int, tuple[int, nodes.Expression]]
+Taken = Mapping[int, tuple[int, rules.Expression]]
 """id of a let that is one of two values -> which of both is meant, and its expression."""
 
 
@@ -201,12 +201,12 @@ class Walks:
     """The parts of expressions, each walked through once: they are asked for again and again."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[nodes.Expression, tuple[nodes.Expression, ...]]] = {}
+        self._known: dict[int, tuple[rules.Expression, tuple[rules.Expression, ...]]] = {}
 
-    def of(self, part: nodes.Expression) -> tuple[nodes.Expression, ...]:
+    def of(self, part: rules.Expression) -> tuple[rules.Expression, ...]:
         known = self._known.get(id(part))
         if known is None:
-            known = self._known[id(part)] = part, tuple(nodes.walk(part))
+            known = self._known[id(part)] = part, tuple(rules.walk(part))
         return known[1]
 
 
@@ -224,7 +224,7 @@ class Reading:
 
     __slots__ = ("_names", "_taken", "_walks", "choice", "decided", "fields", "home", "part", "scope")
 
-    def __init__(self, part: nodes.Expression, scope: Scope, taken: Taken, walks: Walks) -> None:
+    def __init__(self, part: rules.Expression, scope: Scope, taken: Taken, walks: Walks) -> None:
         self.part = part
         self.scope = scope
         self.home: Recurring | None = None
@@ -239,15 +239,15 @@ class Reading:
         """Look at the expression; False where it reads anything that may differ."""
         return self._all(self.part, self.scope)
 
-    def _all(self, part: nodes.Expression, scope: Scope) -> bool:
+    def _all(self, part: rules.Expression, scope: Scope) -> bool:
         for inner in self._walks.of(part):  # noqa: SIM110  (a generator would take half as long again)
             if not self._recurs(inner, scope):
                 return False
         return True
 
-    def _recurs(self, part: nodes.Expression, scope: Scope) -> bool:
+    def _recurs(self, part: rules.Expression, scope: Scope) -> bool:
         match part:
-            case nodes.Path(segment=segment, which=None, field=number) if number:
+            case rules.Path(segment=segment, which=None, field=number) if number:
                 owner = scope.owner_of(segment)
                 home = None if owner is None else owner.recurring
                 if home is None or home.segments.name != segment or number in VARYING[segment]:
@@ -255,11 +255,11 @@ class Reading:
                 self.fields.add(number)
                 first, self.home = self.home, home
                 return first is None or first is home
-            case nodes.Path():
+            case rules.Path():
                 return False
-            case nodes.Name(name=name):
+            case rules.Name(name=name):
                 return self._name_recurs(name, scope)
-            case nodes.Call(name=name):
+            case rules.Call(name=name):
                 return name in FUNCTIONS and FUNCTIONS[name].steady
             case _:
                 return True
@@ -281,7 +281,7 @@ class Reading:
         before = self.home, self.choice, self.fields.copy(), self.decided.copy(), self._names.copy()
         if self._all(tree, named.scope):
             return True
-        if not isinstance(tree, nodes.Choice):
+        if not isinstance(tree, rules.Choice):
             return False
         self.home, self.choice, self.fields, self.decided, self._names = before
         if self.choice is not None and self.choice is not named:
@@ -290,7 +290,7 @@ class Reading:
         return self._all(tree.then, named.scope) and self._all(tree.other, named.scope)
 
 
-def recurring(part: nodes.Expression, scope: Scope, taken: Taken, walks: Walks) -> Reading | None:
+def recurring(part: rules.Expression, scope: Scope, taken: Taken, walks: Walks) -> Reading | None:
     """What an expression that recurs reads; None where it does not, or reads no field at all."""
     found = Reading(part, scope, taken, walks)
     return found if found.recurs() and found.home is not None else None

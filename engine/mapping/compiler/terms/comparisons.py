@@ -3,19 +3,18 @@
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.scopes import Scope, Segments
 from engine.mapping.compiler.source.code import FLAG, NOTHING, TEXT_LIKE, Val
-from engine.mapping.compiler.source.keeping import keep, recurs
-from engine.mapping.compiler.source.values import text_of, texts_of
+from engine.mapping.compiler.source.keeping import keep, recurs, text_of, texts_of
 from engine.mapping.compiler.terms import patterns
 from engine.mapping.compiler.terms.paths import MESSAGE_SEGMENTS, note_repetition, raw_field, segments_of
 from engine.mapping.functions import FUNCTIONS
-from engine.mapping.language import nodes, syntax
+from engine.mapping.language import rules, syntax
 from engine.mapping.values import decimals
 from engine.model.errors import PatternError
 
 _ORDERS: dict[str, tuple[int, ...]] = {"<": (-1,), "<=": (-1, 0), ">": (1,), ">=": (0, 1)}
 
 
-def truth(c: Compilation, part: nodes.Expression, scope: Scope) -> str:
+def truth(c: Compilation, part: rules.Expression, scope: Scope) -> str:
     """A Python expression, true where the condition holds; ``True`` and ``False`` where that is known now."""
     reading = recurs(c, part, scope)
     if reading is None:
@@ -29,30 +28,30 @@ def truth(c: Compilation, part: nodes.Expression, scope: Scope) -> str:
     return str(kept.constant) if kept.known else kept.code
 
 
-def _truth(c: Compilation, part: nodes.Expression, scope: Scope) -> str:
+def _truth(c: Compilation, part: rules.Expression, scope: Scope) -> str:
     match part:
-        case nodes.Unary(operator="not", value=value):
+        case rules.Unary(operator="not", value=value):
             test = truth(c, value, scope)
             return {"True": "False", "False": "True"}.get(test, f"not ({test})")
-        case nodes.Binary(operator=("and" | "or") as operator):
+        case rules.Binary(operator=("and" | "or") as operator):
             return _both(c, part, operator, scope)
-        case nodes.Binary(operator=("==" | "!=") as operator):
+        case rules.Binary(operator=("==" | "!=") as operator):
             return _equal(c, part, operator, scope)
-        case nodes.Binary(operator=("<" | "<=" | ">" | ">=") as operator):
+        case rules.Binary(operator=("<" | "<=" | ">" | ">=") as operator):
             return _ordered(c, part, operator, scope)
-        case nodes.Binary(operator="in"):
+        case rules.Binary(operator="in"):
             return _within(c, part, scope)
-        case nodes.Binary(operator="matches"):
+        case rules.Binary(operator="matches"):
             return _matches(c, part, scope)
-        case nodes.Path(field=0, which=None):
+        case rules.Path(field=0, which=None):
             c.setting.segments_read.add(part.segment)
             segments = segments_of(c, part, scope)
             return f"bool({segments.segments})" if segments is not None else "False"
-        case nodes.Path(which=None, repetition=None) if not c.traced:
+        case rules.Path(which=None, repetition=None) if not c.traced:
             return _path_presence(c, part, scope)
-        case nodes.Path(which=None, component=0) if not c.traced and (part.repetition or 0) > 1:
+        case rules.Path(which=None, component=0) if not c.traced and (part.repetition or 0) > 1:
             return _repetition_presence(c, part, scope)
-        case nodes.Call(name=name, arguments=(nodes.Path(which=None, component=0) as path,)) if (
+        case rules.Call(name=name, arguments=(rules.Path(which=None, component=0) as path,)) if (
             not c.traced and name in FUNCTIONS and FUNCTIONS[name].of_components
         ):
             return _components_presence(c, part, path, scope)
@@ -60,7 +59,7 @@ def _truth(c: Compilation, part: nodes.Expression, scope: Scope) -> str:
             return _presence(c.expression(part, scope))
 
 
-def _repetition_presence(c: Compilation, path: nodes.Path, scope: Scope) -> str:
+def _repetition_presence(c: Compilation, path: rules.Path, scope: Scope) -> str:
     """Whether a field has a further repetition: mostly it has one, which is quickly seen."""
     raw = raw_field(c, path, scope)
     if raw is None:
@@ -69,7 +68,7 @@ def _repetition_presence(c: Compilation, path: nodes.Path, scope: Scope) -> str:
     return f"(R in {raw} and repetition(m, {raw}, {path.repetition}) is not None)"
 
 
-def _components_presence(c: Compilation, call: nodes.Call, path: nodes.Path, scope: Scope) -> str:
+def _components_presence(c: Compilation, call: rules.Call, path: rules.Path, scope: Scope) -> str:
     """Whether a function of a field's components has a value: of a field without any it has none."""
     raw = None if path.repetition else raw_field(c, path, scope)
     if raw is None:
@@ -82,7 +81,7 @@ def _components_presence(c: Compilation, call: nodes.Call, path: nodes.Path, sco
     return f"(C in {raw} and {function}(m, {raw}.partition(R)[0]) is not None)"
 
 
-def _path_presence(c: Compilation, path: nodes.Path, scope: Scope) -> str:
+def _path_presence(c: Compilation, path: rules.Path, scope: Scope) -> str:
     """Whether a field says something, without keeping what."""
     segment, verbatim = MESSAGE_SEGMENTS[c.setting.message_format]
     for as_text in (True, False):
@@ -107,7 +106,7 @@ def _path_presence(c: Compilation, path: nodes.Path, scope: Scope) -> str:
     return f"({raw} > '#' or ({raw} != '' and has({raw}, 0, 0)))"
 
 
-def _segments_known(path: nodes.Path, scope: Scope) -> Segments | None:
+def _segments_known(path: rules.Path, scope: Scope) -> Segments | None:
     owner = scope.owner_of(path.segment)
     return None if owner is None else owner.preset.get(path.segment) or owner.segments.get(path.segment)
 
@@ -123,7 +122,7 @@ def _presence(value: Val) -> str:
     return f"{value.code} is not None" if value.maybe else "True"
 
 
-def _both(c: Compilation, part: nodes.Binary, operator: str, scope: Scope) -> str:
+def _both(c: Compilation, part: rules.Binary, operator: str, scope: Scope) -> str:
     left = truth(c, part.left, scope)
     deciding = "False" if operator == "and" else "True"
     if left == deciding:
@@ -140,7 +139,7 @@ def _both(c: Compilation, part: nodes.Binary, operator: str, scope: Scope) -> st
     return variable
 
 
-def _sides(c: Compilation, part: nodes.Binary, scope: Scope) -> tuple[Val, Val, bool]:
+def _sides(c: Compilation, part: rules.Binary, scope: Scope) -> tuple[Val, Val, bool]:
     """Both sides of a comparison as texts, or as decimals where one of them is one."""
     left = c.expression(part.left, scope, "text")
     right = c.expression(part.right, scope, "text")
@@ -155,7 +154,7 @@ def _sides(c: Compilation, part: nodes.Binary, scope: Scope) -> tuple[Val, Val, 
     return left, right, "decimal" in (left.kind.name, right.kind.name)
 
 
-def _equal(c: Compilation, part: nodes.Binary, operator: str, scope: Scope) -> str:
+def _equal(c: Compilation, part: rules.Binary, operator: str, scope: Scope) -> str:
     left, right, as_decimals = _sides(c, part, scope)
     if left.known and right.known:
         if as_decimals and left.constant is not None and right.constant is not None:
@@ -168,7 +167,7 @@ def _equal(c: Compilation, part: nodes.Binary, operator: str, scope: Scope) -> s
     return f"{left.code} {operator} {right.code}"
 
 
-def _ordered(c: Compilation, part: nodes.Binary, operator: str, scope: Scope) -> str:
+def _ordered(c: Compilation, part: rules.Binary, operator: str, scope: Scope) -> str:
     left, right, as_decimals = _sides(c, part, scope)
     if left.is_absent or right.is_absent:
         return "False"
@@ -178,7 +177,7 @@ def _ordered(c: Compilation, part: nodes.Binary, operator: str, scope: Scope) ->
     return f"({''.join(tests)}{left.code} {operator} {right.code})"
 
 
-def _within(c: Compilation, part: nodes.Binary, scope: Scope) -> str:
+def _within(c: Compilation, part: rules.Binary, scope: Scope) -> str:
     left = text_of(c, c.expression(part.left, scope, "text"), part.left)
     right = c.expression(part.right, scope)
     if left.kind.many or left.kind.name not in TEXT_LIKE | {"absent"}:
@@ -199,9 +198,9 @@ def _within(c: Compilation, part: nodes.Binary, scope: Scope) -> str:
     return f"({''.join(tests)}{left.code} in {right.code})"
 
 
-def _matches(c: Compilation, part: nodes.Binary, scope: Scope) -> str:
+def _matches(c: Compilation, part: rules.Binary, scope: Scope) -> str:
     value = text_of(c, c.expression(part.left, scope, "text"), part.left)
-    if not isinstance(part.right, nodes.Literal):
+    if not isinstance(part.right, rules.Literal):
         c.error(part.right, "after matches comes a pattern in quotes, known when the mapping is loaded")
         return "False"
     pattern = part.right.text

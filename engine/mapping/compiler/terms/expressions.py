@@ -10,9 +10,8 @@ from engine.mapping.code_tables.tables import Table
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.scopes import Made, Scope, Variable
 from engine.mapping.compiler.source.code import ABSENT, DECIMAL, FLAG, NOTHING, TEXT, TEXT_LIKE, Kind, Val
-from engine.mapping.compiler.source.keeping import home_of, keep, outside_the_loop, recurs
+from engine.mapping.compiler.source.keeping import as_list, home_of, keep, outside_the_loop, recurs, text_of
 from engine.mapping.compiler.source.recurring import VARYING
-from engine.mapping.compiler.source.values import as_list, text_of
 from engine.mapping.compiler.terms import operators
 from engine.mapping.compiler.terms.comparisons import truth
 from engine.mapping.compiler.terms.names import name_value, reference_to
@@ -20,7 +19,7 @@ from engine.mapping.compiler.terms.operators import decimal_of
 from engine.mapping.compiler.terms.paths import note_repetition, part_value, path_value, raw_field, tree_value
 from engine.mapping.functions import FUNCTIONS, Function, Parameter
 from engine.mapping.functions.code_maps import CODE_MAPS
-from engine.mapping.language import nodes
+from engine.mapping.language import rules
 from engine.mapping.language.rules import Formula
 from engine.mapping.values import decimals
 from engine.model.texts.spelling import suggestion
@@ -32,7 +31,7 @@ TO_TIME = {"to_datetime": "times_sent", "to_event_time": "events_sent"}
 # -- functions ---------------------------------------------------------------------------------------------------------
 
 
-def call_value(c: Compilation, part: nodes.Call, scope: Scope) -> Val:
+def call_value(c: Compilation, part: rules.Call, scope: Scope) -> Val:
     """The value of a call."""
     function = FUNCTIONS.get(part.name)
     if function is None:
@@ -45,7 +44,7 @@ def call_value(c: Compilation, part: nodes.Call, scope: Scope) -> Val:
     if part.name == "setting":
         return _setting(c, part, scope)
     match part.arguments:
-        case (nodes.Path(which=None, repetition=None, component=0) as path,) if (
+        case (rules.Path(which=None, repetition=None, component=0) as path,) if (
             not c.traced
             and (function.of_components or (function.method in TO_TIME and _differs(path)))
             and (raw := raw_field(c, path, scope)) is not None
@@ -64,7 +63,7 @@ def call_value(c: Compilation, part: nodes.Call, scope: Scope) -> Val:
     return _apply(c, function, arguments)
 
 
-def _time(c: Compilation, function: Function, part: nodes.Call, raw: str, scope: Scope) -> Val:
+def _time(c: Compilation, function: Function, part: rules.Call, raw: str, scope: Scope) -> Val:
     """A time in a field: results of one message have the same few, so each is read once."""
     key, kept = (function.method, raw), TO_TIME[function.method]
     if (known := c.known(key)) is not None:
@@ -83,7 +82,7 @@ def _time(c: Compilation, function: Function, part: nodes.Call, raw: str, scope:
 
 
 def _arguments(
-    c: Compilation, function: Function, part: nodes.Call, scope: Scope
+    c: Compilation, function: Function, part: rules.Call, scope: Scope
 ) -> list[tuple[Parameter, Val]] | None:
     parameters = list(function.parameters)
     given = list(part.arguments)
@@ -109,7 +108,7 @@ def _arguments(
 
 
 def _argument(
-    c: Compilation, function: Function, parameter: Parameter, part: nodes.Expression, scope: Scope
+    c: Compilation, function: Function, parameter: Parameter, part: rules.Expression, scope: Scope
 ) -> Val | None:
     kind = parameter.kind
     want = "text" if kind == "text" and not parameter.many else ""
@@ -150,7 +149,7 @@ def _argument(
     return value
 
 
-def _table_argument(c: Compilation, value: Val, part: nodes.Expression) -> Val | None:
+def _table_argument(c: Compilation, value: Val, part: rules.Expression) -> Val | None:
     """A table of the mapping, which a function reads itself: what is missing in it is no gap of the channel."""
     table = c.setting.tables.get(value.constant) if value.known and isinstance(value.constant, str) else None
     if table is None:
@@ -222,17 +221,17 @@ def _result_kind(function: Function, pairs: Sequence[tuple[Parameter, Val]]) -> 
 # -- calls that the compiler itself knows ------------------------------------------------------------------------------
 
 
-def _literal_argument(c: Compilation, part: nodes.Call, at: int, what: str) -> str | None:
-    if at < len(part.arguments) and isinstance(part.arguments[at], nodes.Literal):
+def _literal_argument(c: Compilation, part: rules.Call, at: int, what: str) -> str | None:
+    if at < len(part.arguments) and isinstance(part.arguments[at], rules.Literal):
         literal = part.arguments[at]
-        assert isinstance(literal, nodes.Literal)
+        assert isinstance(literal, rules.Literal)
         return literal.text
     where = part.arguments[at] if at < len(part.arguments) else part
     c.error(where, f"{part.name}() takes {what} in quotes")
     return None
 
 
-def _setting(c: Compilation, part: nodes.Call, scope: Scope) -> Val:
+def _setting(c: Compilation, part: rules.Call, scope: Scope) -> Val:
     name = _literal_argument(c, part, 0, "the name of a setting")
     if name is None or len(part.arguments) > 2:
         return NOTHING if name is None else c.error(part, f"too many arguments; {FUNCTIONS['setting'].signature}")
@@ -247,8 +246,8 @@ def _setting(c: Compilation, part: nodes.Call, scope: Scope) -> Val:
     return Val(c.kept(source), TEXT)
 
 
-def _ref(c: Compilation, part: nodes.Call, scope: Scope) -> Val:
-    if len(part.arguments) != 1 or not isinstance(part.arguments[0], nodes.Name):
+def _ref(c: Compilation, part: rules.Call, scope: Scope) -> Val:
+    if len(part.arguments) != 1 or not isinstance(part.arguments[0], rules.Name):
         return c.error(part, "ref() takes the name that as: gave")
     name = part.arguments[0]
     found = scope.find(name.name)
@@ -263,7 +262,7 @@ def _ref(c: Compilation, part: nodes.Call, scope: Scope) -> Val:
     return c.error(name, f"no step before this one made {name.name}{suggestion(name.name, known)}")
 
 
-def _lookup(c: Compilation, part: nodes.Call, scope: Scope) -> Val:
+def _lookup(c: Compilation, part: rules.Call, scope: Scope) -> Val:
     name = _literal_argument(c, part, 0, "the name of a table")
     if name is None:
         return NOTHING
@@ -275,7 +274,7 @@ def _lookup(c: Compilation, part: nodes.Call, scope: Scope) -> Val:
     return c.error(part.arguments[0], f"no table is called {name}{suggestion(name, [*c.setting.tables, *CODE_MAPS])}")
 
 
-def _lookup_code(c: Compilation, part: nodes.Call, name: str, scope: Scope) -> Val:
+def _lookup_code(c: Compilation, part: rules.Call, name: str, scope: Scope) -> Val:
     if len(part.arguments) != 2:
         return c.error(part, f"table {name} has one key: lookup('{name}', value)")
     code_map = CODE_MAPS[name]
@@ -293,7 +292,7 @@ def _lookup_code(c: Compilation, part: nodes.Call, name: str, scope: Scope) -> V
     variable = c.code.new()
     # A field is looked up as it was sent first: most codes need no unescaping to be found.
     raw = value.kind.name == "field"
-    field = c.code.constant(nodes.fields_in(part.arguments[1]))
+    field = c.code.constant(rules.fields_in(part.arguments[1]))
     if value.kind.many:
         call = f"each_code(m, {map_name}, {whole}, {value.code}, {raw}, {field})"
         c.code.emit(f"{variable} = {call} if {value.code} is not None else None")
@@ -314,7 +313,7 @@ def _trace_table(c: Compilation, name: str, variable: str) -> None:
         c.code.emit(f"if {variable} is not None: T.table({name})")
 
 
-def _lookup_row(c: Compilation, part: nodes.Call, name: str, table: Table, scope: Scope) -> Val:
+def _lookup_row(c: Compilation, part: rules.Call, name: str, table: Table, scope: Scope) -> Val:
     c.setting.tables_used.add(name)
     keys = part.arguments[1:]
     if len(keys) != len(table.key):
@@ -337,7 +336,7 @@ def _lookup_row(c: Compilation, part: nodes.Call, name: str, table: Table, scope
     return Val(variable, Kind("row", columns=frozenset(table.columns), table=table.file))
 
 
-def _differs(path: nodes.Path) -> bool:
+def _differs(path: rules.Path) -> bool:
     """Whether each result of a message has a field, and its value does not recur from message to message."""
     return path.field in VARYING.get(path.segment, ())
 
@@ -352,16 +351,16 @@ def _lists(pairs: Sequence[tuple[Parameter, Val]]) -> list[int]:
 
 
 _WORTH_KEEPING_OVER_MESSAGES = (
-    nodes.Path,
-    nodes.Call,
-    nodes.Binary,
-    nodes.Choice,
-    nodes.Member,
-    nodes.Item,
-    nodes.Part,
-    nodes.ListOf,
+    rules.Path,
+    rules.Call,
+    rules.Binary,
+    rules.Choice,
+    rules.Member,
+    rules.Item,
+    rules.Part,
+    rules.ListOf,
 )
-_WORTH_KEEPING = (nodes.Call, nodes.Binary, nodes.Choice, nodes.Member, nodes.Item, nodes.Part)
+_WORTH_KEEPING = (rules.Call, rules.Binary, rules.Choice, rules.Member, rules.Item, rules.Part)
 
 
 def condition(c: Compilation, formula: Formula, scope: Scope) -> str:
@@ -370,54 +369,54 @@ def condition(c: Compilation, formula: Formula, scope: Scope) -> str:
         return truth(c, formula.tree, scope)
 
 
-def expression(c: Compilation, part: nodes.Expression, scope: Scope, want: str = "") -> Val:
+def expression(c: Compilation, part: rules.Expression, scope: Scope, want: str = "") -> Val:
     """The value of an expression, kept where that is worth it."""
     if c.code.loop and not c.traced and not c.keeping and isinstance(part, _WORTH_KEEPING):
         home = home_of(c, part, scope)
         if home is not None and home.loop < c.code.loop:
             return outside_the_loop(c, part, scope, want, home)
     if isinstance(part, _WORTH_KEEPING_OVER_MESSAGES) and (reading := recurs(c, part, scope)) is not None:
-        key = ("path", part, want) if isinstance(part, nodes.Path) else ("value", id(part), id(scope), want)
+        key = ("path", part, want) if isinstance(part, rules.Path) else ("value", id(part), id(scope), want)
         return keep(c, key, reading, lambda: computed(c, part, scope, want))
     return computed(c, part, scope, want)
 
 
-def computed(c: Compilation, part: nodes.Expression, scope: Scope, want: str) -> Val:
+def computed(c: Compilation, part: rules.Expression, scope: Scope, want: str) -> Val:
     """The value of an expression, computed here."""
     match part:
-        case nodes.Literal(text=text):
+        case rules.Literal(text=text):
             return c.code.literal(text, TEXT)
-        case nodes.Number(text=text):
+        case rules.Number(text=text):
             return c.code.literal(decimals.normal(text), DECIMAL)
-        case nodes.Flag(value=value):
+        case rules.Flag(value=value):
             return c.code.literal(value, FLAG)
-        case nodes.Absent():
+        case rules.Absent():
             return NOTHING
-        case nodes.Path():
+        case rules.Path():
             return path_value(c, part, scope, want)
-        case nodes.TreePath():
+        case rules.TreePath():
             return tree_value(c, part, scope, want)
-        case nodes.Name():
+        case rules.Name():
             return name_value(c, part, scope, want)
-        case nodes.Call():
+        case rules.Call():
             return call_value(c, part, scope)
-        case nodes.Part():
+        case rules.Part():
             return part_value(c, part, scope, want)
-        case nodes.Member():
+        case rules.Member():
             return operators.member_value(c, part, scope)
-        case nodes.Item():
+        case rules.Item():
             return operators.item_value(c, part, scope, want)
-        case nodes.ListOf():
+        case rules.ListOf():
             return operators.list_value(c, part, scope)
-        case nodes.Choice():
+        case rules.Choice():
             return operators.choice_value(c, part, scope, want)
-        case nodes.Unary(operator="-"):
-            return operators.arithmetic(c, "-", nodes.Number(part.at, "0"), part.value, scope)
-        case nodes.Binary(operator="|"):
+        case rules.Unary(operator="-"):
+            return operators.arithmetic(c, "-", rules.Number(part.at, "0"), part.value, scope)
+        case rules.Binary(operator="|"):
             return operators.first_present(c, part, scope, want)
-        case nodes.Binary(operator="++"):
+        case rules.Binary(operator="++"):
             return operators.joined(c, part, scope)
-        case nodes.Binary(operator=("+" | "-" | "*" | "/") as operator, left=left, right=right):
+        case rules.Binary(operator=("+" | "-" | "*" | "/") as operator, left=left, right=right):
             return operators.arithmetic(c, operator, left, right, scope)
         case _:
             test = truth(c, part, scope)

@@ -3,15 +3,14 @@
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.scopes import Lazy, Made, Scope, Variable
 from engine.mapping.compiler.source.code import NOTHING, TEXT, Kind, Val
-from engine.mapping.compiler.source.keeping import keep, reading_of, test_of
-from engine.mapping.compiler.source.values import once, rule_and_function, rule_value
+from engine.mapping.compiler.source.keeping import keep, once, reading_of, rule_and_function, rule_value, test_of
 from engine.mapping.functions import FUNCTIONS
-from engine.mapping.language import nodes
+from engine.mapping.language import rules
 from engine.mapping.language.rules import Formula, Text
 from engine.model.texts.spelling import suggestion
 
 
-def name_value(c: Compilation, part: nodes.Name, scope: Scope, want: str) -> Val:
+def name_value(c: Compilation, part: rules.Name, scope: Scope, want: str) -> Val:
     """The value that a name means."""
     found = scope.find(part.name)
     match found:
@@ -33,14 +32,14 @@ def reference_to(made: Made) -> Val:
     return Val(code, Kind("Reference", made.many, codes=made.resources))
 
 
-def _variable(c: Compilation, variable: Variable, part: nodes.Name, want: str) -> Val:
+def _variable(c: Compilation, variable: Variable, part: rules.Name, want: str) -> Val:
     if variable.value is None:
         return NOTHING
     if isinstance(variable.value, Text):
         return c.code.literal(variable.value.text, TEXT)
     if variable.active:
         return c.error(part, f"{variable.name} is defined by itself")
-    if c.recurring and isinstance(variable.value.tree, nodes.Choice):
+    if c.recurring and isinstance(variable.value.tree, rules.Choice):
         test_of(c, variable, variable.value.tree)
     if id(variable) in c.taken:
         return _taken_branch(c, variable, c.taken[id(variable)][1], want)
@@ -54,11 +53,7 @@ def _variable(c: Compilation, variable: Variable, part: nodes.Name, want: str) -
 
         rule, function = rule_and_function(formula)
         lazy = variable.lazies[way] = Lazy(
-            build,
-            variable.loop,
-            variable.slot,
-            key=("let", id(variable), way),
-            told=(rule, variable.name, function),
+            build, variable.loop, variable.slot, key=("let", id(variable), way), told=(rule, variable.name, function)
         )
     variable.active = True
     try:
@@ -73,7 +68,7 @@ def _variable(c: Compilation, variable: Variable, part: nodes.Name, want: str) -
         variable.active = False
 
 
-def _taken_branch(c: Compilation, variable: Variable, branch: nodes.Expression, want: str) -> Val:
+def _taken_branch(c: Compilation, variable: Variable, branch: rules.Expression, want: str) -> Val:
     """The value of a let that is one of two, where it is known which."""
     assert isinstance(variable.value, Formula)
     variable.active = True
@@ -91,14 +86,14 @@ def is_field_like(variable: Variable) -> bool:
         return False
     variable.active = True
     try:
-        for part in nodes.walk(formula.tree):
+        for part in rules.walk(formula.tree):
             match part:
-                case nodes.Path(which=which, repetition=repetition):
+                case rules.Path(which=which, repetition=repetition):
                     if which == 0 or repetition == 0:
                         return False
-                case nodes.Part() | nodes.Literal() | nodes.Binary(operator="|"):
+                case rules.Part() | rules.Literal() | rules.Binary(operator="|"):
                     pass
-                case nodes.Name(name=name):
+                case rules.Name(name=name):
                     inner = variable.scope.find(name)
                     if not isinstance(inner, Variable) or not is_field_like(inner):
                         return False

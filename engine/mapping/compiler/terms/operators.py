@@ -3,16 +3,24 @@
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.scopes import Scope
 from engine.mapping.compiler.source.code import DECIMAL, NOTHING, TEXT, TEXT_LIKE, Kind, Val
-from engine.mapping.compiler.source.keeping import recurs
-from engine.mapping.compiler.source.values import as_list, common_kind, meet, once, text_of, text_source, with_code
+from engine.mapping.compiler.source.keeping import (
+    as_list,
+    common_kind,
+    meet,
+    once,
+    recurs,
+    text_of,
+    text_source,
+    with_code,
+)
 from engine.mapping.compiler.terms.comparisons import truth
 from engine.mapping.functions.numbers import MEASURED_MEMBERS
-from engine.mapping.language import nodes
+from engine.mapping.language import rules
 from engine.mapping.values import decimals
 from engine.model.texts.spelling import suggestion
 
 
-def first_present(c: Compilation, part: nodes.Binary, scope: Scope, want: str) -> Val:
+def first_present(c: Compilation, part: rules.Binary, scope: Scope, want: str) -> Val:
     """The left value, or the right one where it is absent."""
     left = c.expression(part.left, scope, want)
     if left.is_absent:
@@ -45,7 +53,7 @@ def first_present(c: Compilation, part: nodes.Binary, scope: Scope, want: str) -
     return Val(variable, common_kind(left.kind, with_code(right)), right.maybe)
 
 
-def joined(c: Compilation, part: nodes.Binary, scope: Scope) -> Val:
+def joined(c: Compilation, part: rules.Binary, scope: Scope) -> Val:
     """One list of the values and lists that ++ joins."""
     sides = [c.expression(side, scope) for side in _links(c, part, scope)]
     sides = [side for side in sides if not side.is_absent]
@@ -72,15 +80,15 @@ def joined(c: Compilation, part: nodes.Binary, scope: Scope) -> Val:
     return Val(variable, left.kind.each(), maybe=all(side.maybe for side in sides))
 
 
-def _links(c: Compilation, part: nodes.Expression, scope: Scope) -> list[nodes.Expression]:
+def _links(c: Compilation, part: rules.Expression, scope: Scope) -> list[rules.Expression]:
     """What a chain of ++ joins, from left to right; a part of it whose value is kept stays one."""
-    if not (isinstance(part, nodes.Binary) and part.operator == "++"):
+    if not (isinstance(part, rules.Binary) and part.operator == "++"):
         return [part]
     left = [part.left] if recurs(c, part.left, scope) is not None else _links(c, part.left, scope)
     return [*left, part.right]
 
 
-def choice_value(c: Compilation, part: nodes.Choice, scope: Scope, want: str) -> Val:
+def choice_value(c: Compilation, part: rules.Choice, scope: Scope, want: str) -> Val:
     """One of two values, as a condition holds."""
     asked = c.tests.get((id(part), id(scope)))
     test = truth(c, part.condition, scope) if asked is None else once(c, asked).code
@@ -106,7 +114,7 @@ def choice_value(c: Compilation, part: nodes.Choice, scope: Scope, want: str) ->
     return Val(variable, common_kind(with_code(then), with_code(other)), then.maybe or other.maybe)
 
 
-def arithmetic(c: Compilation, operator: str, left: nodes.Expression, right: nodes.Expression, scope: Scope) -> Val:
+def arithmetic(c: Compilation, operator: str, left: rules.Expression, right: rules.Expression, scope: Scope) -> Val:
     """A number calculated of two."""
     one = decimal_of(c, c.expression(left, scope), left)
     two = decimal_of(c, c.expression(right, scope), right)
@@ -122,7 +130,7 @@ def arithmetic(c: Compilation, operator: str, left: nodes.Expression, right: nod
     return Val(c.kept(f"{source} if {tests} else None" if tests else source), DECIMAL)
 
 
-def list_value(c: Compilation, part: nodes.ListOf, scope: Scope) -> Val:
+def list_value(c: Compilation, part: rules.ListOf, scope: Scope) -> Val:
     """A list of values."""
     values = [c.expression(item, scope, "text") for item in part.items]
     values = [value for value in values if not value.is_absent]
@@ -147,7 +155,7 @@ def list_value(c: Compilation, part: nodes.ListOf, scope: Scope) -> Val:
     return Val(c.kept(f"[{inside}]"), kind.each(), maybe=False)
 
 
-def member_value(c: Compilation, part: nodes.Member, scope: Scope) -> Val:
+def member_value(c: Compilation, part: rules.Member, scope: Scope) -> Val:
     """A column of a row, or a part of a measured number."""
     value = c.expression(part.value, scope)
     if value.is_absent:
@@ -170,7 +178,7 @@ def member_value(c: Compilation, part: nodes.Member, scope: Scope) -> Val:
     return c.error(part, f"{value.kind} has no parts with names; only rows of tables and numbers have")
 
 
-def item_value(c: Compilation, part: nodes.Item, scope: Scope, want: str) -> Val:
+def item_value(c: Compilation, part: rules.Item, scope: Scope, want: str) -> Val:
     """One value of a list."""
     value = c.expression(part.value, scope)
     if value.is_absent:
@@ -187,7 +195,7 @@ def item_value(c: Compilation, part: nodes.Item, scope: Scope, want: str) -> Val
     return text_of(c, made, part) if want == "text" else made
 
 
-def decimal_of(c: Compilation, value: Val, part: nodes.Expression) -> Val:
+def decimal_of(c: Compilation, value: Val, part: rules.Expression) -> Val:
     """A value as a decimal in normal form; absent where it is none."""
     if value.kind.name == "measured" and not value.kind.many:
         return Val(c.kept(f"{value.code}.value if {value.code} is not None else None"), DECIMAL)

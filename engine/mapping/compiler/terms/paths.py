@@ -21,8 +21,8 @@ from engine.config import registry
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.scopes import Scope, Segments, bind_outwards, bind_segments, is_z_segment, z_segments_from
 from engine.mapping.compiler.source.code import FIELD, NOTHING, SEGMENT, TEXT, Val
-from engine.mapping.compiler.source.values import quick, text_of, trace_read
-from engine.mapping.language import nodes, syntax
+from engine.mapping.compiler.source.keeping import quick, text_of, trace_read
+from engine.mapping.language import rules, syntax
 from engine.mapping.language.rules import Step
 from engine.mapping.language.structures import JSON, part_problem
 from engine.model.texts.spelling import suggestion
@@ -31,7 +31,7 @@ Path = tuple[str | int | None, ...]
 _EACH = re.compile(syntax.TREE_PATH)
 
 
-def tree_value(c: Compilation, part: nodes.TreePath, scope: Scope, want: str) -> Val:
+def tree_value(c: Compilation, part: rules.TreePath, scope: Scope, want: str) -> Val:
     """The text at a path, or the texts at one with ``[*]``; what is wanted as ``json`` keeps its type."""
     if c.setting.message_format != JSON:
         return c.error(part, f"{part.text} is a path into JSON, and this reads {c.setting.message_format}")
@@ -132,7 +132,7 @@ MESSAGE_SEGMENTS = {
 # -- fields ------------------------------------------------------------------------------------------------------------
 
 
-def path_value(c: Compilation, path: nodes.Path, scope: Scope, want: str) -> Val:
+def path_value(c: Compilation, path: rules.Path, scope: Scope, want: str) -> Val:
     """The value of a path, as it was sent or as text."""
     if not path.field:
         return _segment_path(c, path, scope)
@@ -164,19 +164,19 @@ def path_value(c: Compilation, path: nodes.Path, scope: Scope, want: str) -> Val
     return made
 
 
-def note_repetition(c: Compilation, path: nodes.Path) -> None:
+def note_repetition(c: Compilation, path: rules.Path) -> None:
     known, key = c.setting.repetitions_read, (path.segment, path.field)
     wanted = 1 if path.repetition is None else path.repetition
     known[key] = 0 if wanted == 0 else wanted if key not in known else known[key] and max(known[key], wanted)
 
 
-def _check_parts(c: Compilation, path: nodes.Path) -> None:
+def _check_parts(c: Compilation, path: rules.Path) -> None:
     """Warn of a component that no version of the standard has; makers may divide more, so it is read."""
     if path.component and (problem := part_problem(c.setting.message_format, path)):
         c.warning(path, f"{problem}, there is no {path.text}")
 
 
-def _read(c: Compilation, path: nodes.Path, segments: Segments, as_text: bool) -> Val:
+def _read(c: Compilation, path: rules.Path, segments: Segments, as_text: bool) -> Val:
     raw = f"{segments.fields}[{path.field}]"
     kind = TEXT if as_text else FIELD
     segment, verbatim = MESSAGE_SEGMENTS[c.setting.message_format]
@@ -202,7 +202,7 @@ def _read(c: Compilation, path: nodes.Path, segments: Segments, as_text: bool) -
     return Val(variable, kind)
 
 
-def _read_part(c: Compilation, variable: str, raw: str, path: nodes.Path, as_text: bool) -> None:
+def _read_part(c: Compilation, variable: str, raw: str, path: rules.Path, as_text: bool) -> None:
     """A component from the second on, or a subcomponent, of the first repetition."""
     emit = c.code.emit
     emit(f"{variable} = {raw}")
@@ -216,7 +216,7 @@ def _read_part(c: Compilation, variable: str, raw: str, path: nodes.Path, as_tex
         emit(f"if {variable} is not None and not {variable}.isalnum(): {variable} = {quick(variable)}")
 
 
-def _many_path(c: Compilation, path: nodes.Path, scope: Scope, want: str) -> Val:
+def _many_path(c: Compilation, path: rules.Path, scope: Scope, want: str) -> Val:
     emit = c.code.emit
     variable = c.code.new()
     many = path.which == 0 or path.repetition == 0
@@ -270,7 +270,7 @@ def _many_path(c: Compilation, path: nodes.Path, scope: Scope, want: str) -> Val
 # -- segments ----------------------------------------------------------------------------------------------------------
 
 
-def segments_of(c: Compilation, path: nodes.Path, scope: Scope) -> Segments | None:
+def segments_of(c: Compilation, path: rules.Path, scope: Scope) -> Segments | None:
     """The variables of a path's segment; None with a problem where the scope has none."""
     name = path.segment
     if c.setting.whole_message:
@@ -291,7 +291,7 @@ def segments_of(c: Compilation, path: nodes.Path, scope: Scope) -> Segments | No
     return c.noted(bind_outwards(c.code, scope, name))
 
 
-def _unknown_segment(c: Compilation, path: nodes.Path) -> None:
+def _unknown_segment(c: Compilation, path: rules.Path) -> None:
     if c.setting.message_format == JSON:
         c.error(path, f"JSON has no segments; write the path of a value, as $.{path.segment}")
         return
@@ -310,7 +310,7 @@ def _first_in_message(c: Compilation, name: str, scope: Scope) -> Segments:
     return c.noted(found)
 
 
-def _segment_path(c: Compilation, path: nodes.Path, scope: Scope) -> Val:
+def _segment_path(c: Compilation, path: rules.Path, scope: Scope) -> Val:
     """A segment as a whole: for functions that read several fields, and to ask whether it is there."""
     c.setting.segments_read.add(path.segment)
     if path.which is not None:
@@ -324,7 +324,7 @@ def _segment_path(c: Compilation, path: nodes.Path, scope: Scope) -> Val:
     return Val(c.kept(f"{segments.segments}[0] if {segments.segments} else None"), SEGMENT)
 
 
-def _all_of(c: Compilation, path: nodes.Path, scope: Scope) -> str | None:
+def _all_of(c: Compilation, path: rules.Path, scope: Scope) -> str | None:
     """The variable of all segments of a name in scope: in the group itself, else in the groups inside it."""
     name = path.segment
     if c.setting.whole_message:
@@ -353,7 +353,7 @@ def _all_of(c: Compilation, path: nodes.Path, scope: Scope) -> str | None:
 # -- parts -------------------------------------------------------------------------------------------------------------
 
 
-def part_value(c: Compilation, part: nodes.Part, scope: Scope, want: str) -> Val:
+def part_value(c: Compilation, part: rules.Part, scope: Scope, want: str) -> Val:
     """A component of a field, or a subcomponent of a component."""
     value = c.expression(part.value, scope)
     if value.is_absent:
@@ -376,20 +376,20 @@ def part_value(c: Compilation, part: nodes.Part, scope: Scope, want: str) -> Val
     return text_of(c, made, part) if want == "text" else made
 
 
-def _level(part: nodes.Expression) -> int:
+def _level(part: rules.Expression) -> int:
     """How deep a field value is already: 0 a repetition, 1 a component, 2 a subcomponent."""
     match part:
-        case nodes.Part(value=value):
+        case rules.Part(value=value):
             return _level(value) + 1
-        case nodes.Path(component=component, subcomponent=subcomponent):
+        case rules.Path(component=component, subcomponent=subcomponent):
             return 2 if subcomponent else 1 if component else 0
-        case nodes.Binary(left=left):
+        case rules.Binary(left=left):
             return _level(left)
         case _:
             return 0
 
 
-def raw_field(c: Compilation, path: nodes.Path, scope: Scope) -> str | None:
+def raw_field(c: Compilation, path: rules.Path, scope: Scope) -> str | None:
     """A field as it was sent, with all repetitions; None where the usual way of reading has to look at the path."""
     limit = c.setting.known_segments.get(path.segment, 0)
     if (

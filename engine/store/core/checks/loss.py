@@ -9,7 +9,7 @@ from engine.model.errors import LossError
 from engine.store.core import migrate
 from engine.store.core.anchor import AnchorState
 from engine.store.core.checks import pruned_ranges
-from engine.store.core.rows import Execute
+from engine.store.core.connecting import Execute
 from engine.store.core.vault import Vault
 
 

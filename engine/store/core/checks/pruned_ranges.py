@@ -26,7 +26,7 @@ from engine.model.process.clock import from_us
 from engine.model.texts.phrases import N_, Said
 from engine.store.core.anchor import Mark
 from engine.store.core.chain import digests_in, erased_digest, pruned_digest
-from engine.store.core.rows import Execute
+from engine.store.core.connecting import Execute
 from engine.store.core.vault import Vault
 
 JOURNAL = "journal"

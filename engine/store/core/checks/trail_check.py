@@ -22,7 +22,7 @@ from engine.model.errors import IntegrityError
 from engine.model.journal.records import KIND_ACT
 from engine.store.core.chain import GENESIS
 from engine.store.core.checks import pruned_ranges
-from engine.store.core.rows import Execute
+from engine.store.core.connecting import Execute
 from engine.store.core.vault import Vault
 
 HEAD_WORDS = "audit head"

@@ -150,12 +150,7 @@ class Writer:
         self._thread.start()
 
     def submit(
-        self,
-        operation: Operation[T],
-        *,
-        size: int = 0,
-        priority: Priority = Priority.RECEIVE,
-        can_linger: bool = False,
+        self, operation: Operation[T], *, size: int = 0, priority: Priority = Priority.RECEIVE, can_linger: bool = False
     ) -> "asyncio.Future[T]":
         """Queue an operation; never blocks.
 

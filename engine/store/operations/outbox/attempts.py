@@ -122,14 +122,7 @@ def refuse_late(
 
 
 def _tell_dead(
-    batch: Batch,
-    delivery_id: int,
-    lane: LaneTally,
-    reason: ReasonCode,
-    detail: str,
-    answer: bytes,
-    *,
-    hold_lane: bool,
+    batch: Batch, delivery_id: int, lane: LaneTally, reason: ReasonCode, detail: str, answer: bytes, *, hold_lane: bool
 ) -> None:
     note_attempt(batch, delivery_id, lane.channel, reason, detail, answer)
     sealed = seal_note(batch, "delivery", delivery_id, lane.channel, note_of(detail, answer))

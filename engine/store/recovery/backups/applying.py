@@ -19,8 +19,7 @@ from engine.model.errors import IntegrityError
 from engine.store.core import key_encryption_key
 from engine.store.core.chain import PUT_ROW, JournalRow
 from engine.store.core.checks import pruned_ranges
-from engine.store.core.connecting import data_keys
-from engine.store.core.rows import Execute
+from engine.store.core.connecting import Execute, data_keys
 from engine.store.core.vault import Vault, WrappedKey
 from engine.store.lifecycle import key_rotation
 from engine.store.recovery.backups import decisions, increments, state_snapshot

@@ -37,9 +37,8 @@ import orjson
 from engine.model.errors import IntegrityError, OtherHistoryError, StoreError
 from engine.store.core.chain import COLUMN_TYPES, COLUMNS, ROW_COLUMNS, SEALED_COLUMNS, JournalRow
 from engine.store.core.checks import pruned_ranges as erased
-from engine.store.core.connecting import connect
+from engine.store.core.connecting import Execute, connect
 from engine.store.core.files.durable import write_atomically
-from engine.store.core.rows import Execute
 from engine.store.integrity.row_check import UnreadableRow, journal_rows
 from engine.store.recovery.backups.catalog import Copy, Increment
 

@@ -37,9 +37,8 @@ from typing import NamedTuple
 from engine.feature import Table
 from engine.model.errors import IntegrityError, StoreError
 from engine.model.journal.hashes import unpack_reports
-from engine.store.core.connecting import JOURNAL_NAME, connect
+from engine.store.core.connecting import JOURNAL_NAME, Execute, connect
 from engine.store.core.files.durable import write_atomically, write_without_log
-from engine.store.core.rows import Execute
 from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.store.operations.pruning import of_features
 from engine.store.operations.search_index import BLOCK_BITS

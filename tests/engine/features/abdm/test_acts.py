@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from engine.features.abdm.flows import consents as flow
-from engine.features.abdm.flows import later, linking, requests, retrying
+from engine.features.abdm.flows import later, linking, requests
 from engine.features.abdm.rows import calls, consents, contexts, patients, transfers
 from engine.features.abdm.rows.patients import Person
 from engine.features.abdm.rules.consents import ConsentState
@@ -123,7 +123,7 @@ def test_each_act_on_a_report_in_each_state(desk: Desk) -> None:
             elif act == "withdraw":
                 came = outcome(desk, later.withdraw, number, WHY)
             else:
-                came = outcome(desk, retrying.context, OURS, number, WHY)
+                came = outcome(desk, later.context, OURS, number, WHY)
             found[state, reason, act] = f"ok {state_of(desk, number)}" if came == "ok" else came
             wanted[state, reason, act] = words
     assert differing(found, wanted) == {}
@@ -134,10 +134,10 @@ def test_an_act_needs_a_reason_and_a_report(desk: Desk) -> None:
     assert {
         "link": outcome(desk, later.link, OURS, number, card("A-1"), reason=" ", confirmed=True),
         "withdraw": outcome(desk, later.withdraw, number, ""),
-        "retry": outcome(desk, retrying.context, OURS, number, ""),
+        "retry": outcome(desk, later.context, OURS, number, ""),
         "link 7": outcome(desk, later.link, OURS, 7, card("A-1"), reason=WHY, confirmed=True),
         "withdraw 7": outcome(desk, later.withdraw, 7, WHY),
-        "retry 7": outcome(desk, retrying.context, OURS, 7, WHY),
+        "retry 7": outcome(desk, later.context, OURS, 7, WHY),
     } == {
         "link": "say why",
         "withdraw": "say why",
@@ -151,7 +151,7 @@ def test_an_act_needs_a_reason_and_a_report(desk: Desk) -> None:
 def test_of_a_laboratory_that_is_configured_no_more_nothing_is_asked(desk: Desk) -> None:
     number = desk.journal.run_alone(place, "A-1", S.FAILED, "ABDM-1038")
     ours = OURS.model_copy(update={"facilities": {}})
-    said = outcome(desk, retrying.context, ours, number, WHY)
+    said = outcome(desk, later.context, ours, number, WHY)
     assert "not in the configuration" in said
     said = outcome(desk, later.link, ours, number, card("A-1"), reason=WHY)
     assert "not in the configuration" in said
@@ -182,7 +182,7 @@ def test_what_the_network_has_refused_is_asked_again_only_where_it_has_changed_o
     run = desk.journal.run_alone
 
     def retry(number: int, **more: Any) -> str:
-        return outcome(desk, retrying.context, OURS, number, WHY, **more)
+        return outcome(desk, later.context, OURS, number, WHY, **more)
 
     def link(number: int, one: Person, **more: Any) -> str:
         return outcome(desk, later.link, OURS, number, one, reason=WHY, **more)
@@ -209,7 +209,7 @@ def test_what_the_network_has_refused_is_asked_again_only_where_it_has_changed_o
 
 def test_a_blocked_patient_is_asked_for_once_the_day_is_over(desk: Desk, clock: ManualClock) -> None:
     def retry(**more: Any) -> str:
-        return outcome(desk, retrying.context, OURS, number, WHY, **more)
+        return outcome(desk, later.context, OURS, number, WHY, **more)
 
     run = desk.journal.run_alone
     number, patient = run(refused, "R-1", "ABDM-1027", state=S.READY, reason="blocked")
@@ -226,12 +226,12 @@ def test_a_blocked_patient_is_asked_for_once_the_day_is_over(desk: Desk, clock: 
 def test_a_report_of_a_patient_who_has_left_is_not_tried_again(desk: Desk) -> None:
     number, patient = desk.journal.run_alone(refused, "R-1", "ABDM-1038")
     desk.journal.run_alone(lambda batch: patients.drop(batch, patient))
-    assert "has left" in outcome(desk, retrying.context, OURS, number, WHY)
+    assert "has left" in outcome(desk, later.context, OURS, number, WHY)
 
 
 def test_an_app_that_knows_the_newest_version_is_not_told_again(desk: Desk) -> None:
     def retry() -> str:
-        return outcome(desk, retrying.context, OURS, number, WHY)
+        return outcome(desk, later.context, OURS, number, WHY)
 
     number = desk.journal.run_alone(place, "L-1", S.LINKED, "not-notified")
     assert retry() == "ok"
@@ -327,14 +327,14 @@ def test_each_transfer_is_retried_or_not(desk: Desk) -> None:
             return number
 
         number = desk.journal.run_alone(made)
-        found[state, failed] = outcome(desk, retrying.transfer, number, WHY)
+        found[state, failed] = outcome(desk, later.transfer, number, WHY)
     assert differing(found, TRANSFERS) == {}
     desk.journal.run_alone(
         lambda batch: batch.execute("UPDATE abdm_call SET code = 'not-acknowledged', state = 'failed'")
     )
     ended = list(TRANSFERS).index((T.ENDED, True)) + 1
-    assert "the reader asks again" in outcome(desk, retrying.transfer, ended, WHY)
-    assert outcome(desk, retrying.transfer, 70, WHY) == "there is no transfer 70"
+    assert "the reader asks again" in outcome(desk, later.transfer, ended, WHY)
+    assert outcome(desk, later.transfer, 70, WHY) == "there is no transfer 70"
 
 
 OF_A_LINK, OF_THE_MOMENT = "give the context", "at its moment alone"
@@ -361,7 +361,7 @@ def test_each_call_that_has_failed_is_made_again_or_not(desk: Desk) -> None:
     found: dict[str, str] = {}
     for name in CALLS:
         number = failed_call(desk, name)
-        found[name] = outcome(desk, retrying.call, number, WHY)
+        found[name] = outcome(desk, later.call, number, WHY)
     assert differing(found, CALLS) == {}
 
 
@@ -385,16 +385,16 @@ def test_a_call_is_made_again_where_it_has_failed_in_its_time_and_its_body_is_he
         "late": (failed_call(desk, ends_us=clock.now_us() - 1), "its time is over"),
         "in time": (failed_call(desk, ends_us=clock.now_us() + DAY_US), "ok"),
     }
-    found = {name: outcome(desk, retrying.call, number, WHY) for name, (number, _) in rows.items()}
+    found = {name: outcome(desk, later.call, number, WHY) for name, (number, _) in rows.items()}
     assert differing(found, {name: said for name, (_, said) in rows.items()}) == {}
-    assert outcome(desk, retrying.call, 70, WHY) == "there is no call 70"
-    assert "say why" in outcome(desk, retrying.call, rows["in time"][0], "")
+    assert outcome(desk, later.call, 70, WHY) == "there is no call 70"
+    assert "say why" in outcome(desk, later.call, rows["in time"][0], "")
 
 
 def test_no_act_has_a_name_in_the_audit_trail(desk: Desk) -> None:
     assert PEOPLE[0].name
     number, _ = desk.journal.run_alone(refused, "R-1", "ABDM-1036")
-    desk.journal.run_alone(retrying.context, OURS, number, WHY, who="asha", confirmed=True)
+    desk.journal.run_alone(later.context, OURS, number, WHY, who="asha", confirmed=True)
     said = " ".join(str(act.what) for act in acts(desk))
     assert "r-1@sbx" not in said.casefold()
     assert PEOPLE[0].name.casefold() not in said.casefold()

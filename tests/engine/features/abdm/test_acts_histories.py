@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import pytest
 
-from engine.features.abdm.flows import later, linking, retrying
+from engine.features.abdm.flows import later, linking
 from engine.features.abdm.rows import calls, contexts, patients
 from engine.features.abdm.rows.patients import Person
 from engine.features.abdm.rules.network import Attempt, Call, ContextState, GatewayAnswer, Verdict
@@ -100,7 +100,7 @@ class History:
         if self.rows:
             number, confirmed = self.chance.choice([*self.rows.values()]), self.chance.random() < 0.3
             try:
-                self.run(retrying.context, OURS, number, "again", who="asha", confirmed=confirmed)
+                self.run(later.context, OURS, number, "again", who="asha", confirmed=confirmed)
             except RefusedError:
                 return
             assert self.context(number).state is not ContextState.FAILED, "it was tried again, and at once refused"

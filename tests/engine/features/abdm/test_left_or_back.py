@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from engine.features.abdm.flows import discovery, later, leaving, linking, sharing
+from engine.features.abdm.flows import discovery, later, leaving, linking, reports
 from engine.features.abdm.rows import callbacks, calls, contexts, invitations, offers, patients
 from engine.features.abdm.rows.reading import undecided
 from engine.features.abdm.rules.network import (
@@ -165,7 +165,7 @@ def scan(desk: Desk, address: str = HIS) -> int:
     said = {"abhaAddress": address, "abhaNumber": person().number, "name": "A", "gender": "F", "yearOfBirth": "1990"}
     body = orjson.dumps({"profile": {"patient": said}})
     desk.scans += 1
-    desk.run(callbacks.store, sharing.SHARE, FACILITY, f"s-{desk.scans}", body, 0)
+    desk.run(callbacks.store, reports.SHARE, FACILITY, f"s-{desk.scans}", body, 0)
     number = int(desk.journal.row("SELECT max(number) FROM abdm_callback")[0])
     desk.run(lambda batch: batch.execute("UPDATE abdm_callback SET state = 'folded' WHERE number = ?", (number,)))
     return number
@@ -173,13 +173,13 @@ def scan(desk: Desk, address: str = HIS) -> int:
 
 def share(batch: Batch, scanned: int, answers: list[GatewayAnswer | None]) -> None:
     """The attempts of our answer to a scan, with the gateway's answers."""
-    number = calls.queue(batch, FACILITY, sharing.ON_SHARE, 1, {}, about={"callback": scanned})
+    number = calls.queue(batch, FACILITY, reports.ON_SHARE, 1, {}, about={"callback": scanned})
     for n, answer in enumerate(answers, start=1):
         batch.execute("UPDATE abdm_call SET attempt = ? WHERE number = ?", (n, number))
         one = calls.by_number(batch, number)
         assert one is not None
         if answer is not None:
-            sharing.FLOW.calls[0].ended(batch, OURS, one, answer)
+            reports.FLOW.calls[0].ended(batch, OURS, one, answer)
 
 
 def test_a_share_counts_by_an_answer_to_it_alone(desk: Desk) -> None:
@@ -267,7 +267,7 @@ def test_one_who_scans_between_the_notice_and_its_answer_has_his_token(desk: Des
     desk.known()
     before = desk.run(lambda batch: calls.queue(batch, FACILITY, "made-up", 7, {"a": HIS}))
     call = desk.notice()
-    answer = desk.run(lambda batch: calls.queue(batch, FACILITY, sharing.ON_SHARE, 1, {"abhaAddress": HIS}))
+    answer = desk.run(lambda batch: calls.queue(batch, FACILITY, reports.ON_SHARE, 1, {"abhaAddress": HIS}))
     desk.attempt(call, T)
     assert (desk.patient, desk.made(before)[0], desk.made(answer)[0]) == ("dropped", "failed", "waiting")
 

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from engine.features.abdm.flows import later, retrying
+from engine.features.abdm.flows import later
 from engine.features.abdm.rows import callbacks, forgetting
 from engine.features.abdm.rows.reading import undecided
 from engine.store.core.writing.batch import Batch
@@ -88,7 +88,7 @@ async def test_a_link_token_that_has_ended_is_not_used(tmp_path: Path, monkeypat
 
         state.drop_token(FACILITY, person().address)
         await site.fail(calls={"link": ["503"] * 3})
-        await journal.run(retrying.context, site.config, number, "again", who="a")
+        await journal.run(later.context, site.config, number, "again", who="a")
         site.ours.dispatcher.changed()
         await until(lambda: site.ours.rows("abdm_call WHERE name = 'link' AND attempt > 0"))
         state.drop_token(FACILITY, person().address)
@@ -207,7 +207,7 @@ async def test_a_version_that_the_app_has_not_heard_of_is_notified_once_a_person
         assert site.ours.rows("abdm_context", "state, reason, version, notified") == [("linked", "not-notified", 2, 1)]
         assert [(one.what, one.count) for one in undecided(site.ours.journal)] == [("not-notified", 1)]
 
-        await site.ours.journal.run(retrying.context, site.config, number, "looked at", who="asha")
+        await site.ours.journal.run(later.context, site.config, number, "looked at", who="asha")
         site.ours.dispatcher.changed()
         await site.ours.is_told(number)
         assert undecided(site.ours.journal) == []

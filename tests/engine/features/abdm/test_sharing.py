@@ -10,7 +10,7 @@ import yaml
 
 from adapters.codecs.hl7v2 import message as hl7
 from engine.features.abdm.flows.leaving import STATUS
-from engine.features.abdm.flows.sharing import SHARE
+from engine.features.abdm.flows.reports import SHARE
 from engine.features.abdm.rows import callbacks, patients
 from engine.features.abdm.rows.reading import undecided
 from engine.features.abdm.rows.shares import Listener, announce, has_shares, tokens
@@ -19,7 +19,7 @@ from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 from engine.store.integrity.verify import run as verify
 from engine.store.lifecycle import erasure
-from engine.store.queries.contents import stored_message
+from engine.store.queries.reader import stored_message
 from tests.support.abdm_reports import write_site
 from tests.support.abdm_site import FACILITY, SECRET, AbdmSite, abdm_site, person, report
 from tests.support.ports import quiet_ports

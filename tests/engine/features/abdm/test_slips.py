@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.features.abdm.flows import later, retrying
+from engine.features.abdm.flows import later
 from engine.features.abdm.rows import patients
 from engine.features.abdm.rows.patients import Person
 from engine.features.abdm.rows.reading import look, undecided
@@ -110,7 +110,7 @@ async def test_a_token_for_her_links_no_earlier_report_of_another_name(
         hers = await site.ours.offer(report("A-2", message_id=2), MEERA)
         await site.ours.is_told(hers)
         if code == "ABDM-1036":
-            await site.ours.journal.run(retrying.context, site.config, slip, "again", who="asha")
+            await site.ours.journal.run(later.context, site.config, slip, "again", who="asha")
             site.ours.dispatcher.changed()
             await site.ours.is_quiet()
         assert contexts(site)[0] == ("waiting", "other_name")

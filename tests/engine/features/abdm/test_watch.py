@@ -12,9 +12,8 @@ import pytest
 from engine.features.abdm.client.gateway import fault_of
 from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.rules.account import AbdmFault
-from engine.features.abdm.service import preflight, watch
-from engine.features.abdm.service.service import AbdmService
-from engine.features.abdm.service.watch import SILENT, Silence, Track, Watch, is_soon, judged, silence
+from engine.features.abdm.service import preflight, service
+from engine.features.abdm.service.service import SILENT, AbdmService, Silence, Track, Watch, is_soon, judged, silence
 from engine.features.todo.service import TodoList
 from engine.model.process.clock import Clock, SystemClock
 from engine.model.texts.phrases import Phrase
@@ -55,7 +54,7 @@ LOOKS = {
 
 def in_force(looks: str) -> tuple[str, list[datetime | None]]:
     """The state after each look, and since when it is."""
-    tracks: dict[watch.Key, Track] = {}
+    tracks: dict[service.Key, Track] = {}
     shown, since = "", []
     for n, sign in enumerate(looks):
         found, hidden = ([STOLEN] if sign == "F" else []), ({STOLEN.code} if sign == "?" else set())
@@ -90,7 +89,7 @@ def test_in_any_history_the_last_sure_word_counts() -> None:
 
 def test_a_look_follows_soon_where_it_may_change_something_and_never_twice() -> None:
     for looks, soon in {"F": True, "FF": False, "FF.": True, "F.": False, ".": False, "F?": True}.items():
-        tracks: dict[watch.Key, Track] = {}
+        tracks: dict[service.Key, Track] = {}
         for sign in looks:
             hidden = {STOLEN.code} if sign == "?" else set()
             tracks = judged(tracks, [STOLEN] if sign == "F" else [], hidden, START)
@@ -147,8 +146,8 @@ def _codes(one: Watch) -> list[str]:
 async def test_a_stolen_url_is_noticed_and_said_once_and_is_over_once_it_is_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(watch, "FIRST_S", 0.01)
-    monkeypatch.setattr(watch, "SOON_S", 0.01)
+    monkeypatch.setattr(service, "FIRST_S", 0.01)
+    monkeypatch.setattr(service, "SOON_S", 0.01)
     async with abdm_site(tmp_path, monkeypatch) as site:
         mine = _watch(site)
         assert mine.snapshot.looked_at is None
@@ -217,8 +216,8 @@ async def test_callbacks_that_stay_away_are_missed_until_one_comes(
 async def test_a_fault_is_on_the_to_do_list_of_the_daemon_until_it_is_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "FIRST_S", 0.01)
-    monkeypatch.setattr(watch, "SOON_S", 0.01)
+    monkeypatch.setattr(service, "FIRST_S", 0.01)
+    monkeypatch.setattr(service, "SOON_S", 0.01)
     monkeypatch.setenv(SECRET, Settings().secret)
     sandbox = AbdmSandbox(settings=Settings())
     await sandbox.start()

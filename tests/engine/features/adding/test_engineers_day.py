@@ -21,8 +21,8 @@ from engine.model.journal.journal_views import Filter
 from engine.model.site.actor import Actor
 from engine.runtime.app import App
 from engine.store.queries.acts import acts_page
-from engine.store.queries.contents import stored_message
 from engine.store.queries.messages import messages_page, trace_of
+from engine.store.queries.reader import stored_message
 from tests.support.access import GOOD, Browser
 from tests.support.astm_peer import one_record_a_frame, session
 from tests.support.command_line import labrelay

@@ -9,9 +9,9 @@ import pytest
 from engine.model.journal.journal_views import Filter
 from engine.model.texts.reasons import ReasonCode
 from engine.store.operations.outbox import attempts
-from engine.store.queries.contents import stored_document
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.messages import trace_of
+from engine.store.queries.reader import stored_document
 from tests.engine.features.results.test_decision import looks, main, send
 from tests.results.test_held_results import CRITICAL, held_route, message
 from tests.support.acting_pages import ActingSite, acting_site, form_of, offers

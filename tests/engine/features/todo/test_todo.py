@@ -205,7 +205,7 @@ SITUATIONS: dict[str, tuple[SiteSnapshot, list[tuple[Any, ...]]]] = {
         [
             (
                 "held/chemistry/lab-fhir", RED, "chemistry: Critical results held back: 1",
-                "labrelay held list --channel chemistry --destination lab-fhir", 2, None,
+                "labrelay held list --channel chemistry --destination lab-fhir", 1, None,
             )
         ],
     ),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.mapping.language.nodes import Binary, Path, children, walk
+from engine.mapping.language.rules import Binary, Path, children, walk
 from engine.mapping.language.syntax import parse, tokens
 from engine.model.errors import ExpressionError
 

@@ -13,9 +13,8 @@ from engine.model.errors import ConfigError, IntegrityError
 from engine.model.process.clock import ManualClock
 from engine.store.core import key_encryption_key as kek
 from engine.store.core.vault import KEY_NAME, Sealer, Vault, WrappedKey, check_value, make_kek, rewrap
-from engine.store.queries.contents import stored_payload
 from engine.store.queries.messages import messages_page
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_payload
 from tests.support.journals import opened, running, store
 
 KEK = bytes(range(32))

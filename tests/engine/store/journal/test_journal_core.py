@@ -22,11 +22,10 @@ from engine.store.journal.starting import recover, unprocessed
 from engine.store.operations import append, audit, record_outcome
 from engine.store.operations.outbox import attempts, claims, decisions
 from engine.store.queries.acts import acts_page, open_acts
-from engine.store.queries.contents import stored_document, stored_payload
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.messages import messages_page, trace_of
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_document, stored_payload
 from engine.store.queries.tallies import counters_of, list_unmapped
 from tests.support.journals import DAY_S, NOW_US, WINDOW_S, opened, received, routed, running, started
 

@@ -16,8 +16,7 @@ from engine.store.integrity import verify
 from engine.store.journal import Journal, keys
 from engine.store.lifecycle import key_rotation
 from engine.store.queries.acts import acts_page
-from engine.store.queries.contents import stored_payload
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_payload
 from tests.support.journals import opened, running, store
 
 STEPS = ("written", "committed", "proven", "moved", "named")

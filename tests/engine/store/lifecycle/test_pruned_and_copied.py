@@ -31,10 +31,9 @@ from engine.store.journal import Journal, keys
 from engine.store.journal.starting import unprocessed
 from engine.store.lifecycle import erasure
 from engine.store.operations import pruning, search_index
-from engine.store.queries.contents import stored_payload
 from engine.store.queries.lanes import list_lanes
 from engine.store.queries.messages import trace_of
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_payload
 from engine.store.recovery.backups import checking, copying, increments
 from engine.store.recovery.backups.catalog import Copy, read_copy
 from engine.store.recovery.salvage import saving

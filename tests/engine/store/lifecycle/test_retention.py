@@ -33,9 +33,9 @@ from engine.store.lifecycle.retention import Policy, RetentionWalk
 from engine.store.operations import append, audit, bulk, dedup, pauses, pruning, record_outcome
 from engine.store.operations.outbox import attempts, decisions
 from engine.store.queries.acts import acts_page, open_acts
-from engine.store.queries.contents import stored_document, stored_payload
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.messages import trace_of
+from engine.store.queries.reader import stored_document, stored_payload
 from engine.store.recovery import compact
 from engine.store.recovery.salvage import saving
 from tests.support.examples import examples

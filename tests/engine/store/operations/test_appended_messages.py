@@ -14,10 +14,10 @@ from engine.model.texts.reasons import ReasonCode
 from engine.store.core.writing.batch import Batch
 from engine.store.journal.starting import unprocessed
 from engine.store.operations import append, record_outcome
-from engine.store.queries.contents import stored_message
 from engine.store.queries.lanes import list_channels
 from engine.store.queries.letters import held_deliveries
 from engine.store.queries.messages import trace_of
+from engine.store.queries.reader import stored_message
 from tests.support.journals import WINDOW_S, queue, received, routed, running, store
 
 OVERHEARD = replace(received(b"MSH|overheard", control_id="7"), filtered=ReasonCode.OVERHEARD)

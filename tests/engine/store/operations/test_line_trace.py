@@ -24,8 +24,8 @@ from engine.store.operations.line_trace import (
     unpack,
 )
 from engine.store.queries.acts import acts_page
-from engine.store.queries.contents import stored_payload
 from engine.store.queries.line import line_of
+from engine.store.queries.reader import stored_payload
 from tests.support.astm_peer import ACK, ENQ, EOT, NAK, one_record_a_frame, wire_frame
 from tests.support.journals import running
 from tests.support.running import ASTM, MLLP, RunningSite, astm_channel, make_running_site, running_app

@@ -26,11 +26,10 @@ from engine.store.journal.starting import unprocessed
 from engine.store.operations import append, audit, record_outcome
 from engine.store.operations.outbox import attempts, claims
 from engine.store.queries.acts import acts_page, open_acts
-from engine.store.queries.contents import stored_document, stored_message, stored_payload
 from engine.store.queries.lanes import list_channels, list_lanes, open_lanes
 from engine.store.queries.letters import dead_letters, held_deliveries
 from engine.store.queries.messages import messages_page, trace_of
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_document, stored_message, stored_payload
 from engine.store.queries.tallies import counters_of
 from tests.support.journals import NOW_US, WINDOW_S, opened, queue, received, routed, running, store
 

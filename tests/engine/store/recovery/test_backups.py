@@ -37,10 +37,9 @@ from engine.store.lifecycle import erasure
 from engine.store.operations import append, audit, record_outcome
 from engine.store.operations.outbox import attempts, claims, decisions
 from engine.store.queries.acts import acts_page
-from engine.store.queries.contents import stored_payload
 from engine.store.queries.lanes import list_channels
 from engine.store.queries.messages import messages_page, not_all_numbers, trace_of
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_payload
 from engine.store.recovery.backups import checking, copying, restoring, state_snapshot
 from engine.store.recovery.backups.catalog import MANIFEST_NAME, Copy, Shelf, read_copy
 from engine.store.recovery.backups.restoring import RESERVED

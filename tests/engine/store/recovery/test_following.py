@@ -28,8 +28,8 @@ from engine.store.journal.starting import unprocessed
 from engine.store.operations import append, incarnation, pauses, record_outcome
 from engine.store.operations.incarnation import Incarnation
 from engine.store.queries.acts import acts_page
-from engine.store.queries.contents import stored_payload
 from engine.store.queries.messages import trace_of
+from engine.store.queries.reader import stored_payload
 from engine.store.recovery import adopting
 from engine.store.recovery.backups import following, restoring
 from engine.store.recovery.backups.catalog import SPARE_NAME, Shelf, copies

@@ -37,11 +37,10 @@ from engine.store.journal.starting import recover, unprocessed
 from engine.store.lifecycle import erasure
 from engine.store.operations import hour_counts, pauses, record_outcome, search_index
 from engine.store.operations.outbox import attempts, claims, decisions, queueing
-from engine.store.queries.contents import stored_document, stored_payload
 from engine.store.queries.lanes import list_pauses
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.messages import trace_of
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_document, stored_payload
 from engine.store.recovery.backups import checking, state_snapshot
 from engine.store.recovery.backups.catalog import Copy
 from tests.support.copies import Place

@@ -22,7 +22,7 @@ from engine.features.access.rows.sessions import Origin
 from engine.features.access.rules.accounts import FORGOTTEN_US, FREE_OF_ADDRESS, FREE_OF_USER
 from engine.features.access.service import passwords
 from engine.features.access.service.accounts import Accounts
-from engine.features.access.service.proving import MOST_OF_ONE, MOST_WAITING
+from engine.features.access.service.users import MOST_OF_ONE, MOST_WAITING
 from engine.model.errors import BusyError, LockedOutError, LogInError
 from engine.model.process.clock import Clock, ManualClock
 from engine.model.site.actor import Actor

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.features.orders.rows import reading as worklist
-from engine.features.orders.rows import tube_timeline
+from engine.features.orders.rows import reading
 from engine.store.queries.acts import acts_page
 from tests.support.asking import asking, question, result
 from tests.support.command_line import Ran, labrelay
@@ -44,18 +43,18 @@ async def add(site: RunningSite, specimen: str = TUBE, *tests: str, patient: str
 
 
 def state(site: RunningSite, number: int = 1) -> str:
-    found = worklist.item(site.journal, number)
+    found = reading.item(site.journal, number)
     return "" if found is None else found.item.state.value
 
 
 async def without_order(site: RunningSite, specimen: str = TUBE, patient: str = PATIENT) -> int:
     """A result without an order; the number of its message. Its delivery waits."""
-    before = tube_timeline.count_without(site.journal, most=99)
+    before = reading.count_without(site.journal, most=99)
     assert (await site.labrelay("pause", "destination", "lab-fhir", "--reason", "first", "--yes")).code == 0
     async with asking(site.port("chemistry")) as analyzer:
         await analyzer.send(result(specimen, patient, "TSH3", "1.20"))
-    await until(lambda: tube_timeline.count_without(site.journal, most=99) == before + 1)
-    return tube_timeline.without_order(site.journal)[0].message_id
+    await until(lambda: reading.count_without(site.journal, most=99) == before + 1)
+    return reading.without_order(site.journal)[0].message_id
 
 
 async def test_a_result_is_matched_with_an_order_and_that_is_undone(site: RunningSite) -> None:

@@ -19,7 +19,7 @@ from adapters.codecs.hl7v2 import order_answers
 from engine.config.load import load_site
 from engine.model.errors import ConfigError
 from engine.model.orders import AnsweredOrders
-from engine.store.queries.contents import stored_message
+from engine.store.queries.reader import stored_message
 from tests.engine.features.orders.exchange.test_orders_of_a_lis import ANALYZER, HTTP, JSON_ORDER, lis, states, tubes
 from tests.engine.features.orders.exchange.test_polled_orders import polling
 from tests.support.fhir_orders import order_server, request

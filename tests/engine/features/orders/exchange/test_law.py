@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from engine.features.orders.rows.order_questions import queries
-from engine.features.orders.rows.reading import ItemDetails, ItemFilter, items
+from engine.features.orders.rows.reading import ItemDetails, ItemFilter, items, without_order
 from engine.features.orders.rows.reading import item as read_item
-from engine.features.orders.rows.tube_timeline import without_order
 from engine.model.orders import OrderedPatient
 from engine.model.process.clock import SystemClock
 from engine.model.worklist import DAY_US

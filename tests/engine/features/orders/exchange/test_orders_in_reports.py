@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from engine.store.queries.contents import stored_document
+from engine.store.queries.reader import stored_document
 from tests.engine.features.orders.exchange.test_law import answer_to, law, query
 from tests.engine.features.orders.exchange.test_law import result as measured_by_law
 from tests.engine.features.orders.exchange.test_orders_of_a_lis import lis, states

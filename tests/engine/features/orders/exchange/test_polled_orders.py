@@ -20,7 +20,7 @@ from adapters.transports import fhir_search
 from engine.features.orders.rows.reading import ItemFilter
 from engine.features.orders.rows.reading import items as read_items
 from engine.model.process import back_off
-from engine.store.queries.contents import stored_message
+from engine.store.queries.reader import stored_message
 from tests.engine.features.orders.exchange.test_orders_of_a_lis import ANALYZER, lis, states
 from tests.support.fhir_orders import Json, OrderServer, looked, order_server, request, specimen, task
 from tests.support.ports import quiet_ports

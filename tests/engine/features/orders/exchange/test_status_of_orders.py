@@ -24,7 +24,7 @@ from engine.model.orders import OrderedPatient, OrderLine, Status, StatusChange
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 from engine.store.integrity.verify import run as verify
-from engine.store.queries.contents import stored_message
+from engine.store.queries.reader import stored_message
 from tests.engine.features.orders.exchange.test_orders_of_a_lis import ANALYZER, lis, states
 from tests.engine.features.orders.rows.test_news_of_panels import happens
 from tests.support.asking import asking, question, result

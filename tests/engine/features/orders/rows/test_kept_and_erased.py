@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.features.orders import rows as worklist
-from engine.features.orders.rows import reading, tube_timeline
+from engine.features.orders.rows import reading
 from engine.model.orders import Asked, OrderedPatient, OrderLine, Question
 from engine.model.process.clock import ManualClock
 from engine.model.worklist import AskSettings, ResultOf, TakeSettings
@@ -52,7 +52,7 @@ async def test_an_erasure_empties_the_orders_of_a_patient_and_of_its_messages(tm
         ]
         assert (await ask(journal, "S1"), await ask(journal, "S2"), await ask(journal, "S3")) == ([], [], [3])
         assert reading.items(journal, reading.ItemFilter(patient="P1")) == []
-        assert [one.message_id for one in tube_timeline.without_order(journal)] == [3]
+        assert [one.message_id for one in reading.without_order(journal)] == [3]
     assert verify.run(data, deep=True) == []
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.features.orders import rows as worklist
-from engine.features.orders.rows import holding, reading, tube_timeline
+from engine.features.orders.rows import holding, reading
 from engine.model.content.order_results import TubeResults
 from engine.model.errors import RefusedError
 from engine.model.journal.records import Decision
@@ -31,7 +31,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
 
 
 def without(desk: Desk) -> list[tuple[int, int]]:
-    return [(one.message_id, one.results) for one in tube_timeline.without_order(desk.journal)]
+    return [(one.message_id, one.results) for one in reading.without_order(desk.journal)]
 
 
 async def test_a_match_closes_the_order_and_is_undone(desk: Desk) -> None:

@@ -32,7 +32,7 @@ import pytest
 from engine.features.orders import rows as worklist
 from engine.features.orders.rows import items, naming, reading
 from engine.features.orders.rows.closing import CLOCK_US
-from engine.features.orders.rows.tube_timeline import tube
+from engine.features.orders.rows.reading import tube
 from engine.features.orders.rules.order_rules import ItemEvent
 from engine.model.content.order_results import TubeResults
 from engine.model.orders import Action, OrderedPatient

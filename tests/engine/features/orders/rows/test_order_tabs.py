@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.features.orders import rows as worklist
-from engine.features.orders.rows import items, order_questions, reading, tube_timeline
+from engine.features.orders.rows import items, order_questions, reading
 from engine.features.orders.rows.order_questions import (
     AFTER_ALL_US,
     REFUSED_US,
@@ -212,14 +212,14 @@ async def test_a_result_without_an_order_is_noted_and_leads_to_its_tube(desk: De
     await desk.journal.run(
         worklist.result, newest, "chem", "QC1", "", [ResultOf(test="GLU")], control=True
     )  # processed anew, as one of a control
-    assert [one.results for one in tube_timeline.without_order(desk.journal)] == [1, 2]
-    assert tube_timeline.count_without(desk.journal, most=MOST) == 2
-    assert tube_timeline.without_order(desk.journal, channel="other") == []
-    (tube,) = tube_timeline.tubes_of_message(desk.journal, newest - 2)
-    timeline = tube_timeline.tube_of(desk.journal, tube)
+    assert [one.results for one in reading.without_order(desk.journal)] == [1, 2]
+    assert reading.count_without(desk.journal, most=MOST) == 2
+    assert reading.without_order(desk.journal, channel="other") == []
+    (tube,) = reading.tubes_of_message(desk.journal, newest - 2)
+    timeline = reading.tube_of(desk.journal, tube)
     assert ([one.item.number for one in timeline.items], [one.results for one in timeline.without]) == ([1], [2])
-    assert tube_timeline.tube(desk.journal, "S9").without[0].results == 1
-    assert tube_timeline.tube_of(desk.journal, b"") == tube_timeline.TubeTimeline(items=(), questions=())
+    assert reading.tube(desk.journal, "S9").without[0].results == 1
+    assert reading.tube_of(desk.journal, b"") == reading.TubeTimeline(items=(), questions=())
 
 
 async def test_what_waits_for_a_person_is_counted_worst_first(desk: Desk) -> None:
@@ -296,7 +296,7 @@ async def test_a_match_by_a_person_teaches_nothing(desk: Desk) -> None:
     for n in range(ENOUGH):
         await given_to_analyzer(desk, f"S{n}", f"O{n}")
         await desk.result(f"S{n}", ResultOf(code="99"))
-        without = tube_timeline.without_order(desk.journal)[0]
+        without = reading.without_order(desk.journal)[0]
         await desk.journal.run(worklist.match, n + 1, without.message_id, actor="asha", reason="same tube")
     await given_to_analyzer(desk, "T", "T")
     (usual,) = reading.usual_times(desk.journal, reading.items(desk.journal, ItemFilter(open=True))).values()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from engine.features.orders import rows as worklist
-from engine.features.orders.rows import holding, order_questions, reading, tube_timeline
+from engine.features.orders.rows import holding, order_questions, reading
 from engine.model.errors import RefusedError
 from engine.model.orders import (
     MOST_LINES,
@@ -617,7 +617,7 @@ async def test_the_way_of_a_tube_can_be_read(desk: Desk) -> None:
     await desk.ask("S1")
     await desk.take(order())
     await desk.tell("S1")
-    timeline = tube_timeline.tube(desk.journal, "S1")
+    timeline = reading.tube(desk.journal, "S1")
     assert [(one.channel, one.items, one.none) for one in timeline.questions] == [
         ("chem", 0, "unknown"),
         ("chem", 1, ""),
@@ -784,7 +784,7 @@ async def test_a_person_cancels_sends_again_and_closes(desk: Desk) -> None:
     assert [await act(desk, worklist.cancel, 1) for _ in range(2)] == ["cancel_pending", "cancelled"]
     assert await act(desk, worklist.resend, 2) == "waiting"
     assert await desk.result("S1", ResultOf(code="99")) == []
-    (without,) = tube_timeline.without_order(desk.journal)
+    (without,) = reading.without_order(desk.journal)
     assert await act(desk, worklist.match, 3, message_id=without.message_id) == "resulted"
     with pytest.raises(RefusedError, match="W3 is resulted"):
         await act(desk, worklist.resend, 3)

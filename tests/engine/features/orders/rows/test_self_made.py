@@ -13,7 +13,7 @@ import pytest
 
 from adapters.codecs.hl7v2 import order_status
 from engine.features.orders import rows as worklist
-from engine.features.orders.rows import holding, items, reading, tube_timeline
+from engine.features.orders.rows import holding, items, reading
 from engine.features.orders.rows.announcing import Listener, announce
 from engine.model.errors import RefusedError
 from engine.model.message import Received
@@ -122,7 +122,7 @@ async def test_a_result_that_is_processed_again_is_of_the_same_order(desk: Desk)
     for _ in range(2):
         await desk.journal.run(worklist.result, message, "chem", "S3", "", [ALONE], again=True)
     assert desk.states() == ["offered", "resulted", "resulted"]
-    assert [one.results for one in tube_timeline.without_order(desk.journal)] == [1]
+    assert [one.results for one in reading.without_order(desk.journal)] == [1]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ async def test_a_parent_is_one_of_this_very_tube_patient_and_analyzer(desk: Desk
     found = reading.item(desk.journal, number)
     assert found is not None
     assert (found.item.origin, found.item.parent) == ("analyzer", 0)
-    assert len(tube_timeline.without_order(desk.journal)) == 1
+    assert len(reading.without_order(desk.journal)) == 1
 
 
 async def test_a_number_that_is_used_again_gets_an_order_of_its_own(desk: Desk) -> None:

@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.features.rework.commands import _editing as editing
+from engine.features.rework.commands import dlq as editing
 from engine.store.core.files.lock import SiteLock
 from engine.store.queries.acts import acts_page
-from engine.store.queries.contents import stored_payload
-from engine.store.queries.reader import Reader
+from engine.store.queries.reader import Reader, stored_payload
 from tests.support.command_line import Ran, labrelay
 from tests.support.filled_journal import (
     CANARY,

@@ -10,7 +10,7 @@ from engine.features.results.pages.panels import READING
 from engine.features.rework.lists.edited import MOST_SHOWN
 from engine.model.site.corrections import RowChange
 from engine.store.queries.acts import acts_page
-from engine.store.queries.contents import stored_payload
+from engine.store.queries.reader import stored_payload
 from tests.support.access import Browser
 from tests.support.acting_pages import ActingSite, acting_site, alert, form_of, offers
 from tests.support.running import hl7_channel
