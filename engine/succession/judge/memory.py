@@ -66,7 +66,8 @@ def _in_place_of(last: Said, said: Said) -> Said:
     """A later word under the key of the first: a memory of that one has to find it, whatever this one calls it."""
     return said._replace(
         channel=last.channel, person=said.person or last.person, number=last.number, panel=last.panel, sub=last.sub,
-        test=said.test if said.organism else last.test, numbers=said.numbers | last.numbers, organism=said.organism or last.organism, head=said.head or last.head,
+        test=said.test if said.organism else last.test, numbers=said.numbers | last.numbers,
+        organism=said.organism or last.organism, head=said.head or last.head,
         counted=said.counted or last.counted, tube=said.tube or last.tube, collected=said.collected or last.collected,
     )  # fmt: skip
 
@@ -108,7 +109,9 @@ def _sent(one: Said) -> Said:
     return one._replace(doubt="", version=one.version._replace(waits=False))
 
 
-def words_of(decisions: Sequence[Decision], said: Mapping[int, Said], standing: Mapping[Ref, Standing]) -> dict[int, Ref]:
+def words_of(
+    decisions: Sequence[Decision], said: Mapping[int, Said], standing: Mapping[Ref, Standing]
+) -> dict[int, Ref]:
     """Place -> the result that it is a later word of, also once a person has released it.
 
     Where one result alone may be meant, and under another code, it is that one if the value is the same: then its code
@@ -118,7 +121,11 @@ def words_of(decisions: Sequence[Decision], said: Mapping[int, Said], standing: 
     asked = [one for one in decisions if one.kind == "held" and one.place not in found and len(one.may_mean) == 1]
     for one in asked:
         (ref,) = one.may_mean
-        if one.reason not in _NOT_ITS_WORD and ref not in found.values() and _is_it(said.get(one.place), standing.get(ref)):
+        if (
+            one.reason not in _NOT_ITS_WORD
+            and ref not in found.values()
+            and _is_it(said.get(one.place), standing.get(ref))
+        ):
             found[one.place] = ref
     return found
 

@@ -163,7 +163,11 @@ class _Case:
         found = Verdict()
         homes: dict[int, str] = {}
         for one in self._decisions:
-            if (ref := self._words.get(one.place)) is not None and (home := self._home(ref)) and not self._is_apart(one, ref, home):
+            if (
+                (ref := self._words.get(one.place)) is not None
+                and (home := self._home(ref))
+                and not self._is_apart(one, ref, home)
+            ):
                 if home in homes.values():
                     continue  # two of its message in one place: people see both
                 homes[one.place] = home
@@ -172,8 +176,8 @@ class _Case:
         self._name_all(found, homes)
         for one in self._decisions:
             self._decide(found, one, homes.get(one.place, ""))
-            if one.kind not in _AGAIN and (home := homes.get(one.place)):
-                self._changing[f"Observation/{home}"] = self._messages(self._words[one.place])
+            if one.kind not in _AGAIN and one.place in homes:
+                self._changing[f"Observation/{homes[one.place]}"] = self._messages(self._words[one.place])
         self._ids = found.ids
         for ref in withdrawn(self._judgement):
             if home := self._home(ref):
