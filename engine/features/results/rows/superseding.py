@@ -394,10 +394,7 @@ def _compare(rows: Rows, older: _Older, newer: Sequence[int]) -> _Compared | Non
 
 def _updates(rows: Rows, document_id: int, older: _Older, newer: Sequence[int]) -> bool:
     """Whether a transaction replaces what a newer one has updated on a server, or that is unknown."""
-    asked = (
-        "SELECT document_id FROM delivery WHERE message_id = ? AND state = 'delivered' AND "  # noqa: S608 - a constant
-        + _THERE
-    )
+    asked = "SELECT document_id FROM delivery WHERE message_id = ? AND state = 'delivered' AND " + _THERE  # noqa: S608
     try:
         mine = conditional_updates(body_of(rows, document_id))
         return bool(mine) and any(
