@@ -1,4 +1,4 @@
-"""A correction that people release, and an output whose mapping says one status for all: none of them hides a result."""
+"""A correction that people release, and an output whose mapping says one status for all: neither hides a result."""
 
 from pathlib import Path
 from typing import Any

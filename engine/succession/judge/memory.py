@@ -66,7 +66,8 @@ def _in_place_of(last: Said, said: Said) -> Said:
     """A later word under the key of the first: a memory of that one has to find it, whatever this one calls it."""
     return said._replace(
         channel=last.channel, person=said.person or last.person, number=last.number, panel=last.panel, sub=last.sub,
-        test=said.test if said.organism else last.test, numbers=said.numbers | last.numbers, organism=said.organism or last.organism, head=said.head or last.head,
+        test=said.test if said.organism else last.test, numbers=said.numbers | last.numbers,
+        organism=said.organism or last.organism, head=said.head or last.head,
         counted=said.counted or last.counted, tube=said.tube or last.tube, collected=said.collected or last.collected,
     )  # fmt: skip
 

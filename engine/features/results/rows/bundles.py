@@ -176,8 +176,8 @@ class _Case:
         self._name_all(found, homes)
         for one in self._decisions:
             self._decide(found, one, homes.get(one.place, ""))
-            if one.kind not in _AGAIN and (home := homes.get(one.place)):
-                self._changing[f"Observation/{home}"] = self._messages(self._words[one.place])
+            if one.kind not in _AGAIN and one.place in homes:
+                self._changing[f"Observation/{homes[one.place]}"] = self._messages(self._words[one.place])
         self._ids = found.ids
         for ref in withdrawn(self._judgement):
             if home := self._home(ref):
@@ -259,12 +259,14 @@ class _Case:
 
     def _taken(self) -> set[str]:
         """The ids of what is known of the same tests; of cultures, of all that is known of them."""
-        named = {(said.number, said.test) for said in self._judgement.said.values()}
-        has_isolates = any(said.organism for said in self._judgement.said.values())
+        said = self._judgement.said.values()
+        named, tests = {(one.number, one.test) for one in said}, {one.test for one in said}
+        has_isolates = any(one.organism for one in said)
         return {
             self._home(one.ref)
             for one in self._standing.values()
-            if (one.last.number, one.last.test) in named or (has_isolates and one.last.organism)
+            if (one.words[0].test in tests and (one.last.number, one.last.test) in named)
+            or (has_isolates and one.last.organism)
         }
 
     def _free(self, own: str, place: int) -> str:

@@ -181,8 +181,9 @@ class _Compared:
         whether that is known: each of its documents in the lane was delivered, and of FHIR it is noted.
         """
         rows = self._rows.execute(
-            "SELECT o.ordinal, d.state, o.media_type FROM delivery d JOIN document o ON o.id = d.document_id"
-            f" WHERE d.message_id = ? AND d.{_THERE}",
+            "SELECT o.ordinal, d.state, o.media_type FROM delivery d"  # noqa: S608 - a constant
+            " JOIN document o ON o.id = d.document_id"
+            " WHERE d.message_id = ? AND d." + _THERE,
             (message, self._older.lane),
         ).fetchall()
         ordinals = {ordinal for ordinal, state, _ in rows if state == "delivered"}
@@ -291,28 +292,22 @@ def _stages(said: Facts) -> dict[tuple[str, ...], int]:
 def _newer(rows: Rows, older: _Older, state: str = "delivered") -> list[int]:
     """Newer messages with one of its orders, of which a document was delivered in its lane, or is held there."""
     own = age(rows, older.message)
-    in_lane = f"SELECT 1 FROM delivery WHERE message_id = ? AND {_THERE} AND state = ?"
+    in_lane = "SELECT 1 FROM delivery WHERE message_id = ? AND state = ? AND " + _THERE  # noqa: S608 - a constant
     return [
         one
         for one in sorted(_of_its_orders(rows, older.message, own[0], older.reports))
-        if age(rows, one) > own and rows.execute(in_lane, (one, older.lane, state)).fetchone()
+        if age(rows, one) > own and rows.execute(in_lane, (one, state, older.lane)).fetchone()
     ]
 
 
 def _of_its_orders(rows: Rows, message_id: int, after: int, reports: Iterable[Report]) -> set[int]:
     """Other messages behind ``after`` that have an order of a message, by facts, or as documents tell."""
-    found: set[int] = set()
-    for first, last in facts.ranges_of(rows, message_id):
-        asked = "SELECT message_id FROM fact_number WHERE number BETWEEN ? AND ? AND message_id > ?"
-        found |= _numbers(rows, asked, first, last, after)
-    for report in reports:  # messages whose facts cannot be read
-        asked = "SELECT message_id FROM report WHERE key = ? AND patient = ? AND message_id > ?"
-        found |= _numbers(rows, asked, report.key, report.patient, after)
+    numbered = "SELECT message_id FROM fact_number WHERE number BETWEEN ? AND ? AND message_id > ?"
+    told = "SELECT message_id FROM report WHERE key = ? AND patient = ? AND message_id > ?"  # facts cannot be read
+    asked = [(numbered, *one) for one in facts.ranges_of(rows, message_id)]
+    asked += [(told, one.key, one.patient) for one in reports]
+    found = {one for sql, *values in asked for (one,) in rows.execute(sql, (*values, after)).fetchall()}
     return found - {message_id}
-
-
-def _numbers(rows: Rows, asked: str, *values: object) -> set[int]:
-    return {one for (one,) in rows.execute(asked, values).fetchall()}
 
 
 def age(rows: Rows, message_id: int) -> tuple[int, int]:
@@ -399,7 +394,7 @@ def _compare(rows: Rows, older: _Older, newer: Sequence[int]) -> _Compared | Non
 
 def _updates(rows: Rows, document_id: int, older: _Older, newer: Sequence[int]) -> bool:
     """Whether a transaction replaces what a newer one has updated on a server, or that is unknown."""
-    asked = f"SELECT document_id FROM delivery WHERE message_id = ? AND {_THERE} AND state = 'delivered'"
+    asked = "SELECT document_id FROM delivery WHERE message_id = ? AND state = 'delivered' AND " + _THERE  # noqa: S608
     try:
         mine = conditional_updates(body_of(rows, document_id))
         return bool(mine) and any(
