@@ -3,19 +3,19 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from engine.mapping.fhir import entries
-from engine.mapping.message import identity
 from engine.mapping.message.read_cache import KEPT_ASIDE, ReadCaches
 from engine.model.packing import unpack
 from tests.support.mapping_texts import HEAD, HL7, Workshop, apply, context, parse
 from tests.support.shipped import program
 
+Write = Callable[[list[entries.Entry], Sequence[int]], None]
 MOST_GROWTH = 110  # MiB; 65 were measured, and 178 where every entry is an object until the end
 STEPS = """
   - each: PATIENT_RESULT
@@ -207,11 +207,11 @@ def _count(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Entries are written early and a few at a time; how many there were each time."""
     found: list[int] = []
 
-    def write(all_of_them: list[entries.Entry], places: Sequence[int]) -> None:
+    def write(all_of_them: list[entries.Entry], places: Sequence[int], whole: Write = entries.write) -> None:
         found.append(len(places))
-        entries.write(all_of_them, places)
+        whole(all_of_them, places)
 
-    monkeypatch.setattr(identity, "WRITTEN_FROM", 8)
-    monkeypatch.setattr(identity, "WRITTEN_AT_ONCE", 3)
-    monkeypatch.setattr(identity, "write", write)
+    monkeypatch.setattr(entries, "WRITTEN_FROM", 8)
+    monkeypatch.setattr(entries, "WRITTEN_AT_ONCE", 3)
+    monkeypatch.setattr(entries, "write", write)
     return found
