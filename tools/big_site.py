@@ -80,7 +80,7 @@ def measure(folder: Path, rounds: int, say: Callable[[str], None] = print) -> di
 
 
 def _round(site: Path) -> Iterator[tuple[str, float]]:
-    bench = TcpBench(site, 0, "oru20", "frame")
+    bench = TcpBench(site, "oru20", "frame")
     bench.first = _first_free(site)
     try:
         yield "listening, s", bench.daemon.listening_s

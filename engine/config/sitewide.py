@@ -196,10 +196,6 @@ class SiteConfig(Model):  # the core's keys; `site_model` has all
     backup: BackupConfig = Field(default_factory=BackupConfig)
     """Copies of the journal and the configuration in a second folder."""
 
-    workers: Whole = Field(default=0, ge=0, le=1)
-    """Processes beside the main one that map and deliver. `0`: it does all itself; `1`: higher rates on two cores or
-    more, and answers to analyzers that never wait for a mapping."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:

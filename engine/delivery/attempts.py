@@ -142,8 +142,6 @@ class AttemptRunner:
         )
         if self.setup.conditions is not None:
             sent = await self.setup.conditions.put_on(sent)
-        if self.setup.room is not None:
-            await self.setup.room()  # the last wait before the last check
         if self.paused or lane.held:  # a person was quicker than this attempt
             self.setup.breaker.abandoned(self.setup.clock.monotonic())
             lane.put_back(delivery)

@@ -1,7 +1,7 @@
 """The parameters of one destination's worker; its parts share them."""
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,6 @@ class Setup:
 
     Attributes:
         conditions: for updates that require our last version on the server; None: no condition.
-        room: waits until an attempt can be made at once; None where that is always possible.
     """
 
     name: str
@@ -39,4 +38,3 @@ class Setup:
     downtime: DowntimeCalendar = field(default_factory=DowntimeCalendar)
     events: DeliveryEvents = field(default_factory=DeliveryEvents)
     jitter: Callable[[], float] = random.random
-    room: Callable[[], Awaitable[None]] | None = None

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from engine.feature import Hook
-from engine.model.process.log_limits import LINE_BYTES, bad_day_lines, most_lines_a_day
+from engine.model.process.log_limits import LINE_BYTES, MOST_LINES_A_DAY, bad_day_lines
 from engine.model.site.health import Health, Line
 from engine.model.texts.units import HostPort, size_text
 
@@ -296,13 +296,11 @@ def budget(site: "Site", place: Path | None = None) -> Line:
     Args:
         place: the folder that logs are kept in; by itself the first of `PLACES` that is there.
     """
-    processes = 1 + site.config.workers
     channels = sum(channel.enabled for channel in site.channels.values())
-    lines = bad_day_lines(channels, len(site.config.destinations), processes)
-    most = most_lines_a_day(processes)
+    lines = bad_day_lines(channels, len(site.config.destinations))
     text = (
         f"some hundred lines on a good day, {lines:,} on a bad one ({size_text(lines * LINE_BYTES)}),"
-        f" never more than {most:,} ({size_text(most * LINE_BYTES)})"
+        f" never more than {MOST_LINES_A_DAY:,} ({size_text(MOST_LINES_A_DAY * LINE_BYTES)})"
     )
     found = place if place is not None else next((one for one in map(Path, PLACES) if one.is_dir()), None)
     if found is None:

@@ -340,8 +340,8 @@ class OccupiedError(LabRelayError):
     """Too many wait for the same work; in a few seconds it can be asked for again."""
 
 
-class WorkerError(LabRelayError):
-    """The worker process ended, hangs, or cannot take the configuration; its supervisor starts another one."""
+class LargeProcessError(LabRelayError):
+    """The process for large messages ended, hangs, or cannot take the configuration; its supervisor starts another."""
 
 
 class DeliveryError(LabRelayError):

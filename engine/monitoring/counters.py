@@ -1,4 +1,5 @@
-"""Counters of this process, by metric and labels. The worker processes count, too, and load no client of Prometheus."""
+"""Counters of this process, by metric and labels. The one for large messages counts, too, and loads no client of
+Prometheus."""
 
 from dataclasses import dataclass
 from enum import Enum

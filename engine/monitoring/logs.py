@@ -41,7 +41,7 @@ LOGGERS = {
     "run": "start, reload and stop of the daemon; a store that ends it",
     "site": "recovery at a start, the configuration in use, the clock of the machine",
     "tasks": "tasks that end or hang; the watchdog",
-    "worker": "the second process, where `workers: 1`",
+    "large": "the process for large messages",
     "channel": "sources, connections, serial lines, folders, tees",
     "processing": "from a stored message to its outcome",
     "orders": "questions of analyzers and their answers; orders by their numbers here",

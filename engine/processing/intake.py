@@ -28,7 +28,7 @@ from engine.model.routes import ChannelRoutes, Processed
 from engine.processing import committing
 from engine.processing.committing import Commits
 from engine.processing.names import names_of
-from engine.processing.process import LocalProcessor, Processor, process
+from engine.processing.process import YIELD_AFTER, process
 from engine.processing.turns import MESSAGE_COSTS, UNKNOWN, Named, Turns, Waiting
 from engine.receiving.outcomes import Outcomes
 from engine.store.journal.starting import unprocessed
@@ -50,7 +50,7 @@ STORE_RETRY_S = 1.0
 
 
 class LargeMessageProcessor(Protocol):
-    """Processes large messages elsewhere, so that no other waits for them (`engine.runtime.worker.remote`)."""
+    """Processes large messages elsewhere, so that no other waits for them (`engine.runtime.large`)."""
 
     def takes(self, stored: Stored) -> bool: ...
     def ask(self, stored: Stored, channel: ChannelRoutes, answer: Callable[[Processed], None]) -> None: ...
@@ -65,7 +65,6 @@ class Intake:
         journal: "Journal",
         *,
         clock: Clock,
-        processor: Processor | None = None,
         outcomes: Outcomes | None = None,
         asked: Callable[[Stored], None] = lambda stored: None,
         mapped: Callable[[Stored, Processed, Recorded], None] | None = None,
@@ -87,7 +86,6 @@ class Intake:
         self._is_careful = False
         self._asked_for = asked
         self._clock = clock
-        self._processor: Processor = processor or LocalProcessor()
         self._aside = aside
         self._aside_bytes = 0  # of the large messages that are processed aside
         self._names = names
@@ -95,7 +93,6 @@ class Intake:
         self._read_bytes = 0  # of messages whose names were read in this turn of the loop
         self._turns = Turns()  # taken out of the queue
         self._queue: deque[Stored] = deque()
-        self._asked: deque[Stored] = deque()  # taken out of the queue, not processed yet, beside those in the turns
         self._commits = Commits(
             journal, outcomes=outcomes, mapped=mapped, ended=self._outcome_ended, again=self._start_over
         )
@@ -118,8 +115,8 @@ class Intake:
     def configure(self, channels: Mapping[str, ChannelRoutes], workers: Mapping[str, DestinationWorker]) -> None:
         """Take over channels and destinations, at start and at a reload; between two messages, never within one.
 
-        Messages without an answer are processed anew, so that every message has one configuration. Messages that waited
-        for their channel to be configured again are read back.
+        Large messages without an answer are processed anew, so that every message has one configuration. Messages that
+        waited for their channel to be configured again are read back.
         """
         self._recall()
         self._channels = channels
@@ -143,26 +140,22 @@ class Intake:
             self._wake.set()
 
     def _recall(self) -> None:
-        """Have messages without an answer processed anew, in their order."""
+        """Have large messages without an answer processed anew, in their order."""
+        self._reading = None
         if oldest := self._turns.oldest():
             self._go_back(oldest.stored.id)
-            return
-        self._reading = None
-        self._processor.forget()
-        self._queue.extendleft(reversed(self._asked))
-        self._asked.clear()
 
     @property
     def waiting(self) -> int:
         """Stored messages in memory that are not processed."""
-        return len(self._queue) + len(self._asked) + len(self._turns)
+        return len(self._queue) + len(self._turns)
 
     def oldest_us(self) -> dict[str, int]:
         """Channel -> when the oldest of its messages was received that are not processed, of an earlier process once it
         was read.
         """
         found = {channel: first_us for channel, (first_us, _) in self._behind.items()}
-        for stored in (*self._queue, *self._asked, *(waiting.stored for waiting in self._turns)):
+        for stored in (*self._queue, *(waiting.stored for waiting in self._turns)):
             found[stored.channel] = min(stored.received_us, found.get(stored.channel, stored.received_us))
         return found
 
@@ -184,8 +177,7 @@ class Intake:
                 self._outcome(stored, process(stored, channel))
                 return
             self._note_turns((stored,))
-        waiting = len(self._queue) + len(self._asked)
-        if not self._caught_up or waiting >= MEMORY_MESSAGES or self._bytes >= MEMORY_BYTES:
+        if not self._caught_up or len(self._queue) >= MEMORY_MESSAGES or self._bytes >= MEMORY_BYTES:
             self._caught_up = False
             self._put_behind(stored)
         else:
@@ -232,7 +224,7 @@ class Intake:
             heartbeat()
             if not self._queue and not self._caught_up and self._may_read_back() and self._read_back():
                 continue
-            if self._held or not self._processor.has_room() or self._commits.is_busy or not self._step():
+            if self._held or self._commits.is_busy or not self._step():
                 self._wake.clear()
                 try:
                     async with asyncio.timeout(5.0):
@@ -241,7 +233,7 @@ class Intake:
                     pass
                 continue
             done += 1
-            if done >= self._processor.burst or self._has_read_enough():
+            if done >= YIELD_AFTER or self._has_read_enough():
                 done = self._read_bytes = 0
                 await asyncio.sleep(0)
 
@@ -271,7 +263,7 @@ class Intake:
                 self._begin(self._put_in_turns(UNKNOWN))
             else:
                 self._take(self._queue.popleft())
-            while self._commits.under_way or self._asked or self._turns:
+            while self._commits.under_way or self._turns:
                 heartbeat()
                 self._wake.clear()
                 with suppress(TimeoutError):
@@ -299,8 +291,7 @@ class Intake:
             self._add_to_turns(self._queue[0])
             if self._has_read_enough():
                 break
-        # A large one may wait for one that was asked before turns began.
-        waiting = self._turns.next(large=self._aside_bytes < ASIDE_BYTES and not self._asked)
+        waiting = self._turns.next(large=self._aside_bytes < ASIDE_BYTES)
         if waiting is None:
             return added
         self._begin(waiting)
@@ -382,9 +373,11 @@ class Intake:
             self._bytes -= len(stored.payload)
             return
         self._asked_for(stored)
-        if waiting is None:
-            self._asked.append(stored)
-        self._processor.ask(stored, channel, lambda outcome: self._processed(stored, outcome, waiting))
+        outcome = process(stored, channel)
+        if waiting is not None:
+            self._turns.done(waiting)
+        self._bytes -= len(stored.payload)
+        self._outcome(stored, outcome)
 
     def _ask_aside(self, aside: LargeMessageProcessor, stored: Stored, waiting: Waiting) -> None:
         """Have a large message processed aside: its channel continues when that has its outcome."""
@@ -397,15 +390,6 @@ class Intake:
 
         self._asked_for(bare)
         aside.ask(stored, self._channels[stored.channel], processed)
-
-    def _processed(self, stored: Stored, outcome: Processed, waiting: Waiting | None) -> None:
-        """Take the outcome of the oldest message that was asked for."""
-        if waiting is None:
-            self._asked.popleft()
-        else:
-            self._turns.done(waiting)
-        self._bytes -= len(stored.payload)
-        self._outcome(stored, outcome)
 
     def _outcome(self, stored: Stored, outcome: Processed) -> None:
         """Store the outcome of a message. If that fails it is processed again, in order."""
@@ -454,7 +438,7 @@ class Intake:
 
     def _go_back(self, stored_id: int) -> None:
         turns = (waiting.stored for waiting in self._turns)  # one aside, or waiting for that, may be older
-        back = (*self._queue, *self._asked, *turns)
+        back = (*self._queue, *turns)
         for one in back:
             self._put_behind(one)
         oldest = min([stored_id, *(one.id for one in back)])
@@ -463,9 +447,7 @@ class Intake:
         self._turns.clear()
         self._reading = None
         self._aside_bytes = 0
-        self._processor.forget()
         self._queue.clear()
-        self._asked.clear()
         self._in_turn.clear()
         self._bytes = 0
         self._caught_up = self._is_in_order = False

@@ -1,4 +1,4 @@
-"""Process one message: parse -> route -> map. Pure, so that a worker process can do it as well.
+"""Process one message: parse -> route -> map. Pure, so that the process for large messages can do it as well.
 
 What a message says of critical values: by its facts, where a flag is one, or a status takes something back. Pure.
 """
@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from engine.mapping.functions.channel import are_one_by_one, are_runs_apart
 from engine.mapping.functions.controls import NUMBERS, ORDERS, listed
@@ -425,38 +425,3 @@ def about_orders(parsed: Parsed, dialogue: Dialogue) -> ReasonCode | None:
     if not has_results(parsed) and dialogue.confirmation(parsed) is not None:
         return ReasonCode.ORDER_ANSWER
     return None
-
-
-class Processor(Protocol):
-    """Processes messages: in this process (`LocalProcessor`), or in another one (`engine.runtime.worker`).
-
-    Attributes:
-        burst: how many messages it may get in one turn of the loop.
-    """
-
-    @property
-    def burst(self) -> int: ...
-
-    def has_room(self) -> bool:
-        """Whether it takes one more message now; if not, an answer or `forget` makes room."""
-
-    def ask(self, stored: Stored, channel: ChannelRoutes, answer: Callable[[Processed], None]) -> None:
-        """Process a message. ``answer`` is called once, in the order of asking: at once, or later on the event loop."""
-
-    def forget(self) -> None:
-        """Drop the answers to all messages so far."""
-
-
-class LocalProcessor:
-    """Processes at once."""
-
-    burst = YIELD_AFTER
-
-    def has_room(self) -> bool:
-        return True
-
-    def ask(self, stored: Stored, channel: ChannelRoutes, answer: Callable[[Processed], None]) -> None:
-        answer(process(stored, channel))
-
-    def forget(self) -> None:
-        """Nothing waits here."""

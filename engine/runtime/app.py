@@ -38,6 +38,7 @@ from engine.monitoring.counters import Counters
 from engine.runtime.build import BuiltSite, build_site
 from engine.runtime.compiled_code import CompiledCode
 from engine.runtime.control_handlers import admission, followers, running_site
+from engine.runtime.large.process import HEALTHY_S, LONGEST_BACK_OFF_S
 from engine.runtime.observing import notices
 from engine.runtime.observing.notices import ClockWatch
 from engine.runtime.observing.observe import Observer
@@ -52,7 +53,6 @@ from engine.runtime.upkeep.other_history import OtherPlaces
 from engine.runtime.upkeep.scrub import Scrub
 from engine.runtime.upkeep.second_anchor import SecondAnchor
 from engine.runtime.watchdog import Notifier, watch
-from engine.runtime.worker.process import HEALTHY_S, LONGEST_BACK_OFF_S
 from engine.store import journal
 from engine.store.core.checks.trail_check import HEAD_WORDS
 from engine.store.core.connecting import JOURNAL_NAME
@@ -136,7 +136,7 @@ class App:
         _warn((*self.journal.notes, *elsewhere.silent))
         for text in self.journal.damage:
             logger.error("the journal is damaged", extra={"detail": text})
-        recovery = recover(self.journal, judges=not site.config.workers)
+        recovery = recover(self.journal)
         self.journal.start(self._loop)
         self._web = site.config.web  # as it is in force; `_follow`
         try:
@@ -186,11 +186,8 @@ class App:
     ) -> None:
         parts = self.parts
         running.push_async_callback(self.second_anchor.close)
-        # The worker process, if there is one, outlives the work under way in it: the supervisor ends last.
-        keep_process = partial(supervisor.supervise, healthy_s=HEALTHY_S, max_s=LONGEST_BACK_OFF_S)
-        if parts.worker_process is not None:
-            keep_process("worker", parts.worker_process.run)
-        keep_process("large messages", parts.large.run)
+        # The process for large messages outlives the work under way in it: the supervisor ends last.
+        supervisor.supervise("large messages", parts.large.run, healthy_s=HEALTHY_S, max_s=LONGEST_BACK_OFF_S)
         await parts.begin(unfinished_sessions=recovery.sessions > 0)
         for service in parts.services:
             await service.start()
@@ -275,8 +272,7 @@ class App:
 
     async def compile(self, built: BuiltSite, heartbeat: Callable[[], None] = lambda: None) -> None:
         """Compile the mappings of which no earlier start kept the code; a thread waits for that."""
-        if not built.site.config.workers:
-            await self._code.complete(built.made, heartbeat)
+        await self._code.complete(built.made, heartbeat)
 
     async def _until_stopped(self, supervisor: Supervisor) -> None:
         """Wait for `stop`.
@@ -406,8 +402,7 @@ class App:
         """Compile a configuration. Takes part of a second for each mapping without code; raises ConfigError."""
         key = self.journal.vault.identity_key
         built = build_site(site, identity_key=key, clock=self.clock, others=self.journal.others)
-        if not site.config.workers:  # else another process maps
-            self._code.read(built.programs)
+        self._code.read(built.programs)
         return built
 
     # -- the page ----------------------------------------------------------------------------------------------

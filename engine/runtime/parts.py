@@ -25,7 +25,6 @@ from engine.delivery.worker import DestinationWorker
 from engine.model.errors import StoreError
 from engine.model.journal.records import DELIVERIES, Pause, Recorded, Recovery, Target
 from engine.model.message import Delivery, Stored
-from engine.model.packing import UnpackingDestination
 from engine.model.process.clock import Clock
 from engine.model.process.receive_memory import ReceiveMemory
 from engine.model.routes import ChannelRoutes, Processed
@@ -38,10 +37,10 @@ from engine.receiving.channel import Channel
 from engine.receiving.outcomes import Outcomes
 from engine.receiving.tee import TeeChannel
 from engine.runtime.build import BuiltChannel, BuiltSite, build_destination, reassemble
+from engine.runtime.large.messages import LargeMessages
+from engine.runtime.large.process import LargeProcess
 from engine.runtime.service import Service, Witness
 from engine.runtime.sources import ChannelSource
-from engine.runtime.worker.process import WorkerProcess
-from engine.runtime.worker.remote import LargeMessages, RemoteDestination
 from engine.store.journal import Journal
 from engine.store.lifecycle.retention import Policy
 from engine.store.operations import append, incarnation
@@ -64,7 +63,6 @@ class Parts:
     Attributes:
         built: the configuration in force.
         reloading: held while sources or workers are replaced, or a source is opened or closed.
-        worker_process: maps and delivers beside this process; None: this process does.
         services: what features run; given before `begin`.
         pauses: in force, by target; only `engine.runtime.switching` changes them.
     """
@@ -95,20 +93,17 @@ class Parts:
         self.services: Collection[Service] = ()
         self._witnesses: Sequence[Witness] = ()
         self.outcomes = Outcomes(partial(trace_of, journal))
-        key = journal.vault.identity_key
-        self.worker_process = WorkerProcess(key) if built.site.config.workers else None
-        self.large = LargeMessages(WorkerProcess(key, delivers=False))
+        self.large = LargeMessages(LargeProcess(journal.vault.identity_key))
         self.scores = registry.load(registry.SCORES, "http").build()
         self.scoring = Scoring(self.large, self._routes_of, self.scores.ask)
-        self._configure_processes()
+        self.large.process.configure(built.site)
         self.intake = Intake(
             journal,
             clock=clock,
-            processor=self.worker_process.processor if self.worker_process else None,
             outcomes=self.outcomes,
             asked=self._asked,
             mapped=self._processed,
-            warily=recovery.killed and self.worker_process is None,
+            warily=recovery.killed,
             aside=self.scoring,
         )
 
@@ -206,7 +201,7 @@ class Parts:
             self.follow_pauses(made)
             if built is not self.built:
                 self.built = built
-                self._configure_processes()
+                self.large.process.configure(built.site)
             self._follow_configuration()
             for source in leaving:
                 self._hand_over_unstored(source)
@@ -225,10 +220,6 @@ class Parts:
             new.channel.unkept.take_over(source.channel.unkept)
         else:
             log_lost_data(source)
-
-    def _configure_processes(self) -> None:
-        for process in filter(None, (self.worker_process, self.large.process)):
-            process.configure(self.built.site)
 
     def _follow_configuration(self) -> None:
         """Give journal, intake and lanes the configuration, and create sources for channels without one."""
@@ -344,30 +335,22 @@ class Parts:
         Raises:
             ConfigError: a certificate or key file is unusable.
         """
-        make = partial(build_destination, name, config, self.clock)
-        concurrency = getattr(config, "concurrency", 1)
-        remote = None
-        if self.worker_process is not None and not config.of_main_process:
-            shared = concurrency > 1 and config.any_process
-            remote = RemoteDestination(name, self.worker_process, make, shared=shared)
-        destination = remote or make()
-        if isinstance(destination, UnpackingDestination):
-            destination.of_journal(partial(incarnation.named, self.journal.snapshot, self.journal.journal_id))
-            for service in self.services:
-                service.made(name, destination)
+        destination = build_destination(name, config, self.clock)
+        destination.of_journal(partial(incarnation.named, self.journal.snapshot, self.journal.journal_id))
+        for service in self.services:
+            service.made(name, destination)
         setup = Setup(
             name=name,
             destination=destination,
             journal=self.journal,
             clock=self.clock,
-            limits=Limits(concurrency=concurrency, rate=config.rate),
+            limits=Limits(concurrency=getattr(config, "concurrency", 1), rate=config.rate),
             retry=RetryPolicy(first=config.retry.first, max=config.retry.max, give_up_after=config.retry.give_up_after),
             breaker=Breaker(threshold=config.breaker.failures, first_open=config.breaker.probe_after),
             guard=ConditionalGuard(CONFIRMED_KEYS),
             conditions=Conditions(name, self.journal) if getattr(config, "conflicts", "off") == "check" else None,
             downtime=DowntimeCalendar(partial(self._downtime, name)),
             events=DeliveryEvents(settled=self._settled, postponed=self._postponed, begun=self._begun),
-            room=remote.room if remote is not None else None,
         )
         made = DestinationWorker(setup)
         destination.hear_late(made.settlement.refused_late)

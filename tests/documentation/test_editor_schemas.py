@@ -70,7 +70,7 @@ LAYOUT = 'layout: l\ntext: {as: lines}\nrules:\n  - {line: "(?P<a>.*)", new: R, 
 TEST = "test: t\nmapping: m\nsettings: {timezone: UTC}\ngiven: MSH|x\nexpect: {counts: {Patient: 1}, issues: []}\n"
 
 RIGHT = [
-    ("site.json", SITE + "workers: 1\nlimits: {receive_memory: 64MiB}\n"),
+    ("site.json", SITE + "limits: {receive_memory: 64MiB}\n"),
     ("site.json", SITE + 'destinations: {a: {kind: fhir, url: "${URL}", auth: {bearer: {token: "${T}"}}}}\n'),
     ("site.json", "site: {name: 12}\nweb: {enabled: false}\n"),
     ("channel.json", CHANNEL),
@@ -93,8 +93,7 @@ RIGHT = [
     ("test.json", TEST + "hold: =value < 7\nearlier: {718-7: '10.2'}\n"),
 ]
 WRONG = [
-    ("site.json", SITE + "wokers: 1\n", ".wokers: not allowed"),
-    ("site.json", SITE + "workers: 2\n", ".workers: fits none"),
+    ("site.json", SITE + "limts: {}\n", ".limts: not allowed"),
     ("site.json", "site: {timezone: Asia/Kolkata}\n", ".site.name: is missing"),
     ("site.json", SITE + "destinations: {a: {kind: ftp}}\n", ".destinations.a.kind: none of"),
     ("site.json", SITE + "destinations: {a: {kind: file, folder: x, url: y}}\n", ".destinations.a.url: not allowed"),

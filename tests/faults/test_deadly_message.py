@@ -146,17 +146,3 @@ async def test_only_starts_after_kills_count(tmp_path: Path, killed: bool) -> No
     journal.close()
     assert (recovery.killed, recovery.given_up) == ((True, ids[0]) if killed else (False, 0))
     assert recovery.unprocessed == (1 if killed else 2)
-
-
-async def test_where_a_worker_judges_no_message_is_given_up(tmp_path: Path) -> None:
-    (only,) = await stored_by_a_killed_process(tmp_path, [b"MSH|1"])
-    for _ in range(GIVE_UP_AFTER):
-        journal = Journal.open(tmp_path, clock=SystemClock())
-        assert recover(journal, judges=False).given_up == 0
-        journal.start(asyncio.get_running_loop())
-        await journal.run(poison_message.note, only)
-        journal.recovered = False
-        await journal.stop()
-    journal = Journal.open(tmp_path, clock=SystemClock())
-    assert recover(journal, judges=False).given_up == 0
-    journal.close()

@@ -83,14 +83,13 @@ class Person:
 
 
 @pytest.mark.timeout(600 + 15 * KILLS)
-@pytest.mark.parametrize("workers", [0, 1], ids=["one process", "two processes"])
-async def test_only_what_was_released_arrives(tmp_path: Path, workers: int) -> None:
+async def test_only_what_was_released_arrives(tmp_path: Path) -> None:
     rng = random.Random(4711)
     server = Server()
     await server.start()
     retry = "retry: {first: 50ms, max: 200ms}, breaker: {probe_after: 200ms}"
     destination = f'{{kind: fhir, url: "http://127.0.0.1:{server.port}/fhir", {retry}}}'
-    daemon = Daemon(tmp_path / "site", ["mllp"], destination, workers=workers)
+    daemon = Daemon(tmp_path / "site", ["mllp"], destination)
     channel = tmp_path / "site/channels/c0.yaml"
     channel.write_text(channel.read_text() + RULE)
     person = Person(tmp_path / "site/var")

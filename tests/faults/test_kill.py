@@ -25,8 +25,7 @@ from workbench.bench.sink import CONTROL_ID
 PROTOCOLS = ["mllp", "astm", "pty"]
 HEALTHY = [Mood.WELL]
 TROUBLE = [Mood.WELL, Mood.BUSY, Mood.WELL, Mood.RESET, Mood.LOST, Mood.PROXY]
-# Kills at each scale. A second process is a new interpreter at each start, so it gets the smaller part of a thousand.
-KILLS = {0: {"quick": examples(5, least=2), "long": 470}, 1: {"quick": 2, "long": 30}}
+KILLS = {"quick": examples(5, least=2), "long": 500}  # at each scale
 
 # What the troubled server refuses for ever (422), by the number of the message.
 REFUSED = {(channel, number) for channel in range(len(PROTOCOLS)) for number in range(5, 100_000, 11)}
@@ -57,17 +56,13 @@ def _each_was_heard(analyzers: list[Analyzer], before: list[int]) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("workers", "moods"),
+    "moods",
     [
-        pytest.param(1, HEALTHY, id="two processes, healthy server"),
-        pytest.param(1, TROUBLE, id="two processes, troubled server"),
-        pytest.param(0, HEALTHY, id="one process, healthy server", marks=pytest.mark.promise("kill")),
-        pytest.param(0, TROUBLE, id="one process, troubled server"),
+        pytest.param(HEALTHY, id="healthy server", marks=pytest.mark.promise("kill")),
+        pytest.param(TROUBLE, id="troubled server"),
     ],
 )
-async def test_nothing_acknowledged_is_lost_when_killed(
-    tmp_path: Path, trial: Trial, workers: int, moods: list[Mood]
-) -> None:
+async def test_nothing_acknowledged_is_lost_when_killed(tmp_path: Path, trial: Trial, moods: list[Mood]) -> None:
     ledger = Ledger()
     server = Server(refuse=set() if moods == HEALTHY else REFUSED, ledger=ledger)
     await server.start()
@@ -75,7 +70,7 @@ async def test_nothing_acknowledged_is_lost_when_killed(
     destination = f'{{kind: fhir, url: "http://127.0.0.1:{server.port}/fhir", {retry}}}'
     async with AsyncExitStack() as ending:
         ending.push_async_callback(server.stop)
-        daemon = Daemon(tmp_path / "site", PROTOCOLS, destination, workers=workers, page=False)
+        daemon = Daemon(tmp_path / "site", PROTOCOLS, destination, page=False)
         ending.push_async_callback(daemon.end)
         await daemon.start()
         analyzers = [
@@ -86,7 +81,7 @@ async def test_nothing_acknowledged_is_lost_when_killed(
             for number, protocol in enumerate(PROTOCOLS)
         ]  # fmt: skip
         playing = [asyncio.create_task(analyzer.run()) for analyzer in analyzers]
-        for kill in trial.rounds(**KILLS[workers], unit="kills"):
+        for kill in trial.rounds(**KILLS, unit="kills"):
             server.mood = moods[kill % len(moods)]
             # Each has to be heard between two kills, also on a machine where one of them is slow.
             heard = partial(_each_was_heard, analyzers, [len(analyzer.acked) for analyzer in analyzers])

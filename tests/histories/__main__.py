@@ -154,7 +154,7 @@ def _keep(broken: dict[str, list[_Broken]], checkout: Path, folder: Path) -> Non
             kind = (invariant, ending.history.name)
             if kind in done:
                 continue
-            small = shrink(ending.history, one.weather, one.workers, invariant, breaks(invariant, checkout, folder))
+            small = shrink(ending.history, one.weather, invariant, breaks(invariant, checkout, folder))
             if small is None:
                 _say(f"{seed}: not broken when it is played alone")
                 continue

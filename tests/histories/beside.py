@@ -159,7 +159,7 @@ def of_results(seeds: Iterable[int], folder: Path) -> Iterator[Held]:
     channels = {
         f"h{place}c{number}": one for place, each in enumerate(histories) for number, one in enumerate(each.channels)
     }
-    asyncio.run(site.write_site(channels, NOWHERE, 0))
+    asyncio.run(site.write_site(channels, NOWHERE))
     yield from _played(InOneProcess(folder, folder / "site"), histories, _play_results)
 
 

@@ -27,7 +27,6 @@ def batch(seed: int, number: int, count: int, *, orders: bool = True) -> Batch:
     return Batch(
         histories=tuple(history(f"{seed}/{number}/{place}", orders=orders) for place in range(count)),
         weather=weather(rng),
-        workers=number % 2,
         seed=f"{seed}/{number}",
     )
 

@@ -242,11 +242,10 @@ class Weather:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Histories that share one daemon and one server. ``workers``: of the site."""
+    """Histories that share one daemon and one server."""
 
     histories: tuple[History, ...]
     weather: tuple[Weather, ...]
-    workers: int = 0
     seed: str = ""
     broken: tuple[str, ...] = field(default=())  # of a kept one: the invariants that it broke when it was found
 
@@ -264,7 +263,6 @@ def from_json(text: str) -> Batch:
     return Batch(
         histories=tuple(_history(one) for one in read["histories"]),
         weather=tuple(Weather(**one) for one in read["weather"]),
-        workers=read["workers"],
         seed=read["seed"],
         broken=tuple(read["broken"]),
     )

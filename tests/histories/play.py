@@ -134,7 +134,7 @@ class _Player:
             for place, history in enumerate(self._batch.histories)
             for number, channel in enumerate(history.channels)
         }
-        await self._product.write_site(channels, self._sandbox.url, self._batch.workers)
+        await self._product.write_site(channels, self._sandbox.url)
         for place, history in enumerate(self._batch.histories):
             for number, channel in enumerate(history.channels):
                 name = f"h{place}c{number}"

@@ -66,13 +66,12 @@ class Product:
 
     # -- the site ------------------------------------------------------------------------------------------------------
 
-    async def write_site(self, channels: dict[str, Channel], server: str, workers: int) -> None:
+    async def write_site(self, channels: dict[str, Channel], server: str) -> None:
         (self.folder / "config").mkdir(parents=True)
         (self.folder / "channels").mkdir()
         site = {
             "site": {"name": "Test Lab", "timezone": "Asia/Kolkata"},
             "web": {"enabled": False},
-            "workers": workers,
             "destinations": {
                 "server": {
                     "kind": "fhir",

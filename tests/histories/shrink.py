@@ -27,21 +27,14 @@ def breaks(invariant: str, checkout: Path, folder: Path) -> Breaks:
     return ask
 
 
-def shrink(
-    history: History, weather: tuple[Weather, ...], workers: int, invariant: str, broken: Breaks
-) -> Batch | None:
+def shrink(history: History, weather: tuple[Weather, ...], invariant: str, broken: Breaks) -> Batch | None:
     """The history alone, made small; None where it is not broken alone."""
 
-    def alone(one: History, under: tuple[Weather, ...], with_workers: int) -> Batch:
-        return Batch(histories=(one,), weather=under, workers=with_workers, broken=(invariant,))
+    def alone(one: History, under: tuple[Weather, ...]) -> Batch:
+        return Batch(histories=(one,), weather=under, broken=(invariant,))
 
-    conditions = [
-        ((Weather(),) * len(weather), 0),
-        ((Weather(),) * len(weather), workers),
-        (weather, 0),
-        (weather, workers),
-    ]
-    found = next((one for one in conditions if broken(alone(history, *one))[0]), None)
+    conditions = [(Weather(),) * len(weather), weather]
+    found = next((one for one in conditions if broken(alone(history, one))[0]), None)
     if found is None:
         return None
     for _ in range(STEPS):
@@ -49,13 +42,13 @@ def shrink(
         if smaller is None:
             break
         history = smaller
-    return alone(history, *found)
+    return alone(history, found)
 
 
-def _first_broken(some: list[History], under: tuple[tuple[Weather, ...], int], broken: Breaks) -> History | None:
+def _first_broken(some: list[History], under: tuple[Weather, ...], broken: Breaks) -> History | None:
     for first in range(0, len(some), MOST_AT_ONCE):
         tried = some[first : first + MOST_AT_ONCE]
-        answers = broken(Batch(histories=tuple(tried), weather=under[0], workers=under[1]))
+        answers = broken(Batch(histories=tuple(tried), weather=under))
         for one, still in zip(tried, answers, strict=True):
             if still:
                 return one

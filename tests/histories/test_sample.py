@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,21 +17,20 @@ COUNT = 50
 FOUND = Path(__file__).with_name("found")
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_random_histories_keep_what_must_hold(tmp_path: Path, workers: int) -> None:
-    drawn = replace(batch(2024, workers, COUNT // 2), workers=workers)
-    assert not broken(asyncio.run(play(drawn, ROOT, tmp_path)))
+@pytest.mark.parametrize("number", [0, 1])
+def test_random_histories_keep_what_must_hold(tmp_path: Path, number: int) -> None:
+    assert not broken(asyncio.run(play(batch(2024, number, COUNT // 2), ROOT, tmp_path)))
 
 
 def test_histories_that_broke_something_are_kept(tmp_path: Path) -> None:
     """Those that ask for the same weather are played side by side."""
-    together: dict[tuple[tuple[Weather, ...], int], list[History]] = defaultdict(list)
+    together: dict[tuple[Weather, ...], list[History]] = defaultdict(list)
     for path in sorted(FOUND.glob("*.json")):
         kept = from_json(path.read_text(encoding="utf-8"))
-        together[kept.weather, kept.workers] += kept.histories
+        together[kept.weather] += kept.histories
     assert together
-    for number, ((weather, workers), histories) in enumerate(together.items()):
-        one = Batch(histories=tuple(histories), weather=weather, workers=workers)
+    for number, (weather, histories) in enumerate(together.items()):
+        one = Batch(histories=tuple(histories), weather=weather)
         assert not broken(asyncio.run(play(one, ROOT, tmp_path / str(number))))
 
 

@@ -245,11 +245,11 @@ async def test_a_patients_tube_with_the_number_of_a_control_waits(tmp_path: Path
         assert rows(site.journal, "SELECT 1 FROM qc_point") == []
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-async def test_a_patient_whose_number_fits_a_pattern_of_controls_waits(tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize("large", [False, True])
+async def test_a_patient_whose_number_fits_a_pattern_of_controls_waits(tmp_path: Path, large: bool) -> None:
     """Held with the conflict, no point, and delivered once a person has released it."""
     made = channel(MLLP, HL7_ROUTE, settings=SETTINGS)
-    async with running_site(tmp_path, {"chem": made}, workers=workers) as site:
+    async with running_site(tmp_path, {"chem": made}, large=large) as site:
         await set_up(site.journal)
         (one,) = await send(site, message("QC-L1", {"GLU": "130"}, "0600", patient="MR1", flag="HH"))
         (delivery,) = site.deliveries(one)

@@ -79,13 +79,13 @@ async def test_without_alerts_a_critical_value_is_on_the_list_until_a_person_tak
         assert "no alert critical/1 is open" in again.err
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("channel", ["hl7", "astm"])
 @pytest.mark.parametrize("flag", ["HH", "LL", "AA"])
 async def test_a_critical_value_that_is_held_stands_first_everywhere(
-    tmp_path: Path, channel: str, flag: str, workers: int
+    tmp_path: Path, channel: str, flag: str, large: bool
 ) -> None:
-    async with running_site(tmp_path, CHANNELS, workers=workers) as site:
+    async with running_site(tmp_path, CHANNELS, large=large) as site:
         await send(site, channel, "S1", "F", "4.4", "N")
         await send(site, channel, "S2", "F", "4.5", "N")
         await send(site, channel, "S1", "P", "777.9", flag)  # no second of a time ends so

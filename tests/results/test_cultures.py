@@ -411,8 +411,8 @@ async def test_explain_tells_what_was_withdrawn(bench: Bench) -> None:
     assert sorted(test for one in document["withdrawn"] for test in one["tests"]) == ["AMP", "CIP", "ORG"]
 
 
-async def test_a_worker_process_comes_to_the_same(tmp_path: Path) -> None:
-    async with running_site(tmp_path, CHANNELS, workers=1) as site:
+async def test_the_process_for_large_messages_comes_to_the_same(tmp_path: Path) -> None:
+    async with running_site(tmp_path, CHANNELS, large=True) as site:
         bench = Bench(site, "parents")
         await bench.says("F", *BOTH)
         await bench.says("F", "SAU PEN=R")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.documents.test_abdm_documents import SETTINGS
+from tests.support.large import all_large
 from tests.support.running import MLLP, RunningSite, channel, make_running_site, running_app
 from tests.support.senders import lines, send_blocks
 from workbench.sandbox import Sandbox
@@ -85,12 +86,13 @@ def of(bundle: Json, kind: str) -> list[Json]:
 
 
 @asynccontextmanager
-async def laboratory(folder: Path, workers: int = 0) -> AsyncIterator[Lab]:
+async def laboratory(folder: Path, large: bool = False) -> AsyncIterator[Lab]:
     out = folder / "out"
     channels = {"lis": channel(MLLP, {"mapping": "abdm-report", "to": "abdm"}, settings=SETTINGS)}
-    make_running_site(folder, channels, {"abdm": {"kind": "file", "folder": str(out)}}, workers=workers)
-    async with running_app(folder) as app:
-        yield Lab(RunningSite(folder, app, Sandbox()), out)
+    make_running_site(folder, channels, {"abdm": {"kind": "file", "folder": str(out)}})
+    with all_large(large):
+        async with running_app(folder) as app:
+            yield Lab(RunningSite(folder, app, Sandbox()), out)
 
 
 # What the laboratory says in turn, a list of reports -> what is shown; statuses of Composition and report; how the last
@@ -211,8 +213,8 @@ async def test_reprocessing_and_explaining_know_what_was_decided(tmp_path: Path)
         assert values["Observation[1].status"] == "amended"
 
 
-async def test_a_worker_settles_documents_just_so(tmp_path: Path) -> None:
-    async with laboratory(tmp_path, workers=1) as lab:
+async def test_the_process_for_large_messages_settles_documents_just_so(tmp_path: Path) -> None:
+    async with laboratory(tmp_path, large=True) as lab:
         await lab.says("F GLU 9.9 09:30")
         await lab.says("F GLU 6.0 09:40")
         assert await lab.says("P GLU 1.1 09:50") == "held"

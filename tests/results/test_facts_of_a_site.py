@@ -14,9 +14,9 @@ SETTINGS = {"patient_system": "urn:x:mrn"}
 CHANNELS = {"first": hl7_channel(settings=SETTINGS), "second": hl7_channel(settings=SETTINGS)}
 
 
-@pytest.fixture(params=[0, 1], ids=["one process", "with a worker"])
+@pytest.fixture(params=[False, True], ids=["small", "large"])
 async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RunningSite]:
-    async with running_site(tmp_path, CHANNELS, workers=request.param) as site:
+    async with running_site(tmp_path, CHANNELS, large=request.param) as site:
         yield site
 
 

@@ -11,6 +11,7 @@ import pytest
 from engine.commands.shared.output import ExitCode
 from engine.store.queries.acts import acts_page
 from tests.support.command_line import labrelay
+from tests.support.large import all_large
 from tests.support.mapping_texts import HL7
 from tests.support.running import HL7_ROUTE, MLLP, QUICK, Json, RunningSite, channel, make_running_site, running_app
 from tests.support.senders import lines, send_blocks
@@ -452,16 +453,16 @@ async def test_after_a_failed_control_results_wait_until_one_passes(tmp_path: Pa
 # -- two processes, and messages that are processed again --------------------------------------------------------------
 
 
-async def test_with_a_worker_process_the_same_is_held(tmp_path: Path, sandbox: Sandbox) -> None:
+async def test_of_large_messages_the_same_is_held(tmp_path: Path, sandbox: Sandbox) -> None:
     destinations: dict[str, Json] = {"lab-fhir": {"kind": "fhir", "url": sandbox.url, **QUICK}}
-    make_running_site(tmp_path, {"lab": channel(MLLP, held_route((CRITICAL, DELTA, QC)))}, destinations, workers=1)
-    async with running_app(tmp_path) as app:
-        site = RunningSite(tmp_path, app, sandbox)
-        await until(lambda: app.parts.worker_process is not None and app.parts.worker_process.has_room(), 240.0)
-        await send(site, control(1, "N"), message(2, "14.0", patient="9", at=at(1)))
-        await send(site, message(3, "10.0", patient="9", at=at(2)), message(4, "5.0"), control(5, "H"), message(6))
-        whys = {row["message"]: row["why"] for row in (await held(site, "list"))["held"]}
-        assert states(site, 2) == {"lab-fhir": "delivered"}
+    make_running_site(tmp_path, {"lab": channel(MLLP, held_route((CRITICAL, DELTA, QC)))}, destinations)
+    with all_large():
+        async with running_app(tmp_path) as app:
+            site = RunningSite(tmp_path, app, sandbox)
+            await send(site, control(1, "N"), message(2, "14.0", patient="9", at=at(1)))
+            await send(site, message(3, "10.0", patient="9", at=at(2)), message(4, "5.0"), control(5, "H"), message(6))
+            whys = {row["message"]: row["why"] for row in (await held(site, "list"))["held"]}
+            assert states(site, 2) == {"lab-fhir": "delivered"}
     assert whys == {
         3: "changed by more than 2 (HGB)",
         4: "haemoglobin is critical (HGB)",

@@ -5,7 +5,6 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-import yaml
 
 from engine.store.queries.tallies import counters_of
 from tests.support.mllp_peer import PAUSE, ack, mllp_peer
@@ -22,15 +21,12 @@ def oru(number: int) -> bytes:
     ).encode()
 
 
-@pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("on_dead", ["continue", "hold"])
-async def test_what_is_accepted_and_refused_later_is_a_dead_letter(tmp_path: Path, workers: int, on_dead: str) -> None:
+async def test_what_is_accepted_and_refused_later_is_a_dead_letter(tmp_path: Path, on_dead: str) -> None:
     async with mllp_peer((ack("CA"), PAUSE, ack("AE", "{id}", "ERR||PID^1^3|204^Unknown^HL70357|E")), ack()) as lis:
         destinations = {"lis": {"kind": "mllp", "connect": f"127.0.0.1:{lis.port}", **QUICK}}
         raw = channel(MLLP, {"to": "lis", "on_dead": on_dead})
         make_running_site(tmp_path, {"chem": raw}, destinations)
-        file = tmp_path / "config" / "labrelay.yaml"
-        file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"workers": workers}))
         async with running_app(tmp_path) as app:
             site = RunningSite(tmp_path, app, None)  # type: ignore[arg-type]  # no sandbox in this one
             (answer,) = await send_blocks(site.port("chem"), [oru(1)])

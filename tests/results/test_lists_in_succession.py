@@ -17,6 +17,7 @@ import pytest
 
 from engine.commands.shared.output import ExitCode
 from tests.results.test_results_in_succession import Lab
+from tests.support.large import all_large
 from tests.support.running import ASTM, MLLP, RunningSite, channel, make_running_site, running_app
 from workbench.sandbox import Sandbox
 
@@ -49,14 +50,15 @@ class Lists(Lab):
 
 @asynccontextmanager
 async def laboratory(
-    folder: Path, source: str, to: str, workers: int = 0, mapping: str = "", **settings: Any
+    folder: Path, source: str, to: str, large: bool = False, mapping: str = "", **settings: Any
 ) -> AsyncIterator[Lists]:
     route = {"mapping": mapping or f"{source}-to-{to}", "to": "lis"}
     given = {"settings": settings} if settings else {}
     channels = {source: channel(ASTM if source == "astm" else MLLP, route, **given)}
-    make_running_site(folder, channels, {"lis": {"kind": "file", "folder": str(folder / "out")}}, workers=workers)
-    async with running_app(folder, own_tables=bool(mapping)) as app:
-        yield Lists(RunningSite(folder, app, Sandbox()), source, count(1))
+    make_running_site(folder, channels, {"lis": {"kind": "file", "folder": str(folder / "out")}})
+    with all_large(large):
+        async with running_app(folder, own_tables=bool(mapping)) as app:
+            yield Lists(RunningSite(folder, app, Sandbox()), source, count(1))
 
 
 # What the analyzer says in turn, a list of messages -> what the receiver has; how the last one ended (the cause where
@@ -119,8 +121,8 @@ async def test_the_receiver_has_the_last_word_of_each_result(
 
 
 @pytest.mark.parametrize(("source", "to"), [("astm", "csv"), ("hl7", "json")])
-async def test_the_same_holds_the_other_way_round_and_with_a_worker(tmp_path: Path, source: str, to: str) -> None:
-    async with laboratory(tmp_path, source, to, workers=1) as lab:
+async def test_the_same_holds_the_other_way_round_and_for_large_messages(tmp_path: Path, source: str, to: str) -> None:
+    async with laboratory(tmp_path, source, to, large=True) as lab:
         await lab.says("F GLU 5.5 09:30")
         await lab.says("F GLU 6.1 10:30")
         assert await lab.says("P GLU 1.1 10:40") == "held"

@@ -259,9 +259,9 @@ async def test_a_result_stands_over_no_other_specimens(tmp_path: Path, history: 
         assert (ends, lab.results(), lab.unlisted()) == (list(history.ends), history.results, set())
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-async def test_what_is_released_is_another_specimens_and_what_follows_it_too(tmp_path: Path, workers: int) -> None:
-    async with running_site(tmp_path, channels(UNIQUE), workers=workers) as site:
+@pytest.mark.parametrize("large", [False, True])
+async def test_what_is_released_is_another_specimens_and_what_follows_it_too(tmp_path: Path, large: bool) -> None:
+    async with running_site(tmp_path, channels(UNIQUE), large=large) as site:
         lab = Lab(site, "hl7")
         await lab.tells(Told("F", "5.5", JANUARY))
         assert await lab.tells(Told("F", "9.5", DECEMBER)) == "held"

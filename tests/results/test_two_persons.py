@@ -277,14 +277,14 @@ async def test_another_person_under_a_number_that_lasts_is_held(
     ]
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-async def test_another_person_gets_a_patient_of_their_own_from_then_on(tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize("large", [False, True])
+async def test_another_person_gets_a_patient_of_their_own_from_then_on(tmp_path: Path, large: bool) -> None:
     iyer, khan = ("IYER^MEENA", "19550412"), ("KHAN^IMRAN", "20010530")
 
     def result(who: tuple[str, str], number: int, value: str) -> bytes:
         return oru(f"M0{number}", "4711", who[0], f"10{number}", value, birth=who[1], sex="")
 
-    async with running_site(tmp_path, CHANNELS, workers=workers) as site:
+    async with running_site(tmp_path, CHANNELS, large=large) as site:
         await send(site, result(iyer, 1, "5.5"), result(khan, 2, "22.5"), result(khan, 3, "23.5"))
         assert site.ends() == ["delivered", "held", "held"]
 
@@ -295,7 +295,7 @@ async def test_another_person_gets_a_patient_of_their_own_from_then_on(tmp_path:
         (own,) = [one for one in site.sandbox.resources("Patient") if one["name"][0]["family"] == "KHAN"]
         assert {one["system"] for one in own["identifier"]} == OWN
 
-    async with running_site(tmp_path, CHANNELS, workers=workers) as site:  # the answer is remembered
+    async with running_site(tmp_path, CHANNELS, large=large) as site:  # the answer is remembered
         await send(site, result(khan, 6, "25.5"))
         assert people(site) == {"KHAN": ["25.5"]}
         assert identifiers(site) == OWN

@@ -135,7 +135,7 @@ def unlisted(server: Sandbox) -> set[str]:
 
 
 @contextlib.asynccontextmanager
-async def two_servers(folder: Path, workers: int) -> AsyncIterator[tuple[RunningSite, Sandbox]]:
+async def two_servers(folder: Path) -> AsyncIterator[tuple[RunningSite, Sandbox]]:
     first, second = Sandbox(), Sandbox()
     await first.start()
     await second.start()
@@ -146,7 +146,7 @@ async def two_servers(folder: Path, workers: int) -> AsyncIterator[tuple[Running
             for name, one in (("first", first), ("second", second))
         }
         lab = channel(MLLP, route, settings={"patient_system": "urn:x:mrn"})
-        make_running_site(folder, {"hl7": lab}, servers, workers=workers)
+        make_running_site(folder, {"hl7": lab}, servers)
         async with running_app(folder) as app:
             yield RunningSite(folder, app, first), second
     finally:
@@ -154,10 +154,9 @@ async def two_servers(folder: Path, workers: int) -> AsyncIterator[tuple[Running
         await second.stop()
 
 
-@pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("day", DAYS, ids=shows)
-async def test_each_receiver_ends_with_the_last_word(tmp_path: Path, day: Day, workers: int) -> None:
-    async with two_servers(tmp_path, workers) as (site, second):
+async def test_each_receiver_ends_with_the_last_word(tmp_path: Path, day: Day) -> None:
+    async with two_servers(tmp_path) as (site, second):
         sent = b""
         for number, step in enumerate(day.steps):
             verb, _, message = step.partition(" ")

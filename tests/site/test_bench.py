@@ -56,7 +56,7 @@ def test_every_loss_repeat_and_overtaking_is_counted(
 def test_a_run_of_a_second_loses_nothing_and_reports_itself(tmp_path: Path) -> None:
     report_file = tmp_path / "report.json"
     ran = labrelay(
-        "bench", "--scenario", "mixed", "--connections", "4", "--seconds", "1", "--rounds", "1", "--workers", "both",
+        "bench", "--scenario", "mixed", "--connections", "4", "--seconds", "1", "--rounds", "1",
         "--data", str(tmp_path), "--json", str(report_file), "-o", "json",
     )  # fmt: skip
 
@@ -65,7 +65,7 @@ def test_a_run_of_a_second_loses_nothing_and_reports_itself(tmp_path: Path) -> N
     assert report == ran.json
     assert report["version"] == 1
     assert report["box"]["cpus"] >= 1
-    assert [case["workers"] for case in report["cases"]] == [0, 1]
+    assert len(report["cases"]) == 1
     for case in report["cases"]:
         assert case["messages"] >= 80
         faults = {"lost": 0, "reordered": 0, "repeats_same_key": 0, "repeats_other_key": 0, "refused": 0}
@@ -74,7 +74,6 @@ def test_a_run_of_a_second_loses_nothing_and_reports_itself(tmp_path: Path) -> N
         assert 0 < case["ack_ms"]["p50"] <= case["ack_ms"]["p99"] <= case["ack_ms"]["max"]
         assert 0 < case["delivered_ms"]["p50"] <= case["delivered_ms"]["p99"]
         assert 0 < case["rss_mib_idle"] <= case["rss_mib_max"]
-        assert 0 < case["busiest_cpu_ms_per_msg"]["median"] <= case["cpu_ms_per_msg"]["max"]
         assert all(case[name]["min"] >= 0 for name in ("collections_per_msg", "collected_per_msg"))
         assert isinstance(case["blocks_per_msg"]["median"], float)
     assert list(tmp_path.iterdir()) == [report_file]  # its sites are gone
@@ -101,7 +100,7 @@ def test_there_is_a_bound_on_connections() -> None:
 def test_a_run_that_lost_something_ends_with_its_own_exit_code(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     def bad_run(*_args: Any, **_kwargs: Any) -> dict[str, Any]:
         spread = {"p50": 1.0, "p99": 2.0, "max": 2.0, "median": 1.0, "min": 1.0}
-        case = {"scenario": "oru20", "connections": 1, "rate_offered": 0.0, "dest_delay_ms": 0.0, "workers": 0,
+        case = {"scenario": "oru20", "connections": 1, "rate_offered": 0.0, "dest_delay_ms": 0.0,
                 "noisy": False, "cpu_ms_per_msg": spread, "e2e_per_s": 1, "ack_ms": spread, "delivered_ms": spread,
                 "rss_mib_idle": 1.0, "rss_mib_max": 1.0, "listening_s": 0.1, "lost": 0, "reordered": 0,
                 "repeats_same_key": 0, "repeats_other_key": 0} | {what: 1}  # fmt: skip

@@ -25,6 +25,7 @@ from aiohttp import web
 
 from engine.__main__ import labrelay as command_line
 from engine.commands.shared.output import Form
+from engine.runtime.large.messages import MANY_LINES
 from engine.store.core.files.lock import LOCK_NAME
 from engine.store.core.vault import KEY_NAME
 from tests.support.command_line import labrelay
@@ -51,6 +52,7 @@ from datetime import timedelta
 from engine.succession.judge import clock
 clock.OLD = timedelta(days=36_500)  # its messages are of a fixed day
 """
+LONG = "\rNTE|2|L|x" * MANY_LINES
 DAEMON = f"{FAULT}\nfrom engine.__main__ import main\nmain()\n"
 # What a person does in an editor: looks at what lies where, and sends the right type.
 EDITOR = """
@@ -401,22 +403,23 @@ def find(folder: Path, state: str, reason: str) -> int:
     return next((int(row["id"]) for row in listed if (row["state"], row["code"]) == (state, reason)), 0)
 
 
-def worker_of(folder: Path, pid: int) -> int:
-    """The second process of a daemon."""
+def large_of(pid: int) -> int:
+    """The daemon's process for large messages; 0: there is none."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return next(int(one) for one in children if b"engine.runtime.worker" in Path(f"/proc/{one}/cmdline").read_bytes())
+    found = (int(one) for one in children if b"engine.runtime.large" in Path(f"/proc/{one}/cmdline").read_bytes())
+    return next(found, 0)
 
 
-async def test_a_planted_patient_is_seen_nowhere_with_a_worker_and_people_at_work(tmp_path: Path) -> None:
+async def test_a_planted_patient_is_seen_nowhere_with_large_messages_and_people_at_work(tmp_path: Path) -> None:
     ports = quiet_ports(3)
     page, chem, line = ports
     daemon, data, made = Daemon(tmp_path), tmp_path / "var", tmp_path / "made"
     for name in ("made", "run", "fault"):
         (tmp_path / name).mkdir(mode=0o700)
-    (tmp_path / "fault" / "sitecustomize.py").write_text(FAULT, "utf-8")  # the worker starts with it, too
+    (tmp_path / "fault" / "sitecustomize.py").write_text(FAULT, "utf-8")  # of large messages, too
     (tmp_path / "editor.py").write_text(EDITOR, "utf-8")
     async with echoing_server([]) as server:
-        write_site(tmp_path, server, ports, workers=1)
+        write_site(tmp_path, server, ports)
         async with daemon.running("human", page, end=signal.SIGTERM):
             assert b"whole" in await beside(tmp_path, "backup", "now")
             taps = [
@@ -464,8 +467,10 @@ async def test_a_planted_patient_is_seen_nowhere_with_a_worker_and_people_at_wor
             clean("the taps", b"".join(said))
             lines = [json.loads(one) for one in said[0].splitlines() if one.startswith(b"{")]
             assert {one["stage"] for one in lines} >= {"raw", "parsed", "mapped"}
-            os.kill(worker_of(tmp_path, daemon.pid), signal.SIGABRT)
-            await block(chem, hl7("30", note="BOOM"), hl7("31", value="666"))
+            await block(chem, hl7("29", note=LONG))
+            await until(lambda: large_of(daemon.pid) > 0, 240.0)
+            os.kill(large_of(daemon.pid), signal.SIGABRT)
+            await block(chem, hl7("30", note="BOOM" + LONG), hl7("31", value="666"))
             await until(
                 lambda: {".rows", ".state"} <= {one.suffix for one in large_files_of(tmp_path / "copies")}, 300.0
             )
@@ -473,7 +478,7 @@ async def test_a_planted_patient_is_seen_nowhere_with_a_worker_and_people_at_wor
                 clean(name, (data / name).read_bytes())
     assert b"Fatal Python error: Aborted" in daemon.said
     assert b"processing failed inside LabRelay" in daemon.said
-    clean("what the daemon and its worker said", daemon.said)
+    clean("what the daemon and its process for large messages said", daemon.said)
     assert not list((tmp_path / "run").iterdir())
     for file in files_of(tmp_path):
         clean("the name of a file", str(file.relative_to(tmp_path)).encode())

@@ -102,8 +102,7 @@ async def test_a_reload_gives_the_address_another_path_and_a_pause_answers_that_
         assert answer.status == 200
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-async def test_json_passes_on_as_it_came_and_fhir_has_its_own_type(tmp_path: Path, workers: int) -> None:
+async def test_json_passes_on_as_it_came_and_fhir_has_its_own_type(tmp_path: Path) -> None:
     channels = {
         "notices": channel(
             {"kind": "http", "listen": "127.0.0.1:0", "format": "json", "message_type": "$.event"},
@@ -121,7 +120,7 @@ async def test_json_passes_on_as_it_came_and_fhir_has_its_own_type(tmp_path: Pat
         ("notices", b'{"event": "paid", "event": "lost"}', "UNREADABLE"),
         ("clinic", b'{"resourceType": "Patient", "id": "7"}', "delivered"),
     ]
-    async with running_site(tmp_path, channels, {"folder": folder}, workers=workers) as site:
+    async with running_site(tmp_path, channels, {"folder": folder}) as site:
         for number, (name, body, end) in enumerate(posted, 1):
             kind = "application/fhir+json" if name == "clinic" else "application/json"
             answer = await said(site.port(name), post(body, Content_Type=kind))

@@ -33,7 +33,7 @@ def oru(report: str, person: int = 0, *, minute: int = 0, value: str = "148.50")
     ).encode()
 
 
-def write_site(folder: Path, gateway: str, port: int, *, workers: int = 0, **other: Any) -> Path:
+def write_site(folder: Path, gateway: str, port: int, **other: Any) -> Path:
     """A site with an analyzer whose reports go to ABDM; callbacks come to ``port``."""
     destination = {
         "kind": "abdm",
@@ -49,4 +49,4 @@ def write_site(folder: Path, gateway: str, port: int, *, workers: int = 0, **oth
     }
     source = {"kind": "mllp", "listen": "127.0.0.1:0"}
     chem = channel(source, {"mapping": "abdm-report", "to": "abdm"}, settings=SETTINGS)
-    return make_running_site(folder, {"chem": chem}, {"abdm": destination}, workers=workers)
+    return make_running_site(folder, {"chem": chem}, {"abdm": destination})

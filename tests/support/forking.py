@@ -4,12 +4,12 @@
 
 What is forked is the interpreter after its imports, with the shipped mappings compiled, which never change: no event
 loop, thread, file or connection of ours exists yet. From there on it is a process of its own: a life of `labrelay run`,
-which may end itself at the N-th call of a named step (`failpoints`), or a worker at the other end of the same pipe.
-A life has a process of its own that forks its workers: they end with it, as those that it starts do.
+which may end itself at the N-th call of a named step (`failpoints`), or the process
+for large messages at the other end of the same pipe.
 
 Whatever ends the test ends them all: a life that was left behind would go on looking for its serial line, and answer an
 analyzer of the next test that gets the same pseudo-terminal. Tests that start a process as an installation does have
-`tests.support.live.Daemon.interpreter`, and `engine.runtime.worker.process.launch` as it is.
+`tests.support.live.Daemon.interpreter`, and `engine.runtime.large.process.launch` as it is.
 """
 
 import array
@@ -19,7 +19,6 @@ import contextlib
 import ctypes
 import json
 import os
-import re
 import resource
 import selectors
 import signal
@@ -32,8 +31,8 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 from unittest import mock
 
-from engine.runtime.worker import __main__ as worker
-from engine.runtime.worker import process as workers
+from engine.runtime.large import __main__ as large
+from engine.runtime.large import process as large_process
 from tests.support.before_forks import prepare
 
 ROOT = Path(__file__).parents[2]
@@ -41,48 +40,32 @@ REQUEST_BYTES = 256 * 1024
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 SYNC_FAILS = "sync fails"  # in place of a named step: the N-th sync of a file of SQLite's fails
 NEVER_SYNCS = "never syncs"  # in place of a named step: a journal that commits without a sync
-DAEMON = ("engine.runtime.app", "engine.commands.daemon.run", "engine.web.server", "engine.runtime.worker.child")
-HAS_WORKERS = re.compile(r"^workers: [1-9]", re.MULTILINE)
+DAEMON = ("engine.runtime.app", "engine.commands.daemon.run", "engine.web.server", "engine.runtime.large.child")
 
 
 # -- the process that forks ------------------------------------------------------------------------------------------
 
 
 def _work(pipe: int, out: int, err: int) -> None:
-    """The life of a worker, in the forked process."""
+    """The life of a process for large messages, in the forked process."""
     os.dup2(out, 1)
     os.dup2(err, 2)
-    sys.argv = ["worker", str(pipe)]
-    worker.main()
+    sys.argv = ["large", str(pipe)]
+    large.main()
 
 
-def _live(site: str, log: str, point: list[str], *, real_workers: bool) -> int:
+def _live(site: str, log: str, point: list[str]) -> int:
     """A life of the daemon, in the forked process."""
     from engine.__main__ import run
 
-    worker.die_with_parent()
+    large.die_with_parent()
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
-    if not real_workers and HAS_WORKERS.search((Path(site) / "config" / "labrelay.yaml").read_text(encoding="utf-8")):
-        _fork_workers()
     if point:
         _arm(*point)
     return int(run(["--site", site, "run", "--log", "json"]))
-
-
-def _fork_workers() -> None:
-    """Have this life's workers forked by a child of its own."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    if os.fork() == 0:
-        ours.close()
-        with contextlib.suppress(BaseException):
-            serve(theirs)
-        os._exit(0)
-    theirs.close()
-    setattr(sys.modules[__name__], "_forker", lambda: ours)  # noqa: B010 - this process is the test's own
-    setattr(workers, "launch", launch)  # noqa: B010
 
 
 def _arm(step: str, when: str, number: str) -> None:
@@ -118,7 +101,7 @@ def serve(asking: socket.socket) -> None:
 
     What a life leaves behind when it ends is a child of this process: its processor time is counted, too.
     """
-    worker.die_with_parent()
+    large.die_with_parent()
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     prepare(*DAEMON)
     woken, wakes = os.pipe2(os.O_NONBLOCK)
@@ -186,7 +169,7 @@ def _become(asked: dict[str, Any], descriptors: list[int], parents: list[int]) -
         os.environ.update(asked["environ"])
         os.chdir(asked["folder"])
         if "site" in asked:
-            code = _live(asked["site"], asked["log"], asked["point"], real_workers=asked["real_workers"])
+            code = _live(asked["site"], asked["log"], asked["point"])
         else:
             _work(*given)
             code = 0
@@ -200,7 +183,7 @@ def _become(asked: dict[str, Any], descriptors: list[int], parents: list[int]) -
 
 
 class Forked:
-    """What `tests.support.live.Daemon`, and the main process of a worker, ask of an `asyncio.subprocess.Process`.
+    """What `tests.support.live.Daemon`, and `engine.runtime.large.process`, ask of an `asyncio.subprocess.Process`.
 
     Attributes:
         processor_s: what all of them have taken that have ended; for `tests.support.fast_set`.
@@ -267,31 +250,26 @@ async def _fork(asked: Mapping[str, Any], *descriptors: int) -> Forked:
         raise
 
 
-async def live(
-    site: Path, log: Path, *point: str, environ: Mapping[str, str] | None = None, real_workers: bool = False
-) -> Forked:
+async def live(site: Path, log: Path, *point: str, environ: Mapping[str, str] | None = None) -> Forked:
     """Start a life of `labrelay run`.
 
     Args:
         point: a named step, ``before``, ``after`` or ``hangs``, and the number of the call.
         environ: by default the test's own.
-        real_workers: its workers are new interpreters.
     """
     asked = {"environ": dict(os.environ if environ is None else environ), "folder": str(ROOT)}
-    return await _fork(
-        {**asked, "site": str(site), "log": str(log), "point": point, "real_workers": real_workers}
-    )  # fmt: skip
+    return await _fork({**asked, "site": str(site), "log": str(log), "point": point})
 
 
 async def launch(descriptor: int, environ: Mapping[str, str]) -> Forked:
-    """In place of `engine.runtime.worker.process.launch`."""
+    """In place of `engine.runtime.large.process.launch`."""
     return await _fork({"environ": dict(environ), "folder": os.getcwd()}, descriptor, 1, 2)
 
 
 @contextlib.contextmanager
-def forked_workers() -> Iterator[None]:
+def forked_large() -> Iterator[None]:
     """For sites with the shipped mappings."""
-    with mock.patch.object(workers, "launch", launch):
+    with mock.patch.object(large_process, "launch", launch):
         yield
 
 

@@ -232,7 +232,6 @@ class Daemon:
         interpreter: each of its lives is a new one; else they are forked (`tests.support.forking`).
         page: whether it has its page.
         wrapper: what the command of a new interpreter begins with, as `MemoryGroup.enter`.
-        real_workers: of a forked life: its workers are new interpreters.
         environ: of a forked life; by default the test's own.
         dies_at: of a forked life: a named step (`tests.support.failpoints`), ``before`` or ``after``, and the call.
         watch: what its lives cost, and how long each took to listen after a kill.
@@ -242,13 +241,11 @@ class Daemon:
     protocols: list[str]
     destination: str
     mapped: bool = True
-    workers: int = 0
     port_of: dict[int, int] = field(default_factory=dict)
     web_port: int = 0
     cables: dict[int, Cable] = field(default_factory=dict)  # of the channels that are ``pty``
     watch: Watch = field(default_factory=Watch)
     interpreter: bool = False
-    real_workers: bool = False
     environ: Mapping[str, str] | None = None
     page: bool = True
     wrapper: list[str] = field(default_factory=list)
@@ -264,8 +261,7 @@ class Daemon:
         (self.folder / "config" / "labrelay.yaml").write_text(
             "site: {name: Test Lab, timezone: Asia/Kolkata}\n"
             + (f'web: {{listen: "127.0.0.1:{self.web_port}"}}\n' if self.page else "web: {enabled: false}\n")
-            + f"workers: {self.workers}\n"
-            f"destinations:\n  server: {self.destination}\n"
+            + f"destinations:\n  server: {self.destination}\n"
         )
         for number, (protocol, port) in enumerate(zip(self.protocols, ports, strict=True)):
             self.port_of[number] = port
@@ -291,9 +287,7 @@ class Daemon:
     async def launch(self) -> None:
         """Begin a life, and do not wait for anything."""
         if not self.interpreter:
-            self._process = await forking.live(
-                self.folder, self.log, *self.dies_at, environ=self.environ, real_workers=self.real_workers
-            )
+            self._process = await forking.live(self.folder, self.log, *self.dies_at, environ=self.environ)
         else:
             with self.log.open("ab") as output:
                 self._process = await asyncio.create_subprocess_exec(
@@ -371,13 +365,7 @@ class Daemon:
         assert self._process is not None
         return self._process.pid
 
-    def worker_pid(self) -> int | None:
-        """The worker process that is there now, if there is one."""
-        children = _children(self.pid)
-        if children and not (self.interpreter or self.real_workers):  # the one that forks the workers
-            children = _children(children[0])
-        return children[0] if children else None
-
-
-def _children(pid: int) -> list[int]:
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    def large_pid(self) -> int | None:
+        """The process for large messages that is there now, if there is one."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return int(children[0]) if children else None

@@ -44,7 +44,6 @@ from engine.model.routes import ChannelRoutes, Route
 from engine.model.site.downtime_windows import DowntimeCalendar
 from engine.model.texts.reasons import ReasonCode
 from engine.processing.intake import Intake, LargeMessageProcessor
-from engine.processing.process import Processor
 from engine.processing.turns import Named
 from engine.store.journal import Journal
 from engine.store.operations import append
@@ -304,13 +303,12 @@ async def plant(
     *,
     clock: ManualClock | None = None,
     store: Callable[[Journal], Any] = lambda journal: journal,
-    processor: Processor | None = None,
     aside: LargeMessageProcessor | None = None,
 ) -> AsyncIterator[Plant]:
     """A plant without destinations and channels; ``store`` may put something between intake and the journal."""
     clock = clock or ManualClock()
     journal = await started(data, clock=clock)
-    made = Plant(journal, clock, Intake(store(journal), clock=clock, processor=processor, aside=aside, names=names_of))
+    made = Plant(journal, clock, Intake(store(journal), clock=clock, aside=aside, names=names_of))
     made.begin()
     try:
         yield made

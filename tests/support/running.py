@@ -25,7 +25,7 @@ from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.messages import messages_page, trace_of
 from engine.store.queries.reader import stored_document
 from tests.support.command_line import Ran, labrelay
-from tests.support.forking import forked_workers
+from tests.support.large import all_large
 from tests.support.shipped import compiled_once
 from tests.support.waiting import until
 from workbench.sandbox import Sandbox
@@ -151,7 +151,6 @@ def make_running_site(
     *,
     web: str = "",
     namespaces: Mapping[str, str] | None = None,
-    workers: int = 0,
     patient_numbers: str | None = "lasting",
     practice: bool = True,
 ) -> Path:
@@ -169,7 +168,6 @@ def make_running_site(
         "web": {"listen": web} if web else {"enabled": False},
         "destinations": dict(destinations),
         "namespaces": dict(namespaces or {}),
-        "workers": workers,
         **({} if patient_numbers is None else {"patient_numbers": patient_numbers}),
     }
     (folder / "config" / "labrelay.yaml").write_text(yaml.safe_dump(site), encoding="utf-8")
@@ -209,11 +207,12 @@ async def running_site(
     clock: Clock | None = None,
     web: str = "",
     namespaces: Mapping[str, str] | None = None,
-    workers: int = 0,
+    large: bool = False,
     patient_numbers: str | None = "lasting",
     practice: bool = True,
 ) -> AsyncIterator[RunningSite]:
-    """A site whose destination ``lab-fhir`` is a sandbox; ``more``: the other ones; ``web``: where its page listens."""
+    """A site whose destination ``lab-fhir`` is a sandbox; ``more``: the other ones; ``web``: where its page
+    listens; ``large``: each message is processed in the process for large ones."""
     sandbox = Sandbox()
     await sandbox.start()
     try:
@@ -224,11 +223,10 @@ async def running_site(
             destinations,
             web=web,
             namespaces=namespaces,
-            workers=workers,
             patient_numbers=patient_numbers,
             practice=practice,
         )
-        with forked_workers() if workers else contextlib.nullcontext():
+        with all_large(large):
             async with running_app(folder, clock=clock) as app:
                 yield RunningSite(folder, app, sandbox)
     finally:

@@ -13,13 +13,13 @@ BOX = {"fsync_p50_ms": 0.2, "fsync_p99_ms": 0.4, "load_after": [1.5, 1.0, 1.0]}
 NONE = {"lost": 0, "reordered": 0, "repeats_same_key": 0, "repeats_other_key": 0}
 ONE = {"median": 1.0, "min": 0.5, "max": 2.0}
 MESSAGES: dict[str, Any] = {
-    "scenario": "oru20", "commit": "frame", "connections": 32, "rate_offered": 0, "dest_delay_ms": 0, "workers": 0,
+    "scenario": "oru20", "commit": "frame", "connections": 32, "rate_offered": 0, "dest_delay_ms": 0,
     "noisy": True, "cpu_ms_per_msg": ONE, "e2e_per_s": 900, "ack_ms": {"p50": 1.0, "p99": 2.0},
     "delivered_ms": {"p50": 1.0, "p99": 2.0}, "rss_mib_idle": 80.0, "rss_mib_max": 90.0, "listening_s": 0.5, **NONE,
     "prototype": {"cpu_ms_per_msg": ONE, "e2e_per_s": ONE, "cpu_ratio": {**ONE, "median": 1.7}, "e2e_ratio": ONE},
 }  # fmt: skip
 PAGE: dict[str, Any] = {
-    "scenario": "page", "workers": 0, "history": 1000, "noisy": False, "rss_mib_max": 90.0, **NONE,
+    "scenario": "page", "history": 1000, "noisy": False, "rss_mib_max": 90.0, **NONE,
     "ack_p99_ms": {"alone": 5.0, "beside": 6.0}, "ack_p99_ratio": ONE, "cpu_ratio": ONE,
     "reads": [{"name": "overview", "requests": 9, "answer_ms": {"p50": 1.0, "p95": 2.0, "p99": 3.0},
                "wanted_p95_ms": 30.0, "kib": 4.0, "statuses": {200: 9}}],
@@ -35,8 +35,7 @@ def test_a_report_renews_its_tables_and_says_which_targets_are_met(tmp_path: Pat
     text = kept(tmp_path, MESSAGES)
     on = "today, 2 CPUs, sync 0.2 / 0.4 ms, load after 1.5"
     assert (
-        f"| oru20 x32 workers 0 | 1.000 | 900 | 1.0 / 2.0 | 1.0 / 2.0 | 80 / 90 | 0.50 | 0 | 0 | 0 / 0 | {on} (noisy) |"
-        in text
+        f"| oru20 x32 | 1.000 | 900 | 1.0 / 2.0 | 1.0 / 2.0 | 80 / 90 | 0.50 | 0 | 0 | 0 / 0 | {on} (noisy) |" in text
     )
     assert f"| CPU per message against the prototype | oru20 | 1.6 | 1.7 | missed | {on} |" in text
     assert f"| delivered/s against the prototype | oru20 | 0.6 | 1 | met | {on} |" in text

@@ -20,7 +20,6 @@ SITE = """\
 site: {{name: Bench, timezone: Asia/Kolkata}}
 data: var
 web: {{listen: "127.0.0.1:{web}"}}
-workers: {workers}
 destinations:
   sink: {{kind: fhir, url: "http://127.0.0.1:{sink}/fhir", concurrency: 32}}
 """
@@ -41,7 +40,6 @@ class Case:
         scenario: ``oru20`` (HL7 over MLLP), ``astm20``, ``mixed``; ``astm-fhir``: as ``astm20``, for each ``commit``.
         rate_offered: messages a second offered over all connections; 0: closed loop, as fast as answers come.
         dest_delay_ms: how long the sink takes to answer.
-        workers: 1: mapping and delivery in a second process.
         commit: of ASTM channels: each ``frame`` durable before its ACK, or only that which ends a ``message``.
     """
 
@@ -49,14 +47,13 @@ class Case:
     connections: int = 32
     rate_offered: float = 0.0
     dest_delay_ms: float = 0.0
-    workers: int = 0
     commit: str = "frame"
 
     def name(self) -> str:
         scenario = f"{self.scenario}, commit {self.commit}" if self.scenario == "astm-fhir" else self.scenario
         offered = f", {self.rate_offered:.0f}/s offered" if self.rate_offered else ""
         delay = f", sink answers after {self.dest_delay_ms:.0f} ms" if self.dest_delay_ms else ""
-        return f"{scenario}, {self.connections} connections{offered}{delay}, workers {self.workers}"
+        return f"{scenario}, {self.connections} connections{offered}{delay}"
 
 
 @dataclass(slots=True)
@@ -65,13 +62,11 @@ class Round:
 
     Attributes:
         cpu_ms: of all processes of the daemon for a message.
-        busiest_ms: of that process which had most of it.
         collections, collected, blocks: as in `Usage`, for a message.
     """
 
     messages: int
     cpu_ms: float
-    busiest_ms: float
     collections: float
     collected: float
     blocks: float
@@ -102,7 +97,6 @@ class Bench:
         *,
         web: int,
         port: int,
-        workers: int = 0,
     ) -> None:
         """
         Args:
@@ -117,7 +111,7 @@ class Bench:
         self.sink = JsonProcess("workbench.bench.sink")
         (folder / "config").mkdir(parents=True, exist_ok=True)
         (folder / "channels").mkdir(exist_ok=True)
-        site = SITE.format(web=web, workers=workers, sink=self.sink.hear()["port"])
+        site = SITE.format(web=web, sink=self.sink.hear()["port"])
         (folder / "config" / "labrelay.yaml").write_text(site)
         for number, (source, mapping) in enumerate(channels):
             text = CHANNEL.format(number=number, source=source, mapping=mapping)
@@ -163,13 +157,13 @@ class Bench:
 
 
 class TcpBench(Bench):
-    """Its analyzers are on TCP; a case with another number of workers needs another one.
+    """Its analyzers are on TCP; a case of another scenario needs another one.
 
     Attributes:
         web: the port of the site's page.
     """
 
-    def __init__(self, folder: Path, workers: int, scenario: str, commit: str, *, channels: int = CHANNELS) -> None:
+    def __init__(self, folder: Path, scenario: str, commit: str, *, channels: int = CHANNELS) -> None:
         self.web, *ports = free_ports(channels + 1)
         self._ports: list[tuple[int, str]] = []
         sources: list[tuple[str, str]] = []
@@ -181,7 +175,7 @@ class TcpBench(Bench):
             sources.append((f'kind: {kind}, listen: "127.0.0.1:{port}"{more}', mapping))
         sender = JsonProcess("workbench.bench.load")
         sender.hear()  # it is ready, and takes no CPU time from the daemon's start
-        super().__init__(folder, sender, sources, web=self.web, port=ports[-1], workers=workers)
+        super().__init__(folder, sender, sources, web=self.web, port=ports[-1])
 
     def run(self, case: Case, count: int) -> Round:
         """``count`` messages per connection."""
@@ -237,7 +231,6 @@ def judge(
     return Round(
         messages=count,
         cpu_ms=sum(used.cpu_s.values()) * 1000 * per_message,
-        busiest_ms=max(used.cpu_s.values()) * 1000 * per_message,
         collections=used.collections * per_message,
         collected=used.collected * per_message,
         blocks=used.blocks * per_message,
@@ -268,7 +261,6 @@ def summary(case: Case, rounds: list[Round], bench_facts: dict[str, Any], bare: 
         "rounds": len(rounds),
         "messages": sum(entry.messages for entry in rounds),
         "cpu_ms_per_msg": cpu,
-        "busiest_cpu_ms_per_msg": spread((entry.busiest_ms for entry in rounds), 4),
         "collections_per_msg": spread((entry.collections for entry in rounds), 4),
         "collected_per_msg": spread((entry.collected for entry in rounds), 2),
         "blocks_per_msg": spread((entry.blocks for entry in rounds), 2),
@@ -316,15 +308,15 @@ def run(
         say: gets a line of talk now and then.
         prototype: runs in each round, in turn with the cases; every other round in the opposite order.
     """
-    sites: defaultdict[tuple[str, int, str], list[Case]] = defaultdict(list)
+    sites: defaultdict[tuple[str, str], list[Case]] = defaultdict(list)
     for case in cases:
-        sites[case.scenario, case.workers, case.commit].append(case)
+        sites[case.scenario, case.commit].append(case)
     measured = (
         one
-        for (scenario, workers, commit), mine in sites.items()
+        for (scenario, commit), mine in sites.items()
         for one in _on_one_site(
             mine,
-            TcpBench(folder / f"{scenario}-{workers}-{commit}", workers, scenario, commit),
+            TcpBench(folder / f"{scenario}-{commit}", scenario, commit),
             seconds=seconds,
             rounds=rounds,
             say=say,

@@ -29,27 +29,21 @@ KINDS = {  # path, readers, requests a second of all of them, with a token in pl
 WANTED_MS = {"overview": 30.0, "messages": 100.0, "search": 100.0, "API status": 30.0, "API messages": 100.0}  # p95
 
 
-def run(
-    folder: Path, *, history: int, seconds: float, rounds: int, workers: list[int], say: Callable[[str], None]
-) -> dict[str, Any]:
+def run(folder: Path, *, history: int, seconds: float, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Measure, and return the report.
 
     Args:
         history: messages that are in the journal before.
-        workers: a case for each.
     """
-    cases = (_case(folder / f"page-{each}", each, history, seconds, rounds, say) for each in workers)
-    return report(folder, cases)
+    return report(folder, [_case(folder / "page", history, seconds, rounds, say)])
 
 
-def _case(
-    site: Path, workers: int, history: int, seconds: float, rounds: int, say: Callable[[str], None]
-) -> dict[str, Any]:
+def _case(site: Path, history: int, seconds: float, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
     say(f"a history of {history} messages")
     fill(site, history, say)
     readers = JsonProcess("workbench.bench.readers")
     readers.hear()
-    bench = TcpBench(site, workers, "oru20", "frame", channels=MOST_CONNECTIONS)
+    bench = TcpBench(site, "oru20", "frame", channels=MOST_CONNECTIONS)
     try:
         count = max(2, round(CASE.rate_offered * seconds / CASE.connections))
         lasting_s = count * CASE.connections / CASE.rate_offered
@@ -58,15 +52,15 @@ def _case(
         alone, beside = list[Round](), list[Round]()
         read: dict[str, list[dict[str, Any]]] = {name: [] for name in KINDS}
         for index in range(rounds):
-            say(f"round {index + 1} of {rounds}, workers {workers}: messages alone")
+            say(f"round {index + 1} of {rounds}: messages alone")
             alone.append(bench.run(CASE, count))
-            say(f"round {index + 1} of {rounds}, workers {workers}: messages beside readers")
+            say(f"round {index + 1} of {rounds}: messages beside readers")
             readers.tell(json.dumps(told))
             readers.hear()
             beside.append(bench.run(CASE, count))
             for name, one in readers.hear().items():
                 read[name].append(one)
-        return _summary(workers, history, alone, beside, read, bench)
+        return _summary(history, alone, beside, read, bench)
     finally:
         readers.stop()
         bench.close()
@@ -88,7 +82,6 @@ def _user(site: Path) -> dict[str, str]:
 
 
 def _summary(
-    workers: int,
     history: int,
     alone: list[Round],
     beside: list[Round],
@@ -100,7 +93,6 @@ def _summary(
     costs = spread((b.cpu_ms / a.cpu_ms for a, b in zip(alone, beside, strict=True) if a.cpu_ms), 2)
     return {
         "scenario": "page",
-        "workers": workers,
         "history": history,
         "channels": MOST_CONNECTIONS,
         "rounds": len(alone),

@@ -30,23 +30,22 @@ DIGITS = {
 }
 
 
-def run(folder: Path, *, workers: list[int], rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Measure, and return the report; one case for each of ``workers``."""
-    return report(folder, (_case(folder / f"start-{each}", each, rounds, say) for each in workers))
+def run(folder: Path, *, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Measure, and return the report."""
+    return report(folder, [_case(folder / "start", rounds, say)])
 
 
-def _case(site: Path, workers: int, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
+def _case(site: Path, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
     cost_of(*LIBRARY)  # the system has its files in memory then
     played: list[Round] = []
     starts = []
     for index in range(rounds + 1):
-        say(f"start {index} of {rounds}, workers {workers}" if index else "the first start of a new site")
-        starts.append(_start(site, workers, played))
+        say(f"start {index} of {rounds}" if index else "the first start of a new site")
+        starts.append(_start(site, played))
     new, *measured = starts
     figures = {name: spread((each[name] for each in measured), digits) for name, digits in DIGITS.items()}
     return {
         "scenario": "start",
-        "workers": workers,
         "rounds": rounds,
         "messages": sum(each.messages for each in played),
         "new_site": {name: round(new[name], digits) for name, digits in DIGITS.items()},
@@ -56,14 +55,14 @@ def _case(site: Path, workers: int, rounds: int, say: Callable[[str], None]) -> 
     }
 
 
-def _start(site: Path, workers: int, played: list[Round]) -> dict[str, float]:
+def _start(site: Path, played: list[Round]) -> dict[str, float]:
     """Start the library and the daemon, and send the daemon's first messages.
 
     Args:
         played: what this site has been sent so far; becomes longer.
     """
     library_s, library_cpu_s = cost_of(*LIBRARY)
-    bench = TcpBench(site, workers, "oru20", "frame")
+    bench = TcpBench(site, "oru20", "frame")
     bench.first += sum(each.messages for each in played)  # no number comes twice
     try:
         listening_s, listening_cpu_s = bench.daemon.listening_s, bench.daemon.cpu_s()

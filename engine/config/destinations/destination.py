@@ -174,7 +174,6 @@ class KafkaDestination(KafkaServers, DestinationBase):
     """A topic of Kafka that gets one record per document."""
 
     adapter = "adapters.destinations.kafka_out"
-    of_main_process = True  # the journal that each record names is there
     example = """\
 log:
   kind: kafka

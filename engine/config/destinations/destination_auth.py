@@ -173,11 +173,6 @@ class HttpServer(Model):
     def place(self) -> str:
         return self.url
 
-    @property
-    def any_process(self) -> bool:
-        # Some servers end a client's token when they give it another one: only one process may ask for tokens.
-        return self.auth is None or self.auth.oauth2 is None
-
     def in_clear(self) -> Iterator[tuple[KeyPath, str]]:
         """Secrets that would go to another machine without TLS: the key that says so, and a sentence."""
         return iter(()) if self.auth is None else self.auth.in_clear(self.url)

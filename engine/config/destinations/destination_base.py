@@ -115,14 +115,12 @@ class DestinationBase(Model, ABC):
             imported where a site has such a destination.
         takes: the one kind of document (``target`` of a mapping) that it takes; empty for any.
         example: one entry of ``destinations:``, for the documentation.
-        of_main_process: its documents are never handed to a second process.
         probed: `check --online` starts it; else what its feature examines says more.
     """
 
     adapter: ClassVar[str]
     takes: ClassVar[Literal["", "fhir", "hl7v2"]] = ""
     example: ClassVar[str]
-    of_main_process: ClassVar[bool] = False
     probed: ClassVar[bool] = True
 
     timeout: Duration = Field(default=30.0, gt=0, le=3600)
@@ -168,11 +166,6 @@ class DestinationBase(Model, ABC):
     def keeps_s(self) -> float:
         """How long it has a document that cannot be erased there by itself; 0: it can."""
         return 0.0
-
-    @property
-    def any_process(self) -> bool:
-        """Whether both processes of a site may deliver at once, each with connections of its own."""
-        return False
 
     def in_clear(self) -> Iterator[tuple[KeyPath, str]]:
         """Secrets and results that would go to another machine without TLS: the key that says so, and a sentence."""

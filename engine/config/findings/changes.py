@@ -20,7 +20,7 @@ LINK_KEYS = (
     "timezone",
     "role",
 )
-FIXED = ("data", "workers")  # keys of the site that a running daemon cannot follow
+FIXED = ("data",)  # keys of the site that a running daemon cannot follow
 STARTS, ENDS, AGAIN, GOES_ON = N_(("it starts", "it ends", "it starts anew", "it goes on, with its new settings"))
 LATER, REFUSED = N_(("at the next start of the service", "a reload is refused; start the service anew"))
 

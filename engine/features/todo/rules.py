@@ -34,7 +34,6 @@ _STEPS = {
     About.KEY: "labrelay key status",
     About.REFUSED: "labrelay dlq list",
     About.PAGE: "labrelay doctor",
-    About.WORKER: "journalctl -u labrelay",
     About.CLOCK: "timedatectl",
     About.CERTIFICATE: "labrelay doctor",
     About.PERSONS: "labrelay held persons",

@@ -11,7 +11,7 @@ Traces: the steps of each message as spans, in a bounded queue.
     receive        the bytes are whole -> the message is durable       of its channel
       journal      the commit, with its sync
       acknowledge  durable -> the answer was written
-      map          handed to the mapping (here, or in the second process) -> its outcome is durable
+      map          handed to the mapping -> its outcome is durable
       deliver      one for each attempt                                channel, destination, outcome, reason
 
 Ids follow from the journal's key, its id and the number of the message. So they reveal nothing, and a message that is

@@ -22,7 +22,6 @@ class About(StrEnum):
     KEY = "key"
     REFUSED = "refused-by-receivers"
     PAGE = "page"
-    WORKER = "second-process"
     CLOCK = "clock"
     CERTIFICATE = "certificate"
     PERSONS = "persons"

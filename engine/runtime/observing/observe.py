@@ -256,7 +256,6 @@ class Observer:
         practice, workers = parts.built.site.config.site.practice, parts.delivery_workers.values()
         return [
             *about(About.PAGE, [self.page_fault]),
-            *about(About.WORKER, [parts.worker_process.notice if parts.worker_process else ""]),
             *about(About.PAGE, app.page.notices() if app.page is not None else ()),
             *about(About.BACKUP, app.backup.notes()),
             *about(About.KEY, self._key.notes(practice=practice)),

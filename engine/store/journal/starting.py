@@ -14,16 +14,13 @@ from engine.store.queries.reader import open_stored
 UNPROCESSED_BYTES = 8 * 1024 * 1024  # of payloads that one call reads into memory
 
 
-def recover(journal: Journal, *, judges: bool = True) -> Recovery:
+def recover(journal: Journal) -> Recovery:
     """Void the leases of earlier processes and report the work that they left. Call it before anything else.
 
     Works before `start` only: there is nothing to recover once work goes on.
-
-    Args:
-        judges: messages will be processed in this process, so one of them may have killed the last one.
     """
     maybe_delivered = journal.run_alone(claims.void_leases)
-    killed, given_up = journal.run_alone(poison_message.begin, judges=judges)
+    killed, given_up = journal.run_alone(poison_message.begin)
     journal.recovered = True
     with journal.snapshot() as execute:
         acts = tuple(row[0] for row in execute("SELECT id FROM open_act ORDER BY id"))

@@ -26,17 +26,13 @@ _DROP = "DELETE FROM meta WHERE name = ?"
 
 
 @operation(priority=Priority.SETTLE)
-def begin(batch: Batch, *, judges: bool) -> tuple[bool, int]:
+def begin(batch: Batch) -> tuple[bool, int]:
     """Begin a daemon's run. Returns whether the run before it was killed, and the message that is given up for it, or
-    0.
-
-    Args:
-        judges: messages are processed in this process, and not in a worker that may crash alone.
-    """
+    0."""
     known = dict(batch.execute("SELECT name, value FROM meta WHERE name IN ('running', 'suspect', 'suspect_times')"))
     killed = "running" in known
     given_up = 0
-    if judges and killed and known.get("suspect_times", 0) >= GIVE_UP_AFTER:
+    if killed and known.get("suspect_times", 0) >= GIVE_UP_AFTER:
         given_up = _give_up(batch, known["suspect"])
     if given_up or not killed:
         _forget(batch)

@@ -9,9 +9,9 @@ from engine.commands.shared.output import ExitCode
 from engine.store.queries.letters import dead_letters
 from tests.support.command_line import Ran, labrelay
 from tests.support.filled_journal import CANARY, payload
+from tests.support.http_answers import http_server, response
 from tests.support.running import QUICK, channel, make_running_site, running_app
 from tests.support.waiting import until
-from tests.support.workers import http_server, response
 
 BAD = 2
 

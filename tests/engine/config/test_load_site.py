@@ -372,10 +372,6 @@ SITE_MISTAKES = {
         "config/labrelay.yaml:4:4: destinations.a b: expected a name of letters, digits, '.', '_' and '-', at most 64, "
         "that begins with a letter or digit",
     ),
-    "third process": (
-        SITE_YAML + "workers: 2\n",
-        "config/labrelay.yaml:4:10: workers: expected at most 1",
-    ),
     "retry that shrinks": (
         SITE_YAML + "  b: {kind: file, folder: x, retry: {first: 10m}}\n",
         "config/labrelay.yaml:4:37: destinations.b.retry: max is shorter than first; make it at least as long",

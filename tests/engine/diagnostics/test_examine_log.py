@@ -8,20 +8,18 @@ import pytest
 
 from engine.config.load import load_site
 from engine.diagnostics.examine import DAYS, budget
-from engine.model.process.log_limits import LINE_BYTES, bad_day_lines, most_lines_a_day
+from engine.model.process.log_limits import LINE_BYTES, MOST_LINES_A_DAY, bad_day_lines
 from engine.model.site.health import Health
 from tests.support.sites import make_site
 
 
 @pytest.mark.parametrize(
-    ("channels", "destinations", "processes", "lines"),
-    [(0, 1, 1, 2880), (3, 2, 1, 14_400), (30, 20, 1, 144_000), (500, 3, 1, 259_200), (500, 3, 2, 518_400)],
+    ("channels", "destinations", "lines"),
+    [(0, 1, 2880), (3, 2, 14_400), (30, 20, 144_000), (500, 3, 259_200)],
 )
-def test_a_bad_day_grows_with_the_site_up_to_the_bound(
-    channels: int, destinations: int, processes: int, lines: int
-) -> None:
-    assert bad_day_lines(channels, destinations, processes) == lines
-    assert lines <= most_lines_a_day(processes)
+def test_a_bad_day_grows_with_the_site_up_to_the_bound(channels: int, destinations: int, lines: int) -> None:
+    assert bad_day_lines(channels, destinations) == lines
+    assert lines <= MOST_LINES_A_DAY
 
 
 def test_the_line_says_what_a_bad_day_writes_and_warns_of_a_small_disk(
@@ -29,7 +27,7 @@ def test_the_line_says_what_a_bad_day_writes_and_warns_of_a_small_disk(
 ) -> None:
     site = load_site(make_site(tmp_path))
     said = budget(site, tmp_path)
-    lines = bad_day_lines(len(site.channels), len(site.config.destinations), 1)
+    lines = bad_day_lines(len(site.channels), len(site.config.destinations))
     assert said.health is Health.OK
     assert f"{lines:,} on a bad one" in said.text
     assert "never more than 259,200" in said.text

@@ -309,13 +309,12 @@ async def test_a_bad_configuration_changes_nothing_and_says_why(folder: Folder) 
             writer.close()
 
 
-@pytest.mark.parametrize(("key", "value"), [("data", "elsewhere"), ("workers", 1)])
-async def test_what_needs_a_restart_is_refused(folder: Folder, key: str, value: object) -> None:
+async def test_what_needs_a_restart_is_refused(folder: Folder) -> None:
     async with server() as to:
         folder.write({"server": http(to)}, {"c0": {}})
         async with running_app(folder.path) as app:
-            folder.write({"server": http(to)}, {"c0": {}}, **{key: value})
-            with pytest.raises(ConfigError, match=f"{key}.*restart"):
+            folder.write({"server": http(to)}, {"c0": {}}, data="elsewhere")
+            with pytest.raises(ConfigError, match=r"data.*restart"):
                 await app.reload()
 
 

@@ -95,7 +95,7 @@ AGAINST = View[Row](
 )
 START = View[Row](
     "cases",
-    Field("", "start", of=lambda case: f"workers {case['workers']}{_noisy(case)}"),
+    Field("", "start", of=lambda case: f"one site{_noisy(case)}"),
     Field("", "listening s", of=_as("{listening_s[median]:.2f}"), right=True),
     Field("", "import aiohttp s", of=_as("{library_s[median]:.2f}"), right=True),
     Field("", "ratio", of=_range("ratio"), right=True),
@@ -107,7 +107,7 @@ START = View[Row](
 )
 PAGE = View[Row](
     "cases",
-    Field("", "page", of=lambda case: f"{case['history']} messages before, workers {case['workers']}{_noisy(case)}"),
+    Field("", "page", of=lambda case: f"{case['history']} messages before{_noisy(case)}"),
     Field("", "ACK p99 ms", of=_as("{ack_p99_ms[alone]:.1f}"), right=True),
     Field("", "beside readers", of=_as("{ack_p99_ms[beside]:.1f}"), right=True),
     Field("", "ratio", of=_range("ack_p99_ratio"), right=True),
@@ -205,13 +205,6 @@ def _numbers(text: str) -> list[float]:
     help="The sink's answering time, one case for each.",
 )
 @click.option(
-    "--workers",
-    type=click.Choice(["0", "1", "both"]),
-    default="0",
-    show_default=True,
-    help="With workers: 0, with workers: 1 of the site, or a case with each.",
-)
-@click.option(
     "--prototype",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="DIR",
@@ -234,7 +227,6 @@ def command(
     commit: str,
     rate: list[float],
     dest_delay_ms: list[float],
-    workers: str,
     prototype: Path | None,
     history: int,
     items: int,
@@ -258,11 +250,9 @@ def command(
     connections = connections or ([16] if scenario == "astm-fhir" else [32] if bare else [1, 32])
     if max(connections) > MOST_CONNECTIONS or min(connections) < 1:
         raise click.BadParameter(f"connections are 1 to {MOST_CONNECTIONS}")
-    processes = [0, 1] if workers == "both" else [int(workers)]
     both = ["frame", "message"] if commit == "both" else [commit]
     cases = [
-        Case(scenario=scenario, connections=int(c), rate_offered=r, dest_delay_ms=d, workers=w, commit=each)
-        for w in processes
+        Case(scenario=scenario, connections=int(c), rate_offered=r, dest_delay_ms=d, commit=each)
         for each in (both if scenario == "astm-fhir" else ["frame"])
         for d in dest_delay_ms
         for r in rate
@@ -277,9 +267,9 @@ def command(
         elif scenario == "quality":
             report = quality_case.run(folder, seconds=seconds, rounds=rounds, say=say)
         elif scenario == "start":
-            report = start_case.run(folder, workers=processes, rounds=rounds, say=say)
+            report = start_case.run(folder, rounds=rounds, say=say)
         elif scenario == "page":
-            report = page_case.run(folder, history=history, seconds=seconds, rounds=rounds, workers=processes, say=say)
+            report = page_case.run(folder, history=history, seconds=seconds, rounds=rounds, say=say)
         elif scenario == "abdm":
             report = abdm_case.run(folder, consents=consents, rounds=rounds, say=say)
         elif scenario == "query":
@@ -317,7 +307,7 @@ def _case(case: Row) -> str:
     offered = f" at {case['rate_offered']:.0f}/s" if case["rate_offered"] else ""
     delay = f" sink {case['dest_delay_ms']:.0f} ms" if case["dest_delay_ms"] else ""
     commit = f" commit: {case['commit']}" if case["scenario"] == "astm-fhir" else ""
-    return f"{case['scenario']}{commit} x{case['connections']}{offered}{delay} workers {case['workers']}{_noisy(case)}"
+    return f"{case['scenario']}{commit} x{case['connections']}{offered}{delay}{_noisy(case)}"
 
 
 def _noisy(case: Row) -> str:

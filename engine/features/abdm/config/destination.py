@@ -98,7 +98,6 @@ class AbdmDestination(DestinationBase):
 
     adapter = "engine.features.abdm.client.destination"
     takes = "fhir"
-    of_main_process = True
     probed = False
     concurrency: ClassVar[int] = 8
     pushes: ClassVar[int] = 16

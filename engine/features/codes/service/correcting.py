@@ -3,9 +3,9 @@
 Everything is compiled before the row is stored, and comes into force between two messages: each message is mapped with
 one version of the tables. A crash in between loses nothing, for a start reads the stored rows.
 
-Files that were changed and not reloaded would come into force with a correction, or be taken for it by the worker
-process: so it is refused until they are. They are compared once more when all is compiled, for a file may be saved
-meanwhile.
+Files that were changed and not reloaded would come into force with a correction, or be taken for it by the process
+for large messages: so it is refused until they are. They are compared once more when all is compiled, for a file may be
+saved meanwhile.
 """
 
 import asyncio

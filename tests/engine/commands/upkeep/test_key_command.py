@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.runtime.worker import process
+from engine.runtime.large import process
 from engine.store.core import key_encryption_key
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME, check_value, read_kek, write_kek

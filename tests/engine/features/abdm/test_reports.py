@@ -15,16 +15,13 @@ from tests.support.waiting import until
 from workbench.abdm import AbdmSandbox, Settings
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-async def test_a_report_of_an_analyzer_is_linked_and_amended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
-) -> None:
+async def test_a_report_of_an_analyzer_is_linked_and_amended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SECRET, Settings().secret)
     sandbox = AbdmSandbox(settings=Settings(repeat_after_s=0.05, repeats=3))
     await sandbox.start()
     (port,) = quiet_ports(1)
     try:
-        site = write_site(tmp_path, sandbox.url, port, workers=workers)
+        site = write_site(tmp_path, sandbox.url, port)
         async with running_app(site) as app, aiohttp.ClientSession() as http:
             sandbox.state.bridge_url = f"http://127.0.0.1:{port}/abdm"
             source = app.parts.sources["chem"].port

@@ -353,16 +353,13 @@ def add_desk(site: Path) -> None:
     file.write_text(yaml.safe_dump(config), encoding="utf-8")
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-async def test_the_laboratory_system_hears_of_him(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
-) -> None:
+async def test_the_laboratory_system_hears_of_him(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SECRET, Settings().secret)
     sandbox = AbdmSandbox(settings=Settings(repeat_after_s=0.05, repeats=3))
     await sandbox.start()
     (port,) = quiet_ports(1)
     try:
-        site = write_site(tmp_path, sandbox.url, port, workers=workers)
+        site = write_site(tmp_path, sandbox.url, port)
         add_desk(site)
         async with running_app(site) as app:
             sandbox.state.bridge_url = f"http://127.0.0.1:{port}/abdm"

@@ -99,10 +99,9 @@ def keeps_secrets(collector: TraceCollector, *messages: bytes) -> None:
     assert {word for word in words - {"labrelay"} if word in sent} == set()
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-async def test_each_step_of_a_message_is_a_span_of_its_trace(workers: int, tmp_path: Path) -> None:
+async def test_each_step_of_a_message_is_a_span_of_its_trace(tmp_path: Path) -> None:
     async with scripted(BUSY, TAKEN) as target, trace_collector() as collector:
-        daemon = site(tmp_path, target, collector, workers=workers)
+        daemon = site(tmp_path, target, collector)
         async with alive(daemon):
             first = await send(daemon, 1)
             await until(lambda: len(collector.spans("deliver")) == 2)

@@ -75,10 +75,10 @@ async def test_the_command_says_what_the_page_says_and_reloads_nothing(here: Act
 
 async def test_a_key_that_needs_a_new_start_is_refused_in_a_dry_run_too(here: ActingSite) -> None:
     path = here.site.folder / "config" / "labrelay.yaml"
-    path.write_text(path.read_text(encoding="utf-8").replace("workers: 0", "workers: 1"), encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8") + "data: elsewhere\n", encoding="utf-8")
     dry = await here.site.labrelay("reload", "--dry-run")
-    assert (dry.code, "key workers: a reload is refused" in dry.out) == (ExitCode.CONFIG, True)
-    assert "Setting workers: a reload is refused" in await plan(here, "engineer")
+    assert (dry.code, "key data: a reload is refused" in dry.out) == (ExitCode.CONFIG, True)
+    assert "Setting data: a reload is refused" in await plan(here, "engineer")
     assert (await here.site.labrelay("reload")).code == ExitCode.CONFIG
 
 

@@ -39,8 +39,8 @@ from engine.store.journal import Journal
 from engine.store.queries.acts import acts_page
 from tests.results.test_reprocessing import message
 from tests.support.examples import examples
-from tests.support.forking import forked_workers
 from tests.support.journals import opened
+from tests.support.large import all_large
 from tests.support.running import QUICK, RunningSite, hl7_channel, make_running_site, running_app
 from tests.support.senders import send_blocks
 from tests.support.sites import make_site
@@ -232,13 +232,13 @@ async def correct(app: App, cells: dict[str, str], *, version: int, by: str = "a
     return await correcting(app).make(lambda made: row(cells), by, version=version)
 
 
-@pytest.fixture(params=[0, 1], ids=["here", "worker"])
+@pytest.fixture(params=[False, True], ids=["small", "large"])
 async def site(request: pytest.FixtureRequest, tmp_path: Path, sandbox: Sandbox) -> AsyncIterator[RunningSite]:
     destinations = {
         "lab-fhir": {"kind": "fhir", "url": sandbox.url, **QUICK},
     }
-    make_running_site(tmp_path, {"lab": hl7_channel()}, destinations, workers=request.param)
-    with forked_workers():
+    make_running_site(tmp_path, {"lab": hl7_channel()}, destinations)
+    with all_large(request.param):
         async with running_app(tmp_path) as app:
             yield RunningSite(tmp_path, app, sandbox)
 

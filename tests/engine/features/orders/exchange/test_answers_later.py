@@ -233,9 +233,9 @@ async def test_an_answer_that_cannot_be_written_costs_itself_alone(
         assert answered(stored_message(site.journal, found.id).payload) == ["OK"]
 
 
-async def test_the_worker_process_changes_nothing(tmp_path: Path) -> None:
+async def test_the_process_for_large_messages_changes_nothing(tmp_path: Path) -> None:
     inbox, source = folder_of(tmp_path)
-    async with running_site(tmp_path / "site", site_of(lis(source)), OUT, workers=1) as site:
+    async with running_site(tmp_path / "site", site_of(lis(source)), OUT, large=True) as site:
         (inbox / "a.hl7").write_bytes(order("M1", TSH) + order("M2", TSH).replace(b"|P|2.3.1", b"|T|2.3.1"))
         assert kinds(await heard(site, 2)) == ["AA ORR", "AR ACK"]
 

@@ -1,4 +1,4 @@
-"""The document of a result names its order: on a whole site, over real sockets, with and without the second process.
+"""The document of a result names its order: on a whole site, over real sockets, also where each message is large.
 
 an order of the LIS              basedOn of Observation and report: its order number, with who gave it
 the test is ordered twice        other numbers: none is named, and a warning says so; the same number: it is named
@@ -63,10 +63,10 @@ async def measured(site: RunningSite, peer: Any, message: bytes) -> int:
     return newest(site)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-async def test_a_report_names_the_order(workers: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("large", [False, True])
+async def test_a_report_names_the_order(large: bool, tmp_path: Path) -> None:
     async with (
-        running_site(tmp_path, site_of(), workers=workers) as site,
+        running_site(tmp_path, site_of(), large=large) as site,
         ordering(site.port("his")) as his,
         asking(site.port("chemistry")) as peer,
     ):

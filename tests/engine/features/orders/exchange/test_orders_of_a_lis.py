@@ -19,7 +19,7 @@ import pytest
 
 from engine.features.orders.rows.reading import ItemFilter
 from engine.features.orders.rows.reading import items as read_items
-from engine.processing.process import LocalProcessor
+from engine.processing.committing import Commits
 from tests.support.asking import asking, fields, question
 from tests.support.ordering_lis import answered, by_tube, kinds, order, ordering, segments
 from tests.support.running import ASTM, MLLP, RunningSite, astm_channel, channel, hl7_channel, running_site
@@ -449,7 +449,7 @@ async def test_an_order_does_not_wait_behind_results(tmp_path: Path, monkeypatch
     ):
         await until(lambda: site.app.parts.intake._is_in_order)  # the mappings are compiled
         with monkeypatch.context() as patch:
-            patch.setattr(LocalProcessor, "has_room", lambda self: False)  # as where a worker is busy
+            patch.setattr(Commits, "is_busy", True)  # as where the store is slow
             for number in range(3):
                 message = f"MSH|^~\\&|A|B|||20261124100000||ADT^A08|R{number}|P|2.3.1\rPID|1||7\r"
                 assert kinds([await results.ask(message.encode())]) == ["AA ACK"]
@@ -477,10 +477,10 @@ async def test_an_order_that_is_late_gets_a_commit_accept_or_no_answer(tmp_path:
         assert states(site) == [("TSH", "waiting", ""), ("FERR", "waiting", "")]
 
 
-async def test_an_order_that_takes_its_turn_is_read_by_the_worker(tmp_path: Path) -> None:
+async def test_a_large_order_takes_its_turn_and_is_read_elsewhere(tmp_path: Path) -> None:
     """Its lines come from another process, and are taken with the settings of this one."""
     own = lis(deadline="0.5s", codes={"1001": "TSH"})
-    async with running_site(tmp_path, {"chemistry": ANALYZER, "lis": own}, workers=1) as site:
+    async with running_site(tmp_path, {"chemistry": ANALYZER, "lis": own}, large=True) as site:
         message = order("M1", ("NW", "P1", "1001"))
         async with site.app.parts.intake.between_messages(), ordering(site.port("lis")) as his:
             assert await his.ask(message) == b""

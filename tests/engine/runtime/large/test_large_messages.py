@@ -17,9 +17,9 @@ from engine.model.message import Stored
 from engine.model.routes import ChannelRoutes, Processed
 from engine.processing import intake as intake_module
 from engine.processing.process import process
-from engine.runtime.worker import remote
-from engine.runtime.worker.process import WorkerProcess
-from engine.runtime.worker.remote import LARGE_BYTES, MANY_ESCAPES, MANY_LINES, LargeMessages
+from engine.runtime.large import messages
+from engine.runtime.large.messages import LARGE_BYTES, MANY_ESCAPES, MANY_LINES, LargeMessages
+from engine.runtime.large.process import LargeProcess
 from engine.store.journal import Journal
 from engine.store.operations import record_outcome
 from engine.store.queries.reader import stored_payload
@@ -105,7 +105,7 @@ def of(made: Plant, channel: str) -> list[str]:
 )
 def test_a_message_is_large_by_the_work_that_it_makes(payload: bytes, large: bool) -> None:
     """Bytes of an enclosed document make little work; segments and escapes make a hundred times as much."""
-    assert LargeMessages(WorkerProcess(bytes(32), delivers=False)).takes(one_stored(payload)) is large
+    assert LargeMessages(LargeProcess(bytes(32))).takes(one_stored(payload)) is large
 
 
 async def test_the_channels_next_ones_wait_for_it_and_no_other_channel_does(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ async def test_every_order_of_answers_faults_and_reloads_keeps_each_channels_ord
 async def test_the_process_is_there_while_it_is_needed_and_one_that_is_killed_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "LARGE_BYTES", 200)
+    monkeypatch.setattr(messages, "LARGE_BYTES", 200)
     big = "a comment of some length " * 20
     async with running_site(tmp_path, {"big": hl7_channel(), "other": hl7_channel()}) as site:
         process = site.app.parts.large.process
@@ -268,7 +268,7 @@ async def test_the_process_is_there_while_it_is_needed_and_one_that_is_killed_is
         assert {view.state for view in site.messages()} <= {"mapped", "dead"}
         assert len({site.trace(view.id).mapping for view in site.messages("big")}) == 1
         assert process.processor.outstanding == 0
-        monkeypatch.setattr(remote, "IDLE_S", 0.05)
+        monkeypatch.setattr(messages, "IDLE_S", 0.05)
         await send_blocks(site.port("big"), [hl7("9", big)])
         await site.settled()
         await until(lambda: process.pid is None, 240.0)

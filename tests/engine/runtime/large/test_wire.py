@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.model.errors import ProtocolError
-from engine.runtime.worker.wire import MAX_BLOBS_BYTES, MAX_HEAD_BYTES, Decoder, Frame, encode
+from engine.runtime.large.wire import MAX_BLOBS_BYTES, MAX_HEAD_BYTES, Decoder, Frame, encode
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 scalars = (

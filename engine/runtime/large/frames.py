@@ -1,16 +1,12 @@
-"""The content of each frame between the main process and its worker. Pure: values to frames and back.
+"""The content of each frame between the main process and the one for large messages. Pure: values to frames and back.
 
-    main -> worker    configure  epoch, site folder, configuration hash, log style and level | identity key, corrections
+    main -> large     configure  epoch, site folder, configuration hash, log style and level | identity key, corrections
                       map        number, input of the mapping | payload
-                      forget     drop all messages that wait to be processed
-                      deliver    request, fields for the destination | document
-                      cancel     request
+                      forget     drop the message that waits to be processed
                       ping, stop
-    worker -> main    ready      epoch                  refused  epoch, why
+    large -> main     ready      epoch                  refused  epoch, why
                       outcome    number, outcome | what was noted; each document: body, keys, reports, facts;
                                  what it is where numbers of controls are patients'
-                      delivered  request, versions      failed   request, class, reason, detail ... | answer
-                      late       destination, delivery, channel, detail | answer
                       pong
 
 Reports and conditional keys travel as the journal stores them. Names of routes do not travel: both sides have built the
@@ -24,21 +20,16 @@ from typing import Any
 
 import orjson
 
-from engine.delivery.attempts import OUR_FAULT_ATTEMPTS
-from engine.delivery.settlement import away_of
 from engine.mapping.outputs import orders as order_lines
 from engine.model.content.order_results import TubeResults
 from engine.model.content.quality_controls import ControlResult
 from engine.model.content.result_times import ResultGroup
 from engine.model.content.search_keys import Number
-from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.journal.hashes import pack_reports, split_hashes, unpack_reports
 from engine.model.message import (
     Bearer,
-    Delivery,
     Document,
     Issue,
-    LateRefusal,
     Reagent,
     Stored,
     Unmapped,
@@ -48,22 +39,20 @@ from engine.model.outcome import Outcome, ReadResults, Spoken
 from engine.model.routes import ChannelRoutes, Processed
 from engine.model.site.corrections import NONE, Corrections, Sheet
 from engine.model.texts.reasons import ReasonCode
-from engine.model.versions import Versions
 from engine.model.worklist import Ordered, ResultOf
-from engine.runtime.worker.wire import Decoder, Frame, encode
+from engine.runtime.large.wire import Decoder, Frame, encode
 
 Parts = list[bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """The configuration that the worker has to build.
+    """The configuration that the process has to build.
 
     Attributes:
         epoch: counts configurations; the answer repeats it, so that a late one is not taken for that to a later one.
-        config_hash: `Site.hash` as the main process read it. The worker must find the same.
-        corrections: of code tables; the worker reads no journal.
-        delivers: it opens the destinations, too.
+        config_hash: `Site.hash` as the main process read it. The process must find the same.
+        corrections: of code tables; the process reads no journal.
         log_style, log_level: as `engine.monitoring.logs.setup_logging` takes them.
     """
 
@@ -74,19 +63,14 @@ class Configuration:
     corrections: Corrections = NONE
     log_style: str = "json"
     log_level: str = "INFO"
-    delivers: bool = True
 
 
-_CONFIGURATION = ("epoch", "folder", "config_hash", "log_style", "log_level", "delivers")
+_CONFIGURATION = ("epoch", "folder", "config_hash", "log_style", "log_level")
 _STORED = ("id", "channel", "seq", "received_us", "repeat_of", "equal_to")
-_DELIVERY = (
-    *("id", "message_id", "channel", "destination", "seq", "key", "packed", "media_type", "received_us", "attempt"),
-    *("maybe_delivered", "manual", "entries", "message_type", "earlier", "traceparent"),
-)
-_of_stored, _of_delivery = attrgetter(*_STORED), attrgetter(*_DELIVERY)
+_of_stored = attrgetter(*_STORED)
 _of_unmapped = attrgetter("table", "code", "unit", "display")
 
-# -- main -> worker ------------------------------------------------------------------------------------------------
+# -- main -> large -------------------------------------------------------------------------------------------------
 
 FORGET = encode("forget")
 PING = encode("ping")
@@ -130,25 +114,11 @@ def read_map(frame: Frame) -> tuple[int, Stored, dict[bytes, int]]:
     return number, stored, dict(zip(numbers, persons, strict=True))
 
 
-def deliver(request: int, one: Delivery) -> Parts:
-    return encode("deliver", (request, *_of_delivery(one)), (one.body,))
-
-
-def read_deliver(frame: Frame) -> tuple[int, Delivery]:
-    """The fields of a delivery that a destination may read; those for the order of deliveries stay with main."""
-    request, *fields = frame.fields
-    return request, Delivery(body=frame.blobs[0], **_named(_DELIVERY, fields))
-
-
 def _named(names: tuple[str, ...], values: Sequence[Any]) -> dict[str, Any]:
     return dict(zip(names, values, strict=True))
 
 
-def cancel(request: int) -> Parts:
-    return encode("cancel", (request,))
-
-
-# -- worker -> main ------------------------------------------------------------------------------------------------
+# -- large -> main -------------------------------------------------------------------------------------------------
 
 PONG = encode("pong")
 
@@ -280,54 +250,3 @@ def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
 def _read(facts: bytes, read: Sequence[Any]) -> ReadResults:
     *settings, numbers, orders = read
     return ReadResults._make((facts, *settings, tuple(numbers), tuple(orders), None))
-
-
-def delivered(request: int, versions: Versions = ()) -> Parts:
-    return encode("delivered", (request, versions))
-
-
-def read_delivered(frame: Frame) -> Versions:
-    return tuple((resource, version) for resource, version in frame.fields[1])
-
-
-_CLASSES: dict[str, type[DeliveryError]] = {
-    "down": DestinationDownError,
-    "transient": TransientDeliveryError,
-    "refused": RefusedDeliveryError,
-}
-
-
-def failed(request: int, error: DeliveryError) -> Parts:
-    """A failed delivery, with its error."""
-    kind = next((kind for kind, family in _CLASSES.items() if isinstance(error, family)), "refused")
-    retry_after, limit = None, None
-    if isinstance(error, TransientDeliveryError):
-        retry_after, limit = error.retry_after, error.limit
-    told = (request, kind, error.reason.value, error.detail, retry_after, limit, away_of(error))
-    return encode("failed", told, (error.answer,))
-
-
-def late(destination: str, refusal: LateRefusal) -> Parts:
-    """A delivered document was refused."""
-    return encode("late", (destination, refusal.delivery_id, refusal.channel, refusal.detail), (refusal.answer,))
-
-
-def read_late(frame: Frame) -> tuple[str, LateRefusal]:
-    destination, delivery_id, channel, detail = frame.fields
-    return destination, LateRefusal(delivery_id, channel, detail, frame.blobs[0])
-
-
-def fault(request: int, error: Exception) -> Parts:
-    """An error of ours while delivering: retried a few times, as in one process."""
-    return failed(request, TransientDeliveryError(ReasonCode.NO_ANSWER, type(error).__name__, limit=OUR_FAULT_ATTEMPTS))
-
-
-def read_failed(frame: Frame) -> DeliveryError:
-    _, kind, code, detail, retry_after, limit, away = frame.fields
-    reason, answer = ReasonCode[code], frame.blobs[0]
-    if kind == "refused":
-        return RefusedDeliveryError(reason, detail, answer=answer)
-    family = DestinationDownError if kind == "down" else TransientDeliveryError
-    error = family(reason, detail, retry_after=retry_after, limit=limit, answer=answer)
-    error.away = away
-    return error

@@ -1,4 +1,4 @@
-"""Intake whose messages are judged elsewhere: late, in batches, by workers that end. Journal and lanes are real.
+"""Intake whose messages are all large: judged elsewhere, late, by processes that end. Journal and lanes are real.
 
 What holds with one process holds here: no message is lost, overtaken, or judged by two configurations.
 """
@@ -12,23 +12,26 @@ from typing import Any
 import pytest
 
 from engine.model.errors import StoreError
+from engine.model.message import Stored
 from engine.model.packing import Packer
-from engine.model.routes import ChannelRoutes
+from engine.model.routes import ChannelRoutes, Processed
 from engine.processing import intake as intake_module
+from engine.processing import turns
 from engine.processing.process import process
-from engine.runtime.worker import frames
-from engine.runtime.worker import processor as processor_module
-from engine.runtime.worker.processor import RemoteProcessor
-from engine.runtime.worker.wire import Decoder, Frame
+from engine.runtime.large import frames
+from engine.runtime.large import processor as processor_module
+from engine.runtime.large.processor import RemoteProcessor
+from engine.runtime.large.wire import Decoder, Frame
 from engine.store.journal import Journal
 from engine.store.operations import record_outcome
 from tests.support.plant import Plant, numbers, plant
+from tests.support.waiting import until
 
 pack = Packer().pack
 
 
 class Elsewhere:
-    """A worker in this process: reads frames, judges some of them now and then, and may end at any moment."""
+    """A process for large messages within this one: reads frames, judges now and then, and may end at any moment."""
 
     def __init__(self, seed: int, *, ends: float = 0.0) -> None:
         self.remote = RemoteProcessor(self._sent)
@@ -40,6 +43,15 @@ class Elsewhere:
         self._decoder = Decoder()
         self._waiting: list[Frame] = []
         self._known: dict[str, ChannelRoutes] = {}
+
+    def takes(self, stored: Stored) -> bool:
+        return True
+
+    def ask(self, stored: Stored, channel: ChannelRoutes, answer: Callable[[Processed], None]) -> None:
+        self.remote.ask(stored, channel, answer)
+
+    def forget(self) -> None:
+        self.remote.forget()
 
     def _sent(self, parts: list[bytes]) -> None:
         for frame in self._decoder.feed(b"".join(parts)):
@@ -104,12 +116,12 @@ def connect(made: Plant, elsewhere: Elsewhere) -> "asyncio.Task[None]":
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_workers_that_end_and_a_store_that_fails_cost_no_message_and_no_order(
+async def test_processes_that_end_and_a_store_that_fails_cost_no_message_and_no_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     rng = random.Random(seed)
-    monkeypatch.setattr(processor_module, "WINDOW_MESSAGES", rng.choice([1, 7, 512]))
-    monkeypatch.setattr(processor_module, "STRIKES", 10_000)  # these workers end by chance, whatever they judge
+    monkeypatch.setattr(intake_module, "ASIDE_BYTES", rng.choice([1, 20, 2048]))
+    monkeypatch.setattr(processor_module, "STRIKES", 10_000)  # these processes end by chance, whatever they judge
     monkeypatch.setattr(intake_module, "MEMORY_MESSAGES", rng.choice([10, 2048]))
     elsewhere = Elsewhere(seed, ends=0.1)
     flaky: list[Flaky] = []
@@ -118,7 +130,7 @@ async def test_workers_that_end_and_a_store_that_fails_cost_no_message_and_no_or
         flaky.append(Flaky(journal, rng, 8 if seed % 2 else 0))
         return flaky[0]
 
-    async with plant(tmp_path, store=between, processor=elsewhere.remote) as made:
+    async with plant(tmp_path, store=between, aside=elsewhere) as made:
         server = await made.destination("server", memory_deliveries=rng.choice([3, 256]))
         for channel in "ab":
             made.channel(channel, "server")
@@ -138,7 +150,7 @@ async def test_workers_that_end_and_a_store_that_fails_cost_no_message_and_no_or
 
 async def test_every_message_is_judged_wholly_by_one_configuration(tmp_path: Path) -> None:
     elsewhere = Elsewhere(1)
-    async with plant(tmp_path, processor=elsewhere.remote) as made:
+    async with plant(tmp_path, aside=elsewhere) as made:
         for name in ("one", "two"):
             await made.destination(name)
         made.channel("a", "one")
@@ -167,18 +179,18 @@ async def test_every_message_is_judged_wholly_by_one_configuration(tmp_path: Pat
 async def test_while_nothing_is_answered_no_more_is_kept_than_the_limits_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processor_module, "WINDOW_MESSAGES", 16)
     monkeypatch.setattr(intake_module, "MEMORY_MESSAGES", 50)
     monkeypatch.setattr(intake_module, "READ_AT_ONCE", 10)
+    monkeypatch.setattr(turns, "MESSAGES", 20)
     elsewhere = Elsewhere(1)
-    async with plant(tmp_path, processor=elsewhere.remote) as made:
+    async with plant(tmp_path, aside=elsewhere) as made:
         server = await made.destination("server")
         made.channel("a", "server")
         elsewhere.stopped = True
         task = connect(made, elsewhere)
         await made.send("a", *numbers(300))
-        assert elsewhere.remote.outstanding == 16
-        assert made.intake.waiting <= 51
+        await until(lambda: elsewhere.remote.outstanding == 1)  # the others of its channel wait for it
+        assert made.intake.waiting <= 20 + 51
         elsewhere.stopped = False
         await made.drain()
         task.cancel()

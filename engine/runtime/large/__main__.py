@@ -1,4 +1,4 @@
-"""The worker process: ``python -m engine.runtime.worker FD``, started only by the main process.
+"""The process for large messages: ``python -m engine.runtime.large FD``, started only by the main process.
 
 FD is our end of a socket pair. Everything else, keys included, comes over it: arguments and environment hold no secret.
 """
@@ -18,13 +18,13 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     die_with_parent()
-    from engine.runtime.worker.child import serve
+    from engine.runtime.large.child import serve
 
     event_loop.run(serve(socket(fileno=int(sys.argv[1]))))
 
 
 def die_with_parent() -> None:
-    """A second safeguard beside the end of the socket, which a hanging worker would not notice."""
+    """A second safeguard beside the end of the socket, which a hanging process would not notice."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 

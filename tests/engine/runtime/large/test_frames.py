@@ -2,17 +2,13 @@
 
 from dataclasses import replace
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.codecs.hl7v2 import message as hl7v2
-from engine.delivery.settlement import REFUSED
 from engine.model.content.quality_controls import ControlResult
-from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import (
     Bearer,
-    Delivery,
     Document,
     FormatOptions,
     Issue,
@@ -28,8 +24,8 @@ from engine.model.packing import Packer, unpack
 from engine.model.routes import ChannelRoutes, Processed, Route
 from engine.model.texts.reasons import ReasonCode
 from engine.model.worklist import Ordered, TakeSettings
-from engine.runtime.worker import frames
-from engine.runtime.worker.wire import Decoder, Frame
+from engine.runtime.large import frames
+from engine.runtime.large.wire import Decoder, Frame
 
 pack = Packer().pack
 ROUTES = tuple(Route(when=None, program=None, to=(name,)) for name in ("a", "b", "c"))
@@ -110,24 +106,6 @@ verdicts = st.builds(
     ),
     ordered=st.none() | st.builds(Ordered, lines=st.lists(lines, max_size=2).map(tuple), settings=st.just(TAKES)),
 )
-deliveries = st.builds(
-    Delivery,
-    id=st.integers(1, 2**62),
-    message_id=st.integers(1, 2**62),
-    channel=texts,
-    destination=texts,
-    seq=st.integers(1, 2**62),
-    key=texts,
-    body=st.binary(max_size=100),
-    media_type=texts,
-    received_us=st.integers(0, 2**52),
-    attempt=st.integers(0, 1000),
-    maybe_delivered=st.booleans(),
-    earlier=st.integers(0, 2**31),
-    manual=st.booleans(),
-    packed=st.booleans(),
-    message_type=texts,
-)
 
 
 def over_the_wire(parts: list[bytes]) -> Frame:
@@ -162,11 +140,6 @@ def test_a_message_may_have_any_number_of_long_codes() -> None:
     assert frames.read_outcome(over_the_wire(frames.outcome(1, verdict, CHANNEL, pack)), CHANNEL) == verdict
 
 
-@given(deliveries)
-def test_a_delivery_arrives_with_all_that_a_destination_may_look_at(delivery: Delivery) -> None:
-    assert frames.read_deliver(over_the_wire(frames.deliver(3, delivery))) == (3, delivery)
-
-
 OTHERS = st.dictionaries(st.binary(min_size=32, max_size=32), st.integers(2, 9), max_size=3)
 
 
@@ -176,36 +149,6 @@ def test_a_message_arrives_with_all_that_judging_looks_at(
 ) -> None:
     stored = Stored(id=5, channel="chem", seq=4, payload=payload, received_us=10**15, repeat_of=repeat_of)
     assert frames.read_map(over_the_wire(frames.map_message(9, stored, others))) == (9, stored, others)
-
-
-def away(error: DeliveryError) -> DeliveryError:
-    error.away = REFUSED
-    return error
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        TransientDeliveryError(ReasonCode.BUSY, "HTTP 503", retry_after=2.5, answer=b"\x00later"),
-        TransientDeliveryError(ReasonCode.CONFLICT, limit=5),
-        DestinationDownError(ReasonCode.NOT_AUTHORIZED, "HTTP 401"),
-        RefusedDeliveryError(ReasonCode.REFUSED, "HTTP 422", answer=b"{}" * 1000),
-        DeliveryError(ReasonCode.REFUSED),
-        away(TransientDeliveryError(ReasonCode.NO_ANSWER, "HTTP 503")),
-    ],
-)
-def test_a_failure_keeps_its_class_and_all_its_attributes(error: DeliveryError) -> None:
-    read = frames.read_failed(over_the_wire(frames.failed(3, error)))
-    expected = type(error) if type(error) is not DeliveryError else RefusedDeliveryError
-    assert type(read) is expected
-    assert vars(read) == vars(error)
-
-
-def test_a_fault_of_ours_is_tried_again_a_few_times_and_names_only_its_type() -> None:
-    read = frames.read_failed(over_the_wire(frames.fault(3, ValueError("Asha Sharma"))))
-    assert isinstance(read, TransientDeliveryError)
-    assert (read.reason, read.detail, read.answer) == (ReasonCode.NO_ANSWER, "ValueError", b"")
-    assert read.limit is not None
 
 
 def test_the_configuration_arrives_with_its_key() -> None:

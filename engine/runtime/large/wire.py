@@ -1,4 +1,4 @@
-"""Frames between the main process and its worker. Pure: bytes in, frames out.
+"""Frames between the main process and the one for large messages. Pure: bytes in, frames out.
 
     4 bytes  length of the head          8 bytes together, big-endian
     4 bytes  length of all blobs
@@ -9,11 +9,7 @@ Messages and documents travel as blobs, so no byte of them is escaped or parsed.
 LabRelay, started from the same files; there is no negotiation. A frame that breaks these rules is an error of ours,
 after which the stream cannot be trusted any more.
 
-The socket between the main process and its worker: frames out in batches, frames in as they come.
-
-All frames of one turn of the event loop are written at once, so that a batch of outcomes or deliveries costs one system
-call and wakes the other side once. Nothing here limits the frames: the senders count their outstanding ones, and the
-worker stops processing while `congested`.
+The socket between the two: frames out as they are sent, in as they come.
 """
 
 import asyncio
@@ -111,45 +107,28 @@ def _read(data: bytes | bytearray, head_at: int, blobs_at: int, after: int) -> F
     return Frame(kind, fields, blobs)
 
 
-logger = logging.getLogger("labrelay.worker")
+logger = logging.getLogger("labrelay.large")
 
-CONGESTED_BYTES = 8 * 1024 * 1024
-JOINED_BYTES = 256 * 1024  # of frames that are written in one piece
+JOINED_BYTES = 256 * 1024  # of a frame that is written in one piece
 
 
 class Pipe(asyncio.Protocol):
     """One end. ``received`` is called for each frame, ``lost`` once when the other side is gone."""
 
-    def __init__(
-        self,
-        received: Callable[[Frame], None],
-        lost: Callable[[], None],
-        flowing: Callable[[], None] = lambda: None,
-    ) -> None:
-        """``flowing`` is called when a congestion is over."""
-        self.congested = False
+    def __init__(self, received: Callable[[Frame], None], lost: Callable[[], None]) -> None:
         self._received = received
         self._lost = lost
-        self._flowing = flowing
         self._decoder = Decoder()
-        self._out: list[bytes] = []
         self._transport: asyncio.Transport | None = None
 
     def send(self, parts: list[bytes]) -> None:
         """Send a frame; does nothing after the other side is gone."""
-        if not self._out:
-            self._loop.call_soon(self.flush)
-        self._out += parts
-
-    def flush(self) -> None:
-        """Write all waiting frames."""
-        out, self._out = self._out, []
         if self._transport is None:
             return
-        if sum(map(len, out)) <= JOINED_BYTES:
-            self._transport.write(b"".join(out))
+        if sum(map(len, parts)) <= JOINED_BYTES:
+            self._transport.write(b"".join(parts))
         else:  # a copy of a large message takes longer than a write
-            self._transport.writelines(out)
+            self._transport.writelines(parts)
 
     def abort(self) -> None:
         if self._transport is not None:
@@ -158,9 +137,7 @@ class Pipe(asyncio.Protocol):
     # -- asyncio.Protocol --------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._loop = asyncio.get_running_loop()
         self._transport = cast(asyncio.Transport, transport)  # uvloop's has its methods, but is no subclass
-        self._transport.set_write_buffer_limits(high=CONGESTED_BYTES)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -169,13 +146,6 @@ class Pipe(asyncio.Protocol):
         except ProtocolError:
             logger.exception("the other process cannot be understood")
             self.abort()
-
-    def pause_writing(self) -> None:
-        self.congested = True
-
-    def resume_writing(self) -> None:
-        self.congested = False
-        self._flowing()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
