@@ -3,6 +3,7 @@ it hangs, and a signal to both is a stop in order.
 """
 
 import os
+import random
 import signal
 from pathlib import Path
 
@@ -10,13 +11,13 @@ import pytest
 
 from engine.runtime.large.messages import MANY_LINES
 from engine.store.integrity.verify import run as verify
-from tests.support.channels import hl7
 from tests.support.live import Daemon, Server
 from tests.support.senders import lines, send_blocks
 from tests.support.waiting import until
+from workbench.bench.messages import oru
 
 RETRY = "retry: {first: 50ms, max: 200ms}, breaker: {probe_after: 200ms}"
-RESULTS = "OBR|1|||CBC\r" + "OBX|1|NM|GLU^Glucose^L||5.5|mmol/L|||||F\r" * MANY_LINES
+NOTES = b"NTE|1|L|a note\r" * MANY_LINES
 
 
 def alive(pid: int) -> bool:
@@ -26,11 +27,11 @@ def alive(pid: int) -> bool:
         return False
 
 
-async def large_of(daemon: Daemon, number: int) -> int:
-    """The process, after a large message was acknowledged."""
-    (answer,) = await send_blocks(daemon.port_of[0], [hl7(f"B000-{number:08}", RESULTS)])
+async def large_of(daemon: Daemon, server: Server, number: int) -> int:
+    """The process, after it has mapped a large message."""
+    (answer,) = await send_blocks(daemon.port_of[0], [oru(0, number, random.Random(number)) + NOTES])
     assert lines(answer)["MSA"][1] == "AA"
-    await until(lambda: daemon.large_pid() is not None, 240.0)
+    await until(lambda: number in server.arrived[0], 60.0)
     pid = daemon.large_pid()
     assert pid is not None
     return pid
@@ -44,14 +45,14 @@ async def test_it_goes_with_its_main_process_even_if_it_hangs(tmp_path: Path, ha
     daemon = Daemon(tmp_path / "site", ["mllp"], destination, page=False)
     try:
         await daemon.start()
-        pid = await large_of(daemon, 1)
+        pid = await large_of(daemon, server, 1)
         if hangs:
             os.kill(pid, signal.SIGSTOP)
         await daemon.kill()
-        await until(lambda: not alive(pid), 240.0)
+        await until(lambda: not alive(pid), 60.0)
         await daemon.start()
-        pid = await large_of(daemon, 2)
-        await until(lambda: server.arrived.get(0) == [1, 2], 240.0)
+        pid = await large_of(daemon, server, 2)
+        assert server.arrived[0] == [1, 2]
         os.kill(pid, signal.SIGTERM)  # as where systemd stops both
         assert await daemon.terminate() == 0
         assert not alive(pid)

@@ -201,7 +201,7 @@ async def test_a_process_that_is_back_takes_over_where_this_process_stopped() ->
     for message_id in range(20):
         other.ask(message_id)
     other.processor.process_here()
-    while not other.answered:  # noqa: ASYNC110  # one turn of the loop at a time
+    while not other.answered:  # noqa: ASYNC110 - a turn of the loop each
         await asyncio.sleep(0)
     done = len(other.answered)
     assert 0 < done < 20
