@@ -439,7 +439,7 @@ FAULTS: tuple[Fault, ...] = (
         passes="lost=0, no message under two configurations, downgrade refused",
         nodes=(
             "tests/faults/test_races.py::test_no_message_is_lost_or_made_under_two_configurations_by_a_reload",
-            "tests/faults/test_worker_kill.py::test_a_reload_under_load_loses_nothing_and_keeps_the_worker",
+            "tests/engine/runtime/test_app.py::test_fifty_reloads_under_load_lose_nothing",
             "tests/faults/test_upgrade.py",
             "tests/engine/store/core/test_migrations.py",
         ),
