@@ -143,9 +143,8 @@ def tested_before(new: Said, order: Sequence[Standing]) -> list[Standing]:
 
 def with_isolates(message: Sequence[Said], standing: Sequence[Standing]) -> tuple[list[Said], list[Standing]]:
     """Both, with each result of the code of an isolate as one, too: that it is one only another report shows."""
-    codes = {(one.person, one.number, one.panel, one.test) for one in message if one.isolate}
-    lasts = [one.last for one in standing if one.words[-1].organism]
-    codes |= {(one.person, one.number, one.panel, one.test) for one in lasts if one.isolate}
+    lasts = [one.last for one in standing]
+    codes = {(one.person, one.number, one.panel, one.test) for one in (*message, *lasts) if one.isolate}
     if not codes:
         return [*message], [*standing]
     counts = Counter[tuple[str, ...]]()

@@ -85,7 +85,7 @@ class _Case:
         self.message, self.receipt = message, receipt
         self.by_ref = {one.ref: one for one in memory.standing}
         tests = {one.test for one in message}
-        alike = [one for one in memory.standing if one.words[0].test in tests or one.words[-1].organism]
+        alike = [one for one in memory.standing if one.last.test in tests]
         self._by_key = keys.grouped(message, lambda one: one.key)
         self._standing_by_key = keys.grouped(alike, lambda one: one.last.key[1:])
         self._standing_by_test = keys.grouped(alike, lambda one: one.last.test)
@@ -100,8 +100,8 @@ class _Case:
         self.taken: set[Ref] = set()
         self.echoed: set[tuple[Ref, str]] = set()
         self._gone: list[Ref] = []
-        said = (*message, *(one.words[-1] for one in memory.standing))
-        self._has_cultures = any(True for one in said if one.organism)
+        said = (*message, *(one.last for one in memory.standing))
+        self._has_cultures = any(one.isolate or one.organism for one in said)
 
     def decided(self) -> list[Decision]:
         """Memories first, for what they repeat is no other one's; last what takes something back."""

@@ -259,14 +259,12 @@ class _Case:
 
     def _taken(self) -> set[str]:
         """The ids of what is known of the same tests; of cultures, of all that is known of them."""
-        said = self._judgement.said.values()
-        named, tests = {(one.number, one.test) for one in said}, {one.test for one in said}
-        has_isolates = any(one.organism for one in said)
+        named = {(said.number, said.test) for said in self._judgement.said.values()}
+        has_isolates = any(said.organism for said in self._judgement.said.values())
         return {
             self._home(one.ref)
             for one in self._standing.values()
-            if (one.words[0].test in tests and (one.last.number, one.last.test) in named)
-            or (has_isolates and one.last.organism)
+            if (one.last.number, one.last.test) in named or (has_isolates and one.last.organism)
         }
 
     def _free(self, own: str, place: int) -> str:
