@@ -46,7 +46,7 @@ STEPS = {
     "checkpoint": Step("engine.store.journal.upkeep", "StoreUpkeep._run_checkpoint"),
     "close": Step("engine.store.journal.upkeep", "StoreUpkeep.close"),
     # intake
-    "process": Step("engine.processing.process", "process"),
+    "process": Step("engine.processing.intake", "process"),
     "map": Step("engine.store.operations.record_outcome", "record"),
     # delivery
     "claim": Step("engine.store.operations.outbox.claims", "claim"),
