@@ -34,7 +34,14 @@ STATUS_OF = {  # OBX-11 -> Observation.status
     **dict.fromkeys("DW", "entered-in-error"),
     "X": "cancelled",
 }
-CODE_OF = {"registered": "I", "preliminary": "P", "partial": "P", "final": "F", "cancelled": "X", "entered-in-error": "W"}
+CODE_OF = {
+    "registered": "I",
+    "preliminary": "P",
+    "partial": "P",
+    "final": "F",
+    "cancelled": "X",
+    "entered-in-error": "W",
+}
 _NO_RESULT_YET = frozenset("IPX")
 _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d)?(?:\.\d+)?)?([+-]\d{4})?")
 _CODE, _SUB_ID, _VALUE, _STATUS_AT, _TIME_AT = 3, 4, 5, 11, 14
