@@ -188,3 +188,25 @@ def test_words_are_lines_of_a_text(value: str, is_one: bool) -> None:
     assert is_line(said) is is_one
     assert not is_line(said._replace(organism="eco"))
     assert not is_line(said._replace(version=said.version._replace(said="entered-in-error")))
+
+
+@pytest.mark.parametrize(
+    ("unique", "day", "became"),
+    [
+        (False, "20260301", "held:CORRECTS_UNKNOWN"),
+        (True, "20260301", "new:CORRECTS_UNKNOWN"),
+        (True, "20260125", "follows"),
+    ],
+)
+def test_a_correction_finds_its_order_of_long_ago(unique: bool, day: str, became: str) -> None:
+    """Where its number is not unique a person is asked; a unique number is given again after a month."""
+    desk = Desk(settings={"unique": unique})
+    desk.says("F CRE 5.5", day="20260115")
+    assert desk.says("C CRE 6.0", day=day) == became
+
+
+@pytest.mark.parametrize(("drawn", "became"), [("0800", "amends"), ("", "new")])
+def test_a_number_without_a_patient_names_a_sample_by_when_it_was_drawn(drawn: str, became: str) -> None:
+    desk = Desk()
+    desk.says("F GLU 5.5", patient="", drawn=drawn)
+    assert desk.says("F GLU 6.5", patient="", drawn=drawn, at="1000") == became
