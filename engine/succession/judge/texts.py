@@ -17,9 +17,10 @@ def paired(lines: Sequence[Said], before: Sequence[Standing]) -> dict[int, Stand
     """Each line with the one that it was: of its time, else in their order."""
     free = [*before]
     found: dict[int, Standing] = {}
-    for is_same in (lambda line, one: at_same_time(line, one.last), lambda line, one: True):
+    for by_time in (True, False):
         for line in lines:
-            if line.place not in found and (one := next((one for one in free if is_same(line, one)), None)):
+            fits = (one for one in free if not by_time or at_same_time(line, one.last))
+            if line.place not in found and (one := next(fits, None)) is not None:
                 found[line.place] = one
                 free.remove(one)
     return found
