@@ -123,7 +123,7 @@ class Renderer:
         self._counts: Mapping[str, tuple[int, str]] = {}
 
     async def prepare(self) -> None:
-        """Prepare to draw in a thread, where no snapshot may be taken. Templates are loaded at first, in some 70 ms."""
+        """Prepare to draw in a thread, where no snapshot may be taken. Templates are loaded at first."""
         site = self._snapshot()
         self._site_name = site.site_name
         self._counts = menu_counts(site)
