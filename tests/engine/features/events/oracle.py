@@ -1,0 +1,10 @@
+"""What people may expect of `engine.features.events`; `tests/support/oracle.py` says how."""
+
+from tests.support.oracle import LOOK, NONE
+
+PAGES = {
+    "GET /api/v1/events": LOOK,
+}
+TABLES = {
+    "webhook": NONE,
+}
