@@ -20,12 +20,12 @@ from engine.model.journal.journal_views import (
 from engine.model.journal.records import ChannelView, LaneView, Pause, PossibleOtherPerson
 from engine.store.operations.dead_letters import Group
 from engine.store.recovery.backups.catalog import Copy
-from engine.views import copies, message_in_full, messages, site, trail
+from engine.views import message_in_full, messages, site, trail
 from engine.views.trail import Entry
 from engine.views.view import ZONE, Head, View, table
 
 SHOWN: list[tuple[View[Any], type]] = [
-    *((trail.ACT, Entry), (copies.COPY, Copy), (reagents.LOT, ReagentView)),
+    *((trail.ACT, Entry), (site.COPY, Copy), (reagents.LOT, ReagentView)),
     *((dead_letters.LETTER, DeadLetter), (dead_letters.LETTER_GROUP, Group), (lists.HELD, DeadLetter)),
     *((lists.PERSON, PossibleOtherPerson), (messages.MESSAGE, MessageView), (messages.DELIVERY, DeliveryView)),
     *((messages.ATTEMPT, AttemptView), (messages.DOCUMENT, DocumentView), (message_in_full.TRACE, Trace)),
