@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from engine.commands.topics.commands import JSON_NOTES, RECORDED, commands, verbs_with_json
+from engine.commands.topics.commands import RECORDED, commands, json_notes, verbs_with_json
 from engine.features.codes import rows as corrections
 from engine.features.orders import rows as worklist
 from engine.features.orders.exchange import taking
@@ -31,7 +30,7 @@ from engine.model.site.corrections import RowChange
 from engine.model.worklist import AskSettings, TakeSettings
 from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
-from tests.support import abdm_rows
+from tests.support import abdm_rows, oracle
 from tests.support.command_line import labrelay
 from tests.support.expected import UPDATE
 from tests.support.filled_journal import DELIVERED, REFUSED, UNMAPPED, fill_journal
@@ -78,7 +77,6 @@ READ: tuple[tuple[str, ...], ...] = (
     ("rules", "list"),
     ("rules", "days"),
     ("rules", "untouched"),
-    ("reagents",),
     *(
         ("report", what, "--month", "2026-03")
         for what in ("volume", "turnaround", "utilisation", "downtime", "unmapped")
@@ -114,6 +112,7 @@ READ: tuple[tuple[str, ...], ...] = (
     ("token", "list"),
     ("user", "list"),
     ("user", "show", "Anna"),
+    *((*verb.split(), *more) for verb, more in oracle.gathered("READ").items()),
 )
 
 
@@ -150,12 +149,12 @@ def test_the_help_of_every_verb(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_verb_with_json_is_read_here_or_elsewhere() -> None:
     with_json = set(verbs_with_json())
     read = {name for name in with_json if any(" ".join(verb).startswith(name) for verb in READ)}
-    notes = yaml.safe_load(JSON_NOTES.read_text())
+    notes = json_notes()
     assert notes.keys() - {"*"} <= with_json, "take the note of a verb that is gone away"
     unread = {name for name in with_json - read if not isinstance(notes.get(name), str)}
     assert not unread, (
-        "add the verb to READ, with rows to read; or say its names in engine/commands/topics/json_notes.yaml, where it "
-        "acts or needs a daemon, a file or a line, and read its JSON in a test of its own"
+        "add the verb to READ, or to that of its oracle, with rows to read; where it acts, or needs a daemon, a file "
+        "or a line, say its names in json_notes.yaml of its feature's commands, and read its JSON in a test of its own"
     )
 
 

@@ -8,6 +8,7 @@ the core (`tests/engine/oracle.py`). They are written by hand, and the tests wal
     LISTS    list or document of the API -> who reads it; its name, or some of its names
     TABLES   table -> how its rows are told apart by unit, where its column ``channel``, else ``message_id``, does not
              say it: the table that a row belongs to, `OWN`, `ALL`, `NONE`
+    READ     command whose JSON is recorded (`tests/site/test_surface.py`) -> its arguments
 """
 
 from enum import Enum, auto

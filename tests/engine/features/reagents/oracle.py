@@ -9,3 +9,6 @@ PAGES = {
 LISTS = {
     "/reagents": (LOOK, "reagents"),
 }
+READ = {
+    "reagents": (),
+}
