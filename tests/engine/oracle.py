@@ -1,4 +1,4 @@
-"""What people may expect of the core: each of its acts, pages, lists and tables. `tests/support/oracle.py` says how."""
+"""People may expect this of the core; `tests/support/oracle.py` says how."""
 
 from typing import Any
 

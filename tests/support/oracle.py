@@ -1,4 +1,4 @@
-"""What people may expect of each part of the product: one module ``oracle.py`` in the tests of each feature, and one of
+"""People's expectations of each part of the product: one module ``oracle.py`` in the tests of each feature, and one of
 the core (`tests/engine/oracle.py`). They are written by hand, and the tests walk all of them together.
 
     ACTS     act -> who may give it: at the socket, and by the API where that has it

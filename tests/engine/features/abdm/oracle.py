@@ -1,4 +1,4 @@
-"""What people may expect of `engine.features.abdm`; `tests/support/oracle.py` says how."""
+"""People may expect this of `engine.features.abdm`; `tests/support/oracle.py` says how."""
 
 from tests.support.oracle import ACT, LOOK, NONE
 

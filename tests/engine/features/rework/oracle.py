@@ -1,4 +1,4 @@
-"""What people may expect of `engine.features.rework`; `tests/support/oracle.py` says how."""
+"""People may expect this of `engine.features.rework`; `tests/support/oracle.py` says how."""
 
 from typing import Any
 
