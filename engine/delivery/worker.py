@@ -11,11 +11,10 @@ import asyncio
 import contextlib
 
 from engine.delivery.attempts import AttemptRunner
-from engine.delivery.events import DestinationCounts, logger
+from engine.delivery.events import DestinationCounts, Setup, logger
 from engine.delivery.lane import Lane, LaneMemory
 from engine.delivery.outcome_writer import OutcomeWriter
 from engine.delivery.settlement import ClaimReader, Settlement
-from engine.delivery.setup import Setup
 from engine.model.errors import StoreError
 from engine.model.message import Delivery
 from engine.store.operations.outbox import claims

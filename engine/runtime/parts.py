@@ -17,10 +17,9 @@ from engine.config.findings.tls_files import fingerprints
 from engine.config.load import Site
 from engine.delivery.breaker import Breaker
 from engine.delivery.conditional_keys import ConditionalGuard, Conditions
-from engine.delivery.events import DeliveryEvents
+from engine.delivery.events import DeliveryEvents, Setup
 from engine.delivery.lane import Limits
 from engine.delivery.retry import RetryPolicy
-from engine.delivery.setup import Setup
 from engine.delivery.worker import DestinationWorker
 from engine.model.errors import StoreError
 from engine.model.journal.records import DELIVERIES, Pause, Recorded, Recovery, Target

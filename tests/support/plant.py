@@ -16,10 +16,9 @@ from typing import Any
 
 from engine.delivery.breaker import Breaker
 from engine.delivery.conditional_keys import ConditionalGuard, Conditions
-from engine.delivery.events import DeliveryEvents
+from engine.delivery.events import DeliveryEvents, Setup
 from engine.delivery.lane import Limits
 from engine.delivery.retry import RetryPolicy
-from engine.delivery.setup import Setup
 from engine.delivery.worker import DestinationWorker
 from engine.model.errors import ContentError
 from engine.model.journal.journal_views import DeliveryView

@@ -28,7 +28,7 @@ from engine.config.sitewide import SiteConfig
 from engine.model.errors import RefusedError, StoreError
 from engine.runtime.upkeep.other_history import OtherPlaces
 from engine.store.core.anchor import Mark
-from engine.store.core.checks.loss import last_number
+from engine.store.core.checks.pruned_ranges import last_number
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.integrity import rollback
 from engine.store.integrity.rollback import Rollback, Witness, find, undecided
