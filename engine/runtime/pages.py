@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import CollectorRegistry
 
 from engine.actions.admission import Refusals
+from engine.actions.kept import KeptActs
 from engine.actions.within import Narrowed
 from engine.config.load import changed_files
 from engine.model.routes import ChannelRoutes
@@ -15,7 +16,6 @@ from engine.runtime.control_handlers import refusal_row, sources
 from engine.runtime.observing.ends import SeenEnds
 from engine.runtime.service import Seen
 from engine.store.queries.within import Within
-from engine.web.api.acts import OfferedActs
 from engine.web.api.lists import Present, Sources
 from engine.web.api.service import Api
 from engine.web.server import StatusServer
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
     from engine.runtime.app import App
 
 
-def server_of(app: "App", offered: OfferedActs) -> StatusServer:
+def server_of(app: "App", acts: KeptActs) -> StatusServer:
     """Of the whole site."""
     return _server(
         app,
         sources(app),
-        offered,
+        acts,
         new_registry(app.counters, app.observer.snapshot, lambda: app.services),
         _of_services(app),
         trial=app.trial,
         changed_files=lambda: changed_files(app.parts.built.site),
         changes=app.changes,
-        within=partial(_within, app, offered, Refusals(refusal_row(app))),
+        within=partial(_within, app, acts, Refusals(refusal_row(app))),
     )
 
 
-def _within(app: "App", offered: OfferedActs, refused: Refusals, channels: frozenset[str]) -> StatusServer:
+def _within(app: "App", acts: KeptActs, refused: Refusals, channels: frozenset[str]) -> StatusServer:
     """For those who see these channels alone: all that it reads, counts and does is theirs."""
     journal = Within(app.journal, channels)
     seen = Seen(channels, journal, app.observer.snapshot)
@@ -57,15 +57,15 @@ def _within(app: "App", offered: OfferedActs, refused: Refusals, channels: froze
         return {name: one for name, one in app.parts.routes().items() if name in channels}
 
     registry = new_registry(app.counters, app.observer.snapshot, lambda: app.services)
-    acts = offered.given(Narrowed(journal, channels, keys, others, refused).verbs(offered.verbs))
+    narrowed = acts.given(Narrowed(journal, channels, keys, others, refused).verbs(acts.verbs))
     reads = sources(app).within(journal, Present(seen.snapshot), routes)
-    return _server(app, reads, acts, samples_within(registry, channels), of_services)
+    return _server(app, reads, narrowed, samples_within(registry, channels), of_services)
 
 
 def _server(
     app: "App",
     reads: Sources,
-    acts: OfferedActs,
+    acts: KeptActs,
     registry: CollectorRegistry,
     of_services: Mapping[str, Any],
     **more: Any,
@@ -85,7 +85,7 @@ def _server(
         reader=reads.journal,
         api=api.routes(),
         ending=end,
-        verbs=acts.verbs,
+        acts=acts,
         channels=reads.routes,
         ends=SeenEnds(app.parts, app.clock),
         configured=lambda: app.parts.built.site.hash,

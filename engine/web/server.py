@@ -14,10 +14,9 @@ acknowledgment. Connections, event readers, request lines and headers are limite
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
-from types import MappingProxyType
 from typing import Protocol
 from urllib.parse import urlencode
 
@@ -26,7 +25,7 @@ from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from engine.actions.declaring import Verb
+from engine.actions.kept import KeptActs
 from engine.config.web import AT_START, WebConfig
 from engine.model.process.clock import Clock, SystemClock
 from engine.model.site.permissions import LOOKING, WATCHING, Principal
@@ -96,7 +95,7 @@ class StatusServer:
         accounts: who may come in; None: each user of this machine, to look.
         reader: of the journal, for all pages but the overview; None: there are none of them.
         api: the routes of `engine.web.api`.
-        verbs: of the control socket, for the acts of the pages.
+        acts: of the control socket, for the pages.
         channels: the compiled routes in force, by channel: they read the fields of a message.
         ends: looks at both ends of a line, for the pages about one analyzer and one destination.
         changed_files: names of files of the configuration that are not those that run.
@@ -125,7 +124,7 @@ class StatusServer:
         clock: Clock | None = None,
         reader: Reader | None = None,
         api: Sequence[Route] = (),
-        verbs: Mapping[str, Verb] = MappingProxyType({}),
+        acts: KeptActs | None = None,
         channels: Channels = dict,
         ends: Ends | None = None,
         trial: Trial | None = None,
@@ -159,7 +158,7 @@ class StatusServer:
         self._desk = Desk(accounts, self._renderer, snapshot, clock or SystemClock()) if accounts is not None else None
         pages: Sequence[Route] = ()
         if reader is not None:
-            given = (self._desk, verbs, channels, ends, trial, changed_files, configured, lambda: self.config, changes)
+            given = (self._desk, acts, channels, ends, trial, changed_files, configured, lambda: self.config, changes)
             pages = pages_of(Frame(reader, snapshot, self._renderer, todo, *given, suggestions))
         self.routes = add_routes(app, (*self._routes(), *pages, *api))
         app.middlewares.extend(

@@ -11,6 +11,7 @@ from unittest import mock
 import aiohttp
 
 from engine.actions.declaring import Verb
+from engine.actions.kept import KeptActs
 from engine.config.web import WebConfig
 from engine.features.access.service import passwords
 from engine.features.access.service.accounts import Accounts
@@ -133,7 +134,7 @@ async def site(
             clock=clock,
             reader=journal,
             api=api,
-            verbs=verbs(journal),
+            acts=KeptActs(verbs(journal), journal),
             **more,
         ) as page:
             yield Site(page, accounts, journal, clock, trust)

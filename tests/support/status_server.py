@@ -1,16 +1,15 @@
 """A running status page on a free port, and a reader of its HTML."""
 
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from html.parser import HTMLParser
-from types import MappingProxyType
 from unittest import mock
 
 import aiohttp
 from prometheus_client import CollectorRegistry
 
-from engine.actions.declaring import Verb
+from engine.actions.kept import KeptActs
 from engine.config.web import WebConfig
 from engine.features.access.service.accounts import Accounts
 from engine.features.todo.rules import listed
@@ -62,7 +61,7 @@ async def running(
     clock: Clock | None = None,
     reader: Reader | None = None,
     api: Sequence[Route] = (),
-    verbs: Mapping[str, Verb] = MappingProxyType({}),
+    acts: KeptActs | None = None,
     channels: Channels = dict,
     ends: Ends | None = None,
     todo: TodoSource | None = None,
@@ -85,7 +84,7 @@ async def running(
             clock=clock,
             reader=reader,
             api=api,
-            verbs=verbs,
+            acts=acts,
             channels=channels,
             ends=ends,
             trial=trial,

@@ -267,7 +267,7 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
         verb, args = _asked(what, form, asking)
         try:
             _raise_if_missing(args)
-            await frame.give(request, verb, {**args, "key": key})
+            await frame.once(request, form, verb, {**args, "key": key})
         except LabRelayError as error:
             status, trouble = desk.refused(request, error)
             values = _values(await _found(frame, request, key), asking)

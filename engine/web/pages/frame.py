@@ -7,7 +7,6 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import time
-from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
@@ -16,12 +15,13 @@ from markupsafe import Markup
 
 from engine.actions.control import Request
 from engine.actions.declaring import Verb
+from engine.actions.kept import KeptActs
 from engine.config.findings.changes import Change
 from engine.config.web import WebConfig
 from engine.mapping.code_tables.suggestions import Suggestion
 from engine.model import errors
 from engine.model.routes import ChannelRoutes
-from engine.model.site.permissions import Principal
+from engine.model.site.permissions import SEEING_PATIENTS, Principal
 from engine.model.texts.phrases import N_, phrase_of
 from engine.monitoring.ends import Ends, NoEnds
 from engine.monitoring.snapshot.site import SiteSnapshot
@@ -29,6 +29,7 @@ from engine.store.queries.reader import Reader
 from engine.web.bodies import Body, answer, html, prepared
 from engine.web.cells import Cells
 from engine.web.desk import Desk, sentence
+from engine.web.forms import Form
 from engine.web.guard import UNREADABLE
 from engine.web.identity import language_of, person_of
 from engine.web.languages import catalogue
@@ -104,7 +105,7 @@ class Frame:
     Attributes:
         todo: the to-do list.
         desk: takes the forms of persons; None: no person can log in, and nothing can be done.
-        verbs: of the control socket.
+        acts: of the control socket; `verbs` are theirs. None: there are none.
         channels: the compiled routes in force, by channel.
         ends: looks at both ends of a line.
         trial: tries a mapping; None: none can be tried.
@@ -123,7 +124,7 @@ class Frame:
         renderer: Renderer,
         todo: TodoSource,
         desk: Desk | None = None,
-        verbs: Mapping[str, Verb] = MappingProxyType({}),
+        acts: KeptActs | None = None,
         channels: Channels = dict,
         ends: Ends | None = None,
         trial: Trial | None = None,
@@ -143,7 +144,8 @@ class Frame:
         self.configured = configured
         self.todo = todo
         self.desk = desk
-        self.verbs = verbs
+        self.acts = acts
+        self.verbs: Mapping[str, Verb] = acts.verbs if acts is not None else {}
         self.looks: OrderedDict[tuple[str, int], str] = OrderedDict()
         self.looking = asyncio.Lock()
         self._reader = reader
@@ -193,8 +195,26 @@ class Frame:
         self, request: web.Request, verb: str, args: Mapping[str, Any], content: bytes = b""
     ) -> dict[str, Any]:
         """What a verb does for the person who asks."""
-        given = Request(verb=verb, actor=request[PRINCIPAL].actor, args=args, content=content)
-        return await self.verbs[verb].work(given)
+        return await self.verbs[verb].work(_asked(request, verb, args, content))
+
+    async def once(
+        self, request: web.Request, form: Form, verb: str, args: Mapping[str, Any], content: bytes = b""
+    ) -> Mapping[str, Any]:
+        """What an act does that a form is sent for; the same form has the same answer, also after a restart.
+
+        Raises:
+            Exception: it was refused, or may have been done before.
+        """
+        assert self.acts is not None  # where there are verbs
+        answer = await self.acts.give(_asked(request, verb, args, content), _key(form, verb), [])
+        if answer.error is not None:
+            raise answer.error
+        return answer.result
+
+    async def was_given(self, request: web.Request, form: Form, verb: str) -> bool:
+        """Whether `once` would carry out nothing: then nothing else is looked at before it."""
+        assert self.acts is not None
+        return await self.acts.was_given(request[PRINCIPAL].actor, _key(form, verb))
 
     async def read(self, work: Callable[..., Any], *given: Any) -> Any:
         """The result of ``work(reader, *given)``, called in a thread."""
@@ -237,6 +257,17 @@ class Frame:
 
         status, body = await self.read(draw)
         return answer(request, body, status=status, vary=hdrs.ACCEPT_LANGUAGE, tagged=False)
+
+
+def _key(form: Form, verb: str) -> tuple[bytes, ...]:
+    """Of an act that a form is sent for; each gives a verb once."""
+    return b"form", form.key.hex().encode(), verb.encode()
+
+
+def _asked(request: web.Request, verb: str, args: Mapping[str, Any], content: bytes) -> Request:
+    principal = request[PRINCIPAL]
+    sees = principal.may(SEEING_PATIENTS)
+    return Request(verb=verb, actor=principal.actor, args=args, content=content, sees_contents=sees)
 
 
 class Served(Protocol):

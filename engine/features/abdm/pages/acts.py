@@ -300,7 +300,7 @@ async def _take(frame: Frame, desk: Desk, name: str, request: web.Request) -> we
         if name == RESUME:
             args["looked"] = form["looked"] == "yes"
         try:
-            done = await frame.give(request, DEEDS[name].verb, args)
+            done = await frame.once(request, form, DEEDS[name].verb, args)
         except LabRelayError as error:
             return await _page(frame, desk, name, request, form.fields, *frame.refused(desk, request, error))
         if asked.subject in ("context", "consent"):

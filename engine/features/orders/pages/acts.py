@@ -222,7 +222,7 @@ async def _take(frame: Frame, desk: Desk, name: str, request: web.Request) -> we
         if name == MATCH:
             args["message"] = number(form["message"])
         try:
-            await frame.give(request, DEEDS[name].verb, args)
+            await frame.once(request, form, DEEDS[name].verb, args)
         except LabRelayError as error:
             return await _refused(frame, desk, name, request, error)
         return desk.go(request, f"{ONE}?item={item_id(order)}")

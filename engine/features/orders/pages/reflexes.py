@@ -99,7 +99,7 @@ def _row(one: ReflexView, words: Words) -> dict[str, Any]:
 async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
     async def act(form: Form) -> web.Response:
         try:
-            await frame.give(request, *_asked(form))
+            await frame.once(request, form, *_asked(form))
         except LabRelayError as error:
             status, trouble = frame.refused(desk, request, error)
             asking = frame.asking(request)

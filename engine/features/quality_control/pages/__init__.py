@@ -57,7 +57,7 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
     async def act(form: Form) -> web.Response:
         asking = frame.asking(request)
         try:
-            await frame.give(request, *_act(form))
+            await frame.once(request, form, *_act(form))
         except LabRelayError as error:
             status, trouble = frame.refused(desk, request, error)
             found = await frame.read(_rows, asking)

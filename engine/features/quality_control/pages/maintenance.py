@@ -44,7 +44,7 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
     async def act(form: Form) -> web.Response:
         channel, words = form["channel"], frame.asking(request).words
         try:
-            await frame.give(request, VERB, {"channel": channel, "job": form["act"], "reason": form["reason"]})
+            await frame.once(request, form, VERB, {"channel": channel, "job": form["act"], "reason": form["reason"]})
         except LabRelayError as error:
             status, trouble = frame.refused(desk, request, error)
             back = words.href(ANALYZER, name=channel)

@@ -184,7 +184,7 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
             raise web.HTTPBadRequest from None
         args = {"message": asked, "reason": form["reason"], "config_hash": form["config_hash"], "dry_run": False}
         try:
-            result = await frame.give(request, VERB, args, content)
+            result = await frame.once(request, form, VERB, args, content)
         except LabRelayError as error:
             status, trouble = frame.refused(desk, request, error)
             around = _around(asking)
