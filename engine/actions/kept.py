@@ -25,7 +25,7 @@ from engine.store.operations import kept_answers
 logger = logging.getLogger("labrelay.actions")
 
 OTHER_BODY = "give another key with another request"
-CUT_SHORT = R_("it was cut short: all of it may have been done, or a part. Look before you do it again")
+CUT_SHORT = R_("this was cut short, and may have been done. Look before you do it again")
 AT_ONCE = R_("too many acts are under way. Please try again in a moment")
 ANSWERED = 1  # `Kept.status` of an act that has an answer
 _TRACE_BYTES = 8

@@ -126,6 +126,7 @@ async def site(
         with mock.patch.object(passwords, "hash_of", _hashed_once):  # of one password: a hash is slow on purpose
             for role in ROLES if users else ():
                 await accounts.users.add(role, role, GOOD, by=ROOT)
+        acts = KeptActs(verbs(journal), journal)
         async with running(
             quiet_site(),
             config=config,
@@ -134,7 +135,10 @@ async def site(
             clock=clock,
             reader=journal,
             api=api,
-            acts=KeptActs(verbs(journal), journal),
+            acts=acts,
             **more,
         ) as page:
-            yield Site(page, accounts, journal, clock, trust)
+            try:
+                yield Site(page, accounts, journal, clock, trust)
+            finally:
+                await acts.stop()
