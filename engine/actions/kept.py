@@ -1,15 +1,16 @@
 """An act that comes with a key is carried out once: the same key gets the answer of the act that was done.
 
 The key is in the journal before the act begins, and the answer once it has ended, so that a restart changes nothing
-(`engine.store.operations.kept_answers`). An act goes on without a waiting caller, who may come again. One that was begun
-and has no answer may have been done: it is not begun again.
+(`engine.store.operations.kept_answers`). An act goes on without a waiting caller, who may come again. One that was
+begun and has no answer may have been done: it is not begun again.
 """
 
 import asyncio
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -29,8 +30,11 @@ CUT_SHORT = R_("this was cut short, and may have been done. Look before you do i
 AT_ONCE = R_("too many acts are under way. Please try again in a moment")
 ANSWERED = 1  # `Kept.status` of an act that has an answer
 _TRACE_BYTES = 8
-_LATER = (errors.LockedError, errors.OccupiedError, errors.UnreachableError, errors.StoreError)
+_LATER = (errors.LockedError, errors.LockedOutError, errors.OccupiedError, errors.UnreachableError, errors.StoreError)
 _FOR_GOOD = (errors.AbsentError, errors.ErasedError, errors.TooSlowError)  # errors of a store that works
+
+
+Work = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
 class Room(NamedTuple):
@@ -103,7 +107,13 @@ class KeptActs:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def give(self, asked: Request, key: Sequence[bytes], said: Sequence[bytes], room: Room = PERSONS) -> Answer:
-        """Carry out an act, or answer it again.
+        """Carry out an act, or answer it again; all else as of `once`."""
+        return await self.once(asked.actor, key, said, partial(self.verbs[asked.verb].work, asked), room)
+
+    async def once(
+        self, actor: str, key: Sequence[bytes], said: Sequence[bytes], work: Work, room: Room = PERSONS
+    ) -> Answer:
+        """Do some work, or answer it again.
 
         Args:
             key: of the caller's own.
@@ -112,11 +122,11 @@ class KeptActs:
         Raises:
             LabRelayError: it was not begun; or it could not be done just now, and the same key is tried again.
         """
-        token, digest = self._token(asked.actor, key), self._journal.vault.request_token(*said)
+        token, digest = self._token(actor, key), self._journal.vault.request_token(*said)
         if token not in self._under_way:
             if len(self._under_way) >= room.under_way:
                 raise errors.OccupiedError(AT_ONCE)
-            begun = asyncio.ensure_future(self._begin(token, digest, asked, room))
+            begun = asyncio.ensure_future(self._begin(token, digest, work, room))
             self._under_way[token] = digest, begun
             begun.add_done_callback(lambda ended: self._ended(token, ended))
         same, task = self._under_way[token]
@@ -137,36 +147,28 @@ class KeptActs:
         if not task.cancelled():
             task.exception()  # a waiting caller gets it
 
-    async def _begin(self, token: bytes, digest: bytes, asked: Request, room: Room) -> Answer:
+    async def _begin(self, token: bytes, digest: bytes, work: Work, room: Room) -> Answer:
         kept = await self._journal.run(kept_answers.begin, token, digest, most=room.kept)
         if kept is None:
-            return await self._carry_out(token, asked)
+            return await self._carry_out(token, work)
         if kept.request != digest:
             raise errors.ProblemError("other-body", OTHER_BODY)
         if not kept.status:
             raise errors.CutShortError(CUT_SHORT)
         return Answer.unpacked(kept.answer)
 
-    async def _carry_out(self, token: bytes, asked: Request) -> Answer:
+    async def _carry_out(self, token: bytes, work: Work) -> Answer:
         try:
-            result = await self.verbs[asked.verb].work(asked)
-            answer = Answer(orjson.loads(orjson.dumps(result, default=str)))  # as it will be given again
+            answer = Answer(orjson.loads(orjson.dumps(await work(), default=str)))  # as it will be given again
         except _LATER as error:
             if not isinstance(error, _FOR_GOOD):
                 await self._passed_over(token, error)
                 raise
-            answer = self._refused(asked.verb, error)
+            answer = _refused(error)
         except Exception as error:
-            answer = self._refused(asked.verb, error)
+            answer = _refused(error)
         with suppress(errors.StoreError):  # then the key stays without an answer, and the act is not begun again
             await self._journal.run(kept_answers.end, token, ANSWERED, answer.packed())
-        return answer
-
-    @staticmethod
-    def _refused(verb: str, error: Exception) -> Answer:
-        answer = Answer({}, error, secrets.token_hex(_TRACE_BYTES))
-        if not isinstance(error, errors.LabRelayError):
-            logger.error("an act failed inside", extra={"verb": verb, "trace": answer.trace}, exc_info=error)
         return answer
 
     async def _passed_over(self, token: bytes, error: Exception) -> None:
@@ -176,3 +178,10 @@ class KeptActs:
         if not isinstance(error, errors.StoreError) or isinstance(error, errors.NoRoomError):
             with suppress(errors.StoreError):
                 await self._journal.run(kept_answers.forget, token)
+
+
+def _refused(error: Exception) -> Answer:
+    answer = Answer({}, error, secrets.token_hex(_TRACE_BYTES))
+    if not isinstance(error, errors.LabRelayError):
+        logger.error("an act failed inside", extra={"trace": answer.trace}, exc_info=error)
+    return answer

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from aiohttp import hdrs, web
 
+from engine.actions.kept import KeptActs
 from engine.model.errors import BusyError, LabRelayError, LockedOutError, OccupiedError, StoreError
 from engine.model.process.clock import Clock, from_us
 from engine.model.site.permissions import ACTING, ADMINISTERING, CHANGING, LOOKING, SEEING_PATIENTS, Principal
@@ -34,8 +35,14 @@ class Desk:
     """Serves pages to persons."""
 
     def __init__(
-        self, accounts: Accounts, renderer: Renderer, snapshot: Callable[[], SiteSnapshot], clock: Clock
+        self,
+        accounts: Accounts,
+        renderer: Renderer,
+        snapshot: Callable[[], SiteSnapshot],
+        clock: Clock,
+        acts: KeptActs | None = None,
     ) -> None:
+        self._acts = acts
         self.accounts = accounts
         self.clock = clock
         self._renderer = renderer
@@ -103,11 +110,14 @@ class Desk:
         form = await self.form(request, most)
         return await self._answers[identity.SIGNED_IN in request].once(form, lambda: act(form))
 
-    async def take(self, request: web.Request, acts: Mapping[str, NamedAct], redraw: Redraw) -> web.Response:
+    async def take(
+        self, request: web.Request, acts: Mapping[str, NamedAct], redraw: Redraw, *, kept: bool = False
+    ) -> web.Response:
         """Do once what the button of a form names.
 
         Args:
             acts: by the name of their button.
+            kept: they give no verb (`Frame.once`), and are done once over a restart, too.
             redraw: the page that the form is on, with the status and the sentence for what was refused.
 
         Raises:
@@ -119,11 +129,34 @@ class Desk:
             if chosen is None:
                 raise web.HTTPBadRequest
             try:
-                return await chosen(request, form)
+                return await (self._kept(request, form, chosen) if kept else chosen(request, form))
             except LabRelayError as error:
                 return await redraw(request, *self.refused(request, error), form)
 
         return await self.answer(request, act)
+
+    async def _kept(self, request: web.Request, form: Form, chosen: NamedAct) -> web.Response:
+        """The answer of an act; after a restart the page that it led to, or was on: a secret is shown once."""
+        assert self._acts is not None
+        made: list[web.Response] = []
+
+        async def work() -> Mapping[str, str]:
+            try:
+                made.append(await chosen(request, form))
+            except web.HTTPException as error:
+                made.append(error)
+                raise OccupiedError from None  # nothing was done
+            return {"to": made[0].headers.get(hdrs.LOCATION, request.path_qs)}
+
+        try:
+            answer = await self._acts.once(request[PRINCIPAL].actor, form.of_act(form["act"]), [], work)
+        except OccupiedError:
+            if made and isinstance(made[0], web.HTTPException):
+                raise made[0] from None
+            raise
+        if answer.error is not None:
+            raise answer.error
+        return made[0] if made else web.Response(status=303, headers={hdrs.LOCATION: answer.result["to"]})
 
     async def form(self, request: web.Request, most: int = MAX_FORM) -> Form:
         """The form of a request that only shows something: sent again, it is answered anew; raises as `answer`."""

@@ -155,7 +155,9 @@ class StatusServer:
             for notes in (False, True)
         }
         app = web.Application(client_max_size=MAX_REQUEST_BODY)
-        self._desk = Desk(accounts, self._renderer, snapshot, clock or SystemClock()) if accounts is not None else None
+        self._desk = (
+            Desk(accounts, self._renderer, snapshot, clock or SystemClock(), acts) if accounts is not None else None
+        )
         pages: Sequence[Route] = ()
         if reader is not None:
             given = (self._desk, acts, channels, ends, trial, changed_files, configured, lambda: self.config, changes)

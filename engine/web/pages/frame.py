@@ -206,7 +206,7 @@ class Frame:
             Exception: it was refused, or may have been done before.
         """
         assert self.acts is not None  # where there are verbs
-        answer = await self.acts.give(_asked(request, verb, args, content), _key(form, verb), [])
+        answer = await self.acts.give(_asked(request, verb, args, content), form.of_act(verb), [])
         if answer.error is not None:
             raise answer.error
         return answer.result
@@ -214,7 +214,7 @@ class Frame:
     async def was_given(self, request: web.Request, form: Form, verb: str) -> bool:
         """Whether `once` would carry out nothing: then nothing else is looked at before it."""
         assert self.acts is not None
-        return await self.acts.was_given(request[PRINCIPAL].actor, _key(form, verb))
+        return await self.acts.was_given(request[PRINCIPAL].actor, form.of_act(verb))
 
     async def read(self, work: Callable[..., Any], *given: Any) -> Any:
         """The result of ``work(reader, *given)``, called in a thread."""
@@ -257,11 +257,6 @@ class Frame:
 
         status, body = await self.read(draw)
         return answer(request, body, status=status, vary=hdrs.ACCEPT_LANGUAGE, tagged=False)
-
-
-def _key(form: Form, verb: str) -> tuple[bytes, ...]:
-    """Of an act that a form is sent for; each gives a verb once."""
-    return b"form", form.key.hex().encode(), verb.encode()
 
 
 def _asked(request: web.Request, verb: str, args: Mapping[str, Any], content: bytes) -> Request:

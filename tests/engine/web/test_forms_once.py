@@ -23,10 +23,11 @@ from engine.model.errors import (
 )
 from engine.model.site.permissions import ACTING
 from engine.model.texts.phrases import R_, Said
+from engine.store.queries.acts import acts_page
 from tests.support import access
-from tests.support.access import Browser, Site
+from tests.support.access import GOOD, Browser, Site
 
-TAKE = "todo_take"
+TAKE, OF_VIEWER = "todo_take", "/user?name=viewer"
 CUT_SHORT = "This was cut short, and may have been done. Look before you do it again."
 UNREADABLE, INSIDE = "The journal cannot be read just now.", "LabRelay could not make this page. Its log says why."
 SAID = (
@@ -56,6 +57,8 @@ class Lab:
     goes_on: asyncio.Event = field(default_factory=asyncio.Event)
     fields: dict[str, str] = field(default_factory=dict)
     cookies: Any = None
+    person: str = "operator"
+    sent: tuple[str, dict[str, str]] | None = None
 
     async def work(self, request: Request) -> dict[str, Any]:
         self.acts.append(request.args)
@@ -75,7 +78,7 @@ class Lab:
             site.browser() as browser,
         ):
             if first:
-                await browser.log_in("operator")
+                await browser.log_in(self.person)
                 _, fields = await browser.fields("/", to="/log-out")
                 self.fields = fields | {"act": "take lane c1/server"}
             else:
@@ -166,3 +169,35 @@ async def test_what_is_kept_of_a_form_has_its_answer_alone(lab: Lab) -> None:
         assert await lab.send(browser) == DONE
         ((key, request, answer),) = site.journal.rows("SELECT key, request, answer FROM kept_answer")
     assert (len(key), len(request), answer) == (16, 16, b'{"result":{"key":"lane c1/server","act":1}}')
+
+
+# A form of the pages of users and tokens, which gives no verb: its page, its button, what is typed, where it leads.
+ACCESS = {
+    "a user": ("/users", "add", {"name": "ravi", "role": "viewer", "password": GOOD}, "/users?lang=en&done=added"),
+    "a role": (OF_VIEWER, "role", {"role": "operator"}, "/user?lang=en&name=viewer&done=role"),
+    "an end": (OF_VIEWER, "disable", {"disabled": "yes"}, "/user?lang=en&name=viewer&done=disabled"),
+    "a password": (OF_VIEWER, "password", {"new": f"{GOOD}!"}, "/user?lang=en&name=viewer&done=password"),
+    "a token": ("/tokens", "add", {"name": "lis", "scope": "viewer", "days": "30"}, "/tokens?lang=en"),
+    "no such scope": ("/tokens", "add", {"name": "lis", "scope": "x", "days": "30"}, ""),
+    "no such role": (OF_VIEWER, "role", {"role": "x"}, ""),
+}
+
+
+@pytest.mark.parametrize("case", ACCESS)
+async def test_users_and_tokens_are_changed_once(lab: Lab, case: str) -> None:
+    path, button, typed, to = ACCESS[case]
+    found: list[tuple[int, str]] = []
+    trail: list[int] = []
+    lab.person = "admin"
+    for _ in range(2):
+        async with lab.life() as (site, browser):
+            if not lab.sent:
+                action, fields = await browser.fields(path, button)
+                lab.sent = action, fields | typed
+            async with browser.client.post(lab.sent[0], data=lab.sent[1], allow_redirects=False) as answer:
+                found.append((answer.status, answer.headers.get("Location", "")))
+            trail.append(len(acts_page(site.journal, limit=500)))
+    first, again = found
+    assert again == ((303, to) if to else first)
+    assert first[0] in ((200, 303) if to else (400, 403))
+    assert trail[0] == trail[1], "the audit trail has it once"

@@ -75,7 +75,7 @@ class AdministrationPages:
         )  # fmt: skip
 
     async def _take_new_user(self, request: web.Request) -> web.Response:
-        return await self._desk.take(request, {"add": self._add}, self._draw_users)
+        return await self._desk.take(request, {"add": self._add}, self._draw_users, kept=True)
 
     async def _add(self, request: web.Request, form: Form) -> web.Response:
         password = form.secret("password")
@@ -101,7 +101,7 @@ class AdministrationPages:
         )  # fmt: skip
 
     async def _take_user(self, request: web.Request) -> web.Response:
-        return await self._desk.take(request, self._user_acts, self._draw_user)
+        return await self._desk.take(request, self._user_acts, self._draw_user, kept=True)
 
     def _back(self, request: web.Request, done: str) -> web.Response:
         return self._desk.go(request, USER, name=request.query.get("name", ""), done=done)
@@ -167,7 +167,7 @@ class AdministrationPages:
         )  # fmt: skip
 
     async def _take_token(self, request: web.Request) -> web.Response:
-        return await self._desk.take(request, self._token_acts, self._draw_tokens)
+        return await self._desk.take(request, self._token_acts, self._draw_tokens, kept=True)
 
     async def _add_token(self, request: web.Request, form: Form) -> web.Response:
         scope, by = SCOPES.get(form["scope"]), request[PRINCIPAL].actor

@@ -322,7 +322,7 @@ class AccountPages:
     async def _take(self, request: web.Request) -> web.Response:
         first = signed_in(request).first
         acts = {name: act for name, act in self._acts.items() if not first or name in FIRST[first]}
-        return await self._desk.take(request, acts, self._refused)
+        return await self._desk.take(request, acts, self._refused, kept=True)
 
     async def _refused(self, request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
         return await self._draw(request, status, trouble, form["act"])
