@@ -22,6 +22,7 @@ from engine.model import errors
 from engine.model.texts.phrases import R_
 from engine.store.journal import Journal
 from engine.store.operations import kept_answers
+from engine.store.queries.acts import is_kept
 
 logger = logging.getLogger("labrelay.actions")
 
@@ -137,7 +138,7 @@ class KeptActs:
     async def was_given(self, actor: str, key: Sequence[bytes]) -> bool:
         """Whether `give` would answer by an act that was begun before."""
         token = self._token(actor, key)
-        return token in self._under_way or await asyncio.to_thread(kept_answers.is_kept, self._journal, token)
+        return token in self._under_way or await asyncio.to_thread(is_kept, self._journal, token)
 
     def _token(self, actor: str, key: Sequence[bytes]) -> bytes:
         return self._journal.vault.request_token(actor.encode(), *key)

@@ -1,10 +1,10 @@
 """The server of the pages and of the API: its parts, for the whole site or for some channels of it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import Metric
 
 from engine.actions.admission import Refusals
 from engine.actions.kept import KeptActs
@@ -18,6 +18,8 @@ from engine.runtime.service import Seen
 from engine.store.queries.within import Within
 from engine.web.api.lists import Present, Sources
 from engine.web.api.service import Api
+from engine.web.pages.frame import Loaded
+from engine.web.running import Running
 from engine.web.server import StatusServer
 
 if TYPE_CHECKING:
@@ -26,17 +28,13 @@ if TYPE_CHECKING:
 
 def server_of(app: "App", acts: KeptActs) -> StatusServer:
     """Of the whole site."""
-    return _server(
-        app,
-        sources(app),
-        acts,
-        new_registry(app.counters, app.observer.snapshot, lambda: app.services),
-        _of_services(app),
-        trial=app.trial,
-        changed_files=lambda: changed_files(app.parts.built.site),
-        changes=app.changes,
-        within=partial(_within, app, acts, Refusals(refusal_row(app))),
+    reads = sources(app)
+    registry = new_registry(app.counters, app.observer.snapshot, lambda: app.services)
+    loaded = _loaded(app, reads)._replace(
+        trial=app.trial, changed_files=lambda: changed_files(app.parts.built.site), changes=app.changes
     )
+    within = partial(_within, app, acts, Refusals(refusal_row(app)))
+    return _server(app, reads, acts, registry.collect, loaded, _of_services(app), within)
 
 
 def _within(app: "App", acts: KeptActs, refused: Refusals, channels: frozenset[str]) -> StatusServer:
@@ -59,16 +57,21 @@ def _within(app: "App", acts: KeptActs, refused: Refusals, channels: frozenset[s
     registry = new_registry(app.counters, app.observer.snapshot, lambda: app.services)
     narrowed = acts.given(Narrowed(journal, channels, keys, others, refused).verbs(acts.verbs))
     reads = sources(app).within(journal, Present(seen.snapshot), routes)
-    return _server(app, reads, narrowed, samples_within(registry, channels), of_services)
+    return _server(app, reads, narrowed, partial(samples_within, registry, channels), _loaded(app, reads), of_services)
+
+
+def _loaded(app: "App", reads: Sources) -> Loaded:
+    return Loaded(reads.routes, lambda: app.parts.built.site.hash, reads.suggestions)
 
 
 def _server(
     app: "App",
     reads: Sources,
     acts: KeptActs,
-    registry: CollectorRegistry,
+    metrics: Callable[[], Iterable[Metric]],
+    loaded: Loaded,
     of_services: Mapping[str, Any],
-    **more: Any,
+    within: Callable[[frozenset[str]], StatusServer] | None = None,
 ) -> StatusServer:
     api = Api(reads, acts)
 
@@ -77,22 +80,23 @@ def _server(
         if not reads.journal.is_whole:
             reads.journal.close()
 
+    running = Running(
+        snapshot=reads.present.snapshot,
+        missing=app.observer.obstacles,
+        metrics=metrics,
+        ends=SeenEnds(app.parts, app.clock),
+        acts=acts,
+        **of_services,
+    )
     return StatusServer(
         app.parts.built.site.config.web,
-        reads.present.snapshot,
-        app.observer.obstacles,
-        registry,
+        running,
+        clock=app.clock,
         reader=reads.journal,
+        loaded=loaded,
         api=api.routes(),
         ending=end,
-        acts=acts,
-        channels=reads.routes,
-        ends=SeenEnds(app.parts, app.clock),
-        configured=lambda: app.parts.built.site.hash,
-        suggestions=reads.suggestions,
-        clock=app.clock,
-        **of_services,
-        **more,
+        within=within,
     )
 
 

@@ -9,19 +9,18 @@ from zoneinfo import ZoneInfo
 
 from aiohttp import hdrs, web
 
-from engine.actions.kept import KeptActs
 from engine.model.errors import BusyError, LabRelayError, LockedOutError, OccupiedError, StoreError
 from engine.model.process.clock import Clock, from_us
 from engine.model.site.permissions import ACTING, ADMINISTERING, CHANGING, LOOKING, SEEING_PATIENTS, Principal
 from engine.model.texts.phrases import Phrase, Said, Span
-from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.web import identity
 from engine.web.forms import MAX_FORM, Answers, Form, form_token, local, read_form
 from engine.web.guard import RETRY_S
-from engine.web.identity import Accounts, Person, address_of
+from engine.web.identity import Person, address_of
 from engine.web.languages import catalogue
 from engine.web.render import Renderer
 from engine.web.routes import PRINCIPAL
+from engine.web.running import Running
 
 LOG_IN, ACCOUNT = "/log-in", "/account"
 STEP_S = 10  # of the time left: a page that is drawn again within it is the same
@@ -34,19 +33,13 @@ Redraw = Callable[[web.Request, int, str, Form], Awaitable[web.Response]]
 class Desk:
     """Serves pages to persons."""
 
-    def __init__(
-        self,
-        accounts: Accounts,
-        renderer: Renderer,
-        snapshot: Callable[[], SiteSnapshot],
-        clock: Clock,
-        acts: KeptActs | None = None,
-    ) -> None:
-        self._acts = acts
-        self.accounts = accounts
+    def __init__(self, running: Running, renderer: Renderer, clock: Clock) -> None:
+        assert running.accounts is not None
+        self.accounts = running.accounts
+        self._acts = running.acts
         self.clock = clock
         self._renderer = renderer
-        self._snapshot = snapshot
+        self._snapshot = running.snapshot
         self._answers = {known: Answers() for known in (True, False)}  # strangers' forms put out none of others
 
     @property
@@ -141,19 +134,10 @@ class Desk:
         made: list[web.Response] = []
 
         async def work() -> Mapping[str, str]:
-            try:
-                made.append(await chosen(request, form))
-            except web.HTTPException as error:
-                made.append(error)
-                raise OccupiedError from None  # nothing was done
+            made.append(await chosen(request, form))
             return {"to": made[0].headers.get(hdrs.LOCATION, request.path_qs)}
 
-        try:
-            answer = await self._acts.once(request[PRINCIPAL].actor, form.of_act(form["act"]), [], work)
-        except OccupiedError:
-            if made and isinstance(made[0], web.HTTPException):
-                raise made[0] from None
-            raise
+        answer = await self._acts.once(request[PRINCIPAL].actor, form.of_act(form["act"]), [], work)
         if answer.error is not None:
             raise answer.error
         return made[0] if made else web.Response(status=303, headers={hdrs.LOCATION: answer.result["to"]})

@@ -216,7 +216,7 @@ async def _show(frame: Frame, request: web.Request) -> web.Response:
 
 
 async def _found(frame: Frame, request: web.Request, key: str) -> Todo | None:
-    found = next((one for one in await frame.todo() if isinstance(one, Todo) and one.entry.key == key), None)
+    found = next((one for one in await frame.running.todo() if isinstance(one, Todo) and one.entry.key == key), None)
     return found if found is None or request[PRINCIPAL].reads_notes else without_notes(found)
 
 

@@ -11,7 +11,6 @@ from typing import NamedTuple
 from engine.model.errors import RefusedError
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
-from engine.store.queries.reader import Reader
 
 KEPT_US = 2 * 86_400_000_000
 SWEPT_AT_ONCE = 200
@@ -56,10 +55,6 @@ def begin(batch: Batch, key: bytes, request: bytes, *, most: int) -> Kept | None
         (key, request, batch.now_us),
     )
     return None
-
-
-def is_kept(reader: Reader, key: bytes) -> bool:
-    return bool(reader.rows("SELECT 1 FROM kept_answer WHERE key = ?", (key,)))
 
 
 @operation(priority=Priority.SETTLE)

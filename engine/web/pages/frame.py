@@ -15,7 +15,6 @@ from markupsafe import Markup
 
 from engine.actions.control import Request
 from engine.actions.declaring import Verb
-from engine.actions.kept import KeptActs
 from engine.config.findings.changes import Change
 from engine.config.web import WebConfig
 from engine.mapping.code_tables.suggestions import Suggestion
@@ -23,19 +22,19 @@ from engine.model import errors
 from engine.model.routes import ChannelRoutes
 from engine.model.site.permissions import SEEING_PATIENTS, Principal
 from engine.model.texts.phrases import N_, phrase_of
-from engine.monitoring.ends import Ends, NoEnds
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries.reader import Reader
 from engine.web.bodies import Body, answer, html, prepared
 from engine.web.cells import Cells
-from engine.web.desk import Desk, sentence
+from engine.web.desk import Desk, Redraw, sentence
 from engine.web.forms import Form
 from engine.web.guard import UNREADABLE
 from engine.web.identity import language_of, person_of
 from engine.web.languages import catalogue
 from engine.web.pages.words import Words
-from engine.web.render import Renderer, TodoSource
+from engine.web.render import Renderer
 from engine.web.routes import PRINCIPAL, Route
+from engine.web.running import Running
 
 AT_ONCE = 2  # pages that are read at the same time
 TOO_SLOW = N_("This takes longer than {n} seconds. Narrow it: a shorter time, one analyzer.")
@@ -55,6 +54,29 @@ Values = Mapping[str, Any]
 
 async def no_changes() -> Sequence[Change]:
     return ()
+
+
+class Loaded(NamedTuple):
+    """The configuration in force, for pages.
+
+    Attributes:
+        channels: the compiled routes, by channel: they read the fields of a message.
+        configured: its hash, code tables included.
+        suggestions: what the pack of a channel's analyzer suggests for codes; reads its file, or raises ConfigError.
+        changed_files: names of files of the configuration that are not those that run; reads them all.
+        changes: what a reload of the files changes; reads them all, and raises ConfigError where they are wrong.
+        trial: tries a mapping; None: there is no page for it.
+    """
+
+    channels: Channels = dict
+    configured: Callable[[], str] = str
+    suggestions: Suggestions = lambda channel: ()
+    changed_files: Callable[[], Sequence[str]] = list
+    changes: Changes = no_changes
+    trial: Trial | None = None
+
+
+NOTHING_LOADED = Loaded()
 
 
 class Asking(NamedTuple):
@@ -103,58 +125,35 @@ class Frame:
     """Shows pages of one site.
 
     Attributes:
-        todo: the to-do list.
         desk: takes the forms of persons; None: no person can log in, and nothing can be done.
-        acts: of the control socket; `verbs` are theirs. None: there are none.
-        channels: the compiled routes in force, by channel.
-        ends: looks at both ends of a line.
-        trial: tries a mapping; None: none can be tried.
-        changed_files: names of files of the configuration that are not those that run; reads them all.
-        configured: the hash of the configuration in force, code tables included.
         config: ``web:`` of the configuration in force.
-        changes: what a reload of the files changes; reads them all, and raises ConfigError where they are wrong.
         looks: log-in and message -> purpose stated for contents (`engine.web.pages.doing`); by ``looking``.
-        suggestions: what the pack of a channel's analyzer suggests for codes; reads its file, or raises ConfigError.
     """
 
     def __init__(
         self,
         reader: Reader,
-        snapshot: Callable[[], SiteSnapshot],
         renderer: Renderer,
-        todo: TodoSource,
-        desk: Desk | None = None,
-        acts: KeptActs | None = None,
-        channels: Channels = dict,
-        ends: Ends | None = None,
-        trial: Trial | None = None,
-        changed_files: Callable[[], Sequence[str]] = list,
-        configured: Callable[[], str] = str,
-        config: Callable[[], WebConfig] = WebConfig,
-        changes: Changes = no_changes,
-        suggestions: Suggestions = lambda channel: (),
+        running: Running,
+        loaded: Loaded,
+        desk: Desk | None,
+        config: Callable[[], WebConfig],
     ) -> None:
-        self.changes = changes
-        self.config = config
-        self.trial = trial
-        self.suggestions = suggestions
-        self.channels = channels
-        self.ends = ends or NoEnds()
-        self.changed_files = changed_files
-        self.configured = configured
-        self.todo = todo
+        self.running = running
+        self.loaded = loaded
+        self.channels = loaded.channels
         self.desk = desk
-        self.acts = acts
-        self.verbs: Mapping[str, Verb] = acts.verbs if acts is not None else {}
+        self.config = config
+        self.acts = running.acts
+        self.verbs: Mapping[str, Verb] = running.acts.verbs if running.acts is not None else {}
         self.looks: OrderedDict[tuple[str, int], str] = OrderedDict()
         self.looking = asyncio.Lock()
         self._reader = reader
-        self._snapshot = snapshot
         self._renderer = renderer
         self._reading = asyncio.Semaphore(AT_ONCE)
 
     def asking(self, request: web.Request) -> Asking:
-        site = self._snapshot()
+        site = self.running.snapshot()
         language = language_of(request)
         principal = request[PRINCIPAL]
         site = site if principal.reads_notes else site.without_notes()
@@ -210,6 +209,31 @@ class Frame:
         if answer.error is not None:
             raise answer.error
         return answer.result
+
+    async def take(
+        self,
+        desk: Desk,
+        request: web.Request,
+        asked: Callable[[Form], tuple[Any, ...]],
+        redraw: Redraw,
+        go: Callable[[Form, Mapping[str, Any]], web.Response],
+    ) -> web.Response:
+        """Give once the act that a form is sent for.
+
+        Args:
+            asked: the verb, its arguments, its content.
+            redraw: the page that the form is on, with the status and the sentence for what was refused.
+            go: leads on, with what the verb has done.
+        """
+
+        async def act(form: Form) -> web.Response:
+            try:
+                done = await self.once(request, form, *asked(form))
+            except errors.LabRelayError as error:
+                return await redraw(request, *self.refused(desk, request, error), form)
+            return go(form, done)
+
+        return await desk.answer(request, act)
 
     async def was_given(self, request: web.Request, form: Form, verb: str) -> bool:
         """Whether `once` would carry out nothing: then nothing else is looked at before it."""

@@ -8,7 +8,7 @@ from aiohttp import web
 from engine.features.access.lists import units_shown
 from engine.features.access.pages.log_in import log_ins
 from engine.features.access.service.accounts import Accounts
-from engine.model.errors import LabRelayError, RefusedError
+from engine.model.errors import AbsentError, LabRelayError, RefusedError
 from engine.model.site.permissions import ADMINISTERING, ROLES, WATCHING, Permission
 from engine.model.texts.phrases import N_, R_, PageText
 from engine.web.desk import Desk, NamedAct
@@ -138,7 +138,7 @@ class AdministrationPages:
     async def _end(self, request: web.Request, form: Form) -> web.Response:
         known = {str(one.number): one.number for _, one in await self._accounts.sessions(_name(request))}
         if form["number"] not in known:
-            raise web.HTTPNotFound
+            raise AbsentError("there is no such log-in")
         await self._accounts.revoke(known[form["number"]], by=request[PRINCIPAL].actor)
         return self._back(request, "session")
 
@@ -172,7 +172,7 @@ class AdministrationPages:
     async def _add_token(self, request: web.Request, form: Form) -> web.Response:
         scope, by = SCOPES.get(form["scope"]), request[PRINCIPAL].actor
         if scope is None or form["days"] not in map(str, DAYS):
-            raise web.HTTPBadRequest
+            raise AbsentError("there is no such scope, or time")
         if form["patients"] == "yes" and scope != WATCHING:
             scope |= {Permission.PATIENTS}
         is_wall = scope == WATCHING

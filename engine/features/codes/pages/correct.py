@@ -45,7 +45,7 @@ _SUGGESTED = 500
 def of_channel(frame: Frame, channel: str) -> Sequence[Suggestion] | None:
     """The suggestions for an analyzer; None where they cannot be read. Call it in a thread."""
     try:
-        return frame.suggestions(channel)
+        return frame.loaded.suggestions(channel)
     except ConfigError:
         return None
 

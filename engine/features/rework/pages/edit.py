@@ -135,7 +135,7 @@ def _look(frame: Frame, words: Words, form: Form, now_us: int, reader: Reader, m
     try:
         content = read(edited, shape)
         _raise_if_too_large(message, len(content))
-        configured = frame.configured()  # before the trial: one of a later configuration is looked at again
+        configured = frame.loaded.configured()  # before the trial: one of a later configuration is looked at again
         trial = tried(reader, frame.channels(), message, content, now_us)
     except StoreError:
         raise
