@@ -8,9 +8,9 @@ from unittest import mock
 import pytest
 from yarl import URL
 
+from engine.actions.kept import KeptActs
 from engine.actions.verbs import all_acts, of_api
 from engine.model.site.permissions import WATCHING
-from engine.web.api.acts import OfferedActs
 from engine.web.api.lists import resources
 from engine.web.api.service import Api
 from tests.support import oracle
@@ -46,7 +46,7 @@ EXPIRED = "This form is too old. Please open the page again."
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[Site]:
     # Behind the gate the API has nothing to read: an answer of 500 is one of a person who was let in.
-    api = Api(mock.Mock(), OfferedActs(all_acts(), mock.Mock())).routes()
+    api = Api(mock.Mock(), KeptActs(all_acts(), mock.Mock())).routes()
     async with site(tmp_path, api=api, verbs=lambda journal: all_acts(), trial=mock.AsyncMock()) as made:
         yield made
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from engine.actions.control import Request
+from engine.actions.kept import Room
 from engine.actions.verbs import all_acts, of_api
 from engine.model.errors import NoRoomError, StoreError, UnreachableError
 from engine.store.queries.acts import acts_page
@@ -177,7 +178,7 @@ async def test_requests_with_one_key_at_once_are_one_act(data: Path) -> None:
 
 
 async def test_only_so_many_acts_are_under_way(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.web.api.acts.MOST_UNDER_WAY", 1)
+    monkeypatch.setattr("engine.web.api.acts.PROGRAMS", Room(under_way=1, kept=10))
     begun, go = asyncio.Event(), asyncio.Event()
 
     async def slowly(request: Request) -> dict[str, Any]:
