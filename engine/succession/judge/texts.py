@@ -17,7 +17,7 @@ def paired(lines: Sequence[Said], before: Sequence[Standing]) -> dict[int, Stand
     """Each line with the one that it was: of its time, else in their order."""
     free = [*before]
     found: dict[int, Standing] = {}
-    for is_same in (lambda line, one: at_same_time(line, one.last) and line.version.time != "", lambda line, one: True):
+    for is_same in (lambda line, one: at_same_time(line, one.last), lambda line, one: True):
         for line in lines:
             if line.place not in found and (one := next((one for one in free if is_same(line, one)), None)):
                 found[line.place] = one

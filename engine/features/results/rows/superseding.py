@@ -168,7 +168,7 @@ class _Compared:
 
     def _judge_late(self, own: Stored, messages: Sequence[int]) -> None:
         """What the judge would say of the older one if it came now; without the settings of its channel."""
-        memory = Known(frozenset()).with_those(self._rows, [(one, None, 1, 0, 0, 1) for one in messages])
+        memory = Known(frozenset()).with_those(self._rows, [(one, None, facts.SENT, 1) for one in messages])
         words = {one.ref: {word.message for word in one.words} for one in memory.memory.standing}
         for decision in judge(own.facts, memory.memory, receipt_of(own)._replace(clock_told=True)).decisions:
             if decision.reason != ReasonCode.ORDER_MOVED.value:  # else another patient's
