@@ -1,7 +1,7 @@
 """The parameters of one destination's worker; its parts share them."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,8 @@ class Setup:
 
     Attributes:
         conditions: for updates that require our last version on the server; None: no condition.
+        unproven: right before an attempt: None where this machine may send; else one to wait for, which raises
+            StoreError where it may not.
     """
 
     name: str
@@ -38,3 +40,4 @@ class Setup:
     downtime: DowntimeCalendar = field(default_factory=DowntimeCalendar)
     events: DeliveryEvents = field(default_factory=DeliveryEvents)
     jitter: Callable[[], float] = random.random
+    unproven: Callable[[], Awaitable[None] | None] = lambda: None
