@@ -26,6 +26,7 @@ class Setup:
         conditions: for updates that require our last version on the server; None: no condition.
         unproven: right before an attempt: None where this machine may send; else one to wait for, which raises
             StoreError where it may not.
+        withdraw: see `engine.model.packing.UnpackingDestination`.
     """
 
     name: str
@@ -40,4 +41,5 @@ class Setup:
     downtime: DowntimeCalendar = field(default_factory=DowntimeCalendar)
     events: DeliveryEvents = field(default_factory=DeliveryEvents)
     jitter: Callable[[], float] = random.random
+    withdraw: Callable[[str], None] = lambda channel: None
     unproven: Callable[[], Awaitable[None] | None] = lambda: None

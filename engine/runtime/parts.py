@@ -351,6 +351,7 @@ class Parts:
             guard=ConditionalGuard(CONFIRMED_KEYS),
             conditions=Conditions(name, self.journal) if getattr(config, "conflicts", "off") == "check" else None,
             downtime=DowntimeCalendar(partial(self._downtime, name)),
+            withdraw=destination.withdraw,
             unproven=lambda: self.unproven(),
             events=DeliveryEvents(settled=self._settled, postponed=self._postponed, begun=self._begun),
         )
