@@ -141,6 +141,8 @@ class AttemptRunner:
         )
         if self.setup.conditions is not None:
             sent = await self.setup.conditions.put_on(sent)
+        if (proof := self.setup.unproven()) is not None:
+            await proof
         if self.paused or lane.held:  # a person was quicker than this attempt
             self.setup.breaker.abandoned(self.setup.clock.monotonic())
             lane.put_back(delivery)

@@ -7,7 +7,7 @@ document of it whose body is the text, with that report and conditional key.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -201,6 +201,7 @@ class Plant:
         downtime: DowntimeCalendar | None = None,
         conditions: Conditions | None = None,
         events: DeliveryEvents | None = None,
+        unproven: Callable[[], Awaitable[None] | None] = lambda: None,
     ) -> ScriptedDestination:
         made = ScriptedDestination()
         self.destinations[name] = made
@@ -217,6 +218,7 @@ class Plant:
             downtime=downtime or DowntimeCalendar(),
             conditions=conditions,
             events=events or DeliveryEvents(),
+            unproven=unproven,
         )
         self.workers[name] = DestinationWorker(setup)
         self.look_for_open(name)

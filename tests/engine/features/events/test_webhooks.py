@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from engine.delivery.retry import RetryPolicy
-from engine.features.events import service
+from engine.features.events import rows, service
 from engine.features.events.config import WebhookConfig
 from engine.features.events.rows import FailingWebhook, stored_webhooks
 from engine.features.events.service import Webhooks
@@ -198,6 +198,40 @@ async def test_a_webhook_gets_all_that_happens_after_its_begin(tmp_path: Path) -
         async with sending(journal, configured):
             await taken(journal, server, 1)
         assert told(server) == [("message.received", 1)]
+
+
+async def test_a_webhook_of_a_unit_gets_what_a_viewer_of_that_unit_sees(tmp_path: Path) -> None:
+    units = {"east": ("chem",)}
+    async with running(tmp_path) as journal, scripted(OK) as server, scripted(OK) as whole:
+        configured = {"erp": hook(server, unit="east", events=["message", "channel"]), "all": hook(whole)}
+        made = Webhooks(journal, lambda: configured, ManualClock(), lambda: units)
+        task = asyncio.create_task(made.run())
+        try:
+            await until(lambda: len(stored_webhooks(journal)) == 2)
+            for channel in ("chem", "heme", "chem"):
+                await store(journal, b"1", channel=channel)
+            states = [rows.StateChange("channel", one, "down", "up") for one in ("heme", "chem")]
+            await journal.run(rows.note, states)
+            await until(lambda: len(server.requests) == len(whole.requests) == 3)
+            units = {"east": ("chem", "heme")}  # as a reload has it
+            await until(lambda: made._units()["east"] == ("chem", "heme"))
+            await store(journal, b"2", channel="heme")
+            await until(lambda: len(server.requests) == len(whole.requests) == 4)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    said = [json.loads(one.body) for one in server.requests]
+    assert [(one["type"], one["data"]["channel"]) for one in said] == [
+        ("message.received", "chem"),
+        ("message.received", "chem"),
+        ("channel.state", "chem"),
+        ("message.received", "heme"),
+    ]
+
+
+def test_a_webhook_of_a_unit_gets_no_acts() -> None:
+    with pytest.raises(ValueError, match="acts of people are the whole site's; leave out act, or unit"):
+        hook("https://x.example.org/", unit="east", events=["alert", "act.begun"])
 
 
 async def test_what_was_taken_is_kept_while_the_next_event_is_not(
