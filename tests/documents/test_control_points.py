@@ -101,7 +101,7 @@ def test_so_is_each_of_a_sysmex() -> None:
     channel = channel_of("sysmex-xn")
     for payload, point in zip(payloads_of(channel, SYSMEX), SYSMEX_POINTS, strict=True):
         found = {kind: told(payload, one) for kind, one in on_every_route(channel.routes).items()}
-        assert found == dict.fromkeys(found, [point])
+        assert found == {kind: [point] for kind in found}
 
 
 def test_four_makers_have_each_kind_of_document() -> None:

@@ -102,6 +102,7 @@ class FailureView(NamedTuple):
     until_us: int
     looks: int
     looked: int
+    module: str
 
 
 class LookView(NamedTuple):
@@ -251,7 +252,8 @@ def list_failures(reader: Reader, *, all_of_them: bool = False) -> list[FailureV
     statement = (
         "SELECT c.id, c.channel, c.test, c.run, c.since_us, c.from_us, c.repeat, c.until_us,"
         " (SELECT count(*) FROM qc_look l WHERE l.closed = c.id),"
-        " (SELECT count(*) FROM qc_look l WHERE l.closed = c.id AND l.act > 0)"
+        " (SELECT count(*) FROM qc_look l WHERE l.closed = c.id AND l.act > 0),"
+        " coalesce((SELECT s.module FROM qc_run r JOIN qc_stream s ON s.id = r.stream WHERE r.id = c.run), '')"
         " FROM qc_closed c WHERE ? OR c.until_us = 0"
         " OR EXISTS (SELECT 1 FROM qc_look l WHERE l.closed = c.id AND l.act = 0) ORDER BY c.id DESC LIMIT 1000"
     )
