@@ -41,6 +41,7 @@ PATH, CSV, MONTH = "/quality/chart", "/quality/chart.csv", "/quality/month"
 LAST = 30  # runs
 LONG_TERM = timedelta(days=365)
 LEAST = 20  # points of an uncertainty
+LINES = (40, 24, 8, 1)  # of a sheet with one level, two, three and more
 DAY_US = 86_400_000_000
 _YEARS = 1970, 2999
 CAUSES: dict[str, PageText] = {
@@ -164,7 +165,7 @@ def _found(reader: Reader, asking: Asking, *, sheet: bool = False) -> Values | G
         reader, asked.channel, asked.test, points[0].measured_us, max(points[-1].measured_us, asking_us(words))
     )
     levels, far = dict.fromkeys(one.level for one in points), _far(points)
-    height = levey.HEIGHT if not sheet else 150 if len(levels) < 3 else 100
+    height = levey.HEIGHT if not sheet else (150, 150, 100, 66)[min(len(levels), 4) - 1]
     long_term = reading.list_points(
         reader, channel=asked.channel, test=asked.test, module=asked.module, by_time=True, limit=reading.MOST_POINTS,
         since_us=points[-1].measured_us - round(LONG_TERM.total_seconds() * 1e6), until_us=points[-1].measured_us + 1,
@@ -376,7 +377,18 @@ def _month_page(asking: Asking) -> Page:
 
 
 def _month_found(reader: Reader, asking: Asking) -> Values | Gone:
-    return _found(reader, asking, sheet=True)
+    """With as many lines as a sheet has room for: those of rejected points and those left out before all others."""
+    found = _found(reader, asking, sheet=True)
+    if isinstance(found, Gone):
+        return found
+    of: dict[str, list[str]] = {"out": [], "gone": [], "event": [], "warn": []}
+    for one in found["rows"]:
+        said = (one["measured"][5:16], one["level"], one["value"], f"{one['state']} {one['why']}", one["cause"])
+        of.get(one["kind"], []).append(" · ".join(filter(None, said)))
+    of["event"] = [f"{letter} {words}, {at[5:16]}" for letter, words, at in found["events"]]
+    lines = [line for kind in of.values() for line in kind]
+    room = LINES[min(len(found["levels"]), len(LINES)) - 1]
+    return {**found, "listed": lines[:room], "more": len(lines[room:])}
 
 
 async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
