@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
@@ -180,6 +182,29 @@ def test_after_its_expiry_a_lot_is_not_evaluated(tmp_path: Path) -> None:
         journal.run_alone(lambda batch: deciding.load(batch, [lot], [], file="controls.csv", **BY))
         measure(journal, 1, control("101", "L1"))
         assert [one.why for one in reading.list_points(journal)] == ["lot expired"]
+
+
+@pytest.mark.parametrize(("zone", "why"), [("UTC", ""), ("Asia/Kolkata", "lot expired")])
+def test_the_last_day_of_a_lot_is_one_of_the_site(tmp_path: Path, zone: str, why: str) -> None:
+    at_us = round(datetime(2024, 1, 31, 20, tzinfo=UTC).timestamp() * 1e6)  # in India the day after
+    with closing(Journal.open(tmp_path, clock=ManualClock(from_us(NOW_US)), zone=ZoneInfo(zone))) as journal:
+        lot = Lot("chem", "QC-L1-A", "Chemtrol", "L1", "A", "2024-01-31")
+        target = TargetRow("chem", "", "GLU", "L1", "A", "mg/dL", "100", "5", "lab")
+        journal.run_alone(lambda batch: deciding.load(batch, [lot], [target], file="controls.csv", **BY))
+        journal.run_alone(lambda batch: deciding.accept(batch, [1], IN_FORCE, 1, **BY))
+        journal.run_alone(lambda batch: batch.execute("UPDATE qc_lot SET from_us = 1"))
+        measure(journal, 1, control("101", "L1", at_us))
+        assert [one.why for one in reading.list_points(journal)] == [why]
+
+
+def test_a_control_with_its_time_is_entered_once(tmp_path: Path) -> None:
+    with laboratory(tmp_path) as journal:
+        one = control("111", "L1", at(0))
+        journal.run_alone(lambda batch: deciding.enter(batch, "chem", one, **BY))
+        with pytest.raises(RefusedError, match="there already"):
+            journal.run_alone(lambda batch: deciding.enter(batch, "chem", one, **BY))
+        measure(journal, 1, one)  # its message comes after all
+        assert verdicts(journal) == {1: [("warn", "measured")]}
 
 
 def test_an_old_point_keeps_the_target_that_it_was_judged_with(tmp_path: Path) -> None:
