@@ -1,6 +1,5 @@
 """The tables of lots and targets: each mistake has its line and column, and a table with one is not taken in part."""
 
-
 import pytest
 
 from engine.features.quality_control.rules.lots import Known, Lot, TargetOf, expiry_of, known_as, why_not
