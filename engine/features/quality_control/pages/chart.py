@@ -370,9 +370,8 @@ def _month_page(asking: Asking) -> Page:
     month = asking.query.get("month", "") or _this_month(words)
     made = f"LabRelay {asking.site.version} · {asking.site.timezone} · {words.time(asking_us(words))}"
     chart = words.href(PATH, **page.values["asked"].named, month=month)
-    more = {"month": month, "made": made, "chart": chart}
-    if not page.wrong:
-        more["months"] = _months(page.values["asked"]._replace(month=month), words, MONTH)
+    months = [] if page.wrong else _months(page.values["asked"]._replace(month=month), words, MONTH)
+    more = {"month": month, "made": made, "chart": chart, "months": months}
     return Page("quality_month", {**page.values, **more}, page.wrong)
 
 
