@@ -6,7 +6,7 @@ The parameters of one destination's worker; its parts share them.
 import logging
 import random
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -79,6 +79,9 @@ class Setup:
 
     Attributes:
         conditions: for updates that require our last version on the server; None: no condition.
+        unproven: right before an attempt: None where this machine may send; else one to wait for, which raises
+            StoreError where it may not.
+        withdraw: see `engine.model.packing.UnpackingDestination`.
     """
 
     name: str
@@ -93,3 +96,5 @@ class Setup:
     downtime: DowntimeCalendar = field(default_factory=DowntimeCalendar)
     events: DeliveryEvents = field(default_factory=DeliveryEvents)
     jitter: Callable[[], float] = random.random
+    withdraw: Callable[[str], None] = lambda channel: None
+    unproven: Callable[[], Awaitable[None] | None] = lambda: None

@@ -62,7 +62,7 @@ class Parts:
     Attributes:
         built: the configuration in force.
         reloading: held while sources or workers are replaced, or a source is opened or closed.
-        services: what features run; given before `begin`. unproven: as `engine.delivery.setup.Setup` has it.
+        services: what features run; given before `begin`. unproven: as `engine.delivery.events.Setup` has it.
         pauses: in force, by target; only `engine.runtime.switching` changes them.
     """
 

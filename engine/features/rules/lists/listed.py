@@ -19,8 +19,7 @@ class Rules(Channel):
     days: DaysBack = 30
 
 
-class Days(Channel):
-    days: DaysBack = 30
+class Days(Rules):
     rule: Word | None = None
 
 
