@@ -49,7 +49,7 @@ def routes(frame: Frame) -> Sequence[Route]:
 
 
 async def _show(frame: Frame, request: web.Request) -> web.Response:
-    return await frame.show(request, partial(_page, todo=await frame.todo()), _rows)
+    return await frame.show(request, partial(_page, todo=await frame.running.todo()), _rows)
 
 
 def _page(asking: Asking, *, todo: Sequence[Any] = ()) -> Page:
@@ -70,7 +70,12 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
     async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
         asking = frame.asking(request)
         found = await frame.read(_rows, asking)
-        values = {**_page(asking, todo=await frame.todo()).values, **found, "words": asking.words, "trouble": trouble}
+        values = {
+            **_page(asking, todo=await frame.running.todo()).values,
+            **found,
+            "words": asking.words,
+            "trouble": trouble,
+        }
         return await desk.page(request, "quality", status, **values)
 
     def go(form: Form, done: Mapping[str, Any]) -> web.Response:
