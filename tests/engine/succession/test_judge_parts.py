@@ -9,6 +9,7 @@ from engine.succession.judge import cultures
 from engine.succession.judge.clock import day_of, is_ahead, is_wrong
 from engine.succession.judge.reading import said_in
 from engine.succession.judge.samples import SEVERAL, Sample, at_same_time, compare, is_of_other_tube
+from engine.succession.judge.texts import is_line
 from engine.succession.judge.words import Receipt, Said
 from tests.engine.succession.test_judge import RECEIVED, Desk, read
 
@@ -140,3 +141,50 @@ def test_a_correction_of_an_order_that_two_patients_have_asks_whose_it_is() -> N
     assert desk.says("C GLU 4.5") == "held:ORDER_MOVED"
     assert desk.looks_at() == [2]
     assert desk.says("D GLU 4.0") == "held:CORRECTS_UNKNOWN"
+
+
+TEXT = ("F COM few cells", "F COM no blasts")
+
+
+@pytest.mark.parametrize(
+    ("second", "became", "stands"),
+    [
+        (TEXT, "echo echo", ["final few cells", "final no blasts"]),
+        (("F COM many cells", "F COM some blasts"), "amends amends", ["amended many cells", "amended some blasts"]),
+        (
+            ("F COM many cells", "F COM some blasts", "F COM seen again"),
+            "amends amends new",
+            ["amended many cells", "amended some blasts", "final seen again"],
+        ),
+        (
+            ("F COM some blasts at=0910", "F COM many cells at=0900"),
+            "amends amends",
+            ["amended many cells", "amended some blasts"],
+        ),
+    ],
+)
+def test_a_new_text_takes_the_place_of_the_one_before_it(
+    second: tuple[str, ...], became: str, stands: list[str]
+) -> None:
+    """Each line that of its time, else in their order."""
+    desk = Desk()
+    timed = any("at=" in one for one in second)
+    first = [f"{one} at=09{place}0" for place, one in enumerate(TEXT)] if timed else TEXT
+    desk.says(*first)
+    assert desk.says(*second) == became
+    assert desk.stands() == stands
+
+
+def test_a_text_that_is_shorter_than_before_is_held() -> None:
+    desk = Desk()
+    desk.says(*TEXT, "F COM seen again")
+    assert desk.says("F COM many cells", "F COM some blasts") == "held:RESULTS_GONE held:RESULTS_GONE"
+    assert desk.stands() == ["final few cells", "final no blasts", "final seen again"]
+
+
+@pytest.mark.parametrize(("value", "is_one"), [("few cells", True), ("", False), ("5 cells", False), ("5.5", False)])
+def test_words_are_lines_of_a_text(value: str, is_one: bool) -> None:
+    said = ONE._replace(value=value)
+    assert is_line(said) is is_one
+    assert not is_line(said._replace(organism="eco"))
+    assert not is_line(said._replace(version=said.version._replace(said="entered-in-error")))
