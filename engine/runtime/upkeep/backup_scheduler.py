@@ -381,8 +381,7 @@ class BackupScheduler:
             seal=self._journal.vault.anchor_seal,
             with_key=config.key,
         )
-        try:  # it took its time
-            await asyncio.to_thread(self._claim, shelf)
+        try:
             copy = await asyncio.to_thread(finish)
         except StoreError:
             await asyncio.to_thread(shutil.rmtree, making, ignore_errors=True)
