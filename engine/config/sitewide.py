@@ -140,8 +140,8 @@ class SiteInfo(Model):
     token of a unit sees these alone; others see the whole site."""
 
 
-def raise_if_no_unit(config: object, unit: str | None, key: str) -> None:
-    """For the parts that name a unit of the site.
+def channels_of(config: object, unit: str | None, key: str) -> tuple[str, ...]:
+    """Of a unit of the site that ``key`` names; none without one.
 
     Raises:
         ValueError: the site has none of this name.
@@ -149,6 +149,7 @@ def raise_if_no_unit(config: object, unit: str | None, key: str) -> None:
     units = config.site.units if isinstance(config, SiteConfig) else {}
     if unit and unit not in units:
         raise ValueError(f"{key}: no unit has the name {unit}; {did_you_mean(unit, units) or 'see site.units'}")
+    return units[unit] if unit else ()
 
 
 class LimitsConfig(Model):

@@ -23,7 +23,7 @@ from engine.config.reading import values
 from engine.config.reading.joining import Behind, Block, KeyHelp, part
 from engine.config.reading.values import Duration, Flag, Language, Model, Name, Names, Whole
 from engine.config.reading.yaml_nodes import KeyPath
-from engine.config.sitewide import Server, SiteConfig, raise_if_no_unit
+from engine.config.sitewide import Server, SiteConfig, channels_of
 from engine.config.tls import ConnectTls
 from engine.model.process.clock import Clock
 from engine.model.site.alerts import SAMPLE
@@ -415,7 +415,7 @@ class AlertsKeys(Model):
     @model_validator(mode="after")
     def _units(self) -> Self:
         for name, sink in self.alerts.sinks.items() if self.alerts is not None else ():
-            raise_if_no_unit(self, sink.unit, f"alerts.sinks.{name}.unit")
+            channels_of(self, sink.unit, f"alerts.sinks.{name}.unit")
         return self
 
 

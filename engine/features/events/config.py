@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from engine.config.destinations.destination_auth import USE_HTTPS, host_in_clear
 from engine.config.reading.joining import Behind, Block, KeyHelp, part
 from engine.config.reading.values import Model, Name, Names, SecretName, WebAddress
-from engine.config.sitewide import Server, SiteConfig, raise_if_no_unit
+from engine.config.sitewide import Server, SiteConfig, channels_of
 from engine.config.tls import ConnectTls
 from engine.features.events.rules import wanted
 from engine.model.process.clock import Clock
@@ -50,6 +50,8 @@ class WebhookConfig(Model):
     tls: ConnectTls | None = None
     """Trust and client certificate for https."""
 
+    _channels: tuple[str, ...] = ()  # of the unit
+
     @model_validator(mode="after")
     def _encrypted(self) -> Self:
         if host := host_in_clear(self.url):
@@ -57,6 +59,11 @@ class WebhookConfig(Model):
         if self.unit and not wanted(self.events).needs <= LOOKING:
             raise ValueError("events: acts of people are the whole site's; leave out act, or unit")
         return self
+
+    @property
+    def channels(self) -> tuple[str, ...] | None:
+        """Those of its unit."""
+        return self._channels if self.unit else None
 
     @property
     def place(self) -> str:
@@ -81,9 +88,9 @@ class EventsKeys(Model):
     """Programs that events are sent to, by name."""
 
     @model_validator(mode="after")
-    def _units(self) -> Self:
+    def _webhooks_of_units(self) -> Self:  # parts of one model: another name than those of alerts
         for name, hook in self.webhooks.items():
-            raise_if_no_unit(self, hook.unit, f"webhooks.{name}.unit")
+            hook._channels = channels_of(self, hook.unit, f"webhooks.{name}.unit")
         return self
 
 

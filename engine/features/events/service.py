@@ -15,18 +15,18 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from engine.config.findings.tls_files import hash_of
 from engine.config.load import Site
-from engine.config.sitewide import SiteConfig
 from engine.delivery.retry import RetryPolicy
 from engine.features.events import rows
 from engine.features.events.config import WebhookConfig, webhooks_of
 from engine.features.events.rows import FailingWebhook, StateChange, StoredWebhook, stored_webhooks
-from engine.features.events.rules import Event, Position, Wanted, position_of, wanted
+from engine.features.events.rules import Event, Position, position_of, wanted
 from engine.model import errors
 from engine.model.ports import EventReceiver
 from engine.model.process.clock import Clock
@@ -34,7 +34,6 @@ from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.runtime.service import Loop, Service
 from engine.store.journal import Journal
-from engine.store.queries.reader import Reader
 from engine.store.queries.within import Within
 
 if TYPE_CHECKING:
@@ -53,23 +52,16 @@ RETRY = RetryPolicy(first=1.0, max=300.0)
 AWAY_S = 60.0  # attempts that fail for so long are on the to-do list
 GIVEN_UP_US = 86_400_000_000  # how long events that were given up are
 
-# With the content of its files (`engine.config.findings.tls_files`), and the channels of its unit.
-_Wanted = tuple[WebhookConfig, str, tuple[str, ...] | None]
+Read = Callable[[Position], rows.Page]
+_Wanted = tuple[WebhookConfig, str]  # and the content of its files (`engine.config.findings.tls_files`)
 
 
 class Webhooks:
-    """The webhooks of one site; ``configured`` gives those of the configuration in force, ``units`` its units."""
+    """The webhooks of one site; ``configured`` gives those of the configuration in force."""
 
-    def __init__(
-        self,
-        journal: Journal,
-        configured: Callable[[], Mapping[str, WebhookConfig]],
-        clock: Clock,
-        units: Callable[[], Mapping[str, tuple[str, ...]]] = dict,
-    ) -> None:
+    def __init__(self, journal: Journal, configured: Callable[[], Mapping[str, WebhookConfig]], clock: Clock) -> None:
         self._journal = journal
         self._configured = configured
-        self._units = units
         self._clock = clock
         self._failing: dict[str, int] = {}  # name -> since when attempts fail
         self._oldest: dict[str, str] = {}  # name -> when the oldest event was that is not taken
@@ -100,10 +92,7 @@ class Webhooks:
             while True:
                 if (now := self._configured()) is not read:  # a start, or a reload: certificates may be renewed
                     read, files = now, {name: hash_of(config) for name, config in now.items()}
-                configured = {
-                    name: (config, files.get(name, ""), self._units()[config.unit] if config.unit else None)
-                    for name, config in now.items()
-                }
+                configured = {name: (config, files.get(name, "")) for name, config in now.items()}
                 gone = [name for name, (one, _) in running.items() if configured.get(name) != one]
                 await _end([running.pop(name)[1] for name in gone])
                 if names != configured.keys():
@@ -114,10 +103,7 @@ class Webhooks:
                         self._oldest = {name: at for name, at in self._oldest.items() if name in names}
                 for name in configured.keys() - running.keys():
                     one = configured[name]
-                    running[name] = (
-                        one,
-                        asyncio.create_task(self._keep_sending(name, one[0], one[2]), name=f"to {name}"),
-                    )
+                    running[name] = one, asyncio.create_task(self._keep_sending(name, one[0]), name=f"to {name}")
                 for _, task in running.values():
                     if task.done():
                         task.result()
@@ -151,17 +137,10 @@ class Webhooks:
 
     # -- one webhook -------------------------------------------------------------------------------------------------
 
-    async def _keep_sending(self, name: str, config: WebhookConfig, channels: tuple[str, ...] | None) -> None:
-        if channels is None:
-            await self._try_sending(name, config, self._journal)
-            return
-        with closing(Within(self._journal, channels)) as reader:
-            await self._try_sending(name, config, reader)
-
-    async def _try_sending(self, name: str, config: WebhookConfig, reader: Reader) -> None:
+    async def _keep_sending(self, name: str, config: WebhookConfig) -> None:
         while True:
             try:
-                await self._send_all(name, config, reader)
+                await self._send_all(name, config)
             except (errors.ConfigError, errors.StoreError) as error:
                 if isinstance(error, errors.StoreError) and error.fatal:
                     raise
@@ -173,20 +152,20 @@ class Webhooks:
             self._oldest.setdefault(name, self._clock.now().isoformat())  # which one it is, is not known
             await asyncio.sleep(AGAIN_S)
 
-    async def _send_all(self, name: str, config: WebhookConfig, reader: Reader) -> None:
+    async def _send_all(self, name: str, config: WebhookConfig) -> None:
         receiver: EventReceiver = config.build(name, self._clock)
         place = _Place(self._journal, name, (await self._positions([name]))[name])
         await receiver.start()
         try:
-            await self._follow(name, receiver, place, reader, wanted(config.events))
+            whole, seen = self._journal, config.channels
+            with nullcontext(whole) if seen is None else closing(Within(whole, seen)) as reader:
+                await self._follow(name, receiver, place, partial(rows.page, reader, wanted=wanted(config.events)))
         finally:
             await receiver.close()
             with suppress(errors.StoreError):  # then the events since are sent once more
                 await place.keep()
 
-    async def _follow(
-        self, name: str, receiver: EventReceiver, place: "_Place", reader: Reader, wishes: Wanted
-    ) -> None:
+    async def _follow(self, name: str, receiver: EventReceiver, place: "_Place", read: Read) -> None:
         seen: object = None
         taken = True
         while True:
@@ -196,7 +175,7 @@ class Webhooks:
                 await place.keep_if_due()
                 await asyncio.sleep(LOOK_S)
                 continue
-            page = await asyncio.to_thread(rows.page, reader, place.position, wishes)
+            page = await asyncio.to_thread(read, place.position)
             seen = reached if page.is_last else None
             for event in page.events:
                 self._oldest[name] = event.timestamp
@@ -335,11 +314,7 @@ class EventService(Service):
 
     def __init__(self, app: "App") -> None:
         self._app = app
-
-        def config() -> SiteConfig:
-            return app.parts.built.site.config
-
-        self.webhooks = Webhooks(app.journal, lambda: webhooks_of(config()), app.clock, lambda: config().site.units)
+        self.webhooks = Webhooks(app.journal, lambda: webhooks_of(app.parts.built.site.config), app.clock)
 
     async def prepare(self, site: Site) -> None:
         await self.webhooks.begin(webhooks_of(site.config))

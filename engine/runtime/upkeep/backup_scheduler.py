@@ -381,8 +381,7 @@ class BackupScheduler:
             seal=self._journal.vault.anchor_seal,
             with_key=config.key,
         )
-        try:  # it took its time
-            await asyncio.to_thread(self._claim, shelf)
+        try:
             copy = await asyncio.to_thread(finish)
         except StoreError:
             await asyncio.to_thread(shutil.rmtree, making, ignore_errors=True)
@@ -398,12 +397,8 @@ class BackupScheduler:
         self._copy, self._fault = made, ""
         self._rows_not_before = 0.0
         self._not_before = self._clock.monotonic() + min(AGAIN_S, config.every)
-
-        def tidy() -> None:
-            self._claim(shelf)
-            shelf.tidy(config.keep)
-
-        await asyncio.to_thread(tidy)
+        await asyncio.to_thread(self._claim, shelf)
+        await asyncio.to_thread(shelf.tidy, config.keep)
         logger.info("backup made and verified", extra={"count": made.manifest.last_id})
         await self._journal.run(looks.note_verified, made.manifest.last_id)
         await self._journal.run(

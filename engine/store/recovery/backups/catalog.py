@@ -156,8 +156,15 @@ class Copy:
         return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
 
     def may_grow(self) -> None:
-        """Raises OvertakenError: a later incarnation has claimed the folder; StoreError, OSError: that is not known."""
-        raise_if_claimed(self.path.parent, self.manifest)
+        """Asked right before a name appears there, for a machine may have been frozen since it looked.
+
+        Raises:
+            OvertakenError: a later incarnation has claimed the folder. StoreError, OSError: that is not known.
+        """
+        folder = self.path.parent
+        claimed = _claimed(folder, self.manifest.journal_id)
+        if claimed is not None and self.incarnation.overtaken_by([claimed]) is not None:
+            raise OvertakenError(f"{folder}: this journal goes on elsewhere, as {claimed}; it writes nothing there")
 
 
 class Shelf:
@@ -286,11 +293,12 @@ class Shelf:
         sync_folder(making)
         at = datetime.fromisoformat(manifest.made_at)
         path = self.path / f"full-{at:%Y%m%dT%H%M%S}.{at.microsecond // 1000:03}Z-{manifest.last_id:012}"
-        raise_if_claimed(self.path, manifest)
+        made = Copy(path, manifest, None)
+        made.may_grow()
         making.rename(path)
         sync_folder(self.path)
         sync_way_to(self.path)
-        return Copy(path, manifest, None)
+        return made
 
     def tidy(self, keep: int) -> list[str]:
         """Delete copies older than the newest ``keep`` whole ones; return their names. The only whole one stays."""
@@ -312,15 +320,6 @@ class Shelf:
         except (KeyError, TypeError, ValueError):
             return {}
         return said
-
-
-def raise_if_claimed(folder: Path, manifest: Manifest) -> None:
-    """As `Copy.may_grow`, of a journal's folder: right before a name appears there, for a machine may have been frozen
-    since it looked.
-    """
-    claimed = _claimed(folder, manifest.journal_id)
-    if claimed is not None and manifest.of.overtaken_by([claimed]) is not None:
-        raise OvertakenError(f"{folder}: this journal goes on elsewhere, as {claimed}; it writes nothing there")
 
 
 def names_copies(name: str) -> bool:
