@@ -90,6 +90,9 @@ class EarlierResults(Protocol):
         """The last value of this patient with one of the result's codes and its unit, measured before it, at most
         ``within_us`` before; None where there is none."""
 
+    def days(self, result: Result, within_us: int) -> Decimal | None:
+        """How long before it that one was measured."""
+
     def control_failed(self, codes: tuple[str, ...], within_us: int) -> bool | None:
         """Whether a control material's last run for one of these tests failed on this channel within ``within_us``;
         None where none was judged in that time."""
