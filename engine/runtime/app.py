@@ -163,6 +163,7 @@ class App:
         self.parts = parts = Parts(self.journal, built, self.clock, recovery, self._settled)
         self.second_anchor = SecondAnchor(self.journal, site)
         self.backup = BackupScheduler(self.journal, lambda: parts.built.site, self.clock, self._paused_by_itself)
+        parts.unproven = self.backup.spare.unproven
         self.certificates = CertificateWatch(lambda: parts.built.site, self.clock)
         self.observer = Observer(self)
         self.services: Mapping[str, Service] = services(self)

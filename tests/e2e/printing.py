@@ -1,9 +1,18 @@
 """Pages on paper: a sheet of A4 has the laboratory, the period and the person, a real table, and no menu."""
 
 import re
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import pytest
+
+from engine.features.quality_control.rows import deciding, reading
+from engine.features.quality_control.rules.lots import IN_FORCE, Lot
+from engine.features.quality_control.rules.tables import TargetRow
+from engine.model.content.quality_controls import ControlResult
+from engine.store.journal import Journal
 from tests.e2e.chromium import Visitor, chromium, visitor
 from tests.e2e.laboratory import laboratory
 
@@ -67,6 +76,47 @@ async def test_each_page_on_paper(tmp_path: Path) -> None:
         assert await worklist(admin)
         wrong += admin.faults
     assert not wrong, "\n".join(wrong)
+
+
+BY = {"actor": "asha", "reason": "a month"}
+SIGNED = ["n", "Mean", "SD", "CV %", "Bias %", "Looked at by, date", "Head of laboratory, date"]
+
+
+async def measured(journal: Journal, levels: int) -> str:
+    """A month with 31 controls of each level, some of which fail, an event, and one that is left out; it is over."""
+    first = datetime(2026, 1, 1, 9, tzinfo=ZoneInfo("Asia/Kolkata"))
+    lots = [Lot("chemistry", f"QC-{at}", "Chemtrol", f"L{at}", f"A{at}", "2027-08-31") for at in range(levels)]
+    rows = [TargetRow("chemistry", "", "GLU", one.level, one.lot, "mmol/L", "5.40", "0.10", "lab") for one in lots]
+    await journal.run(deciding.load, lots, rows, file="controls.csv", **BY)
+    await journal.run(deciding.accept, [one.id for one in reading.list_targets(journal)], IN_FORCE, 1, **BY)
+    for day in range(31):
+        for place, lot in enumerate(lots):
+            value = "5.80" if day == 20 else "5.61" if (day + place) % 4 == 0 else ("5.38", "5.42")[day % 2]
+            at_us = round((first + timedelta(days=day, minutes=place)).timestamp() * 1e6)
+            one = ControlResult(test="GLU", number=lot.number, value=value, unit="mmol/L", at_us=at_us)
+            made = await journal.run(deciding.enter, "chemistry", one, **BY)
+        if day in (5, 15):
+            await journal.run(deciding.exclude, made["point"], "clot", **BY)
+            await journal.run(deciding.add_event, "chemistry", "", at_us + 1, "calibration", **BY)
+    return "/quality/month?channel=chemistry&test=GLU&month=2026-01"
+
+
+@pytest.mark.parametrize("levels", [2, 3, 4])
+async def test_a_month_of_controls_is_one_sheet_to_sign(tmp_path: Path, levels: int) -> None:
+    async with laboratory(tmp_path / "site") as here, chromium() as browser, visitor(browser, here) as admin:
+        path = await measured(here.app.journal, levels)
+        await admin.log_in("mohan")
+        for language in LANGUAGES:
+            found = await printed(admin, f"{path}&lang={language}")
+            assert (found["controls"], await admin.too_wide()) == (False, [])
+            assert await admin.page.locator(".levey").count() == levels
+            sheet = await admin.page.pdf(prefer_css_page_size=True)
+            assert len(re.findall(rb"/Type\s*/Page\b", sheet)) == 1, language
+        await admin.open(f"{path}&lang=en")
+        text = await admin.text()
+        assert [one for one in SIGNED if one not in text] == []
+        assert "rejected 1-2s" in text
+        assert admin.faults == []
 
 
 async def period(one: Visitor) -> bool:

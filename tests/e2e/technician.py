@@ -1,5 +1,6 @@
 """A technician at the page, by clicks alone: maintenance is noted as done, one proposed test is ordered and one is
-declined. With scripts, and with scripts off."""
+declined; a failed control is closed after its repeat, what waited is released, what went out before is looked at. With
+scripts, and with scripts off."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,8 +16,10 @@ from tests.engine.features.orders.exchange.test_reflex import HIGH, ORDERS
 from tests.support.access import GOOD
 from tests.support.acting_pages import acting_site
 from tests.support.asking import asking, question, result
+from tests.support.controls import message, set_up
+from tests.support.controls import send as measured
 from tests.support.ordering_lis import order, ordering
-from tests.support.running import ASTM, RunningSite, channel
+from tests.support.running import ASTM, HL7_ROUTE, MLLP, RunningSite, channel
 from tests.support.waiting import until
 
 ROUTE = {"mapping": "astm-results", "to": "lab-fhir", "hold": [HIGH]}
@@ -86,5 +89,59 @@ async def test_maintenance_and_proposed_tests_by_clicks(tmp_path: Path, browser:
             ("quality-event", "weekly"),
             ("reflex-confirm", "seen with the doctor"),
             ("reflex-decline", "known patient"),
+        ]
+        assert asha.faults == []
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "with scripts off"])
+async def test_a_morning_with_a_failed_control_by_clicks(tmp_path: Path, browser: Browser, *, scripts: bool) -> None:
+    """31 results wait, and two that were sent before are looked at; the audit trail tells it."""
+    channels = {"chem": channel(MLLP, HL7_ROUTE, settings={"control_numbers": ["QC*"]})}
+    async with (
+        acting_site(tmp_path, channels) as here,
+        visitor(browser, At(here.site), java_script_enabled=scripts) as asha,
+    ):
+        site = here.site
+        await set_up(site.journal)
+        await measured(site, message("QC-L1", {"GLU": "101"}, "0600"))
+        tubes = [message(f"E{n}", {"GLU": "88"}, "0630", patient=f"MR-E{n}") for n in range(2)]
+        early = await measured(site, *tubes)
+        await measured(site, message("QC-L1", {"GLU": "117"}, "0740"))
+        tubes = [message(f"S{n}", {"GLU": "91"}, "0750", patient=f"MR{n}") for n in range(31)]
+        late = await measured(site, *tubes)
+        assert {site.end_of(one) for one in late} == {"held"}
+
+        await asha.log_in("asha", GOOD)
+        await asha.open("/quality?lang=en")
+        main = asha.page.locator("main")
+        failed = main.get_by_role("table", name="Failed controls")
+        await expect(failed.get_by_role("row", name="GLU")).to_contain_text("missing")
+        await failed.get_by_role("link", name="GLU").click()
+        await expect(main).to_contain_text("2 went out before.")
+
+        await measured(site, message("QC-L1", {"GLU": "99"}, "0910"))
+        await asha.open("/quality?lang=en")
+        await main.get_by_text("Close the failed run: GLU").click()
+        await main.get_by_label("Cause of the failure").fill("old reagent")
+        await main.get_by_label("What was done").fill("changed it")
+        await main.get_by_role("group").filter(has_text="What was done").get_by_label("Reason").fill("repeat is fine")
+        await asha.press("Close the failed run")
+        await main.get_by_text("Sent before: GLU").click()
+        for one in early:
+            await main.get_by_label(f"Looked at: {one}", exact=True).check()
+        await main.get_by_role("group").filter(has_text="Sent before").get_by_label("Reason").fill("both are plausible")
+        await asha.press("Note as done")
+        await expect(main.get_by_role("table", name="Failed controls")).to_have_count(0)
+
+        await asha.open("/do/release?all=1&lang=en")
+        await main.get_by_label("Reason").fill("repeat accepted")
+        await main.locator("form button").first.click()
+        await until(lambda: {site.end_of(one) for one in late} == {"delivered"})
+        acts = [(one.actor, one.verb, one.what.get("reason")) for one in reversed(acts_page(site.journal, limit=100))]
+        said = dict.fromkeys(one for one in acts if one[1].startswith(("quality", "release")))
+        assert [*said][-3:] == [
+            ("asha", "quality-close", "repeat is fine"),
+            ("asha", "quality-look", "both are plausible"),
+            ("asha", "release", "repeat accepted"),
         ]
         assert asha.faults == []

@@ -99,7 +99,7 @@ STEPS = {
     "copy": Step("engine.store.integrity.before_upgrade", "_copy"),
     "copy the anchor": Step("engine.store.integrity.before_upgrade", "read_own"),
     "name the copy": Step("engine.store.integrity.before_upgrade", "sync_folder"),
-    "upgrade": Step("engine.store.core.migrate", "upgrade"),
+    "upgrade": Step("engine.store.core.connecting", "upgrade"),
     # what people do
     "begin an act": Step("engine.store.operations.audit", "begin"),
     "replay": Step("engine.store.operations.outbox.queueing", "replay"),

@@ -25,10 +25,11 @@ from engine.features.quality_control.service import QualityService
 from engine.model.process.clock import from_us
 from engine.model.texts.phrases import PageText, Phrase
 from engine.monitoring.snapshot.states import Level
-from engine.monitoring.todo import Entry, Look
+from engine.monitoring.todo import Entry, Look, Way
 
 UNKNOWN_US = 7 * 86_400_000_000  # so long a control that is on no list stays in sight
 _NAMED = 5  # tests of an entry
+_WAY = Way("Quality control", "/quality")
 
 
 async def entries(look: Look) -> list[Entry]:
@@ -85,7 +86,7 @@ def _of_failures(failures: list[FailureView]) -> Iterator[Entry]:
                 step = f"labrelay quality close {one.id} --cause TEXT --action TEXT --reason TEXT"
             yield Entry(
                 key=f"control-failed/{one.id}", level=Level.PROBLEM, phrase=phrase, step=step,
-                since=from_us(one.from_us), subject=one.channel,
+                since=from_us(one.from_us), subject=one.channel, way=_WAY,
             )  # fmt: skip
         if left := one.looks - one.looked:
             yield Entry(
@@ -95,6 +96,7 @@ def _of_failures(failures: list[FailureView]) -> Iterator[Entry]:
                     "Results of {test} on {name} were sent before its control failed: {n}", {**words, "n": left}
                 ),
                 step=f"labrelay quality sent-before {one.id}",
+                way=_WAY,
                 count=left,
                 since=from_us(one.from_us),
                 subject=one.channel,
@@ -126,6 +128,7 @@ def _due(tests: list[TestView], targets: list[TargetView], config: ControlsConfi
                 "Controls of {name} are due: {tests}", {"name": channel, "tests": ", ".join(names[:_NAMED]) + more}
             ),
             step="labrelay quality list",
+            way=_WAY,
             count=len(names),
             subject=channel,
         )

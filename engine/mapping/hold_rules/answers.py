@@ -96,10 +96,23 @@ def _delta_percent(within_us: int, told: str) -> NumberOf:
     return number
 
 
+def _days_since(within_us: int, told: str) -> NumberOf:
+    def number(asked: HoldContext) -> Number | None:
+        if _earlier(asked, within_us, told) is None:
+            return None
+        found = asked.earlier.days(asked.result, within_us)
+        if found is None:
+            asked.miss(f"{told}: it is not known when the earlier value was measured")
+        return found
+
+    return number
+
+
 PAST: dict[str, Callable[[int, str], NumberOf]] = {
     "previous": _previous,
     "delta": _delta,
     "delta_percent": _delta_percent,
+    "days_since": _days_since,
 }
 
 

@@ -176,6 +176,8 @@ FUNCTIONS: dict[str, str] = {
     "`'7d'` before; unknown where there is none",
     "delta(within)": "`value - previous(within)`",
     "delta_percent(within)": "the same in per cent of the earlier value; unknown where that is 0",
+    "days_since(within)": "days since that value was measured: `=abs(delta('7d') / days_since('7d')) > 44` is a change "
+    "per day",
     "delta_exceeds('table')": "whether it changed by more than the row of `tables/<table>.csv` allows (columns "
     "`code`, `unit`, `change`, `percent`, `within`; where both limits are given, both must "
     "be exceeded)",

@@ -334,6 +334,9 @@ class StatedHistory:
     def value(self, result: Result, within_us: int) -> Decimal | None:
         return next((self.values[code] for _, code in result.codes if code in self.values), None)
 
+    def days(self, result: Result, within_us: int) -> Decimal | None:
+        return None
+
     def control_failed(self, codes: tuple[str, ...], within_us: int) -> bool | None:
         judged = [self.controls[code] for code in codes if code in self.controls]
         return any(judged) if judged else None

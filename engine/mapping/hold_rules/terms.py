@@ -3,7 +3,7 @@
 The grammar is that of mappings (`engine.mapping.language.syntax`). Its names and functions are about a result:
 
     code flags warnings status text value unit low high sex age age_days    see `names`
-    previous(within) delta(within) delta_percent(within)                    see `names`
+    previous(within) delta(within) delta_percent(within) days_since(within) see `names`
     critical('table') delta_exceeds('table') qc_failed(within) abs(x) known(x)
     other('code') interference('table') failed_deltas('table')
 
@@ -47,7 +47,7 @@ from engine.model.texts.spelling import suggestion
 from engine.model.texts.units import parse_duration
 
 _NAMES_OF_FUNCTIONS = {signature.partition("(")[0]: signature for signature in FUNCTIONS}
-_OF_THE_PAST = frozenset({"previous", "delta", "delta_percent", "delta_exceeds", "failed_deltas"})
+_OF_THE_PAST = frozenset({"previous", "delta", "delta_percent", "days_since", "delta_exceeds", "failed_deltas"})
 _TABLES = {
     "critical": limits.CRITICAL,
     "delta_exceeds": limits.DELTA,

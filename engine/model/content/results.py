@@ -90,6 +90,9 @@ class EarlierResults(Protocol):
         """The last value of this patient with one of the result's codes and its unit, measured before it, at most
         ``within_us`` before; None where there is none."""
 
+    def days(self, result: Result, within_us: int) -> Decimal | None:
+        """How long before it that one was measured."""
+
     def control_failed(self, codes: tuple[str, ...], within_us: int) -> bool | None:
         """Whether a control material's last run for one of these tests failed on this channel within ``within_us``;
         None where none was judged in that time."""
@@ -117,6 +120,12 @@ def results_of(body: bytes) -> list[Result]:
 def conditional_updates(body: bytes) -> frozenset[bytes]:
     """Searches under which a transaction replaces what a server has (``PUT Patient?identifier=...``)."""
     return frozenset(_CONDITIONAL.findall(body))
+
+
+def issues(body: bytes) -> frozenset[bytes]:
+    """The identifier of a document, whose receiver shows its newest issue alone; of other content none."""
+    bundle = orjson.loads(body) if b'"type":"document"' in body else {}
+    return frozenset([orjson.dumps(bundle.get("identifier"))] if bundle.get("type") == "document" else [])
 
 
 def _parsed(body: bytes) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Rules that hold results back: what they know, what they do not know, and that neither is taken for the other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,14 @@ LOINC = "http://loinc.org"
 class Known:
     """What a test says about the past."""
 
-    def __init__(self, values: Mapping[str, str] | None = None, controls: Mapping[str, bool] | None = None) -> None:
+    def __init__(
+        self,
+        values: Mapping[str, str] | None = None,
+        controls: Mapping[str, bool] | None = None,
+        hours: str | None = None,
+    ) -> None:
         self.values = values or {}
+        self.hours = hours
         self.controls = controls or {}
         self.within: list[int] = []
 
@@ -40,6 +46,9 @@ class Known:
         self.within.append(within_us)
         found = (self.values.get(code) for _, code in result.codes)
         return next((Decimal(text) for text in found if text is not None), None)
+
+    def days(self, result: Result, within_us: int) -> Decimal | None:
+        return None if self.hours is None else Decimal(self.hours) / 24
 
     def control_failed(self, codes: tuple[str, ...], within_us: int) -> bool | None:
         self.within.append(within_us)
@@ -503,30 +512,57 @@ def test_results_travel_whole() -> None:
         assert isinstance(MESSAGE, Parsed)
 
 
-def reference_deltas() -> list[tuple[dict[str, str], Any, dict[str, str], str]]:
-    """The cases of D01 in `tests/golden/quality.jsonl`: values with the hours between, the flags, limits, window."""
+def reference(name: str) -> dict[str, Any]:
+    """A data set of `tests/golden/quality.jsonl`."""
     lines = (Path(__file__).parents[2] / "golden" / "quality.jsonl").read_text(encoding="utf-8").splitlines()
-    (found,) = [one for one in map(orjson.loads, lines) if one["id"] == "D01"]
-    return [
-        (case, said["flags"], found["limits"], found["window_hours"])
-        for case, said in zip(found["cases"], found["expected"], strict=True)
-    ]
+    (found,) = [one for one in map(orjson.loads, lines) if one["id"] == name]
+    return found
 
 
-@pytest.mark.parametrize(("case", "flags", "limits", "hours"), reference_deltas())
+def reference_deltas() -> Iterator[tuple[dict[str, str], Any, dict[str, str], str]]:
+    """Values with the hours between, the flags, limits, window."""
+    for found in map(reference, ("D01", "D02")):
+        for case, said in zip(found["cases"], found["expected"], strict=True):
+            yield case, said["flags"], found["limits"], found["window_hours"]
+
+
+@pytest.mark.parametrize(("case", "flags", "limits", "hours"), [*reference_deltas()])
 def test_changes_are_those_of_the_reference(
     case: dict[str, str], flags: Any, limits: dict[str, str], hours: str
 ) -> None:
-    """Exactly on a limit is inside; a change from 0 has no per cent; a value from before the window is not known."""
-    near = int(case["hours"]) <= int(hours)
-    past = Known({"718-7": case["previous"]} if near else {})
-    now = observation(case["current"])
-    found = {
-        "absolute": outcome(f"=abs(delta('{hours}h')) > {limits['absolute']}", now, past=past),
-        "percent": outcome(f"=abs(delta_percent('{hours}h')) > {limits['percent']}", now, past=past),
+    """Exactly on a limit is inside; a change from 0 has no per cent, and one in no time none a day; a value from before
+    the window is not known."""
+    rules = {
+        "absolute": f"delta('{hours}h')",
+        "percent": f"delta_percent('{hours}h')",
+        "rate_per_day": f"delta('{hours}h') / days_since('{hours}h')",
     }
+    near = int(case["hours"]) <= int(hours)
+    past = Known({"718-7": case["previous"]} if near else {}, hours=case["hours"])
+    now = observation(case["current"])
+    found = {name: outcome(f"=abs({rules[name]}) > {limit}", now, past=past) for name, limit in limits.items()}
     if flags == "out of window":
         assert set(found.values()) == {"undecided"}
     else:
         assert [name for name, said in found.items() if said == "held"] == flags
-        assert found["percent"] == "undecided" if case["previous"] == "0" else "undecided" not in found.values()
+        unknown = {"percent": case["previous"] == "0", "rate_per_day": case["hours"] == "0"}
+        assert all((said == "undecided") == unknown.get(name, False) for name, said in found.items())
+
+
+def test_reference_change_values_are_limits_in_per_cent() -> None:
+    """Of the variation of the analyzer and of the person: the same both ways, and as that of a logarithm."""
+    found = reference("D03")
+    z, analytical, within = (Decimal(found[name]) for name in ("z", "cv_analytical", "cv_within"))
+    whole = analytical * analytical + within * within
+    both_ways = (2 * whole).sqrt() * z
+    log = (1 + whole / 10_000).ln().sqrt() * Decimal(2).sqrt() * z
+    up, down = (log.exp() - 1) * 100, ((-log).exp() - 1) * 100
+    expected = found["expected"]
+    limits = {"rcv_percent": both_ways, "rcv_up_percent": up, "rcv_down_percent": down}
+    assert {name: f"{value:.4f}" for name, value in limits.items()} == {name: expected[name] for name in limits}
+    for case, said in zip(found["cases"], expected["cases"], strict=True):
+        past, now = Known({"718-7": case["previous"]}), observation(case["current"])
+        change = "delta_percent('90d')"
+        symmetric = outcome(f"=abs({change}) > {both_ways:.4f}", now, past=past)
+        of_logarithm = outcome(f"={change} > {up:.4f} or {change} < {down:.4f}", now, past=past)
+        assert (symmetric == "held", of_logarithm == "held") == (said["exceeds_symmetric"], said["exceeds_lognormal"])

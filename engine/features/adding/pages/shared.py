@@ -24,7 +24,6 @@ VERBS = {
     "draft_remove",
     "draft_place",
 }
-MOST_TEXT = 4096
 STEPS: dict[str, tuple[PageText, PageText]] = {
     "listen": ("Listen", "how it is connected"),
     "recognise": ("Recognise", "its messages"),

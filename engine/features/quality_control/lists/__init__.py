@@ -57,6 +57,7 @@ FAILURE = View[FailureView](
     "failures",
     Field("failure", "FAILURE", of="id", right=True),
     Field("channel", "CHANNEL"),
+    Field("module", "MODULE"),
     Field("test", "TEST"),
     Field("run", "RUN", right=True),
     Field("accepted", "LAST ACCEPTED", of=at("since_us")),

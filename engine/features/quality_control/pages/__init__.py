@@ -14,6 +14,7 @@ from engine.features.quality_control.rows.reading import FailureView, PointView,
 from engine.model.process.clock import from_us
 from engine.model.site.permissions import ACTING, LOOKING
 from engine.model.texts.phrases import N_
+from engine.monitoring.todo import Todo
 from engine.store.queries.reader import Reader
 from engine.web.asked import number
 from engine.web.cells import Cells, Row, iso
@@ -25,18 +26,20 @@ from engine.web.pages.words import Words, shown
 from engine.web.routes import Route
 
 PATH = "/quality"
-CLOSE = "quality_close"
+CLOSE, LOOK = "quality_close", "quality_look"
 ENTER, ENTERED = "quality_enter", ("channel", "test", "number", "value", "unit", "reason")
 MENU = (Entry(PATH, "Quality control", LOOKS, 10, LABORATORY, "quality"),)
 POINTS = 20  # of a test, as small marks
-MOST_TESTS = 200
+MOST_TESTS, MOST_LOOKS = 200, 100
+TODO = ("control-due", "control-lot", "control-unknown")
+_FIRST = {"reject": 0, "not evaluated": 1, "warn": 2}
 _WORDS = N_(("missing", "its results wait"))
 _MIDDLE, _STEP, _WIDTH, _EDGE = 14.0, 4.5, 110, 2.0  # of the small chart: two SD are nine units
 
 
 def routes(frame: Frame) -> Sequence[Route]:
     listed = (
-        Route(PATH, partial(frame.show, page=_page, found=_rows), LOOKING),
+        Route(PATH, partial(_show, frame), LOOKING),
         *chart.routes(frame),
         *maintenance.routes(frame),
     )
@@ -45,9 +48,20 @@ def routes(frame: Frame) -> Sequence[Route]:
     return (*listed, Route(PATH, partial(_take, frame, frame.desk), ACTING, method=hdrs.METH_POST))
 
 
-def _page(asking: Asking) -> Page:
+async def _show(frame: Frame, request: web.Request) -> web.Response:
+    return await frame.show(request, partial(_page, todo=await frame.running.todo()), _rows)
+
+
+def _page(asking: Asking, *, todo: Sequence[Any] = ()) -> Page:
+    """``todo``: of it those that are due, and lots."""
     may_enter = asking.principal.permissions >= ACTING and ENTER in asking.may
-    return Page("quality", {"may_enter": may_enter, "channels": sorted(one.name for one in asking.site.channels)})
+    channels = sorted(one.name for one in asking.site.channels)
+    due = [
+        one.entry.phrase.say(asking.words.catalogue)
+        for one in todo
+        if isinstance(one, Todo) and one.entry.kind in TODO and one.entry.subject in ("", *channels)
+    ]
+    return Page("quality", {"may_enter": may_enter, "channels": channels, "due": due})
 
 
 async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
@@ -55,7 +69,13 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
 
     async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
         asking = frame.asking(request)
-        values = {**_page(asking).values, **await frame.read(_rows, asking), "words": asking.words, "trouble": trouble}
+        found = await frame.read(_rows, asking)
+        values = {
+            **_page(asking, todo=await frame.running.todo()).values,
+            **found,
+            "words": asking.words,
+            "trouble": trouble,
+        }
         return await desk.page(request, "quality", status, **values)
 
     def go(form: Form, done: Mapping[str, Any]) -> web.Response:
@@ -70,6 +90,9 @@ def _act(form: Form) -> tuple[str, dict[str, Any]]:
     what, _, failure = form["act"].partition(" ")
     if what == "enter":
         return ENTER, {name: form[name] for name in ENTERED}
+    if what == "look" and number(failure):
+        messages = [found for name in form.fields if name[:1] == "m" and (found := number(name[1:]))]
+        return LOOK, {"failure": number(failure), "messages": messages, "reason": form["reason"]}
     if what == "close" and number(failure):
         return CLOSE, {"failure": number(failure), **{name: form[name] for name in ("cause", "action", "reason")}}
     raise web.HTTPBadRequest
@@ -77,18 +100,22 @@ def _act(form: Form) -> tuple[str, dict[str, Any]]:
 
 def _rows(reader: Reader, asking: Asking) -> Values:
     cells = Cells(asking.site, asking.words.catalogue, asking.words.language)
-    failures = [_failure(cells, one) for one in reading.list_failures(reader)]
-    tests = [_test(cells, asking.words, reader, one) for one in reading.list_tests(reader)[:MOST_TESTS]]
-    return {"failures": failures, "tests": tests}
+    failures = [_failure(cells, asking.words, reader, one) for one in reading.list_failures(reader)]
+    listed = sorted(reading.list_tests(reader), key=lambda one: (not one.waits, _FIRST.get(one.verdict, 3)))
+    return {"failures": failures, "tests": [_test(cells, asking.words, reader, one) for one in listed[:MOST_TESTS]]}
 
 
-def _failure(cells: Cells, one: FailureView) -> Row:
+def _failure(cells: Cells, words: Words, reader: Reader, one: FailureView) -> Row:
     begun = from_us(one.from_us)
     closes = f"labrelay quality close {one.id} --cause TEXT --action TEXT --reason TEXT"
     step = f"labrelay quality sent-before {one.id}" if one.until_us or not one.repeat else closes
+    left = [look for look in reading.list_looks(reader, one.id) if not look.looked][:MOST_LOOKS]
     return {
+        "failure": one.id,
         "channel": one.channel,
         "test": shown(one.test),
+        "href": words.href(chart.PATH, channel=one.channel, test=one.test, module=one.module),
+        "left": [(at.message, words.href(f"/messages/{at.message}"), words.time(at.received_us)) for at in left],
         "since": cells.clock_time(begun),
         "iso": iso(begun),
         "level": "ok" if one.repeat else "problem",
@@ -96,7 +123,7 @@ def _failure(cells: Cells, one: FailureView) -> Row:
         "repeat": cells.say("accepted") if one.repeat else cells.say("missing"),
         "looks": str(one.looks - one.looked),
         "step": step,
-        "closes": one.id if one.repeat and not one.until_us else 0,
+        "closes": bool(one.repeat and not one.until_us),
     }
 
 

@@ -3,7 +3,7 @@
 A person leaves a point out here, with a cause and a reason, and takes that back. What is shown is what the file has.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -40,6 +40,7 @@ PATH, CSV, MONTH = "/quality/chart", "/quality/chart.csv", "/quality/month"
 LAST = 30  # runs
 LONG_TERM = timedelta(days=365)
 LEAST = 20  # points of an uncertainty
+LINES = (40, 24, 8, 1)  # of a sheet with one level, two, three and more
 DAY_US = 86_400_000_000
 _YEARS = 1970, 2999
 CAUSES: dict[str, PageText] = {
@@ -110,10 +111,24 @@ def _page(asking: Asking) -> Page:
         "file": words.href(CSV, **asked._asdict()),
         "last": words.href(PATH, **asked.named),
         "month": words.href(MONTH, **asked.named, month=asked.month or _this_month(words)),
+        "months": _months(asked, words, PATH),
         "may_act": asking.principal.permissions >= ACTING and EXCLUDE in asking.may,
         "causes": [(code, words.say(text)) for code, text in CAUSES.items()],
     }
     return Page("quality_chart", values, wrong)
+
+
+def _months(asked: Asked, words: Words, path: str) -> list[tuple[str, str, str]]:
+    """Those beside the one that is shown; before the last runs is this one."""
+    this, near = _this_month(words), []
+    if not asked.month:
+        near = [(this, "prev")]
+    else:
+        first = date.fromisoformat(f"{asked.month}-01")
+        near = [((first - timedelta(days=1)).strftime("%Y-%m"), "prev")]
+        if asked.month < this:
+            near.append(((first + timedelta(days=32)).strftime("%Y-%m"), "next"))
+    return [(month, words.href(path, **asked.named, month=month), rel) for month, rel in near]
 
 
 def _between(asked: Asked, words: Words) -> tuple[int | None, int | None]:
@@ -149,19 +164,23 @@ def _found(reader: Reader, asking: Asking, *, sheet: bool = False) -> Values | G
         reader, asked.channel, asked.test, points[0].measured_us, max(points[-1].measured_us, asking_us(words))
     )
     levels, far = dict.fromkeys(one.level for one in points), _far(points)
-    height = levey.HEIGHT if not sheet else 150 if len(levels) < 3 else 100
+    height = levey.HEIGHT if not sheet else (150, 150, 100, 66)[min(len(levels), 4) - 1]
     long_term = reading.list_points(
         reader, channel=asked.channel, test=asked.test, module=asked.module, by_time=True, limit=reading.MOST_POINTS,
         since_us=points[-1].measured_us - round(LONG_TERM.total_seconds() * 1e6), until_us=points[-1].measured_us + 1,
     )  # fmt: skip
     rows = [_row(one, words, is_far=one.id in far) for one in reversed(points)]
+    targets = {one.id: one for one in reading.list_targets(reader, asked.channel, closed=True)}
+    lots = {(one.level, one.lot): one.expires for one in reading.list_lots(reader, asked.channel)}
     return {
         "head": head(reader, PATH, (asked.channel, asked.module, asked.test), points, words),
         "looks": [one for one in rows if one["kind"] != "dot" or one["far"]],
         "all": words.say("All {n} points as a table", n=len(rows)),
         "levels": [
-            _level(level, [one for one in points if one.level == level], events, long_term, words, height)
+            _level(level, mine, events, long_term, words, height)
+            | {"target": _target(mine[-1], targets.get(mine[-1].target), lots, words)}
             for level in levels
+            if (mine := [one for one in points if one.level == level])
         ],
         "events": [
             (levey.LETTERS[one.kind], words.say(levey.KINDS[one.kind]), words.time(one.at_us)) for one in events
@@ -183,22 +202,31 @@ def _level(
     words: Words,
     height: int,
 ) -> dict[str, Any]:
-    newest = points[-1]
     said = words.say("Level {level}: {n} points; each is a row of the table below.", level=level, n=len(points))
-    target = ""
-    if newest.mean and not newest.sd:
-        target = words.say("lot {lot}, expected: {value}", lot=newest.lot, value=newest.mean)
-    elif newest.mean:
-        target = words.say(
-            "lot {lot}, mean {mean}, SD {sd} {unit}", lot=newest.lot, mean=newest.mean, sd=newest.sd, unit=newest.unit
-        )
     return {
         "level": shown(level),
-        "target": target,
         "chart": levey.levey(said, points, events, words.time, words.say, height=height),
         "figures": _of_lots(points, words),
-        "uncertainty": _uncertainty(level, newest.lot, long_term, words),
+        "uncertainty": _uncertainty(level, points[-1].lot, long_term, words),
     }
+
+
+def _target(
+    newest: PointView, target: reading.TargetView | None, lots: Mapping[tuple[str, str], str], words: Words
+) -> str:
+    """Of the newest point: its lot with its end, and its target with its source and since when it is in force."""
+    if not newest.mean or target is None:
+        return ""
+    if newest.sd:
+        said = words.say(
+            "lot {lot}, mean {mean}, SD {sd} {unit}", lot=newest.lot, mean=newest.mean, sd=newest.sd, unit=target.unit
+        )
+    else:
+        said = words.say("lot {lot}, expected: {value}", lot=newest.lot, value=newest.mean)
+    ends = lots.get((newest.level, newest.lot), "")
+    expires = [f"{words.say('Expires')}: {ends}"] if ends else []
+    source = f"{words.say('Source')}: {target.source}, {words.time(target.from_us)[:10]}"
+    return " · ".join([said, *expires, source])
 
 
 def _of_lots(points: Sequence[PointView], words: Words) -> list[list[tuple[str, str]]]:
@@ -341,11 +369,24 @@ def _month_page(asking: Asking) -> Page:
     month = asking.query.get("month", "") or _this_month(words)
     made = f"LabRelay {asking.site.version} · {asking.site.timezone} · {words.time(asking_us(words))}"
     chart = words.href(PATH, **page.values["asked"].named, month=month)
-    return Page("quality_month", {**page.values, "month": month, "made": made, "chart": chart}, page.wrong)
+    months = [] if page.wrong else _months(page.values["asked"]._replace(month=month), words, MONTH)
+    more = {"month": month, "made": made, "chart": chart, "months": months}
+    return Page("quality_month", {**page.values, **more}, page.wrong)
 
 
 def _month_found(reader: Reader, asking: Asking) -> Values | Gone:
-    return _found(reader, asking, sheet=True)
+    """With as many lines as a sheet has room for: those of rejected points and those left out before all others."""
+    found = _found(reader, asking, sheet=True)
+    if isinstance(found, Gone):
+        return found
+    of: dict[str, list[str]] = {"out": [], "gone": [], "event": [], "warn": []}
+    for one in found["rows"]:
+        said = (one["measured"][5:16], one["level"], one["value"], f"{one['state']} {one['why']}", one["cause"])
+        of.get(one["kind"], []).append(" · ".join(filter(None, said)))
+    of["event"] = [f"{letter} {words}, {at[5:16]}" for letter, words, at in found["events"]]
+    lines = [line for kind in of.values() for line in kind]
+    room = LINES[min(len(found["levels"]), len(LINES)) - 1]
+    return {**found, "listed": lines[:room], "more": len(lines[room:])}
 
 
 async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:

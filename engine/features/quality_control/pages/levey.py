@@ -35,6 +35,7 @@ KINDS: dict[str, PageText] = {
 N_((*WORDS.values(), *KINDS.values()))
 _EXACT = Context(prec=60)
 _SHORT = Context(prec=60, rounding=ROUND_HALF_UP)
+_LETTER = 10  # pixels
 _EVERY = 10  # names below the chart, at most
 
 
@@ -163,6 +164,8 @@ def _limits(
     for times in range(3, -4, -1):
         y = y_of(Decimal(times))
         lines.append((f"sd{abs(times)}" if times else "mean", 0, y, 100, y))
+        if times % 3 and y_of(Decimal(0)) - y_of(Decimal(1)) < _LETTER:
+            continue
         if sd is not None:
             number = _EXACT.add(mean, _EXACT.multiply(sd, times))
             labels.append(Label("y", "-8", y + 4, format(number, "f")))

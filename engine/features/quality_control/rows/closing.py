@@ -78,6 +78,26 @@ def propose(batch: Batch, stream: Stream) -> None:
         batch.execute("UPDATE qc_closed SET repeat = ? WHERE id = ?", (repeat, number))
 
 
+def taken_out(batch: Batch, stream: Stream) -> None:
+    """A point was left out, or erased. Where it was the last one accepted before a failure, more results are looked
+    at; where it was the repeat by which a person has closed the failed run, the test is closed again."""
+    row = batch.execute(
+        "SELECT c.id, c.run, c.until_us FROM qc_closed c JOIN qc_run f ON f.id = c.run WHERE c.channel = ?"
+        " AND c.test = ? AND f.stream = ? AND (c.until_us = 0 OR c.act > 0)"
+        " ORDER BY c.until_us = 0 DESC, f.first_us DESC, c.id DESC LIMIT 1",
+        (stream.channel, stream.test, stream.id),
+    ).fetchone()
+    if row is None:
+        return
+    number, run, until_us = row
+    if not until_us:
+        since = _last_accepted(batch, stream.id, run)
+        batch.execute("UPDATE qc_closed SET since_us = min(since_us, ?) WHERE id = ?", (since, number))
+        _look_back(batch, stream, number, since)
+    elif not _accepted_after(batch, stream.id, run)[0]:
+        follow(batch, stream, run, Verdict.REJECT)
+
+
 def is_unused(batch: Batch) -> bool:
     """Whether no lot and no target was ever taken, without a question to the journal for each message."""
     if UNUSED not in batch.tail.unused and not any(
@@ -183,12 +203,17 @@ def _close(batch: Batch, stream: Stream, run: int) -> bool:
             " VALUES (?, ?, ?, ?, ?, ?, ?, 0) RETURNING id",
             (stream.channel, stream.test, run, since, batch.now_us, repeat, batch.now_us if repeat else 0),
         ).fetchone()
+    _look_back(batch, stream, number, since, until_us)
+    return not repeat
+
+
+def _look_back(batch: Batch, stream: Stream, number: int, since_us: int, until_us: int = 0) -> None:
+    """A person is to look at the results that went out since then; ``until_us``: when a repeat was; 0: not yet."""
     batch.execute(
         "INSERT OR IGNORE INTO qc_look (closed, message_id, act) SELECT ?, message_id, 0 FROM qc_bracket"
         " WHERE channel = ? AND test = ? AND waits = 0 AND at_us >= ? AND (? = 0 OR measured_us < ?)",
-        (number, stream.channel, stream.test, since, until_us, until_us),
+        (number, stream.channel, stream.test, since_us, until_us, until_us),
     )
-    return not repeat
 
 
 def _accepted_after(batch: Batch, stream_id: int, run: int) -> tuple[int, int]:

@@ -87,6 +87,8 @@ def settle(batch: Batch, stream_id: int, order: Order, why: str, *, act: int = 0
     for run, verdict in changed:  # once all are known: a run may be the repeat of another one
         closing.follow(batch, stream, run, verdict, is_newest=run == newest)
     closing.propose(batch, stream)
+    if why in (EXCLUDED, lots.ERASED):
+        closing.taken_out(batch, stream)
 
 
 def forget(batch: Batch, message_id: int) -> int:

@@ -41,11 +41,12 @@ def add(
     is_timed = 0 < control.at_us <= received_us + AHEAD_US
     measured_us = control.at_us if is_timed else received_us
     stream = stream_of(batch, channel, control.module, control.test)
-    if message_id and (_is_repeat if is_timed else _is_sent_again)(batch, stream, message_id, measured_us, control):
+    is_known = _is_repeat if is_timed else _is_sent_again
+    if is_known(batch, stream, message_id, measured_us, control):
         return None
     known = known_as(control, lots_at(batch, channel, measured_us))
     target = target_at(batch, channel, control, known, measured_us)
-    why = why_not(control, known, target, measured_us)
+    why = why_not(control, known, target, batch.day_of(measured_us))
     if not why:
         batch.execute(
             "INSERT INTO qc_level (stream, level, lot, first_us) VALUES (?, ?, ?, ?)"
@@ -105,7 +106,7 @@ def _is_repeat(batch: Batch, stream: int, message_id: int, measured_us: int, con
     return (
         batch.execute(
             "SELECT 1 FROM qc_point WHERE stream = ? AND measured_us = ? AND number = ? AND value = ?"
-            " AND message_id <> ? AND timed = 1 LIMIT 1",
+            " AND (message_id <> ? OR message_id = 0) AND timed = 1 LIMIT 1",
             (stream, measured_us, control.number, control.value, message_id),
         ).fetchone()
         is not None

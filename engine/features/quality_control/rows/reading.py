@@ -102,6 +102,7 @@ class FailureView(NamedTuple):
     until_us: int
     looks: int
     looked: int
+    module: str
 
 
 class LookView(NamedTuple):
@@ -226,7 +227,8 @@ def list_tests(reader: Reader, channel: str | None = None, *, now_us: int = 2**6
         f" coalesce((SELECT max({closing.BEGAN}) FROM qc_run r WHERE r.stream = s.id"
         f" AND {verdict} IN ('accept', 'warn')), 0),"
         " EXISTS (SELECT 1 FROM qc_closed c WHERE c.channel = s.channel AND c.test = s.test AND c.until_us = 0),"
-        " EXISTS (SELECT 1 FROM qc_code k WHERE k.channel = s.channel AND k.test = s.test),"
+        " EXISTS (SELECT 1 FROM qc_target t WHERE t.channel = s.channel AND t.test = s.test"
+        "  AND t.state IN ('interim', 'in force')),"
         " coalesce((SELECT max(e.at_us) FROM qc_event e WHERE e.channel = s.channel AND e.test IN ('', s.test)"
         "  AND e.due AND e.at_us <= ?), 0), s.id"
         " FROM qc_stream s JOIN qc_run r ON r.id = (SELECT p.run FROM qc_point p WHERE p.stream = s.id"
@@ -251,7 +253,8 @@ def list_failures(reader: Reader, *, all_of_them: bool = False) -> list[FailureV
     statement = (
         "SELECT c.id, c.channel, c.test, c.run, c.since_us, c.from_us, c.repeat, c.until_us,"
         " (SELECT count(*) FROM qc_look l WHERE l.closed = c.id),"
-        " (SELECT count(*) FROM qc_look l WHERE l.closed = c.id AND l.act > 0)"
+        " (SELECT count(*) FROM qc_look l WHERE l.closed = c.id AND l.act > 0),"
+        " coalesce((SELECT s.module FROM qc_run r JOIN qc_stream s ON s.id = r.stream WHERE r.id = c.run), '')"
         " FROM qc_closed c WHERE ? OR c.until_us = 0"
         " OR EXISTS (SELECT 1 FROM qc_look l WHERE l.closed = c.id AND l.act = 0) ORDER BY c.id DESC LIMIT 1000"
     )

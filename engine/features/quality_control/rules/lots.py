@@ -5,7 +5,7 @@ and the control is unknown. Where the message says another lot than the list, it
 """
 
 from collections.abc import Iterable
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -79,11 +79,11 @@ def known_as(control: ControlResult, lots: Iterable[Lot]) -> Known:
     return Known(control.number, "")
 
 
-def why_not(control: ControlResult, known: Known, target: TargetOf | None, measured_us: int) -> str:
-    """Why a point cannot be evaluated; empty: it can."""
+def why_not(control: ControlResult, known: Known, target: TargetOf | None, day: str) -> str:
+    """Why a point that was measured on this day of the site cannot be evaluated; empty: it can."""
     if not known.listed:
         return UNKNOWN
-    if known.expires and datetime.fromtimestamp(measured_us / 1e6, UTC).date().isoformat() > known.expires:
+    if known.expires and day > known.expires:
         return EXPIRED
     if target is None:
         return NO_TARGET

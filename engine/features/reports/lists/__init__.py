@@ -237,16 +237,12 @@ def _result(name: str) -> Callable[[Volume], int]:
     return lambda one: int(getattr(one.results, name))
 
 
-def _percentile(percent: int) -> Callable[[Turnaround], int | None]:
+def _percentile(percent: int) -> Callable[[Turnaround | Callback], int | None]:
     return lambda one: one.times.percentile_s(percent)
 
 
 def _call(name: str) -> Callable[[Callback], int | float | None]:
     return lambda one: getattr(one.times, name)
-
-
-def _call_percentile(percent: int) -> Callable[[Callback], int | None]:
-    return lambda one: one.times.percentile_s(percent)
 
 
 def _hours(name: str) -> Callable[[Utilisation], float]:
@@ -302,8 +298,8 @@ CALLBACK = View[Callback](
     Field("never", "NOT TAKEN", of=_call("never"), right=True),
     Field("within", "IN 30 MIN", of=_call("within"), right=True),
     Field("percent_within", "%", of=_call("percent_within"), right=True),
-    Field("median_s", "MEDIAN S", of=_call_percentile(50), right=True),
-    Field("p90_s", "P90 S", of=_call_percentile(90), right=True),
+    Field("median_s", "MEDIAN S", of=_percentile(50), right=True),
+    Field("p90_s", "P90 S", of=_percentile(90), right=True),
     Field("impossible", "IMPOSSIBLE", of=_call("impossible"), right=True),
 )
 CALLS = View[reports.Call](

@@ -17,7 +17,8 @@ from engine.store.core.vault import NOTE_KEYS
 from engine.store.core.writing.batch import Batch
 
 SWEEP_ROWS = 500
-_AHEAD_US = 2 * 86_400_000_000  # an analyzer's clock may be wrong; a value from later than this is not believed
+_DAY_US = 86_400_000_000
+_AHEAD_US = 2 * _DAY_US  # an analyzer's clock may be wrong; a value from later than this is not believed
 _COLUMN = "earlier_value"
 
 
@@ -39,6 +40,10 @@ class DeltaHistory:
     def value(self, result: Result, within_us: int) -> Decimal | None:
         found = self.last(result, within_us)
         return None if found is None else found[1]
+
+    def days(self, result: Result, within_us: int) -> Decimal | None:
+        found = self.last(result, within_us)
+        return None if found is None else Decimal(_measured(result, self._received_us) - found[0]) / _DAY_US
 
     def last(self, result: Result, within_us: int) -> tuple[int, Decimal] | None:
         """When it was measured, and the value."""

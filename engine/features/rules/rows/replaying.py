@@ -58,6 +58,9 @@ class Past:
     def value(self, result: Result, within_us: int) -> Decimal | None:
         return self._known.value(result, within_us)
 
+    def days(self, result: Result, within_us: int) -> Decimal | None:
+        return self._known.days(result, within_us)
+
     def control_failed(self, codes: tuple[str, ...], within_us: int) -> bool | None:
         written = [spelled for code in codes for spelled in spellings(code)]
         then, now = self._rows.execute(

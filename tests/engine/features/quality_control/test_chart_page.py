@@ -13,7 +13,7 @@ from engine.actions.declaring import Verb
 from engine.actions.verbs import verbs_of
 from engine.features.quality_control.pages.chart import _of_lots
 from engine.features.quality_control.pages.levey import EDGE, HEIGHT, levey, short
-from engine.features.quality_control.rows import deciding, points, reading
+from engine.features.quality_control.rows import closing, deciding, points, reading
 from engine.features.quality_control.rows.reading import EventView, list_points
 from engine.features.quality_control.rules.lots import IN_FORCE, Lot
 from engine.features.quality_control.rules.tables import TargetRow
@@ -39,7 +39,7 @@ def fill(
     journal: Journal, values: Sequence[str], test: str = "GLU", mean: str = "100", sd: str = "5", lot: str = "A7"
 ) -> None:
     lots, rows = (
-        [Lot("chem", "QC", "Chemtrol", "L1", "A7")],
+        [Lot("chem", "QC", "Chemtrol", "L1", "A7", "2027-08-31")],
         [TargetRow("chem", "", test, "L1", lot, "", mean, sd, "lab")],
     )
     journal.run_alone(lambda batch: deciding.load(batch, lots, rows, file="c.csv", **BY))
@@ -62,6 +62,8 @@ def verbs(journal: Journal) -> dict[str, Verb]:
 @pytest.fixture
 async def operator(tmp_path: Path) -> AsyncIterator[Browser]:
     journal = opened(tmp_path)
+    sent = {"GLU": NOW_US - 85 * HOUR}  # in message 9, between the last accepted control and the failed one
+    journal.run_alone(lambda batch: closing.note_results(batch, 9, "chem", sent))
     fill(journal, ["100", "111", "<60", "140", "95"])
     fill(journal, ["neg", "POS"], "HIV", "NEG|negative", "")
     fill(journal, ["139", "141"] * 10 + ["190"], "NA", "140", "2")
@@ -102,13 +104,45 @@ async def test_the_head_says_the_verdict_what_waits_and_which_tests_are_beside(o
     _, page = await operator.get(CHART)
     (waits,) = [one.text for one in page.all("p") if "banner" in one.attributes.get("class", "")]
     assert waits.startswith("1-2s 1-3s 2-2s (L1): results of this test wait since ")
-    assert "; 0 went out before." in waits
-    tests = [one.text for one in page.all("a") if one.attributes.get("rel") in ("prev", "next")]
-    assert tests == ["Next: HIV"]
+    assert "; 1 went out before." in waits
+    assert steps(page) == ["Next: HIV", "2026-03"]
     _, page = await operator.get(CHART.replace("GLU", "K"))
-    tests = [one.text for one in page.all("a") if one.attributes.get("rel") in ("prev", "next")]
-    assert tests == ["Before: HIV", "Next: NA"]
+    assert steps(page) == ["Before: HIV", "Next: NA", "2026-03"]
     assert not [one for one in page.all("p") if "banner" in one.attributes.get("class", "")]
+
+
+def steps(page: Element) -> list[str]:
+    """To the tests and months beside the one that is shown."""
+    return [one.text for one in page.all("a") if one.attributes.get("rel") in ("prev", "next")]
+
+
+@pytest.mark.parametrize("page", ["/chart", "/month"])
+async def test_each_month_leads_to_those_beside_it(operator: Browser, page: str) -> None:
+    asked = CHART.replace("/chart", page)
+    _, shown = await operator.get(f"{asked}&month=2026-01")  # without a point
+    (before, after) = [one for one in shown.all("a") if one.attributes.get("rel") in ("prev", "next")]
+    assert (before.text, after.text) == ("2025-12", "2026-02")
+    _, shown = await operator.get(f"{after.attributes['href']}&lang=en")
+    assert steps(shown)[-2:] == ["2026-01", "2026-03"]
+    _, shown = await operator.get(f"{asked}&month=2026-03")
+    assert steps(shown)[-1] == "2026-02"  # none is to come
+
+
+async def test_a_level_says_its_lot_with_its_end_and_its_target_with_its_source(operator: Browser) -> None:
+    _, page = await operator.get(CHART)
+    assert "lot A7, mean 100, SD 5 · Expires: 2027-08-31 · Source: lab, 1970-01-01" in page.text
+
+
+async def test_results_that_went_out_before_a_failure_are_looked_at_one_by_one(operator: Browser) -> None:
+    _, page = await operator.get("/quality?lang=en")
+    assert "/messages/9?lang=en" in [one.attributes["href"] for one in page.all("a")]
+    (look,) = [one for one in page.all("button") if one.attributes.get("value", "").startswith("look ")]
+    asked = look.attributes["value"]
+    assert (await operator.send("/quality?lang=en", asked, reason="seen"))[0] >= 400  # none has its tick
+    assert (await operator.send("/quality?lang=en", asked, m9="yes"))[0] >= 400  # it has no reason
+    assert (await operator.send("/quality?lang=en", asked, m9="yes", reason="seen with the doctor"))[0] == 200
+    _, page = await operator.get("/quality?lang=en")
+    assert asked not in [one.attributes.get("value") for one in page.all("button")]
 
 
 async def test_points_that_need_a_look_come_first_and_all_of_many_are_folded(operator: Browser) -> None:

@@ -1,6 +1,6 @@
 """The page of controls: a failed one with its next step, each test with its verdict and its last points."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,10 @@ from engine.features.quality_control.rows.reading import list_points
 from engine.features.quality_control.rules.lots import IN_FORCE, Lot
 from engine.features.quality_control.rules.tables import TargetRow
 from engine.model.content.quality_controls import ControlResult
+from engine.model.site.todo import TodoState
+from engine.model.texts.phrases import Phrase
+from engine.monitoring.snapshot.states import Level
+from engine.monitoring.todo import Entry, Todo
 from engine.store.journal import Journal
 from tests.support import journals
 from tests.support.journals import NOW_US
@@ -46,7 +50,8 @@ async def test_a_failed_control_comes_first_with_its_next_step(journal: Journal)
     await measure(journal, "101", "130")
     async with running(quiet_site(), reader=journal) as page:
         _, text = await page.get("/quality")
-        failed, tests = (one.text for one in read_html(text).all("tbody"))
+        failed, sent, tests = (one.text for one in read_html(text).all("tbody"))
+        assert sent.startswith("9 ")
         assert "chem GLU" in failed
         assert failed.endswith("missing 1 labrelay quality sent-before 1")
         assert "rejected its results wait" in tests
@@ -80,4 +85,23 @@ async def test_the_marks_of_a_test_are_those_of_its_module(journal: Journal) -> 
     async with running(quiet_site(), reader=journal) as page:
         _, text = await page.get("/quality")
     charts = [one for one in read_html(text).all("svg") if "small-lj" in one.attributes.get("class", "")]
-    assert [one.attributes["aria-label"] for one in charts] == ["0.2000", "6.0000"]
+    assert [one.attributes["aria-label"] for one in charts] == ["6.0000", "0.2000"]  # a failed one is first
+
+
+async def test_controls_that_are_due_and_lots_come_first_of_analyzers_that_one_may_see(journal: Journal) -> None:
+    async def todo() -> Sequence[Todo]:
+        entries = [
+            Entry(key=key, level=Level.ATTENTION, phrase=Phrase(f"about {key}"), step="", subject=subject)
+            for key, subject in (
+                ("control-due/chemistry", "chemistry"),
+                ("control-lot//QC/A7", ""),
+                ("control-due/elsewhere", "elsewhere"),
+                ("silent/chemistry", "chemistry"),
+            )
+        ]
+        return [Todo(one, TodoState(key=one.key), is_snoozed=False) for one in entries]
+
+    async with running(quiet_site(), reader=journal, todo=todo) as page:
+        _, text = await page.get("/quality")
+    banners = [one.text for one in read_html(text).all("p") if "banner" in one.attributes.get("class", "")]
+    assert banners == ["about control-due/chemistry", "about control-lot//QC/A7"]

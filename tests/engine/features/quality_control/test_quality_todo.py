@@ -80,6 +80,13 @@ async def test_a_control_is_due_a_day_after_the_last_accepted_one(journal: Journ
     assert await Seen(journal, config=ControlsConfig(due_after="8h")).keys() == ["control-due/chem"]
 
 
+async def test_a_test_whose_target_has_ended_is_due_no_more(journal: Journal) -> None:
+    await measure(journal, 1, "101", NOW_US - 30 * HOUR)
+    assert await Seen(journal).keys() == ["control-due/chem"]
+    await journal.run(deciding.close_target, 1, NOW_US, **BY)
+    assert await Seen(journal).keys() == ["control-lot/chem/Chemtrol/L1/A7"]
+
+
 async def test_a_control_that_is_not_evaluated_leaves_it_due(journal: Journal) -> None:
     await measure(journal, 1, "101", NOW_US - 30 * HOUR)
     await measure(journal, 2, "<60", NOW_US - HOUR)

@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
@@ -108,6 +110,40 @@ def test_a_late_point_makes_an_accepted_repeat_none(tmp_path: Path) -> None:
         assert reading.list_failures(journal)[0].repeat == 0
 
 
+def test_a_repeat_that_is_left_out_closes_its_test_again(tmp_path: Path) -> None:
+    """A person has closed the failed run by it. Those that went out since then are looked at, too."""
+    more = {"cause": "lamp", "action": "changed", **BY}
+    with laboratory(tmp_path) as journal:
+        measure(journal, 1, control("101", "L1", at(0)))
+        measure(journal, 2, control("130", "L1", at(1)))
+        measure(journal, 3, control("101", "L1", at(2)))
+        journal.run_alone(lambda batch: deciding.open_test(batch, 1, **more))
+        note_patients(journal, at(2, 10))
+        assert looks(journal) == []
+        journal.run_alone(lambda batch: deciding.exclude(batch, 1, "clot", **BY))  # not the repeat
+        assert [one.until_us > 0 for one in reading.list_failures(journal, all_of_them=True)] == [True]
+        journal.run_alone(lambda batch: deciding.exclude(batch, 3, "wrong control", **BY))
+        assert list(journal.run_alone(lambda batch: closed_tests.closed_tests(batch, "chem"))) == ["GLU"]
+        assert looks(journal) == [100]
+        (failure,) = reading.list_failures(journal)
+        assert (failure.run, failure.repeat) == (2, 0)
+        measure(journal, 4, control("99", "L1", at(3)))
+        journal.run_alone(lambda batch: deciding.open_test(batch, failure.id, **more))
+        assert not journal.run_alone(lambda batch: closed_tests.closed_tests(batch, "chem"))
+
+
+def test_an_accepted_control_that_is_left_out_lets_more_results_be_looked_at(tmp_path: Path) -> None:
+    with laboratory(tmp_path) as journal:
+        measure(journal, 1, control("101", "L1", at(0)))
+        note_patients(journal, at(0, 40))
+        measure(journal, 2, control("102", "L1", at(1)))  # of another patient's tube, as turns out
+        measure(journal, 3, control("130", "L1", at(2)))
+        assert looks(journal) == []
+        journal.run_alone(lambda batch: deciding.exclude(batch, 2, "wrong control", **BY))
+        assert looks(journal) == [100]
+        assert [one.since_us for one in reading.list_failures(journal)] == [at(0)]
+
+
 def test_each_module_of_an_analyzer_has_failures_of_its_own(tmp_path: Path) -> None:
     with laboratory(tmp_path) as journal:
         for message, module in enumerate(("c501", "c502"), 1):
@@ -180,6 +216,29 @@ def test_after_its_expiry_a_lot_is_not_evaluated(tmp_path: Path) -> None:
         journal.run_alone(lambda batch: deciding.load(batch, [lot], [], file="controls.csv", **BY))
         measure(journal, 1, control("101", "L1"))
         assert [one.why for one in reading.list_points(journal)] == ["lot expired"]
+
+
+@pytest.mark.parametrize(("zone", "why"), [("UTC", ""), ("Asia/Kolkata", "lot expired")])
+def test_the_last_day_of_a_lot_is_one_of_the_site(tmp_path: Path, zone: str, why: str) -> None:
+    at_us = round(datetime(2024, 1, 31, 20, tzinfo=UTC).timestamp() * 1e6)  # in India the day after
+    with closing(Journal.open(tmp_path, clock=ManualClock(from_us(NOW_US)), zone=ZoneInfo(zone))) as journal:
+        lot = Lot("chem", "QC-L1-A", "Chemtrol", "L1", "A", "2024-01-31")
+        target = TargetRow("chem", "", "GLU", "L1", "A", "mg/dL", "100", "5", "lab")
+        journal.run_alone(lambda batch: deciding.load(batch, [lot], [target], file="controls.csv", **BY))
+        journal.run_alone(lambda batch: deciding.accept(batch, [1], IN_FORCE, 1, **BY))
+        journal.run_alone(lambda batch: batch.execute("UPDATE qc_lot SET from_us = 1"))
+        measure(journal, 1, control("101", "L1", at_us))
+        assert [one.why for one in reading.list_points(journal)] == [why]
+
+
+def test_a_control_with_its_time_is_entered_once(tmp_path: Path) -> None:
+    with laboratory(tmp_path) as journal:
+        one = control("111", "L1", at(0))
+        journal.run_alone(lambda batch: deciding.enter(batch, "chem", one, **BY))
+        with pytest.raises(RefusedError, match="there already"):
+            journal.run_alone(lambda batch: deciding.enter(batch, "chem", one, **BY))
+        measure(journal, 1, one)  # its message comes after all
+        assert verdicts(journal) == {1: [("warn", "measured")]}
 
 
 def test_an_old_point_keeps_the_target_that_it_was_judged_with(tmp_path: Path) -> None:

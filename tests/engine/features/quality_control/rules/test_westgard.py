@@ -36,6 +36,12 @@ def vectors() -> dict[str, dict[str, Any]]:
     return {one["id"]: one for one in map(json.loads, lines)}
 
 
+def test_no_data_set_is_missing() -> None:
+    """Those of changes are walked by the tests of rules that hold results."""
+    numbers = {"W": 25, "S": 3, "D": 3}
+    assert set(vectors()) == {f"{kind}{n:02}" for kind, most in numbers.items() for n in range(1, most + 1)}
+
+
 def of_kind(kind: str) -> list[str]:
     return [name for name, one in vectors().items() if one["kind"] == kind]
 

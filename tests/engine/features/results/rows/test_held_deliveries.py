@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts
 from engine.features.results.acts import dismiss_letters, reject_held, release_held
-from engine.features.results.rows import hold_queue, superseding
+from engine.features.results.rows import delta_history, hold_queue, superseding
 from engine.features.results.rows.delta_history import DeltaHistory
 from engine.features.results.rows.succession import earlier_values
 from engine.features.rework.acts.verbs import replay_documents, retry_letters
@@ -422,6 +422,23 @@ async def test_how_controls_had_ended_when_a_message_came(
         with journal.snapshot() as execute:
             past = DeltaHistory(SimpleNamespace(execute=execute, vault=journal.vault), 99, "chem", NOW_US)
             assert past.control_failed(("HGB",), DAY_US) is found
+
+
+async def test_how_long_before_a_result_the_earlier_value_was_measured(tmp_path: Path) -> None:
+    def result(hours: int) -> Result:
+        at_us = NOW_US + hours * 3_600_000_000
+        return Result(codes=(("", "K"),), value=Decimal(4), subject="asha", run=str(hours), at_us=at_us)
+
+    async with running(tmp_path) as journal:
+        for hours in (-36, -12):
+            await journal.writer.submit(
+                lambda batch, hours=hours: delta_history.remember(batch, 50 + hours, [result(hours)], NOW_US)
+            )
+        with journal.snapshot() as execute:
+            past = DeltaHistory(SimpleNamespace(execute=execute, vault=journal.vault), 99, "chem", NOW_US)
+            assert past.days(result(0), DAY_US) == Decimal("0.5")  # the last one
+            assert past.days(result(-12), DAY_US) == 1
+            assert past.days(result(-36), DAY_US) is None
 
 
 @pytest.mark.parametrize("damaged", [False, True])
