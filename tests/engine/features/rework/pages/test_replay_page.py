@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.features.rework.pages import replay
 from engine.store.queries.acts import acts_page
+from engine.web.forms import Answers
 from tests.results.test_reprocessing import message
 from tests.support.access import Browser
 from tests.support.acting_pages import ActingSite, acting_site, alert, form_of, offers
@@ -102,6 +104,23 @@ async def test_what_changed_since_the_preview_is_shown_anew(here: ActingSite, op
         assert (status, replays(here)) == (expected, []), changed
     status, _ = await operator.post(action, {**fields, "act": "begin"})
     assert (status, replays(here)) == (200, [("operator", 3)])
+
+
+async def test_one_that_has_begun_is_answered_again_after_a_restart_whatever_changed(
+    here: ActingSite, operator: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, page = await operator.get("/replay?channel=one&lang=en")
+    action, fields = form_of(page, "/replay")
+    await operator.post(action, {**fields, "act": "begin"})
+    began = operator.path
+    assert (began.startswith("/operations/"), replays(here)) == (True, [("operator", 3)])
+    server = here.site.app.page
+    assert server is not None
+    assert server._desk is not None
+    server._desk._answers = {known: Answers() for known in (True, False)}  # a restart forgets them
+    monkeypatch.setattr(replay, "_counted", lambda told: "9 9")  # what would be sent now is something else
+    status, _ = await operator.post(action, {**fields, "act": "begin"})
+    assert (status, operator.path, replays(here)) == (200, began, [("operator", 3)])
 
 
 async def test_one_that_is_under_way_says_why_it_waits_and_is_cancelled(here: ActingSite, operator: Browser) -> None:
