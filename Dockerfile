@@ -18,7 +18,8 @@ COPY requirements/run.lock requirements/run.lock
 RUN python3 -m venv /opt/labrelay/venv \
  && /opt/labrelay/venv/bin/python -m pip install --no-cache-dir --no-input --require-hashes --only-binary :all: -r requirements/run.lock
 COPY . .
-RUN /opt/labrelay/venv/bin/python -m pip install --no-cache-dir --no-input --no-deps --no-build-isolation .
+RUN /opt/labrelay/venv/bin/python -m pip install --no-cache-dir --no-input --no-deps --no-build-isolation . \
+ && /opt/labrelay/venv/bin/python -I -m engine.web.page_templates
 
 FROM debian:bookworm-slim
 # hadolint ignore=DL3008

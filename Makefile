@@ -29,7 +29,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 # Modules are compiled once and kept, as an installation has them: the tests start daemons and commands by the thousand.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev demo docs docs-site test test-all timings validate validate-astm validate-hapi collector e2e mutants coverage pictures bench sessions histories fuzz faults soak soak-kafka laboratories size house check format lock bundle image-check install uninstall clean
+.PHONY: help setup setup-dev demo docs docs-site test test-all timings validate validate-astm validate-hapi collector e2e mutants coverage pictures workflow bench sessions histories fuzz faults soak soak-kafka laboratories size house check format lock bundle image-check install uninstall clean
 .DEFAULT_GOAL := help
 
 help:  ## show these commands
@@ -154,6 +154,10 @@ $(COLLECTOR)/otelcol: tests/e2e/collector/main.go tests/e2e/collector/go.mod tes
 	@go -C tests/e2e/collector build -mod=readonly -trimpath -o $(abspath $@) .
 
 collector: $(COLLECTOR)/otelcol  ## .collector/otelcol, an OpenTelemetry Collector that make e2e sends traces to (needs Go 1.26; some minutes)
+
+workflow:  ## what starts continuous integration, through actionlint (needs Go 1.25; a minute once)
+	@command -v go >/dev/null || { echo "make workflow needs Go 1.25 or newer: https://go.dev"; exit 1; }
+	@go -C tests/workflow tool actionlint $(abspath .github/workflows/ci.yaml)
 
 mutants: setup-dev  ## small faults put into the mapping engine, one at a time: does a test notice? MUTANTS="--group core --write"
 	@$(BIN)/python tools/mutants.py $(MUTANTS)

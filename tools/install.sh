@@ -145,6 +145,7 @@ install_program() {
     run $pip install --require-hashes --only-binary :all: $from -r requirements/run.lock
     # shellcheck disable=SC2086
     run $pip install --no-deps --no-build-isolation $from "$program"
+    run "$new/bin/python" -I -m engine.web.page_templates
     # Scripts name their interpreter by its path: it must be the path where they will stand.
     if [ "$dry_run" = no ]; then
         for script in "$new"/bin/*; do

@@ -3,8 +3,9 @@
 Key: `gateway/channel`, so that a lane is one partition and keeps its order. A broker that cannot reach the others keeps
 each record that it gets, and acknowledges none; so a record that an attempt has not seen acknowledged stays with the
 library, and the next attempt waits for that one: an outage makes one repeat of it in `LEFT_MS`. After an error that the
-library calls fatal the producer is of no use any more: what it holds is purged, and the next attempt makes a new one. A
-record may come twice, under one key; never by another number.
+library calls fatal the producer is of no use any more: what it holds is purged, and the next attempt makes a new one.
+The same where a person closes, edits or pauses one of these. A record may come twice, under one key; never by another
+number.
 
 `adapters.clients.kafka` has the meaning of each answer. Headers hold nothing of a patient.
 """
@@ -53,7 +54,8 @@ class KafkaOut:
         self._causes = Causes()
         self._settings = settings(name, config, config.gateway, self._causes)
         self._producer: Any = None
-        self._open_records: dict[str, tuple[bytes, asyncio.Future[Any]]] = {}  # of deliveries whose attempt has ended
+        # By key, of deliveries whose attempt has ended: channel, document and end.
+        self._open_records: dict[str, tuple[str, bytes, asyncio.Future[Any]]] = {}
         self._poller: threading.Thread | None = None
         self._stop = threading.Event()
         self.journal: Callable[[], str] = str
@@ -73,7 +75,7 @@ class KafkaOut:
                 await asyncio.wait({done}, timeout=self._config.timeout)
             finally:
                 if not done.done():
-                    self._open_records[delivery.key] = (delivery.body, done)
+                    self._open_records[delivery.key] = (delivery.channel, delivery.body, done)
             error = done.result() if done.done() else self._kafka.KafkaError(self._kafka.KafkaError._MSG_TIMED_OUT)
         if error is not None:
             self._causes.hear(error)
@@ -87,10 +89,10 @@ class KafkaOut:
             BufferError, KafkaException: the library does not take it.
         """
         producer, loop = self._open(), asyncio.get_running_loop()
-        body, left = self._open_records.pop(delivery.key, (b"", None))
+        _, body, left = self._open_records.pop(delivery.key, ("", b"", None))
         if left is not None and body == delivery.body and not (left.done() and left.result()):
             return left
-        self._open_records = {key: one for key, one in self._open_records.items() if not one[1].done()}
+        self._open_records = {key: one for key, one in self._open_records.items() if not one[2].done()}
         done: asyncio.Future[Any] = loop.create_future()
 
         def told(error: Any, _: Any) -> None:
@@ -154,6 +156,13 @@ class KafkaOut:
         if producer is not None:
             producer.purge()
             self._stop.set()
+
+    def withdraw(self, channel: str) -> None:
+        """Forget records that wait in the library. The library forgets all at once: other attempts fail, and are made
+        anew.
+        """
+        if any(one[0] == channel or not channel for one in self._open_records.values() if not one[2].done()):
+            self._drop()
 
     async def probe(self) -> str | None:
         """Read the topic's replicas and settings, and send nothing."""

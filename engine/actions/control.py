@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.model import errors
 from engine.model.site.actor import stated_by
+from engine.model.texts.phrases import Said, unpacked
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -72,6 +73,8 @@ ERRORS: dict[str, type[errors.LabRelayError]] = {
     "config": errors.ConfigError,
     "locked": errors.LockedError,
     "erased": errors.ErasedError,
+    "absent": errors.AbsentError,
+    "too slow": errors.TooSlowError,
     "integrity": errors.IntegrityError,
     "store": errors.StoreError,
     "refused": errors.RefusedError,
@@ -129,7 +132,7 @@ def follow(
                 raise errors.UnreachableError("the daemon has ended, or was restarted")
             item = json.loads(said)
             if "item" not in item:
-                raise _error(item)
+                raise error_of(item)
             yield item["item"]
             line.settimeout(None if until is None else max(0.001, until - time.monotonic()))
 
@@ -163,7 +166,7 @@ def _asked(
             connection.request("POST", f"/v{VERSION}/{verb}", body, {"Content-Type": "application/json"})
             with connection.getresponse() as answer:
                 if answer.status != 200:
-                    raise _error(_read(answer))
+                    raise error_of(_read(answer))
                 yield line, answer
         except (HTTPException, ConnectionResetError, BrokenPipeError) as error:
             raise _not_understood() from error
@@ -199,10 +202,25 @@ def _read(answer: "HTTPResponse") -> dict[str, Any]:
     return said
 
 
-def _error(said: Mapping[str, Any]) -> errors.LabRelayError:
+def said(error: errors.LabRelayError) -> dict[str, Any]:
+    """An error as JSON; ``phrase`` where a page can say it in another language."""
+    if isinstance(error, errors.ConfigError):
+        return {"error": "config", "problems": list(error.problems)}
+    kind = next(name for name, known in ERRORS.items() if isinstance(error, known))
+    text = error.args[0] if error.args else ""
+    return {
+        "error": kind,
+        "message": str(error),
+        **({"phrase": text.phrase.packed()} if isinstance(text, Said) else {}),
+    }
+
+
+def error_of(said: Mapping[str, Any]) -> errors.LabRelayError:
+    """The error of `said`, as the same class."""
     if said.get("error") == "config":
         return errors.ConfigError(*said.get("problems", ()))
-    return ERRORS.get(said.get("error", ""), errors.LabRelayError)(said.get("message", ""))
+    text = Said.of(unpacked(said["phrase"])) if "phrase" in said else said.get("message", "")
+    return ERRORS.get(said.get("error", ""), errors.LabRelayError)(text)
 
 
 @contextlib.contextmanager

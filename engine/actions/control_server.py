@@ -23,7 +23,7 @@ from aiohttp import web
 
 from engine.actions import control
 from engine.actions.admission import Admission, Person, is_own
-from engine.model.errors import ConfigError, LabRelayError
+from engine.model.errors import LabRelayError
 from engine.model.site.actor import of_process, stated_by
 from engine.model.site.permissions import SEEING_PATIENTS, Principal
 
@@ -144,10 +144,10 @@ class ControlServer:
                 return await self._follow(asked, request)
             answer, status = await self._run(asked), 200
         except LabRelayError as error:
-            answer = _error(error)
+            answer = control.said(error)
         except Exception as error:  # an error of ours fails this request, never the daemon
             logger.exception("control handler failed", extra={"verb": request.path.rpartition("/")[2]})
-            answer, status = _error(_inside(error)), 500
+            answer, status = control.said(_inside(error)), 500
         finally:
             self._under_way.discard(task)
             self._asking[uid] -= 1
@@ -234,21 +234,12 @@ class ControlServer:
             if not isinstance(error, LabRelayError):
                 logger.exception("control handler failed", extra={"verb": asked.verb})
                 error = _inside(error)
-            await stream.write(control.packed(_error(error)) + b"\n")
+            await stream.write(control.packed(control.said(error)) + b"\n")
         return stream
 
 
 def _inside(error: Exception) -> LabRelayError:
     return LabRelayError(f"the daemon failed inside ({type(error).__name__}); its log says where")
-
-
-def _error(error: LabRelayError) -> dict[str, Any]:
-    if isinstance(error, ConfigError):
-        return {"error": "config", "problems": list(error.problems)}
-    return {
-        "error": next(name for name, known in control.ERRORS.items() if isinstance(error, known)),
-        "message": str(error),
-    }
 
 
 def _peer(transport: asyncio.BaseTransport | None) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from engine.config.web import WebConfig
 from engine.feature import Hook
 from engine.model.journal.records import INCOMPLETE_BYTES
 from engine.model.process.receive_memory import DEFAULT_BYTES
+from engine.model.texts.spelling import did_you_mean
 from engine.model.texts.units import duration_text
 
 DAY_S = 86_400.0
@@ -137,6 +138,18 @@ class SiteInfo(Model):
     units: dict[Name, Annotated[tuple[Name, ...], BeforeValidator(values.listed)]] = Field(default_factory=dict)
     """Parts of the site, as laboratories or wards, with the channels of each: `{east: [sysmex, cobas]}`. A user or
     token of a unit sees these alone; others see the whole site."""
+
+
+def channels_of(config: object, unit: str | None, key: str) -> tuple[str, ...]:
+    """Of a unit of the site that ``key`` names; none without one.
+
+    Raises:
+        ValueError: the site has none of this name.
+    """
+    units = config.site.units if isinstance(config, SiteConfig) else {}
+    if unit and unit not in units:
+        raise ValueError(f"{key}: no unit has the name {unit}; {did_you_mean(unit, units) or 'see site.units'}")
+    return units[unit] if unit else ()
 
 
 class LimitsConfig(Model):

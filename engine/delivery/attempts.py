@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.delivery.before_send import GUARDS
-from engine.delivery.events import logger, names
+from engine.delivery.events import Setup, logger, names
 from engine.delivery.lane import Lane, LaneMemory
 from engine.delivery.outcome_writer import WRITE_RETRY_S
 from engine.delivery.settlement import ClaimReader, Settlement
-from engine.delivery.setup import Setup
 from engine.model.errors import IntegrityError, RefusedDeliveryError, StoreError, TransientDeliveryError
 from engine.model.message import Delivery
 from engine.model.texts.reasons import ReasonCode
@@ -142,6 +141,8 @@ class AttemptRunner:
         )
         if self.setup.conditions is not None:
             sent = await self.setup.conditions.put_on(sent)
+        if (proof := self.setup.unproven()) is not None:
+            await proof
         if self.paused or lane.held:  # a person was quicker than this attempt
             self.setup.breaker.abandoned(self.setup.clock.monotonic())
             lane.put_back(delivery)

@@ -1,14 +1,29 @@
-"""A destination's events: the log, its counts, and callbacks to other parts of the site."""
+"""A destination's events: the log, its counts, and callbacks to other parts of the site.
+
+The parameters of one destination's worker; its parts share them.
+"""
 
 import logging
+import random
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from engine.delivery.lane import Lane
+from engine.delivery.breaker import Breaker
+from engine.delivery.conditional_keys import ConditionalGuard, Conditions
+from engine.delivery.lane import Lane, Limits
+from engine.delivery.retry import RetryPolicy
 from engine.model.message import Delivery
+from engine.model.ports import Destination
+from engine.model.process.clock import Clock
 from engine.model.process.timing import Timing
+from engine.model.site.downtime_windows import DowntimeCalendar
 from engine.model.texts.reasons import ReasonCode
+
+if TYPE_CHECKING:
+    from engine.store.journal import Journal
+
 
 # One logger name for all of delivery: operators filter by it.
 logger = logging.getLogger("labrelay.delivery")
@@ -56,3 +71,30 @@ def names(destination: str, lane: Lane, delivery: Delivery, reason: ReasonCode |
     if reason is not None:
         found["reason"] = reason.value
     return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """One destination and the rules of delivering to it.
+
+    Attributes:
+        conditions: for updates that require our last version on the server; None: no condition.
+        unproven: right before an attempt: None where this machine may send; else one to wait for, which raises
+            StoreError where it may not.
+        withdraw: see `engine.model.packing.UnpackingDestination`.
+    """
+
+    name: str
+    destination: Destination
+    journal: "Journal"
+    clock: Clock
+    limits: Limits
+    retry: RetryPolicy
+    breaker: Breaker
+    guard: ConditionalGuard
+    conditions: Conditions | None = None
+    downtime: DowntimeCalendar = field(default_factory=DowntimeCalendar)
+    events: DeliveryEvents = field(default_factory=DeliveryEvents)
+    jitter: Callable[[], float] = random.random
+    withdraw: Callable[[str], None] = lambda channel: None
+    unproven: Callable[[], Awaitable[None] | None] = lambda: None

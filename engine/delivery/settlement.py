@@ -22,11 +22,10 @@ from typing import Any, TypeVar
 
 from engine.delivery.before_send import BeforeSend
 from engine.delivery.breaker import Breaker, BreakerState
-from engine.delivery.events import DestinationCounts, logger, names
+from engine.delivery.events import DestinationCounts, Setup, logger, names
 from engine.delivery.lane import CLAIM_AT_ONCE, Lane, LaneMemory
 from engine.delivery.outcome_writer import WRITE_RETRY_S, OutcomeWriter
 from engine.delivery.retry import RetryPolicy, decide
-from engine.delivery.setup import Setup
 from engine.model.errors import DeliveryError, RefusedDeliveryError, StoreError, TransientDeliveryError
 from engine.model.message import Delivery, LateRefusal
 from engine.model.process.clock import from_us

@@ -11,11 +11,10 @@ import asyncio
 import contextlib
 
 from engine.delivery.attempts import AttemptRunner
-from engine.delivery.events import DestinationCounts, logger
+from engine.delivery.events import DestinationCounts, Setup, logger
 from engine.delivery.lane import Lane, LaneMemory
 from engine.delivery.outcome_writer import OutcomeWriter
 from engine.delivery.settlement import ClaimReader, Settlement
-from engine.delivery.setup import Setup
 from engine.model.errors import StoreError
 from engine.model.message import Delivery
 from engine.store.operations.outbox import claims
@@ -144,6 +143,7 @@ class DestinationWorker:
         They may be older than those in memory, and then go first: so these are given back, and all are claimed anew.
         """
         lane = self.lane(channel)
+        self._setup.withdraw(channel)
         self._claims.give_up(lane)
         lane.failure = None  # failed deliveries are claimed anew, unless a person has closed them
         self.memory.check(lane)
@@ -158,6 +158,7 @@ class DestinationWorker:
     def pause(self) -> None:
         """Begin no attempt from now on, not even one about to begin; deliveries in memory go to the store."""
         self.attempts.paused = True
+        self._setup.withdraw("")
         for lane in self.memory.lanes.values():
             self._claims.give_up(lane)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from engine.model.errors import LabRelayError, StoreError
 from engine.model.site.health import Health, Line
 from engine.model.texts.units import size_text
-from engine.store.core import migrate
+from engine.store.core import connecting
 from engine.store.core.connecting import connect
 from engine.store.core.files.ownership import as_given
 from engine.store.integrity import before_upgrade
@@ -26,7 +26,7 @@ from engine.store.integrity import before_upgrade
 NAME, OLD_NAME = "venv", "venv.old"
 UNIT = "labrelay.service"
 _ASK = (
-    "import json; from importlib.metadata import version; from engine.store.core.migrate import steps; "
+    "import json; from importlib.metadata import version; from engine.store.core.connecting import steps; "
     "print(json.dumps([version('labrelay'), steps()[-1][0]]))"
 )
 _ASK_TIMEOUT_S = 30
@@ -80,8 +80,8 @@ def schema_of(journal: Path, *, readable: bool = False) -> int:
     try:
         with closing(connect(journal)) as connection:
             if readable:
-                migrate.check_readable(connection)
-            return migrate.version(connection)
+                connecting.check_readable(connection)
+            return connecting.version(connection)
     except sqlite3.Error as error:
         raise StoreError(f"{journal}: cannot be read: {error}; run this as root or as the service's user") from error
 
@@ -92,7 +92,7 @@ def examine_journal(journal: Path) -> Line:
         found = schema_of(journal, readable=True)
     except StoreError as error:
         return Line(Health.FAIL, "journal", str(error))
-    newest = migrate.steps()[-1][0]
+    newest = connecting.steps()[-1][0]
     if found in (0, newest):
         return Line(Health.OK, "journal", f"schema {newest}: nothing to change" if found else "there is none yet")
     stat = os.statvfs(journal.parent)

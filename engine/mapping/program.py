@@ -25,9 +25,8 @@ from engine.mapping.message.identity import BundleBuilder
 from engine.mapping.message.identity_fields import IdentityFields
 from engine.mapping.message.message_context import GENERATED, RESULT_SEGMENT, MessageContext
 from engine.mapping.message.read_cache import KEPT_ASIDE, ReadCaches
-from engine.mapping.outputs.collected import MessageParts
+from engine.mapping.outputs.collected import FactsParts, MessageParts, facts_made, facts_written
 from engine.mapping.outputs.documents import body_of, observations_of, places_of
-from engine.mapping.outputs.facts import FactsParts, facts_made, facts_written
 from engine.mapping.outputs.tracing import PartTracer
 from engine.mapping.outputs.views import View
 from engine.mapping.shipped import refusal

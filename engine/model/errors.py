@@ -336,6 +336,10 @@ class BusyError(LockedOutError):
     """Too many log in at this moment."""
 
 
+class CutShortError(LabRelayError):
+    """An act was begun under the same key, and a stop of the daemon or of its store left it without an answer."""
+
+
 class OccupiedError(LabRelayError):
     """Too many wait for the same work; in a few seconds it can be asked for again."""
 

@@ -90,6 +90,13 @@ class UnpackingDestination:
         if hasattr(self._destination, "journal"):
             self._destination.journal = said
 
+    def withdraw(self, channel: str = "") -> None:
+        """A person has changed what is delivered (of ``channel``): send nothing more of attempts that have ended, as
+        far as that can be stopped.
+        """
+        if hasattr(self._destination, "withdraw"):
+            self._destination.withdraw(channel)
+
     def hand_to(self, take: "Callable[[Delivery], Awaitable[None]]") -> None:
         """Have ``take`` keep the documents of a destination that sends nothing itself."""
         self._destination.take = take  # type: ignore[attr-defined]  # of `engine.features.abdm.client.destination`

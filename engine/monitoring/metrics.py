@@ -165,23 +165,12 @@ def new_registry(
     return registry
 
 
-def samples_within(registry: CollectorRegistry, channels: Set[str]) -> CollectorRegistry:
+def samples_within(registry: CollectorRegistry, channels: Set[str]) -> Iterator[Metric]:
     """The samples of these channels alone."""
-    made = CollectorRegistry(auto_describe=False)
-    made.register(_Within(registry, channels))
-    return made
-
-
-class _Within(Collector):
-    def __init__(self, registry: CollectorRegistry, channels: Set[str]) -> None:
-        self._registry = registry
-        self._channels = channels
-
-    def collect(self) -> Iterator[Metric]:
-        for metric in self._registry.collect():
-            metric.samples = [one for one in metric.samples if one.labels.get("channel") in self._channels]
-            if metric.samples:
-                yield metric
+    for metric in registry.collect():
+        metric.samples = [one for one in metric.samples if one.labels.get("channel") in channels]
+        if metric.samples:
+            yield metric
 
 
 def _counted(counters: Counters) -> Iterator[Metric]:

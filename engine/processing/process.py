@@ -1,20 +1,28 @@
 """Process one message: parse -> route -> map. Pure, so that the process for large messages can do it as well.
 
 What a message says of critical values: by its facts, where a flag is one, or a status takes something back. Pure.
+
+When a result was measured, as the worklist compares it with the time of an order. Pure.
+
+A day, a month or a year ends with its last moment, so that it never lies before an order of the same day. A clock that
+has lost its battery (`engine.succession.steps.FIRST_YEAR`) says nothing.
 """
 
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import TypeVar
+from zoneinfo import ZoneInfo
 
 from engine.mapping.functions.channel import are_one_by_one, are_runs_apart
 from engine.mapping.functions.controls import NUMBERS, ORDERS, listed
 from engine.mapping.measured import Reading, hashed, numbers_of, places_of
-from engine.mapping.outputs.orders import order_lines
+from engine.mapping.outputs.collected import order_lines
 from engine.mapping.shipped import refusal
+from engine.mapping.values.local_time import LocalTimes, silent
 from engine.model.content import quality_controls
 from engine.model.content.facts import ANSWER, LEFT_OUT, Facts, Order, Person, Result, packed
 from engine.model.content.order_results import CORRECTS, WITHDRAWN, TubeResults, has_results, question_in, tubes_in
@@ -26,13 +34,13 @@ from engine.model.message import Document, Issue, Mapped, Parsed, Reagent, Store
 from engine.model.orders import OrderLine
 from engine.model.outcome import UNREAD, Outcome, ReadResults, Spoken
 from engine.model.ports import Dialogue
+from engine.model.process.clock import to_us
 from engine.model.routes import ChannelRoutes, Holding, Processed, Route, context_of
 from engine.model.texts.reasons import ReasonCode
 from engine.model.worklist import Ordered
 from engine.processing.formats import MEDIA_TYPES
-from engine.processing.moments import exact_times, moment
 from engine.succession.critical import CRITICAL, is_critical, tells_critical
-from engine.succession.steps import MINUTE
+from engine.succession.steps import FIRST_YEAR, MINUTE
 
 _BACK = {name: found | WITHDRAWN.get(name, frozenset()) for name, found in CORRECTS.items()}
 
@@ -425,3 +433,45 @@ def about_orders(parsed: Parsed, dialogue: Dialogue) -> ReasonCode | None:
     if not has_results(parsed) and dialogue.confirmation(parsed) is not None:
         return ReasonCode.ORDER_ANSWER
     return None
+
+
+def exact_times(parsed: Parsed, zone: str) -> Callable[[str], int]:
+    """A reader of times that say at least the minute: text -> microseconds since 1970; 0: it is no such time.
+
+    Args:
+        zone: IANA name.
+    """
+    at = 7 if parsed.format == "hl7v2" else 14
+    said = parsed.segments[0].get(at).strip() if parsed.segments else ""
+    times = LocalTimes(said, zone, silent)
+
+    def read(text: str) -> int:
+        found = times.datetime(text) if text else None
+        return 0 if found is None or len(found) <= len("2026-03-01") else moment(found, zone)
+
+    return read
+
+
+def moment(found: str | None, zone: str) -> int:
+    """The last moment that a FHIR dateTime may mean, in microseconds since 1970; 0: it says nothing.
+
+    Args:
+        zone: IANA name.
+    """
+    if found is None or int(found[:4]) < FIRST_YEAR:
+        return 0
+    try:
+        return to_us(_last_moment(found, zone))
+    except (ValueError, OverflowError):
+        return 0
+
+
+def _last_moment(found: str, zone: str) -> datetime:
+    """Args: found: a FHIR dateTime."""
+    if len(found) > 10:
+        return datetime.fromisoformat(found)
+    parts = [int(part) for part in found.split("-")]
+    if len(parts) == 3:
+        return datetime(parts[0], parts[1], parts[2], tzinfo=ZoneInfo(zone)) + timedelta(days=1)
+    year, month = parts if len(parts) == 2 else (parts[0], 12)
+    return datetime(year + month // 12, month % 12 + 1, 1, tzinfo=ZoneInfo(zone))

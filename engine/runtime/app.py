@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 from engine.actions.admission import system_users
 from engine.actions.control import SOCKET_NAME
 from engine.actions.control_server import ControlServer
+from engine.actions.kept import KeptActs
 from engine.actions.pause_resume import Switches
 from engine.actions.underway import Acts, Yielding
 from engine.actions.verbs import bulk_acts, verbs_of
@@ -62,7 +63,6 @@ from engine.store.operations import audit
 from engine.store.queries.acts import list_corrections
 from engine.store.queries.lanes import list_pauses
 from engine.store.queries.warm_up import WarmUp
-from engine.web.api.acts import OfferedActs
 from engine.web.pages.frame import Trial
 from engine.web.server import StatusServer
 
@@ -163,6 +163,7 @@ class App:
         self.parts = parts = Parts(self.journal, built, self.clock, recovery, self._settled)
         self.second_anchor = SecondAnchor(self.journal, site)
         self.backup = BackupScheduler(self.journal, lambda: parts.built.site, self.clock, self._paused_by_itself)
+        parts.unproven = self.backup.spare.unproven
         self.certificates = CertificateWatch(lambda: parts.built.site, self.clock)
         self.observer = Observer(self)
         self.services: Mapping[str, Service] = services(self)
@@ -234,9 +235,9 @@ class App:
         await control.start()
         control.open_to_group(bool(system_users(site.config)))
         running.push_async_callback(control.stop)
-        offered = OfferedActs(verbs, self.journal)
-        running.push_async_callback(offered.stop)
-        self.page = await self._start_page(site, offered)
+        kept = KeptActs(verbs, self.journal)
+        running.push_async_callback(kept.stop)
+        self.page = await self._start_page(site, kept)
         for service in parts.services:
             running.callback(service.leave)
             self.set_up_link += await service.greeting(site)
@@ -407,10 +408,10 @@ class App:
 
     # -- the page ----------------------------------------------------------------------------------------------
 
-    async def _start_page(self, site: Site, offered: OfferedActs) -> StatusServer | None:
+    async def _start_page(self, site: Site, acts: KeptActs) -> StatusServer | None:
         if not site.config.web.enabled:
             return None
-        page = server_of(self, offered)
+        page = server_of(self, acts)
         await self._open_page(page)
         self.supervisor.supervise("page", lambda: self._keep_opening(page))
         return page

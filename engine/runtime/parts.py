@@ -6,7 +6,7 @@ that differ. Unchanged ones go on untouched, including their connections.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from functools import partial
 from zoneinfo import ZoneInfo
 
@@ -17,10 +17,9 @@ from engine.config.findings.tls_files import fingerprints
 from engine.config.load import Site
 from engine.delivery.breaker import Breaker
 from engine.delivery.conditional_keys import ConditionalGuard, Conditions
-from engine.delivery.events import DeliveryEvents
+from engine.delivery.events import DeliveryEvents, Setup
 from engine.delivery.lane import Limits
 from engine.delivery.retry import RetryPolicy
-from engine.delivery.setup import Setup
 from engine.delivery.worker import DestinationWorker
 from engine.model.errors import StoreError
 from engine.model.journal.records import DELIVERIES, Pause, Recorded, Recovery, Target
@@ -63,7 +62,7 @@ class Parts:
     Attributes:
         built: the configuration in force.
         reloading: held while sources or workers are replaced, or a source is opened or closed.
-        services: what features run; given before `begin`.
+        services: what features run; given before `begin`. unproven: as `engine.delivery.events.Setup` has it.
         pauses: in force, by target; only `engine.runtime.switching` changes them.
     """
 
@@ -91,6 +90,7 @@ class Parts:
         self.pauses: dict[Target, Pause] = {pause.target: pause for pause in list_pauses(journal)}
         self.taps = Taps(clock, self.routes)
         self.services: Collection[Service] = ()
+        self.unproven: Callable[[], Awaitable[None] | None] = lambda: None
         self._witnesses: Sequence[Witness] = ()
         self.outcomes = Outcomes(partial(trace_of, journal))
         self.large = LargeMessages(LargeProcess(journal.vault.identity_key))
@@ -350,6 +350,8 @@ class Parts:
             guard=ConditionalGuard(CONFIRMED_KEYS),
             conditions=Conditions(name, self.journal) if getattr(config, "conflicts", "off") == "check" else None,
             downtime=DowntimeCalendar(partial(self._downtime, name)),
+            withdraw=destination.withdraw,
+            unproven=lambda: self.unproven(),
             events=DeliveryEvents(settled=self._settled, postponed=self._postponed, begun=self._begun),
         )
         made = DestinationWorker(setup)

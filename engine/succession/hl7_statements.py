@@ -34,7 +34,15 @@ STATUS_OF = {  # OBX-11 -> Observation.status
     **dict.fromkeys("DW", "entered-in-error"),
     "X": "cancelled",
 }
-CODE_OF = {"preliminary": "P", "final": "F", "cancelled": "X", "entered-in-error": "W"}
+CODE_OF = {
+    "registered": "I",
+    "preliminary": "P",
+    "partial": "P",
+    "final": "F",
+    "cancelled": "X",
+    "entered-in-error": "W",
+}
+_NO_RESULT_YET = frozenset("IPX")
 _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d)?(?:\.\d+)?)?([+-]\d{4})?")
 _CODE, _SUB_ID, _VALUE, _STATUS_AT, _TIME_AT = 3, 4, 5, 11, 14
 _ORDER_STATUS_AT = 25
@@ -73,15 +81,15 @@ def as_sent(body: bytes, facts: DocumentFacts, names: Mapping[str, str] | None =
         kept = [*_without(group, facts.echoes | facts.waits)]
         if had and not any(one.result for one in kept):
             continue
-        changed = False
+        order = "A" if waits else ""  # some, but not all, results are available
         for one in kept:
             if one.result in facts.statuses:
                 one.fields.extend([""] * (_STATUS_AT + 1 - len(one.fields)))
-                one.fields[_STATUS_AT] = CODE_OF.get(facts.statuses[one.result], "C")
-                changed = True
+                one.fields[_STATUS_AT] = code = CODE_OF.get(facts.statuses[one.result], "C")
+                order = order or "A" if code in _NO_RESULT_YET else "C"
         for one in kept:
-            if (changed or waits) and one.fields[0] == "OBR" and _at(one.fields, _ORDER_STATUS_AT) == "F":
-                one.fields[_ORDER_STATUS_AT] = "C" if changed else "A"  # some, but not all, results are available
+            if order and one.fields[0] == "OBR" and _at(one.fields, _ORDER_STATUS_AT) == "F":
+                one.fields[_ORDER_STATUS_AT] = order
         out += [field.join(one.fields) for one in kept]
     return "\r".join([*out, ""]).encode("latin-1")
 

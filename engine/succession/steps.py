@@ -35,6 +35,7 @@ CANCELLED = "cancelled"
 CHANGES = frozenset({"corrected", "amended", "appended", WITHDRAWN})  # by these the sender itself says: I take it back
 UNFINISHED = frozenset({"registered", "preliminary", "partial"})
 MINUTE = len("2026-03-01T09:30")  # a day alone cannot distinguish a stored result from a second measurement
+_ALIKE = (CHANGES, UNFINISHED, frozenset({CANCELLED}))
 NO_VALUE = re.compile(r"[-*._?=~/]{2,}")  # what analyzers write where they have no value
 FIRST_YEAR = 2001  # clocks that have lost their battery begin in 1970, 1980, 1990 or 2000
 AHEAD = timedelta(minutes=15)  # a measurement cannot be later than its receipt; clocks differ by minutes
@@ -203,6 +204,15 @@ def _is_impossible(text: str, received: datetime) -> bool:
         return datetime.fromisoformat(text) > received + AHEAD
     except (ValueError, TypeError):
         return True
+
+
+def is_said(status: str, said: str) -> bool:
+    """Whether a mapping says of a result what its sender says: that it is changed, not finished, or cannot be had.
+
+    Args:
+        status: of the sender, or as it was decided. said: of the mapping.
+    """
+    return not any(status in some and said not in some for some in _ALIKE)
 
 
 def of_report(said: str, before: str, statuses: Sequence[str]) -> str:

@@ -13,14 +13,14 @@ from engine.model.errors import BusyError, LabRelayError, LockedOutError, Occupi
 from engine.model.process.clock import Clock, from_us
 from engine.model.site.permissions import ACTING, ADMINISTERING, CHANGING, LOOKING, SEEING_PATIENTS, Principal
 from engine.model.texts.phrases import Phrase, Said, Span
-from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.web import identity
 from engine.web.forms import MAX_FORM, Answers, Form, form_token, local, read_form
 from engine.web.guard import RETRY_S
-from engine.web.identity import Accounts, Person, address_of
+from engine.web.identity import Person, address_of
 from engine.web.languages import catalogue
 from engine.web.render import Renderer
 from engine.web.routes import PRINCIPAL
+from engine.web.running import Running
 
 LOG_IN, ACCOUNT = "/log-in", "/account"
 STEP_S = 10  # of the time left: a page that is drawn again within it is the same
@@ -33,13 +33,13 @@ Redraw = Callable[[web.Request, int, str, Form], Awaitable[web.Response]]
 class Desk:
     """Serves pages to persons."""
 
-    def __init__(
-        self, accounts: Accounts, renderer: Renderer, snapshot: Callable[[], SiteSnapshot], clock: Clock
-    ) -> None:
-        self.accounts = accounts
+    def __init__(self, running: Running, renderer: Renderer, clock: Clock) -> None:
+        assert running.accounts is not None
+        self.accounts = running.accounts
+        self._acts = running.acts
         self.clock = clock
         self._renderer = renderer
-        self._snapshot = snapshot
+        self._snapshot = running.snapshot
         self._answers = {known: Answers() for known in (True, False)}  # strangers' forms put out none of others
 
     @property
@@ -103,11 +103,14 @@ class Desk:
         form = await self.form(request, most)
         return await self._answers[identity.SIGNED_IN in request].once(form, lambda: act(form))
 
-    async def take(self, request: web.Request, acts: Mapping[str, NamedAct], redraw: Redraw) -> web.Response:
+    async def take(
+        self, request: web.Request, acts: Mapping[str, NamedAct], redraw: Redraw, *, kept: bool = False
+    ) -> web.Response:
         """Do once what the button of a form names.
 
         Args:
             acts: by the name of their button.
+            kept: they give no verb (`Frame.once`), and are done once over a restart, too.
             redraw: the page that the form is on, with the status and the sentence for what was refused.
 
         Raises:
@@ -119,11 +122,25 @@ class Desk:
             if chosen is None:
                 raise web.HTTPBadRequest
             try:
-                return await chosen(request, form)
+                return await (self._kept(request, form, chosen) if kept else chosen(request, form))
             except LabRelayError as error:
                 return await redraw(request, *self.refused(request, error), form)
 
         return await self.answer(request, act)
+
+    async def _kept(self, request: web.Request, form: Form, chosen: NamedAct) -> web.Response:
+        """The answer of an act; after a restart the page that it led to, or was on: a secret is shown once."""
+        assert self._acts is not None
+        made: list[web.Response] = []
+
+        async def work() -> Mapping[str, str]:
+            made.append(await chosen(request, form))
+            return {"to": made[0].headers.get(hdrs.LOCATION, request.path_qs)}
+
+        answer = await self._acts.once(request[PRINCIPAL].actor, form.of_act(form["act"]), [], work)
+        if answer.error is not None:
+            raise answer.error
+        return made[0] if made else web.Response(status=303, headers={hdrs.LOCATION: answer.result["to"]})
 
     async def form(self, request: web.Request, most: int = MAX_FORM) -> Form:
         """The form of a request that only shows something: sent again, it is answered anew; raises as `answer`."""

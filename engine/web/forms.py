@@ -44,6 +44,10 @@ class Form:
         """The value without spaces around it; empty where the field is missing."""
         return self.fields.get(name, "").strip()
 
+    def of_act(self, name: str) -> tuple[bytes, ...]:
+        """The key of an act that it is sent for; each is given once."""
+        return b"form", self.key.hex().encode(), name.encode()
+
     def secret(self, name: str) -> str:
         """The value of a password as it was typed, with its spaces."""
         return self.fields.get(name, "")

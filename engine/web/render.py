@@ -28,6 +28,7 @@ from engine.web.forms import new_number
 from engine.web.identity import Person
 from engine.web.languages import LANGUAGES, catalogue
 from engine.web.menu import menu_of
+from engine.web.page_templates import templates
 from engine.web.pages.words import Words
 from engine.web.rows import Rows
 
@@ -122,7 +123,7 @@ class Renderer:
         self._counts: Mapping[str, tuple[int, str]] = {}
 
     async def prepare(self) -> None:
-        """Prepare to draw in a thread, where no snapshot may be taken. Templates are loaded at first, in some 70 ms."""
+        """Prepare to draw in a thread, where no snapshot may be taken. Templates are loaded at first."""
         site = self._snapshot()
         self._site_name = site.site_name
         self._counts = menu_counts(site)
@@ -311,15 +312,7 @@ def _translate(language: str) -> Callable[[str], str]:
 @cache
 def _load_templates() -> Templates:
     """One for all of a process: they are files of ours."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(*TEMPLATES)
     environment.globals["static"] = static_url
     environment.globals["number_once"] = new_number
     for included in ("components/frame.html", "icons.svg"):

@@ -8,7 +8,7 @@ The last 24 hours of a channel as a small picture: a bar for each hour, and belo
 Pure: the shapes are paths of SVG (SVG 2, 9.3) in a box of `WIDTH` by `HEIGHT` units; a template draws them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -88,31 +88,35 @@ class Rows:
         if state is ChannelState.WAITING and channel.last_message_at is None:
             badge = badge._replace(word=cells.say("never connected"))
         full = self._waits_for_room(channel)
-        found = (
-            (critical, Badge("problem", "held", cells.say("critical: {n}", n=critical))),
-            (lost or gap, Badge("problem", "problem", lost or cells.say("Attention"))),
-            (full, Badge("calm", "pause", cells.say("keeps its results"))),
-            (state.level is Level.PROBLEM, badge._replace(word=cells.say(state.words))),
-            (state.level is Level.ATTENTION, badge),
-            (held, Badge("attention", "held", cells.say("held back: {n}", n=held))),
-            (channel.dead_total, Badge("attention", "dead", cells.say("Dead letters"))),
-            (channel.incomplete, Badge("attention", "dead", cells.say("incomplete: {n}", n=channel.incomplete))),
-            (channel.late, Badge("attention", "retry", cells.say("not mapped yet"))),
-            (paused, Badge("attention", "pause", cells.say("paused"))),
-            (channel.notice or unread, Badge("attention", "attention", cells.say("Attention"))),
-            (any(map(self._is_stuck, channel.lanes)), Badge("attention", "retry", cells.say("retrying"))),
+        found: tuple[tuple[object, Callable[[], Badge]], ...] = (
+            (critical, lambda: Badge("problem", "held", cells.say("critical: {n}", n=critical))),
+            (lost or gap, lambda: Badge("problem", "problem", lost or cells.say("Attention"))),
+            (full, lambda: Badge("calm", "pause", cells.say("keeps its results"))),
+            (state.level is Level.PROBLEM, lambda: badge._replace(word=cells.say(state.words))),
+            (state.level is Level.ATTENTION, lambda: badge),
+            (held, lambda: Badge("attention", "held", cells.say("held back: {n}", n=held))),
+            (channel.dead_total, lambda: Badge("attention", "dead", cells.say("Dead letters"))),
+            (
+                channel.incomplete,
+                lambda: Badge("attention", "dead", cells.say("incomplete: {n}", n=channel.incomplete)),
+            ),
+            (channel.late, lambda: Badge("attention", "retry", cells.say("not mapped yet"))),
+            (paused, lambda: Badge("attention", "pause", cells.say("paused"))),
+            (channel.notice or unread, lambda: Badge("attention", "attention", cells.say("Attention"))),
+            (any(map(self._is_stuck, channel.lanes)), lambda: Badge("attention", "retry", cells.say("retrying"))),
         )
-        return next((one for why, one in found if why), badge), more or cells.paused(
-            paused
-        ) or gap or channel.notice or unread
+        worst = next((made() for why, made in found if why), badge)
+        return worst, more or cells.paused(paused) or gap or channel.notice or unread
 
     def _waits_for_room(self, channel: ChannelSnapshot) -> bool:
         return channel.state is ChannelState.REFUSING and is_full(self.cells.site) and is_kept(channel)
 
     def _is_stuck(self, lane: LaneSnapshot) -> bool:
         """One that fails although its destination takes others."""
+        if lane.retrying is None or lane.expected:
+            return False
         away = {one.name for one in self.cells.site.destinations if one.state is not DestinationState.OK}
-        return lane.retrying is not None and not lane.expected and lane.destination not in away
+        return lane.destination not in away
 
     def channel(self, channel: ChannelSnapshot) -> Row:
         cells, name = self.cells, quoted(channel.name)

@@ -14,11 +14,9 @@ acknowledgment. Connections, event readers, request lines and headers are limite
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
-from types import MappingProxyType
-from typing import Protocol
 from urllib.parse import urlencode
 
 import orjson
@@ -26,15 +24,11 @@ from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from engine.actions.declaring import Verb
 from engine.config.web import AT_START, WebConfig
 from engine.model.process.clock import Clock, SystemClock
 from engine.model.site.permissions import LOOKING, WATCHING, Principal
-from engine.model.site.todo import Since
 from engine.model.texts.phrases import Said
 from engine.model.texts.units import HostPort
-from engine.monitoring.ends import Ends
-from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries.reader import Reader
 from engine.web import bodies, sender
 from engine.web.api import problems
@@ -46,7 +40,6 @@ from engine.web.identity import (
     BY_ITSELF,
     PERSON,
     SIGNED_IN,
-    Accounts,
     Identity,
     Person,
     address_of,
@@ -60,16 +53,10 @@ from engine.web.identity import (
 from engine.web.languages import LANGUAGES
 from engine.web.listener import Listener
 from engine.web.pages.all_pages import pages_of
-from engine.web.pages.frame import Changes, Channels, Frame, Suggestions, Trial, no_changes
-from engine.web.render import STATIC, Renderer, TodoSource
+from engine.web.pages.frame import NOTHING_LOADED, Frame, Loaded
+from engine.web.render import STATIC, Renderer
 from engine.web.routes import IN_USE, OPEN_TO_ALL, PRINCIPAL, InUse, Route, Table, add_routes, gate
-
-
-class LookAtList(Protocol):
-    """``user``: the id. ``by_person``: the user has opened the page; one that renews itself is no look."""
-
-    async def __call__(self, user: int, *, by_person: bool) -> Since | None: ...
-
+from engine.web.running import Running
 
 logger = logging.getLogger("labrelay.web")
 
@@ -90,49 +77,23 @@ class StatusServer:
 
     Args:
         config: ``web:`` of the site; `follow` gives another one.
-        snapshot: the current snapshot; cheap, returns the same object until there is a new one.
-        readiness: the reasons why messages cannot be taken yet, one sentence each; empty when ready.
-        registry: the metrics of ``/metrics``.
-        accounts: who may come in; None: each user of this machine, to look.
+        running: the daemon, for all that these pages show and do.
         reader: of the journal, for all pages but the overview; None: there are none of them.
+        loaded: the configuration in force.
         api: the routes of `engine.web.api`.
-        verbs: of the control socket, for the acts of the pages.
-        channels: the compiled routes in force, by channel: they read the fields of a message.
-        ends: looks at both ends of a line, for the pages about one analyzer and one destination.
-        changed_files: names of files of the configuration that are not those that run.
-        changes: what a reload of them changes; reads them all.
-        configured: the hash of the configuration in force.
-        suggestions: what the pack of a channel's analyzer suggests for codes.
         ending: called when the server stops: endless answers of the API end.
-        todo: the to-do list; the same object until it changes.
-        bell: the number of open alerts that no person has taken; called in any thread.
-        look: a user sees the list; what came and went since the visit before.
-        trial: tries a mapping; None: there is no page for it.
         within: a server of the same pages for those who see these channels alone; it does not listen.
     """
 
     def __init__(
         self,
         config: WebConfig,
-        snapshot: Callable[[], SiteSnapshot],
-        readiness: Callable[[], Sequence[str]],
-        registry: CollectorRegistry,
+        running: Running,
         *,
-        todo: TodoSource,
-        bell: Callable[[], int] = lambda: 0,
-        look: LookAtList | None = None,
-        accounts: Accounts | None = None,
         clock: Clock | None = None,
         reader: Reader | None = None,
+        loaded: Loaded = NOTHING_LOADED,
         api: Sequence[Route] = (),
-        verbs: Mapping[str, Verb] = MappingProxyType({}),
-        channels: Channels = dict,
-        ends: Ends | None = None,
-        trial: Trial | None = None,
-        changed_files: Callable[[], Sequence[str]] = list,
-        changes: Changes = no_changes,
-        configured: Callable[[], str] = str,
-        suggestions: Suggestions = lambda channel: (),
         ending: Callable[[], None] = lambda: None,
         within: Callable[[frozenset[str]], "StatusServer"] | None = None,
     ) -> None:
@@ -140,15 +101,12 @@ class StatusServer:
         self._make_within = within
         self._within: dict[frozenset[str], StatusServer] = {}
         self._ending = ending
-        self._identity = Identity(accounts)
+        self._identity = Identity(running.accounts)
         self._has_users = False
         self.listener = Listener(config, most=MAX_CONNECTIONS, patience_s=PATIENCE_S)
-        self._snapshot = snapshot
-        self._readiness = readiness
-        self._look = look
+        self._running = running
         self._relays = sender.networks(config.relays)
-        self._registry = registry
-        self._renderer = Renderer(snapshot, todo, bell)
+        self._renderer = Renderer(running.snapshot, running.todo, running.bell)
         self._kept = KeptBodies()
         self._feeds = {
             (language, notes): Feed(partial(self._renderer.live, language, notes=notes), INTERVAL_S)
@@ -156,11 +114,10 @@ class StatusServer:
             for notes in (False, True)
         }
         app = web.Application(client_max_size=MAX_REQUEST_BODY)
-        self._desk = Desk(accounts, self._renderer, snapshot, clock or SystemClock()) if accounts is not None else None
+        self._desk = Desk(running, self._renderer, clock or SystemClock()) if running.accounts is not None else None
         pages: Sequence[Route] = ()
         if reader is not None:
-            given = (self._desk, verbs, channels, ends, trial, changed_files, configured, lambda: self.config, changes)
-            pages = pages_of(Frame(reader, snapshot, self._renderer, todo, *given, suggestions))
+            pages = pages_of(Frame(reader, self._renderer, running, loaded, self._desk, lambda: self.config))
         self.routes = add_routes(app, (*self._routes(), *pages, *api))
         app.middlewares.extend(
             [
@@ -307,9 +264,9 @@ class StatusServer:
     async def _overview(self, request: web.Request) -> web.Response:
         language, person, wall, since = language_of(request), person_of(request), "wall" in request.query, None
         live = await self._renderer.live(language, notes=person.reads_notes)
-        if not wall and self._look is not None and SIGNED_IN in request:
+        if not wall and self._running.look is not None and SIGNED_IN in request:
             by_person = request.method == hdrs.METH_GET and BY_ITSELF not in request.query
-            since = await self._look(request[SIGNED_IN].user.id, by_person=by_person)
+            since = await self._running.look(request[SIGNED_IN].user.id, by_person=by_person)
 
         def make() -> Body:
             drawn = self._renderer.overview(live, language, person, wall=wall, since=since)
@@ -321,7 +278,7 @@ class StatusServer:
         return answer
 
     async def _status(self, request: web.Request) -> web.Response:
-        site = self._snapshot()
+        site = self._running.snapshot()
         notes = request[PRINCIPAL].reads_notes
 
         def make() -> Body:
@@ -334,7 +291,7 @@ class StatusServer:
         return web.Response(text="ok\n")
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        missing = self._readiness()
+        missing = self._running.missing()
         if not missing:
             return web.Response(text="ready\n")
         return web.Response(status=503, text="".join(f"not ready: {reason}\n" for reason in missing))
@@ -342,7 +299,7 @@ class StatusServer:
     async def _metrics(self, _request: web.Request) -> web.Response:
         # The metrics belong to the event loop, so they are collected here. Writing ten thousand samples (a site with
         # hundreds of channels) as text takes longer, and runs in a thread.
-        body = await asyncio.to_thread(generate_latest, _Collected(list(self._registry.collect())))
+        body = await asyncio.to_thread(generate_latest, _Collected(list(self._running.metrics())))
         return web.Response(body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})
 
     async def _static(self, request: web.Request) -> web.StreamResponse:

@@ -45,7 +45,7 @@ def named(role: str) -> set[str]:
 
 
 def verb_of(command: str) -> str:
-    return VERBS.get(command, command.replace(" ", "_"))
+    return VERBS.get(command, command.replace(" ", "_").replace("-", "_"))
 
 
 def test_each_verb_is_at_the_role_that_may_give_it() -> None:

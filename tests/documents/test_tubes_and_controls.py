@@ -15,7 +15,7 @@ from engine.mapping.measured import Reading, places_of
 from engine.model.content.order_results import tubes_in
 from engine.model.content.quality_controls import control_results
 from engine.model.message import MapContext, Mapped, Parsed
-from engine.processing.moments import moment
+from engine.processing.process import moment
 from tests.documents.test_sample_facts import NAMES
 from tests.documents.test_samples import run
 from tests.support.expected import UPDATE

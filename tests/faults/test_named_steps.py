@@ -14,7 +14,7 @@ from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import is_settled, judge
 from tests.faults.harness.trial import Trial
 from tests.support.command_line import labrelay
-from tests.support.failpoints import ABDM, CONSENTS, ORDERS, RECORDS, SMS, STEPS, UPGRADE, When
+from tests.support.failpoints import ABDM, CONSENTS, KEYS, ORDERS, RECORDS, SMS, STEPS, UPGRADE, When
 from tests.support.live import Analyzer, Daemon, Mood, Server
 from tests.support.waiting import until
 
@@ -26,7 +26,7 @@ MOODS = {"postpone": Mood.BUSY, "claim": Mood.BUSY}
 REFUSED = {(channel, number) for channel in range(len(PROTOCOLS)) for number in range(3, 100_000, 7)}
 # Needs a session of which some frames are durable.
 AFTER_A_TORN_SESSION = ("assemble",)
-ORDER = [name for name in STEPS if name not in (*CREATED, *UPGRADE, *ORDERS, *ABDM, *CONSENTS, *RECORDS, *SMS)]
+ORDER = [name for name in STEPS if name not in (*CREATED, *UPGRADE, *ORDERS, *ABDM, *CONSENTS, *RECORDS, *SMS, *KEYS)]
 QUICK: list[tuple[str, When]] = [
     ("receive", "before"), ("assemble", "before"), ("flush", "after"), ("commit", "before"),
     ("anchor", "after"), ("answer", "before"), ("answer", "after"), ("send", "after"),

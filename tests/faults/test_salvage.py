@@ -22,7 +22,7 @@ from engine.model.message import Report
 from engine.model.outcome import Outcome
 from engine.model.process.clock import ManualClock
 from engine.model.texts.reasons import ReasonCode
-from engine.store.core import anchor, migrate
+from engine.store.core import anchor, connecting
 from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.files.lock import SiteLock
@@ -632,11 +632,11 @@ def test_a_journal_of_an_earlier_schema_can_be_saved_as_well(
 ) -> None:
     """The daemon, which would bring it up to date, may not start on it."""
     old, steps = copied(whole, tmp_path / "old"), with_made_up_steps()
-    monkeypatch.setattr(migrate, "steps", lambda: steps)
+    monkeypatch.setattr(connecting, "steps", lambda: steps)
     found = saved(old, tmp_path / "new")
     assert (found.lost, found.damaged, found.findings) == (0, [], [])
     with closing(sqlite3.connect(tmp_path / "new" / JOURNAL_NAME)) as connection:
-        assert migrate.version(connection) == steps[-1][0]
+        assert connecting.version(connection) == steps[-1][0]
     with closing(sqlite3.connect(old / JOURNAL_NAME)) as connection, connection:
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreError, match="newer"):

@@ -8,7 +8,7 @@ What must hold:
 | comes back before the take-over | nothing | it delivers until the spare has claimed the folder; then nothing |
 | comes back while it goes on, or after | nothing | it delivers and copies nothing |
 | is back at any time | `resume deliveries` | refused, in words; still nothing |
-| frozen, and goes on after the take-over | nothing | it delivers until its next look at the folder; then nothing |
+| frozen, and goes on after the take-over | nothing | it delivers nothing more: it looks at the folder first |
 | any | `adopt` a second time | nothing comes in twice |
 """
 
@@ -22,9 +22,12 @@ from typing import Literal
 
 from engine.commands.shared.output import ExitCode
 from engine.model.process.clock import SystemClock
+from engine.runtime.upkeep.spare_watch import PROVEN_S
+from engine.store.operations.incarnation import Incarnation
 from engine.store.queries.lanes import list_pauses
 from engine.store.queries.reader import Reader
 from engine.store.recovery.backups import catalog
+from engine.store.recovery.backups.catalog import Shelf
 from engine.store.recovery.backups.following import Spare
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import is_settled, judge
@@ -57,6 +60,13 @@ def is_paused(site: Path) -> bool:
         journal.close()
 
 
+def configure(daemon: Daemon, server: Server, copies: Path) -> None:
+    path = daemon.folder / "config" / "labrelay.yaml"
+    text = path.read_text().partition("destinations:")[0]
+    url = f'{{kind: fhir, url: "http://127.0.0.1:{server.port}/fhir"}}'
+    path.write_text(f"{text}destinations:\n  server: {url}\nbackup: {{folder: '{copies}', rows: 10s}}\n")
+
+
 class Place:
     """A laboratory with a machine, its copies and a spare."""
 
@@ -70,18 +80,12 @@ class Place:
     async def begin(self) -> None:
         await self.server.start()
         await self.other.start()
-        self._configure(self.old, self.server)
+        configure(self.old, self.server, self.copies)
         await self.old.start()
         await self.old.commanded()
         await ran(self.old.folder, "backup", "now")
         self.following = asyncio.create_task(asyncio.to_thread(self._follow))
         await until(lambda: (self.spare / ".standby" / "standby.json").exists(), 60.0)
-
-    def _configure(self, daemon: Daemon, server: Server) -> None:
-        path = daemon.folder / "config" / "labrelay.yaml"
-        text = path.read_text().partition("destinations:")[0]
-        url = f'{{kind: fhir, url: "http://127.0.0.1:{server.port}/fhir"}}'
-        path.write_text(f"{text}destinations:\n  server: {url}\nbackup: {{folder: '{self.copies}', rows: 10s}}\n")
 
     def _follow(self) -> None:
         spare = Spare(self.spare, SystemClock(), backup=self.copies, keys=self.old.folder / "var")
@@ -102,7 +106,7 @@ class Place:
             path = self.spare / "channels" / f"c{number}.yaml"
             path.write_text(path.read_text().replace(str(self.old.port_of[number]), str(port)))
             self.new.port_of[number] = port
-        self._configure(self.new, self.other)
+        configure(self.new, self.other, self.copies)
         return took
 
     async def end(self) -> None:
@@ -150,12 +154,10 @@ async def taken_over(folder: Path, trial: Trial, back: Back) -> dict[str, float]
             place.old.send(signal.SIGCONT)
         if back != "never":
             await place.old.commanded()
-            await until(lambda: is_paused(place.old.folder), 60.0)  # a frozen one has to look first
+            await until(lambda: is_paused(place.old.folder), 60.0)
             resume = ("resume", "deliveries", "--reason", "try", "--yes")
             refused = await ran(place.old.folder, *resume, code=ExitCode.REFUSED)
             assert "this journal goes on elsewhere" in refused.err, refused.err
-            if back == "frozen":
-                sent = sum(map(len, place.server.keys.values()))
             await asyncio.sleep(0.5)
             assert sum(map(len, place.server.keys.values())) == sent, "the old machine delivers"
             await place.old.kill()
@@ -193,6 +195,59 @@ async def taken_over(folder: Path, trial: Trial, back: Back) -> dict[str, float]
         raise
     finally:
         await place.end()
+
+
+async def test_a_frozen_machine_that_thaws_delivers_nothing(tmp_path: Path, trial: Trial) -> None:
+    """Another machine claims the folder while it is frozen; then its person lets it go on, and it freezes again."""
+    copies, ledger = tmp_path / "copies", Ledger()
+    copies.mkdir()
+    server = Server(ledger=ledger)
+    await server.start()
+    old = Daemon(tmp_path / "site", ["mllp", "mllp", "astm", "astm"], "{}", page=False)
+    configure(old, server, copies)
+    await old.start()
+    await old.commanded()
+    analyzers = [
+        Analyzer(n, old.port_of[n], kind, ledger=ledger, pause_s=0.005) for n, kind in enumerate(old.protocols)
+    ]
+    sending = [asyncio.create_task(one.run()) for one in analyzers]
+
+    def came() -> int:
+        return sum(map(len, server.keys.values()))
+
+    try:
+        await ran(old.folder, "backup", "now")
+        [copy] = catalog.copies(next(copies.glob("labrelay-*")))
+        shelf = Shelf(copies, bytes.fromhex(copy.manifest.journal_id))
+        late, number = 0, 1
+        for _ in trial.rounds(quick=1, long=3, soak=20, unit="freezes"):
+            before = came()
+            await until(lambda before=before: came() > before + 20, 60.0)  # under load
+            await asyncio.sleep(trial.chance.uniform(0.0, 1.5))
+            old.send(signal.SIGSTOP)
+            await asyncio.sleep(PROVEN_S + trial.chance.uniform(0.1, 1.0))
+            shelf.claim(Incarnation(number := number + 1, f"{number:x}", "spare"))
+            sent, written = came(), files(copies)  # what it had sent has come by now
+            old.send(signal.SIGCONT)
+            await until(lambda: is_paused(old.folder), 60.0)
+            late += came() - sent
+            assert files(copies) <= written, "written after a thaw"  # a copy under way is given up
+            reason = ("--reason", "that machine was stopped")
+            await ran(old.folder, "backup", "go-on", *reason)
+            number += 1
+            await ran(old.folder, "resume", "deliveries", *reason, "--yes")
+        print(f"{late} deliveries after a thaw", flush=True)
+        trial.more |= {"after_thaw": late}
+        assert late == 0
+        for one in analyzers:
+            one.stop()
+        await asyncio.gather(*sending)
+        await until(lambda: is_settled(old.folder / "var"), 120.0)
+        assert await old.terminate() == 0
+        trial.note(judge(old.folder / "var", ledger, settled=True).must_pass())
+    finally:
+        await old.end()
+        await server.stop()
 
 
 async def _returns(place: Place, after_s: float) -> None:

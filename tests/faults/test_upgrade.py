@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.store.core import migrate
+from engine.store.core import connecting
 from engine.store.integrity import before_upgrade
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import is_settled, judge
@@ -53,8 +53,8 @@ async def test_the_journal_of_a_killed_program_is_upgraded_and_goes_on_where_it_
         states = {row[0] for row in ask(journal, "SELECT DISTINCT state FROM delivery")}
         assert "delivered" in states
         assert states & {"waiting", "sending"}
-        steps, first = with_made_up_steps(), migrate.steps()[-1][0]
-        monkeypatch.setattr(migrate, "steps", lambda: steps)
+        steps, first = with_made_up_steps(), connecting.steps()[-1][0]
+        monkeypatch.setattr(connecting, "steps", lambda: steps)
         server.mood = Mood.WELL
         async with running_app(daemon.folder) as app:
             assert f"goes from {first} to {steps[-1][0]}" in app.journal.notes[0]

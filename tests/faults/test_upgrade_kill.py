@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.store.core import migrate
+from engine.store.core import connecting
 from engine.store.integrity import before_upgrade, verify
 from tests.faults.harness.trial import Trial
 from tests.support.failpoints import UPGRADE
@@ -24,7 +24,7 @@ from tests.support.forgetful_disk import forgetful_disk
 from tests.support.made_up_steps import with_made_up_steps
 from tests.support.store_lives import Worker
 
-FIRST, NEWEST = migrate.steps()[-1][0], with_made_up_steps()[-1][0]
+FIRST, NEWEST = connecting.steps()[-1][0], with_made_up_steps()[-1][0]
 EARLIER = range(FIRST, NEWEST)
 ALL_SQL = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
 Row = tuple[object, ...]
@@ -72,13 +72,13 @@ class Earlier:
         worker.live("live", after_lines=60)
         if schema > FIRST:
             with closing(sqlite3.connect(data / "journal.db", isolation_level=None)) as connection:
-                migrate.upgrade(connection, with_made_up_steps(schema - FIRST))
+                connecting.upgrade(connection, with_made_up_steps(schema - FIRST))
         apart = folder / f"steps-{schema}"
         shutil.copytree(data, apart)
         schemas = {}
         with closing(sqlite3.connect(apart / "journal.db", isolation_level=None)) as connection:
             for newest in range(schema, NEWEST + 1):
-                migrate.upgrade(connection, with_made_up_steps(newest - FIRST))
+                connecting.upgrade(connection, with_made_up_steps(newest - FIRST))
                 schemas[newest] = connection.execute(ALL_SQL).fetchall()
         content = Content.of(data / "journal.db")
         assert content.rows
@@ -105,7 +105,7 @@ class Earlier:
         assert (data / before_upgrade.FOLDER / f"journal-{self.schema:04}.db").exists()
         with pytest.MonkeyPatch.context() as patch:
             newest = with_made_up_steps()
-            patch.setattr(migrate, "steps", lambda: newest)
+            patch.setattr(connecting, "steps", lambda: newest)
             assert verify.run(data, deep=True) == []
 
 

@@ -250,9 +250,9 @@ def _reasons(book: Book, one: Version, state: str) -> set[str]:
         wishes = {other.wish for other in book.siblings(one)}
         after = {"AFTER_CANCEL"} if REPLACED in wishes else set()
         if book.given(one, whole=True):  # an analyzer has it, or another order for the same test
-            return maybe | (after if wishes.intersection(OPEN) else set())
+            return maybe | (after | {""} if wishes.intersection(OPEN) else set())
         return {"", "UNMAPPED_CODE"} | maybe | after
-    if state == "in_progress" and _waits_for_a_person(book, one):
+    if state in ("in_progress", "cancel_pending") and _waits_for_a_person(book, one):
         return {"", "RESULT_HELD"}
     return {""} | maybe if state == "offered" else {""}
 

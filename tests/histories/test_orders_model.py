@@ -161,6 +161,14 @@ WELL: dict[str, Case] = {
         at.order(), at.order(placer="2"), at.there("cancel_pending"), at.there("offered", placer="2"),
         at.there("waiting", "AFTER_CANCEL"), at.ask("GLU"), at.order("XO", said="XR", stat=True), at.ask("GLU"),
     ),
+    "replaced, and free since the analyzer has measured the version before": lambda at: many(
+        at.order(), at.order(placer="2"), at.there("resulted"), at.there("offered", placer="2"), at.there("waiting"),
+        at.ask("GLU"), at.order("XO", said="XR", stat=True), at.ask("GLU"), at.measure(),
+    ),
+    "cancelled, while its result waits for a person": lambda at: many(
+        at.order(), at.there("cancel_pending", "RESULT_HELD"), at.ask("GLU"), at.measure(),
+        at.order("CA", said="CR"), setattr(at, "held", True),
+    ),
     "held": lambda at: many(at.order(), at.order("HD", said="HR"), at.there("held", "HELD_BY_LIS")),
     "two contents": lambda at: many(
         at.order(), at.order(said="UA", stat=True), at.there("waiting"), at.there("held", "ORDER_CONFLICT")

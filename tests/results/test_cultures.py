@@ -101,7 +101,7 @@ class Bench:
     @staticmethod
     def _obr(place: int, filler: str, code: str, status: str, result: str = "", parent: str = "") -> str:
         fields = {1: str(place), 3: filler, 4: f"{code}^{code}^L", 7: "20260227080000", 22: "20260301093000"}
-        fields |= {24: "MB", 25: status, 26: result, 29: parent}
+        fields |= {24: "MB", 25: "C" if status == "D" else status, 26: result, 29: parent}
         return "OBR|" + "|".join(fields.get(number, "") for number in range(1, 30)).rstrip("|")
 
     @staticmethod
@@ -357,6 +357,15 @@ async def test_what_is_no_isolate_and_is_gone_holds_the_report(bench: Bench) -> 
     await bench.site.settled()
     assert bench.by_status()["entered-in-error"] == ["GNR"]
     assert (bench.live(), bench.unlisted()) == (TWO, [])
+
+
+@pytest.mark.parametrize("channel", ["parents", "subids"])
+async def test_an_isolate_that_is_withdrawn_alone_takes_its_susceptibilities(site: RunningSite, channel: str) -> None:
+    bench = Bench(site, channel)
+    await bench.says("F", "ECO AMP=R CIP=S", "SAU PEN=R")
+    assert await bench.says("D", "ECO") == "delivered"
+    assert (bench.held(), bench.live()) == ([], {"SAU": {"PEN": "R"}})
+    assert bench.by_status()["entered-in-error"] == ["AMP", "CIP", "ECO"]
 
 
 async def test_a_correction_of_one_susceptibility_lists_no_isolate_that_is_gone(bench: Bench) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from engine.commands.shared.output import ExitCode
 from tests.documents.test_abdm_documents import SETTINGS
 from tests.support.large import all_large
 from tests.support.running import MLLP, RunningSite, channel, make_running_site, running_app
@@ -86,9 +87,9 @@ def of(bundle: Json, kind: str) -> list[Json]:
 
 
 @asynccontextmanager
-async def laboratory(folder: Path, large: bool = False) -> AsyncIterator[Lab]:
+async def laboratory(folder: Path, large: bool = False, **route: Any) -> AsyncIterator[Lab]:
     out = folder / "out"
-    channels = {"lis": channel(MLLP, {"mapping": "abdm-report", "to": "abdm"}, settings=SETTINGS)}
+    channels = {"lis": channel(MLLP, {"mapping": "abdm-report", "to": "abdm", **route}, settings=SETTINGS)}
     make_running_site(folder, channels, {"abdm": {"kind": "file", "folder": str(out)}})
     with all_large(large):
         async with running_app(folder) as app:
@@ -219,3 +220,13 @@ async def test_the_process_for_large_messages_settles_documents_just_so(tmp_path
         await lab.says("F GLU 6.0 09:40")
         assert await lab.says("P GLU 1.1 09:50") == "held"
         assert (lab.results(), lab.statuses()) == ({"GLU": "amended 6.0"}, ("amended", "amended"))
+
+
+async def test_a_document_that_is_released_late_is_not_hidden_behind_a_newer_one(tmp_path: Path) -> None:
+    """Its receiver would show one of both; so a person has to have all of it sent again."""
+    async with laboratory(tmp_path, hold=[{"when": "=code == 'GLU'", "reason": "look at each"}]) as lab:
+        assert await lab.says("F GLU 9.9 09:30", "F NA 140 09:30") == "held"
+        assert await lab.says("F K 4.4 09:30") == "delivered"
+        ran = await lab.site.labrelay("held", "release", "1", "--reason", "it is right", "--yes")
+        await lab.site.settled()
+        assert (ran.code, lab.held(), lab.results()) == (ExitCode.PARTLY, ["OVERTAKEN"], {"K": "final 4.4"})

@@ -33,6 +33,69 @@ def test_what_is_taken_back_says_so_though_its_mapping_says_final(
         assert it.statuses() == [[expected]]
 
 
+LIST = "results: {patient: patient, order: tube, test: test, value: value, status: status, time: at}"
+ROWS = """
+  - each: PATIENT_RESULT
+    do:
+      - each: ORDER_OBSERVATION
+        do:
+          - each: OBSERVATION
+            do:
+              - row: {patient: =PID-3.1, tube: =OBR-3.1, test: =OBX-3.1, value: =OBX-5, status: F, at: =OBX-14}
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "expected", "order"),
+    [
+        ("F GLU 5.5", "GLU 5.5 F", "F"),
+        ("P GLU 5.5", "GLU 5.5 P", "A"),
+        ("R GLU 5.5", "GLU 5.5 P", "A"),
+        ("I GLU -", "GLU  I", "A"),
+        ("X GLU -", "GLU  X", "A"),
+    ],
+)
+def test_what_is_not_finished_is_not_called_final(tmp_path: Path, first: str, expected: str, order: str) -> None:
+    """Whatever was known before it: nothing, another test, or the same."""
+    with desk(tmp_path, {"mapping": "own", "to": "out1"}, own=FIXED) as it:
+        assert it.says(first) == "delivered"
+        assert it.statuses() == [[expected]]
+        assert f"LAB||{order}"[-1] == it.documents()[0].split("OBR")[1].split("\r")[0].split("|")[25]
+        assert it.says("F NA 140", first.replace("GLU", "UREA")) == "delivered"
+        assert it.statuses() == [["NA 140 F", expected.replace("GLU", "UREA")]]
+        assert it.says("F GLU 6.5") == "delivered"
+        assert it.statuses() == [["GLU 6.5 C" if first[0] == "F" else "GLU 6.5 F"]]
+
+
+@pytest.mark.parametrize(("first", "status"), [("F GLU 5.5", "F"), ("P GLU 5.5", "P"), ("X GLU -", "X")])
+def test_no_list_calls_it_final(tmp_path: Path, first: str, status: str) -> None:
+    with desk(tmp_path, {"mapping": "own", "to": "out1"}, own=OWN.format(to="csv", results=LIST, steps=ROWS)) as it:
+        assert it.says(first) == "delivered"
+        assert it.statuses() == [[f"GLU {first[6:].strip('-')} {status}"]]
+
+
+CREATE = """
+  - each: PATIENT_RESULT
+    do:
+      - each: ORDER_OBSERVATION
+        do:
+          - each: OBSERVATION
+            create: Observation
+            key: =[OBR-3.1 | '-', OBX-3.1]
+            body: {status: final, code: {text: =OBX-3.1}, valueString: =OBX-5}
+"""
+
+
+@pytest.mark.parametrize(("first", "status"), [("F GLU 5.5", "final"), ("P GLU 5.5", "preliminary")])
+def test_no_observation_calls_it_final(tmp_path: Path, first: str, status: str) -> None:
+    own = OWN.format(to="fhir/R4", results="bundle: transaction\npolicies: {unread_segment: ignore}", steps=CREATE)
+    with desk(tmp_path, {"mapping": "own", "to": "out1"}, own=own) as it:
+        for results in ([first], ["F NA 140", first.replace("GLU", "UREA")]):
+            assert it.says(*results) == "delivered"
+            (document,) = it.documents()
+            assert f'"{status}"' in document.partition('"NA"')[2] or f'"status":"{status}"' in document
+
+
 def shown(it: Desk) -> dict[str, str]:
     """Result -> its id, of the last message; each has one of its own."""
     (document,) = it.documents()

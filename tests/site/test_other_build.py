@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.store.core import migrate
+from engine.store.core import connecting
 from tests.support.command_line import labrelay
 from tests.support.copies import Place
 from tests.support.journals import queue, running
@@ -48,7 +48,7 @@ async def other(tmp_path: Path) -> Place:
     (place.site / "channels" / "chem.yaml").unlink()
     with pytest.MonkeyPatch.context() as patch:
         one_file = [(1, "\n;".join(sql for _, sql in with_made_up_steps()))]
-        patch.setattr(migrate, "steps", lambda: one_file)
+        patch.setattr(connecting, "steps", lambda: one_file)
         async with running(place.data) as journal:
             await queue(journal, b"1")
             await place.copy(journal)

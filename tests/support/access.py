@@ -11,6 +11,7 @@ from unittest import mock
 import aiohttp
 
 from engine.actions.declaring import Verb
+from engine.actions.kept import KeptActs
 from engine.config.web import WebConfig
 from engine.features.access.service import passwords
 from engine.features.access.service.accounts import Accounts
@@ -125,6 +126,7 @@ async def site(
         with mock.patch.object(passwords, "hash_of", _hashed_once):  # of one password: a hash is slow on purpose
             for role in ROLES if users else ():
                 await accounts.users.add(role, role, GOOD, by=ROOT)
+        acts = KeptActs(verbs(journal), journal)
         async with running(
             quiet_site(),
             config=config,
@@ -133,7 +135,10 @@ async def site(
             clock=clock,
             reader=journal,
             api=api,
-            verbs=verbs(journal),
+            acts=acts,
             **more,
         ) as page:
-            yield Site(page, accounts, journal, clock, trust)
+            try:
+                yield Site(page, accounts, journal, clock, trust)
+            finally:
+                await acts.stop()

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from engine.actions.control import Request
 from engine.actions.declaring import Verb
+from engine.actions.kept import KeptActs
 from engine.actions.pause_resume import Switches
 from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
@@ -26,7 +27,6 @@ from engine.store.journal import Journal
 from engine.store.queries.acts import acts_page
 from engine.store.queries.reader import Reader
 from engine.web.api import problems
-from engine.web.api.acts import OfferedActs
 from engine.web.api.lists import Present, Sources
 from engine.web.api.service import Api, Buckets
 from engine.web.guard import add_headers, wall
@@ -151,7 +151,7 @@ async def acting_site(data: Path, **instead: Any) -> AsyncIterator[Site]:
         name: Verb(verb.needs, verb.arguments, partial(counted, instead.get(name, verb.work)))
         for name, verb in verbs_of(site).items()
     }
-    acts = OfferedActs(verbs, journal)
+    acts = KeptActs(verbs, journal)
     try:
         async with served(journal, acts=acts, buckets=Buckets(1e6, 1e6)) as api:
             yield Site(journal, api, called)

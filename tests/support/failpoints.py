@@ -99,11 +99,15 @@ STEPS = {
     "copy": Step("engine.store.integrity.before_upgrade", "_copy"),
     "copy the anchor": Step("engine.store.integrity.before_upgrade", "read_own"),
     "name the copy": Step("engine.store.integrity.before_upgrade", "sync_folder"),
-    "upgrade": Step("engine.store.core.migrate", "upgrade"),
+    "upgrade": Step("engine.store.core.connecting", "upgrade"),
     # what people do
     "begin an act": Step("engine.store.operations.audit", "begin"),
     "replay": Step("engine.store.operations.outbox.queueing", "replay"),
     "end an act": Step("engine.store.operations.audit", "end_always"),
+    # what comes with a key: a form, a request of a program
+    "note the key": Step("engine.store.operations.kept_answers", "begin"),
+    "carry it out": Step("engine.actions.kept", "KeptActs._carry_out"),
+    "keep the answer": Step("engine.store.operations.kept_answers", "end"),
 }
 
 ORDERS = (
@@ -122,6 +126,7 @@ RECORDS = (
 SMS = ("begin an SMS", "send an SMS", "note that it was taken")
 LEAVING = ("let a patient go",)
 INVITATIONS = ("begin an invitation", "end an invitation")
+KEYS = ("note the key", "carry it out", "keep the answer")
 UPGRADE = ("keep a copy", "copy", "copy the anchor", "name the copy", "upgrade")
 
 

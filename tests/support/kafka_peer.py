@@ -127,7 +127,7 @@ class Peer:
 
 @asynccontextmanager
 async def kafka_peer(tls: ssl.SSLContext | None = None, **settings: object) -> AsyncIterator[Peer]:
-    """Serve on a free port of 127.0.0.1."""
+    """Serve on 127.0.0.1, on a free port if none is given."""
     peer = Peer(**settings)  # type: ignore[arg-type]  # fields of Peer by name
     tasks: set[asyncio.Task[None]] = set()
 
@@ -141,7 +141,7 @@ async def kafka_peer(tls: ssl.SSLContext | None = None, **settings: object) -> A
             tasks.discard(task)
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(serve, "127.0.0.1", peer.port, ssl=tls)
     peer.port = server.sockets[0].getsockname()[1]
     try:
         yield peer

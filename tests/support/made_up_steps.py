@@ -1,6 +1,6 @@
 """Schema steps that no release has: a column with a value, a table, another index, a column that may be empty."""
 
-from engine.store.core import migrate
+from engine.store.core import connecting
 
 _MADE_UP = (
     "ALTER TABLE lane ADD COLUMN colour TEXT NOT NULL DEFAULT 'red';\nUPDATE lane SET colour = channel;",
@@ -10,7 +10,7 @@ _MADE_UP = (
 )
 
 
-def with_made_up_steps(more: int = len(_MADE_UP)) -> migrate.Steps:
+def with_made_up_steps(more: int = len(_MADE_UP)) -> connecting.Steps:
     """The steps of this version, and so many made-up ones after them."""
-    known = migrate.steps()
+    known = connecting.steps()
     return [*known, *enumerate(_MADE_UP[:more], known[-1][0] + 1)]

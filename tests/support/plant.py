@@ -7,7 +7,7 @@ document of it whose body is the text, with that report and conditional key.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -16,10 +16,9 @@ from typing import Any
 
 from engine.delivery.breaker import Breaker
 from engine.delivery.conditional_keys import ConditionalGuard, Conditions
-from engine.delivery.events import DeliveryEvents
+from engine.delivery.events import DeliveryEvents, Setup
 from engine.delivery.lane import Limits
 from engine.delivery.retry import RetryPolicy
-from engine.delivery.setup import Setup
 from engine.delivery.worker import DestinationWorker
 from engine.model.errors import ContentError
 from engine.model.journal.journal_views import DeliveryView
@@ -202,6 +201,7 @@ class Plant:
         downtime: DowntimeCalendar | None = None,
         conditions: Conditions | None = None,
         events: DeliveryEvents | None = None,
+        unproven: Callable[[], Awaitable[None] | None] = lambda: None,
     ) -> ScriptedDestination:
         made = ScriptedDestination()
         self.destinations[name] = made
@@ -218,6 +218,7 @@ class Plant:
             downtime=downtime or DowntimeCalendar(),
             conditions=conditions,
             events=events or DeliveryEvents(),
+            unproven=unproven,
         )
         self.workers[name] = DestinationWorker(setup)
         self.look_for_open(name)

@@ -1,30 +1,30 @@
 """A running status page on a free port, and a reader of its HTML."""
 
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from html.parser import HTMLParser
-from types import MappingProxyType
 from unittest import mock
 
 import aiohttp
 from prometheus_client import CollectorRegistry
 
-from engine.actions.declaring import Verb
+from engine.actions.kept import KeptActs
 from engine.config.web import WebConfig
 from engine.features.access.service.accounts import Accounts
 from engine.features.todo.rules import listed
 from engine.model.process.clock import Clock
 from engine.model.texts.units import HostPort
-from engine.monitoring.ends import Ends
+from engine.monitoring.ends import Ends, NoEnds
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.todo import Todo
 from engine.store.queries.reader import Reader
 from engine.web import server
-from engine.web.pages.frame import Channels, Suggestions, Trial
+from engine.web.pages.frame import Channels, Loaded, Suggestions, Trial
 from engine.web.render import TodoSource
 from engine.web.routes import Route
-from engine.web.server import LookAtList, StatusServer
+from engine.web.running import LookAtList, Running
+from engine.web.server import StatusServer
 from tests.support.todo_entries import entries
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -62,7 +62,7 @@ async def running(
     clock: Clock | None = None,
     reader: Reader | None = None,
     api: Sequence[Route] = (),
-    verbs: Mapping[str, Verb] = MappingProxyType({}),
+    acts: KeptActs | None = None,
     channels: Channels = dict,
     ends: Ends | None = None,
     todo: TodoSource | None = None,
@@ -74,22 +74,23 @@ async def running(
     """``trust``: of a page over TLS; ``limits``: of `engine.web.server`, in place of its own."""
     page = Page(site)
     with mock.patch.multiple(server, **({"INTERVAL_S": 0.01} | limits)):
-        page.server = StatusServer(
-            config or WebConfig(listen=HostPort("127.0.0.1", 0)),
-            lambda: page.site,
-            lambda: page.missing,
-            page.registry,
+        running = Running(
+            snapshot=lambda: page.site,
+            missing=lambda: page.missing,
+            metrics=page.registry.collect,
             todo=todo or page.todo,
             look=look,
+            ends=ends or NoEnds(),
+            acts=acts,
             accounts=accounts,
+        )
+        page.server = StatusServer(
+            config or WebConfig(listen=HostPort("127.0.0.1", 0)),
+            running,
             clock=clock,
             reader=reader,
+            loaded=Loaded(channels, trial=trial, suggestions=suggestions),
             api=api,
-            verbs=verbs,
-            channels=channels,
-            ends=ends,
-            trial=trial,
-            suggestions=suggestions,
         )
         await page.server.listen()
         try:

@@ -34,7 +34,7 @@ from engine.model.journal.records import Routed
 from engine.model.message import Document, Received
 from engine.model.outcome import Outcome
 from engine.model.process.clock import SystemClock
-from engine.store.core import migrate
+from engine.store.core import connecting
 from engine.store.journal import Journal, upkeep
 from engine.store.journal.starting import recover
 from engine.store.operations import append, record_outcome
@@ -112,13 +112,13 @@ async def cut(data: Path, step: int, seed: int) -> None:
 
 def learn_made_up_steps() -> None:
     known = with_made_up_steps()
-    setattr(migrate, "steps", lambda: known)  # noqa: B010 - this process is the test's own
+    setattr(connecting, "steps", lambda: known)  # noqa: B010 - this process is the test's own
 
 
 async def upgrade(data: Path, statement: int) -> None:
     """Open a journal as a program with more schema steps does; end before so many statements of these."""
     learn_made_up_steps()
-    real, statements = migrate.upgrade, 0
+    real, statements = connecting.upgrade, 0
 
     def trace(sql: str) -> None:
         nonlocal statements
@@ -133,7 +133,7 @@ async def upgrade(data: Path, statement: int) -> None:
         finally:
             connection.set_trace_callback(None)
 
-    setattr(migrate, "upgrade", traced)  # noqa: B010 - this process is the test's own
+    setattr(connecting, "upgrade", traced)  # noqa: B010 - this process is the test's own
     opened(data).close()
     say("closed", statements)
 

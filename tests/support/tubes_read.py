@@ -4,7 +4,7 @@ from engine.mapping.measured import measured
 from engine.model.content.order_results import TubeResults, tubes_in
 from engine.model.message import MapContext, Parsed
 from engine.model.ports import Dialogue
-from engine.processing.moments import moment
+from engine.processing.process import moment
 from tests.support.shipped import facts_of
 
 ZONE = "Asia/Kolkata"

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import click
 import yaml
@@ -16,8 +17,9 @@ from engine.web.api.lists import resources
 Names = dict[str, "Names"]  # below each name those in it; "[]" of a list
 Verb = tuple[tuple[str, ...], click.Command]
 
+ENGINE = Path(__file__).parents[2]
 RECORDED = Path(__file__).with_name("json_names.txt")  # of a site with a message in each state; a test writes it
-JSON_NOTES = Path(__file__).with_name("json_notes.yaml")
+NOTES = ("commands/topics/json_notes.yaml", "features/*/commands/json_notes.yaml")
 
 INTRODUCTION = """\
 # Commands
@@ -93,9 +95,15 @@ def verbs_with_json() -> Iterator[str]:
             yield " ".join(path)
 
 
+def json_notes() -> dict[str, Any]:
+    """What the notes say of names, by verb: those of the core, and those of features."""
+    files = [path for place in NOTES for path in sorted(ENGINE.glob(place))]
+    return {verb: said for path in files for verb, said in yaml.safe_load(path.read_text(encoding="utf-8")).items()}
+
+
 def json_names() -> dict[str, str]:
     """Each verb's names for scripts: recorded ones, those of views that had no row then, and those of the notes."""
-    notes = yaml.safe_load(JSON_NOTES.read_text(encoding="utf-8"))
+    notes = json_notes()
     every = sorted(verbs_with_json())
     recorded: dict[str, list[str]] = {}
     for line in RECORDED.read_text(encoding="utf-8").splitlines():

@@ -20,7 +20,7 @@ from engine.model.process.clock import SystemClock
 from engine.model.texts.units import duration_text, size_words
 from engine.store.core.files.ownership import act_as_owner, make_for_owner
 from engine.store.queries.extent import identity_of
-from engine.views.copies import COPY
+from engine.views.site import COPY
 from engine.views.view import printable, table
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ from engine.config.load import Site
 from engine.config.site import CONFIG_FILE
 
 WITHOUT_PATIENTS = "json"  # no ids are made of it, so none of a patient
+NAMED = 10  # channels
 PATIENT_NUMBERS = (
     "does a patient number stay with one person for good? Say `patient_numbers: lasting`, or `counter` where numbers "
     "begin anew or are given again (docs/identity.md); until then all are counters, and no Patient has one"
@@ -15,7 +16,8 @@ PATIENT_NUMBERS = (
 def open_questions(site: Site) -> Iterator[str]:
     """A line for each question that is open."""
     if channels := numbers_open(site):
-        yield f"{CONFIG_FILE}: {PATIENT_NUMBERS} (channels: {', '.join(channels)})"
+        more = [f"{len(channels) - NAMED} more"] if len(channels) > NAMED else []
+        yield f"{CONFIG_FILE}: {PATIENT_NUMBERS} (channels: {', '.join([*channels[:NAMED], *more])})"
 
 
 def numbers_open(site: Site) -> list[str]:

@@ -31,7 +31,6 @@ def problems(site: Site) -> Iterator[str]:
     root = read_file(site.folder / CONFIG_FILE, str(CONFIG_FILE))
     for name, destination in site.config.destinations.items():
         yield from _block(getattr(destination, "tls", None), root, ("destinations", name, "tls"))
-        yield from _block(getattr(destination, "gateway_tls", None), root, ("destinations", name, "gateway_tls"))
         callbacks = getattr(getattr(destination, "callbacks", None), "tls", None)
         yield from _block(callbacks, root, ("destinations", name, "callbacks", "tls"))
         yield from _log_in(destination, root, ("destinations", name))

@@ -8,7 +8,7 @@ The ``sinks:`` of ``alerts:``, where alerts go. One model for each ``kind``; `Si
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from importlib import import_module
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
@@ -23,7 +23,7 @@ from engine.config.reading import values
 from engine.config.reading.joining import Behind, Block, KeyHelp, part
 from engine.config.reading.values import Duration, Flag, Language, Model, Name, Names, Whole
 from engine.config.reading.yaml_nodes import KeyPath
-from engine.config.sitewide import Server, SiteConfig
+from engine.config.sitewide import Server, SiteConfig, channels_of
 from engine.config.tls import ConnectTls
 from engine.model.process.clock import Clock
 from engine.model.site.alerts import SAMPLE
@@ -414,11 +414,8 @@ class AlertsKeys(Model):
 
     @model_validator(mode="after")
     def _units(self) -> Self:
-        units: Collection[str] = self.site.units if isinstance(self, SiteConfig) else ()
         for name, sink in self.alerts.sinks.items() if self.alerts is not None else ():
-            if sink.unit and sink.unit not in units:
-                hint = did_you_mean(sink.unit, units) or "see site.units"
-                raise ValueError(f"alerts.sinks.{name}.unit: no unit has the name {sink.unit}; {hint}")
+            channels_of(self, sink.unit, f"alerts.sinks.{name}.unit")
         return self
 
 

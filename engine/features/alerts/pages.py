@@ -15,7 +15,7 @@ from engine.features.alerts.rows import reading as rows
 from engine.features.alerts.rows.changes import CRITICAL_KEY
 from engine.features.alerts.rows.reading import Sent
 from engine.features.todo.pages import FEW_WORDS
-from engine.model.errors import LabRelayError, RefusedError
+from engine.model.errors import RefusedError
 from engine.model.site.alerts import Silence, State
 from engine.model.site.permissions import ACTING, LOOKING
 from engine.model.texts.phrases import PageText
@@ -145,18 +145,12 @@ WHAT: dict[str, PageText] = {
 
 
 async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
-    async def act(form: Form) -> web.Response:
-        try:
-            await frame.give(request, *_asked(form))
-        except LabRelayError as error:
-            status, trouble = frame.refused(desk, request, error)
-            asking = frame.asking(request)
-            found = await frame.read(_found, asking)
-            values = {**_page(asking).values, **found}
-            return await desk.page(request, "alerts", status, words=asking.words, trouble=trouble, **values)
-        return desk.go(request, ALERTS)
+    async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
+        asking = frame.asking(request)
+        values = {**_page(asking).values, **await frame.read(_found, asking)}
+        return await desk.page(request, "alerts", status, words=asking.words, trouble=trouble, **values)
 
-    return await desk.answer(request, act)
+    return await frame.take(desk, request, _asked, redraw, lambda form, done: desk.go(request, ALERTS))
 
 
 def _asked(form: Form) -> tuple[str, dict[str, Any]]:

@@ -15,8 +15,9 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, nullcontext, suppress
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from engine.config.findings.tls_files import hash_of
@@ -25,7 +26,7 @@ from engine.delivery.retry import RetryPolicy
 from engine.features.events import rows
 from engine.features.events.config import WebhookConfig, webhooks_of
 from engine.features.events.rows import FailingWebhook, StateChange, StoredWebhook, stored_webhooks
-from engine.features.events.rules import Event, Position, Wanted, position_of, wanted
+from engine.features.events.rules import Event, Position, position_of, wanted
 from engine.model import errors
 from engine.model.ports import EventReceiver
 from engine.model.process.clock import Clock
@@ -33,6 +34,7 @@ from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.runtime.service import Loop, Service
 from engine.store.journal import Journal
+from engine.store.queries.within import Within
 
 if TYPE_CHECKING:
     from engine.runtime.app import App
@@ -50,6 +52,7 @@ RETRY = RetryPolicy(first=1.0, max=300.0)
 AWAY_S = 60.0  # attempts that fail for so long are on the to-do list
 GIVEN_UP_US = 86_400_000_000  # how long events that were given up are
 
+Read = Callable[[Position], rows.Page]
 _Wanted = tuple[WebhookConfig, str]  # and the content of its files (`engine.config.findings.tls_files`)
 
 
@@ -154,13 +157,15 @@ class Webhooks:
         place = _Place(self._journal, name, (await self._positions([name]))[name])
         await receiver.start()
         try:
-            await self._follow(name, receiver, place, wanted(config.events))
+            whole, seen = self._journal, config.channels
+            with nullcontext(whole) if seen is None else closing(Within(whole, seen)) as reader:
+                await self._follow(name, receiver, place, partial(rows.page, reader, wanted=wanted(config.events)))
         finally:
             await receiver.close()
             with suppress(errors.StoreError):  # then the events since are sent once more
                 await place.keep()
 
-    async def _follow(self, name: str, receiver: EventReceiver, place: "_Place", wishes: Wanted) -> None:
+    async def _follow(self, name: str, receiver: EventReceiver, place: "_Place", read: Read) -> None:
         seen: object = None
         taken = True
         while True:
@@ -170,7 +175,7 @@ class Webhooks:
                 await place.keep_if_due()
                 await asyncio.sleep(LOOK_S)
                 continue
-            page = await asyncio.to_thread(rows.page, self._journal, place.position, wishes)
+            page = await asyncio.to_thread(read, place.position)
             seen = reached if page.is_last else None
             for event in page.events:
                 self._oldest[name] = event.timestamp

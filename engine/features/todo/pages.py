@@ -216,7 +216,7 @@ async def _show(frame: Frame, request: web.Request) -> web.Response:
 
 
 async def _found(frame: Frame, request: web.Request, key: str) -> Todo | None:
-    found = next((one for one in await frame.todo() if isinstance(one, Todo) and one.entry.key == key), None)
+    found = next((one for one in await frame.running.todo() if isinstance(one, Todo) and one.entry.key == key), None)
     return found if found is None or request[PRINCIPAL].reads_notes else without_notes(found)
 
 
@@ -267,7 +267,7 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
         verb, args = _asked(what, form, asking)
         try:
             _raise_if_missing(args)
-            await frame.give(request, verb, {**args, "key": key})
+            await frame.once(request, form, verb, {**args, "key": key})
         except LabRelayError as error:
             status, trouble = desk.refused(request, error)
             values = _values(await _found(frame, request, key), asking)

@@ -2,18 +2,32 @@
 
 It replaces `engine.mapping.message.identity.BundleBuilder`, so that results are counted, dropped and recorded in the
 same way: every OBX or R of a message becomes a part, is dropped by a rule, filtered or dead.
+
+Facts of a message (`to: results/1`): collected by generated code, written as `engine.model.content.facts` reads
+them.
+
+Order lines: what a message of a laboratory system asks for, one test of one specimen each (`to: orders`).
+
+    {"lines": [{"action": "new", "placer": "P1", "specimen": "S1", "patient": {"number": "7"}, "test": "GLU"}]}
+
+The document has the names of `engine.model.orders.OrderLine`; a field that is empty, or as usual, is left out. A line
+without an action that is known has `unknown`, which the worklist rejects: an order control code is never guessed.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, cast, get_args
 
 import orjson
 
 from engine.mapping.message.identity import NO_NUMBER, BundleBuilder
-from engine.mapping.message.key_scope import SEPARATOR
+from engine.mapping.message.key_scope import SEPARATOR, KeyScope
 from engine.mapping.message.message_context import MessageContext
-from engine.model.message import Group
+from engine.mapping.message.read_cache import MEASURES_KEPT
+from engine.model.content.facts import Facts, Lot, Order, Person
+from engine.model.content.reagents import reagents_in
+from engine.model.message import Group, Mapped, Unmapped
+from engine.model.orders import MOST_LINES, SPECIMEN_LENGTH, Action, OrderedPatient, OrderLine, Priority
 from engine.model.texts.reasons import ReasonCode
 
 
@@ -203,3 +217,185 @@ def _text(content: Any, component: int) -> str | None:
     while isinstance(content, dict):
         content = content.get(1)
     return content or None
+
+
+Json = dict[str, Any]
+
+_RESULTS = -1  # of an order: its last member; of a person its orders
+
+
+class FactsParts(MessageParts):
+    """The facts of one message.
+
+    Attributes:
+        written: a document is made of them; else nothing is made but the facts.
+        head: members of `engine.model.content.facts.Facts` before its people.
+        people: each as the members of a `Person`, its orders likewise; samples and results are made.
+    """
+
+    def __init__(self, run: MessageContext, *, written: bool = True) -> None:
+        self._run = run
+        self.written = written
+        self._keys: MessageParts | None = None
+        self.results = self.dropped = 0
+        self.made = {}
+        self.scope = cast(KeyScope, None)  # both are named by the code of each mapping, and used by none of facts
+        if written:
+            super().__init__(run)
+        self.head: list[Any] = [None] * 5
+        self.people: list[list[Any]] = []
+
+    # -- called by generated code ----------------------------------------------------------------------------------
+
+    def lasting(self, number: str | None, authority: str | None) -> bool:
+        """Whether a patient's number is one person's for good."""
+        context = self._run.context
+        return number is not None and (context.patient_numbers == "lasting" or authority in context.namespaces)
+
+    def subject(self, identifier: Json | None, group: Group, person: list[str]) -> str | None:
+        """The id that FHIR's Patient of this number has."""
+        if identifier is None:
+            return None
+        if (keys := self._keys) is None:
+            keys = self._keys = MessageParts(self._run)
+        patient = keys.whose(identifier, group, person, noted=False)
+        return keys.identity("Patient", keys.patient_key(patient, group))
+
+    def keep(self, memory: dict[Any, Any], key: Any, made: Any, before: tuple[int, int, int]) -> None:
+        """Keep a measure for the next result that is written alike.
+
+        Args:
+            before: the numbers of warnings, of codes without a row, and of results without one, before it was made.
+        """
+        run = self._run
+        noted, unmapped, without_row = before
+        if run.noted - noted != len(run.unmapped) - unmapped:
+            return
+        told = (run.unmapped[unmapped:], len(run.without_row) > without_row) if run.noted != noted else None
+        if len(memory) >= MEASURES_KEPT:
+            memory.clear()
+        memory[key] = made, told
+
+    def tell_again(self, told: tuple[list[Unmapped], bool]) -> None:
+        """The codes that no table has, for one more result."""
+        run = self._run
+        unmapped, without_row = told
+        run.noted += len(unmapped)
+        run.unmapped += unmapped
+        if without_row and run.at is not None:
+            run.without_row.append(run.at.position)
+
+    # -- what is counted -------------------------------------------------------------------------------------------
+
+    @property
+    def observations(self) -> int:
+        return sum(len(order[_RESULTS]) for person in self.people for order in person[_RESULTS])
+
+    @property
+    def something(self) -> bool:
+        """A message without results has no facts."""
+        return self.observations > 0
+
+    def has(self, kind: str) -> bool:
+        return True
+
+    def check_drops(self, before: tuple[int, int]) -> None:
+        """Nothing is dropped here."""
+
+
+def facts_written(facts: Facts) -> bytes:
+    """As `engine.model.content.facts.unpacked` reads them."""
+    return orjson.dumps(tuple(facts), default=tuple)
+
+
+def facts_made(run: MessageContext, making: FactsParts) -> Facts:
+    """The facts of one message.
+
+    Raises:
+        ContentError: COUNT_MISMATCH, a result is in them twice.
+    """
+    if run.parsed.segments and making.observations != len(run.accounted):
+        raise run.dead(ReasonCode.COUNT_MISMATCH, "a result is twice in the facts")
+    lots = [Lot(one.lot, one.name, one.expires, one.tests) for one in reagents_in(run.parsed)]
+    return Facts._make((*making.head, tuple(map(_person, making.people)), tuple(lots)))
+
+
+def _person(members: Sequence[Any]) -> Person:
+    *own, orders = members
+    return Person._make((*own, tuple(map(_order, orders))))
+
+
+def _order(members: Sequence[Any]) -> Order:
+    *own, samples, results = members
+    return Order._make((*own, tuple(samples), tuple(results)))
+
+
+LINES = "lines"
+ACTIONS: tuple[str, ...] = get_args(Action)
+PRIORITIES: tuple[str, ...] = get_args(Priority)
+FIELDS = tuple(one.name for one in fields(OrderLine) if one.name not in ("ordered", "panel", "panel_name"))
+PATIENT_FIELDS = tuple(one.name for one in fields(OrderedPatient))
+
+
+def assemble(run: MessageContext, making: MessageParts) -> bytes:
+    """The document of the lines that a message makes.
+
+    Raises:
+        ContentError: TOO_LARGE, more lines than `MOST_LINES`; BAD_VALUE, an action or a priority that is none.
+    """
+    found = [part.content for part in making.document.inner.get(LINES, ()) if part.there]
+    if len(found) > MOST_LINES:
+        raise run.dead(ReasonCode.TOO_LARGE, f"{len(found)} lines of orders; a message has at most {MOST_LINES}")
+    return encode([_line(run, content, f"{LINES}[{at}]") for at, content in enumerate(found)])
+
+
+def encode(lines: list[OrderLine]) -> bytes:
+    """The document of lines; `decode` reads it."""
+    return orjson.dumps({LINES: [_said(line) for line in lines]})
+
+
+def decode(body: bytes) -> tuple[OrderLine, ...]:
+    """The lines of a document that `encode` wrote.
+
+    Raises:
+        ValueError, TypeError, KeyError: it is none.
+    """
+    return tuple(_made(one) for one in orjson.loads(body)[LINES])
+
+
+def order_lines(mapped: Mapped) -> tuple[OrderLine, ...]:
+    """The lines that a mapping with ``to: orders`` made of a message; none where it was filtered."""
+    return tuple(line for document in mapped.documents for line in decode(document.body))
+
+
+def _line(run: MessageContext, content: dict[str, Any], place: str) -> OrderLine:
+    content = {"action": "unknown", **content}
+    for name, known in (("action", ACTIONS), ("priority", PRIORITIES)):
+        if name in content and content[name] not in known:
+            raise run.dead(
+                ReasonCode.BAD_VALUE, f"an order's {name} is one of {', '.join(known)}", field=f"{place}.{name}"
+            )
+    if len(content.get("specimen", "")) > SPECIMEN_LENGTH:
+        run.warn("SPECIMEN_NUMBER", f"a specimen number with more than {SPECIMEN_LENGTH} characters is none")
+        del content["specimen"]
+    return _made(content)
+
+
+def _made(content: dict[str, Any]) -> OrderLine:
+    given = dict(content)
+    given["patient"] = OrderedPatient(**given.get("patient", {}))
+    given["targets"] = tuple(given.get("targets", ()))
+    return OrderLine(**given)
+
+
+_USUAL = OrderLine()
+_NO_ONE = OrderedPatient()
+
+
+def _said(line: OrderLine) -> dict[str, Any]:
+    said = {name: value for name, value in asdict(line).items() if name == "action" or value != getattr(_USUAL, name)}
+    if line.patient == _NO_ONE:
+        said.pop("patient", None)
+    else:
+        said["patient"] = {name: value for name, value in asdict(line.patient).items() if value}
+    return said

@@ -20,7 +20,7 @@ import orjson
 from engine.mapping.language.targets import DELIMITERS, FLAGS, CsvForm, Target
 from engine.mapping.message.identity import BundleBuilder
 from engine.mapping.message.message_context import MessageContext
-from engine.mapping.outputs import hl7_message, orders
+from engine.mapping.outputs import collected, hl7_message
 from engine.mapping.outputs.collected import MessageParts, Part
 from engine.model.content.list_form import Form
 
@@ -73,7 +73,7 @@ def body_of(run: MessageContext, making: MessageParts, target: Target, columns: 
         case "json":
             return assemble(making)
         case "orders":
-            return orders.assemble(run, making)
+            return collected.assemble(run, making)
         case _:
             return lines(columns, (part.content for part in making.parts), _form(run.settings, target.csv))
 

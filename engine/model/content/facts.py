@@ -225,7 +225,7 @@ class Facts(NamedTuple):
 
 
 def unpacked(content: bytes) -> Facts:
-    """The facts that a reader wrote (`engine.mapping.outputs.facts`).
+    """The facts that a reader wrote (`engine.mapping.outputs.collected`).
 
     Raises:
         ValueError, TypeError: it did not.

@@ -122,6 +122,12 @@ def conditional_updates(body: bytes) -> frozenset[bytes]:
     return frozenset(_CONDITIONAL.findall(body))
 
 
+def issues(body: bytes) -> frozenset[bytes]:
+    """The identifier of a document, whose receiver shows its newest issue alone; of other content none."""
+    bundle = orjson.loads(body) if b'"type":"document"' in body else {}
+    return frozenset([orjson.dumps(bundle.get("identifier"))] if bundle.get("type") == "document" else [])
+
+
 def _parsed(body: bytes) -> dict[str, Any]:
     """The Bundle, its numbers as they were written.
 

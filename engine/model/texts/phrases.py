@@ -106,8 +106,11 @@ class Said(str):
     phrase: Phrase
 
     def __new__(cls, text: str, /, **values: "str | int | Span | Phrase") -> "Said":
-        phrase = Phrase(text, values)
-        made = super().__new__(cls, phrase.say())
+        return Said.of(Phrase(text, values))
+
+    @staticmethod
+    def of(phrase: Phrase) -> "Said":
+        made = str.__new__(Said, phrase.say())
         made.phrase = phrase
         return made
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import orjson
 
-from engine.mapping.outputs import orders as order_lines
+from engine.mapping.outputs import collected as order_lines
 from engine.model.content.order_results import TubeResults
 from engine.model.content.quality_controls import ControlResult
 from engine.model.content.result_times import ResultGroup

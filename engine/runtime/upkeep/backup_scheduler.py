@@ -73,12 +73,10 @@ class BackupScheduler:
         self._site = site
         self._clock = clock
         self._stopped = stopped
-        with journal.snapshot() as execute:
-            self._own = incarnation.of(execute)
-        self._spare = SpareWatch(journal, clock)
+        self.spare = SpareWatch(journal, clock, lambda: self._shelf(self._config) if self._config.folder else None)
         self._claiming = threading.Lock()  # the tasks and a person's request are threads of their own
         self._standing_still = asyncio.Lock()
-        self._seen: Incarnation | None = None  # a later one
+        self._stood: Incarnation | None = None  # for this one deliveries were paused
         self._going_on = False
         self._wanted = ""  # a person's request: "now" or "drill"
         self._running = ""
@@ -113,8 +111,8 @@ class BackupScheduler:
             running=self._running,
             fault=self._fault or self._rows_fault or self._drill_fault,
             same_disk=self._same_disk,
-            spare=self._spare.spare.machine if self._spare.spare is not None else "",
-            spare_behind_s=self._spare.spare.behind_s if self._spare.spare is not None else None,
+            spare=self.spare.spare.machine if self.spare.spare is not None else "",
+            spare_behind_s=self.spare.spare.behind_s if self.spare.spare is not None else None,
         )
 
     def alarms(self) -> list[str]:
@@ -131,7 +129,7 @@ class BackupScheduler:
             found.append(Said("The last backup drill failed: {why}", why=self._drill_fault))
         if self._is_read and not found:
             found += self._overdue(config)
-        return found + self._spare.alarms(config.rows)
+        return found + self.spare.alarms(config.rows)
 
     def notes(self) -> list[str]:
         """Facts worth knowing that are no alarm."""
@@ -182,8 +180,9 @@ class BackupScheduler:
             others: list[Incarnation] = []
             if shelf is not None:
                 others = await asyncio.to_thread(shelf.before, practice=self._site().config.site.practice)
-            self._own = await self._journal.run(incarnation.go_on, actor, reason, others)
+            self.spare.own = await self._journal.run(incarnation.go_on, actor, reason, others)
             self._copy, self._is_read, self._fault, self._rows_fault, self._wanted = None, False, "", "", "now"
+            self.spare.later = None
             if shelf is not None:
                 await asyncio.to_thread(self._claim, shelf)
         finally:
@@ -193,7 +192,7 @@ class BackupScheduler:
         if not self._claiming.acquire(timeout=CLAIM_S):  # by the other task, at a folder that hangs
             raise StoreError("the folder of copies does not answer")
         try:
-            shelf.claim(self._own, practice=self._site().config.site.practice)
+            shelf.claim(self.spare.own, practice=self._site().config.site.practice)
         finally:
             self._claiming.release()
 
@@ -246,7 +245,9 @@ class BackupScheduler:
             config = self._config
             if config.folder is None:
                 continue
-            if later := await asyncio.to_thread(self._look, config):
+            await self.spare.look()
+            if (later := self.spare.later) is not None and later != self._stood:
+                self._stood = later
                 await self._stand_still(OvertakenError(str(later)), config)
             try:
                 if self._copy is not None and self._clock.monotonic() >= self._rows_not_before:
@@ -264,19 +265,6 @@ class BackupScheduler:
                 copy = self._copy
                 if isinstance(error, IntegrityError) and copy and self._left != copy.name and not self._wanted:
                     self._left, self._wanted = copy.name, "now"  # once, since it does not help a damaged journal
-
-    def _look(self, config: BackupConfig) -> Incarnation | None:
-        """How far a spare is; and the later incarnation that this finds, at once, for a spare that takes over waits
-        only seconds (`engine.store.recovery.backups.following`). A folder that cannot be read is said elsewhere.
-        """
-        with suppress(StoreError, OSError):
-            shelf = self._shelf(config)
-            self._spare.look(shelf)
-            claimed = shelf.claimed_by()
-            if claimed is not None and claimed != self._seen and self._own.overtaken_by([claimed]) is not None:
-                self._seen = claimed
-                return claimed
-        return None
 
     def _write_rows(self, copy: Copy) -> str:
         """The legitimate reason why the journal does not continue the copy; else empty.
@@ -338,7 +326,7 @@ class BackupScheduler:
         self._same_disk = recovery_point.is_on_one_disk(shelf.root, self._site().config.data)
         if self._folder != config.folder:  # a reload has changed it
             self._folder, self._rows_at, self._drill_at, self._drill_s = config.folder, None, None, None
-        self._copy = shelf.newest(whole=True, of=self._own)
+        self._copy = shelf.newest(whole=True, of=self.spare.own)
         if self._copy is None and (earlier := shelf.newest(whole=True)) is not None:
             self._begin_anew(earlier, MADE_ANEW["go-on"])
         if self._copy is not None:
@@ -393,12 +381,11 @@ class BackupScheduler:
             seal=self._journal.vault.anchor_seal,
             with_key=config.key,
         )
-        try:  # it took its time
-            await asyncio.to_thread(self._claim, shelf)
+        try:
+            copy = await asyncio.to_thread(finish)
         except StoreError:
             await asyncio.to_thread(shutil.rmtree, making, ignore_errors=True)
             raise
-        copy = await asyncio.to_thread(finish)
         self._running = "reading the copy back"
         try:
             await self._command("backup", "verify", str(copy.path))
@@ -410,6 +397,7 @@ class BackupScheduler:
         self._copy, self._fault = made, ""
         self._rows_not_before = 0.0
         self._not_before = self._clock.monotonic() + min(AGAIN_S, config.every)
+        await asyncio.to_thread(self._claim, shelf)
         await asyncio.to_thread(shelf.tidy, config.keep)
         logger.info("backup made and verified", extra={"count": made.manifest.last_id})
         await self._journal.run(looks.note_verified, made.manifest.last_id)
@@ -421,6 +409,8 @@ class BackupScheduler:
         )
 
     def _said(self, done: int, total: int) -> None:
+        if self.spare.later is not None:
+            raise OvertakenError(str(self.spare.later))
         self._running = f"copying, {100 * done // max(total, 1)} %"
 
     async def _drill(self, config: BackupConfig) -> None:

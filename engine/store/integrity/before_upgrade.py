@@ -13,7 +13,7 @@ from pathlib import Path
 
 from engine.model.process.clock import Clock
 from engine.model.texts.units import size_text
-from engine.store.core import migrate
+from engine.store.core import connecting
 from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.connecting import connect
 from engine.store.core.files.durable import sync_folder, write_atomically
@@ -36,7 +36,7 @@ def keep(connection: sqlite3.Connection, data: Path, clock: Clock) -> str:
     Returns:
         A message to the owner, or an empty string.
     """
-    found, newest = migrate.version(connection), migrate.steps()[-1][0]
+    found, newest = connecting.version(connection), connecting.steps()[-1][0]
     folder = data / FOLDER
     if found == newest:
         _tidy(folder, clock)
@@ -67,7 +67,7 @@ def _made_before(connection: sqlite3.Connection, folder: Path, schema: int) -> P
     state = _state(connection)
     for path in sorted(folder.glob("journal-*.db")):
         with suppress(sqlite3.Error), closing(connect(path, immutable=True)) as kept:
-            if migrate.version(kept) <= schema and _state(kept) == state:
+            if connecting.version(kept) <= schema and _state(kept) == state:
                 return path
     return None
 

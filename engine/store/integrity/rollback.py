@@ -24,7 +24,7 @@ from engine.feature import Hook
 from engine.model.journal.records import MAYBE_DELIVERED
 from engine.store.core.anchor import Mark, Sealing
 from engine.store.core.checks import pruned_ranges
-from engine.store.core.checks.loss import last_number
+from engine.store.core.checks.pruned_ranges import last_number
 from engine.store.core.connecting import Execute
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation

@@ -21,11 +21,10 @@ import orjson
 from engine.feature import Hook
 from engine.model.errors import ConfigError, DamagedError, IntegrityError, LossError, StoreError
 from engine.model.journal.records import KIND_ERASED, KIND_MESSAGE, KIND_PRUNED
-from engine.store.core import anchor, migrate
+from engine.store.core import anchor, connecting
 from engine.store.core.chain import GENESIS, JournalRow, document_hash
 from engine.store.core.checks import pruned_ranges
-from engine.store.core.checks.loss import find_loss, find_total_loss, last_number
-from engine.store.core.checks.pruned_ranges import AccountedRows, Range
+from engine.store.core.checks.pruned_ranges import AccountedRows, Range, find_loss, find_total_loss, last_number
 from engine.store.core.connecting import DAMAGE, access, connect, key_check
 from engine.store.core.key_encryption_key import key_id, unlock
 from engine.store.core.vault import Vault, WrappedKey
@@ -84,7 +83,7 @@ def run_file(path: Path, anchor_path: Path, *, progress: Progress | None = None)
     reading = anchor.read(anchor_path)
     with closing(connect(path, immutable=True)) as connection:
         try:
-            migrate.check_readable(connection)
+            connecting.check_readable(connection)
             return list(_findings(connection, reading, None, progress or (lambda done, total: None)))
         except DAMAGE as error:
             return [row_check.Finding("structure", "", 0, 0, f"the journal cannot be read: {error}")]

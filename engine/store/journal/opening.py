@@ -13,9 +13,9 @@ from typing import NamedTuple
 from engine.model.errors import ConfigError, LossError, StoreError
 from engine.model.process.clock import Clock
 from engine.store.core import anchor as anchor_file
-from engine.store.core import key_encryption_key, migrate
+from engine.store.core import connecting, key_encryption_key
 from engine.store.core.anchor import ANCHOR_NAME
-from engine.store.core.checks.loss import find_loss, find_loss_in, find_total_loss
+from engine.store.core.checks.pruned_ranges import find_loss, find_loss_in, find_total_loss
 from engine.store.core.connecting import data_keys
 from engine.store.core.files import damage
 from engine.store.core.files.durable import sync_folder, sync_way_to
@@ -95,7 +95,7 @@ def open_files(
     if loss is not None and not accept_loss:
         raise loss
     copied = before_upgrade.keep(connection, data, clock)
-    migrate.upgrade(connection)
+    connecting.upgrade(connection)
     try:
         notes, vault, journal_id = unlock(connection, data, clock, key)
     except PermissionError as error:

@@ -186,7 +186,11 @@ class Groups:
             group.retrying += count
 
     def _group(self, reason: str, cause: str, destination: str) -> Group:
-        return self._groups.setdefault((reason, cause, destination), Group(reason, cause, destination))
+        key = reason, cause, destination
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = Group(*key)
+        return group
 
     def largest_first(self) -> list[Group]:
         return sorted(

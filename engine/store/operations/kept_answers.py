@@ -1,7 +1,7 @@
 """Answers to acts that came with a key of the caller's own: the same key is answered again, and no act is repeated.
 Operations of a writer's batch.
 
-A program that got no answer asks again with the same key (draft-ietf-httpapi-idempotency-key-header). The row is
+A caller that got no answer asks again with the same key (`engine.actions.kept`). The row is
 written before the act begins, so a stop between the two leaves a key without an answer: that act may have been done,
 and is not begun again. Rows are kept for two days, over restarts and in backups; they have no contents.
 """
@@ -13,7 +13,6 @@ from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 
 KEPT_US = 2 * 86_400_000_000
-MOST_KEPT = 100_000
 SWEPT_AT_ONCE = 200
 
 
@@ -22,7 +21,7 @@ class Kept(NamedTuple):
 
     Attributes:
         request: keyed hash of the request it came with.
-        status: of its answer, as in HTTP; 0: it has none.
+        status: 0: it has no answer.
         answer: JSON.
     """
 
@@ -32,11 +31,12 @@ class Kept(NamedTuple):
 
 
 @operation(priority=Priority.SETTLE)
-def begin(batch: Batch, key: bytes, request: bytes) -> Kept | None:
+def begin(batch: Batch, key: bytes, request: bytes, *, most: int) -> Kept | None:
     """Note that an act begins; or return the earlier one with this key.
 
     Args:
         key, request: keyed hashes (`Vault.request_token`).
+        most: are kept; one more is refused.
 
     Raises:
         RefusedError: too many are kept.
@@ -48,8 +48,8 @@ def begin(batch: Batch, key: bytes, request: bytes) -> Kept | None:
     row = batch.execute("SELECT request, status, answer FROM kept_answer WHERE key = ?", (key,)).fetchone()
     if row is not None:
         return Kept(*row)
-    if batch.execute("SELECT count(*) FROM kept_answer").fetchone()[0] >= MOST_KEPT:
-        raise RefusedError(f"there were {MOST_KEPT} acts with keys within two days; the next one must wait")
+    if batch.execute("SELECT count(*) FROM kept_answer").fetchone()[0] >= most:
+        raise RefusedError(f"there were {most} acts with keys within two days; the next one must wait")
     batch.execute(
         "INSERT INTO kept_answer (key, request, at_us, status, answer) VALUES (?, ?, ?, 0, x'')",
         (key, request, batch.now_us),

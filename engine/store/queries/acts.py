@@ -32,6 +32,11 @@ def open_acts(reader: Reader) -> list[Act]:
     return [_act_if_whole(reader, row) for row in rows]
 
 
+def is_kept(reader: Reader, key: bytes) -> bool:
+    """Whether an act with a key was begun (`engine.store.operations.kept_answers`)."""
+    return bool(reader.rows("SELECT 1 FROM kept_answer WHERE key = ?", (key,)))
+
+
 def _act_if_whole(reader: Reader, row: Sequence[Any]) -> Act:
     try:
         return act_of(reader, row)

@@ -28,7 +28,7 @@ from engine.model.texts.reasons import ReasonCode
 from engine.store.core import anchor, key_encryption_key
 from engine.store.core.adopted import Adopted
 from engine.store.core.chain import JournalRow
-from engine.store.core.checks.loss import last_number
+from engine.store.core.checks.pruned_ranges import last_number
 from engine.store.core.connecting import JOURNAL_NAME, Execute, access, connect, data_keys, key_check
 from engine.store.core.vault import Vault
 from engine.store.core.writing.batch import Batch

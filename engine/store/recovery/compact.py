@@ -12,8 +12,7 @@ from pathlib import Path
 from engine.model.errors import StoreError
 from engine.store.core import anchor
 from engine.store.core.anchor import ANCHOR_NAME
-from engine.store.core.checks.loss import find_loss_in, last_number
-from engine.store.core.checks.pruned_ranges import COMPACT_DUE
+from engine.store.core.checks.pruned_ranges import COMPACT_DUE, find_loss_in, last_number
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.files.durable import write_atomically
 from engine.store.core.files.lock import SiteLock

@@ -9,6 +9,7 @@
     isolates, or growth in words    no isolate, or "no growth"      held: a person was treated for it, or will be
     "no growth", not finished       an isolate                      it has grown: the first is withdrawn
     "no growth", finished           an isolate                      held
+    an isolate                      it is withdrawn, alone          its susceptibilities go with it
     a report, and a later one       the first again                 an echo: a memory withdraws nothing
 
 Numbers of isolates (OBX-4) and orders (OBR-1) are given anew in each message: an isolate is known by its organism. Two
@@ -22,6 +23,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from engine.model.content.facts import Facts, Result
+from engine.succession.judge import keys
 from engine.succession.judge.rejected import plain
 from engine.succession.judge.words import Ref, Said, Standing
 from engine.succession.steps import CANCELLED, MINUTE, UNFINISHED, WITHDRAWN
@@ -253,6 +255,18 @@ def is_known(message: Sequence[Said], order: Sequence[Standing]) -> bool:
         common = set(same[0].listed) if common is None else common & set(same[0].listed)
     more = {number for one in order if one.last.organism and one.ref not in listing for number in one.listed}
     return bool(common and common - more)
+
+
+def members_of(head: Standing, some: Iterable[Standing]) -> list[Ref]:
+    """The susceptibilities of an isolate that are in force; of any other result there are none."""
+    if not head.last.isolate:
+        return []
+    of, channel = keys.unit(head.last), head.last.channel
+    return [
+        one.ref
+        for one in some
+        if (keys.unit(one.last), one.last.channel) == (of, channel) and _is_alive(one) and _belongs(one, head)
+    ]
 
 
 def _belongs(one: Standing, head: Standing) -> bool:

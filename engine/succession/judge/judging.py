@@ -442,8 +442,10 @@ class _Case:
         units = [(first.panel, self._by_order[first.person, first.number]) for first in self.message if first.isolate]
         if any(one.place in held and one.panel == panel for panel, some in units for one in some):
             return ()
+        back = [self.by_ref[one.meant] for one in decisions if one.kind == "withdraws" and one.meant in self.by_ref]
+        self._gone += [ref for one in back for ref in cultures.members_of(one, self.memory.standing)]
         since, until = self.receipt.later
-        return tuple(ref for ref in self._gone if ref not in self.taken and not since < ref[0] <= until)
+        return tuple(ref for ref in dict.fromkeys(self._gone) if ref not in self.taken and not since < ref[0] <= until)
 
     def criticals(self, decisions: Sequence[Decision], gone: Sequence[Ref]) -> list[Critical]:
         """Who got word of a critical value gets another one when it is so no more; of each new one there is one."""

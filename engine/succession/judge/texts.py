@@ -1,6 +1,6 @@
 """A text of several lines: each line is a result of one test, and a new text takes the place of the one before it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from engine.succession.judge.samples import at_same_time
 from engine.succession.judge.words import Said, Standing
@@ -17,7 +17,11 @@ def paired(lines: Sequence[Said], before: Sequence[Standing]) -> dict[int, Stand
     """Each line with the one that it was: of its time, else in their order."""
     free = [*before]
     found: dict[int, Standing] = {}
-    for is_same in (lambda line, one: at_same_time(line, one.last) and line.version.time != "", lambda line, one: True):
+    ways: tuple[Callable[[Said, Standing], bool], ...] = (
+        lambda said, one: at_same_time(said, one.last),
+        lambda *_: True,
+    )
+    for is_same in ways:
         for line in lines:
             if line.place not in found and (one := next((one for one in free if is_same(line, one)), None)):
                 found[line.place] = one

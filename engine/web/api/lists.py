@@ -26,9 +26,8 @@ from engine.model.routes import ChannelRoutes
 from engine.model.site.permissions import ADMINISTERING, LOOKING, Permission, Principal
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries.reader import Reader
-from engine.views.copies import COPY
 from engine.views.messages import DELIVERY, MESSAGE
-from engine.views.site import PAUSE, STORED_LANE
+from engine.views.site import COPY, PAUSE, STORED_LANE
 from engine.views.view import View, picked
 from engine.web.api.parameters import Nothing
 

@@ -60,6 +60,7 @@ _OF_ERRORS: tuple[tuple[type[errors.LabRelayError], str], ...] = (
     (errors.AbsentError, "not-found"),
     (errors.ConfigError, "configuration"),
     (errors.RefusedError, "refused"),
+    (errors.CutShortError, "cut-short"),
     (errors.LockedError, "unavailable"),
     (errors.OccupiedError, "unavailable"),
     (errors.UnreachableError, "unavailable"),
@@ -104,9 +105,9 @@ def of_any(error: Exception) -> errors.ProblemError:
     return problem
 
 
-def noted(problem: errors.ProblemError, path: str) -> str:
-    """Write the problem to the log, without a text of the request; return its trace id."""
-    trace, status = secrets.token_hex(_TRACE_BYTES), KINDS[problem.kind].status
+def noted(problem: errors.ProblemError, path: str, trace: str = "") -> str:
+    """Write the problem to the log, without a text of the request; return its trace id, a new one where it has none."""
+    trace, status = trace or secrets.token_hex(_TRACE_BYTES), KINDS[problem.kind].status
     logger.log(
         logging.ERROR if status >= 500 else logging.INFO,
         "a request to the API was not served",

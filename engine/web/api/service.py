@@ -25,12 +25,14 @@ from aiohttp.typedefs import Handler
 
 from engine.actions.control import Request
 from engine.actions.declaring import Verb
+from engine.actions.kept import KeptActs
+from engine.actions.verbs import of_api
 from engine.feature import Hook
 from engine.model.errors import ProblemError
 from engine.model.site.permissions import LOOKING, SEEING_PATIENTS, Principal
 from engine.monitoring.snapshot.site import SCHEMA_VERSION
 from engine.web.api import problems
-from engine.web.api.acts import AGAIN_HEADER, OfferedActs
+from engine.web.api.acts import AGAIN_HEADER, give
 from engine.web.api.lists import CONTENTS, EVENTS, QUESTIONS, ROOT, Asked, Document, Resource, Sources, resources
 from engine.web.api.parameters import Nothing
 from engine.web.api.problems import KINDS
@@ -99,7 +101,7 @@ STREAMS: Hook[Callable[[Sources], Streams]] = Hook("streams")
 class Api:
     """The API of one running site."""
 
-    def __init__(self, sources: Sources, acts: OfferedActs | None = None, buckets: Buckets | None = None) -> None:
+    def __init__(self, sources: Sources, acts: KeptActs | None = None, buckets: Buckets | None = None) -> None:
         self._sources = sources
         self._acts = acts
         self._buckets = Buckets() if buckets is None else buckets
@@ -128,10 +130,10 @@ class Api:
             Route("/api", self._explorer, LOOKING),
         ]
 
-    def _acting(self, acts: OfferedActs) -> Iterator[Route]:
-        for name, verb in acts.offered.items():
+    def _acting(self, acts: KeptActs) -> Iterator[Route]:
+        for name in of_api():
             act = self._served(partial(self._act, acts, name), AN_ACT)
-            yield Route(f"{ROOT}/acts/{name}", act, verb.needs, method=hdrs.METH_POST)
+            yield Route(f"{ROOT}/acts/{name}", act, acts.verbs[name].needs, method=hdrs.METH_POST)
         reveal = self._served(partial(self._reveal, acts), AN_ACT)
         yield Route(ROOT + CONTENTS, reveal, SEEING_PATIENTS, method=hdrs.METH_POST)
         for one in QUESTIONS:
@@ -231,15 +233,15 @@ class Api:
     async def _explorer(self, request: web.Request) -> web.Response:
         return web.Response(text=await asyncio.to_thread(page, theme_of(request)), content_type="text/html")
 
-    async def _act(self, acts: OfferedActs, name: str, request: web.Request) -> web.Response:
-        answered = await acts.give(name, request)
+    async def _act(self, acts: KeptActs, name: str, request: web.Request) -> web.Response:
+        answered = await give(acts, name, request)
         kind = CONTENT_TYPE if answered.status < 400 else problems.CONTENT_TYPE
         headers = {AGAIN_HEADER: "true"} if answered.again else {}
         if answered.operation:
             headers[hdrs.LOCATION] = f"{ROOT}/operations/{answered.operation}"
         return web.Response(status=answered.status, body=answered.body, content_type=kind, headers=headers)
 
-    async def _reveal(self, acts: OfferedActs, request: web.Request) -> web.Response:
+    async def _reveal(self, acts: KeptActs, request: web.Request) -> web.Response:
         """The contents of a message. The row of the audit trail comes first; without it nothing is shown."""
         reads = await self._loaded()
         asked = reads.arguments_of(reads.message, in_address(request), body=False)

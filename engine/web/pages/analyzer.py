@@ -182,7 +182,7 @@ def routes(frame: Frame) -> Sequence[Route]:
 
 async def _show(frame: Frame, lately: Lately, request: web.Request) -> web.Response:
     asking = frame.asking(request)
-    seen = await frame.ends.channel(_channel(asking).name)
+    seen = await frame.running.ends.channel(_channel(asking).name)
     found = partial(_found, frame, lately, shows_last=seen.transport in COMES_AND_GOES)
     return await frame.show(request, partial(_page, of_channel(seen, asking.words)), found)
 

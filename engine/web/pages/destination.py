@@ -44,7 +44,7 @@ def routes(frame: Frame) -> Sequence[Route]:
 async def _show(frame: Frame, request: web.Request) -> web.Response:
     asking = frame.asking(request)
     one = _destination(asking)
-    ends = of_destination(await frame.ends.destination(one.name), one, asking.words)
+    ends = of_destination(await frame.running.ends.destination(one.name), one, asking.words)
     return await frame.show(request, partial(_page, ends), partial(_found, frame))
 
 

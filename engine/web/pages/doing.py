@@ -18,10 +18,8 @@ from typing import Any, NamedTuple
 import orjson
 from aiohttp import hdrs, web
 
-from engine.actions.control import Request
 from engine.actions.selection import Selection
 from engine.model.errors import ConfigError, LabRelayError, StoreError
-from engine.model.site.permissions import SEEING_PATIENTS
 from engine.model.texts.phrases import N_, PageText
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader, why_absent
@@ -55,8 +53,7 @@ async def look_once(frame: Frame, request: web.Request, *messages: int, purpose:
     async with frame.looking:  # two pages opened at once are one look
         new = [look for look in looks if look not in frame.looks]
         asked = [{"message": message, "purpose": purpose} for _, message in new]
-        verb = frame.verbs[VERB].work
-        await asyncio.gather(*(verb(Request(verb=VERB, actor=principal.actor, args=args)) for args in asked))
+        await asyncio.gather(*(frame.give(request, VERB, args) for args in asked))
         for look in new:
             _keep(frame, look, "")
     return True
@@ -94,7 +91,7 @@ async def reveal(
         if absent := await frame.read(_absent, message):
             return 404, absent, {}
         try:
-            await frame.verbs[VERB].work(Request(verb=VERB, actor=request[PRINCIPAL].actor, args=args))
+            await frame.give(request, VERB, args)
         except (StoreError, ConfigError):
             raise
         except LabRelayError:
@@ -222,7 +219,7 @@ async def count(
     Raises:
         LabRelayError: it is refused.
     """
-    counted = await frame.verbs[verb].work(_request(verb, request, selection, COUNTING, dry_run=True))
+    counted = await frame.give(request, verb, {"selection": selection, "reason": COUNTING, "dry_run": True})
     return counted, {**selection, "last": counted["last"], "counted_us": counted["counted_us"]}
 
 
@@ -303,12 +300,6 @@ def _selection(asking: Asking) -> dict[str, Any]:
     return selection.to_json()
 
 
-def _request(verb: str, request: web.Request, selection: Any, reason: str, *, dry_run: bool, **more: Any) -> Request:
-    args = {"selection": selection, "reason": reason, "dry_run": dry_run, **more}
-    principal = request[PRINCIPAL]
-    return Request(verb=verb, actor=principal.actor, args=args, sees_contents=principal.may(SEEING_PATIENTS))
-
-
 async def _take(frame: Frame, desk: Desk, verb: str, request: web.Request) -> web.Response:
     words = frame.asking(request).words
 
@@ -318,8 +309,8 @@ async def _take(frame: Frame, desk: Desk, verb: str, request: web.Request) -> we
             if not isinstance(selection, dict) or not selection.keys() >= {"last", "counted_us"}:
                 raise ValueError(NOTHING)
             more = {"overwrite": True} if form["overwrite"] else {}
-            given = _request(verb, request, selection, _reason(form), dry_run=False, **more)
-            result = await frame.verbs[verb].work(given)
+            args = {"selection": selection, "reason": _reason(form), "dry_run": False, **more}
+            result = await frame.once(request, form, verb, args)
         except orjson.JSONDecodeError:
             raise web.HTTPBadRequest from None
         except (ValueError, LabRelayError) as error:

@@ -7,7 +7,6 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import time
-from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
@@ -21,20 +20,21 @@ from engine.config.web import WebConfig
 from engine.mapping.code_tables.suggestions import Suggestion
 from engine.model import errors
 from engine.model.routes import ChannelRoutes
-from engine.model.site.permissions import Principal
+from engine.model.site.permissions import SEEING_PATIENTS, Principal
 from engine.model.texts.phrases import N_, phrase_of
-from engine.monitoring.ends import Ends, NoEnds
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries.reader import Reader
 from engine.web.bodies import Body, answer, html, prepared
 from engine.web.cells import Cells
-from engine.web.desk import Desk, sentence
+from engine.web.desk import Desk, Redraw, sentence
+from engine.web.forms import Form
 from engine.web.guard import UNREADABLE
 from engine.web.identity import language_of, person_of
 from engine.web.languages import catalogue
 from engine.web.pages.words import Words
-from engine.web.render import Renderer, TodoSource
+from engine.web.render import Renderer
 from engine.web.routes import PRINCIPAL, Route
+from engine.web.running import Running
 
 AT_ONCE = 2  # pages that are read at the same time
 TOO_SLOW = N_("This takes longer than {n} seconds. Narrow it: a shorter time, one analyzer.")
@@ -54,6 +54,29 @@ Values = Mapping[str, Any]
 
 async def no_changes() -> Sequence[Change]:
     return ()
+
+
+class Loaded(NamedTuple):
+    """The configuration in force, for pages.
+
+    Attributes:
+        channels: the compiled routes, by channel: they read the fields of a message.
+        configured: its hash, code tables included.
+        suggestions: what the pack of a channel's analyzer suggests for codes; reads its file, or raises ConfigError.
+        changed_files: names of files of the configuration that are not those that run; reads them all.
+        changes: what a reload of the files changes; reads them all, and raises ConfigError where they are wrong.
+        trial: tries a mapping; None: there is no page for it.
+    """
+
+    channels: Channels = dict
+    configured: Callable[[], str] = str
+    suggestions: Suggestions = lambda channel: ()
+    changed_files: Callable[[], Sequence[str]] = list
+    changes: Changes = no_changes
+    trial: Trial | None = None
+
+
+NOTHING_LOADED = Loaded()
 
 
 class Asking(NamedTuple):
@@ -102,57 +125,35 @@ class Frame:
     """Shows pages of one site.
 
     Attributes:
-        todo: the to-do list.
         desk: takes the forms of persons; None: no person can log in, and nothing can be done.
-        verbs: of the control socket.
-        channels: the compiled routes in force, by channel.
-        ends: looks at both ends of a line.
-        trial: tries a mapping; None: none can be tried.
-        changed_files: names of files of the configuration that are not those that run; reads them all.
-        configured: the hash of the configuration in force, code tables included.
         config: ``web:`` of the configuration in force.
-        changes: what a reload of the files changes; reads them all, and raises ConfigError where they are wrong.
         looks: log-in and message -> purpose stated for contents (`engine.web.pages.doing`); by ``looking``.
-        suggestions: what the pack of a channel's analyzer suggests for codes; reads its file, or raises ConfigError.
     """
 
     def __init__(
         self,
         reader: Reader,
-        snapshot: Callable[[], SiteSnapshot],
         renderer: Renderer,
-        todo: TodoSource,
-        desk: Desk | None = None,
-        verbs: Mapping[str, Verb] = MappingProxyType({}),
-        channels: Channels = dict,
-        ends: Ends | None = None,
-        trial: Trial | None = None,
-        changed_files: Callable[[], Sequence[str]] = list,
-        configured: Callable[[], str] = str,
-        config: Callable[[], WebConfig] = WebConfig,
-        changes: Changes = no_changes,
-        suggestions: Suggestions = lambda channel: (),
+        running: Running,
+        loaded: Loaded,
+        desk: Desk | None,
+        config: Callable[[], WebConfig],
     ) -> None:
-        self.changes = changes
-        self.config = config
-        self.trial = trial
-        self.suggestions = suggestions
-        self.channels = channels
-        self.ends = ends or NoEnds()
-        self.changed_files = changed_files
-        self.configured = configured
-        self.todo = todo
+        self.running = running
+        self.loaded = loaded
+        self.channels = loaded.channels
         self.desk = desk
-        self.verbs = verbs
+        self.config = config
+        self.acts = running.acts
+        self.verbs: Mapping[str, Verb] = running.acts.verbs if running.acts is not None else {}
         self.looks: OrderedDict[tuple[str, int], str] = OrderedDict()
         self.looking = asyncio.Lock()
         self._reader = reader
-        self._snapshot = snapshot
         self._renderer = renderer
         self._reading = asyncio.Semaphore(AT_ONCE)
 
     def asking(self, request: web.Request) -> Asking:
-        site = self._snapshot()
+        site = self.running.snapshot()
         language = language_of(request)
         principal = request[PRINCIPAL]
         site = site if principal.reads_notes else site.without_notes()
@@ -193,8 +194,51 @@ class Frame:
         self, request: web.Request, verb: str, args: Mapping[str, Any], content: bytes = b""
     ) -> dict[str, Any]:
         """What a verb does for the person who asks."""
-        given = Request(verb=verb, actor=request[PRINCIPAL].actor, args=args, content=content)
-        return await self.verbs[verb].work(given)
+        return await self.verbs[verb].work(_asked(request, verb, args, content))
+
+    async def once(
+        self, request: web.Request, form: Form, verb: str, args: Mapping[str, Any], content: bytes = b""
+    ) -> Mapping[str, Any]:
+        """What an act does that a form is sent for; the same form has the same answer, also after a restart.
+
+        Raises:
+            Exception: it was refused, or may have been done before.
+        """
+        assert self.acts is not None  # where there are verbs
+        answer = await self.acts.give(_asked(request, verb, args, content), form.of_act(verb), [])
+        if answer.error is not None:
+            raise answer.error
+        return answer.result
+
+    async def take(
+        self,
+        desk: Desk,
+        request: web.Request,
+        asked: Callable[[Form], tuple[Any, ...]],
+        redraw: Redraw,
+        go: Callable[[Form, Mapping[str, Any]], web.Response],
+    ) -> web.Response:
+        """Give once the act that a form is sent for.
+
+        Args:
+            asked: the verb, its arguments, its content.
+            redraw: the page that the form is on, with the status and the sentence for what was refused.
+            go: leads on, with what the verb has done.
+        """
+
+        async def act(form: Form) -> web.Response:
+            try:
+                done = await self.once(request, form, *asked(form))
+            except errors.LabRelayError as error:
+                return await redraw(request, *self.refused(desk, request, error), form)
+            return go(form, done)
+
+        return await desk.answer(request, act)
+
+    async def was_given(self, request: web.Request, form: Form, verb: str) -> bool:
+        """Whether `once` would carry out nothing: then nothing else is looked at before it."""
+        assert self.acts is not None
+        return await self.acts.was_given(request[PRINCIPAL].actor, form.of_act(verb))
 
     async def read(self, work: Callable[..., Any], *given: Any) -> Any:
         """The result of ``work(reader, *given)``, called in a thread."""
@@ -237,6 +281,12 @@ class Frame:
 
         status, body = await self.read(draw)
         return answer(request, body, status=status, vary=hdrs.ACCEPT_LANGUAGE, tagged=False)
+
+
+def _asked(request: web.Request, verb: str, args: Mapping[str, Any], content: bytes) -> Request:
+    principal = request[PRINCIPAL]
+    sees = principal.may(SEEING_PATIENTS)
+    return Request(verb=verb, actor=principal.actor, args=args, content=content, sees_contents=sees)
 
 
 class Served(Protocol):

@@ -14,7 +14,6 @@ from typing import Any
 import orjson
 from aiohttp import hdrs, web
 
-from engine.actions.control import Request
 from engine.model.content.search_keys import MAX_LENGTH
 from engine.model.errors import IntegrityError, TooSlowError
 from engine.model.journal.journal_views import Filter, MessageView
@@ -31,7 +30,7 @@ from engine.web.pages.filters import WRONG_TIME, known
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.panels import PANELS
 from engine.web.pages.words import Words, grouped, iso, shown
-from engine.web.routes import PRINCIPAL, Route
+from engine.web.routes import Route
 
 PATH, NEWS = "/messages", "/messages.json"
 VERB, SHOWING = "searched", "exported"  # of the control socket
@@ -97,12 +96,11 @@ async def _list(frame: Frame, request: web.Request) -> web.Response:
     asking = await _opened(frame, request)
     number = asking.query.get(BEARS, "")
     if number and SEALED in asking.query:
-        args = {"number": number}
-        await frame.verbs[VERB].work(Request(verb=VERB, actor=request[PRINCIPAL].actor, args=args))
+        await frame.give(request, VERB, {"number": number})
     columns = _columns(asking)
     if CONTROL in columns.shown and not columns.wrong:
         said = {"what": {"list": PATH, "column": CONTROL}, "purpose": "a list of messages"}
-        await frame.verbs[SHOWING].work(Request(verb=SHOWING, actor=request[PRINCIPAL].actor, args=said))
+        await frame.give(request, SHOWING, said)
     return await frame.show(request, _page, _found, asking)
 
 

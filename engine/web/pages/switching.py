@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from engine.actions.control import Request
 from engine.actions.pause_resume import target_of
 from engine.model.errors import LabRelayError
 from engine.model.journal.records import DELIVERIES, Target
@@ -20,7 +19,7 @@ from engine.web.forms import Form
 from engine.web.pages.doing import COUNTING, DO
 from engine.web.pages.frame import Asking, Frame
 from engine.web.pages.words import Words, grouped, shown
-from engine.web.routes import PRINCIPAL, Route
+from engine.web.routes import Route
 
 Offers = list[tuple[str, str]]
 
@@ -97,15 +96,14 @@ async def _ask(frame: Frame, desk: Desk, verb: str, request: web.Request) -> web
     except LabRelayError as error:
         return await _refused(desk, request, asking.words, verb, None, 400, sentence(str(error)))
     try:
-        seen = await frame.verbs[verb].work(_request(verb, request, target, COUNTING, dry_run=True))
+        seen = await frame.give(request, verb, _args(target, COUNTING, dry_run=True))
     except LabRelayError as error:
         return await _refused(desk, request, asking.words, verb, target, *desk.refused(request, error))
     return await desk.page(request, "switch", **_question(asking, verb, target, seen), trouble="")
 
 
-def _request(verb: str, request: web.Request, target: Target, reason: str, *, dry_run: bool) -> Request:
-    args = {"kind": target.kind, "name": target.name, "reason": reason, "dry_run": dry_run}
-    return Request(verb=verb, actor=request[PRINCIPAL].actor, args=args)
+def _args(target: Target, reason: str, *, dry_run: bool) -> dict[str, Any]:
+    return {"kind": target.kind, "name": target.name, "reason": reason, "dry_run": dry_run}
 
 
 def _question(asking: Asking, verb: str, target: Target, seen: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,7 +148,7 @@ async def _take(frame: Frame, desk: Desk, verb: str, request: web.Request) -> we
         except LabRelayError:  # not a form of ours
             raise web.HTTPBadRequest from None
         try:
-            seen = await frame.verbs[verb].work(_request(verb, request, target, form["reason"], dry_run=False))
+            seen = await frame.once(request, form, verb, _args(target, form["reason"], dry_run=False))
         except LabRelayError as error:
             return await _refused(desk, request, asking.words, verb, target, *desk.refused(request, error))
         values = _question(asking, verb, target, seen) | {

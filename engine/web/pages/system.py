@@ -53,7 +53,7 @@ def _page(asking: Asking) -> Page:
 async def _files(frame: Frame, asking: Asking) -> Values:
     """Files that were changed, and, for those who may reload, what a reload of them does."""
     try:
-        changed = await asyncio.to_thread(frame.changed_files)
+        changed = await asyncio.to_thread(frame.loaded.changed_files)
     except OSError as error:
         changed = [str(error.strerror)]
     return {
@@ -86,7 +86,7 @@ def _found(files: Values, reader: Reader, asking: Asking) -> Values:
 async def _plan(frame: Frame, words: Words) -> Values:
     """As `labrelay reload --dry-run`; where the reload is refused, the places in files, without values."""
     try:
-        found = await frame.changes()
+        found = await frame.loaded.changes()
     except ConfigError as error:
         return {"wrong": [shown(": ".join(one.split(": ")[:2]), 300) for one in error.problems[:MOST_FILES]]}
     except OSError:

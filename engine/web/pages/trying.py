@@ -49,11 +49,11 @@ class Tried(NamedTuple):
 
 def routes(frame: Frame) -> Sequence[Route]:
     """None where no person can log in, or nothing can be tried."""
-    if frame.desk is None or frame.trial is None:
+    if frame.desk is None or frame.loaded.trial is None:
         return ()
     return (
         Route(PATH, partial(_ask, frame, frame.desk), CHANGING),
-        Route(PATH, partial(_try, frame, frame.desk, frame.trial), CHANGING, method=hdrs.METH_POST),
+        Route(PATH, partial(_try, frame, frame.desk, frame.loaded.trial), CHANGING, method=hdrs.METH_POST),
     )
 
 

@@ -26,6 +26,7 @@ from engine.model.texts.reasons import ReasonCode
 from engine.runtime.observing.ends import SeenEnds
 from tests.support.deliveries import delivery
 from tests.support.kafka_peer import SILENCE, Peer, kafka_peer
+from tests.support.ports import quiet_ports
 from tests.support.running import MLLP, channel, running_site
 from tests.support.senders import send_blocks
 from tests.support.waiting import until
@@ -143,6 +144,24 @@ async def test_a_record_without_an_answer_is_waited_for_and_not_sent_again() -> 
                     await out.deliver(delivery(b"[]"))
                     break
     assert [one.value for one in peer.came.values()] == [b"{}", b"[]"]
+
+
+@pytest.mark.parametrize("of", ["chemistry", "", "another"])
+async def test_a_record_that_waits_in_the_library_is_withdrawn_with_its_delivery(of: str) -> None:
+    """No broker is there yet. ``of``: the lane that a person has changed, all, or another one."""
+    [port] = quiet_ports(1)
+    async with opened(Peer(port=port), timeout="500ms") as out:
+        with pytest.raises(TransientDeliveryError):
+            await out.deliver(delivery(b"first"))
+        out.withdraw(of)
+        async with kafka_peer(port=port) as peer, asyncio.timeout(60):
+            if of == "another":
+                await until(lambda: bool(peer.kept))  # two of one batch would be compressed
+            while True:
+                with suppress(TransientDeliveryError):
+                    await out.deliver(delivery(b"next", seq=8))
+                    break
+    assert [one.value for one in peer.kept] == [b"first", b"next"][of != "another" :]
 
 
 @pytest.mark.parametrize(

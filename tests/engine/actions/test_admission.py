@@ -25,6 +25,7 @@ from engine.config.reading import values
 from engine.model.errors import LabRelayError, RefusedError, StoreError
 from engine.model.site.actor import Actor
 from engine.model.site.permissions import ALL, ROLES, Permission, permissions_of
+from tests.support import oracle
 from tests.support.other_accounts import as_account, become
 
 SERVICE = "daemon"  # the account of the service
@@ -42,77 +43,17 @@ VIEWER, OPERATOR, ENGINEER, ADMIN, SEEING_VIEWER, SEEING_OPERATOR, GROUP, NO_ROL
     "games", "mail", "news", "backup", "lp", "uucp", "www-data", "irc",
 )  # fmt: skip
 KINDS = (VIEWER, OPERATOR, ENGINEER, ADMIN, SEEING_VIEWER, SEEING_OPERATOR, GROUP, NO_ROLE)
-ALL_WITH_A_ROLE = {VIEWER, OPERATOR, ENGINEER, ADMIN, SEEING_VIEWER, SEEING_OPERATOR, GROUP}
-WHO_ACTS = {OPERATOR, ENGINEER, ADMIN, SEEING_OPERATOR}
-WHO_CHANGES = {ENGINEER, ADMIN}
-# Verb -> who may give it, besides root and the service's user, who may give all. A new verb needs its line here.
-MAY = {
-    "status": ALL_WITH_A_ROLE,
-    "underway": ALL_WITH_A_ROLE,
-    "operation_waits": ALL_WITH_A_ROLE,
-    "tap": ALL_WITH_A_ROLE,
-    "todo": ALL_WITH_A_ROLE,
-    "alerts": ALL_WITH_A_ROLE,
-    "alert_sent": ALL_WITH_A_ROLE,
-    "order_add": WHO_ACTS,
-    "order_cancel": WHO_ACTS,
-    "reflex_confirm": WHO_ACTS,
-    "reflex_decline": WHO_ACTS,
-    "order_release": WHO_ACTS,
-    "order_resend": WHO_ACTS,
-    "order_fetch": WHO_ACTS,
-    "order_match": WHO_ACTS,
-    "order_unmatch": WHO_ACTS,
-    "order_shown": {SEEING_VIEWER, SEEING_OPERATOR},
-    "order_worklist": {SEEING_VIEWER, SEEING_OPERATOR},
-    "abdm_link": WHO_ACTS,
-    "abdm_withdraw": WHO_ACTS,
-    "abdm_retry": WHO_ACTS,
-    "abdm_resume": WHO_ACTS,
-    "todo_take": WHO_ACTS,
-    "todo_note": WHO_ACTS,
-    "todo_snooze": WHO_ACTS,
-    "todo_drop": WHO_ACTS,
-    "alert_test": WHO_ACTS,
-    "alert_acknowledge": WHO_ACTS,
-    "alert_silence": WHO_ACTS,
-    "alert_unsilence": WHO_ACTS,
-    "retry": WHO_ACTS,
-    "dismiss": WHO_ACTS,
-    "release": WHO_ACTS,
-    "reject": WHO_ACTS,
-    "held_look": WHO_ACTS,
-    "tell_apart": {SEEING_OPERATOR},
-    "set_aside": WHO_ACTS,
-    "operation_cancel": WHO_ACTS,
-    "replay": WHO_ACTS,
-    "pause": WHO_ACTS,
-    "resume": WHO_ACTS,
-    "restart": WHO_ACTS,
-    "edit": {SEEING_OPERATOR},
-    **dict.fromkeys(("quality_load", "quality_accept", "quality_end", "quality_rules"), WHO_CHANGES),
-    **dict.fromkeys(("quality_exclude", "quality_include", "quality_event", "quality_done", "quality_enter"), WHO_ACTS),
-    **dict.fromkeys(("quality_close", "quality_look"), WHO_ACTS),
-    **dict.fromkeys(("draft_listen", "draft_place", "draft_recognise", "draft_part", "draft_codes"), WHO_CHANGES),
-    **dict.fromkeys(("draft_remove", "draft_look"), WHO_CHANGES),
-    "draft_start": set(),  # who starts it sees the first result: an engineer who sees patients
-    "reload": WHO_CHANGES,
-    "reprocess": WHO_CHANGES,
-    "table_set": WHO_CHANGES,
-    "table_undo": WHO_CHANGES,
-    "erase": {ADMIN},
-    "prune": {ADMIN},
-    "backup": {ADMIN},
-    "key": {ADMIN},
-    "user_add": {ADMIN},
-    "user_change": {ADMIN},
-    "token_add": {ADMIN},
-    "token_revoke": {ADMIN},
-    "shown": {SEEING_VIEWER, SEEING_OPERATOR},
-    "searched": {SEEING_VIEWER, SEEING_OPERATOR},
-    "exported": {SEEING_VIEWER, SEEING_OPERATOR},
-    "tap_contents": {SEEING_VIEWER, SEEING_OPERATOR},
+ACCOUNTS = {
+    oracle.LOOK: {VIEWER, OPERATOR, ENGINEER, ADMIN, SEEING_VIEWER, SEEING_OPERATOR, GROUP},
+    oracle.ACT: {OPERATOR, ENGINEER, ADMIN, SEEING_OPERATOR},
+    oracle.CHANGE: {ENGINEER, ADMIN},
+    oracle.ADMIN: {ADMIN},
+    oracle.SEE: {SEEING_VIEWER, SEEING_OPERATOR},
+    oracle.EDIT: {SEEING_OPERATOR},
+    oracle.NEITHER: set[str](),
 }
+# Verb -> who may give it, besides root and the service's user, who may give all.
+MAY = {verb: ACCOUNTS[may] for verb, may in oracle.gathered("ACTS").items()}
 
 real_accounts = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another account")
 
@@ -191,7 +132,7 @@ def _all_asked(path: Path) -> dict[str, str]:
 
 @real_accounts
 def test_each_verb_and_each_kind_of_account(served: Path) -> None:
-    assert set(MAY) == set(all_acts()) | set(FOLLOWED), "a verb without a line of MAY"
+    assert set(MAY) == set(all_acts()) | set(FOLLOWED), "give each act its line in ACTS of an oracle"
     for account in ("root", SERVICE):
         answers = as_account(account, do=partial(_all_asked, served))
         assert set(answers.values()) == {"allowed"}, account

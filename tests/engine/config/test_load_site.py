@@ -1,5 +1,6 @@
 """Reading a site: every key has its meaning, every mistake has its place, a reason and a way out."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from engine.config.destinations.destination import FhirDestination, FileDestinat
 from engine.config.load import load_site
 from engine.config.reading.secrets import Secret
 from engine.config.site_file import data_folder
+from engine.config.sitewide import site_model
 from engine.config.sources.source import AstmSource, MllpSource, presets, transports
 from engine.model.errors import ConfigError
 from engine.model.texts.units import HostPort
@@ -667,3 +669,12 @@ def test_the_repositorys_own_site_is_sound() -> None:
     assert set(site.channels) == {"haematology", "chemistry", "serology"}
     assert set(site.config.destinations) == {"lab-fhir", "archive"}
     assert site.warnings == ()
+
+
+def test_no_two_parts_of_the_site_file_have_a_check_of_one_name() -> None:
+    """They are bases of one model: one of both would be passed over without a word."""
+    model = site_model()
+    checks = model.__pydantic_decorators__.model_validators
+    found = Counter(name for one in model.__mro__ for name in vars(one) if name in checks)
+    assert found
+    assert max(found.values()) == 1, found

@@ -16,7 +16,13 @@ from engine.delivery import settlement as storing
 from engine.delivery.breaker import Breaker, BreakerState
 from engine.delivery.retry import RetryPolicy
 from engine.features.rework.rows import dismissal
-from engine.model.errors import DestinationDownError, RefusedDeliveryError, StoreError, TransientDeliveryError
+from engine.model.errors import (
+    DestinationDownError,
+    OvertakenError,
+    RefusedDeliveryError,
+    StoreError,
+    TransientDeliveryError,
+)
 from engine.model.message import Delivery
 from engine.model.texts.reasons import ReasonCode
 from engine.store.core.connecting import JOURNAL_NAME
@@ -793,6 +799,47 @@ async def test_an_old_result_is_not_sent_over_its_correction(made: Plant) -> Non
     await made.drain()
     assert server.of("a") == ["00002|report", "00003|another"]
     assert made.states("server") == ["held", "delivered", "delivered"]
+
+
+# -- whose journal it is -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stale", [False, True])
+@pytest.mark.promise("P3")
+async def test_nothing_is_sent_before_it_is_proven_whose_journal_it_is(made: Plant, stale: bool) -> None:
+    """A proof that is there, that is on its way, that fails for a while; then with ``stale`` never comes."""
+    asked, answers = asyncio.Event(), asyncio.Queue[bool]()
+
+    async def look() -> None:
+        asked.set()
+        if not await answers.get():
+            raise OvertakenError("elsewhere")
+
+    fresh = True
+    server = await made.destination("server", unproven=lambda: None if fresh else look())
+    made.channel("a", "server")
+    await made.send("a", *numbers(2))
+    await made.settle()
+    assert server.of("a") == numbers(2)  # a proof is there
+    fresh = False
+    await made.send("a", *numbers(2, start=3))
+    await asyncio.wait_for(asked.wait(), 10.0)
+    await made.settle()
+    assert server.of("a") == numbers(2)
+    for _ in range(3):
+        answers.put_nowait(False)
+        await made.advance(1.0)
+    assert server.attempts.total() == 2, "sent without a proof"
+    if stale:
+        made.workers["server"].pause()  # as the site does once it has seen that
+        answers.put_nowait(True)
+        await made.advance(60.0)
+        assert server.attempts.total() == 2
+        return
+    fresh = True
+    answers.put_nowait(True)
+    await made.drain()
+    assert server.of("a") == numbers(4)
 
 
 # -- stopping ------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.mapping import Program, load
-from engine.mapping.outputs.orders import FIELDS, decode, encode, order_lines
+from engine.mapping.outputs.collected import FIELDS, decode, encode, order_lines
 from engine.model.errors import ConfigError, ContentError
 from engine.model.orders import MOST_LINES, SPECIMEN_LENGTH, OrderedPatient, OrderLine
 from engine.model.texts.reasons import ReasonCode

@@ -617,6 +617,25 @@ def test_a_withdrawal_after_another_withdraws_what_waits() -> None:
     assert desk.says("D CRE 6.5", at="0950") == "withdraws"
 
 
+@pytest.mark.parametrize(
+    ("back", "left"),
+    [
+        (["D ORG ECO sub=1"], ["final SAU", "final R", "final 1"]),
+        (["D ORG SAU sub=2"], ["final ECO", "final R", "final S", "final 1"]),
+        (["D ORG ECO sub=1", "D ORG SAU sub=2"], ["final 1"]),
+        (["D AMP R sub=1"], ["final ECO", "final S", "final SAU", "final R", "final 1"]),
+    ],
+)
+def test_the_susceptibilities_of_an_isolate_that_is_withdrawn_go_with_it(back: list[str], left: list[str]) -> None:
+    desk = Desk()
+    report = ["F ORG ECO sub=1", "F AMP R sub=1", "F CIP S sub=1", "F ORG SAU sub=2", "F PEN R sub=2"]
+    desk.says(*report, panel="CULT")
+    desk.says("F K 1")
+    desk.says(*back, panel="CULT", at="1030")
+    assert [one for one in desk.stands() if not one.startswith("entered")] == left
+    assert desk.says(*back, panel="CULT", at="1030").split()[0] == "echo"
+
+
 def test_the_memory_of_a_culture_is_known_by_what_each_isolate_was() -> None:
     desk = Desk()
     desk.says("F ORG SAU sub=1", "F ORG KPN sub=2")

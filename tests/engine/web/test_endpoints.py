@@ -212,7 +212,7 @@ async def test_slow_and_idle_connections_keep_nobody_out() -> None:
 async def test_a_taken_address_is_an_error_at_the_start() -> None:
     async with running(quiet_site()) as page:
         taken = WebConfig(listen=HostPort("127.0.0.1", page.server.port))
-        second = StatusServer(taken, quiet_site, list, page.registry, todo=page.todo)
+        second = StatusServer(taken, page.server._running)
         with pytest.raises(OSError, match="ddress already in use"):
             await second.listen()
         await second.stop()

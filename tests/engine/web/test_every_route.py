@@ -1,4 +1,4 @@
-"""Every route of the server as every kind of person. The table is written by hand: a route without a line fails."""
+"""Every route of the server as every kind of person. The oracles are written by hand: a route without a line fails."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -8,12 +8,15 @@ from unittest import mock
 import pytest
 from yarl import URL
 
-from engine.actions.verbs import all_acts
+from engine.actions.kept import KeptActs
+from engine.actions.verbs import all_acts, of_api
 from engine.model.site.permissions import WATCHING
-from engine.web.api.acts import OfferedActs
+from engine.web.api.lists import resources
 from engine.web.api.service import Api
+from tests.support import oracle
 from tests.support.access import ROOT, Browser, Site, site
 
+OF_POST = {one.path for one in resources() if one.of_post}
 # What each kind of person gets of a route: "-" a log-in is asked for, "x" refused, "+" let in.
 PERSONS = ("nobody", "wall", "viewer", "operator", "engineer", "admin", "seeing", "revoked", "disabled")
 OPEN = "+++++++++"
@@ -24,218 +27,17 @@ CHANGE = "-xxx++x--"
 ADMIN = "-xxxx+x--"
 PATIENTS = "-xxxxx+--"
 NEITHER = "-xxxxxx--"  # an engineer who sees patients besides
+LINES = {
+    oracle.OPEN: OPEN, oracle.WATCH: WATCH, oracle.LOOK: LOOK, oracle.ACT: ACT, oracle.CHANGE: CHANGE,
+    oracle.ADMIN: ADMIN, oracle.SEE: PATIENTS, oracle.EDIT: PATIENTS, oracle.NEITHER: NEITHER,
+}  # fmt: skip
 TABLE = {
-    "GET /": WATCH,
-    "GET /events": WATCH,
-    "GET /live.json": WATCH,
-    "GET /status.json": LOOK,
-    "GET /analyzer": LOOK,
-    "GET /analyzer.json": LOOK,
-    "GET /destinations/{name}": LOOK,
-    "GET /destination.json": LOOK,
-    **{f"{method} /do/{verb}": ACT for verb in ("pause", "resume", "restart") for method in ("GET", "POST")},
-    "GET /quality": LOOK,
-    "GET /quality/chart": LOOK,
-    "GET /quality/chart.csv": LOOK,
-    "GET /quality/month": LOOK,
-    "POST /quality": ACT,
-    "POST /quality/chart": ACT,
-    "POST /quality/maintenance": ACT,
-    **{f"GET /rules{more}": LOOK for more in ("", ".csv", "/untouched.csv")},
-    "GET /reagents": LOOK,
-    "GET /reagents.json": LOOK,
-    "GET /metrics": LOOK,
-    "GET /healthz": OPEN,
-    "GET /readyz": OPEN,
-    "GET /static/{name}": OPEN,
-    "GET /log-in": OPEN,
-    "POST /log-in": OPEN,
-    "POST /log-in/code": OPEN,
-    "GET /log-in/oidc": OPEN,
-    "GET /log-in/oidc/back": OPEN,
-    "GET /log-in/oidc/out": OPEN,
-    "POST /log-in/oidc/ended": OPEN,
-    "GET /change-user": OPEN,
-    "POST /change-user": OPEN,
-    "GET /set-up": OPEN,
-    "POST /set-up": OPEN,
-    "GET /wall": OPEN,
-    "POST /wall": OPEN,
-    "POST /log-out": LOOK,
-    "POST /stay": LOOK,
-    "GET /session.json": LOOK,
-    "GET /account": LOOK,
-    "POST /account": LOOK,
-    "GET /users": ADMIN,
-    "POST /users": ADMIN,
-    "GET /user": ADMIN,
-    "POST /user": ADMIN,
-    "GET /tokens": ADMIN,
-    "POST /tokens": ADMIN,
-    "GET /messages": LOOK,
-    "POST /messages": LOOK,
-    "GET /messages.json": LOOK,
-    "GET /messages/{number}": LOOK,
-    "GET /dead-letters": LOOK,
-    "GET /dead-letters/each": LOOK,
-    "GET /conflicts/{number}": LOOK,
-    "GET /held": LOOK,
-    "GET /held/{number}": LOOK,
-    "POST /held/{number}": PATIENTS,
-    **{f"{method} /do/{verb}": ACT for verb in ("retry", "dismiss", "release", "reject") for method in ("GET", "POST")},
-    "GET /operations": LOOK,
-    "GET /operations/{number}": LOOK,
-    "POST /operations/{number}": ACT,
-    "POST /messages/{number}/contents": PATIENTS,
-    "GET /affected": CHANGE,
-    "POST /affected": CHANGE,
-    "GET /affected.csv": CHANGE,
-    "POST /affected.csv": NEITHER,
-    "POST /affected/results": NEITHER,
-    "GET /replay": ACT,
-    "POST /replay": ACT,
-    "POST /messages/{number}/test": PATIENTS,
-    "GET /try": CHANGE,
-    "POST /try": CHANGE,
-    "GET /messages/{number}/set-aside": ACT,
-    "POST /messages/{number}/set-aside": ACT,
-    "GET /messages/{number}/edit": PATIENTS,
-    "POST /messages/{number}/edit": PATIENTS,
-    "POST /messages/{number}/edit/do": PATIENTS,
-    "GET /waiting": LOOK,
-    "GET /abdm": LOOK,
-    **{f"GET /abdm/{page}": LOOK for page in ("contexts", "consents", "transfers", "context", "consent")},
-    **{f"{method} /abdm/{act}": ACT for act in ("link", "withdraw", "retry", "resume") for method in ("GET", "POST")},
-    "GET /orders": LOOK,
-    "GET /orders/worklist": PATIENTS,
-    "GET /questions": LOOK,
-    "GET /reflexes": LOOK,
-    "POST /reflexes": ACT,
-    "GET /order": LOOK,
-    "POST /order": PATIENTS,
+    **{route: LINES[may] for route, may in oracle.gathered("PAGES").items()},
+    **{f"POST /api/v1/acts/{name}": LINES[may] for name, may in oracle.gathered("ACTS").items() if name in of_api()},
     **{
-        f"{method} /order/{act}": ACT
-        for act in ("cancel", "release", "resend", "match", "unmatch")
-        for method in ("GET", "POST")
+        f"{'POST' if path in OF_POST else 'GET'} /api/v1{path}": LINES[may]
+        for path, (may, _) in oracle.gathered("LISTS").items()
     },
-    "GET /alerts": LOOK,
-    "POST /alerts": ACT,
-    "GET /todo": LOOK,
-    "POST /todo": ACT,
-    "GET /codes": LOOK,
-    "GET /codes.csv": LOOK,
-    "GET /codes/corrections": LOOK,
-    "POST /codes/row/do": CHANGE,
-    **{f"{method} /codes/{page}": CHANGE for page in ("row", "undo") for method in ("GET", "POST")},
-    "GET /add": CHANGE,
-    **{f"{method} /add/new": CHANGE for method in ("GET", "POST")},
-    **{
-        f"{method} /add/{{name}}/{step}": CHANGE
-        for step in ("listen", "recognise", "codes", "code", "first")
-        for method in ("GET", "POST")
-    },
-    "POST /add/{name}/first": NEITHER,
-    "GET /acts": ADMIN,
-    "GET /system": LOOK,
-    "GET /shift": LOOK,
-    "GET /help": LOOK,
-    "GET /help/{page}": LOOK,
-    "GET /reports": LOOK,
-    "GET /reports.csv": LOOK,
-    "GET /api/v1/events": LOOK,
-    "GET /api/v1/status": LOOK,
-    "GET /api/v1/channels": LOOK,
-    "GET /api/v1/destinations": LOOK,
-    "GET /api/v1/version": LOOK,
-    "GET /api/v1/messages": LOOK,
-    "POST /api/v1/message-search": LOOK,
-    "GET /api/v1/messages/{message}": LOOK,
-    "GET /api/v1/messages/{message}/deliveries": LOOK,
-    "GET /api/v1/messages/{message}/wire": LOOK,
-    "GET /api/v1/dead-letters": LOOK,
-    "GET /api/v1/dead-letters/groups": LOOK,
-    "GET /api/v1/dead-letters/{message}": LOOK,
-    "GET /api/v1/held": LOOK,
-    "GET /api/v1/held/persons": LOOK,
-    "POST /api/v1/held-results": ACT,
-    "GET /api/v1/gaps": LOOK,
-    "GET /api/v1/suggestions": LOOK,
-    "GET /api/v1/corrections": LOOK,
-    "GET /api/v1/quality": LOOK,
-    **{f"GET /api/v1/quality/{name}": LOOK for name in ("points", "targets", "maintenance", "lots", "failures")},
-    "GET /api/v1/quality/failures/{number}/results": LOOK,
-    "GET /api/v1/quality/runs/{number}/verdicts": LOOK,
-    **{f"GET /api/v1/rules{more}": LOOK for more in ("", "/days", "/untouched")},
-    "GET /api/v1/reagents": LOOK,
-    "GET /api/v1/lanes": LOOK,
-    "GET /api/v1/pauses": LOOK,
-    **{f"GET /api/v1/reports/{name}": LOOK for name in ("volume", "turnaround", "utilisation", "downtime", "unmapped")},
-    **{f"GET /api/v1/reports/{name}": LOOK for name in ("callback", "calls")},
-    "GET /api/v1/operations": LOOK,
-    "GET /api/v1/operations/{number}": LOOK,
-    "GET /api/v1/orders": LOOK,
-    "GET /api/v1/reflexes": LOOK,
-    **{
-        f"GET /api/v1/abdm/{path}": LOOK
-        for path in ("status", "contexts", "contexts/{number}", "consents", "consents/{number}", "transfers")
-    },
-    "GET /api/v1/orders/{item}": LOOK,
-    "GET /api/v1/results-without-order": LOOK,
-    "GET /api/v1/questions": LOOK,
-    "GET /api/v1/alerts": LOOK,
-    "GET /api/v1/alerts/sent": LOOK,
-    "GET /api/v1/silences": LOOK,
-    "GET /api/v1/acts": ADMIN,
-    "GET /api/v1/backups": ADMIN,
-    "POST /api/v1/acts/order_add": ACT,
-    "POST /api/v1/acts/order_cancel": ACT,
-    "POST /api/v1/acts/reflex_confirm": ACT,
-    "POST /api/v1/acts/reflex_decline": ACT,
-    "POST /api/v1/acts/order_release": ACT,
-    "POST /api/v1/acts/order_resend": ACT,
-    "POST /api/v1/acts/order_fetch": ACT,
-    "POST /api/v1/acts/order_match": ACT,
-    "POST /api/v1/acts/abdm_link": ACT,
-    "POST /api/v1/acts/abdm_withdraw": ACT,
-    "POST /api/v1/acts/abdm_retry": ACT,
-    "POST /api/v1/acts/abdm_resume": ACT,
-    "POST /api/v1/acts/order_unmatch": ACT,
-    "POST /api/v1/acts/todo_take": ACT,
-    "POST /api/v1/acts/todo_note": ACT,
-    "POST /api/v1/acts/todo_snooze": ACT,
-    "POST /api/v1/acts/todo_drop": ACT,
-    "POST /api/v1/acts/alert_acknowledge": ACT,
-    "POST /api/v1/acts/alert_silence": ACT,
-    "POST /api/v1/acts/alert_unsilence": ACT,
-    "POST /api/v1/acts/alert_test": ACT,
-    **{f"POST /api/v1/acts/quality_{name}": CHANGE for name in ("load", "accept", "end", "rules")},
-    **{
-        f"POST /api/v1/acts/quality_{name}": ACT
-        for name in ("exclude", "include", "event", "done", "enter", "close", "look")
-    },
-    "GET /api/v1/todo": LOOK,
-    "GET /api/v1/openapi.json": LOOK,
-    "GET /api": LOOK,
-    "POST /api/v1/messages/{message}/contents": PATIENTS,
-    "GET /api/v1/operations/{number}/wait": LOOK,
-    "POST /api/v1/acts/retry": ACT,
-    "POST /api/v1/acts/dismiss": ACT,
-    "POST /api/v1/acts/release": ACT,
-    "POST /api/v1/acts/reject": ACT,
-    "POST /api/v1/acts/operation_cancel": ACT,
-    "POST /api/v1/acts/tell_apart": PATIENTS,
-    "POST /api/v1/acts/edit": PATIENTS,
-    "POST /api/v1/acts/set_aside": ACT,
-    "POST /api/v1/acts/replay": ACT,
-    "POST /api/v1/acts/reprocess": CHANGE,
-    "POST /api/v1/acts/table_set": CHANGE,
-    "POST /api/v1/acts/table_undo": CHANGE,
-    "POST /api/v1/acts/pause": ACT,
-    "POST /api/v1/acts/resume": ACT,
-    "POST /api/v1/acts/restart": ACT,
-    "POST /api/v1/acts/reload": CHANGE,
-    "POST /api/v1/acts/backup": ADMIN,
-    "POST /api/v1/acts/prune": ADMIN,
 }
 GAPS = {"{name}": "page.css", "{number}": "1", "{message}": "1", "{page}": "keys", "{item}": "W1"}
 EXPIRED = "This form is too old. Please open the page again."
@@ -244,7 +46,7 @@ EXPIRED = "This form is too old. Please open the page again."
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[Site]:
     # Behind the gate the API has nothing to read: an answer of 500 is one of a person who was let in.
-    api = Api(mock.Mock(), OfferedActs(all_acts(), mock.Mock())).routes()
+    api = Api(mock.Mock(), KeptActs(all_acts(), mock.Mock())).routes()
     async with site(tmp_path, api=api, verbs=lambda journal: all_acts(), trial=mock.AsyncMock()) as made:
         yield made
 
@@ -273,8 +75,8 @@ async def persons(here: Site, stack: AsyncExitStack) -> dict[str, Browser]:
 
 async def test_each_route_as_each_person(here: Site) -> None:
     known = {f"{method} {path}" for path, method in here.page.server.routes if method != "HEAD"}
-    assert known - set(TABLE) == set(), "give each new route its line in TABLE"
-    assert set(TABLE) - known == set(), "take the line of a route that is gone out of TABLE"
+    assert known - set(TABLE) == set(), "give each new address its line in PAGES of an oracle"
+    assert set(TABLE) - known == set(), "take the line of an address that is gone out of its oracle"
     async with AsyncExitStack() as stack:
         browsers = await persons(here, stack)
         for route, line in TABLE.items():

@@ -7,12 +7,12 @@ from unittest import mock
 import pytest
 
 from engine.actions.declaring import NoArguments, Verb
+from engine.actions.kept import KeptActs
 from engine.actions.verbs import all_acts
 from engine.features.abdm.pages import abdm
 from engine.features.abdm.pages import acts as abdm_acts
 from engine.features.orders.pages import acts as order_acts
 from engine.model.site.permissions import CHANGING, ROLES
-from engine.web.api.acts import OfferedActs
 from engine.web.api.service import Api
 from engine.web.menu import entries
 from tests.support.access import Browser, Site, site
@@ -27,7 +27,7 @@ FOR_PROGRAMMERS = {
 
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[Site]:
-    api = Api(mock.Mock(), OfferedActs(all_acts(), mock.Mock())).routes()
+    api = Api(mock.Mock(), KeptActs(all_acts(), mock.Mock())).routes()
     place = Verb(CHANGING, NoArguments, mock.AsyncMock(return_value={"closed": []}))
     acts = {**all_acts(), "draft_place": place}
     async with site(tmp_path, api=api, verbs=lambda journal: acts, trial=mock.AsyncMock()) as made:

@@ -18,7 +18,7 @@ import aiohttp
 import pytest
 import yaml
 
-from engine.actions.verbs import all_acts
+from engine.actions.verbs import of_api
 from engine.features.access.service.service import AccessService
 from engine.features.events.rules import KINDS
 from engine.features.orders.exchange import taking
@@ -40,6 +40,7 @@ from engine.store.queries.reader import Reader
 from engine.store.queries.within import Within
 from engine.web.server import StatusServer
 from tests.engine.web.test_every_route import ACT, LOOK, PATIENTS, TABLE
+from tests.support import oracle
 from tests.support.access import GOOD, Browser
 from tests.support.filled_journal import CHANNEL, fill_journal
 from tests.support.running import QUICK, make_running_site, running_app
@@ -50,6 +51,7 @@ from workbench.sandbox import Sandbox
 ROOT = Actor("root", role="root")
 UNITS = ("alpha", "beta")
 NONE = 999_999  # no row has this number
+BY_CHANNEL = "by its column channel"
 NO_PAGES = ("/events", "/log-out", "/static/{name}", "/healthz")
 
 
@@ -226,47 +228,8 @@ async def test_a_person_of_one_unit_finds_nothing_of_the_other(here: Laboratory)
     assert not found, "\n".join(map(str, found))
 
 
-# Act -> arguments that name a thing of a unit, as a person gives them; the others are of the whole site.
-MESSAGE, LAST = {"message": "{message}"}, {"last": 99, "counted_us": 2**61}
-SELECTED = {"selection": {"channel": "{unit}bench", **LAST}, "reason": "asked"}
-ABOUT: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("retry", "dismiss", "release", "reject", "replay"), SELECTED),
-    "tell_apart": {**MESSAGE, "answer": "same", "mark": "0" * 16, "reason": "asked"},
-    "edit": {**MESSAGE, "content": "TVNI", "reason": "asked"},
-    "set_aside": {**MESSAGE, "destination": "{unit}ward", "reason": "asked"},
-    **{verb: {"kind": "channel", "name": "{unit}bench", "reason": "asked"} for verb in ("pause", "resume", "restart")},
-    "todo_take": {"key": "silent/{unit}bench"},
-    "todo_note": {"key": "silent/{unit}bench", "text": "seen"},
-    "todo_snooze": {"key": "silent/{unit}bench", "seconds": 60.0, "reason": "later"},
-    "todo_drop": {"key": "silent/{unit}bench"},
-    "alert_acknowledge": {"key": "silent/{unit}bench"},
-    "alert_silence": {"pattern": "silent/{unit}bench", "seconds": 60.0, "reason": "known"},
-    "alert_unsilence": {"silence": 1},
-    "operation_cancel": {"number": "{operation}"},
-    "order_add": {"specimen": "1", "tests": ["{unit}-test"], "targets": ["{unit}tubes"]},
-    "order_fetch": {"channel": "{unit}tubes", "specimen": "1"},
-    "order_match": {"order": "{order}", **MESSAGE, "reason": "asked"},
-    **{f"order_{act}": {"order": "{order}", "reason": "asked"} for act in ("cancel", "release", "resend", "unmatch")},
-    **{f"reflex_{act}": {"proposal": 1, "reason": "asked"} for act in ("confirm", "decline")},
-    **{f"quality_{act}": {"point": 1, "reason": "asked"} for act in ("include",)},
-    "quality_exclude": {"point": 1, "cause": "other", "reason": "asked"},
-    "quality_event": {"channel": "{unit}bench", "kind": "calibration", "reason": "asked"},
-    "quality_done": {"channel": "{unit}bench", "job": "daily", "reason": "asked"},
-    "quality_enter": {
-        "channel": "{unit}bench",
-        "test": "GLU",
-        "number": "QC",
-        "value": "1",
-        "unit": "g/L",
-        "reason": "asked",
-    },
-    "quality_close": {"failure": 1, "cause": "c", "action": "a", "reason": "asked"},
-    "quality_look": {"failure": 1, "messages": ["{message}"], "reason": "asked"},
-}
-OF_THE_WHOLE_SITE = {
-    *("abdm_link", "abdm_withdraw", "abdm_retry", "abdm_resume", "alert_test", "backup", "prune", "reload"),
-    *("reprocess", "table_set", "table_undo", "quality_load", "quality_accept", "quality_end", "quality_rules"),
-}
+ABOUT: dict[str, dict[str, Any]] = oracle.gathered("ABOUT")
+OF_THE_WHOLE_SITE = set(of_api()) - set(ABOUT)
 
 
 def filled(given: Any, here: Laboratory, unit: str) -> Any:
@@ -281,10 +244,8 @@ def filled(given: Any, here: Laboratory, unit: str) -> Any:
     return given.replace("{unit}", unit) if isinstance(given, str) else given
 
 
-def test_the_table_has_every_act_of_the_api() -> None:
-    acts = {name: act for name, act in all_acts().items() if act.api}
-    assert {name for name, act in acts.items() if act.about} == set(ABOUT)
-    assert {name for name, act in acts.items() if not act.about} == OF_THE_WHOLE_SITE
+def test_an_act_is_about_a_thing_of_a_unit_where_its_oracle_has_arguments_for_one() -> None:
+    assert {name for name, act in of_api().items() if act.about} == set(ABOUT), "see ABOUT of tests/support/oracle.py"
 
 
 async def test_no_act_on_a_thing_of_the_other_unit(here: Laboratory) -> None:
@@ -475,68 +436,39 @@ async def test_without_units_nothing_of_them_is_made(here: Laboratory, monkeypat
     assert made == []
 
 
-# How the rows of each table are told apart.
-OF_CHANNELS = (
-    "control_result counter critical_call critical_value hour_count lane line_trace order_query order_reflex"
-    " order_reflex_rule order_usual order_without poll_cursor qc_bracket qc_closed qc_code qc_event qc_stream qc_target"
-    " reagent result_day rule_day rule_hit rule_test_day unmapped_code"
-)
-OF_MESSAGES = (
-    "bearer bearer_asked critical_result delivery document earlier_value edited fact fact_number message_number"
-    " message_state qc_look reagent_use repeat report result_pending result_seen retried unfinished used_number"
-)
-OF_OTHERS = {
-    "attempt": "delivery",
-    "operation_part": "operation",
-    "alert_line": "alert",
-    "alert_silence": "alert",
-    "order_asked": "order_query",
-    "order_event": "order_item",
-    "order_notice": "order_item",
-    "qc_excluded": "qc_point",
-    "qc_level": "qc_stream",
-    "qc_point": "qc_stream",
-    "qc_run": "qc_stream",
-    "qc_verdict": "qc_run",
-}
-BY_CONDITION = "journal channel erased event pause operation order_item alert downtime qc_lot qc_rules"
-OF_THE_SITE = "meta data_key"  # all see them: names of keys, and how far the journal is
-OF_NO_UNIT = (
-    "abdm_call abdm_callback abdm_code abdm_consent abdm_context abdm_invitation abdm_link_token abdm_offer abdm_page"
-    " abdm_patient abdm_request abdm_share abdm_transfer api_token app_user correction failed_log_in gap kept_answer"
-    " log_in_device log_in_session open_act polled pruned refused_log_in result_position server_version todo todo_look"
-    " webhook"
-)
+# How rows are told apart -> what the reader of a unit is told.
+WHOLE = {BY_CHANNEL: "channel IN ({channels})", oracle.ALL: "1", oracle.NONE: "0"}
+TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+
+
+def _by_column(reader: Reader, table: str) -> str:
+    """How rows are told apart where no more is said; empty: they are not."""
+    columns = {name for (name,) in reader.rows("SELECT name FROM pragma_table_info(?)", (table,))}
+    return BY_CHANNEL if "channel" in columns else "journal" if "message_id" in columns else ""
 
 
 def test_each_table_says_whose_its_rows_are(tmp_path: Path) -> None:
     fill_journal(tmp_path)
     reader = Reader.beside(tmp_path)
     connection = connect(reader.path)
-    expected = {
-        **dict.fromkeys(OF_CHANNELS.split(), "channel IN ({channels})"),
-        **dict.fromkeys(OF_MESSAGES.split(), "journal"),
-        **OF_OTHERS,
-        **dict.fromkeys(BY_CONDITION.split(), "own"),
-        **dict.fromkeys(OF_THE_SITE.split(), "1"),
-        **dict.fromkeys(OF_NO_UNIT.split(), "0"),
-    }
-    tables = reader.rows("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
-    assert {name for (name,) in tables} == set(expected)
+    names = [name for (name,) in reader.rows(TABLES)]
+    expected = {name: _by_column(reader, name) for name in names} | oracle.gathered("TABLES")
+    assert [name for name, how in expected.items() if not how] == [], "give each its line in TABLES of an oracle"
+    assert set(expected) == set(names), "take the line of a table that is gone out of its oracle"
     for table, how in expected.items():
         told = within._told(connection, table)
-        if how == "own":
+        if how == oracle.OWN:
             assert told not in ("0", "1"), table
             assert not told.startswith("EXISTS (SELECT 1 FROM journal r"), table
-        elif how not in ("0", "1") and "{" not in how:
-            assert f"FROM {how} r" in told, table
+        elif how in WHOLE:
+            assert told == WHOLE[how], table
         else:
-            assert told == how, table
+            assert f"FROM {how} r" in told, table
     theirs, none = Within(reader, {CHANNEL}), Within(reader, {"another"})
-    for table in expected:
+    for table, how in expected.items():
         count = f"SELECT count(*) FROM {table}"
-        assert theirs.row(count) == reader.row(count) or expected[table] in ("0", "own"), table
-        assert none.row(count)[0] == 0 or expected[table] == "1" or table == "journal", table
+        assert theirs.row(count) == reader.row(count) or how in (oracle.NONE, oracle.OWN), table
+        assert none.row(count)[0] == 0 or how == oracle.ALL or table == "journal", table
     connection.close()
     reader.close()
 

@@ -25,7 +25,7 @@ import aiohttp
 import orjson
 
 from adapters.clients.http.exchange import CAUSES
-from adapters.clients.http.log_in import Secret, ServerTime, Tls, http_date
+from adapters.clients.http.log_in import Secret, ServerTime, http_date
 from adapters.clients.tls import cause_of, tls_context
 from engine.features.abdm.rules.network import GatewayAnswer, Verdict
 from engine.features.abdm.wire import times, verdicts
@@ -52,7 +52,6 @@ class Settings(Protocol):
     environment: str
     client_id: str
     client_secret: Secret
-    gateway_tls: Tls | None
     timeout: float
     concurrency: int
 
@@ -68,13 +67,9 @@ class Gateway:
     """
 
     def __init__(self, name: str, settings: Settings, clock: Clock) -> None:
-        """
-        Raises:
-            ConfigError: a certificate or key file cannot be used.
-        """
         self._settings = settings
         self._base = settings.place
-        self._tls = tls_context(name, settings.gateway_tls) if self._base.startswith("https:") else None
+        self._tls = tls_context(name, None) if self._base.startswith("https:") else None
         self._client: aiohttp.ClientSession | None = None
         self.time = ServerTime(clock)
         self._token = ""
@@ -324,11 +319,7 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes:
 
 
 def build(name: str, settings: Settings, clock: Clock) -> Gateway:
-    """The gateway of a destination.
-
-    Raises:
-        ConfigError: a certificate or key file cannot be used.
-    """
+    """The gateway of a destination."""
     return Gateway(name, settings, clock)
 
 

@@ -16,7 +16,7 @@ from engine.config.destinations.templated_request import SmsConfig
 from engine.config.reading import values
 from engine.config.reading.yaml_nodes import KeyPath
 from engine.config.sources.source_http import UrlPath
-from engine.config.tls import ConnectTls, ServerTls
+from engine.config.tls import ServerTls
 from engine.model.texts.units import HostPort
 
 GATEWAYS = {"sbx": "https://dev.abdm.gov.in", "abdm": "https://apis.abdm.gov.in"}
@@ -148,9 +148,6 @@ abdm:
     sms: SmsConfig | None = None
     """SMS service for the codes by which patients link reports from their app; without it their searches find
     nothing."""
-
-    gateway_tls: ConnectTls | None = None
-    """Trust for the gateway, where the system's does not do."""
 
     answer_within: values.Duration = Field(default=1800.0, ge=1, le=86_400)
     """How long a call waits for the callback with its result before it is made again: the gateway repeats a callback

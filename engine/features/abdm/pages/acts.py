@@ -290,7 +290,7 @@ def _why(reason: str, words: Words) -> list[tuple[str, str]]:
 async def _take(frame: Frame, desk: Desk, name: str, request: web.Request) -> web.Response:
     asked = Asked.of(frame.asking(request))
 
-    async def act(form: Form) -> web.Response:
+    def given(form: Form) -> tuple[str, dict[str, Any]]:
         args: dict[str, Any] = {asked.subject: asked.row, "reason": form["reason"]}
         if name == LINK:
             args |= {one: form[one] for one in ("number", "address", "name", "gender")}
@@ -299,12 +299,14 @@ async def _take(frame: Frame, desk: Desk, name: str, request: web.Request) -> we
             args["confirmed"] = form["confirmed"] == "yes"
         if name == RESUME:
             args["looked"] = form["looked"] == "yes"
-        try:
-            done = await frame.give(request, DEEDS[name].verb, args)
-        except LabRelayError as error:
-            return await _page(frame, desk, name, request, form.fields, *frame.refused(desk, request, error))
+        return DEEDS[name].verb, args
+
+    async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
+        return await _page(frame, desk, name, request, form.fields, status, trouble)
+
+    def go(form: Form, done: Mapping[str, Any]) -> web.Response:
         if asked.subject in ("context", "consent"):
             return desk.go(request, f"{PATH}/{asked.subject}?number={done[asked.subject]}")
         return desk.go(request, PATH)
 
-    return await desk.answer(request, act)
+    return await frame.take(desk, request, given, redraw, go)

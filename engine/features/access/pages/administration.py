@@ -8,7 +8,7 @@ from aiohttp import web
 from engine.features.access.lists import units_shown
 from engine.features.access.pages.log_in import log_ins
 from engine.features.access.service.accounts import Accounts
-from engine.model.errors import LabRelayError, RefusedError
+from engine.model.errors import AbsentError, LabRelayError, RefusedError
 from engine.model.site.permissions import ADMINISTERING, ROLES, WATCHING, Permission
 from engine.model.texts.phrases import N_, R_, PageText
 from engine.web.desk import Desk, NamedAct
@@ -75,7 +75,7 @@ class AdministrationPages:
         )  # fmt: skip
 
     async def _take_new_user(self, request: web.Request) -> web.Response:
-        return await self._desk.take(request, {"add": self._add}, self._draw_users)
+        return await self._desk.take(request, {"add": self._add}, self._draw_users, kept=True)
 
     async def _add(self, request: web.Request, form: Form) -> web.Response:
         password = form.secret("password")
@@ -101,7 +101,7 @@ class AdministrationPages:
         )  # fmt: skip
 
     async def _take_user(self, request: web.Request) -> web.Response:
-        return await self._desk.take(request, self._user_acts, self._draw_user)
+        return await self._desk.take(request, self._user_acts, self._draw_user, kept=True)
 
     def _back(self, request: web.Request, done: str) -> web.Response:
         return self._desk.go(request, USER, name=request.query.get("name", ""), done=done)
@@ -138,7 +138,7 @@ class AdministrationPages:
     async def _end(self, request: web.Request, form: Form) -> web.Response:
         known = {str(one.number): one.number for _, one in await self._accounts.sessions(_name(request))}
         if form["number"] not in known:
-            raise web.HTTPNotFound
+            raise AbsentError("there is no such log-in")
         await self._accounts.revoke(known[form["number"]], by=request[PRINCIPAL].actor)
         return self._back(request, "session")
 
@@ -167,12 +167,12 @@ class AdministrationPages:
         )  # fmt: skip
 
     async def _take_token(self, request: web.Request) -> web.Response:
-        return await self._desk.take(request, self._token_acts, self._draw_tokens)
+        return await self._desk.take(request, self._token_acts, self._draw_tokens, kept=True)
 
     async def _add_token(self, request: web.Request, form: Form) -> web.Response:
         scope, by = SCOPES.get(form["scope"]), request[PRINCIPAL].actor
         if scope is None or form["days"] not in map(str, DAYS):
-            raise web.HTTPBadRequest
+            raise AbsentError("there is no such scope, or time")
         if form["patients"] == "yes" and scope != WATCHING:
             scope |= {Permission.PATIENTS}
         is_wall = scope == WATCHING

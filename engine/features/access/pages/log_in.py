@@ -16,7 +16,7 @@ from engine.features.access.rules.accounts import LogInSession
 from engine.features.access.service import second_factor
 from engine.features.access.service.accounts import PASSWORD, SECOND_FACTOR, Accounts, LogIn, SignedIn
 from engine.features.access.service.tokens import GONE
-from engine.model.errors import BusyError, LabRelayError, LockedOutError, LogInError, RefusedError
+from engine.model.errors import AbsentError, BusyError, LabRelayError, LockedOutError, LogInError, RefusedError
 from engine.model.site.permissions import LOOKING
 from engine.model.texts.phrases import R_, PageText
 from engine.web import identity
@@ -322,7 +322,7 @@ class AccountPages:
     async def _take(self, request: web.Request) -> web.Response:
         first = signed_in(request).first
         acts = {name: act for name, act in self._acts.items() if not first or name in FIRST[first]}
-        return await self._desk.take(request, acts, self._refused)
+        return await self._desk.take(request, acts, self._refused, kept=True)
 
     async def _refused(self, request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
         return await self._draw(request, status, trouble, form["act"])
@@ -347,7 +347,7 @@ class AccountPages:
     async def _language(self, request: web.Request, form: Form) -> web.Response:
         chosen = form["language"]
         if chosen and chosen not in LANGUAGES:
-            raise web.HTTPBadRequest
+            raise AbsentError("there is no such language")
         await self._accounts.own.set_language(signed_in(request).user, chosen)
         return self._desk.go(request, ACCOUNT, done="language", **({"lang": chosen} if chosen else {}))
 
@@ -399,6 +399,6 @@ class AccountPages:
         me = signed_in(request)
         mine = {str(one.number): one.number for _, one in await self._accounts.sessions(me.user.name)}
         if form["number"] not in mine:
-            raise web.HTTPNotFound
+            raise AbsentError("there is no such log-in")
         await self._accounts.revoke(mine[form["number"]], by=me.principal.actor)
         return self._done(request, "session")

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from aiohttp import hdrs, web
 
-from engine.features.adding.pages.shared import OF_ONE, around, give, href, look
+from engine.features.adding.pages.shared import OF_ONE, around, href, look
 from engine.model.errors import LabRelayError
 from engine.model.site.permissions import CHANGING
 from engine.model.texts.phrases import PageText
@@ -56,7 +56,7 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
 
 async def _given(frame: Frame, desk: Desk, request: web.Request, form: Form, verb: str, **args: Any) -> web.Response:
     name = request.match_info["name"]
-    await give(frame, request, verb, name=name, version=form["version"], **args)
+    await frame.once(request, form, verb, {"name": name, "version": form["version"], **args})
     return desk.go(request, href(frame.asking(request).words, name, "codes").partition("?")[0])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from engine.features.adding.pages.recognise import shown_text
-from engine.features.adding.pages.shared import OF_ONE, PATH, around, give, href, look, sees
+from engine.features.adding.pages.shared import OF_ONE, PATH, around, href, look, sees
 from engine.model.errors import LabRelayError
 from engine.model.site.permissions import CHANGING, SEEING_PATIENTS
 from engine.model.texts.phrases import PageText, Span
@@ -51,8 +51,8 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
         name = request.match_info["name"]
         if not form["compared"]:
             return await _page(frame, desk, request, 400, frame.asking(request).words.say(NOT_COMPARED))
-        args = {"message": number(form["message"]), "same": bool(form["same"])}
-        await give(frame, request, "draft_start", name=name, version=form["version"], **args)
+        args = {"name": name, "version": form["version"], "message": number(form["message"])}
+        await frame.once(request, form, "draft_start", {**args, "same": bool(form["same"])})
         return desk.go(request, PATH, started=name)
 
     async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:

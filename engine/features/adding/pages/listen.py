@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from engine.config import registry
-from engine.features.adding.pages.shared import NEW, OF_ONE, PATH, around, closed, give, href, look
+from engine.features.adding.pages.shared import NEW, OF_ONE, PATH, around, closed, href, look
 from engine.model.errors import LabRelayError
 from engine.model.site.permissions import CHANGING
 from engine.model.texts.phrases import PageText
@@ -71,11 +71,13 @@ async def _again(frame: Frame, desk: Desk, request: web.Request) -> web.Response
 async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
     async def act(request: web.Request, form: Form) -> web.Response:
         name = request.match_info.get("name", "")
-        made = await give(frame, request, "draft_listen", name=name, version=form["version"], **_asked(form))
+        args = {"name": name, "version": form["version"], **_asked(form)}
+        made = await frame.once(request, form, "draft_listen", args)
         return desk.go(request, href(frame.asking(request).words, made["name"], "recognise").partition("?")[0])
 
     async def remove(request: web.Request, form: Form) -> web.Response:
-        await give(frame, request, "draft_remove", name=request.match_info.get("name", ""), version=form["version"])
+        args = {"name": request.match_info.get("name", ""), "version": form["version"]}
+        await frame.once(request, form, "draft_remove", args)
         return desk.go(request, PATH)
 
     async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from engine.features.adding.pages.shared import OF_ONE, around, give, href, look, sees
+from engine.features.adding.pages.shared import OF_ONE, around, href, look, sees
 from engine.model.errors import LabRelayError
 from engine.model.site.permissions import CHANGING
 from engine.model.texts.phrases import PageText
@@ -64,8 +64,8 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
         }
         said = {name: form[name] for name in ("analyzer", "decimal", "time", "controls")}
         name = request.match_info["name"]
-        args = {"columns": columns, "final": bool(form["final"]), **said}
-        await give(frame, request, "draft_recognise", name=name, version=form["version"], **args)
+        args = {"name": name, "version": form["version"], "columns": columns, "final": bool(form["final"]), **said}
+        await frame.once(request, form, "draft_recognise", args)
         return desk.go(request, href(frame.asking(request).words, name, "codes").partition("?")[0])
 
     async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:

@@ -1,4 +1,4 @@
-"""What the four steps share: their order, their addresses, and how an act is given."""
+"""What the four steps share: their order, and their addresses."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,6 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from engine.actions.control import Request
 from engine.model.errors import UnreachableError
 from engine.model.site.permissions import SEEING_PATIENTS
 from engine.model.texts.phrases import PageText
@@ -25,7 +24,6 @@ VERBS = {
     "draft_remove",
     "draft_place",
 }
-MOST_TEXT = 4096
 STEPS: dict[str, tuple[PageText, PageText]] = {
     "listen": ("Listen", "how it is connected"),
     "recognise": ("Recognise", "its messages"),
@@ -43,16 +41,6 @@ def sees(request: web.Request) -> bool:
     return request[PRINCIPAL].may(SEEING_PATIENTS)
 
 
-async def give(frame: Frame, request: web.Request, verb: str, **args: Any) -> dict[str, Any]:
-    """What an act of a step does, or shows.
-
-    Raises:
-        LabRelayError: it is refused.
-    """
-    asked = Request(verb=verb, actor=request[PRINCIPAL].actor, args=args, sees_contents=sees(request))
-    return await frame.verbs[verb].work(asked)
-
-
 async def look(frame: Frame, request: web.Request, step: str, **args: Any) -> dict[str, Any]:
     """What is known of the draft of an address.
 
@@ -60,13 +48,13 @@ async def look(frame: Frame, request: web.Request, step: str, **args: Any) -> di
         LabRelayError: there is none.
     """
     name = request.match_info["name"]
-    return await give(frame, request, "draft_look", name=name, step=step, contents=sees(request), **args)
+    return await frame.give(request, "draft_look", {"name": name, "step": step, "contents": sees(request), **args})
 
 
 async def closed(frame: Frame, request: web.Request) -> dict[str, Any]:
     """The folders that are closed to us, and the command that opens them; empty: none is."""
     try:
-        found = await give(frame, request, "draft_place")
+        found = await frame.give(request, "draft_place", {})
     except UnreachableError:  # then the form says so, too
         return {}
     return found if found["closed"] else {}

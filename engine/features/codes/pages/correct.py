@@ -45,7 +45,7 @@ _SUGGESTED = 500
 def of_channel(frame: Frame, channel: str) -> Sequence[Suggestion] | None:
     """The suggestions for an analyzer; None where they cannot be read. Call it in a thread."""
     try:
-        return frame.suggestions(channel)
+        return frame.loaded.suggestions(channel)
     except ConfigError:
         return None
 
@@ -309,7 +309,7 @@ async def _again(
 
 async def _make(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
     async def make(request: web.Request, form: Form) -> web.Response:
-        made = await frame.give(request, VERB, _args(frame, form, dry_run=False))
+        made = await frame.once(request, form, VERB, _args(frame, form, dry_run=False))
         return desk.go(request, MADE, made=str(made["version"]))
 
     async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:

@@ -155,7 +155,7 @@ async def _ask(frame: Frame, desk: Desk, name: str, request: web.Request) -> web
             state = state_of(item.state, words).word
             raise RefusedError(words.say("Its state does not allow this: {state}.", state=state))
     except LabRelayError as error:
-        return await _refused(frame, desk, name, request, error)
+        return await _refused(frame, desk, name, request, *frame.refused(desk, request, error))
     return await desk.page(
         request,
         "question",
@@ -208,8 +208,9 @@ def _warnings(name: str, item: WorkItem, asking: Asking) -> list[str]:
     return [asking.words.say(MAY_HAVE)] if name == "resend" and known else []
 
 
-async def _refused(frame: Frame, desk: Desk, name: str, request: web.Request, error: LabRelayError) -> web.Response:
-    status, trouble = frame.refused(desk, request, error)
+async def _refused(
+    frame: Frame, desk: Desk, name: str, request: web.Request, status: int, trouble: str, _form: Form | None = None
+) -> web.Response:
     return await desk.page(request, "question", status, **_around(frame.asking(request), name), trouble=trouble)
 
 
@@ -217,14 +218,14 @@ async def _take(frame: Frame, desk: Desk, name: str, request: web.Request) -> we
     asking = frame.asking(request)
     order = _number(asking)
 
-    async def act(form: Form) -> web.Response:
-        args: dict[str, Any] = {"order": order, "reason": form["reason"]}
-        if name == MATCH:
-            args["message"] = number(form["message"])
-        try:
-            await frame.give(request, DEEDS[name].verb, args)
-        except LabRelayError as error:
-            return await _refused(frame, desk, name, request, error)
-        return desk.go(request, f"{ONE}?item={item_id(order)}")
+    def asked(form: Form) -> tuple[str, dict[str, Any]]:
+        message = {"message": number(form["message"])} if name == MATCH else {}
+        return DEEDS[name].verb, {"order": order, "reason": form["reason"], **message}
 
-    return await desk.answer(request, act)
+    return await frame.take(
+        desk,
+        request,
+        asked,
+        partial(_refused, frame, desk, name),
+        lambda form, done: desk.go(request, f"{ONE}?item={item_id(order)}"),
+    )

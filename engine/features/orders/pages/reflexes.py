@@ -97,17 +97,12 @@ def _row(one: ReflexView, words: Words) -> dict[str, Any]:
 
 
 async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
-    async def act(form: Form) -> web.Response:
-        try:
-            await frame.give(request, *_asked(form))
-        except LabRelayError as error:
-            status, trouble = frame.refused(desk, request, error)
-            asking = frame.asking(request)
-            values = {**_page(asking).values, **await frame.read(partial(_found, frame.channels, frozenset()), asking)}
-            return await desk.page(request, "reflexes", status, trouble=trouble, **values)
-        return desk.go(request, PATH)
+    async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
+        asking = frame.asking(request)
+        values = {**_page(asking).values, **await frame.read(partial(_found, frame.channels, frozenset()), asking)}
+        return await desk.page(request, "reflexes", status, trouble=trouble, **values)
 
-    return await desk.answer(request, act)
+    return await frame.take(desk, request, _asked, redraw, lambda form, done: desk.go(request, PATH))
 
 
 def _asked(form: Form) -> tuple[str, dict[str, Any]]:

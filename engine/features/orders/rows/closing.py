@@ -436,6 +436,8 @@ def _meant(
     given_up = [one for one in near if one.state in _GIVEN_UP]
     ended = [one for one in near if one.state is ItemState.RESULTED]
     same = [one for one in near if one.number in before]
+    if with_analyzer and all(one.made for one in with_analyzer):  # a LIS has ordered meanwhile what it runs already
+        here = with_analyzer + [one for one in is_open if not one.made]
     return same or here or with_analyzer or is_open or ended[-1:] or given_up[-1:]
 
 

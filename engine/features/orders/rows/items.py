@@ -350,6 +350,8 @@ def apply(
         if event is order_rules.ItemEvent.WITHDRAWN:
             one.expires_us = batch.steady_us + one.waits_us
         one.state, one.reason = to.state, to.reason
+        if one.after and (to.state, to.reason) == (orders.ItemState.WAITING, orders.ItemReason.NONE):
+            one.reason = orders.ItemReason.AFTER_CANCEL
         if ends:
             free_followers(batch, one)
         if found.done:

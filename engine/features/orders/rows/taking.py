@@ -12,6 +12,8 @@
     hold        each item that no analyzer has                    held: HELD_BY_LIS
     release     each of these                                     waiting; of a conflict a person decides
                 one that is not held                              as it is: a repeat
+    hold        with one that goes on beside it, an item that
+    and release is being cancelled                                is not meant
     both        without an order number                           that of its tube and test, if it has no number either
     rerun       the newest item, which has a result               one more item; the old result stays
 
@@ -331,6 +333,8 @@ class _Taking:
         if not found:
             return [_no_such_order(place)]
         open_ones = [one for one in found if one.is_open]
+        if event is not ItemEvent.CANCEL:  # it is about the version that goes on, not about one that is given up
+            open_ones = [one for one in open_ones if one.state is not ItemState.CANCEL_PENDING] or open_ones
         return [self._step(place, one, event) for one in open_ones or found[-1:]]
 
     def _is_ordered(self, line: OrderLine) -> bool:

@@ -1,6 +1,6 @@
 """The page of controls: failed ones first, then each test with its verdict and its last points."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -11,7 +11,6 @@ from engine.features.quality_control.pages import chart, levey, maintenance
 from engine.features.quality_control.pages.chart_head import SIGNS, UNJUDGED
 from engine.features.quality_control.rows import reading
 from engine.features.quality_control.rows.reading import FailureView, PointView, TestView
-from engine.model.errors import LabRelayError
 from engine.model.process.clock import from_us
 from engine.model.site.permissions import ACTING, LOOKING
 from engine.model.texts.phrases import N_
@@ -50,7 +49,7 @@ def routes(frame: Frame) -> Sequence[Route]:
 
 
 async def _show(frame: Frame, request: web.Request) -> web.Response:
-    return await frame.show(request, partial(_page, todo=await frame.todo()), _rows)
+    return await frame.show(request, partial(_page, todo=await frame.running.todo()), _rows)
 
 
 def _page(asking: Asking, *, todo: Sequence[Any] = ()) -> Page:
@@ -68,21 +67,23 @@ def _page(asking: Asking, *, todo: Sequence[Any] = ()) -> Page:
 async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
     """A control result that no message brings, which is judged as all others; or a failed run is closed."""
 
-    async def act(form: Form) -> web.Response:
+    async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
         asking = frame.asking(request)
-        try:
-            await frame.give(request, *_act(form))
-        except LabRelayError as error:
-            status, trouble = frame.refused(desk, request, error)
-            found = await frame.read(_rows, asking)
-            values = {**_page(asking, todo=await frame.todo()).values, **found, "words": asking.words}
-            values["trouble"] = trouble
-            return await desk.page(request, "quality", status, **values)
+        found = await frame.read(_rows, asking)
+        values = {
+            **_page(asking, todo=await frame.running.todo()).values,
+            **found,
+            "words": asking.words,
+            "trouble": trouble,
+        }
+        return await desk.page(request, "quality", status, **values)
+
+    def go(form: Form, done: Mapping[str, Any]) -> web.Response:
         if form["act"] != "enter":
             return desk.go(request, PATH)
         return desk.go(request, chart.PATH, channel=form["channel"], test=form["test"])
 
-    return await desk.answer(request, act)
+    return await frame.take(desk, request, _act, redraw, go)
 
 
 def _act(form: Form) -> tuple[str, dict[str, Any]]:

@@ -25,7 +25,6 @@ from engine.features.quality_control.rules.figures import (
     outliers,
 )
 from engine.features.quality_control.rules.westgard import number_in
-from engine.model.errors import LabRelayError
 from engine.model.site.permissions import ACTING, LOOKING
 from engine.model.texts.phrases import N_, PageText
 from engine.store.queries.reader import Reader
@@ -391,19 +390,16 @@ def _month_found(reader: Reader, asking: Asking) -> Values | Gone:
 
 
 async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
-    async def act(form: Form) -> web.Response:
-        asking = frame.asking(request)
-        try:
-            await frame.give(request, *_act(form))
-        except LabRelayError as error:
-            status, trouble = frame.refused(desk, request, error)
-            found = await frame.read(_found, asking)
-            more = dict(found) if not isinstance(found, Gone) else {}
-            values = {**_page(asking).values, **more, "words": asking.words, "trouble": trouble}
-            return await desk.page(request, "quality_chart", status, **values)
-        return desk.go(request, PATH, **{name: value for name, value in _asked(asking)._asdict().items() if value})
+    asking = frame.asking(request)
 
-    return await desk.answer(request, act)
+    async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
+        found = await frame.read(_found, asking)
+        more = {} if isinstance(found, Gone) else found
+        values = {**_page(asking).values, **more, "words": asking.words, "trouble": trouble}
+        return await desk.page(request, "quality_chart", status, **values)
+
+    query = {name: value for name, value in _asked(asking)._asdict().items() if value}
+    return await frame.take(desk, request, _act, redraw, lambda form, done: desk.go(request, PATH, **query))
 
 
 def _act(form: Form) -> tuple[str, dict[str, Any]]:

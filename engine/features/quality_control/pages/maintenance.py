@@ -1,14 +1,14 @@
 """Maintenance on the page of its analyzer: when each job was done, and is due; a person notes one as done."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from aiohttp import hdrs, web
 
 from engine.features.quality_control.rows.reading import list_jobs
 from engine.features.quality_control.rules.maintenance import Job, JobView
-from engine.model.errors import LabRelayError
 from engine.model.process.clock import from_us, to_us
 from engine.model.site.permissions import ACTING
 from engine.model.texts.phrases import N_
@@ -41,19 +41,18 @@ def routes(frame: Frame) -> Sequence[Route]:
 
 
 async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
-    async def act(form: Form) -> web.Response:
-        channel, words = form["channel"], frame.asking(request).words
-        try:
-            await frame.give(request, VERB, {"channel": channel, "job": form["act"], "reason": form["reason"]})
-        except LabRelayError as error:
-            status, trouble = frame.refused(desk, request, error)
-            back = words.href(ANALYZER, name=channel)
-            return await desk.page(
-                request, "done", status, title=words.say("Maintenance"), back=back, trouble=trouble
-            )  # fmt: skip
-        return desk.go(request, ANALYZER, name=channel)
+    async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
+        words = frame.asking(request).words
+        back = words.href(ANALYZER, name=form["channel"])
+        return await desk.page(request, "done", status, title=words.say("Maintenance"), back=back, trouble=trouble)
 
-    return await desk.answer(request, act)
+    def asked(form: Form) -> tuple[str, dict[str, str]]:
+        return VERB, {"channel": form["channel"], "job": form["act"], "reason": form["reason"]}
+
+    def go(form: Form, done: Mapping[str, Any]) -> web.Response:
+        return desk.go(request, ANALYZER, name=form["channel"])
+
+    return await frame.take(desk, request, asked, redraw, go)
 
 
 class _Panels(Panels):

@@ -137,7 +137,7 @@ async def take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
 
 async def _answer(frame: Frame, desk: Desk, message: int, request: web.Request, form: Form) -> web.Response:
     given = {"answer": form["act"], "mark": form["mark"], "reason": form["reason"].strip()}
-    done = await frame.give(request, VERB, {**given, "message": message, "dry_run": False})
+    done = await frame.once(request, form, VERB, {**given, "message": message, "dry_run": False})
     return desk.go(request, f"{HELD}/{message}" if done["done"].get("held") else f"{MESSAGES}/{message}")
 
 

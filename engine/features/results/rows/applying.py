@@ -30,13 +30,14 @@ from engine.succession.hl7_statements import MEDIA_TYPE
 from engine.succession.judge.words import Decision, Ref, Said
 from engine.succession.kinds import FHIR, RESULT, open_of, opened
 from engine.succession.statements import Resource
-from engine.succession.steps import CHANGES, UNFINISHED, WITHDRAWN
+from engine.succession.steps import CANCELLED, CHANGES, UNFINISHED, WITHDRAWN, is_said
 
 logger = logging.getLogger("labrelay.journal")
 
 Problem = tuple[ReasonCode, str]
 _NAMED = 5  # results that the reason of a hold lists
 _AGAIN = frozenset({"echo", "again"})
+_NO_RESULT_YET = UNFINISHED | {CANCELLED}
 _GOES_OUT = frozenset({"new", "follows", "amends", "withdraws"})
 _REASONS = {ReasonCode.ORDER_MOVED.value: ReasonCode.CORRECTS_UNKNOWN}  # what is moved, only FHIR can withdraw
 _TO_BE_ANSWERED = frozenset({ReasonCode.IDENTITY_CONFLICT.value, ReasonCode.ORDER_MOVED.value})
@@ -135,7 +136,8 @@ def _applied(
     there = {place for place, _ in document.places}
     decisions = [one for one in judgement.decisions if one.place in there or not there]
     is_bundle = document.media_type == FHIR
-    are_said = before or judgement.gone or _are_said(decisions)
+    unfinished = {one.place: one.status for one in decisions if one.kind in _GOES_OUT and one.status in _NO_RESULT_YET}
+    are_said = before or judgement.gone or unfinished or _are_said(decisions)
     if not are_said and not (is_bundle and (judged.memory.standing or older)):
         return routed, None, NOTHING
     if is_bundle and (judged.memory.standing or older or are_said):
@@ -157,7 +159,7 @@ def _applied(
         problems.append((ReasonCode.RESULTS_GONE, "isolates are gone that it cannot take back"))
     changes = {one.place: one.status for one in decisions if one.status in CHANGES and one.kind in (*_GOES_OUT, "held")}
     told = {one.place for one in decisions if one.meant is not None and one.kind != "held" and one.place in changes}
-    if not (again or statuses or changes or before):
+    if not (again or statuses or changes or unfinished or before):
         return routed, _all(problems), NOTHING
     if (found := open_of(document, routed.form, batch.zone)) is None:
         raise ValueError("no document of results")
@@ -169,8 +171,8 @@ def _applied(
     ]
     statuses |= {  # its mapping says another status than its sender
         place: status
-        for place, status in changes.items()
-        if (part := parts.get(f"{RESULT}{place}")) is not None and not part.mute and part.said not in CHANGES
+        for place, status in (unfinished | changes).items()
+        if (part := parts.get(f"{RESULT}{place}")) is not None and not part.mute and not is_said(status, part.said)
     }
     named = {f"{RESULT}{place}": status for place, status in statuses.items() if place not in mute}
     facts = DocumentFacts(

@@ -25,7 +25,7 @@ from engine.succession.judge.memory import withdrawn, words_of
 from engine.succession.judge.words import Decision, Ref, Standing
 from engine.succession.kinds import RESULT, OpenedDocument
 from engine.succession.statements import Resource, entries_in, id_of, resource_id, under
-from engine.succession.steps import CANCELLED, CHANGES, MINUTE, RANK, UNFINISHED, WITHDRAWN
+from engine.succession.steps import CANCELLED, CHANGES, MINUTE, RANK, UNFINISHED, WITHDRAWN, is_said
 
 Problem = tuple[ReasonCode, str]
 _AGAIN = frozenset({"echo", "again"})
@@ -340,13 +340,15 @@ class _Case:
                 if last.said in UNFINISHED:
                     found.finished[name] = one.status
             return
-        if said is None:
+        if said is None and one.kind != "new":
             return
-        status = one.status if home or one.kind != "amends" else said.version.said
-        if one.kind == "held" and status == "final" and ref is not None and ref in self._standing:
+        sent_as, status = one.status if said is None else said.version.said, one.status  # None: of the usual message
+        if one.kind == "amends" and not home:
+            status = sent_as
+        if said is not None and one.kind == "held" and status == "final" and ref is not None and ref in self._standing:
             status = _once_released(status, self._standing[ref], said.version.whole)
-        is_silent = status in CHANGES and self._resources[own].said not in CHANGES  # its mapping is
-        if status and (status != said.version.said or is_silent):
+        is_silent = not is_said(status, self._resources[own].said)  # its mapping is
+        if status and (status != sent_as or is_silent):
             found.statuses[name] = status
 
 

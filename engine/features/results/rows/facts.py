@@ -28,17 +28,17 @@ TOKEN_BYTES = 8 + DAY_BYTES
 NEAR_DAYS = 2  # how near a day must be for its order to be the same one
 EVER = 2 ** (8 * DAY_BYTES) - 1
 
-# Of the messages that a statement selects, each with what became of it: it was sent, waits for a person, or was refused
-# by one. Of one that waits for the answer whose it is nothing is known.
+# Each delivery of the messages that a statement selects, with what became of it: it was sent (1), waits for a person
+# (2), or was refused by one (3). Of one that waits for the answer whose it is nothing is known.
 _FATES = (
-    "SELECT n.message_id, group_concat(CASE WHEN d.state <> 'dead' THEN l.destination END),"
-    " max(d.state IN ('waiting', 'sending', 'delivered')), max(d.state = 'dead'"
-    " OR (d.state = 'held' AND d.cause NOT IN ('IDENTITY_CONFLICT', 'ORDER_MOVED'))),"
-    " max(d.state IN ('rejected', 'dismissed')) OR (SELECT state FROM message_state WHERE id = n.message_id)"
-    " = 'dismissed', EXISTS (SELECT 1 FROM fact WHERE message_id = n.message_id)"
-    " OR NOT EXISTS (SELECT 1 FROM journal WHERE id = n.message_id) FROM ({}) n"
-    " LEFT JOIN delivery d ON d.message_id = n.message_id LEFT JOIN lane l ON l.id = d.lane"
-    " GROUP BY n.message_id ORDER BY n.message_id"
+    "SELECT n.message_id, CASE WHEN d.state <> 'dead' THEN d.lane END,"
+    " CASE WHEN d.state IN ('waiting', 'sending', 'delivered') THEN 1 WHEN d.state = 'dead'"
+    " OR (d.state = 'held' AND d.cause NOT IN ('IDENTITY_CONFLICT', 'ORDER_MOVED')) THEN 2"
+    " WHEN d.state IN ('rejected', 'dismissed') OR s.state = 'dismissed' THEN 3 END,"
+    " f.message_id IS NOT NULL OR j.id IS NULL FROM ({}) n"
+    " LEFT JOIN delivery d ON d.message_id = n.message_id LEFT JOIN message_state s ON s.id = n.message_id"
+    " LEFT JOIN fact f ON f.message_id = n.message_id LEFT JOIN journal j ON j.id = n.message_id"
+    " ORDER BY n.message_id, d.id"
 )
 _WITH = "SELECT message_id FROM fact_number WHERE number BETWEEN ? AND ? AND message_id < ?"
 _STORED = (
@@ -53,10 +53,11 @@ Numbered = tuple[str, int]  # a number of an order, and a day of it as in date.t
 Range = tuple[bytes, bytes]
 
 
-# What became of a message: its number, the receivers that it is for and that did not refuse it, whether some of it was
-# sent, or waits for a person, or a person has refused it; and whether its facts are stored: a salvage may have found
-# its numbers alone. A plain row, since an order may have hundreds, which are looked up for each message of it.
-Fate = tuple[int, str | None, int, int, int, int]
+# What became of a delivery of a message: the message, the lane unless its receiver refused it, SENT and so on, and
+# whether the facts of the message are stored: a salvage may have found its numbers alone. A plain row, since an order
+# may have hundreds, which are looked up for each message of it.
+Fate = tuple[int, int | None, int | None, int]
+SENT, WAITS, REFUSED = 1, 2, 3
 
 
 class Stored(NamedTuple):
@@ -144,9 +145,15 @@ def tokens_of(rows: Rows, message_id: int) -> list[bytes]:
 
 
 def fates(batch: Batch, within: Sequence[Range], before: int) -> list[Fate]:
-    """The messages within these ranges that are older than ``before``, the oldest first."""
+    """Of the messages within these ranges that are older than ``before``, the oldest first."""
     select = " UNION ".join([_WITH] * len(within))
     return batch.execute(_FATES.format(select), [one for each in within for one in (*each, before)]).fetchall()
+
+
+def destinations(rows: Rows, lanes: Collection[int]) -> dict[int, str]:
+    """The receivers of these lanes."""
+    marks = ",".join("?" * len(lanes))
+    return dict(rows.execute(f"SELECT id, destination FROM lane WHERE id IN ({marks})", [*lanes]))  # noqa: S608
 
 
 def stored(rows: Rows, messages: Sequence[int]) -> Iterator[Stored]:

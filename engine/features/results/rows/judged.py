@@ -306,10 +306,12 @@ def remembered(
         raise ValueError("facts are lost")
     if (lacking := lost.union(older).difference(one[0] for one in found if one[-1])) and _read_again(batch, lacking):
         found = facts.fates(batch, within, before)
-    if not found or len(found) > MOST_MESSAGES:
-        return None if found else Memory()
+    if len(found) > MOST_MESSAGES and len({one[0] for one in found}) > MOST_MESSAGES:
+        return None
+    if not found:
+        return Memory()
     kept = batch.tail.standing.get((within, to))
-    if kept is None or found[: len(kept.fates)] != kept.fates:
+    if kept is None or not kept.begins(found):
         kept = Known(to)
     kept = kept.with_those(batch, found[len(kept.fates) :])
     if batch.judged.isdisjoint(one[0] for one in found):  # else this transaction may yet fail
@@ -358,15 +360,25 @@ class Known:
     def __len__(self) -> int:
         return self._words
 
+    def begins(self, fates: Sequence[Fate]) -> bool:
+        """Whether it knows the first of these messages, with all that has become of each."""
+        end = len(self.fates)
+        return fates[:end] == self.fates and not (0 < end < len(fates) and fates[end][0] == fates[end - 1][0])
+
     def with_those(self, rows: Rows, more: Sequence[Fate]) -> "Known":
         if not more:
             return self
         standing = {one.ref: one for one in self.memory.standing}
         refused = set(self.memory.refused)
         has_isolates = self.has_isolates
-        became = {one[0]: one for one in more}
+        became: dict[int, set[int | None]] = {}
+        lanes: dict[int, set[int | None]] = {}
+        for message, lane, became_of_it, _ in more:
+            became.setdefault(message, set()).add(became_of_it)
+            lanes.setdefault(message, set()).add(lane)
+        names = facts.destinations(rows, {one[1] for one in more if one[1] is not None}) if self.to else {}
         for one in facts.stored(rows, [*became]):
-            _, has, sent, waits, is_refused, _ = became[one.message]
+            sent, waits, is_refused = (fate in became[one.message] for fate in (facts.SENT, facts.WAITS, facts.REFUSED))
             if one.decisions is None:
                 one = _judged_late(one, standing)
             said = _said(one)
@@ -374,7 +386,8 @@ class Known:
             if has_isolates:
                 told, _ = cultures.with_isolates([*said.values()], [*standing.values()])
                 said = {each.place: each for each in told}
-            if (sent or waits) and (lack := self.to.difference((has or "").split(","), one.spared)):
+            has = [names[lane] for lane in lanes[one.message] if lane in names]
+            if (sent or waits) and (lack := self.to.difference(has, one.spared)):
                 said = {place: each._replace(version=each.version._replace(refused=lack))
                         for place, each in said.items()}  # fmt: skip
             if sent:

@@ -9,20 +9,21 @@ the bytes: it is decided by the facts of both messages, never by their documents
                                            lose the others (one test of a panel is run again, and comes first)
     no result of it                        is sent: analyzers send the tests of one specimen in several sessions
     ... but its order at a later status    a person decides, where the output has the status of an order
+    ... but the same document (ABDM)       a person decides: its receiver shows one of both
     results that cannot be read            a person decides
 
 A newer message has a later word of a result where that was decided when it came. One that may have a word of it, or
 came before the older one had its outcome, closes nothing: a person decides.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from engine.features.results.rows import facts
 from engine.features.results.rows.facts import Stored
 from engine.features.results.rows.judged import Known, receipt_of
 from engine.model.content.facts import DATA, DOCUMENT, PICTURE, Facts
-from engine.model.content.results import conditional_updates
+from engine.model.content.results import conditional_updates, issues
 from engine.model.errors import IntegrityError, StoreError, TooManyAlikeError
 from engine.model.journal.hashes import unpack_reports
 from engine.model.journal.records import JOINS, RELEASED
@@ -168,7 +169,7 @@ class _Compared:
 
     def _judge_late(self, own: Stored, messages: Sequence[int]) -> None:
         """What the judge would say of the older one if it came now; without the settings of its channel."""
-        memory = Known(frozenset()).with_those(self._rows, [(one, None, 1, 0, 0, 1) for one in messages])
+        memory = Known(frozenset()).with_those(self._rows, [(one, None, facts.SENT, 1) for one in messages])
         words = {one.ref: {word.message for word in one.words} for one in memory.memory.standing}
         for decision in judge(own.facts, memory.memory, receipt_of(own)._replace(clock_told=True)).decisions:
             if decision.reason != ReasonCode.ORDER_MOVED.value:  # else another patient's
@@ -328,7 +329,7 @@ def overtaken_before_sent(batch: Batch, delivery_id: int) -> Overtaken:
     A released delivery is checked more strictly: see `overtaken`. A document that the destination already has, sent
     again by a person, can lose nothing: with one result in common it is an older version.
     """
-    older, flags, _, document_id = _delivery(batch, delivery_id)
+    older, flags, document_id = _delivery(batch, delivery_id)
     if flags & RELEASED:
         return overtaken(batch, delivery_id)
     if not (newer := _newer(batch, older)):
@@ -343,7 +344,8 @@ def overtaken_before_sent(batch: Batch, delivery_id: int) -> Overtaken:
     found = compared.overtaken()
     if had or found:
         return "whole" if had and found else found
-    return "part" if older.has_status and compared.have_set_further() else ""
+    is_back = older.has_status and compared.have_set_further()
+    return "part" if is_back or (older.has_ids and _replaces(batch, document_id, older, newer, issues)) else ""
 
 
 @operation(priority=Priority.SETTLE)
@@ -370,13 +372,14 @@ def overtaken(rows: Rows, delivery_id: int) -> Overtaken:
     of its results is held itself: a person decides about that one first. That a newer message has its order at a later
     status takes nothing from it: the person has seen that.
     """
-    older, _, media_type, document_id = _delivery(rows, delivery_id)
+    older, _, document_id = _delivery(rows, delivery_id)
     if newer := _newer(rows, older):
         compared = _compare(rows, older, newer)
+        kinds = (conditional_updates, issues) if older.has_ids else ()
         if (
             compared is None
             or compared.is_unknown
-            or (media_type == FHIR and _updates(rows, document_id, older, newer))
+            or any(_replaces(rows, document_id, older, newer, of) for of in kinds)
         ):
             return "part"
         if found := compared.overtaken():
@@ -392,13 +395,15 @@ def _compare(rows: Rows, older: _Older, newer: Sequence[int]) -> _Compared | Non
         return None
 
 
-def _updates(rows: Rows, document_id: int, older: _Older, newer: Sequence[int]) -> bool:
-    """Whether a transaction replaces what a newer one has updated on a server, or that is unknown."""
+def _replaces(
+    rows: Rows, document_id: int, older: _Older, newer: Sequence[int], of: Callable[[bytes], frozenset[bytes]]
+) -> bool:
+    """Whether a document in FHIR replaces what a newer one has put on a server, ``of`` both, or that is unknown."""
     asked = "SELECT document_id FROM delivery WHERE message_id = ? AND state = 'delivered' AND " + _THERE  # noqa: S608
     try:
-        mine = conditional_updates(body_of(rows, document_id))
+        mine = of(body_of(rows, document_id))
         return bool(mine) and any(
-            not mine.isdisjoint(conditional_updates(body_of(rows, other)))
+            not mine.isdisjoint(of(body_of(rows, other)))
             for message in newer
             for (other,) in rows.execute(asked, (message, older.lane)).fetchall()
         )
@@ -439,8 +444,8 @@ def overtaken_by(rows: Rows, delivery_id: int) -> list[NewerMessage]:
     return [one for one in found if one.in_common or one.in_common is None or one.report] or found
 
 
-def _delivery(rows: Rows, delivery_id: int) -> tuple[_Older, int, str, int]:
-    """A delivery, with its flags, media type and document.
+def _delivery(rows: Rows, delivery_id: int) -> tuple[_Older, int, int]:
+    """A delivery, with its flags and document.
 
     Raises:
         StoreError: no delivery has that number.
@@ -455,12 +460,8 @@ def _delivery(rows: Rows, delivery_id: int) -> tuple[_Older, int, str, int]:
     lane, message, packed, ordinal, flags, media_type, document_id = row
     # `engine.features.results.rows.report_lists` keeps what the receiver has of a report that is joined.
     has_status = media_type not in LISTS and not (media_type == FHIR and flags & JOINS)
-    return (
-        _Older(lane, message, unpack_reports(packed), ordinal, media_type == FHIR, has_status),
-        flags,
-        media_type,
-        document_id,
-    )
+    older = _Older(lane, message, unpack_reports(packed), ordinal, media_type == FHIR, has_status)
+    return older, flags, document_id
 
 
 # -- for a replay, and for a comparison with today's mapping -----------------------------------------------------------

@@ -270,7 +270,8 @@ async def _take(frame: Frame, desk: Desk, looks: Looks, request: web.Request) ->
     async def act(form: Form) -> web.Response:
         try:
             look = _looked(frame, desk, looks, request, form.fields)
-            if not look.ended or look.too_many or form["counted"] != str(look.count):
+            changed = not look.ended or look.too_many or form["counted"] != str(look.count)
+            if changed and not await frame.was_given(request, form, VERB):
                 return await _draw(frame, desk, looks, request, form.fields)
             args = {
                 "selection": look.to_send().to_json(),
@@ -278,7 +279,7 @@ async def _take(frame: Frame, desk: Desk, looks: Looks, request: web.Request) ->
                 "rate": DEFAULT_RATE,
                 "config_hash": look.config,
             }
-            result = await frame.give(request, VERB, args)
+            result = await frame.once(request, form, VERB, args)
         except ValueError:
             raise web.HTTPBadRequest from None
         except LabRelayError as error:

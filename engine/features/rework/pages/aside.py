@@ -114,7 +114,7 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
     async def act(form: Form) -> web.Response:
         args = {"message": asked, "destination": form["destination"], "reason": form["reason"], "dry_run": False}
         try:
-            await frame.give(request, VERB, args)
+            await frame.once(request, form, VERB, args)
         except LabRelayError as error:
             return await _refused(frame, desk, asking, request, error)
         return desk.go(request, f"{LIST}/{asked}")

@@ -135,7 +135,7 @@ def _look(frame: Frame, words: Words, form: Form, now_us: int, reader: Reader, m
     try:
         content = read(edited, shape)
         _raise_if_too_large(message, len(content))
-        configured = frame.configured()  # before the trial: one of a later configuration is looked at again
+        configured = frame.loaded.configured()  # before the trial: one of a later configuration is looked at again
         trial = tried(reader, frame.channels(), message, content, now_us)
     except StoreError:
         raise
@@ -184,7 +184,7 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
             raise web.HTTPBadRequest from None
         args = {"message": asked, "reason": form["reason"], "config_hash": form["config_hash"], "dry_run": False}
         try:
-            result = await frame.give(request, VERB, args, content)
+            result = await frame.once(request, form, VERB, args, content)
         except LabRelayError as error:
             status, trouble = frame.refused(desk, request, error)
             around = _around(asking)

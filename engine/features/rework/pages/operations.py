@@ -151,7 +151,7 @@ async def _cancel(frame: Frame, desk: Desk, request: web.Request) -> web.Respons
 
     async def act(form: Form) -> web.Response:
         try:
-            await frame.give(request, CANCEL, {"number": asked})
+            await frame.once(request, form, CANCEL, {"number": asked})
         except LabRelayError as error:
             status, text = desk.refused(request, error)
             title, back = words.say("Cancel"), words.href(f"{OPERATIONS}/{asked}")

@@ -160,10 +160,11 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
         except orjson.JSONDecodeError:
             raise web.HTTPBadRequest from None
         args = {"selection": selection, "to": form["to"] or None, "reason": form["reason"]}
-        told = await frame.give(request, VERB, args | {"dry_run": True})
-        if _counted(told) != form["counted"]:
-            return await _draw(frame, desk, request, form.fields)
-        result = await frame.give(request, VERB, args | {"dry_run": False})
+        if not await frame.was_given(request, form, VERB):
+            told = await frame.give(request, VERB, args | {"dry_run": True})
+            if _counted(told) != form["counted"]:
+                return await _draw(frame, desk, request, form.fields)
+        result = await frame.once(request, form, VERB, args | {"dry_run": False})
         if result["operation"] is None:
             return await _draw(frame, desk, request, form.fields, 400, frame.asking(request).words.say(GONE))
         return desk.go(request, f"{OPERATIONS}/{result['operation']}")

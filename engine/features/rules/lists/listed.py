@@ -19,7 +19,8 @@ class Rules(Channel):
     days: DaysBack = 30
 
 
-class Days(Rules):
+class Days(Channel):
+    days: DaysBack = 30
     rule: Word | None = None
 
 

@@ -14,7 +14,7 @@ if v9 is not None: accounted[s3[0].position] = v9
       targets: =ZAN[*]-1                          a list of channels
 
 Each field is a text. A literal action or priority is checked here, any other one when the lines are written
-(`engine.mapping.outputs.orders`).
+(`engine.mapping.outputs.collected`).
 
 `segment:` steps: fields of HL7 v2 segments, by number.
 
@@ -49,7 +49,7 @@ from engine.mapping.compiler.steps import compile_steps
 from engine.mapping.language.rules import Body, Case, Element, Formula, Make, Step, Text, Use, Value, Values
 from engine.mapping.language.targets import MAKING_STEPS
 from engine.mapping.outputs import hl7_message
-from engine.mapping.outputs.orders import ACTIONS, FIELDS, LINES, PATIENT_FIELDS, PRIORITIES
+from engine.mapping.outputs.collected import ACTIONS, FIELDS, LINES, PATIENT_FIELDS, PRIORITIES
 from engine.model.texts.spelling import suggestion
 
 _FIELD = re.compile(r"(\w+)-(\d+)")

@@ -11,20 +11,27 @@ the journal of kind 5, numbered, chained and anchored like all others; its ``tok
     SHA-256("labrelay erased" | what | number | stored hash | hash of the row as it is now)[:16]     store/core/chain.py
 
 So a check needs no key, and nothing can empty a row, or change an emptied one, without leaving a trace.
+
+Compare a journal with its anchor: are all acknowledged rows still there?
 """
 
+import sqlite3
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from hmac import compare_digest
 from itertools import groupby
+from pathlib import Path
 
 import orjson
 
-from engine.model.errors import AbsentError, IntegrityError, StoreError
+from engine.model.errors import AbsentError, IntegrityError, LossError, StoreError
 from engine.model.journal import records
 from engine.model.journal.records import KIND_ERASED, KIND_PRUNED
 from engine.model.process.clock import from_us
 from engine.model.texts.phrases import N_, Said
-from engine.store.core.anchor import Mark
+from engine.store.core import connecting
+from engine.store.core.anchor import AnchorState, Mark
 from engine.store.core.chain import digests_in, erased_digest, pruned_digest
 from engine.store.core.connecting import Execute
 from engine.store.core.vault import Vault
@@ -170,7 +177,7 @@ def absence(
         kind: ``message`` or ``row``, for the text.
         vault: the keys; with them the error also names how a lost number was lost.
         mark: of the anchor, where it is known; read *before* the snapshot was taken, as in
-        `engine.store.core.checks.loss`.
+        `engine.store.core.checks.pruned_ranges`.
 
     Raises:
         sqlite3.Error: the journal cannot be read.
@@ -234,3 +241,100 @@ def _told(execute: Execute, vault: Vault | None, act: int) -> tuple[str, str]:
     if content["verb"] == "restore":
         return "restore", "was lost: it is not in the backup that was restored"
     return content["verb"], "was lost, and a person has accepted that"
+
+
+def find_loss_in(path: Path, reading: AnchorState) -> LossError | None:
+    """Find out whether rows are missing from the journal in ``path``, before it is opened for writing and without
+    changing its files.
+
+    A writable connection empties the log when it closes: commits behind a damaged frame would be gone for good, while
+    `engine.store.recovery.salvage` can still read them.
+
+    Raises:
+        sqlite3.Error: the file cannot be read.
+        StoreError: this version cannot read it.
+    """
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as connection:
+        try:
+            connecting.check_readable(connection)
+            return _loss_in(connection, reading)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+                raise
+            return None  # power failed before the new file had a log: a writable connection rolls that back
+
+
+def _loss_in(connection: sqlite3.Connection, reading: AnchorState) -> LossError | None:
+    loss = find_total_loss(connection, reading)
+    if loss is not None or not _has(connection, "meta"):
+        return loss
+    row = connection.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
+    return find_loss(connection, reading, row[0]) if row is not None else None
+
+
+def _has(connection: sqlite3.Connection, table: str) -> bool:
+    return bool(connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = ?", (table,)).fetchone()[0])
+
+
+def find_total_loss(connection: sqlite3.Connection, reading: AnchorState) -> LossError | None:
+    """Whether the file holds no journal where the anchor knows one: it must not be taken for a new one."""
+    mark = reading.mark
+    if mark is None or mark.last_id == 0:
+        return None
+    if (
+        _has(connection, "meta")
+        and connection.execute("SELECT count(*) FROM meta WHERE name = 'journal_id'").fetchone()[0]
+    ):
+        return None
+    return LossError(f"rows 1 to {mark.last_id} were acknowledged and there is no journal", 1, mark.last_id)
+
+
+def find_loss(
+    connection: sqlite3.Connection, reading: AnchorState, journal_id: bytes, vault: Vault | None = None
+) -> LossError | None:
+    """None where journal and anchor agree. An anchor behind the journal is normal: it is written after the commit.
+
+    Args:
+        reading: read *before* this call, since a daemon may write meanwhile.
+        vault: the keys; without them the seal of the anchor is not checked.
+    """
+    mark = reading.mark
+    last_id = last_number(connection.execute)
+    if mark is None:
+        if last_id == 0:
+            return None
+        what = "cannot be read: both of its slots are damaged" if reading.exists else "is missing"
+        return LossError(f"the journal has rows 1 to {last_id}, but its anchor {what}; loss cannot be ruled out")
+    if mark.journal_id != journal_id:
+        return LossError("the anchor belongs to another journal: this one is a copy of another's, or was made anew")
+    if vault is not None and not compare_digest(mark.seal, vault.anchor_seal(mark.said)):
+        return LossError(
+            "the anchor was not written with this journal's key: rows may have been cut off, and it was made to fit"
+        )
+    if mark.last_id > last_id:
+        first, last = last_id + 1, mark.last_id
+        return LossError(f"rows {first} to {last} were acknowledged and are not in the journal", first, last)
+    if mark.last_id == 0:
+        return None
+    row = connection.execute("SELECT chain FROM journal WHERE id = ?", (mark.last_id,)).fetchone()
+    if row is None and _was_let_go(connection, mark.last_id):
+        return None
+    if row is None:
+        return LossError(f"row {mark.last_id} was acknowledged and is not in the journal", mark.last_id, mark.last_id)
+    if row[0] != mark.chain:
+        return LossError(f"row {mark.last_id} is not the one that was acknowledged under this number")
+    return None
+
+
+def _was_let_go(connection: sqlite3.Connection, row_id: int) -> bool:
+    """Whether retention has deleted the row: an old anchor may still name it."""
+    found = around(connection.execute, JOURNAL, row_id)
+    return found is not None and is_vouched_for(connection.execute, found)
+
+
+def last_number(execute: Execute) -> int:
+    """The number of the newest row, or the newest number that was given up as lost."""
+    (row,) = execute(
+        "SELECT max(coalesce((SELECT max(id) FROM journal), 0), coalesce((SELECT max(last_id) FROM gap), 0))"
+    ).fetchone()
+    return int(row)

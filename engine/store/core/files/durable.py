@@ -5,7 +5,7 @@ A file's content needs a sync, and so does its name.
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -13,7 +13,9 @@ from engine.model.errors import StoreError
 
 
 @contextmanager
-def write_atomically(path: Path, part: Path | None = None) -> Iterator[Path]:
+def write_atomically(
+    path: Path, part: Path | None = None, may_name: Callable[[], None] = lambda: None
+) -> Iterator[Path]:
     """Give the block a new empty file, which is renamed to ``path`` when the block ends: whole and durable.
 
     Only its owner can read it. If anything fails, ``path`` stays unchanged, and the new file is removed.
@@ -21,6 +23,7 @@ def write_atomically(path: Path, part: Path | None = None) -> Iterator[Path]:
     Args:
         part: the name until then, in the same folder. A file that a crash left under it is replaced. The default is a
             hidden name with this process's id.
+        may_name: called right before the renaming; raises where it may not be.
     """
     part = part or path.with_name(f".{path.name}.{os.getpid()}.part")
     part.unlink(missing_ok=True)
@@ -31,6 +34,7 @@ def write_atomically(path: Path, part: Path | None = None) -> Iterator[Path]:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        may_name()
         part.replace(path)
     except BaseException:
         with suppress(OSError):

@@ -26,7 +26,7 @@ from engine.model.process.clock import from_us
 from engine.store.core import notes
 from engine.store.core.adopted import Adopted
 from engine.store.core.chain import GENESIS, PUT_ROW, chain_hash, row_hash
-from engine.store.core.checks.loss import last_number
+from engine.store.core.checks.pruned_ranges import last_number
 from engine.store.core.notes import EventEnds, Noted
 from engine.store.core.unanswered import Answers
 from engine.store.core.unmapped_codes import Key, UnmappedCodes

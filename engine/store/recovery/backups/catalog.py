@@ -155,6 +155,17 @@ class Copy:
     def bytes(self) -> int:
         return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
 
+    def may_grow(self) -> None:
+        """Asked right before a name appears there, for a machine may have been frozen since it looked.
+
+        Raises:
+            OvertakenError: a later incarnation has claimed the folder. StoreError, OSError: that is not known.
+        """
+        folder = self.path.parent
+        claimed = _claimed(folder, self.manifest.journal_id)
+        if claimed is not None and self.incarnation.overtaken_by([claimed]) is not None:
+            raise OvertakenError(f"{folder}: this journal goes on elsewhere, as {claimed}; it writes nothing there")
+
 
 class Shelf:
     """The copies of one journal."""
@@ -282,10 +293,12 @@ class Shelf:
         sync_folder(making)
         at = datetime.fromisoformat(manifest.made_at)
         path = self.path / f"full-{at:%Y%m%dT%H%M%S}.{at.microsecond // 1000:03}Z-{manifest.last_id:012}"
+        made = Copy(path, manifest, None)
+        made.may_grow()
         making.rename(path)
         sync_folder(self.path)
         sync_way_to(self.path)
-        return Copy(path, manifest, None)
+        return made
 
     def tidy(self, keep: int) -> list[str]:
         """Delete copies older than the newest ``keep`` whole ones; return their names. The only whole one stays."""

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from engine.model.errors import StoreError
-from engine.store.core import key_encryption_key, migrate
+from engine.store.core import connecting, key_encryption_key
 from engine.store.core.anchor import ANCHOR_NAME, Anchor, Sealing
 from engine.store.core.connecting import JOURNAL_NAME, connect, key_check
 from engine.store.core.files.durable import sync_file, sync_folder, write_without_log
@@ -122,7 +122,7 @@ def complete(
     try:
         path = making / JOURNAL_NAME
         with closing(connect(path, immutable=True)) as copy:
-            schema = migrate.version(copy)
+            schema = connecting.version(copy)
             row = copy.execute("SELECT id, chain FROM journal ORDER BY id DESC LIMIT 1").fetchone()
             check = key_check(copy)
             own = incarnation.of(copy.execute)

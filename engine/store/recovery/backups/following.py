@@ -78,18 +78,14 @@ class Spare:
         self.folder, self.work = folder, folder / WORK
         self._clock, self._keys = clock, keys
         self._beat = (0, -BEAT_S)
-        said = catalog.read_json(self.work / STATUS)
+        said, self.progress = catalog.read_json(self.work / STATUS), Progress(backup="")
         with suppress(TypeError):
             self.progress = Progress(**said)
         if backup is not None:
             if folder.is_dir() and any(one.name != WORK for one in folder.iterdir()):
                 raise StoreError(f"{folder}: not empty; name a new folder for the spare")
             self.work.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.progress = (
-                replace(self.progress, backup=str(backup.absolute()))
-                if said
-                else Progress(backup=str(backup.absolute()))
-            )
+            self.progress = replace(self.progress, backup=str(backup.absolute()))
         elif not said:
             raise StoreError(f"{folder}: no spare is there; labrelay standby --backup FOLDER --to FOLDER begins one")
 
@@ -283,15 +279,10 @@ class Spare:
     def _write(self) -> None:
         """For `labrelay standby status`; and for the active machine, which reads it in the folder of copies."""
         catalog.write_json(self.work / STATUS, asdict(self.progress))
-        row, at = self._beat
-        if self.progress.journal and (row != self.progress.row or self._clock.monotonic() - at >= BEAT_S):
-            self._beat = (self.progress.row, self._clock.monotonic())
-            said = {
-                "journal_id": self.progress.journal,
-                "machine": socket.gethostname(),
-                "row": self.progress.row,
-                "at": _now(),
-            }
+        (row, at), now, done = self._beat, self._clock.monotonic(), self.progress
+        if done.journal and (row != done.row or now - at >= BEAT_S):
+            self._beat = (done.row, now)
+            said = {"journal_id": done.journal, "machine": socket.gethostname(), "row": done.row, "at": _now()}
             with suppress(StoreError, OSError):  # a folder that only lets read
                 catalog.write_json(self._shelf().path / SPARE_NAME, said)
 

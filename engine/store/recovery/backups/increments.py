@@ -245,7 +245,7 @@ def store(copy: Copy, content: Content) -> Increment:
     path = copy.path / f"{content.first:012}-{content.last:012}.rows"
     digest = sha256()
     # The same name each time, so that no leftovers accumulate.
-    with write_atomically(path, copy.path / MAKING) as new, new.open("wb") as file:
+    with write_atomically(path, copy.path / MAKING, copy.may_grow) as new, new.open("wb") as file:
         for part in (MAGIC, _LENGTH.pack(len(head)), head, *map(_packed, content.rows)):
             digest.update(part)
             file.write(part)

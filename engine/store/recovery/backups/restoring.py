@@ -37,7 +37,7 @@ from engine.model.errors import ConfigError, IntegrityError, StoreError
 from engine.model.journal.records import KIND_MESSAGE, MAYBE_DELIVERED
 from engine.model.process.clock import Clock
 from engine.model.texts.reasons import ReasonCode
-from engine.store.core import anchor, key_encryption_key, migrate, notes
+from engine.store.core import anchor, connecting, key_encryption_key, notes
 from engine.store.core.connecting import JOURNAL_NAME, key_check
 from engine.store.core.files.durable import RESTORING, publish, raise_if_in_use, sync_file
 from engine.store.core.files.ownership import open_below
@@ -193,7 +193,7 @@ class Restoration:
             connection.execute("PRAGMA journal_mode = DELETE")  # no log: it would hold everything a second time
             connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'OFF'}")
             connection.execute("PRAGMA cache_size = -65536")
-            migrate.upgrade(connection)
+            connecting.upgrade(connection)
             self._unlock(key_check(connection))
             connection.execute("PRAGMA secure_delete = ON")  # content erased since must not stay in a free page
             total = 0 if synced else self._copy.last_id()  # of a spare it is shown nowhere

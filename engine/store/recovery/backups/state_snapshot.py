@@ -418,7 +418,11 @@ def _named(copy: Copy, local: Path, prefix: str, suffix: str) -> tuple[Path, str
     """Move a finished file into the folder of copies, with its checksum in its final name, durable."""
     digest = _digest(local)
     path = copy.path / f"{prefix}{digest}{suffix}"
-    with write_atomically(path, copy.path / MAKING) as new, local.open("rb") as source, new.open("wb") as target:
+    with (
+        write_atomically(path, copy.path / MAKING, copy.may_grow) as new,
+        local.open("rb") as source,
+        new.open("wb") as target,
+    ):
         shutil.copyfileobj(source, target, 1 << 20)
     return path, digest
 

@@ -26,7 +26,7 @@ import orjson
 
 from engine.model.errors import ConfigError, DamagedError, IntegrityError, StoreError
 from engine.model.process.clock import Clock
-from engine.store.core import anchor, migrate
+from engine.store.core import anchor, connecting
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.checks.pruned_ranges import Range
 from engine.store.core.connecting import DAMAGE, JOURNAL_NAME, connect, data_keys
@@ -104,7 +104,7 @@ def _run(data: Path, target: Path, clock: Clock, actor: str, reason: str, progre
                 made.mkdir(mode=0o700)
                 try:
                     with closing(connect(whole)) as source:
-                        migrate.check_readable(source)
+                        connecting.check_readable(source)
                         saved = _copy(source, data, made, order, hidden)
                 except DAMAGE as error:
                     if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:

@@ -25,7 +25,7 @@ from typing import Any
 
 from engine.feature import Hook
 from engine.model.message import Report
-from engine.store.core import migrate
+from engine.store.core import connecting
 from engine.store.core.checks.pruned_ranges import Range
 from engine.store.core.connecting import DAMAGE
 from engine.store.core.vault import Vault
@@ -181,7 +181,7 @@ def new_journal(path: Path) -> sqlite3.Connection:
     connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     # No write-ahead log: it would hold everything a second time. Opening the journal turns it on.
     connection.execute("PRAGMA synchronous = FULL")
-    migrate.upgrade(connection)
+    connecting.upgrade(connection)
     for index in _OWN_INDEXES:
         connection.execute(index)
     return connection

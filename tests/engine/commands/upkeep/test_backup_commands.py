@@ -312,7 +312,7 @@ async def test_how_far_behind_a_spare_is_stands_on_the_page_and_is_an_alarm(
         assert (app.backup.snapshot().spare_behind_s or 0.0) < 30.0
         assert app.backup.alarms() == []
         (first,) = await asyncio.to_thread(received_times, app.journal)
-        monkeypatch.setattr(app.backup._spare, "_clock", ManualClock(from_us(first) + timedelta(minutes=9)))
+        monkeypatch.setattr(app.backup.spare, "_clock", ManualClock(from_us(first) + timedelta(minutes=9)))
         write_json(shelf.path / SPARE_NAME, {**said, "row": 0})
         await until(lambda: app.backup.alarms() != [])
         assert app.backup.alarms() == ["The spare machine lab-pc2 is behind by 9 minutes"]

@@ -14,12 +14,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
+from engine.config.load import load_site
 from engine.delivery.retry import RetryPolicy
-from engine.features.events import service
-from engine.features.events.config import WebhookConfig
+from engine.features.events import rows, service
+from engine.features.events.config import WebhookConfig, webhooks_of
 from engine.features.events.rows import FailingWebhook, stored_webhooks
 from engine.features.events.service import Webhooks
+from engine.model.errors import ConfigError
 from engine.model.process.clock import ManualClock
 from engine.model.texts.reasons import ReasonCode
 from engine.store.core import notes
@@ -27,6 +30,7 @@ from engine.store.journal import Journal
 from engine.store.operations.outbox import attempts
 from tests.support.certificates import Authority
 from tests.support.journals import queue, running, store
+from tests.support.running import hl7_channel, make_running_site
 from tests.support.scripted_http import CLOSE, RESET, SILENCE, Request, ScriptedServer, http, scripted
 from tests.support.waiting import until
 
@@ -198,6 +202,57 @@ async def test_a_webhook_gets_all_that_happens_after_its_begin(tmp_path: Path) -
         async with sending(journal, configured):
             await taken(journal, server, 1)
         assert told(server) == [("message.received", 1)]
+
+
+async def test_a_webhook_of_a_unit_gets_what_a_viewer_of_that_unit_sees(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as journal, scripted(OK) as server, scripted(OK) as whole:
+
+        def configured(*channels: str) -> Mapping[str, WebhookConfig]:
+            hooks = {
+                "erp": {"url": server.url, "secret": "${HOOK}", "events": ["message", "channel"], "unit": "east"},
+                "all": {"url": whole.url, "secret": "${HOOK}", "events": ["message"]},
+            }
+            names, out = ("chem", "heme"), {"lab-fhir": {"kind": "file", "folder": "out"}}
+            folder = make_running_site(tmp_path / f"site{len(channels)}", {one: hl7_channel() for one in names}, out)
+            path = folder / "config" / "labrelay.yaml"
+            said = yaml.safe_load(path.read_text())
+            said["site"]["units"] = {"east": list(channels)} if channels else {"west": ["chem"]}
+            said["webhooks"] = hooks
+            path.write_text(yaml.safe_dump(said))
+            return webhooks_of(load_site(folder).config)
+
+        now = configured("chem")
+        made = Webhooks(journal, lambda: now, ManualClock())
+        task = asyncio.create_task(made.run())
+        try:
+            await until(lambda: len(stored_webhooks(journal)) == 2)
+            for channel in ("chem", "heme", "chem"):
+                await store(journal, b"1", channel=channel)
+            states = [rows.StateChange("channel", one, "down", "up") for one in ("heme", "chem")]
+            await journal.run(rows.note, states)
+            await until(lambda: len(server.requests) == len(whole.requests) == 3)
+            with pytest.raises(ConfigError, match=r"webhooks\.erp\.unit: no unit has the name east"):
+                configured()
+            now = configured("chem", "heme")  # as a reload has it
+            ran = [one for one in asyncio.all_tasks() if one.get_name() == "to erp"]
+            await until(lambda: all(one.done() for one in ran))
+            await store(journal, b"2", channel="heme")
+            await until(lambda: len(server.requests) == len(whole.requests) == 4)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    said = [json.loads(one.body) for one in server.requests]
+    assert [(one["type"], one["data"]["channel"]) for one in said] == [
+        ("message.received", "chem"),
+        ("message.received", "chem"),
+        ("channel.state", "chem"),
+        ("message.received", "heme"),
+    ]
+
+
+def test_a_webhook_of_a_unit_gets_no_acts() -> None:
+    with pytest.raises(ValueError, match="acts of people are the whole site's; leave out act, or unit"):
+        hook("https://x.example.org/", unit="east", events=["alert", "act.begun"])
 
 
 async def test_what_was_taken_is_kept_while_the_next_event_is_not(

@@ -9,7 +9,7 @@ from adapters.codecs.hl7v2 import message as hl7v2
 from engine.mapping.measured import measured, places_of
 from engine.model.content.result_times import ResultGroup, result_groups
 from engine.model.message import FormatOptions, MapContext
-from engine.processing.moments import moment
+from engine.processing.process import moment
 from tests.support.shipped import program, reader_of
 
 HL7 = "MSH|^~\\&|X|L|Y|L|20260301101500||ORU^R01|1|P|2.5.1"

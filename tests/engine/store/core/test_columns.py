@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.model.errors import IntegrityError
-from engine.store.core import chain, migrate
+from engine.store.core import chain, connecting
 from engine.store.core.chain import (
     COLUMN_TYPES,
     COLUMNS,
@@ -36,7 +36,7 @@ from tests.support.journals import opened, running, store
 ROW = JournalRow(
     7, 1, "chem", 3, 1_772_353_800_000_000, 5, "ORU^R01", 11, b"t" * 16, b"h" * 32, b"c" * 32, b"meta", b"body"
 )
-SCHEMA = migrate.ENGINE / "store" / "schema" / "0001_journal.sql"
+SCHEMA = connecting.ENGINE / "store" / "schema" / "0001_journal.sql"
 
 
 @pytest.fixture

@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 
 from engine.feature import Table
-from engine.store.core.connecting import JOURNAL_NAME
-from engine.store.core.migrate import PLACES
+from engine.store.core.connecting import JOURNAL_NAME, PLACES
 from engine.store.lifecycle import erasure
 from engine.store.operations.pruning import TABLES, PrunableRows, let_go, of_features
 from engine.store.recovery.backups import state_snapshot

@@ -12,7 +12,7 @@ from engine.diagnostics.installed import examine_journal
 from engine.model.errors import StoreError
 from engine.model.process.clock import ManualClock
 from engine.model.site.health import Health
-from engine.store.core import migrate
+from engine.store.core import connecting
 from engine.store.integrity import before_upgrade
 from engine.store.queries.reader import Reader
 from tests.support.journals import opened, queue, running
@@ -31,23 +31,23 @@ def tables(connection: sqlite3.Connection) -> list[str]:
 
 
 def test_each_step_runs_once_and_in_order(connection: sqlite3.Connection) -> None:
-    assert migrate.upgrade(connection, STEPS[:2]) == 2
-    assert migrate.upgrade(connection, STEPS[:2]) == 0
-    assert migrate.upgrade(connection, STEPS) == 1
-    assert (migrate.version(connection), tables(connection)) == (3, ["b"])
+    assert connecting.upgrade(connection, STEPS[:2]) == 2
+    assert connecting.upgrade(connection, STEPS[:2]) == 0
+    assert connecting.upgrade(connection, STEPS) == 1
+    assert (connecting.version(connection), tables(connection)) == (3, ["b"])
     assert connection.execute("SELECT x FROM b").fetchall() == [(1,)]
 
 
 def test_a_step_that_fails_leaves_the_journal_as_it_was(connection: sqlite3.Connection) -> None:
     broken = [*STEPS[:1], (2, "CREATE TABLE b (x); INSERT INTO nowhere VALUES (1);")]
     with pytest.raises(StoreError, match="schema step 0002 failed, the journal is unchanged"):
-        migrate.upgrade(connection, broken)
-    assert (migrate.version(connection), tables(connection)) == (1, ["a"])
-    assert migrate.upgrade(connection, STEPS) == 2
+        connecting.upgrade(connection, broken)
+    assert (connecting.version(connection), tables(connection)) == (1, ["a"])
+    assert connecting.upgrade(connection, STEPS) == 2
 
 
 def test_the_steps_of_this_version_are_numbered_without_gaps() -> None:
-    assert [number for number, _ in migrate.steps()] == list(range(1, len(migrate.steps()) + 1))
+    assert [number for number, _ in connecting.steps()] == list(range(1, len(connecting.steps()) + 1))
 
 
 @pytest.mark.parametrize(
@@ -60,22 +60,22 @@ def test_the_steps_of_this_version_are_numbered_without_gaps() -> None:
     ids=["a comment", "the last step", "the first step"],
 )
 def test_a_journal_is_known_by_the_statements_that_made_it(
-    connection: sqlite3.Connection, steps: migrate.Steps, is_the_same: bool
+    connection: sqlite3.Connection, steps: connecting.Steps, is_the_same: bool
 ) -> None:
-    migrate.upgrade(connection, STEPS[:2])
+    connecting.upgrade(connection, STEPS[:2])
     if is_the_same:
-        assert migrate.upgrade(connection, [*steps, STEPS[2]]) == 1
+        assert connecting.upgrade(connection, [*steps, STEPS[2]]) == 1
     else:
         with pytest.raises(StoreError, match="made by another build of LabRelay, with other tables"):
-            migrate.upgrade(connection, [*steps, STEPS[2]])
-        assert (migrate.version(connection), tables(connection)) == (2, ["a", "b"])
+            connecting.upgrade(connection, [*steps, STEPS[2]])
+        assert (connecting.version(connection), tables(connection)) == (2, ["a", "b"])
 
 
 def test_a_journal_from_before_there_was_such_a_mark_is_of_another_build(connection: sqlite3.Connection) -> None:
     connection.executescript("CREATE TABLE a (x); PRAGMA user_version = 21;")
     for known in (STEPS, [*STEPS, (21, "CREATE TABLE c (x)")]):
         with pytest.raises(StoreError, match="another build"):
-            migrate.upgrade(connection, known)
+            connecting.upgrade(connection, known)
 
 
 async def test_a_newer_journal_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -89,8 +89,8 @@ async def test_a_newer_journal_is_refused_and_left_alone(tmp_path: Path) -> None
     line = examine_journal(tmp_path / "journal.db")  # `labrelay upgrade --check`
     assert (line.health, "a newer version wrote it" in line.text) == (Health.FAIL, True)
     with closing(sqlite3.connect(tmp_path / "journal.db")) as connection:
-        assert migrate.version(connection) == 99
-        connection.execute(f"PRAGMA user_version = {migrate.steps()[-1][0]}")
+        assert connecting.version(connection) == 99
+        connection.execute(f"PRAGMA user_version = {connecting.steps()[-1][0]}")
     opened(tmp_path).close()
 
 
@@ -101,16 +101,16 @@ async def older(data: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, 
     """A journal with one message; from then on there is one schema step more."""
     async with running(data) as journal:
         await queue(journal, b"1")
-    known = migrate.steps()
+    known = connecting.steps()
     more = [*known, (known[-1][0] + 1, "CREATE TABLE a_later_step (x)")]
-    monkeypatch.setattr(migrate, "steps", lambda: more)
+    monkeypatch.setattr(connecting, "steps", lambda: more)
     return known
 
 
 def rows(path: Path) -> tuple[int, int]:
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        return migrate.version(connection), connection.execute("SELECT count(*) FROM journal").fetchone()[0]
+        return connecting.version(connection), connection.execute("SELECT count(*) FROM journal").fetchone()[0]
 
 
 async def test_before_the_schema_changes_the_journal_is_copied_with_its_anchor(
@@ -135,7 +135,7 @@ async def test_the_copy_and_the_earlier_program_go_on_from_before(
 ) -> None:
     known = await older(tmp_path, monkeypatch)
     opened(tmp_path).close()
-    monkeypatch.setattr(migrate, "steps", lambda: known)
+    monkeypatch.setattr(connecting, "steps", lambda: known)
     with pytest.raises(StoreError, match="newer version"):
         opened(tmp_path)
     copy = tmp_path / before_upgrade.FOLDER / f"journal-{known[-1][0]:04}.db"

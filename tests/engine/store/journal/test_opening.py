@@ -19,7 +19,7 @@ from engine.model.process.clock import ManualClock
 from engine.model.texts.reasons import ReasonCode
 from engine.runtime.observing import notices
 from engine.store import journal as journal_module
-from engine.store.core import key_encryption_key, migrate
+from engine.store.core import connecting, key_encryption_key
 from engine.store.core.anchor import ANCHOR_NAME, read
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME
@@ -30,9 +30,9 @@ from engine.store.lifecycle.retention import Policy
 from engine.store.operations import append, audit, record_outcome
 from engine.store.operations.line_trace import LineEntry, LineRecord, LineWay
 from engine.store.queries.acts import acts_page
+from engine.store.queries.extent import survey
 from engine.store.queries.line import line_of
 from engine.store.queries.messages import messages_page, trace_of
-from engine.store.queries.prunable import survey
 from engine.store.queries.reader import Reader
 from tests.support.journals import NOW_US, WINDOW_S, opened, received, routed, running, store, unexpected
 
@@ -100,7 +100,7 @@ def test_a_reader_waits_for_the_first_run(tmp_path: Path) -> None:
 
 async def test_a_reader_is_told_of_a_first_start_that_has_made_the_tables_alone(tmp_path: Path) -> None:
     with closing(opening.connect(tmp_path / JOURNAL_NAME)) as connection:
-        migrate.upgrade(connection)
+        connecting.upgrade(connection)
         with pytest.raises(StoreError, match="the first labrelay run is making it"):
             Reader.beside(tmp_path)
     with pytest.raises(StoreError, match="the first labrelay run is making it"):

@@ -19,7 +19,7 @@ from engine.model.content.results import results_of
 from engine.model.content.search_keys import Number
 from engine.model.errors import StoreError
 from engine.model.process.clock import ManualClock, SystemClock
-from engine.store.core import migrate
+from engine.store.core import connecting
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.chain import ROW_COLUMNS, JournalRow, chain_hash, pruned_digest
 from engine.store.core.checks import pruned_ranges
@@ -210,16 +210,16 @@ def test_a_copy_from_before_an_upgrade_survives_a_start_that_has_no_room_for_ano
     opened(place_of).close()
     clock = ManualClock()
     with closing(sqlite3.connect(place_of / JOURNAL_NAME, isolation_level=None)) as connection:
-        schema = migrate.version(connection)
+        schema = connecting.version(connection)
         none, one, both = (with_made_up_steps(more) for more in range(3))
-        monkeypatch.setattr(migrate, "steps", lambda: both)
+        monkeypatch.setattr(connecting, "steps", lambda: both)
         before_upgrade.keep(connection, place_of, clock)
         kept = place_of / before_upgrade.FOLDER / f"journal-{schema:04}.db"
         assert kept.exists()
         # The process ended before, or after, the first of two steps.
         monkeypatch.setattr(before_upgrade, "SPARE_BYTES", 1 << 60)
         for amid in (none, one):
-            migrate.upgrade(connection, amid)
+            connecting.upgrade(connection, amid)
             before_upgrade.keep(connection, place_of, clock)
             assert kept.exists()
             assert kept.with_suffix(".anchor").exists()

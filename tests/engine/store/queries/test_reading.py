@@ -283,7 +283,7 @@ def test_a_folder_that_cannot_be_written_is_read_under_the_lock() -> None:
             "import os, pathlib, sys; import tests.support.journals as j; import engine.store.integrity.verify as v\n"
             "from engine.store.queries.messages import messages_page\n"
             "from engine.store.queries.reader import Reader\n"
-            "import engine.store.core.migrate as m; m.steps()  # the interpreter may be out of the other user's reach\n"
+            "from engine.store.core.connecting import steps; steps()  # the interpreter may be out of reach\n"
             "from engine.store.operations.pruning import of_features; of_features(); list(v.CHECKS.each())\n"
             "os.setgid(65534); os.setuid(65534); data = pathlib.Path(sys.argv[1])\n"
             "journal = Reader.beside(data)\n"

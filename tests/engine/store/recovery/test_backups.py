@@ -26,7 +26,7 @@ from engine.model.persons import Person
 from engine.model.process.clock import ManualClock, SystemClock
 from engine.model.site.permissions import ALL
 from engine.model.texts.reasons import ReasonCode
-from engine.store.core import migrate
+from engine.store.core import connecting
 from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME
@@ -184,7 +184,7 @@ def test_a_copy_from_before_a_schema_step_is_restored_with_what_came_after_it(
 
     copy, last_id = asyncio.run(run())
     steps = with_made_up_steps()
-    monkeypatch.setattr(migrate, "steps", lambda: steps)
+    monkeypatch.setattr(connecting, "steps", lambda: steps)
     made_up = Table(name="made_up", copied="SELECT * FROM main.made_up")
     monkeypatch.setattr(state_snapshot, "_OWN", (*state_snapshot._OWN, made_up))
 
@@ -193,7 +193,7 @@ def test_a_copy_from_before_a_schema_step_is_restored_with_what_came_after_it(
     assert (restored.wrong, restored.findings) == ([], [])
     assert (restored.last_id, restored.stands_to, restored.again) == (last_id, last_id, 0)
     with closing(sqlite3.connect(tmp_path / "new" / "var" / JOURNAL_NAME)) as connection:
-        assert migrate.version(connection) == steps[-1][0]
+        assert connecting.version(connection) == steps[-1][0]
         states = connection.execute("SELECT message_id, state FROM delivery ORDER BY id").fetchall()
     assert states == [(1, "delivered"), (2, "waiting")]
     assert verify.run(tmp_path / "new" / "var", deep=True) == []

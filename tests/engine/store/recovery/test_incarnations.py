@@ -25,10 +25,10 @@ import pytest
 from engine.commands.shared.session import Session
 from engine.commands.upkeep import restore
 from engine.config.sitewide import SiteConfig
-from engine.model.errors import RefusedError, StoreError
+from engine.model.errors import OvertakenError, RefusedError, StoreError
 from engine.runtime.upkeep.other_history import OtherPlaces
 from engine.store.core.anchor import Mark
-from engine.store.core.checks.loss import last_number
+from engine.store.core.checks.pruned_ranges import last_number
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.integrity import rollback
 from engine.store.integrity.rollback import Rollback, Witness, find, undecided
@@ -37,6 +37,7 @@ from engine.store.operations.incarnation import Incarnation
 from engine.store.queries.acts import acts_page
 from engine.store.recovery.backups import catalog
 from engine.store.recovery.backups.catalog import (
+    CLAIM_NAME,
     VERIFIED_NAME,
     Copy,
     CopyVerified,
@@ -424,7 +425,17 @@ def test_the_old_machine_writes_nothing_and_a_restore_has_the_rows_of_the_new_on
             await store(first, b"of the old machine")
             with first.snapshot() as execute, pytest.raises(StoreError, match="restore the newest copy here"):
                 shelf.claim(incarnation.of(execute))
-            await place.copy(first)  # as one that was under way when the other began
+            with pytest.raises(OvertakenError, match="it writes nothing there"):
+                await place.copy(first)  # as one that was under way when the other began
+            claim = shelf.path / CLAIM_NAME
+            claim.rename(tmp_path / CLAIM_NAME)
+            late = await place.copy(first)  # and one that got its name in the very moment
+            (tmp_path / CLAIM_NAME).rename(claim)
+            await store(first, b"one more")
+            for write in (place.standing, place.rows):
+                with pytest.raises(OvertakenError, match="it writes nothing there"):
+                    write(late)
+            assert (late.pieces(), late.standings()) == ([], [])
         chosen = restore._chosen(Session(), place.copies)
         assert chosen.name == newer.name
         again = place.restore(chosen, tmp_path / "c")

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from engine.actions.control import Request
+from engine.actions.kept import Room
 from engine.actions.verbs import all_acts, of_api
 from engine.model.errors import NoRoomError, StoreError, UnreachableError
 from engine.store.queries.acts import acts_page
 from engine.store.queries.letters import dead_letters
+from tests.support import oracle
 from tests.support.api import Site, acting_site
 from tests.support.filled_journal import (
     CANARY,
@@ -32,21 +34,8 @@ ACT = {"": 401, "wall": 403, "viewer": 403, "seeing viewer": 403, "operator": 0,
 CHANGE = {**ACT, "operator": 403}
 ADMINISTER = {**CHANGE, "engineer": 403}
 EDIT = {**ACT, "operator": 403, "engineer": 403, "admin": 403, "seeing operator": 0}
-ORACLE = {
-    **dict.fromkeys(
-        ("retry", "dismiss", "release", "reject", "operation_cancel", "set_aside", "replay",
-         "pause", "resume", "restart", "todo_take", "todo_note",
-         "todo_snooze", "todo_drop", "alert_acknowledge", "alert_silence", "alert_unsilence", "alert_test",
-         "order_add", "order_cancel", "order_release", "order_resend", "order_fetch",
-         "reflex_confirm", "reflex_decline",
-         "order_match", "order_unmatch", "abdm_link", "abdm_withdraw", "abdm_retry", "abdm_resume",
-         "quality_done", "quality_exclude",
-         "quality_include", "quality_event", "quality_enter", "quality_close", "quality_look"), ACT),
-    **dict.fromkeys(("reprocess", "reload", "table_set", "table_undo",
-         "quality_load", "quality_accept", "quality_end", "quality_rules"), CHANGE),
-    **dict.fromkeys(("backup", "prune"), ADMINISTER),
-    **dict.fromkeys(("edit", "tell_apart"), EDIT),
-}  # fmt: skip
+STATUSES = {oracle.ACT: ACT, oracle.CHANGE: CHANGE, oracle.ADMIN: ADMINISTER, oracle.EDIT: EDIT}
+ORACLE = {verb: STATUSES[may] for verb, may in oracle.gathered("ACTS").items() if verb in of_api()}
 ALL = {"all": True}
 
 
@@ -64,7 +53,7 @@ async def site(data: Path) -> AsyncIterator[Site]:
 
 
 def test_each_verb_is_offered_or_there_is_a_reason() -> None:
-    assert set(of_api()) == set(ORACLE), "give each act of the API its line in ORACLE"
+    assert set(of_api()) == set(ORACLE), "give each act its line in ACTS of an oracle"
     assert [name for name, act in all_acts().items() if bool(act.api) == bool(act.not_in_api)] == []
 
 
@@ -189,7 +178,7 @@ async def test_requests_with_one_key_at_once_are_one_act(data: Path) -> None:
 
 
 async def test_only_so_many_acts_are_under_way(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.web.api.acts.MOST_UNDER_WAY", 1)
+    monkeypatch.setattr("engine.web.api.acts.PROGRAMS", Room(under_way=1, kept=10))
     begun, go = asyncio.Event(), asyncio.Event()
 
     async def slowly(request: Request) -> dict[str, Any]:

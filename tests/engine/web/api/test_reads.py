@@ -15,7 +15,7 @@ from engine.diagnostics.packs import suggestions_of
 from engine.features.abdm.rules.account import AbdmFault, AbdmSnapshot
 from engine.features.codes import rows as corrections
 from engine.features.orders import rows as worklist
-from engine.features.rework.lists.dead_letters import LETTER
+from engine.features.rework.lists import LETTER
 from engine.mapping.code_tables.suggestions import Suggestion
 from engine.model.errors import ConfigError
 from engine.model.message import Unmapped
@@ -33,7 +33,7 @@ from engine.store.queries.reader import Reader
 from engine.views.messages import MESSAGE
 from engine.web.api.lists import resources
 from engine.web.api.service import MOST_REMEMBERED, Buckets
-from tests.support import abdm_rows, journals
+from tests.support import abdm_rows, journals, oracle
 from tests.support.api import Client, served
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, CHANNEL, DELIVERED, REFUSED, WAITING, fill_journal
@@ -45,62 +45,8 @@ LOOK = {"": 401, "wall": 403, "viewer": 200, "operator": 200, "admin": 200}
 DECIDE = LOOK | {"viewer": 403, "operator": 503, "admin": 503}  # no look can be recorded here
 ADMINISTER = {"": 401, "wall": 403, "viewer": 403, "operator": 403, "engineer": 403, "seeing viewer": 403, "admin": 200}
 POSTED = {"/message-search": {}, "/held-results": {"message": REFUSED, "purpose": "a test"}}
-ORACLE = {
-    "/status": (LOOK, "overall findings channels destinations config_hash timezone daemon"),
-    "/channels": (LOOK, "channels"),
-    "/destinations": (LOOK, "destinations"),
-    "/version": (LOOK, "labrelay python sqlite system"),
-    "/messages": (LOOK, "messages cursor next"),
-    "/messages/{message}": (LOOK, "message deliveries documents acts decided frames"),
-    "/messages/{message}/deliveries": (LOOK, "deliveries"),
-    "/messages/{message}/wire": (LOOK, "wire"),
-    "/message-search": (LOOK, "messages cursor"),
-    "/dead-letters": (LOOK, "dead_letters cursor next"),
-    "/dead-letters/groups": (LOOK, "groups"),
-    "/dead-letters/{message}": (LOOK, "message dead_letters masked raw"),
-    "/held": (LOOK, "held cursor next"),
-    "/held-results": (DECIDE, "message results"),
-    "/held/persons": (LOOK, "persons"),
-    "/gaps": (LOOK, "gaps"),
-    "/suggestions": (LOOK, "suggestions"),
-    "/corrections": (LOOK, "corrections"),
-    "/quality": (LOOK, "tests"),
-    "/quality/points": (LOOK, "points cursor next"),
-    "/quality/targets": (LOOK, "targets"),
-    "/quality/maintenance": (LOOK, "jobs"),
-    "/quality/lots": (LOOK, "lots"),
-    "/quality/failures": (LOOK, "failures"),
-    "/quality/failures/{number}/results": (LOOK, "looks"),
-    "/quality/runs/{number}/verdicts": (LOOK, "verdicts"),
-    "/rules": (LOOK, "rules"),
-    "/rules/days": (LOOK, "days"),
-    "/rules/untouched": (LOOK, "untouched"),
-    "/reagents": (LOOK, "reagents"),
-    "/lanes": (LOOK, "lanes"),
-    "/pauses": (LOOK, "pauses"),
-    **{
-        f"/reports/{name}": (LOOK, name)
-        for name in ("volume", "turnaround", "utilisation", "downtime", "unmapped", "callback", "calls")
-    },
-    "/orders": (LOOK, "orders cursor next"),
-    "/reflexes": (LOOK, "reflexes cursor next"),
-    "/orders/{item}": (LOOK, "order test state reason for from after parent history"),
-    "/results-without-order": (LOOK, "results cursor next"),
-    "/questions": (LOOK, "questions cursor next"),
-    "/alerts": (LOOK, "alerts"),
-    "/alerts/sent": (LOOK, "sent cursor next"),
-    "/silences": (LOOK, "silences"),
-    "/abdm/status": (LOOK, "well account facilities"),
-    "/abdm/contexts": (LOOK, "contexts cursor next"),
-    "/abdm/contexts/{number}": (LOOK, "number state reason patient version versions calls sent"),
-    "/abdm/consents": (LOOK, "consents cursor next"),
-    "/abdm/consents/{number}": (LOOK, "number id state ends signature grants granted contexts transfers"),
-    "/abdm/transfers": (LOOK, "transfers cursor next"),
-    "/operations": (LOOK, "operations cursor next"),
-    "/operations/{number}": (LOOK, "number verb stage total done failed skipped left outcomes undelivered reason"),
-    "/acts": (ADMINISTER, "acts cursor next"),
-    "/backups": (ADMINISTER, "copies"),
-}
+STATUSES = {oracle.LOOK: LOOK, oracle.ACT: DECIDE, oracle.ADMIN: ADMINISTER}
+ORACLE = {path: (STATUSES[may], names) for path, (may, names) in oracle.gathered("LISTS").items()}
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +79,7 @@ async def api(journal: Reader, tmp_path: Path) -> AsyncIterator[Client]:
 
 
 def test_the_table_has_every_resource() -> None:
-    assert set(ORACLE) == {one.path for one in resources()}
+    assert set(ORACLE) == {one.path for one in resources()}, "give each list its line in LISTS of an oracle"
     assert {one.path for one in resources() if one.needs == ADMINISTERING} == {"/acts", "/backups"}
     assert {one.path for one in resources() if one.needs == ACTING} == {"/held-results"}
     assert all(one.needs in (LOOKING, ACTING, ADMINISTERING) for one in resources())

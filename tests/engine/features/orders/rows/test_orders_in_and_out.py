@@ -486,6 +486,21 @@ async def test_hold_and_release(desk: Desk) -> None:
     assert late.reason == ItemReason.TOO_LATE
 
 
+async def test_a_hold_is_about_the_version_that_goes_on(desk: Desk) -> None:
+    """The version before it is at the analyzer, and is given up: of that no hold and no release is refused."""
+    await desk.take(order())
+    await desk.tell("S1")
+    await desk.take(order(action="change", priority="stat"))
+    assert (desk.state(1), desk.state(2)) == (("cancel_pending", ""), ("waiting", "AFTER_CANCEL"))
+    held = await desk.take(order(action="hold"))
+    assert [(one.number, one.state, one.reason) for one in held] == [(2, "held", "HELD_BY_LIS")]
+    released = await desk.take(order(action="release"))
+    assert [(one.number, one.state, one.reason) for one in released] == [(2, "waiting", "AFTER_CANCEL")]
+    assert (await desk.ask("S1")).tubes[0].items == ()
+    await desk.result("S1", ResultOf(code="10", final=True))
+    assert (desk.state(1), desk.state(2)) == (("resulted", ""), ("waiting", ""))
+
+
 async def test_a_message_that_is_taken_again_changes_nothing(desk: Desk) -> None:
     first, second, third = [await desk.message() for _ in range(3)]
     await desk.take(order(), order("UREA", placer=""), message=first)

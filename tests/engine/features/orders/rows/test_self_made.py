@@ -85,6 +85,15 @@ async def test_an_order_of_the_lis_for_the_same_tube_and_test_is_another_one(des
     assert desk.states() == ["resulted", "resulted"]
 
 
+async def test_what_the_lis_orders_while_the_analyzer_runs_it_already_is_closed_with_it(desk: Desk) -> None:
+    begun = ResultOf(test="UREA", code="20", made=True, final=False)
+    await desk.result("S1", begun, patient="P1")
+    await desk.take(order("UREA"))
+    await desk.result("S1", ALONE, patient="P1")
+    assert desk.states() == ["resulted", "resulted"]
+    assert numbers(await desk.ask("S1")) == []
+
+
 async def test_it_says_nothing_of_whose_the_tube_is(desk: Desk) -> None:
     await desk.result("S1", ResultOf(test="UREA", code="20", made=True, final=False), patient="P9")
     await desk.take(order())

@@ -1,0 +1,46 @@
+"""All that the pages ask of the running daemon; beside it they have the journal and the configuration."""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from prometheus_client import Metric
+
+from engine.actions.kept import KeptActs
+from engine.model.site.todo import Since
+from engine.monitoring.ends import Ends, NoEnds
+from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.web.identity import Accounts
+from engine.web.render import TodoSource
+
+
+class LookAtList(Protocol):
+    """``user``: the id. ``by_person``: the user has opened the page; one that renews itself is no look."""
+
+    def __call__(self, user: int, *, by_person: bool) -> Awaitable[Since | None]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """
+    Attributes:
+        snapshot: cheap, returns the same object until there is a new one.
+        missing: the reasons why messages cannot be taken yet, one sentence each; empty when ready.
+        metrics: those of ``/metrics``.
+        todo: the to-do list; the same object until it changes.
+        bell: the number of open alerts that no person has taken; called in any thread.
+        look: a user sees the list; what came and went since the visit before.
+        ends: looks at both ends of a line.
+        acts: of the control socket; None: there are none.
+        accounts: who may come in; None: each user of this machine, to look.
+    """
+
+    snapshot: Callable[[], SiteSnapshot]
+    missing: Callable[[], Sequence[str]]
+    metrics: Callable[[], Iterable[Metric]]
+    todo: TodoSource
+    bell: Callable[[], int] = lambda: 0
+    look: LookAtList | None = None
+    ends: Ends = field(default_factory=NoEnds)
+    acts: KeptActs | None = None
+    accounts: Accounts | None = None
