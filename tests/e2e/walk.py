@@ -74,7 +74,7 @@ ADDRESSES = {
     "/add": ("/add", "/add?started=chemistry"),
     **{f"/add/{{name}}/{step}": (f"/add/{DRAFT}/{step}", f"/add/{SILENT}/{step}") for step in ADDING},
     "/add/{name}/code": (f"/add/{DRAFT}/code?code=HGB&unit=g/dL&search=glucose", f"/add/{DRAFT}/code?code=none"),
-    **{f"/quality/{page}": (f"/quality/{page}?channel=chemistry&test=GLU",) for page in ("chart", "month")},
+    **{f"/quality/{page}": (f"/quality/{page}?channel=chemistry&test=GLU",) for page in ("chart", "month", "targets")},
     "/codes/row": ("/codes/row?channel=haematology&code=6690-2",),
     "/codes/undo": ("{undo}",),
     "/user": ("/user?name=asha",),
@@ -131,7 +131,7 @@ LEAD_ON = {
     *("/log-in", "/log-in/code", "/change-user", "/set-up", "/wall", "/log-out", "/stay", "/users", "/user"),
     *("/add/new", *(f"/add/{{name}}/{step}" for step in ADDING)),
     *("/affected", "/affected/results", "/affected.csv", "/todo", "/alerts", "/operations/{number}"),
-    *("/held/{number}", "/quality", "/quality/chart", "/quality/maintenance", "/reflexes"),
+    *("/held/{number}", "/quality", "/quality/chart", "/quality/maintenance", "/quality/targets", "/reflexes"),
     *("/codes/row/do", "/codes/undo"),
     *(
         "/messages",

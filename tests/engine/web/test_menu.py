@@ -64,7 +64,15 @@ async def test_it_leads_to_all_that_a_person_may_open_and_to_nothing_else(here: 
 
 async def test_it_has_each_page_that_needs_no_more_of_its_address(here: Site) -> None:
     """But those that another page leads to with more words about them."""
-    elsewhere = {"/account", "/tokens", "/dead-letters/each", "/codes/corrections", "/orders/worklist", "/reflexes"}
+    elsewhere = {
+        "/account",
+        "/tokens",
+        "/quality/targets",
+        "/dead-letters/each",
+        "/codes/corrections",
+        "/orders/worklist",
+        "/reflexes",
+    }
     elsewhere |= {f"/abdm/{name}" for name in abdm.LISTS}
     not_for_people = ("/log-in", "/change-user", "/set-up", "/wall", "/events", "/metrics", "/healthz", "/readyz")
     no_row = {

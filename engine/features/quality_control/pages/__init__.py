@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from engine.features.quality_control.pages import chart, levey, maintenance
+from engine.features.quality_control.pages import chart, levey, maintenance, targets
 from engine.features.quality_control.pages.chart_head import SIGNS, UNJUDGED
 from engine.features.quality_control.rows import reading
 from engine.features.quality_control.rows.reading import FailureView, PointView, TestView
@@ -42,6 +42,7 @@ def routes(frame: Frame) -> Sequence[Route]:
         Route(PATH, partial(_show, frame), LOOKING),
         *chart.routes(frame),
         *maintenance.routes(frame),
+        *targets.routes(frame),
     )
     if frame.desk is None or ENTER not in frame.verbs:
         return listed

@@ -38,9 +38,11 @@ PAGES = {
     "GET /quality/chart": LOOK,
     "GET /quality/chart.csv": LOOK,
     "GET /quality/month": LOOK,
+    "GET /quality/targets": LOOK,
     "POST /quality": ACT,
     "POST /quality/chart": ACT,
     "POST /quality/maintenance": ACT,
+    "POST /quality/targets": CHANGE,
 }
 LISTS = {
     "/quality": (LOOK, "tests"),
