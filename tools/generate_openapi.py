@@ -19,7 +19,8 @@ from engine.actions.selection import Selection
 from engine.actions.verbs import all_acts, of_api
 from engine.features.abdm.lists import CONSENT, CONTEXT, FACILITY, PAGE, STEP, TRANSFER, VERSION
 from engine.features.orders.lists import CHANGE, ORDER
-from engine.features.rework.lists import LETTER_GROUP, OPERATION
+from engine.features.rework.lists.dead_letters import LETTER_GROUP
+from engine.features.rework.lists.operations import OPERATION
 from engine.views.message_in_full import TRACE
 from engine.views.messages import DELIVERY
 from engine.views.trail import ACT

@@ -19,8 +19,9 @@ from engine.model.process.clock import SystemClock, from_us
 from engine.model.site.actor import of_this_process
 from engine.model.texts.units import size_words
 from engine.store.lifecycle import retention
-from engine.store.queries.extent import free_bytes, growth_of, kept_of, survey, table_sizes
+from engine.store.queries.extent import free_bytes, growth_of, kept_of, table_sizes
 from engine.store.queries.lanes import list_channels, list_lanes
+from engine.store.queries.prunable import survey
 from engine.views.view import cell, local, plural
 
 if TYPE_CHECKING:

@@ -1,11 +1,7 @@
-"""Read the size of a journal, its oldest content, and the deletions by retention.
-
-Preview retention: the rows that it would delete from a journal.
-"""
+"""Read the size of a journal, its oldest content, and the deletions by retention."""
 
 import sqlite3
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import orjson
@@ -15,10 +11,8 @@ from engine.store.core.checks.pruned_ranges import COMPACT_DUE
 from engine.store.core.connecting import Execute
 from engine.store.core.growth import DAY_US, DAYS, Growth, pages_of, used_bytes
 from engine.store.core.moments import first_at
-from engine.store.lifecycle import retention
-from engine.store.operations.pruning import PrunableRows
 from engine.store.queries.listing import BLOCK_BITS
-from engine.store.queries.reader import Reader, Rows
+from engine.store.queries.reader import Reader
 
 
 class RetainedSpan(NamedTuple):
@@ -145,18 +139,3 @@ def received_behind(execute: Execute, row_id: int) -> int | None:
     """When the first row behind this one was received; None: it is the newest."""
     row = execute("SELECT received_us FROM journal WHERE id > ? ORDER BY id LIMIT 1", (row_id,)).fetchone()
     return None if row is None else int(row[0])
-
-
-@dataclass(frozen=True, slots=True)
-class _RowsNow(Rows):
-    """Rows of a transaction, with the present time."""
-
-    now_us: int
-
-
-def survey(reader: Reader, policy: retention.Policy, now_us: int) -> PrunableRows:
-    """The rows that retention would delete now; reads without a deadline, in one transaction."""
-    with reader.unhurried() as execute:
-        execute("BEGIN")
-        newest = execute("SELECT coalesce(max(id), 0) FROM journal").fetchone()[0]
-        return retention.survey(_RowsNow(execute, reader.vault, now_us), policy=policy, newest=newest)

@@ -7,7 +7,7 @@ import pytest
 
 from engine.features.reagents import lists as reagents
 from engine.features.results import lists
-from engine.features.rework import lists as rework
+from engine.features.rework.lists import dead_letters
 from engine.model.journal.journal_views import (
     AttemptView,
     DeadLetter,
@@ -26,7 +26,7 @@ from engine.views.view import ZONE, Head, View, table
 
 SHOWN: list[tuple[View[Any], type]] = [
     *((trail.ACT, Entry), (site.COPY, Copy), (reagents.LOT, ReagentView)),
-    *((rework.LETTER, DeadLetter), (rework.LETTER_GROUP, Group), (lists.HELD, DeadLetter)),
+    *((dead_letters.LETTER, DeadLetter), (dead_letters.LETTER_GROUP, Group), (lists.HELD, DeadLetter)),
     *((lists.PERSON, PossibleOtherPerson), (messages.MESSAGE, MessageView), (messages.DELIVERY, DeliveryView)),
     *((messages.ATTEMPT, AttemptView), (messages.DOCUMENT, DocumentView), (message_in_full.TRACE, Trace)),
     *((site.STORED_CHANNEL, ChannelView), (site.STORED_LANE, LaneView), (site.PAUSE, Pause)),
@@ -47,12 +47,12 @@ def test_what_a_field_is_read_from_is_there(view: View[Any], of: type) -> None:
 
 def test_table_and_json_are_of_the_same_fields() -> None:
     ZONE.set(lambda: timezone(timedelta(hours=5, minutes=30)))
-    heading, line = table([LETTER], rework.LETTER.columns)
+    heading, line = table([LETTER], dead_letters.LETTER.columns)
     assert isinstance(heading, Head)
     assert heading.split() == ["MESSAGE", "CHANNEL", "STATE", "CODE", "SINCE", "TYPE"]  # none for a destination
     assert line.split() == ["7", "chemistry", "dead", "NO_ROUTE", "2026-03-01", "05:30:00+0530", "ORU^R01"]
-    assert rework.LETTER.row(LETTER) == {
+    assert dead_letters.LETTER.row(LETTER) == {
         "message": 7, "delivery": None, "channel": "chemistry", "destination": "", "state": "dead",
         "code": "NO_ROUTE", "since": datetime(2026, 3, 1, tzinfo=UTC), "type": "ORU^R01",
     }  # fmt: skip
-    assert rework.LETTER.row(LETTER, {"message", "code"}) == {"message": 7, "code": "NO_ROUTE"}
+    assert dead_letters.LETTER.row(LETTER, {"message", "code"}) == {"message": 7, "code": "NO_ROUTE"}

@@ -14,7 +14,7 @@ from engine.commands.shared.acting import acting_verb, ask, channels, note_shown
 from engine.commands.shared.output import ExitCode, Form, form_option, on_terminal, say, show_document, show_rows
 from engine.commands.shared.selecting import destination_names
 from engine.commands.shared.session import Session, consent, pass_session
-from engine.features.rework.lists import LETTER, LETTER_GROUP
+from engine.features.rework.lists.dead_letters import LETTER, LETTER_GROUP
 from engine.features.rework.rows.letter_groups import letter_groups
 from engine.model.journal.journal_views import DeadLetter, Filter
 from engine.store.queries.letters import count_dead_letters, dead_letters

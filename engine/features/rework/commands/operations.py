@@ -11,7 +11,7 @@ from engine.commands.shared.acting import ask
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows
 from engine.commands.shared.selecting import ROW, page_options
 from engine.commands.shared.session import Session, consent, pass_session
-from engine.features.rework.lists import OPERATION
+from engine.features.rework.lists.operations import OPERATION
 from engine.model.errors import LabRelayError
 from engine.store.operations.bulk import Operation
 from engine.store.queries.bulk import operation_if, operations_page, undelivered

@@ -5,7 +5,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from engine.features.rework.lists import LETTER, LETTER_GROUP, OPERATION
+from engine.features.rework.lists.dead_letters import LETTER, LETTER_GROUP
+from engine.features.rework.lists.operations import OPERATION
 from engine.features.rework.rows.letter_groups import letter_groups
 from engine.model.errors import ProblemError
 from engine.model.journal.journal_views import DeadLetter

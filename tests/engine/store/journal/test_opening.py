@@ -30,9 +30,9 @@ from engine.store.lifecycle.retention import Policy
 from engine.store.operations import append, audit, record_outcome
 from engine.store.operations.line_trace import LineEntry, LineRecord, LineWay
 from engine.store.queries.acts import acts_page
-from engine.store.queries.extent import survey
 from engine.store.queries.line import line_of
 from engine.store.queries.messages import messages_page, trace_of
+from engine.store.queries.prunable import survey
 from engine.store.queries.reader import Reader
 from tests.support.journals import NOW_US, WINDOW_S, opened, received, routed, running, store, unexpected
 

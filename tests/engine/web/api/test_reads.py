@@ -15,7 +15,7 @@ from engine.diagnostics.packs import suggestions_of
 from engine.features.abdm.rules.account import AbdmFault, AbdmSnapshot
 from engine.features.codes import rows as corrections
 from engine.features.orders import rows as worklist
-from engine.features.rework.lists import LETTER
+from engine.features.rework.lists.dead_letters import LETTER
 from engine.mapping.code_tables.suggestions import Suggestion
 from engine.model.errors import ConfigError
 from engine.model.message import Unmapped

@@ -17,7 +17,7 @@ from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
 from engine.actions.verbs import verbs_of
 from engine.commands.shared.acting import LEFT
-from engine.features.rework.lists import OPERATION
+from engine.features.rework.lists.operations import OPERATION
 from engine.model.journal.journal_views import Filter
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
