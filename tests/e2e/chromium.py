@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Error, Page, async_playwright, expect
 
 from tests.e2e.counterparts import modules
 from tests.e2e.laboratory import PASSWORD
@@ -98,9 +98,17 @@ class Visitor:
     # -- looks ---------------------------------------------------------------------------------------------------
 
     async def _look(self, what: str) -> Any:
-        if not await self.page.evaluate("() => 'look' in globalThis"):
-            await self.page.evaluate(LOOK)
-        return await self.page.evaluate(f"() => look.{what}()")
+        """Again where the page loads itself anew meanwhile, as that of an operation does once it has ended."""
+        for is_last in (False, True):
+            try:
+                if not await self.page.evaluate("() => 'look' in globalThis"):
+                    await self.page.evaluate(LOOK)
+                return await self.page.evaluate(f"() => look.{what}()")
+            except Error as error:
+                if is_last or "Execution context was destroyed" not in error.message:
+                    raise
+                await self.page.wait_for_load_state()
+        return None
 
     async def too_wide(self) -> list[str]:
         found: list[str] = await self._look("tooWide")
