@@ -11,12 +11,7 @@ from zoneinfo import ZoneInfo
 
 from engine.model.texts.phrases import Catalogue, Phrase, Span
 from engine.model.texts.reasons import ReasonCode
-from engine.monitoring.snapshot.channels import (
-    ChannelSnapshot,
-    DestinationSnapshot,
-    LaneSnapshot,
-    PendingRetry,
-)
+from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot, PendingRetry
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Paused
 

@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from urllib.parse import urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -34,7 +35,6 @@ class Desk:
     """Serves pages to persons."""
 
     def __init__(self, running: Running, renderer: Renderer, clock: Clock) -> None:
-        assert running.accounts is not None
         self.accounts = running.accounts
         self._acts = running.acts
         self.clock = clock
@@ -102,6 +102,14 @@ class Desk:
         """
         form = await self.form(request, most)
         return await self._answers[identity.SIGNED_IN in request].once(form, lambda: act(form))
+
+    def acting(self, act: NamedAct) -> Callable[[web.Request], Awaitable[web.Response]]:
+        """Takes the form of a request, and acts on it once."""
+
+        async def handle(request: web.Request) -> web.Response:
+            return await self.answer(request, partial(act, request))
+
+        return handle
 
     async def take(
         self, request: web.Request, acts: Mapping[str, NamedAct], redraw: Redraw, *, kept: bool = False

@@ -181,11 +181,7 @@ class _Connection(web.RequestHandler):
     __slots__ = ()
 
     def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         level = logging.ERROR if status >= 500 else logging.DEBUG
         logger.log(level, "request not understood", extra={"cause": type(exc).__name__ if exc is not None else ""})

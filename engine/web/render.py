@@ -155,13 +155,7 @@ class Renderer:
             return live
 
     def overview(
-        self,
-        live: Live,
-        language: str,
-        person: Person,
-        *,
-        wall: bool = False,
-        since: Since | None = None,
+        self, live: Live, language: str, person: Person, *, wall: bool = False, since: Since | None = None
     ) -> str:
         """The whole page.
 

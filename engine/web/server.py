@@ -114,7 +114,7 @@ class StatusServer:
             for notes in (False, True)
         }
         app = web.Application(client_max_size=MAX_REQUEST_BODY)
-        self._desk = Desk(running, self._renderer, clock or SystemClock()) if running.accounts is not None else None
+        self._desk = Desk(running, self._renderer, clock or SystemClock())
         pages: Sequence[Route] = ()
         if reader is not None:
             pages = pages_of(Frame(reader, self._renderer, running, loaded, self._desk, lambda: self.config))
@@ -215,7 +215,7 @@ class StatusServer:
         principal = await self._identity.of(request)
         request[PERSON] = (
             self._desk.person(request, principal)
-            if self._desk is not None
+            if self._running.accounts is not None
             else Person(looks=principal is not None, address=address_of(request), theme=theme_of(request))
         )
         return principal
@@ -323,7 +323,7 @@ class StatusServer:
             to = {"next": request.path_qs} if request.method == hdrs.METH_GET else {}
             return web.Response(status=303, headers={hdrs.LOCATION: f"{LOG_IN}?{urlencode(to)}".rstrip("?")})
         held_up = PRINCIPAL in request and request[PRINCIPAL].held_up
-        if status == 403 and held_up and self._desk is not None and request.method == hdrs.METH_GET:
+        if status == 403 and held_up and request.method == hdrs.METH_GET:
             return self._desk.go(request, ACCOUNT)
         is_page = PERSON in request and request.method == hdrs.METH_GET  # what a form answers has no address of its own
         person = request[PERSON] if is_page else Person(theme=theme_of(request))

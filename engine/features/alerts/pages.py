@@ -23,7 +23,6 @@ from engine.monitoring.snapshot.states import Level
 from engine.store.queries.reader import Reader
 from engine.web.asked import number
 from engine.web.cells import Badge
-from engine.web.desk import Desk
 from engine.web.forms import Form
 from engine.web.menu import LOOKS, SET_UP, Entry
 from engine.web.pages.frame import Asking, Frame, Page, Values
@@ -60,9 +59,7 @@ MENU = (Entry("/alerts", "Alerts", LOOKS, 40, SET_UP, "bell"),)
 
 def routes(frame: Frame) -> Sequence[Route]:
     listed = Route(ALERTS, partial(frame.show, page=_page, found=_found), LOOKING)
-    if frame.desk is None or "alert_acknowledge" not in frame.verbs:
-        return (listed,)
-    return (listed, Route(ALERTS, partial(_take, frame, frame.desk), ACTING, method="POST"))
+    return (listed, *frame.forms(ALERTS, "alert_acknowledge", _take))
 
 
 def _page(asking: Asking) -> Page:
@@ -144,13 +141,13 @@ WHAT: dict[str, PageText] = {
 }
 
 
-async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+async def _take(frame: Frame, request: web.Request) -> web.Response:
     async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
         asking = frame.asking(request)
         values = {**_page(asking).values, **await frame.read(_found, asking)}
-        return await desk.page(request, "alerts", status, words=asking.words, trouble=trouble, **values)
+        return await frame.desk.page(request, "alerts", status, words=asking.words, trouble=trouble, **values)
 
-    return await frame.take(desk, request, _asked, redraw, lambda form, done: desk.go(request, ALERTS))
+    return await frame.take(request, _asked, redraw, lambda form, done: frame.desk.go(request, ALERTS))
 
 
 def _asked(form: Form) -> tuple[str, dict[str, Any]]:

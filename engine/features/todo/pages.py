@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 from aiohttp import web
 
 from engine.features.todo.rules import KINDS, causes
-from engine.model.errors import LabRelayError, RefusedError
+from engine.model.errors import RefusedError
 from engine.model.process.clock import from_us
 from engine.model.site.permissions import ACTING, LOOKING
 from engine.model.site.todo import Mark, Since
@@ -32,7 +32,6 @@ from engine.store.queries.reader import Reader
 from engine.views.shifts import ends
 from engine.web.asked import NO_CAUSE, counted
 from engine.web.cells import Badge, Fact, Row, row_id
-from engine.web.desk import Desk
 from engine.web.forms import Form
 from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
 from engine.web.pages.words import Words, grouped, shown
@@ -204,10 +203,7 @@ GONE = N_("This is not on the list any more.")
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    shown = Route(TODO, partial(_show, frame), LOOKING)
-    if frame.desk is None:
-        return (shown,)
-    return (shown, Route(TODO, partial(_take, frame, frame.desk), ACTING, method="POST"))
+    return (Route(TODO, partial(_show, frame), LOOKING), Route(TODO, partial(_take, frame), ACTING, method="POST"))
 
 
 async def _show(frame: Frame, request: web.Request) -> web.Response:
@@ -259,30 +255,32 @@ def until(now: datetime, shifts: Sequence[time], zone: ZoneInfo) -> Mapping[str,
     }
 
 
-async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+async def _take(frame: Frame, request: web.Request) -> web.Response:
     asking = frame.asking(request)
 
-    async def act(form: Form) -> web.Response:
-        what, _, key = form["act"].partition(" ")
-        verb, args = _asked(what, form, asking)
-        try:
-            _raise_if_missing(args)
-            await frame.once(request, form, verb, {**args, "key": key})
-        except LabRelayError as error:
-            status, trouble = desk.refused(request, error)
-            values = _values(await _found(frame, request, key), asking)
-            return await desk.page(request, "todo", status, words=asking.words, trouble=trouble, **values)
-        return desk.go(request, "/")
+    async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
+        values = _values(await _found(frame, request, form["act"].partition(" ")[2]), asking)
+        return await frame.desk.page(request, "todo", status, words=asking.words, trouble=trouble, **values)
 
-    return await desk.answer(request, act)
+    asked = partial(_asked, asking)
+    return await frame.take(request, asked, redraw, lambda form, done: frame.desk.go(request, "/"))
 
 
-def _asked(what: str, form: Form, asking: Asking) -> tuple[str, dict[str, Any]]:
-    """The verb and its arguments but the key.
+def _asked(asking: Asking, form: Form) -> tuple[str, dict[str, Any]]:
+    """The verb and its arguments.
 
     Raises:
+        RefusedError: a text is missing.
         web.HTTPBadRequest: it is no act of this page.
     """
+    what, _, key = form["act"].partition(" ")
+    verb, args = _verb(what, form, asking)
+    if not all(args.values()):
+        raise RefusedError(FEW_WORDS)
+    return verb, {**args, "key": key}
+
+
+def _verb(what: str, form: Form, asking: Asking) -> tuple[str, dict[str, Any]]:
     if what == "take":
         return "todo_take", {}
     if what in PARTS:
@@ -293,8 +291,3 @@ def _asked(what: str, form: Form, asking: Asking) -> tuple[str, dict[str, Any]]:
         seconds = (_until(asking)[what] - asking.words.now).total_seconds()
         return "todo_snooze", {"seconds": seconds, "reason": form["reason"]}
     raise web.HTTPBadRequest
-
-
-def _raise_if_missing(args: Mapping[str, Any]) -> None:
-    if not all(args.values()):
-        raise RefusedError(FEW_WORDS)

@@ -23,12 +23,7 @@ from engine.web.routes import Route
 
 PATH = "/acts"
 NAMES = ("actor", "act", "message", "since", "until", COLUMNS)
-CHOICE = {
-    "time": Column("Time"),
-    "person": Column("Person"),
-    "reason": Column("Reason"),
-    "state": Column("State"),
-}
+CHOICE = {"time": Column("Time"), "person": Column("Person"), "reason": Column("Reason"), "state": Column("State")}
 ENDS = "ends"  # in an address: ends of acts whose beginnings are on a later page
 MOST_ENDS = 20
 STATES = {

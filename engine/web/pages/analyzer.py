@@ -65,10 +65,7 @@ def of_channel(seen: ChannelEnds, words: Words) -> dict[str, Any]:
 
 
 def _device(device: DeviceEnd, words: Words) -> list[Fact]:
-    facts = [
-        Fact(words.say("Device"), device.device),
-        Fact(words.say("Settings"), device.settings),
-    ]
+    facts = [Fact(words.say("Device"), device.device), Fact(words.say("Settings"), device.settings)]
     if device.is_remote:
         return [*facts[: 1 + bool(device.settings)], Fact(words.say("Place"), words.say("at a device server"))]
     if device.fault:
@@ -174,10 +171,7 @@ COMES_AND_GOES = (
 
 def routes(frame: Frame) -> Sequence[Route]:
     lately = Lately()
-    return (
-        Route(PATH, partial(_show, frame, lately), LOOKING),
-        Route(DATA, partial(_data, frame, lately), LOOKING),
-    )
+    return (Route(PATH, partial(_show, frame, lately), LOOKING), Route(DATA, partial(_data, frame, lately), LOOKING))
 
 
 async def _show(frame: Frame, lately: Lately, request: web.Request) -> web.Response:

@@ -9,7 +9,6 @@ is the explanation that the mapping engine gives (`engine.views.as_sent`): nothi
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 from aiohttp import hdrs, web
@@ -34,7 +33,6 @@ from engine.views.messages import as_text
 from engine.views.view import printable
 from engine.views.wire import steps_of
 from engine.web.asked import number
-from engine.web.desk import Desk
 from engine.web.pages.doing import VERB, reveal
 from engine.web.pages.frame import Asking, Channels, Frame, Values
 from engine.web.pages.messages import PATH as LIST
@@ -243,23 +241,20 @@ def href_of(asking: Asking, part: str, *, path: str = "") -> str:
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    """None where no person can log in."""
-    if frame.desk is None or VERB not in frame.verbs:
-        return ()
-    return (Route(PATH, partial(_reveal, frame, frame.desk), frame.verbs[VERB].needs, method=hdrs.METH_POST),)
+    return frame.forms(PATH, VERB, _reveal)
 
 
-async def _reveal(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+async def _reveal(frame: Frame, request: web.Request) -> web.Response:
     """Note the purpose, and lead on to the part that it was stated for."""
     asking = frame.asking(request)
     words, asked = asking.words, number(asking.found["number"])
-    form = await desk.form(request)
+    form = await frame.desk.form(request)
     part = asking.query.get("part", "")
     status, trouble, _ = await reveal(frame, request, asked, form["purpose"], lambda reader, message: {})
     if not trouble:
         return web.Response(status=303, headers={hdrs.LOCATION: href_of(asking, part if part in PARTS else BYTES)})
     back = {"back": words.href(f"{LIST}/{asked}"), "back_words": words.say("Back to the message")}
-    return await desk.page(request, "done", status, title=words.say("Show the contents"), trouble=trouble, **back)
+    return await frame.desk.page(request, "done", status, title=words.say("Show the contents"), trouble=trouble, **back)
 
 
 def contents_of(reader: Reader, channels: Channels, trace: Trace, part: str, asking: Asking) -> Values:

@@ -16,7 +16,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 import orjson
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from engine.actions.selection import Selection
 from engine.model.errors import ConfigError, LabRelayError, StoreError
@@ -24,7 +24,7 @@ from engine.model.texts.phrases import N_, PageText
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader, why_absent
 from engine.web.asked import NO_CAUSE, Asked, number
-from engine.web.desk import Desk, sentence
+from engine.web.desk import sentence
 from engine.web.forms import Form
 from engine.web.identity import log_in_of
 from engine.web.pages.filters import LABELS, of_letters
@@ -171,13 +171,8 @@ OUTCOMES: dict[str, PageText] = {
 
 
 def routes(frame: Frame) -> Iterator[Route]:
-    """None where no person can log in."""
-    if frame.desk is None:
-        return
-    for verb in DEEDS.keys() & frame.verbs.keys():
-        needs = frame.verbs[verb].needs
-        yield Route(DO + verb, partial(_ask, frame, frame.desk, verb), needs)
-        yield Route(DO + verb, partial(_take, frame, frame.desk, verb), needs, method=hdrs.METH_POST)
+    for verb in DEEDS:
+        yield from frame.forms(DO + verb, verb, partial(_take, verb), partial(_ask, verb))
 
 
 def offers(
@@ -197,18 +192,18 @@ def offers(
     ]
 
 
-async def _ask(frame: Frame, desk: Desk, verb: str, request: web.Request) -> web.Response:
+async def _ask(verb: str, frame: Frame, request: web.Request) -> web.Response:
     asking = frame.asking(request)
     try:
         counted, frozen = await count(frame, verb, request, _selection(asking))
         chosen = Selection.from_json(frozen)
         found = [await panels.before(frame, request, verb, chosen) for panels in PANELS.each()]
     except (ValueError, LabRelayError) as error:
-        return await _refused(desk, verb, request, asking.words, error)
+        return await _refused(frame, verb, request, asking.words, error)
     sections = [one for one in found if one is not None]
     refused = next((one.values["refused"] for one in sections if one.values.get("refused")), "")
     question = _question(verb, asking.words, counted, frozen) | {"sections": sections, "refused": refused}
-    return await desk.page(request, "confirm", **question, selection=orjson.dumps(frozen).decode())
+    return await frame.desk.page(request, "confirm", **question, selection=orjson.dumps(frozen).decode())
 
 
 async def count(
@@ -300,7 +295,7 @@ def _selection(asking: Asking) -> dict[str, Any]:
     return selection.to_json()
 
 
-async def _take(frame: Frame, desk: Desk, verb: str, request: web.Request) -> web.Response:
+async def _take(verb: str, frame: Frame, request: web.Request) -> web.Response:
     words = frame.asking(request).words
 
     async def act(form: Form) -> web.Response:
@@ -314,12 +309,12 @@ async def _take(frame: Frame, desk: Desk, verb: str, request: web.Request) -> we
         except orjson.JSONDecodeError:
             raise web.HTTPBadRequest from None
         except (ValueError, LabRelayError) as error:
-            return await _refused(desk, verb, request, words, error)
+            return await _refused(frame, verb, request, words, error)
         if result["operation"] is None:
-            return await _refused(desk, verb, request, words, ValueError(GONE))
-        return desk.go(request, f"{OPERATIONS}/{result['operation']}")
+            return await _refused(frame, verb, request, words, ValueError(GONE))
+        return frame.desk.go(request, f"{OPERATIONS}/{result['operation']}")
 
-    return await desk.answer(request, act)
+    return await frame.desk.answer(request, act)
 
 
 def _reason(form: Form) -> str:
@@ -330,12 +325,14 @@ def _reason(form: Form) -> str:
     return "; ".join(filter(None, said)) if said[0] else ""
 
 
-async def _refused(desk: Desk, verb: str, request: web.Request, words: Words, error: Exception) -> web.Response:
+async def _refused(frame: Frame, verb: str, request: web.Request, words: Words, error: Exception) -> web.Response:
     """A refusal: of an address (a sentence of ours) or of the verb."""
     status, text = (
-        desk.refused(request, error) if isinstance(error, LabRelayError) else (400, words.say(sentence(str(error))))
+        frame.desk.refused(request, error)
+        if isinstance(error, LabRelayError)
+        else (400, words.say(sentence(str(error))))
     )
     deed = DEEDS[verb]
-    return await desk.page(
+    return await frame.desk.page(
         request, "done", status, title=words.say(deed.button), back=words.href(deed.back), trouble=text,
     )  # fmt: skip

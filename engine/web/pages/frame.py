@@ -7,6 +7,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import time
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
@@ -50,6 +51,8 @@ Trial = Callable[[str, str, str, str, str], Awaitable[Mapping[str, Any]]]
 Suggestions = Callable[[str], Sequence[Suggestion]]
 Changes = Callable[[], Awaitable[Sequence[Change]]]
 Values = Mapping[str, Any]
+Handler = Callable[..., Awaitable[web.StreamResponse]]
+"""Of a frame and a request."""
 
 
 async def no_changes() -> Sequence[Change]:
@@ -125,7 +128,7 @@ class Frame:
     """Shows pages of one site.
 
     Attributes:
-        desk: takes the forms of persons; None: no person can log in, and nothing can be done.
+        desk: takes the forms of persons.
         config: ``web:`` of the configuration in force.
         looks: log-in and message -> purpose stated for contents (`engine.web.pages.doing`); by ``looking``.
     """
@@ -136,7 +139,7 @@ class Frame:
         renderer: Renderer,
         running: Running,
         loaded: Loaded,
-        desk: Desk | None,
+        desk: Desk,
         config: Callable[[], WebConfig],
     ) -> None:
         self.running = running
@@ -158,9 +161,7 @@ class Frame:
         principal = request[PRINCIPAL]
         site = site if principal.reads_notes else site.without_notes()
         words = Words(language, catalogue(language), ZoneInfo(site.timezone), site.now)
-        may = frozenset(
-            name for name, verb in self.verbs.items() if self.desk is not None and principal.may(verb.needs)
-        )
+        may = frozenset(name for name, verb in self.verbs.items() if principal.may(verb.needs))
         query = {
             **request.query,
             "columns": ",".join(request.query.getall("columns", ())),
@@ -184,11 +185,19 @@ class Frame:
         """Elements of a page, by their ids (`Renderer.parts`); call this in a thread."""
         return self._renderer.parts(asking.words.language, cells, macros, row)
 
-    def refused(self, desk: Desk, request: web.Request, error: errors.LabRelayError) -> tuple[int, str]:
+    def refused(self, request: web.Request, error: errors.LabRelayError) -> tuple[int, str]:
         """The status and the sentence where a verb was refused, or could not read the journal."""
         if isinstance(error, (errors.StoreError, errors.ConfigError)):
             return self.why_not(error, self.asking(request).words)
-        return desk.refused(request, error)
+        return self.desk.refused(request, error)
+
+    def forms(self, path: str, verb: str, take: Handler, ask: Handler | None = None) -> Sequence[Route]:
+        """The routes of a form that gives a verb; none where there is no such verb."""
+        if verb not in self.verbs:
+            return ()
+        needs = self.verbs[verb].needs
+        taken = Route(path, partial(take, self), needs, method=hdrs.METH_POST)
+        return (taken,) if ask is None else (Route(path, partial(ask, self), needs), taken)
 
     async def give(
         self, request: web.Request, verb: str, args: Mapping[str, Any], content: bytes = b""
@@ -212,7 +221,6 @@ class Frame:
 
     async def take(
         self,
-        desk: Desk,
         request: web.Request,
         asked: Callable[[Form], tuple[Any, ...]],
         redraw: Redraw,
@@ -230,10 +238,10 @@ class Frame:
             try:
                 done = await self.once(request, form, *asked(form))
             except errors.LabRelayError as error:
-                return await redraw(request, *self.refused(desk, request, error), form)
+                return await redraw(request, *self.refused(request, error), form)
             return go(form, done)
 
-        return await desk.answer(request, act)
+        return await self.desk.answer(request, act)
 
     async def was_given(self, request: web.Request, form: Form, verb: str) -> bool:
         """Whether `once` would carry out nothing: then nothing else is looked at before it."""

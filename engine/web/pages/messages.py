@@ -23,7 +23,6 @@ from engine.store.queries.messages import count_messages, lane_ends_of, messages
 from engine.store.queries.reader import Reader
 from engine.web.asked import EVER, MOST_COUNTED, PAGE, Asked, Chip, counted, moment_us
 from engine.web.bodies import Body, answer
-from engine.web.desk import Desk
 from engine.web.pages import states
 from engine.web.pages.columns import COLUMNS, Choice, Column, choice
 from engine.web.pages.filters import WRONG_TIME, known
@@ -86,10 +85,11 @@ RARE = ("from", "until", "code", "type", "test", "loinc", "lot")  # fields that 
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    found = [Route(PATH, partial(_list, frame), LOOKING), Route(NEWS, partial(_news, frame), LOOKING)]
-    if frame.desk is not None:
-        found.append(Route(PATH, partial(_search, frame, frame.desk), LOOKING, method=hdrs.METH_POST))
-    return found
+    return (
+        Route(PATH, partial(_list, frame), LOOKING),
+        Route(NEWS, partial(_news, frame), LOOKING),
+        Route(PATH, partial(_search, frame), LOOKING, method=hdrs.METH_POST),
+    )
 
 
 async def _list(frame: Frame, request: web.Request) -> web.Response:
@@ -104,9 +104,9 @@ async def _list(frame: Frame, request: web.Request) -> web.Response:
     return await frame.show(request, _page, _found, asking)
 
 
-async def _search(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+async def _search(frame: Frame, request: web.Request) -> web.Response:
     """Lead on to the address of a search, with the number sealed."""
-    form, asking = await desk.form(request), frame.asking(request)
+    form, asking = await frame.desk.form(request), frame.asking(request)
     name = SEALED if VERB in asking.may else SEALED_OTHER
     sealed = await frame.read(_sealed, form["q"][:MAX_LENGTH], name) if form["q"] else ""
     asked = Asked.of(PATH, asking.words.language, {**form.fields, **dict.fromkeys(NUMBERS, ""), name: sealed}, NAMES)

@@ -14,7 +14,7 @@ from engine.actions.pause_resume import target_of
 from engine.model.errors import LabRelayError
 from engine.model.journal.records import DELIVERIES, Target
 from engine.model.texts.phrases import PageText
-from engine.web.desk import Desk, sentence
+from engine.web.desk import sentence
 from engine.web.forms import Form
 from engine.web.pages.doing import COUNTING, DO
 from engine.web.pages.frame import Asking, Frame
@@ -55,13 +55,8 @@ KINDS: dict[str, PageText] = {
 
 
 def routes(frame: Frame) -> Iterator[Route]:
-    """None where no person can log in."""
-    if frame.desk is None:
-        return
-    for verb in ORDERS.keys() & frame.verbs.keys():
-        needs = frame.verbs[verb].needs
-        yield Route(DO + verb, partial(_ask, frame, frame.desk, verb), needs)
-        yield Route(DO + verb, partial(_take, frame, frame.desk, verb), needs, method="POST")
+    for verb in ORDERS:
+        yield from frame.forms(DO + verb, verb, partial(_take, verb), partial(_ask, verb))
 
 
 def offers(asking: Asking, target: Target, paused: bool, *, restarts: bool = True, pauses: bool = True) -> Offers:
@@ -89,17 +84,17 @@ def _name(target: Target, words: Words) -> str:
     return words.say(KINDS["deliveries"]) if target == DELIVERIES else shown(target.name, 130)
 
 
-async def _ask(frame: Frame, desk: Desk, verb: str, request: web.Request) -> web.Response:
+async def _ask(verb: str, frame: Frame, request: web.Request) -> web.Response:
     asking = frame.asking(request)
     try:
         target = target_of(asking.query.get("kind"), asking.query.get("name", ""))
     except LabRelayError as error:
-        return await _refused(desk, request, asking.words, verb, None, 400, sentence(str(error)))
+        return await _refused(frame, request, asking.words, verb, None, 400, sentence(str(error)))
     try:
         seen = await frame.give(request, verb, _args(target, COUNTING, dry_run=True))
     except LabRelayError as error:
-        return await _refused(desk, request, asking.words, verb, target, *desk.refused(request, error))
-    return await desk.page(request, "switch", **_question(asking, verb, target, seen), trouble="")
+        return await _refused(frame, request, asking.words, verb, target, *frame.desk.refused(request, error))
+    return await frame.desk.page(request, "switch", **_question(asking, verb, target, seen), trouble="")
 
 
 def _args(target: Target, reason: str, *, dry_run: bool) -> dict[str, Any]:
@@ -139,7 +134,7 @@ def _already(words: Words, verb: str, target: Target, seen: Mapping[str, Any]) -
     return f"{said} {shown(before['by'])} {words.time(before['since_us'])}: {shown(before['reason'], 300)}"
 
 
-async def _take(frame: Frame, desk: Desk, verb: str, request: web.Request) -> web.Response:
+async def _take(verb: str, frame: Frame, request: web.Request) -> web.Response:
     asking = frame.asking(request)
 
     async def act(form: Form) -> web.Response:
@@ -150,24 +145,24 @@ async def _take(frame: Frame, desk: Desk, verb: str, request: web.Request) -> we
         try:
             seen = await frame.once(request, form, verb, _args(target, form["reason"], dry_run=False))
         except LabRelayError as error:
-            return await _refused(desk, request, asking.words, verb, target, *desk.refused(request, error))
+            return await _refused(frame, request, asking.words, verb, target, *frame.desk.refused(request, error))
         values = _question(asking, verb, target, seen) | {
             "title": asking.words.say(_order(verb, target).done, name=_name(target, asking.words)),
             "offers": offers(asking, target, verb == "pause"),
         }
-        return await desk.page(request, "switched", **values)
+        return await frame.desk.page(request, "switched", **values)
 
-    return await desk.answer(request, act)
+    return await frame.desk.answer(request, act)
 
 
 async def _refused(
-    desk: Desk, request: web.Request, words: Words, verb: str, target: Target | None, status: int, text: str
+    frame: Frame, request: web.Request, words: Words, verb: str, target: Target | None, status: int, text: str
 ) -> web.Response:
     title = words.say(ORDERS[verb].button)
     if target is not None:
         title = words.say(_order(verb, target).what, name=_name(target, words))
     values = {"title": title, "trouble": shown(text, 500), "back": _page_of(words, target)}
-    return await desk.page(request, "switch", status, **values)
+    return await frame.desk.page(request, "switch", status, **values)
 
 
 def _page_of(words: Words, target: Target | None) -> str:

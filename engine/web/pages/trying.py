@@ -13,7 +13,6 @@ from engine.store.queries.reader import Reader, stored_message
 from engine.views.as_sent import mappings_of
 from engine.views.view import printable
 from engine.web.asked import number
-from engine.web.desk import Desk
 from engine.web.forms import Form
 from engine.web.pages.doing import VERB, reveal
 from engine.web.pages.frame import Frame, Trial
@@ -48,36 +47,36 @@ class Tried(NamedTuple):
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    """None where no person can log in, or nothing can be tried."""
-    if frame.desk is None or frame.loaded.trial is None:
+    """None where nothing can be tried."""
+    if frame.loaded.trial is None:
         return ()
     return (
-        Route(PATH, partial(_ask, frame, frame.desk), CHANGING),
-        Route(PATH, partial(_try, frame, frame.desk, frame.loaded.trial), CHANGING, method=hdrs.METH_POST),
+        Route(PATH, partial(_ask, frame), CHANGING),
+        Route(PATH, partial(_try, frame, frame.loaded.trial), CHANGING, method=hdrs.METH_POST),
     )
 
 
-async def _ask(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
-    return await _page(frame, desk, request, Tried())
+async def _ask(frame: Frame, request: web.Request) -> web.Response:
+    return await _page(frame, request, Tried())
 
 
-async def _try(frame: Frame, desk: Desk, trial: Trial, request: web.Request) -> web.Response:
+async def _try(frame: Frame, trial: Trial, request: web.Request) -> web.Response:
     asking = frame.asking(request)
-    tried = _read(await desk.form(request, MOST_FORM), frame)
+    tried = _read(await frame.desk.form(request, MOST_FORM), frame)
     if tried.stored:
         if VERB not in asking.may:
             raise web.HTTPForbidden
         status, trouble, found = await reveal(frame, request, tried.stored, tried.purpose, _message)
         if trouble:
-            return await _page(frame, desk, request, tried, status=status, trouble=trouble)
+            return await _page(frame, request, tried, status=status, trouble=trouble)
         tried = tried._replace(**found)
     wrong = _wrong(tried, asking.words)
     if wrong:
-        return await _page(frame, desk, request, tried, status=400, trouble=wrong)
+        return await _page(frame, request, tried, status=400, trouble=wrong)
     made = await trial(tried.channel, tried.mapping, tried.text, tried.message, tried.charset)
     if "trouble" in made:
-        return await _page(frame, desk, request, tried, status=503, trouble=printable(made["trouble"]))
-    return await _page(frame, desk, request, tried, made=_shown(made))
+        return await _page(frame, request, tried, status=503, trouble=printable(made["trouble"]))
+    return await _page(frame, request, tried, made=_shown(made))
 
 
 def _read(form: Form, frame: Frame) -> Tried:
@@ -127,7 +126,6 @@ def _mappings(frame: Frame) -> list[str]:
 
 async def _page(
     frame: Frame,
-    desk: Desk,
     request: web.Request,
     tried: Tried,
     *,
@@ -136,7 +134,7 @@ async def _page(
     made: Mapping[str, Any] | None = None,
 ) -> web.Response:
     asking = frame.asking(request)
-    return await desk.page(
+    return await frame.desk.page(
         request,
         "try",
         status,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from engine.features.abdm.pages.words import CONTEXTS, PATH, TRANSFERS, consent_badge, reason_of
 from engine.features.abdm.rows import calls, consents, contexts, transfers
@@ -23,7 +23,6 @@ from engine.model.errors import AbsentError, LabRelayError, RefusedError
 from engine.model.texts.phrases import N_, PageText
 from engine.store.queries.reader import Reader
 from engine.web.asked import number
-from engine.web.desk import Desk
 from engine.web.forms import Form
 from engine.web.pages.frame import Asking, Frame
 from engine.web.pages.states import badge
@@ -96,14 +95,8 @@ LOOKED = N_("I have looked: the network's own list has this consent as granted")
 
 
 def routes(frame: Frame) -> Iterator[Route]:
-    """None where no person can log in."""
-    if frame.desk is None:
-        return
     for name, deed in DEEDS.items():
-        if deed.verb in frame.verbs:
-            path, needs = f"{PATH}/{name}", frame.verbs[deed.verb].needs
-            yield Route(path, partial(_ask, frame, frame.desk, name), needs)
-            yield Route(path, partial(_take, frame, frame.desk, name), needs, method=hdrs.METH_POST)
+        yield from frame.forms(f"{PATH}/{name}", deed.verb, partial(_take, name), partial(_ask, name))
 
 
 # -- what is offered ---------------------------------------------------------------------------------------------------
@@ -191,12 +184,12 @@ def _around(asking: Asking, name: str, asked: Asked) -> dict[str, Any]:
     }
 
 
-async def _ask(frame: Frame, desk: Desk, name: str, request: web.Request) -> web.Response:
-    return await _page(frame, desk, name, request, {}, 200, "")
+async def _ask(name: str, frame: Frame, request: web.Request) -> web.Response:
+    return await _page(frame, name, request, {}, 200, "")
 
 
 async def _page(
-    frame: Frame, desk: Desk, name: str, request: web.Request, given: Mapping[str, str], status: int, trouble: str
+    frame: Frame, name: str, request: web.Request, given: Mapping[str, str], status: int, trouble: str
 ) -> web.Response:
     """The question; where it was refused with what the person had filled in."""
     asking = frame.asking(request)
@@ -207,9 +200,9 @@ async def _page(
         if name not in found.acts and not trouble:
             raise RefusedError(words.say("Its state does not allow this."))
     except LabRelayError as error:
-        status, trouble = frame.refused(desk, request, error)
-        return await desk.page(request, "abdm_act", status, **around, trouble=trouble)
-    return await desk.page(
+        status, trouble = frame.refused(request, error)
+        return await frame.desk.page(request, "abdm_act", status, **around, trouble=trouble)
+    return await frame.desk.page(
         request,
         "abdm_act",
         status,
@@ -287,7 +280,7 @@ def _why(reason: str, words: Words) -> list[tuple[str, str]]:
 # -- the act -----------------------------------------------------------------------------------------------------------
 
 
-async def _take(frame: Frame, desk: Desk, name: str, request: web.Request) -> web.Response:
+async def _take(name: str, frame: Frame, request: web.Request) -> web.Response:
     asked = Asked.of(frame.asking(request))
 
     def given(form: Form) -> tuple[str, dict[str, Any]]:
@@ -302,11 +295,11 @@ async def _take(frame: Frame, desk: Desk, name: str, request: web.Request) -> we
         return DEEDS[name].verb, args
 
     async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
-        return await _page(frame, desk, name, request, form.fields, status, trouble)
+        return await _page(frame, name, request, form.fields, status, trouble)
 
     def go(form: Form, done: Mapping[str, Any]) -> web.Response:
         if asked.subject in ("context", "consent"):
-            return desk.go(request, f"{PATH}/{asked.subject}?number={done[asked.subject]}")
-        return desk.go(request, PATH)
+            return frame.desk.go(request, f"{PATH}/{asked.subject}?number={done[asked.subject]}")
+        return frame.desk.go(request, PATH)
 
-    return await frame.take(desk, request, given, redraw, go)
+    return await frame.take(request, given, redraw, go)

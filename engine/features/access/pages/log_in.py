@@ -92,16 +92,16 @@ class LogInPages:
     def routes(self) -> Sequence[Route]:
         return (
             Route(LOG_IN, self._log_in_page, OPEN_TO_ALL),
-            Route(LOG_IN, self._log_in, OPEN_TO_ALL, method="POST"),
-            Route(CODE, self._code, OPEN_TO_ALL, method="POST"),
+            Route(LOG_IN, self._desk.acting(self._log_in), OPEN_TO_ALL, method="POST"),
+            Route(CODE, self._desk.acting(self._code), OPEN_TO_ALL, method="POST"),
             Route(CHANGE_USER, self._draw_users, OPEN_TO_ALL),
-            Route(CHANGE_USER, self._change_user, OPEN_TO_ALL, method="POST"),
+            Route(CHANGE_USER, self._desk.acting(self._change_user), OPEN_TO_ALL, method="POST"),
             Route(SET_UP, self._set_up_page, OPEN_TO_ALL),
-            Route(SET_UP, self._set_up, OPEN_TO_ALL, method="POST"),
+            Route(SET_UP, self._desk.acting(self._set_up), OPEN_TO_ALL, method="POST"),
             Route("/wall", self._wall_page, OPEN_TO_ALL),
-            Route("/wall", self._wall, OPEN_TO_ALL, method="POST"),
-            Route("/log-out", self._log_out, LOOKING, method="POST", early=True),
-            Route("/stay", self._stay, LOOKING, method="POST", early=True),
+            Route("/wall", self._desk.acting(self._wall), OPEN_TO_ALL, method="POST"),
+            Route("/log-out", self._desk.acting(self._log_out), LOOKING, method="POST", early=True),
+            Route("/stay", self._desk.acting(self._stay), LOOKING, method="POST", early=True),
             Route("/session.json", self._session, LOOKING, early=True),
         )
 
@@ -113,24 +113,21 @@ class LogInPages:
             return self._desk.go(request, to)
         return await log_in_page(self._desk, self._accounts, request, to=to)
 
-    async def _log_in(self, request: web.Request) -> web.Response:
-        async def act(form: Form) -> web.Response:
-            to, name = local_path(form["next"]), form["name"]
-            try:
-                done = await self._accounts.log_in(
-                    name,
-                    form.secret("password"),
-                    address=sender_of(request),
-                    device=identity.cookie(request, identity.BROWSER),
-                )
-            except LogInError as error:
-                status, trouble = await self._refused(request, error)
-                return await log_in_page(self._desk, self._accounts, request, status, to=to, name=name, trouble=trouble)
-            if done.second_factor:
-                return await self._ask_code(request, done.secret, to)
-            return await enter(self._desk, self._accounts, request, done, to)
-
-        return await self._desk.answer(request, act)
+    async def _log_in(self, request: web.Request, form: Form) -> web.Response:
+        to, name = local_path(form["next"]), form["name"]
+        try:
+            done = await self._accounts.log_in(
+                name,
+                form.secret("password"),
+                address=sender_of(request),
+                device=identity.cookie(request, identity.BROWSER),
+            )
+        except LogInError as error:
+            status, trouble = await self._refused(request, error)
+            return await log_in_page(self._desk, self._accounts, request, status, to=to, name=name, trouble=trouble)
+        if done.second_factor:
+            return await self._ask_code(request, done.secret, to)
+        return await enter(self._desk, self._accounts, request, done, to)
 
     async def _refused(self, request: web.Request, error: LogInError) -> tuple[int, str]:
         """The status and the sentence; of one that was not looked at late, so that a flood of them costs little."""
@@ -143,17 +140,14 @@ class LogInPages:
     ) -> web.Response:
         return await self._desk.page(request, "log_in_code", status, waiting=waiting, to=to, trouble=trouble)
 
-    async def _code(self, request: web.Request) -> web.Response:
-        async def act(form: Form) -> web.Response:
-            to, waiting = local_path(form["next"]), form["waiting"]
-            try:
-                done = await self._accounts.give_code(waiting, form["code"], address=sender_of(request))
-            except LogInError as error:
-                status, trouble = await self._refused(request, error)
-                return await self._ask_code(request, waiting, to, status, trouble)
-            return await enter(self._desk, self._accounts, request, done, to)
-
-        return await self._desk.answer(request, act)
+    async def _code(self, request: web.Request, form: Form) -> web.Response:
+        to, waiting = local_path(form["next"]), form["waiting"]
+        try:
+            done = await self._accounts.give_code(waiting, form["code"], address=sender_of(request))
+        except LogInError as error:
+            status, trouble = await self._refused(request, error)
+            return await self._ask_code(request, waiting, to, status, trouble)
+        return await enter(self._desk, self._accounts, request, done, to)
 
     # -- a shared computer -------------------------------------------------------------------------------------
 
@@ -165,24 +159,21 @@ class LogInPages:
         names = [one for one in names if one != here]
         return await self._desk.page(request, "change_user", status, names=names, name=name, trouble=trouble)
 
-    async def _change_user(self, request: web.Request) -> web.Response:
-        async def act(form: Form) -> web.Response:
-            try:
-                done = await self._accounts.switch(
-                    form["name"],
-                    form.secret("pin"),
-                    address=sender_of(request),
-                    device=identity.cookie(request, identity.BROWSER),
-                    leaving=identity.cookie(request, identity.SESSION),
-                )
-            except LogInError as error:
-                status, trouble = await self._refused(request, error)
-                return await self._draw_users(request, status, form["name"], trouble)
-            answer = self._desk.go(request, "/")
-            begin_session(request, answer, done)
-            return answer
-
-        return await self._desk.answer(request, act)
+    async def _change_user(self, request: web.Request, form: Form) -> web.Response:
+        try:
+            done = await self._accounts.switch(
+                form["name"],
+                form.secret("pin"),
+                address=sender_of(request),
+                device=identity.cookie(request, identity.BROWSER),
+                leaving=identity.cookie(request, identity.SESSION),
+            )
+        except LogInError as error:
+            status, trouble = await self._refused(request, error)
+            return await self._draw_users(request, status, form["name"], trouble)
+        answer = self._desk.go(request, "/")
+        begin_session(request, answer, done)
+        return answer
 
     # -- the first admin ---------------------------------------------------------------------------------------
 
@@ -192,62 +183,49 @@ class LogInPages:
             return await self._desk.page(request, "set_up", 403, code="", name="", trouble=say(request, GONE))
         return await self._desk.page(request, "set_up", code=code, name="", trouble="")
 
-    async def _set_up(self, request: web.Request) -> web.Response:
-        async def act(form: Form) -> web.Response:
-            code, name, password = form["code"], form["name"], form.secret("password")
-            address = sender_of(request)
-            try:
-                if password != form.secret("again"):
-                    raise LogInError(R_("the two passwords are not the same"))
-                await self._accounts.set_up.use(code, name, password, address=address)
-            except LabRelayError as error:
-                status, trouble = self._desk.refused(request, error)
-                is_open = self._accounts.set_up.is_open(code)
-                return await self._desk.page(
-                    request, "set_up", status, code=code if is_open else "", name=name, trouble=trouble
-                )
-            done = await self._accounts.log_in(
-                name, password, address=address, device=identity.cookie(request, identity.BROWSER)
+    async def _set_up(self, request: web.Request, form: Form) -> web.Response:
+        code, name, password = form["code"], form["name"], form.secret("password")
+        address = sender_of(request)
+        try:
+            if password != form.secret("again"):
+                raise LogInError(R_("the two passwords are not the same"))
+            await self._accounts.set_up.use(code, name, password, address=address)
+        except LabRelayError as error:
+            status, trouble = self._desk.refused(request, error)
+            is_open = self._accounts.set_up.is_open(code)
+            return await self._desk.page(
+                request, "set_up", status, code=code if is_open else "", name=name, trouble=trouble
             )
-            return await enter(self._desk, self._accounts, request, done, ACCOUNT)
-
-        return await self._desk.answer(request, act)
+        done = await self._accounts.log_in(
+            name, password, address=address, device=identity.cookie(request, identity.BROWSER)
+        )
+        return await enter(self._desk, self._accounts, request, done, ACCOUNT)
 
     # -- a screen on a wall ------------------------------------------------------------------------------------
 
     async def _wall_page(self, request: web.Request) -> web.Response:
         return await self._desk.page(request, "wall", token=request.query.get("token", ""), trouble="")
 
-    async def _wall(self, request: web.Request) -> web.Response:
-        async def act(form: Form) -> web.Response:
-            secret = await self._accounts.tokens.exchange(form["token"], address=sender_of(request))
-            if not secret:
-                return await self._desk.page(request, "wall", 403, token="", trouble=say(request, NO_WALL))
-            answer = self._desk.go(request, "/?wall")
-            identity.set_cookie(request, answer, identity.WALL, secret, identity.WALL_S)
-            return answer
-
-        return await self._desk.answer(request, act)
+    async def _wall(self, request: web.Request, form: Form) -> web.Response:
+        secret = await self._accounts.tokens.exchange(form["token"], address=sender_of(request))
+        if not secret:
+            return await self._desk.page(request, "wall", 403, token="", trouble=say(request, NO_WALL))
+        answer = self._desk.go(request, "/?wall")
+        identity.set_cookie(request, answer, identity.WALL, secret, identity.WALL_S)
+        return answer
 
     # -- the session -------------------------------------------------------------------------------------------
 
-    async def _log_out(self, request: web.Request) -> web.Response:
-        async def act(_form: Form) -> web.Response:
-            kept = await self._accounts.log_out(identity.cookie(request, identity.SESSION), address=sender_of(request))
-            answer = await self._leave(request, kept) if kept else self._desk.go(request, LOG_IN)
-            identity.drop_cookie(request, answer, identity.SESSION)
-            return answer
+    async def _log_out(self, request: web.Request, _form: Form) -> web.Response:
+        kept = await self._accounts.log_out(identity.cookie(request, identity.SESSION), address=sender_of(request))
+        answer = await self._leave(request, kept) if kept else self._desk.go(request, LOG_IN)
+        identity.drop_cookie(request, answer, identity.SESSION)
+        return answer
 
-        return await self._desk.answer(request, act)
-
-    async def _stay(self, request: web.Request) -> web.Response:
+    async def _stay(self, request: web.Request, form: Form) -> web.Response:
         """That a person asked has given the session its time."""
         signed_in(request)
-
-        async def act(form: Form) -> web.Response:
-            return self._desk.go(request, local_path(form["next"]))
-
-        return await self._desk.answer(request, act)
+        return self._desk.go(request, local_path(form["next"]))
 
     async def _session(self, request: web.Request) -> web.Response:
         signed_in(request)

@@ -20,15 +20,13 @@ MENU = (Entry(PATH, "Add an analyzer", CHANGES, 10, SET_UP, "next"),)
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    """None where no person can log in."""
-    if frame.desk is None or not frame.verbs.keys() >= VERBS:
+    if not frame.verbs.keys() >= VERBS:
         return ()
-    steps = [route for step in (listen, recognise, codes, first) for route in step.routes(frame, frame.desk)]
+    steps = [route for step in (listen, recognise, codes, first) for route in step.routes(frame)]
     return (Route(PATH, partial(_begin, frame), CHANGING), *steps)
 
 
 async def _begin(frame: Frame, request: web.Request) -> web.Response:
-    assert frame.desk is not None
     asking = frame.asking(request)
     shut = await closed(frame, request)
     return await frame.desk.page(request, "add", **_page(frame, asking, asking.words), closed=shut)

@@ -12,7 +12,6 @@ from engine.model.errors import LabRelayError
 from engine.model.site.permissions import CHANGING
 from engine.model.texts.phrases import PageText
 from engine.web.asked import number
-from engine.web.desk import Desk
 from engine.web.forms import Form
 from engine.web.pages.frame import Frame
 from engine.web.pages.words import Words, grouped, shown
@@ -28,36 +27,36 @@ BY: dict[str, PageText] = {
 CELLS = ("loinc", "display", "type", "scale", "ucum")
 
 
-def routes(frame: Frame, desk: Desk) -> Sequence[Route]:
+def routes(frame: Frame) -> Sequence[Route]:
     return (
-        Route(f"{OF_ONE}/codes", partial(_show, frame, desk), CHANGING),
-        Route(f"{OF_ONE}/codes", partial(_take, frame, desk), CHANGING, method=hdrs.METH_POST),
-        Route(f"{OF_ONE}/code", partial(_show_one, frame, desk), CHANGING),
-        Route(f"{OF_ONE}/code", partial(_take_one, frame, desk), CHANGING, method=hdrs.METH_POST),
+        Route(f"{OF_ONE}/codes", partial(_show, frame), CHANGING),
+        Route(f"{OF_ONE}/codes", partial(_take, frame), CHANGING, method=hdrs.METH_POST),
+        Route(f"{OF_ONE}/code", partial(_show_one, frame), CHANGING),
+        Route(f"{OF_ONE}/code", partial(_take_one, frame), CHANGING, method=hdrs.METH_POST),
     )
 
 
-async def _show(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
-    return await _page(frame, desk, request)
+async def _show(frame: Frame, request: web.Request) -> web.Response:
+    return await _page(frame, request)
 
 
-async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+async def _take(frame: Frame, request: web.Request) -> web.Response:
     async def choose(request: web.Request, form: Form) -> web.Response:
-        return await _given(frame, desk, request, form, "draft_codes", rows=_rows(form["rows"]))
+        return await _given(frame, request, form, "draft_codes", rows=_rows(form["rows"]))
 
     async def part(request: web.Request, form: Form) -> web.Response:
-        return await _given(frame, desk, request, form, "draft_part", part=number(form["part"]))
+        return await _given(frame, request, form, "draft_part", part=number(form["part"]))
 
     async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
-        return await _page(frame, desk, request, status, trouble)
+        return await _page(frame, request, status, trouble)
 
-    return await desk.take(request, {"choose": choose, "part": part}, redraw)
+    return await frame.desk.take(request, {"choose": choose, "part": part}, redraw)
 
 
-async def _given(frame: Frame, desk: Desk, request: web.Request, form: Form, verb: str, **args: Any) -> web.Response:
+async def _given(frame: Frame, request: web.Request, form: Form, verb: str, **args: Any) -> web.Response:
     name = request.match_info["name"]
     await frame.once(request, form, verb, {"name": name, "version": form["version"], **args})
-    return desk.go(request, href(frame.asking(request).words, name, "codes").partition("?")[0])
+    return frame.desk.go(request, href(frame.asking(request).words, name, "codes").partition("?")[0])
 
 
 def _rows(text: str) -> list[dict[str, Any]]:
@@ -77,13 +76,13 @@ def _row(one: Mapping[str, Any], proposal: Mapping[str, Any]) -> dict[str, str]:
     return {"code": one["code"], "unit": one["unit"], **cells}
 
 
-async def _page(frame: Frame, desk: Desk, request: web.Request, status: int = 200, trouble: str = "") -> web.Response:
+async def _page(frame: Frame, request: web.Request, status: int = 200, trouble: str = "") -> web.Response:
     words = frame.asking(request).words
     try:
         seen = await look(frame, request, "codes")
     except LabRelayError as error:
-        status, trouble = frame.refused(desk, request, error)
-        return await desk.page(request, "add_codes", status, **around(words, "codes"), trouble=trouble)
+        status, trouble = frame.refused(request, error)
+        return await frame.desk.page(request, "add_codes", status, **around(words, "codes"), trouble=trouble)
     sure = [
         _row(one, next(proposal for proposal in one["proposals"] if proposal["loinc"] == one["sure"]))
         for one in seen["codes"]
@@ -101,7 +100,7 @@ async def _page(frame: Frame, desk: Desk, request: web.Request, status: int = 20
             {**one, "code": shown(one["code"]), "names": shown(", ".join(one["names"]), LONG)} for one in seen["shared"]
         ],
     }
-    return await desk.page(request, "add_codes", status, **values, trouble=trouble)
+    return await frame.desk.page(request, "add_codes", status, **values, trouble=trouble)
 
 
 def _shown(one: Mapping[str, Any], seen: Mapping[str, Any], words: Words) -> dict[str, Any]:
@@ -129,35 +128,35 @@ def _why(proposal: Mapping[str, Any], words: Words) -> str:
 # -- one code ----------------------------------------------------------------------------------------------------------
 
 
-async def _show_one(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
-    return await _one(frame, desk, request, request.query)
+async def _show_one(frame: Frame, request: web.Request) -> web.Response:
+    return await _one(frame, request, request.query)
 
 
-async def _take_one(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+async def _take_one(frame: Frame, request: web.Request) -> web.Response:
     async def choose(request: web.Request, form: Form) -> web.Response:
-        return await _given(frame, desk, request, form, "draft_codes", rows=_rows(form["rows"]))
+        return await _given(frame, request, form, "draft_codes", rows=_rows(form["rows"]))
 
     async def own(request: web.Request, form: Form) -> web.Response:
         row: dict[str, Any] = {name: form[name] for name in ("code", "unit", "loinc", "display")}
         row["meant"] = bool(form["meant"])
-        return await _given(frame, desk, request, form, "draft_codes", rows=[row])
+        return await _given(frame, request, form, "draft_codes", rows=[row])
 
     async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
-        return await _one(frame, desk, request, form.fields, status, trouble)
+        return await _one(frame, request, form.fields, status, trouble)
 
-    return await desk.take(request, {"choose": choose, "own": own}, redraw)
+    return await frame.desk.take(request, {"choose": choose, "own": own}, redraw)
 
 
 async def _one(
-    frame: Frame, desk: Desk, request: web.Request, given: Mapping[str, str], status: int = 200, trouble: str = ""
+    frame: Frame, request: web.Request, given: Mapping[str, str], status: int = 200, trouble: str = ""
 ) -> web.Response:
     words = frame.asking(request).words
     code, unit, search = given.get("code", "")[:LONG], given.get("unit", "")[:LONG], given.get("search", "")[:LONG]
     try:
         seen = await look(frame, request, "codes", search=search)
     except LabRelayError as error:
-        status, trouble = frame.refused(desk, request, error)
-        return await desk.page(request, "add_code", status, **around(words, "codes"), trouble=trouble)
+        status, trouble = frame.refused(request, error)
+        return await frame.desk.page(request, "add_code", status, **around(words, "codes"), trouble=trouble)
     one = next((one for one in seen["codes"] if (one["code"], one["unit"]) == (code, unit)), None)
     listed = list(one["proposals"]) if one is not None else []
     known = {proposal["loinc"] for proposal in listed}
@@ -181,4 +180,4 @@ async def _one(
         ],
         "given": {"loinc": "", "display": "", "meant": "", **given},
     }
-    return await desk.page(request, "add_code", status, **values, trouble=trouble)
+    return await frame.desk.page(request, "add_code", status, **values, trouble=trouble)

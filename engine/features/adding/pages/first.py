@@ -13,7 +13,6 @@ from engine.model.errors import LabRelayError
 from engine.model.site.permissions import CHANGING, SEEING_PATIENTS
 from engine.model.texts.phrases import PageText, Span
 from engine.web.asked import number
-from engine.web.desk import Desk
 from engine.web.forms import Form
 from engine.web.pages.frame import Frame
 from engine.web.pages.words import Words, grouped, shown
@@ -34,43 +33,43 @@ FIELDS: dict[str, PageText] = {
 JUDGED: dict[str, PageText] = {"right": "right", "other": "another one", "own": "without a meaning", "none": "none"}
 
 
-def routes(frame: Frame, desk: Desk) -> Sequence[Route]:
+def routes(frame: Frame) -> Sequence[Route]:
     path = f"{OF_ONE}/first"
     return (
-        Route(path, partial(_show, frame, desk), CHANGING),
-        Route(path, partial(_take, frame, desk), CHANGING | SEEING_PATIENTS, method=hdrs.METH_POST),
+        Route(path, partial(_show, frame), CHANGING),
+        Route(path, partial(_take, frame), CHANGING | SEEING_PATIENTS, method=hdrs.METH_POST),
     )
 
 
-async def _show(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
-    return await _page(frame, desk, request)
+async def _show(frame: Frame, request: web.Request) -> web.Response:
+    return await _page(frame, request)
 
 
-async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+async def _take(frame: Frame, request: web.Request) -> web.Response:
     async def start(request: web.Request, form: Form) -> web.Response:
         name = request.match_info["name"]
         if not form["compared"]:
-            return await _page(frame, desk, request, 400, frame.asking(request).words.say(NOT_COMPARED))
+            return await _page(frame, request, 400, frame.asking(request).words.say(NOT_COMPARED))
         args = {"name": name, "version": form["version"], "message": number(form["message"])}
         await frame.once(request, form, "draft_start", {**args, "same": bool(form["same"])})
-        return desk.go(request, PATH, started=name)
+        return frame.desk.go(request, PATH, started=name)
 
     async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
-        return await _page(frame, desk, request, status, trouble)
+        return await _page(frame, request, status, trouble)
 
-    return await desk.take(request, {"start": start}, redraw)
+    return await frame.desk.take(request, {"start": start}, redraw)
 
 
 NOT_COMPARED: PageText = "Compare it with the screen of the analyzer"
 
 
-async def _page(frame: Frame, desk: Desk, request: web.Request, status: int = 200, trouble: str = "") -> web.Response:
+async def _page(frame: Frame, request: web.Request, status: int = 200, trouble: str = "") -> web.Response:
     words = frame.asking(request).words
     try:
         seen = await look(frame, request, "first")
     except LabRelayError as error:
-        status, trouble = frame.refused(desk, request, error)
-        return await desk.page(request, "add_first", status, **around(words, "first"), trouble=trouble)
+        status, trouble = frame.refused(request, error)
+        return await frame.desk.page(request, "add_first", status, **around(words, "first"), trouble=trouble)
     first = seen["first"]
     results = first["results"] if first else []
     values = {
@@ -89,7 +88,7 @@ async def _page(frame: Frame, desk: Desk, request: web.Request, status: int = 20
         "shown": shown_text(first["shown"]) if first else [],
         "lines": [shown(line, WHOLE) for line in seen["text"].split("\n")],
     }
-    return await desk.page(request, "add_first", status, **values, trouble=trouble)
+    return await frame.desk.page(request, "add_first", status, **values, trouble=trouble)
 
 
 def _result(fields: Sequence[Mapping[str, Any]], words: Words) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from engine.model.errors import LabRelayError
 from engine.model.site.permissions import CHANGING
 from engine.model.texts.phrases import PageText
 from engine.model.texts.units import HostPort
-from engine.web.desk import Desk
 from engine.web.forms import Form
 from engine.web.pages.frame import Frame
 from engine.web.routes import Route
@@ -43,47 +42,47 @@ EMPTY = {
 PARITIES = ("none", "even", "odd", "mark", "space")
 
 
-def routes(frame: Frame, desk: Desk) -> Sequence[Route]:
+def routes(frame: Frame) -> Sequence[Route]:
     one = f"{OF_ONE}/listen"
     return (
-        Route(NEW, partial(_ask, frame, desk), CHANGING),
-        Route(NEW, partial(_take, frame, desk), CHANGING, method=hdrs.METH_POST),
-        Route(one, partial(_again, frame, desk), CHANGING),
-        Route(one, partial(_take, frame, desk), CHANGING, method=hdrs.METH_POST),
+        Route(NEW, partial(_ask, frame), CHANGING),
+        Route(NEW, partial(_take, frame), CHANGING, method=hdrs.METH_POST),
+        Route(one, partial(_again, frame), CHANGING),
+        Route(one, partial(_take, frame), CHANGING, method=hdrs.METH_POST),
     )
 
 
-async def _ask(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
-    return await _page(frame, desk, request, {"port": str(_free_port(frame, request))})
+async def _ask(frame: Frame, request: web.Request) -> web.Response:
+    return await _page(frame, request, {"port": str(_free_port(frame, request))})
 
 
-async def _again(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+async def _again(frame: Frame, request: web.Request) -> web.Response:
     try:
         seen = await look(frame, request, "listen")
     except LabRelayError as error:
-        return await _page(frame, desk, request, {}, *frame.refused(desk, request, error))
+        return await _page(frame, request, {}, *frame.refused(request, error))
     host, _, port = seen["place"].rpartition(":")
     given = {**seen["line"], "called": seen["called"], "how": seen["how"], "version": seen["version"]}
     given |= {"device": seen["place"]} if seen["how"] == "device" else {"host": host, "address": host, "port": port}
-    return await _page(frame, desk, request, given)
+    return await _page(frame, request, given)
 
 
-async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+async def _take(frame: Frame, request: web.Request) -> web.Response:
     async def act(request: web.Request, form: Form) -> web.Response:
         name = request.match_info.get("name", "")
         args = {"name": name, "version": form["version"], **_asked(form)}
         made = await frame.once(request, form, "draft_listen", args)
-        return desk.go(request, href(frame.asking(request).words, made["name"], "recognise").partition("?")[0])
+        return frame.desk.go(request, href(frame.asking(request).words, made["name"], "recognise").partition("?")[0])
 
     async def remove(request: web.Request, form: Form) -> web.Response:
         args = {"name": request.match_info.get("name", ""), "version": form["version"]}
         await frame.once(request, form, "draft_remove", args)
-        return desk.go(request, PATH)
+        return frame.desk.go(request, PATH)
 
     async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
-        return await _page(frame, desk, request, form.fields, status, trouble)
+        return await _page(frame, request, form.fields, status, trouble)
 
-    return await desk.take(request, {"listen": act, "remove": remove}, redraw)
+    return await frame.desk.take(request, {"listen": act, "remove": remove}, redraw)
 
 
 def _asked(form: Form) -> dict[str, Any]:
@@ -96,7 +95,7 @@ def _asked(form: Form) -> dict[str, Any]:
 
 
 async def _page(
-    frame: Frame, desk: Desk, request: web.Request, given: Mapping[str, str], status: int = 200, trouble: str = ""
+    frame: Frame, request: web.Request, given: Mapping[str, str], status: int = 200, trouble: str = ""
 ) -> web.Response:
     words = frame.asking(request).words
     name = request.match_info.get("name", "")
@@ -113,7 +112,7 @@ async def _page(
         "bauds": BAUDS,
         "parities": PARITIES,
     }
-    return await desk.page(request, "add_listen", status, **values, trouble=trouble)
+    return await frame.desk.page(request, "add_listen", status, **values, trouble=trouble)
 
 
 def _free_port(frame: Frame, request: web.Request) -> int:

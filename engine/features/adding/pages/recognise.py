@@ -11,7 +11,6 @@ from engine.model.errors import LabRelayError
 from engine.model.site.permissions import CHANGING
 from engine.model.texts.phrases import PageText
 from engine.web.cells import Badge
-from engine.web.desk import Desk
 from engine.web.forms import Form
 from engine.web.pages.frame import Frame
 from engine.web.pages.words import Words, grouped, shown
@@ -45,19 +44,19 @@ BADGES = {"sure": ("ok", "ok"), "likely": ("attention", "attention"), "not sure"
 DECIMALS: dict[str, PageText] = {".": "full stop", ",": "comma"}
 
 
-def routes(frame: Frame, desk: Desk) -> Sequence[Route]:
+def routes(frame: Frame) -> Sequence[Route]:
     path = f"{OF_ONE}/recognise"
     return (
-        Route(path, partial(_show, frame, desk), CHANGING),
-        Route(path, partial(_take, frame, desk), CHANGING, method=hdrs.METH_POST),
+        Route(path, partial(_show, frame), CHANGING),
+        Route(path, partial(_take, frame), CHANGING, method=hdrs.METH_POST),
     )
 
 
-async def _show(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
-    return await _page(frame, desk, request, {})
+async def _show(frame: Frame, request: web.Request) -> web.Response:
+    return await _page(frame, request, {})
 
 
-async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+async def _take(frame: Frame, request: web.Request) -> web.Response:
     async def act(request: web.Request, form: Form) -> web.Response:
         columns = {
             name.removeprefix(COLUMN): form[name] for name in form.fields if name.startswith(COLUMN) and form[name]
@@ -66,23 +65,23 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
         name = request.match_info["name"]
         args = {"name": name, "version": form["version"], "columns": columns, "final": bool(form["final"]), **said}
         await frame.once(request, form, "draft_recognise", args)
-        return desk.go(request, href(frame.asking(request).words, name, "codes").partition("?")[0])
+        return frame.desk.go(request, href(frame.asking(request).words, name, "codes").partition("?")[0])
 
     async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
-        return await _page(frame, desk, request, form.fields, status, trouble)
+        return await _page(frame, request, form.fields, status, trouble)
 
-    return await desk.take(request, {"recognise": act}, redraw)
+    return await frame.desk.take(request, {"recognise": act}, redraw)
 
 
 async def _page(
-    frame: Frame, desk: Desk, request: web.Request, given: Mapping[str, str], status: int = 200, trouble: str = ""
+    frame: Frame, request: web.Request, given: Mapping[str, str], status: int = 200, trouble: str = ""
 ) -> web.Response:
     words = frame.asking(request).words
     try:
         seen = await look(frame, request, "recognise")
     except LabRelayError as error:
-        status, trouble = frame.refused(desk, request, error)
-        return await desk.page(request, "add_recognise", status, **around(words, "recognise"), trouble=trouble)
+        status, trouble = frame.refused(request, error)
+        return await frame.desk.page(request, "add_recognise", status, **around(words, "recognise"), trouble=trouble)
     values = {
         **around(words, "recognise", seen),
         "heard": _heard(seen, words),
@@ -101,7 +100,7 @@ async def _page(
         "sees": sees(request),
         "hidden": seen["hidden"],
     }
-    return await desk.page(request, "add_recognise", status, **values, trouble=trouble)
+    return await frame.desk.page(request, "add_recognise", status, **values, trouble=trouble)
 
 
 def _heard(seen: Mapping[str, Any], words: Words) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from engine.features.codes.lists import in_words, tables_of
 from engine.features.codes.rows import list_corrections
@@ -31,7 +31,7 @@ from engine.model.texts.phrases import N_, PageText
 from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import list_unmapped
 from engine.web.asked import number
-from engine.web.desk import Desk, sentence
+from engine.web.desk import sentence
 from engine.web.forms import Form
 from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
 from engine.web.pages.messages import PATH as MESSAGES
@@ -122,19 +122,12 @@ LABELS: dict[str, PageText] = {
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    """The list alone where no person can log in."""
     made = Route(MADE, partial(frame.show, page=_list_page, found=_made), LOOKING)
-    if frame.desk is None or not frame.verbs.keys() >= {VERB, BACK}:
+    if not frame.verbs.keys() >= {VERB, BACK}:
         return (made,)
-    needs, post = frame.verbs[VERB].needs, hdrs.METH_POST
-    return (
-        made,
-        Route(PATH, partial(frame.show, page=_page, found=partial(_known, frame)), needs),
-        Route(PATH, partial(_look, frame, frame.desk), needs, method=post),
-        Route(DO, partial(_make, frame, frame.desk), needs, method=post),
-        Route(UNDO, partial(_ask_back, frame, frame.desk), needs),
-        Route(UNDO, partial(_take_back, frame, frame.desk), needs, method=post),
-    )
+    shown = Route(PATH, partial(frame.show, page=_page, found=partial(_known, frame)), frame.verbs[VERB].needs)
+    done = (*frame.forms(DO, VERB, _make), *frame.forms(UNDO, BACK, _take_back, _ask_back))
+    return (made, shown, *frame.forms(PATH, VERB, _look), *done)
 
 
 # -- the draft -------------------------------------------------------------------------------------------------------
@@ -271,25 +264,24 @@ def _row_known(row: Row, first: str) -> dict[str, str]:
 # -- the preview, and the act ----------------------------------------------------------------------------------------
 
 
-async def _look(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
-    form = await desk.form(request)
+async def _look(frame: Frame, request: web.Request) -> web.Response:
+    form = await frame.desk.form(request)
     args = _args(frame, form, dry_run=True)
     if not args["cells"]:  # it would give the key back to the files, which is an act of its own
         nothing = {"column": "loinc", "text": frame.asking(request).words.say(NOTHING), "doubt": False}
-        return await _again(frame, desk, request, form, 400, problems=[nothing])
+        return await _again(frame, request, form, 400, problems=[nothing])
     try:
         seen = await frame.give(request, VERB, args)
     except LabRelayError as error:
-        status, trouble = desk.refused(request, error)
-        return await _again(frame, desk, request, form, status, trouble)
+        status, trouble = frame.desk.refused(request, error)
+        return await _again(frame, request, form, status, trouble)
     if seen["problems"]:
-        return await _again(frame, desk, request, form, 400, problems=seen["problems"])
-    return await _again(frame, desk, request, form, seen=seen)
+        return await _again(frame, request, form, 400, problems=seen["problems"])
+    return await _again(frame, request, form, seen=seen)
 
 
 async def _again(
     frame: Frame,
-    desk: Desk,
     request: web.Request,
     form: Form,
     status: int = 200,
@@ -304,18 +296,18 @@ async def _again(
     beside, _ = await asyncio.to_thread(_suggested, frame, words, form["channel"], table, cells)
     drawn = _form(words, form["channel"], table, cells, problems) | beside
     more = {"reason": form["reason"], "seen": _seen(words, seen) if seen is not None else None}
-    return await desk.page(request, "codes_row", status, **_around(words) | drawn | more, trouble=trouble)
+    return await frame.desk.page(request, "codes_row", status, **_around(words) | drawn | more, trouble=trouble)
 
 
-async def _make(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+async def _make(frame: Frame, request: web.Request) -> web.Response:
     async def make(request: web.Request, form: Form) -> web.Response:
         made = await frame.once(request, form, VERB, _args(frame, form, dry_run=False))
-        return desk.go(request, MADE, made=str(made["version"]))
+        return frame.desk.go(request, MADE, made=str(made["version"]))
 
     async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
-        return await _again(frame, desk, request, form, status, trouble)
+        return await _again(frame, request, form, status, trouble)
 
-    return await desk.take(request, {"make": make}, redraw)
+    return await frame.desk.take(request, {"make": make}, redraw)
 
 
 def _table_of(frame: Frame, form: Form) -> Table:
@@ -406,14 +398,14 @@ def _row_made(one: Correction, asking: Asking, is_newest: bool) -> dict[str, Any
     }
 
 
-async def _ask_back(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+async def _ask_back(frame: Frame, request: web.Request) -> web.Response:
     words = frame.asking(request).words
     asked = number(request.query.get("correction", ""))
-    return await _show_back(frame, desk, request, words, asked)
+    return await _show_back(frame, request, words, asked)
 
 
 async def _show_back(
-    frame: Frame, desk: Desk, request: web.Request, words: Words, asked: int, status: int = 200, trouble: str = ""
+    frame: Frame, request: web.Request, words: Words, asked: int, status: int = 200, trouble: str = ""
 ) -> web.Response:
     values = {"number": asked, "action": words.href(UNDO), "back": words.href(MADE), "seen": None}
     if not trouble:
@@ -422,11 +414,11 @@ async def _show_back(
             trouble = "; ".join(_said(one["text"]) for one in seen["problems"])
             values["seen"] = _seen(words, seen) if not trouble else None
         except LabRelayError as error:
-            status, trouble = desk.refused(request, error)
-    return await desk.page(request, "codes_undo", status, **values, trouble=trouble)
+            status, trouble = frame.desk.refused(request, error)
+    return await frame.desk.page(request, "codes_undo", status, **values, trouble=trouble)
 
 
-async def _take_back(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+async def _take_back(frame: Frame, request: web.Request) -> web.Response:
     words = frame.asking(request).words
 
     async def make(request: web.Request, form: Form) -> web.Response:
@@ -434,9 +426,9 @@ async def _take_back(frame: Frame, desk: Desk, request: web.Request) -> web.Resp
             "correction": number(form["correction"]), "reason": form["reason"], "version": number(form["version"])
         }  # fmt: skip
         made = await frame.give(request, BACK, args)
-        return desk.go(request, MADE, made=str(made["version"]))
+        return frame.desk.go(request, MADE, made=str(made["version"]))
 
     async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
-        return await _show_back(frame, desk, request, words, number(form["correction"]), status, trouble)
+        return await _show_back(frame, request, words, number(form["correction"]), status, trouble)
 
-    return await desk.take(request, {"make": make}, redraw)
+    return await frame.desk.take(request, {"make": make}, redraw)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from engine.features.orders.pages.orders import ONE
 from engine.features.orders.pages.words import reason_of, state_of
@@ -18,7 +18,6 @@ from engine.model.orders import ANSWERED_STATES, OPEN_STATES, ItemReason, ItemSt
 from engine.model.texts.phrases import N_, PageText, Said
 from engine.store.queries.reader import Reader
 from engine.web.asked import number
-from engine.web.desk import Desk
 from engine.web.forms import Form
 from engine.web.pages.frame import Asking, Frame
 from engine.web.pages.words import Words, shown
@@ -92,14 +91,8 @@ SECOND_STEP = N_("By this you say that the analyzer does not measure it.")
 
 
 def routes(frame: Frame) -> Iterator[Route]:
-    """None where no person can log in."""
-    if frame.desk is None:
-        return
     for name, deed in DEEDS.items():
-        if deed.verb in frame.verbs:
-            path, needs = f"{ONE}/{name}", frame.verbs[deed.verb].needs
-            yield Route(path, partial(_ask, frame, frame.desk, name), needs)
-            yield Route(path, partial(_take, frame, frame.desk, name), needs, method=hdrs.METH_POST)
+        yield from frame.forms(f"{ONE}/{name}", deed.verb, partial(_take, name), partial(_ask, name))
 
 
 def offers(asking: Asking, one: ItemDetails) -> list[tuple[str, str]]:
@@ -146,7 +139,7 @@ def _around(asking: Asking, name: str) -> dict[str, Any]:
     }
 
 
-async def _ask(frame: Frame, desk: Desk, name: str, request: web.Request) -> web.Response:
+async def _ask(name: str, frame: Frame, request: web.Request) -> web.Response:
     asking = frame.asking(request)
     deed, words, message = DEEDS[name], asking.words, number(asking.query.get("message", ""))
     try:
@@ -155,8 +148,8 @@ async def _ask(frame: Frame, desk: Desk, name: str, request: web.Request) -> web
             state = state_of(item.state, words).word
             raise RefusedError(words.say("Its state does not allow this: {state}.", state=state))
     except LabRelayError as error:
-        return await _refused(frame, desk, name, request, *frame.refused(desk, request, error))
-    return await desk.page(
+        return await _refused(frame, name, request, *frame.refused(request, error))
+    return await frame.desk.page(
         request,
         "question",
         **_around(asking, name),
@@ -209,12 +202,12 @@ def _warnings(name: str, item: WorkItem, asking: Asking) -> list[str]:
 
 
 async def _refused(
-    frame: Frame, desk: Desk, name: str, request: web.Request, status: int, trouble: str, _form: Form | None = None
+    frame: Frame, name: str, request: web.Request, status: int, trouble: str, _form: Form | None = None
 ) -> web.Response:
-    return await desk.page(request, "question", status, **_around(frame.asking(request), name), trouble=trouble)
+    return await frame.desk.page(request, "question", status, **_around(frame.asking(request), name), trouble=trouble)
 
 
-async def _take(frame: Frame, desk: Desk, name: str, request: web.Request) -> web.Response:
+async def _take(name: str, frame: Frame, request: web.Request) -> web.Response:
     asking = frame.asking(request)
     order = _number(asking)
 
@@ -223,9 +216,8 @@ async def _take(frame: Frame, desk: Desk, name: str, request: web.Request) -> we
         return DEEDS[name].verb, {"order": order, "reason": form["reason"], **message}
 
     return await frame.take(
-        desk,
         request,
         asked,
-        partial(_refused, frame, desk, name),
-        lambda form, done: desk.go(request, f"{ONE}?item={item_id(order)}"),
+        partial(_refused, frame, name),
+        lambda form, done: frame.desk.go(request, f"{ONE}?item={item_id(order)}"),
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from engine.features.orders.pages import acts as order_acts
 from engine.features.orders.pages.conflict import beside
@@ -32,7 +32,6 @@ from engine.views.view import printable
 from engine.views.wire import exchange_of
 from engine.web.asked import number
 from engine.web.cells import Badge
-from engine.web.desk import Desk
 from engine.web.identity import PERSON
 from engine.web.pages import states
 from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
@@ -85,23 +84,22 @@ class Step(NamedTuple):
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    found = [Route(ONE, partial(frame.show, page=_page, found=partial(_found, "")), LOOKING)]
-    if frame.desk is not None and SHOWN in frame.verbs:
-        needs = frame.verbs[SHOWN].needs
-        found.append(Route(ONE, partial(_reveal, frame, frame.desk), needs, method=hdrs.METH_POST))
-    return found
+    shown = Route(ONE, partial(frame.show, page=_page, found=partial(_found, "")), LOOKING)
+    return (shown, *frame.forms(ONE, SHOWN, _reveal))
 
 
-async def _reveal(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+async def _reveal(frame: Frame, request: web.Request) -> web.Response:
     """Tube, patient and the analyzer's words of one order, once the purpose is noted."""
     asking = frame.asking(request)
-    form, asked = await desk.form(request), _item(asking)
-    request[PERSON] = desk.person(request, request[PRINCIPAL])  # its links to languages lead to the page of the form
+    form, asked = await frame.desk.form(request), _item(asking)
+    request[PERSON] = frame.desk.person(
+        request, request[PRINCIPAL]
+    )  # its links to languages lead to the page of the form
     purpose, trouble = form["purpose"], ""
     try:
         await frame.give(request, SHOWN, {"order": asked, "purpose": purpose})
     except LabRelayError as error:
-        status, trouble = frame.refused(desk, request, error)
+        status, trouble = frame.refused(request, error)
         if status < 500:
             trouble = asking.words.say("Say what you look at it for.")
         purpose = ""

@@ -9,18 +9,17 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from engine.features.orders.pages.orders import ONE
 from engine.features.orders.rows import reading
 from engine.features.orders.rows.reflex import OPEN, ReflexView, proposals
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.orders import code_alone, item_id
-from engine.model.site.permissions import ACTING, LOOKING, SEEING_PATIENTS
+from engine.model.site.permissions import LOOKING, SEEING_PATIENTS
 from engine.model.texts.phrases import R_
 from engine.store.queries.reader import Reader
 from engine.web.asked import PAGE, number
-from engine.web.desk import Desk
 from engine.web.forms import Form
 from engine.web.pages.doing import look_once
 from engine.web.pages.frame import Asking, Channels, Frame, Page, Values
@@ -40,10 +39,7 @@ STATES = {
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    listed = Route(PATH, partial(_list, frame), LOOKING)
-    if frame.desk is None or VERBS[0] not in frame.verbs:
-        return (listed,)
-    return (listed, Route(PATH, partial(_take, frame, frame.desk), ACTING, method=hdrs.METH_POST))
+    return (Route(PATH, partial(_list, frame), LOOKING), *frame.forms(PATH, VERBS[0], _take))
 
 
 async def _list(frame: Frame, request: web.Request) -> web.Response:
@@ -96,13 +92,13 @@ def _row(one: ReflexView, words: Words) -> dict[str, Any]:
     }
 
 
-async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+async def _take(frame: Frame, request: web.Request) -> web.Response:
     async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
         asking = frame.asking(request)
         values = {**_page(asking).values, **await frame.read(partial(_found, frame.channels, frozenset()), asking)}
-        return await desk.page(request, "reflexes", status, trouble=trouble, **values)
+        return await frame.desk.page(request, "reflexes", status, trouble=trouble, **values)
 
-    return await frame.take(desk, request, _asked, redraw, lambda form, done: desk.go(request, PATH))
+    return await frame.take(request, _asked, redraw, lambda form, done: frame.desk.go(request, PATH))
 
 
 def _asked(form: Form) -> tuple[str, dict[str, Any]]:

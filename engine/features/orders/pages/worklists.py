@@ -13,7 +13,6 @@ from engine.features.orders.lists import patient_words
 from engine.features.orders.pages.orders import PATH, SHEETS, WORKLIST
 from engine.features.orders.pages.words import reason_of_code
 from engine.model.errors import LabRelayError
-from engine.web.desk import Desk
 from engine.web.pages.frame import Frame
 from engine.web.pages.words import Words, shown
 from engine.web.routes import Route
@@ -23,13 +22,12 @@ LONGEST = 200
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    """None where no person can log in."""
-    if frame.desk is None or SHEETS not in frame.verbs:
+    if SHEETS not in frame.verbs:
         return ()
-    return (Route(WORKLIST, partial(_show, frame, frame.desk), frame.verbs[SHEETS].needs),)
+    return (Route(WORKLIST, partial(_show, frame), frame.verbs[SHEETS].needs),)
 
 
-async def _show(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+async def _show(frame: Frame, request: web.Request) -> web.Response:
     asking = frame.asking(request)
     words, channel = asking.words, asking.query.get("channel", "")
     values: dict[str, Any] = {
@@ -44,10 +42,10 @@ async def _show(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
     try:
         found = await frame.give(request, SHEETS, args)
     except LabRelayError as error:
-        status, values["trouble"] = frame.refused(desk, request, error)
-        return await desk.page(request, "worklist", status, **values)
+        status, values["trouble"] = frame.refused(request, error)
+        return await frame.desk.page(request, "worklist", status, **values)
     values |= {"sheets": [_sheet(one, words) for one in found["sheets"]], "cut": found["cut"]}
-    return await desk.page(request, "worklist", **values)
+    return await frame.desk.page(request, "worklist", **values)
 
 
 def _sheet(one: Mapping[str, Any], words: Words) -> Mapping[str, Any]:

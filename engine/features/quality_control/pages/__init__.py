@@ -5,7 +5,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from engine.features.quality_control.pages import chart, levey, maintenance, targets
 from engine.features.quality_control.pages.chart_head import SIGNS, UNJUDGED
@@ -18,7 +18,6 @@ from engine.monitoring.todo import Todo
 from engine.store.queries.reader import Reader
 from engine.web.asked import number
 from engine.web.cells import Cells, Row, iso
-from engine.web.desk import Desk
 from engine.web.forms import Form
 from engine.web.menu import LABORATORY, LOOKS, Entry
 from engine.web.pages.frame import Asking, Frame, Page, Values
@@ -38,15 +37,13 @@ _MIDDLE, _STEP, _WIDTH, _EDGE = 14.0, 4.5, 110, 2.0  # of the small chart: two S
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    listed = (
+    return (
         Route(PATH, partial(_show, frame), LOOKING),
         *chart.routes(frame),
         *maintenance.routes(frame),
         *targets.routes(frame),
+        *frame.forms(PATH, ENTER, _take),
     )
-    if frame.desk is None or ENTER not in frame.verbs:
-        return listed
-    return (*listed, Route(PATH, partial(_take, frame, frame.desk), ACTING, method=hdrs.METH_POST))
 
 
 async def _show(frame: Frame, request: web.Request) -> web.Response:
@@ -65,7 +62,7 @@ def _page(asking: Asking, *, todo: Sequence[Any] = ()) -> Page:
     return Page("quality", {"may_enter": may_enter, "channels": channels, "due": due})
 
 
-async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+async def _take(frame: Frame, request: web.Request) -> web.Response:
     """A control result that no message brings, which is judged as all others; or a failed run is closed."""
 
     async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
@@ -77,14 +74,14 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
             "words": asking.words,
             "trouble": trouble,
         }
-        return await desk.page(request, "quality", status, **values)
+        return await frame.desk.page(request, "quality", status, **values)
 
     def go(form: Form, done: Mapping[str, Any]) -> web.Response:
         if form["act"] != "enter":
-            return desk.go(request, PATH)
-        return desk.go(request, chart.PATH, channel=form["channel"], test=form["test"])
+            return frame.desk.go(request, PATH)
+        return frame.desk.go(request, chart.PATH, channel=form["channel"], test=form["test"])
 
-    return await frame.take(desk, request, _act, redraw, go)
+    return await frame.take(request, _act, redraw, go)
 
 
 def _act(form: Form) -> tuple[str, dict[str, Any]]:

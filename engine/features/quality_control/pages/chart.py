@@ -30,7 +30,6 @@ from engine.model.texts.phrases import N_, PageText
 from engine.store.queries.reader import Reader
 from engine.views.view import cell, csv_line
 from engine.web.asked import number
-from engine.web.desk import Desk
 from engine.web.forms import Form
 from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
 from engine.web.pages.words import Words, iso, shown
@@ -73,14 +72,12 @@ class Asked(NamedTuple):
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    listed = (
+    return (
         Route(PATH, partial(frame.show, page=_page, found=_found), LOOKING),
         Route(CSV, partial(_file, frame), LOOKING),
         Route(MONTH, partial(frame.show, page=_month_page, found=_month_found), LOOKING),
+        *frame.forms(PATH, EXCLUDE, _take),
     )
-    if frame.desk is None or EXCLUDE not in frame.verbs:
-        return listed
-    return (*listed, Route(PATH, partial(_take, frame, frame.desk), ACTING, method=hdrs.METH_POST))
 
 
 def _asked(asking: Asking, month: str = "") -> Asked:
@@ -389,17 +386,17 @@ def _month_found(reader: Reader, asking: Asking) -> Values | Gone:
     return {**found, "listed": lines[:room], "more": len(lines[room:])}
 
 
-async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+async def _take(frame: Frame, request: web.Request) -> web.Response:
     asking = frame.asking(request)
 
     async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
         found = await frame.read(_found, asking)
         more = {} if isinstance(found, Gone) else found
         values = {**_page(asking).values, **more, "words": asking.words, "trouble": trouble}
-        return await desk.page(request, "quality_chart", status, **values)
+        return await frame.desk.page(request, "quality_chart", status, **values)
 
     query = {name: value for name, value in _asked(asking)._asdict().items() if value}
-    return await frame.take(desk, request, _act, redraw, lambda form, done: desk.go(request, PATH, **query))
+    return await frame.take(request, _act, redraw, lambda form, done: frame.desk.go(request, PATH, **query))
 
 
 def _act(form: Form) -> tuple[str, dict[str, Any]]:

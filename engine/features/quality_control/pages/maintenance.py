@@ -1,20 +1,17 @@
 """Maintenance on the page of its analyzer: when each job was done, and is due; a person notes one as done."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from engine.features.quality_control.rows.reading import list_jobs
 from engine.features.quality_control.rules.maintenance import Job, JobView
 from engine.model.process.clock import from_us, to_us
-from engine.model.site.permissions import ACTING
 from engine.model.texts.phrases import N_
 from engine.store.queries.reader import Reader
 from engine.web.cells import Cells, Row, iso
-from engine.web.desk import Desk
 from engine.web.forms import Form
 from engine.web.pages.analyzer import PATH as ANALYZER
 from engine.web.pages.frame import Asking, Frame
@@ -35,24 +32,24 @@ VERB, PATH = "quality_done", "/quality/maintenance"
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    if frame.desk is None or VERB not in frame.verbs:
-        return ()
-    return (Route(PATH, partial(_take, frame, frame.desk), ACTING, method=hdrs.METH_POST),)
+    return frame.forms(PATH, VERB, _take)
 
 
-async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+async def _take(frame: Frame, request: web.Request) -> web.Response:
     async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
         words = frame.asking(request).words
         back = words.href(ANALYZER, name=form["channel"])
-        return await desk.page(request, "done", status, title=words.say("Maintenance"), back=back, trouble=trouble)
+        return await frame.desk.page(
+            request, "done", status, title=words.say("Maintenance"), back=back, trouble=trouble
+        )
 
     def asked(form: Form) -> tuple[str, dict[str, str]]:
         return VERB, {"channel": form["channel"], "job": form["act"], "reason": form["reason"]}
 
     def go(form: Form, done: Mapping[str, Any]) -> web.Response:
-        return desk.go(request, ANALYZER, name=form["channel"])
+        return frame.desk.go(request, ANALYZER, name=form["channel"])
 
-    return await frame.take(desk, request, asked, redraw, go)
+    return await frame.take(request, asked, redraw, go)
 
 
 class _Panels(Panels):

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from functools import partial
 from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from engine.features.quality_control.rows import reading
 from engine.features.quality_control.rows.reading import LotView, TargetView
@@ -21,7 +21,6 @@ from engine.model.texts.phrases import N_, PageText, Said
 from engine.store.queries.reader import Reader
 from engine.web.asked import number
 from engine.web.cells import Row
-from engine.web.desk import Desk
 from engine.web.forms import Form
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.words import Words, shown
@@ -37,13 +36,10 @@ _KNOWN = ("channel", "from", "text", "reason")
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    listed = (Route(PATH, partial(frame.show, page=_page, found=_found), LOOKING),)
-    if frame.desk is None or LOAD not in frame.verbs:
-        return listed
-    return (*listed, Route(PATH, partial(_take, frame, frame.desk), CHANGING, method=hdrs.METH_POST))
+    return (Route(PATH, partial(frame.show, page=_page, found=_found), LOOKING), *frame.forms(PATH, LOAD, _take))
 
 
-async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+async def _take(frame: Frame, request: web.Request) -> web.Response:
     asking = frame.asking(request)
     act = partial(_act, words=asking.words, channels=frozenset(one.name for one in asking.site.channels))
 
@@ -51,12 +47,12 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
         here = asking._replace(query={"channel": form["channel"]})
         values = {**_page(here).values, **await frame.read(_found, here), "words": here.words}
         values["given"] = {name: form[name] for name in _KNOWN}
-        return await desk.page(request, "quality_targets", status, **values, trouble=trouble)
+        return await frame.desk.page(request, "quality_targets", status, **values, trouble=trouble)
 
     def go(form: Form, done: Mapping[str, Any]) -> web.Response:
-        return desk.go(request, PATH, channel=form["channel"])
+        return frame.desk.go(request, PATH, channel=form["channel"])
 
-    return await frame.take(desk, request, act, redraw, go)
+    return await frame.take(request, act, redraw, go)
 
 
 def _act(form: Form, *, words: Words, channels: Collection[str]) -> tuple[str, dict[str, Any]]:

@@ -101,7 +101,7 @@ def results_held(
     Args:
         routes: in force; empty: what is held says it.
         masked: without values, and what else may say who it is.
-        history: with the ``series`` of each.
+        history: with the ``series`` of each, and ``asked_by``: for those who may see patients.
     """
     of: dict[int, DocumentView] = {}
     for message in dict.fromkeys(one.message_id for one in letters):
@@ -120,7 +120,9 @@ def results_held(
         if shown and len(shown) <= MOST_READ:
             shown.sort(key=lambda one: (not one.held, not one.critical))
             rows = [RESULT.row(one, MASKED if masked else None) for one in shown]
-            rows = [{**row, "series": one} for row, one in zip(rows, shown, strict=True)] if history else rows
+            if history:
+                more = ({"series": one, "asked_by": one.asked_by} for one in shown)
+                rows = [{**row, **one} for row, one in zip(rows, more, strict=True)]
         found[str(one.delivery_id)] = rows
     return found
 
@@ -156,6 +158,12 @@ def _shown(
         found.append(of_fact(order, fact, result, first, sends, one.detail, before)._replace(limits=limits))
     if history and one.reason not in WHOSE:
         found = _with_series(reader, one, found, [first_of(results) for *_, results in told])
+    if history:
+        askers = readings.asked_by(routes, one.message_id)
+        found = [
+            shown._replace(asked_by=askers.get(order.place, ""))
+            for shown, (_, order, *_) in zip(found, told, strict=True)
+        ]
     return found + _of_held(reader, one, written or ())
 
 

@@ -1,16 +1,17 @@
 """What messages say of their results and of whom, read anew by the readers of their channels, each message once."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 
+from engine.mapping.language.structures import unescape_of
 from engine.mapping.measured import Reading, told_in
 from engine.model.content.facts import Order, Person
 from engine.model.content.facts import Result as Fact
 from engine.model.content.results import Result
 from engine.model.errors import ContentError, StoreError
-from engine.model.message import Parsed
+from engine.model.message import Group, Parsed
 from engine.model.routes import ChannelRoutes, Program, context_of
 from engine.store.queries.reader import Reader, stored_message
 
@@ -58,8 +59,36 @@ class Readings:
                 return list(dict.fromkeys(one._replace(orders=()) for one in facts.people))
         return []
 
+    def asked_by(self, routes: ChannelRoutes, message: int) -> dict[int, str]:
+        """Who asked for the tests of each order, by its place, where the order says it."""
+        read = self.of(routes, message)
+        return {} if read is None else dict(_askers(read[0], read[0].root))
+
     def _aside(self, routes: ChannelRoutes, parsed: Parsed) -> Program | None:
         found = None if routes.reader is None else routes.reader(parsed)
         if found is not None and id(found) not in self._asides:
             self._asides[id(found)] = found, found.aside()
         return None if found is None else self._asides[id(found)][1]
+
+
+def _askers(parsed: Parsed, group: Group) -> Iterator[tuple[int, str]]:
+    """HL7 says it in ORC-12, else in OBR-16; ASTM in O-17."""
+    common = [one.get(12) for one in group.segments.get("ORC", ())]
+    fields = [(one, [*common, one.get(16)]) for one in group.segments.get("OBR", ())]
+    fields += [(one, [one.get(17)]) for one in group.segments.get("O", ())]
+    found = ((one.ordinal, _named(parsed, next(filter(None, said), ""))) for one, said in fields)
+    yield from ((place, name) for place, name in found if name)
+    for inner in (one for groups in group.groups.values() for one in groups):
+        yield from _askers(parsed, inner)
+
+
+def _named(parsed: Parsed, raw: str) -> str:
+    """A person's name in the order of speech; a number, or a name in one piece, as it is sent."""
+    signs = parsed.delimiters
+    raw = raw.split(signs.repetition)[0] if signs.repetition else raw
+    unescape = unescape_of(parsed.format)
+    parts = [unescape(one.split(signs.subcomponent)[0] if signs.subcomponent else one, signs).strip()
+             for one in raw.split(signs.component)] + [""] * 6  # fmt: skip
+    at = (5, 2, 3, 1, 4) if parsed.format == "hl7v2" else (4, 1, 2, 0, 3)  # prefix, given names, family name, suffix
+    name = " ".join(filter(None, (parts[place] for place in at)))
+    return name or parts[0]

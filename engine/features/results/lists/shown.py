@@ -40,6 +40,7 @@ class Shown(NamedTuple):
         missing: why it has no value, as FHIR's dataAbsentReason; empty: it has one.
         limits: beyond these the site's tables say that it is critical.
         series: earlier values of the patient and this one, with when they were measured; none where it is no number.
+        asked_by: who ordered it, as the order says.
         collected, at: when the specimen was taken, and measured, FHIR's dateTime; ``before``: the value before it.
     """
 
@@ -65,6 +66,7 @@ class Shown(NamedTuple):
     collected: str = ""
     series: Sequence[tuple[int, Decimal]] = ()
     series_unit: str = ""
+    asked_by: str = ""
 
 
 def of_fact(

@@ -41,10 +41,10 @@ NOTHING_HELD = N_("Nothing of message {n} is held.")
 
 def routes(frame: Frame) -> Sequence[Route]:
     shown = Route(PATH, partial(_show, frame), LOOKING)
-    if frame.desk is None or whose.VERB not in frame.verbs:
+    if whose.VERB not in frame.verbs:
         return (shown,)
     needed = frame.verbs[whose.VERB].needs
-    return (shown, Route(PATH, partial(whose.take, frame, frame.desk), needed, method=hdrs.METH_POST))
+    return (shown, Route(PATH, partial(whose.take, frame), needed, method=hdrs.METH_POST))
 
 
 def href(words: Words, one: DeadLetter) -> str:

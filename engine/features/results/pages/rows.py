@@ -49,6 +49,7 @@ def row_of(one: Row, words: Words) -> dict[str, Any]:
         "held": one["held"],
         "critical": one["critical"],
         "specimen": shown(one["specimen"]),
+        "asked_by": shown(one.get("asked_by", "")),
         "value": shown(one["value"], WHOLE) or words.say("none"),  # "-" may be a result: negative
         "unit": shown(one["unit"]),
         "sends": shown(one["sends"], WHOLE),

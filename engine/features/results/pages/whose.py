@@ -13,7 +13,6 @@ from engine.model.errors import RefusedError
 from engine.model.texts.phrases import PageText
 from engine.views.view import Row
 from engine.web.asked import number
-from engine.web.desk import Desk
 from engine.web.forms import Form
 from engine.web.pages.doing import COUNTING
 from engine.web.pages.frame import Frame
@@ -129,21 +128,21 @@ async def _offered(
     return name, words.say(one.title), words.say(one.does), covers, button
 
 
-async def take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+async def take(frame: Frame, request: web.Request) -> web.Response:
     message = number(request.match_info["number"])
-    asked = partial(_answer, frame, desk, message)
-    return await desk.take(request, dict.fromkeys(ANSWERS, asked), partial(_again, frame, desk, message))
+    asked = partial(_answer, frame, message)
+    return await frame.desk.take(request, dict.fromkeys(ANSWERS, asked), partial(_again, frame, message))
 
 
-async def _answer(frame: Frame, desk: Desk, message: int, request: web.Request, form: Form) -> web.Response:
+async def _answer(frame: Frame, message: int, request: web.Request, form: Form) -> web.Response:
     given = {"answer": form["act"], "mark": form["mark"], "reason": form["reason"].strip()}
     done = await frame.once(request, form, VERB, {**given, "message": message, "dry_run": False})
-    return desk.go(request, f"{HELD}/{message}" if done["done"].get("held") else f"{MESSAGES}/{message}")
+    return frame.desk.go(request, f"{HELD}/{message}" if done["done"].get("held") else f"{MESSAGES}/{message}")
 
 
 async def _again(
-    frame: Frame, desk: Desk, message: int, request: web.Request, status: int, trouble: str, form: Form
+    frame: Frame, message: int, request: web.Request, status: int, trouble: str, form: Form
 ) -> web.Response:
     words = frame.asking(request).words
     back = words.href(f"{HELD}/{message}")
-    return await desk.page(request, "done", status, title=words.say("Held results"), back=back, trouble=trouble)
+    return await frame.desk.page(request, "done", status, title=words.say("Held results"), back=back, trouble=trouble)

@@ -22,7 +22,6 @@ from engine.model.errors import AbsentError, LabRelayError, RefusedError, StoreE
 from engine.model.texts.phrases import N_, PageText, Said
 from engine.views.view import cell
 from engine.web.asked import Asked
-from engine.web.desk import Desk
 from engine.web.forms import Form
 from engine.web.pages.doing import GONE, OPERATIONS
 from engine.web.pages.filters import moments, page_of
@@ -86,30 +85,28 @@ class Looks:
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    """None where no person can log in."""
-    if frame.desk is None or not {VERB, EXPORT} <= frame.verbs.keys():
+    if not {VERB, EXPORT} <= frame.verbs.keys():
         return ()
     looks, needs = Looks(), frame.verbs[VERB].needs
     seeing = needs | frame.verbs[EXPORT].needs
     return (
-        Route(PATH, partial(_ask, frame, frame.desk, looks), needs),
-        Route(PATH, partial(_take, frame, frame.desk, looks), needs, method=hdrs.METH_POST),
-        Route(CSV, partial(_masked, frame, frame.desk, looks), needs),
-        Route(CSV, partial(_file, frame, frame.desk, looks), seeing, method=hdrs.METH_POST),
-        Route(RESULTS, partial(_results, frame, frame.desk, looks), seeing, method=hdrs.METH_POST),
+        Route(PATH, partial(_ask, frame, looks), needs),
+        Route(PATH, partial(_take, frame, looks), needs, method=hdrs.METH_POST),
+        Route(CSV, partial(_masked, frame, looks), needs),
+        Route(CSV, partial(_file, frame, looks), seeing, method=hdrs.METH_POST),
+        Route(RESULTS, partial(_results, frame, looks), seeing, method=hdrs.METH_POST),
     )
 
 
 # -- looking ---------------------------------------------------------------------------------------------------------
 
 
-async def _ask(frame: Frame, desk: Desk, looks: Looks, request: web.Request) -> web.Response:
-    return await _draw(frame, desk, looks, request, frame.asking(request).query)
+async def _ask(frame: Frame, looks: Looks, request: web.Request) -> web.Response:
+    return await _draw(frame, looks, request, frame.asking(request).query)
 
 
 async def _draw(
     frame: Frame,
-    desk: Desk,
     looks: Looks,
     request: web.Request,
     query: Mapping[str, str],
@@ -124,10 +121,10 @@ async def _draw(
     found, stopped, going = None, query.get("stop") == "1", False
     if asked.get("channel") and not trouble:
         try:
-            look = looks.of(frame, asking, asked, desk.clock.now_us())
+            look = looks.of(frame, asking, asked, frame.desk.clock.now_us())
             if query.get("again") == "1":
                 looks.drop(look)
-                return desk.go(request, asked.href())
+                return frame.desk.go(request, asked.href())
             async with looks.stepping:  # a step changes it, in a thread
                 if not (look.ended or stopped):
                     await frame.read(step, look)
@@ -136,7 +133,7 @@ async def _draw(
         except ValueError as error:
             status, trouble = 400, words.say(str(error))
         except LabRelayError as error:
-            status, trouble = frame.refused(desk, request, error)
+            status, trouble = frame.refused(request, error)
     values = {
         **page.values,
         "found": found,
@@ -149,7 +146,7 @@ async def _draw(
         "again": asked.href(again=1),
         "trouble": trouble,
     }
-    return await desk.page(request, "affected", status, **values)
+    return await frame.desk.page(request, "affected", status, **values)
 
 
 def _found(look: Look, asked: Asked, words: Words) -> dict[str, Any]:
@@ -184,10 +181,10 @@ def _found(look: Look, asked: Asked, words: Words) -> dict[str, Any]:
 # -- the results -----------------------------------------------------------------------------------------------------
 
 
-def _looked(frame: Frame, desk: Desk, looks: Looks, request: web.Request, query: Mapping[str, str]) -> Look:
+def _looked(frame: Frame, looks: Looks, request: web.Request, query: Mapping[str, str]) -> Look:
     asking = frame.asking(request)._replace(query=query)
     asked = Asked.of(PATH, asking.words.language, query, NAMES)
-    return looks.of(frame, asking, asked, desk.clock.now_us())
+    return looks.of(frame, asking, asked, frame.desk.clock.now_us())
 
 
 async def _note(frame: Frame, request: web.Request, look: Look, purpose: str) -> None:
@@ -202,33 +199,33 @@ async def _note(frame: Frame, request: web.Request, look: Look, purpose: str) ->
     await frame.give(request, EXPORT, {"what": what, "purpose": purpose})
 
 
-async def _results(frame: Frame, desk: Desk, looks: Looks, request: web.Request) -> web.Response:
-    form = await desk.form(request)
+async def _results(frame: Frame, looks: Looks, request: web.Request) -> web.Response:
+    form = await frame.desk.form(request)
     try:
-        look = _looked(frame, desk, looks, request, form.fields)
+        look = _looked(frame, looks, request, form.fields)
         await _note(frame, request, look, form["purpose"])
     except ValueError:
         raise web.HTTPBadRequest from None
     except LabRelayError as error:
-        return await _draw(frame, desk, looks, request, form.fields, *frame.refused(desk, request, error))
+        return await _draw(frame, looks, request, form.fields, *frame.refused(request, error))
     found = [
         {name: shown(cell(value)) for name, value in row_of(one, unmask=True).items()} | {"number": one.message_id}
         for one in list(look.shown)
     ]
-    return await _draw(frame, desk, looks, request, {**form.fields, "stop": "1"}, 200, "", found, form["purpose"])
+    return await _draw(frame, looks, request, {**form.fields, "stop": "1"}, 200, "", found, form["purpose"])
 
 
-async def _masked(frame: Frame, desk: Desk, looks: Looks, request: web.Request) -> web.StreamResponse:
-    return await _list(frame, desk, looks, request, frame.asking(request).query, None)
+async def _masked(frame: Frame, looks: Looks, request: web.Request) -> web.StreamResponse:
+    return await _list(frame, looks, request, frame.asking(request).query, None)
 
 
-async def _file(frame: Frame, desk: Desk, looks: Looks, request: web.Request) -> web.StreamResponse:
-    form = await desk.form(request)
-    return await _list(frame, desk, looks, request, form.fields, form["purpose"])
+async def _file(frame: Frame, looks: Looks, request: web.Request) -> web.StreamResponse:
+    form = await frame.desk.form(request)
+    return await _list(frame, looks, request, form.fields, form["purpose"])
 
 
 async def _list(
-    frame: Frame, desk: Desk, looks: Looks, request: web.Request, query: Mapping[str, str], purpose: str | None
+    frame: Frame, looks: Looks, request: web.Request, query: Mapping[str, str], purpose: str | None
 ) -> web.StreamResponse:
     """All results as a file, found anew some messages at a time; it ends where the browser goes away.
 
@@ -236,13 +233,13 @@ async def _list(
         purpose: values are shown for it; None: they are masked.
     """
     try:
-        look = _looked(frame, desk, looks, request, query)
+        look = _looked(frame, looks, request, query)
         if purpose is not None:
             await _note(frame, request, look, purpose)
     except ValueError:
         raise web.HTTPBadRequest from None
     except LabRelayError as error:
-        return await _draw(frame, desk, looks, request, query, *frame.refused(desk, request, error))
+        return await _draw(frame, looks, request, query, *frame.refused(request, error))
     disposition = {hdrs.CONTENT_DISPOSITION: 'attachment; filename="affected.csv"'}
     answer = web.StreamResponse(headers={**disposition, hdrs.CONTENT_TYPE: "text/csv; charset=utf-8"})
     await answer.prepare(request)
@@ -264,15 +261,15 @@ async def _list(
 # -- the act ---------------------------------------------------------------------------------------------------------
 
 
-async def _take(frame: Frame, desk: Desk, looks: Looks, request: web.Request) -> web.Response:
+async def _take(frame: Frame, looks: Looks, request: web.Request) -> web.Response:
     words = frame.asking(request).words
 
     async def act(form: Form) -> web.Response:
         try:
-            look = _looked(frame, desk, looks, request, form.fields)
+            look = _looked(frame, looks, request, form.fields)
             changed = not look.ended or look.too_many or form["counted"] != str(look.count)
             if changed and not await frame.was_given(request, form, VERB):
-                return await _draw(frame, desk, looks, request, form.fields)
+                return await _draw(frame, looks, request, form.fields)
             args = {
                 "selection": look.to_send().to_json(),
                 "reason": form["reason"],
@@ -283,10 +280,10 @@ async def _take(frame: Frame, desk: Desk, looks: Looks, request: web.Request) ->
         except ValueError:
             raise web.HTTPBadRequest from None
         except LabRelayError as error:
-            return await _draw(frame, desk, looks, request, form.fields, *frame.refused(desk, request, error))
+            return await _draw(frame, looks, request, form.fields, *frame.refused(request, error))
         looks.drop(look)
         if result["operation"] is None:
-            return await _draw(frame, desk, looks, request, form.fields, 400, words.say(GONE))
-        return desk.go(request, f"{OPERATIONS}/{result['operation']}")
+            return await _draw(frame, looks, request, form.fields, 400, words.say(GONE))
+        return frame.desk.go(request, f"{OPERATIONS}/{result['operation']}")
 
-    return await desk.answer(request, act)
+    return await frame.desk.answer(request, act)

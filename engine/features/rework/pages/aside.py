@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from engine.features.rework.acts.edit import OPEN
 from engine.model.errors import LabRelayError
@@ -16,7 +16,6 @@ from engine.model.texts.reasons import ReasonCode
 from engine.store.queries.messages import count_waiting, trace_of
 from engine.store.queries.reader import Reader
 from engine.web.asked import number
-from engine.web.desk import Desk
 from engine.web.forms import Form
 from engine.web.pages.frame import Asking, Frame
 from engine.web.pages.messages import PATH as LIST
@@ -29,14 +28,7 @@ LOOKING_FIRST = "counted for a confirmation"  # the reason of a dry run, which n
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    """None where no person can log in."""
-    if frame.desk is None or VERB not in frame.verbs:
-        return ()
-    needs = frame.verbs[VERB].needs
-    return (
-        Route(PATH, partial(_ask, frame, frame.desk), needs),
-        Route(PATH, partial(_take, frame, frame.desk), needs, method=hdrs.METH_POST),
-    )
+    return frame.forms(PATH, VERB, _take, _ask)
 
 
 def offers(asking: Asking, deliveries: Sequence[DeliveryView]) -> list[tuple[str, str]]:
@@ -54,7 +46,7 @@ def _address(asking: Asking, message: int, destination: str = "") -> str:
     return asking.words.href(PATH.replace("{number}", str(message)), destination=destination)
 
 
-async def _ask(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+async def _ask(frame: Frame, request: web.Request) -> web.Response:
     asking = frame.asking(request)
     asked, words = number(asking.found["number"]), asking.words
     place = asking.query.get("destination", "")
@@ -62,12 +54,12 @@ async def _ask(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
     try:
         told = await frame.give(request, VERB, looking)
     except LabRelayError as error:
-        return await _refused(frame, desk, asking, request, error)
+        return await _refused(frame, request, *frame.refused(request, error))
     place = told["destination"]
     channel, behind = await frame.read(_behind, asked, place)
     is_correction = told["code"] == ReasonCode.CORRECTION_SET_ASIDE.value
     warning = words.say("This corrects a result. Until it is sent, the destination shows what was wrong.")
-    return await desk.page(
+    return await frame.desk.page(
         request,
         "question",
         **_around(asking),
@@ -101,22 +93,18 @@ def _around(asking: Asking) -> dict[str, Any]:
 
 
 async def _refused(
-    frame: Frame, desk: Desk, asking: Asking, request: web.Request, error: LabRelayError
+    frame: Frame, request: web.Request, status: int, trouble: str, _form: Form | None = None
 ) -> web.Response:
-    status, trouble = frame.refused(desk, request, error)
-    return await desk.page(request, "question", status, **_around(asking), trouble=trouble)
+    return await frame.desk.page(request, "question", status, **_around(frame.asking(request)), trouble=trouble)
 
 
-async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
-    asking = frame.asking(request)
-    asked = number(asking.found["number"])
+async def _take(frame: Frame, request: web.Request) -> web.Response:
+    asked = number(request.match_info["number"])
 
-    async def act(form: Form) -> web.Response:
+    def given(form: Form) -> tuple[str, dict[str, Any]]:
         args = {"message": asked, "destination": form["destination"], "reason": form["reason"], "dry_run": False}
-        try:
-            await frame.once(request, form, VERB, args)
-        except LabRelayError as error:
-            return await _refused(frame, desk, asking, request, error)
-        return desk.go(request, f"{LIST}/{asked}")
+        return VERB, args
 
-    return await desk.answer(request, act)
+    return await frame.take(
+        request, given, partial(_refused, frame), lambda form, done: frame.desk.go(request, f"{LIST}/{asked}")
+    )

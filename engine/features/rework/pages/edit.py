@@ -22,7 +22,7 @@ from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader, stored_payload, why_absent
 from engine.views.messages import issue_words
 from engine.web.asked import number
-from engine.web.desk import Desk, sentence
+from engine.web.desk import sentence
 from engine.web.forms import Form
 from engine.web.guard import EXPIRED
 from engine.web.pages import doing, states
@@ -44,14 +44,13 @@ LONGEST = 500  # signs of a remark
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    """None where no person can log in."""
-    if frame.desk is None or not frame.verbs.keys() >= REQUIRED:
+    if not frame.verbs.keys() >= REQUIRED:
         return ()
     needs = frame.verbs[VERB].needs | frame.verbs[doing.VERB].needs
     return (
         Route(PATH, partial(frame.show, page=_page, found=_about), needs),
-        Route(PATH, partial(_edit, frame, frame.desk), needs, method=hdrs.METH_POST),
-        Route(DO, partial(_take, frame, frame.desk), needs, method=hdrs.METH_POST),
+        Route(PATH, partial(_edit, frame), needs, method=hdrs.METH_POST),
+        Route(DO, partial(_take, frame), needs, method=hdrs.METH_POST),
     )
 
 
@@ -101,15 +100,15 @@ def _about(reader: Reader, asking: Asking) -> Values | Gone:
 # -- the text, and what a change of it makes -------------------------------------------------------------------------
 
 
-async def _edit(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
-    asking, form = frame.asking(request), await desk.form(request, MOST_FORM)
+async def _edit(frame: Frame, request: web.Request) -> web.Response:
+    asking, form = frame.asking(request), await frame.desk.form(request, MOST_FORM)
     around = _around(asking) | {"purpose": form["purpose"]}
-    look = partial(_look, frame, asking.words, form, desk.clock.now_us())
+    look = partial(_look, frame, asking.words, form, frame.desk.clock.now_us())
     status, trouble, found = await reveal(frame, request, around["number"], form["purpose"], look)
     if trouble:
-        return await desk.page(request, "edit_ask", status, **around, trouble=trouble)
+        return await frame.desk.page(request, "edit_ask", status, **around, trouble=trouble)
     act = _address(DO, around["number"], asking.words)
-    return await desk.page(request, "edit", 400 if found["trouble"] else 200, **around, **found, act=act)
+    return await frame.desk.page(request, "edit", 400 if found["trouble"] else 200, **around, **found, act=act)
 
 
 def _look(frame: Frame, words: Words, form: Form, now_us: int, reader: Reader, message: int) -> Values:
@@ -173,7 +172,7 @@ def _preview(trial: Trial, charset: str, words: Words) -> dict[str, Any]:
 # -- the act ---------------------------------------------------------------------------------------------------------
 
 
-async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+async def _take(frame: Frame, request: web.Request) -> web.Response:
     asking = frame.asking(request)
     asked = number(asking.found["number"])
 
@@ -186,9 +185,9 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
         try:
             result = await frame.once(request, form, VERB, args, content)
         except LabRelayError as error:
-            status, trouble = frame.refused(desk, request, error)
+            status, trouble = frame.refused(request, error)
             around = _around(asking)
-            return await desk.page(request, "edit_ask", status, **around, purpose="", trouble=trouble)
-        return desk.go(request, f"{LIST}/{result['message']}")
+            return await frame.desk.page(request, "edit_ask", status, **around, purpose="", trouble=trouble)
+        return frame.desk.go(request, f"{LIST}/{result['message']}")
 
-    return await desk.answer(request, act, MOST_FORM)
+    return await frame.desk.answer(request, act, MOST_FORM)

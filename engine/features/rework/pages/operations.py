@@ -4,17 +4,15 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from engine.actions.operations import sums
-from engine.model.errors import LabRelayError
 from engine.model.site.permissions import LOOKING
 from engine.model.texts.phrases import PageText
 from engine.store.operations.bulk import Operation
 from engine.store.queries.bulk import operation_if, operations_page, undelivered
 from engine.store.queries.reader import Reader
 from engine.web.asked import PAGE, Asked, number
-from engine.web.desk import Desk
 from engine.web.forms import Form
 from engine.web.pages.columns import COLUMNS, Column
 from engine.web.pages.doing import DEEDS, OPERATIONS, OUTCOMES, chosen
@@ -60,9 +58,7 @@ FAULTS: dict[str, PageText] = {
 def routes(frame: Frame) -> Iterator[Route]:
     yield Route(OPERATIONS, partial(_list, frame), LOOKING)
     yield Route(ONE, partial(_show, frame), LOOKING)
-    if frame.desk is not None and CANCEL in frame.verbs:
-        needs = frame.verbs[CANCEL].needs
-        yield Route(ONE, partial(_cancel, frame, frame.desk), needs, method=hdrs.METH_POST)
+    yield from frame.forms(ONE, CANCEL, _cancel)
 
 
 async def _list(frame: Frame, request: web.Request) -> web.Response:
@@ -146,16 +142,13 @@ def _one(reader: Reader, asking: Asking) -> Values | Gone:
     }
 
 
-async def _cancel(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+async def _cancel(frame: Frame, request: web.Request) -> web.Response:
     words, asked = frame.asking(request).words, number(request.match_info["number"])
+    here = f"{OPERATIONS}/{asked}"
 
-    async def act(form: Form) -> web.Response:
-        try:
-            await frame.once(request, form, CANCEL, {"number": asked})
-        except LabRelayError as error:
-            status, text = desk.refused(request, error)
-            title, back = words.say("Cancel"), words.href(f"{OPERATIONS}/{asked}")
-            return await desk.page(request, "done", status, title=title, back=back, trouble=text)
-        return desk.go(request, f"{OPERATIONS}/{asked}")
+    async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
+        values = {"title": words.say("Cancel"), "back": words.href(here), "trouble": trouble}
+        return await frame.desk.page(request, "done", status, **values)
 
-    return await desk.answer(request, act)
+    given = (CANCEL, {"number": asked})
+    return await frame.take(request, lambda form: given, redraw, lambda form, done: frame.desk.go(request, here))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from engine.features.rework.pages import aside, edit, replay
 from engine.features.rework.pages.dead_letters import EACH, letter_row, once_more
@@ -21,7 +21,6 @@ from engine.store.queries.reader import Reader, stored_message
 from engine.views.mapping_test import mapping_test
 from engine.views.view import printable
 from engine.web.asked import number
-from engine.web.desk import Desk
 from engine.web.pages.doing import VERB, offers, reveal
 from engine.web.pages.frame import Asking, Channels, Frame
 from engine.web.pages.messages import PATH as LIST
@@ -70,24 +69,21 @@ MOST_BYTES = 256 * 1024  # of a message; tests are short
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    """None where no person can log in."""
-    if frame.desk is None or VERB not in frame.verbs:
-        return ()
-    return (Route(PATH, partial(_copy, frame, frame.desk), frame.verbs[VERB].needs, method=hdrs.METH_POST),)
+    return frame.forms(PATH, VERB, _copy)
 
 
 def address(words: Words, message: int) -> str:
     return words.href(PATH.replace("{number}", str(message)))
 
 
-async def _copy(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+async def _copy(frame: Frame, request: web.Request) -> web.Response:
     asking = frame.asking(request)
     words, asked = asking.words, number(asking.found["number"])
-    form = await desk.form(request)
+    form = await frame.desk.form(request)
     read = partial(_read, frame.channels)
     status, trouble, found = await reveal(frame, request, asked, form["purpose"], read, words)
     around = {"number": asked, "back": words.href(f"{LIST}/{asked}"), "trouble": trouble, "test": "", "refused": ""}
-    return await desk.page(request, "mapping_test", status, **{**around, **found})
+    return await frame.desk.page(request, "mapping_test", status, **{**around, **found})
 
 
 def _read(channels: Channels, reader: Reader, message: int, words: Words) -> Mapping[str, Any]:

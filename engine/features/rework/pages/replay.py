@@ -6,11 +6,10 @@ the page shows the new one.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import orjson
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from engine.actions.selection import REPLAY_STATES, Replayable, Selection, replay_states, replayable
 from engine.features.rework.rows.letter_groups import extent_of
@@ -19,7 +18,6 @@ from engine.model.journal.journal_views import Trace
 from engine.model.site.permissions import SEEING_PATIENTS
 from engine.store.queries.reader import Reader
 from engine.web.asked import Asked, number
-from engine.web.desk import Desk
 from engine.web.forms import Form
 from engine.web.pages import states
 from engine.web.pages.doing import COUNTING, GONE, NOTHING, OPERATIONS
@@ -35,14 +33,7 @@ MOST_IDS = 200
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    """None where no person can log in."""
-    if frame.desk is None or VERB not in frame.verbs:
-        return ()
-    needs = frame.verbs[VERB].needs
-    return (
-        Route(PATH, partial(_ask, frame, frame.desk), needs),
-        Route(PATH, partial(_take, frame, frame.desk), needs, method=hdrs.METH_POST),
-    )
+    return frame.forms(PATH, VERB, _take, _ask)
 
 
 def offer(asking: Asking, trace: Trace) -> list[tuple[str, str]]:
@@ -52,12 +43,12 @@ def offer(asking: Asking, trace: Trace) -> list[tuple[str, str]]:
     return [(asking.words.say("Send again"), asking.words.href(PATH, ids=trace.message.id))]
 
 
-async def _ask(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
-    return await _draw(frame, desk, request, frame.asking(request).query)
+async def _ask(frame: Frame, request: web.Request) -> web.Response:
+    return await _draw(frame, request, frame.asking(request).query)
 
 
 async def _draw(
-    frame: Frame, desk: Desk, request: web.Request, query: Mapping[str, str], status: int = 200, trouble: str = ""
+    frame: Frame, request: web.Request, query: Mapping[str, str], status: int = 200, trouble: str = ""
 ) -> web.Response:
     asking = frame.asking(request)._replace(query=query)
     page, words = page_of("replay", PATH, NAMES, asking), asking.words
@@ -69,7 +60,7 @@ async def _draw(
         except ValueError as error:
             status, trouble = 400, words.say(str(error))
         except LabRelayError as error:
-            status, trouble = frame.refused(desk, request, error)
+            status, trouble = frame.refused(request, error)
     values = {
         **page.values,
         "states": [(state, words.say(states.DELIVERY[state].words)) for state in REPLAY_STATES],
@@ -78,7 +69,7 @@ async def _draw(
         "operations": words.href(OPERATIONS),
         "trouble": trouble,
     }
-    return await desk.page(request, "replay", status, **values)
+    return await frame.desk.page(request, "replay", status, **values)
 
 
 # -- the preview -----------------------------------------------------------------------------------------------------
@@ -153,7 +144,7 @@ def _extent(reader: Reader, selection: Selection) -> tuple[dict[str, int], int]:
 # -- the act ---------------------------------------------------------------------------------------------------------
 
 
-async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+async def _take(frame: Frame, request: web.Request) -> web.Response:
     async def begin(request: web.Request, form: Form) -> web.Response:
         try:
             selection = orjson.loads(form["selection"])
@@ -163,13 +154,13 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
         if not await frame.was_given(request, form, VERB):
             told = await frame.give(request, VERB, args | {"dry_run": True})
             if _counted(told) != form["counted"]:
-                return await _draw(frame, desk, request, form.fields)
+                return await _draw(frame, request, form.fields)
         result = await frame.once(request, form, VERB, args | {"dry_run": False})
         if result["operation"] is None:
-            return await _draw(frame, desk, request, form.fields, 400, frame.asking(request).words.say(GONE))
-        return desk.go(request, f"{OPERATIONS}/{result['operation']}")
+            return await _draw(frame, request, form.fields, 400, frame.asking(request).words.say(GONE))
+        return frame.desk.go(request, f"{OPERATIONS}/{result['operation']}")
 
     async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
-        return await _draw(frame, desk, request, form.fields, status, trouble)
+        return await _draw(frame, request, form.fields, status, trouble)
 
-    return await desk.take(request, {"begin": begin}, redraw)
+    return await frame.desk.take(request, {"begin": begin}, redraw)

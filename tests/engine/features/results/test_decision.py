@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 
+from adapters.codecs.astm.records import parse as parse_astm
+from adapters.codecs.hl7v2.message import parse
 from engine.commands.shared import acting, session
 from engine.features.access.service.service import AccessService
+from engine.features.results.lists import reading
 from engine.features.results.pages import rows
+from engine.model.message import FormatOptions
 from engine.store.queries.acts import acts_page
 from tests.results.test_held_results import held_route, message
 from tests.support.access import GOOD, ROOT
@@ -150,6 +154,46 @@ async def test_who_may_see_patients_sees_the_curve_of_earlier_values(tmp_path: P
             ends = [title.rpartition(": ")[2] for title in titles]
             assert ends == (["14.00", "13.25", "5.10"] if sees else []), person
         assert looks(here, "asha") == [(numbers[-1], "decision")]
+
+
+# ORC-12 and OBR-16 of the order, and who is shown.
+ASKED = (
+    ("77^Menon^Vikram^R^^Dr", "", "Dr Vikram R Menon"),
+    ("", "77^Menon^Vikram^^^Dr", "Dr Vikram Menon"),
+    ("12^Rao", "77^Menon", "Rao"),  # who placed the order, before whom the analyzer names
+    ("", "77", "77"),
+    ("", "~77^Menon", ""),  # nothing is made up of a further one
+    ("", "^O\\T\\Neil~78^Rao", "O&Neil"),
+    ("", "", ""),
+)
+
+
+@pytest.mark.parametrize(("placed", "named", "shows"), ASKED)
+def test_who_asked_is_read_as_the_order_says_it(placed: str, named: str, shows: str) -> None:
+    order = f"ORC|RE|O1|F1|||||||||{placed}\rOBR|1|O1|F1|CBC||||||||||||{named}\r"
+    parsed = parse(
+        f"MSH|^~\\&|A|B|C|D|20260301||ORU^R01|M1|P|2.5.1\rPID|1\r{order}OBX|1|NM|HGB||5|g/dL\r".encode(),
+        FormatOptions(),
+    )
+    assert dict(reading._askers(parsed, parsed.root)) == ({1: shows} if shows else {})
+
+
+@pytest.mark.parametrize(("said", "shows"), [("Dr.Who", "Dr.Who"), ("Menon^Vikram^^^Dr", "Dr Vikram Menon"), ("", "")])
+def test_an_order_in_astm_says_who_asked_too(said: str, shows: str) -> None:
+    order = f"O|2|S2||^^^K|R|||||||||||{said}\rR|1|^^^K|4.1|mmol/L\rL|1|N\r"
+    parsed = parse_astm(f"H|\\^&|||X\rP|1\rO|1|S1||^^^GLU|R\rR|1|^^^GLU|5|mmol/L\r{order}".encode(), FormatOptions())
+    assert dict(reading._askers(parsed, parsed.root)) == ({2: shows} if shows else {})
+
+
+async def test_who_may_see_patients_sees_who_asked(here: ActingSite) -> None:
+    (number,) = await send(
+        here, critical(1, VALUE).replace(b"OBR|1|O1|F-O1|", b"ORC|RE|||||||||||77^Menon^Vikram\rOBR|1|O1|F-O1|")
+    )
+    for person, sees in (("asha", True), ("operator", False)):
+        async with here.browser(person) as browser:
+            _, page = await browser.get(f"/held/{number}?lang=en")
+        assert VALUE in main(page)
+        assert ("Asked by Vikram Menon" in main(page)) is sees, person
 
 
 async def test_a_release_keeps_who_was_told_and_a_rejection_needs_a_reason(here: ActingSite) -> None:
