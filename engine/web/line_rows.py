@@ -76,17 +76,13 @@ def _line(cells: Cells, channel: ChannelSnapshot) -> list[Fact]:
         cells.fact("Address", f"{channel.kind} {channel.address}"),
     ]
     pauses = [("", channel.paused), *((lane.destination, lane.paused) for lane in channel.lanes)]
-    waits, lost = (one.say(cells.catalogue) if one is not None else "" for one in (channel.behind, channel.gap))
-    troubles = (
-        *((channel.fault, "problem"), (lost, "problem")),
-        *((channel.notice, "attention"), (waits, "attention")),
-    )
     facts += [
         cells.fact("Paused", f"{where} {cells.paused(paused)}".strip(), "attention")
         for where, paused in pauses
         if paused is not None
     ]
-    facts += [cells.fact("Trouble", text, level) for text, level in troubles if text]
+    if channel.fault and all(one.subject != channel.name for one in cells.site.findings()):
+        facts.append(cells.fact("Trouble", channel.fault, "problem"))
     if channel.connections:
         facts.append(cells.fact("Connected", ", ".join(channel.connections)))
     facts.append(cells.fact("Last message", cells.last(channel)))

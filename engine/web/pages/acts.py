@@ -18,7 +18,7 @@ from engine.web.cells import Badge
 from engine.web.pages.columns import COLUMNS, Column
 from engine.web.pages.filters import moments, page_of
 from engine.web.pages.frame import Asking, Frame, Page, Values
-from engine.web.pages.words import Words, iso, shown
+from engine.web.pages.words import Words, shown
 from engine.web.routes import Route
 
 PATH = "/acts"
@@ -86,9 +86,7 @@ def _row(one: Entry, words: Words) -> dict[str, Any]:
     return {
         "id": f"a-{one.id}",
         "number": one.id,
-        "at": words.time(one.at_us),
-        "iso": iso(one.at_us),
-        "ago": words.ago(one.at_us),
+        **words.when(one.at_us),
         "actor": shown(one.actor),
         "by": ", ".join(shown(str(text)) for name, text in one.by.items() if name in ("role", "from") and text),
         "act": one.verb,

@@ -25,7 +25,7 @@ from engine.web.pages.analyzer import lane_offers, of_destination
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.messages import PATH as MESSAGES
 from engine.web.pages.switching import offers
-from engine.web.pages.words import Words, iso
+from engine.web.pages.words import Words
 from engine.web.render import Live
 from engine.web.routes import Route
 
@@ -104,9 +104,7 @@ def _queue(reader: Reader, one: DestinationSnapshot, words: Words) -> Chart | No
 
 def _attempt(one: Tried, words: Words) -> dict[str, Any]:
     return {
-        "at": words.time(one.at_us),
-        "iso": iso(one.at_us),
-        "ago": words.ago(one.at_us),
+        **words.when(one.at_us),
         "number": one.message_id,
         "href": words.href(f"{MESSAGES}/{one.message_id}"),
         "channel": one.channel,

@@ -12,7 +12,7 @@ from engine.model.errors import ConfigError, StoreError, TooSlowError
 from engine.model.journal.journal_views import DeliveryView, Trace
 from engine.model.routes import ChannelRoutes
 from engine.model.site.permissions import LOOKING
-from engine.model.texts.phrases import N_, Span
+from engine.model.texts.phrases import N_, PageText, Span
 from engine.store.queries.messages import ends_of, neighbours_of, trace_of
 from engine.store.queries.reader import Reader, why_absent
 from engine.views.as_sent import mappings_of
@@ -42,6 +42,13 @@ NEIGHBOURS = N_(
         "Its bytes are those of message {n}",
     )
 )
+ACTS: dict[str, PageText] = {  # about a message
+    "unmask": "looked at the contents",
+    "release": "released",
+    "reject": "rejected",
+    "dismiss": "closed",
+    "retry": "queued again",
+}
 FAILED = Badge("attention", "retry", "failed")
 
 
@@ -53,7 +60,9 @@ class Step(NamedTuple):
         what: one sentence.
         badge: None: the sentence says it all.
         code: a reason code, with its meaning.
+        links: words and address.
         more: lines of small print.
+        passed: what passed on the line meanwhile.
     """
 
     at_us: int
@@ -61,7 +70,9 @@ class Step(NamedTuple):
     badge: Badge | None = None
     code: str = ""
     meaning: str = ""
+    links: Sequence[tuple[str, str]] = ()
     more: Sequence[str] = ()
+    passed: Sequence[NamedTuple] = ()
 
 
 def routes(frame: Frame) -> Sequence[Route]:
@@ -106,7 +117,7 @@ def _found(frame: Frame, sections: Sequence[Section], purpose: str, reader: Read
             *_neighbours(trace, words),
             *(link for panels in PANELS.each() for link in panels.neighbours(reader, asked, words)),
         ],
-        "steps": [_row(step, words) for step in (*done, *(step for step in steps if not step.at_us))],
+        "steps": [step_row(step, words) for step in (*done, *(step for step in steps if not step.at_us))],
     }
 
 
@@ -235,7 +246,7 @@ def _of_message(trace: Trace, words: Words) -> Iterator[Step]:
         states.message(message.state, words),
         message.reason,
         words.reason(message.reason),
-        more,
+        more=more,
     )
 
 
@@ -246,7 +257,7 @@ def _of_deliveries(trace: Trace, words: Words) -> Iterator[Step]:
             what = words.say("Attempt {n} to send it to {destination}", n=tried.n, destination=one.destination)
             more = [tried.detail] if tried.detail else []
             more += [outcome_words(issue) for issue in outcome(tried.answer, masked=True)]
-            yield Step(tried.at_us, what, failed, tried.cause, words.reason(tried.cause), more)
+            yield Step(tried.at_us, what, failed, tried.cause, words.reason(tried.cause), more=more)
         yield _end_of(one, words)
 
 
@@ -263,18 +274,19 @@ def _end_of(one: DeliveryView, words: Words) -> Step:
         more.append(words.say("next try {time}", time=words.time(one.not_before_us)))
     what = words.say("Delivery to {destination}", destination=one.destination)
     code = "" if ended else one.cause
-    return Step(one.settled_us, what, states.delivery(state, words), code, words.reason(code), more)
+    return Step(one.settled_us, what, states.delivery(state, words), code, words.reason(code), more=more)
 
 
 def _of_acts(reader: Reader, trace: Trace, asking: Asking) -> Iterator[Step]:
     """A person's reason may name a patient, so it is only for those who may see patients, or administer."""
     reads = asking.principal.reads_reasons
     for act in acts_about(reader, trace.message.id):
-        what = asking.words.say("{who}: {act}", who=act["actor"], act=act["act"])
+        said = asking.words.say(ACTS[act["act"]]) if act["act"] in ACTS else act["act"]
+        what = asking.words.say("{who}: {act}", who=act["actor"], act=said)
         yield Step(int(act["at"].timestamp() * 1e6), what, more=[act["reason"]] if act["reason"] and reads else [])
 
 
-def _row(step: Step, words: Words) -> dict[str, Any]:
+def step_row(step: Step, words: Words) -> dict[str, Any]:
     return {
         **step._asdict(),
         "at": words.exact(step.at_us),

@@ -48,6 +48,10 @@ class Words:
     def ago(self, at_us: int) -> str:
         return self.say("{age} ago", age=Span((self.now - from_us(at_us)).total_seconds())) if at_us else ""
 
+    def when(self, at_us: int) -> dict[str, str]:
+        """A moment, as templates write it."""
+        return {"at": self.time(at_us), "iso": iso(at_us), "ago": self.ago(at_us)}
+
     def reason(self, code: str) -> str:
         """The meaning of a reason code in one sentence; empty where this version does not know it."""
         found = next((one for one in ReasonCode if one.value == code), None)

@@ -164,7 +164,7 @@ async def test_a_persons_reason_is_shown_as_the_api_shows_it(here: Site, person:
     async with here.browser() as browser:
         await browser.log_in(person)
         _, page = await browser.get(f"/messages/{REFUSED}?lang=en")
-    assert "asha: dismiss" in page.text
+    assert "asha: closed" in page.text
     assert (WHY in page.text) is reads
 
 

@@ -22,7 +22,7 @@ from engine.store.queries.reader import Reader
 from engine.web.asked import counted
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.states import badge
-from engine.web.pages.words import Words, iso, shown
+from engine.web.pages.words import Words, shown
 from engine.web.routes import Route
 
 KIND = "abdm"
@@ -61,16 +61,11 @@ def _found(reader: Reader, asking: Asking) -> Values:
                 "token": one.token,
                 "name": shown(one.name),
                 "until": words.time(one.until_us),
-                **when(one.made_us, words),
+                **words.when(one.made_us),
             }
             for one in abdm_shares.tokens(reader, day, MOST)
         ],
     }
-
-
-def when(at_us: int, words: Words) -> dict[str, str]:
-    """A moment, for the macro ``when`` of `abdm_parts.html`."""
-    return {"at": words.time(at_us), "iso": iso(at_us), "ago": words.ago(at_us)}
 
 
 def _facility(one: FacilityState, words: Words) -> dict[str, Any]:
@@ -98,7 +93,7 @@ def _facility(one: FacilityState, words: Words) -> dict[str, Any]:
         ],
         "calls": counted(one.calls_waiting),
         "transfers": counted(one.transfers_open),
-        "last": when(one.last_callback_us, words) if one.last_callback_us else None,
+        "last": words.when(one.last_callback_us) if one.last_callback_us else None,
     }
 
 
@@ -116,5 +111,5 @@ def _call(one: CallLine, asking: Asking) -> dict[str, Any]:
         "status": one.status or "",
         "why": reason_of(one.code, words),
         "offers": abdm_acts.offers_of_call(asking, one.number, one.name),
-        **when(one.changed_us, words),
+        **words.when(one.changed_us),
     }

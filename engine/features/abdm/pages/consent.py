@@ -4,7 +4,6 @@ from functools import partial
 from typing import Any
 
 from engine.features.abdm.pages import acts as abdm_acts
-from engine.features.abdm.pages.abdm import when
 from engine.features.abdm.pages.context import One, detail, page_row
 from engine.features.abdm.pages.listed import CONSENT, CONTEXT, consent_row, transfer_row
 from engine.features.abdm.pages.words import PAGES, UNITS, purpose_of, reason_of
@@ -75,7 +74,7 @@ def _sent(one: Sent, of: ConsentInFull, words: Words) -> dict[str, Any]:
         "left": [
             (each.context, words.href(CONTEXT, number=each.context), reason_of(each.reason, words)) for each in one.left
         ],
-        "ended": when(one.line.changed_us, words),
+        "ended": words.when(one.line.changed_us),
     }
 
 

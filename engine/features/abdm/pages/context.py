@@ -11,7 +11,6 @@ from typing import Any
 from aiohttp import web
 
 from engine.features.abdm.pages import acts as abdm_acts
-from engine.features.abdm.pages.abdm import when
 from engine.features.abdm.pages.listed import CONSENT, CONTEXT, context_row
 from engine.features.abdm.pages.words import CALLS, PAGES, PATH, STEPS, help_of, reason_of
 from engine.features.abdm.rows import details as abdm_details
@@ -113,7 +112,7 @@ def _values(one: ContextInFull, asking: Asking) -> Values:
                 "message": each.message_id,
                 "href": words.href(f"/messages/{each.message_id}") if each.message_id else "",
                 "is_told": each.is_told,
-                **when(each.at_us, words),
+                **words.when(each.at_us),
             }
             for each in one.versions
         ],
@@ -146,7 +145,7 @@ def _step(one: StepLine, words: Words) -> dict[str, Any]:
         "status": one.status or "",
         "why": reason_of(one.code, words),
         "attempt": one.attempt,
-        **when(one.changed_us, words),
+        **words.when(one.changed_us),
     }
 
 
@@ -162,7 +161,7 @@ def page_row(one: PageLine, words: Words) -> dict[str, Any]:
         "state": badge(PAGES[PageState(one.state)], words),
         "why": reason_of(one.reason, words),
         "status": one.status or "",
-        **when(one.changed_us, words),
+        **words.when(one.changed_us),
     }
 
 

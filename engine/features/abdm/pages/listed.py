@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from engine.features.abdm.pages.abdm import lists_of, when
+from engine.features.abdm.pages.abdm import lists_of
 from engine.features.abdm.pages.words import CONSENTS, CONTEXTS, PATH, TRANSFERS, consent_badge, reason_of
 from engine.features.abdm.rows import lists as abdm_lists
 from engine.features.abdm.rows.lists import ConsentLine, ContextLine, Count, MaskedPatient, TransferLine, Wanted
@@ -145,7 +145,7 @@ def context_row(one: ContextLine, words: Words) -> dict[str, Any]:
         "message_href": words.href(f"/messages/{one.message_id}") if one.message_id else "",
         "version": one.version,
         "is_told": one.is_told,
-        **when(one.changed_us, words),
+        **words.when(one.changed_us),
     }
 
 
@@ -163,7 +163,7 @@ def consent_row(one: ConsentLine, words: Words) -> dict[str, Any]:
         "delivered": one.delivered,
         "last": words.time(one.last_us),
         "transfers_href": words.href(f"{PATH}/transfers", consent=one.number),
-        **when(one.changed_us, words),
+        **words.when(one.changed_us),
     }
 
 
@@ -177,7 +177,7 @@ def transfer_row(one: TransferLine, words: Words) -> dict[str, Any]:
         "delivered": one.delivered,
         "consent": one.consent,
         "consent_href": words.href(CONSENT, number=one.consent) if one.consent else "",
-        **when(one.made_us, words),
+        **words.when(one.made_us),
     }
 
 

@@ -13,6 +13,7 @@ from engine.model.errors import LabRelayError
 from engine.model.site.permissions import CHANGING, SEEING_PATIENTS
 from engine.model.texts.phrases import PageText, Span
 from engine.web.asked import number
+from engine.web.cells import Badge
 from engine.web.forms import Form
 from engine.web.pages.frame import Frame
 from engine.web.pages.words import Words, grouped, shown
@@ -101,15 +102,17 @@ def _result(fields: Sequence[Mapping[str, Any]], words: Words) -> dict[str, Any]
     }
 
 
-def _row(one: Mapping[str, Any], words: Words) -> tuple[str, str, str, str, bool]:
+def _row(one: Mapping[str, Any], words: Words) -> tuple[str, str, str, Badge, bool]:
     judged = one["judged"]
     says = words.say(_clock(one["minutes"]), time=Span(abs(one["minutes"]) * 60)) if judged == "behind" else ""
+    lacks = judged == "none" and one["field"] in ("specimen", "test", "value")
+    differs = lacks or judged in ("other", "own", "behind")
     return (
         words.say(FIELDS[one["field"]]),
         shown(one["came"], WHOLE) or "-",
         shown(_moment(one["out"], words) if one["field"] == "measured" else one["out"], WHOLE) or words.say("none"),
-        says or words.say(JUDGED[judged]),
-        judged in ("other", "own", "behind") or (judged == "none" and one["field"] in ("specimen", "test", "value")),
+        Badge(*(("attention", "attention") if differs else ("ok", "ok")), says or words.say(JUDGED[judged])),
+        differs,
     )
 
 

@@ -5,7 +5,7 @@ results without an order (``message=7``), so no address has the number of the tu
 analyzer's words are shown to a person who may see patients and states a purpose; the audit trail has that first.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -35,13 +35,13 @@ from engine.web.cells import Badge
 from engine.web.identity import PERSON
 from engine.web.pages import states
 from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
-from engine.web.pages.words import Words, grouped, iso, shown
+from engine.web.pages.message import LONGEST, Step, step_row
+from engine.web.pages.words import Words, grouped, shown
 from engine.web.routes import PRINCIPAL, Route
 
 SHOWN = "order_shown"  # the verb before tube and patient are shown
 ANSWERS_WITHIN_US = 60_000_000  # of a question whose answer has not ended
 MOST_TRACED, MOST_PASSED, MOST_OF_STEP = 10, 100, 2_000  # newest questions, their frames, the bytes of each
-LONGEST = 500  # signs of a remark
 MOST_STEPS = 1_000  # of a time line, the newest
 MOST_MESSAGES = 50  # that bear the number of the tube
 NO_TUBE = N_("Nothing is kept of this tube.")
@@ -61,26 +61,6 @@ class Passed(NamedTuple):
     what: str
     text: str
     verdict: Badge | None
-
-
-class Step(NamedTuple):
-    """A step of the time line.
-
-    Attributes:
-        what: one sentence.
-        links: words and address.
-        more: lines of small print.
-        passed: what passed on the line meanwhile, without content as long as no purpose is stated.
-    """
-
-    at_us: int
-    what: str
-    badge: Badge | None = None
-    code: str = ""
-    meaning: str = ""
-    links: Sequence[tuple[str, str]] = ()
-    more: Sequence[str] = ()
-    passed: Sequence[Passed] = ()
 
 
 def routes(frame: Frame) -> Sequence[Route]:
@@ -162,7 +142,7 @@ def _found(purpose: str, reader: Reader, asking: Asking) -> Values | Gone:
             | {"offers": order_acts.matches(asking, other.item, timeline.without)}
             for row, other in zip(rows, reversed(timeline.items), strict=True)
         ],
-        "steps": [_row(step, words) for step in steps[-MOST_STEPS:]],
+        "steps": [step_row(step, words) for step in steps[-MOST_STEPS:]],
         "others": _others(asking, len(tokens), place),
     }
     if one is not None:
@@ -360,13 +340,3 @@ def _message(view: MessageView, end: str, words: Words) -> Step:
         [(words.say("Message {n}", n=view.id), words.href(f"{MESSAGES}/{view.id}"))],
         [view.message_type] if view.message_type else [],
     )
-
-
-def _row(step: Step, words: Words) -> Mapping[str, Any]:
-    return {
-        **step._asdict(),
-        "at": words.exact(step.at_us),
-        "iso": iso(step.at_us),
-        "what": shown(step.what, LONGEST),
-        "more": [shown(one, LONGEST) for one in step.more],
-    }

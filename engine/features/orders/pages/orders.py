@@ -24,7 +24,7 @@ from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries.reader import Reader
 from engine.web.asked import PAGE, Asked, counted
 from engine.web.pages.columns import COLUMNS, Choice, Column, choice
-from engine.web.pages.filters import known
+from engine.web.pages.filters import page_of
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.words import Words, grouped, iso, shown
 from engine.web.routes import Route
@@ -35,7 +35,6 @@ WORKLIST = "/orders/worklist"
 SHEETS = "order_worklist"  # the verb of the control socket
 TAB = "tab"
 NAMES = (TAB, "channel", COLUMNS)
-LABELS: dict[str, PageText] = {"channel": "Analyzer"}
 WITHOUT, ASKED_IN_VAIN = "without", "questions"  # tabs that are no orders
 # Worst first.
 TAB_WORDS: dict[str, PageText] = {
@@ -117,22 +116,11 @@ def now_us(words: Words) -> int:
 
 
 def _page(asking: Asking) -> Page:
-    asked, words, chosen = asked_of(asking), asking.words, _columns(asking)
+    page, asked = page_of("orders", PATH, NAMES, asking, CHOICE), asked_of(asking)
     tab = asked.get(TAB)
-    wrong = words.say(WRONG_TAB) if tab not in (None, WITHOUT, *TABS) else chosen.wrong
-    values = {
-        "asked": asked,
-        "columns": chosen,
-        "chips_shown": asked.chips({name: words.say(text) for name, text in LABELS.items()}),
-        "channels": known([one.name for one in asking.site.channels], asked.get("channel")),
-        "tab": tab or "",
-        "about": "",
-        "tabs": [],
-        "rows": [],
-        "older": "",
-        "sheet": worklist_of(asking, asked.get("channel") or ""),
-    }
-    return Page("orders", values, wrong)
+    wrong = asking.words.say(WRONG_TAB) if tab not in (None, WITHOUT, *TABS) else page.wrong
+    more = {"tab": tab or "", "about": "", "tabs": [], "sheet": worklist_of(asking, asked.get("channel") or "")}
+    return page._replace(values={**page.values, **more}, wrong=wrong)
 
 
 def tabs_of(reader: Reader, asked: Asked, words: Words, here: str, site: SiteSnapshot) -> list[TabLink]:
@@ -222,9 +210,7 @@ def order_row(one: WorkItem, result: int, usual: UsualTime | None, words: Words)
         "id": f"o-{one.number}",
         "order": one.item_id,
         "href": words.href(ONE, item=one.item_id),
-        "at": words.time(one.changed_us),
-        "iso": iso(one.changed_us),
-        "ago": words.ago(one.changed_us),
+        **words.when(one.changed_us),
         "specimen": shown(line.specimen),
         "test": shown(line.test),
         "loinc": line.test_system in ("LN", "http://loinc.org"),
@@ -275,9 +261,7 @@ def _without(one: WithoutOrder, words: Words) -> dict[str, Any]:
         "number": one.message_id,
         "href": words.href(f"{MESSAGES}/{one.message_id}"),
         "tube_href": words.href(ONE, message=one.message_id),
-        "at": words.time(one.at_us),
-        "iso": iso(one.at_us),
-        "ago": words.ago(one.at_us),
+        **words.when(one.at_us),
         "channel": one.channel,
         "results": grouped(one.results),
     }

@@ -12,9 +12,9 @@ from engine.features.orders.rows.order_questions import MOST, AskedQuery, QueryF
 from engine.model.site.permissions import LOOKING
 from engine.store.queries.reader import Reader
 from engine.web.asked import PAGE, Asked, counted
-from engine.web.pages.filters import known
+from engine.web.pages.filters import page_of
 from engine.web.pages.frame import Asking, Frame, Page, Values
-from engine.web.pages.words import Words, grouped, iso, shown
+from engine.web.pages.words import Words, grouped, shown
 from engine.web.routes import Route
 
 NAMES = (orders.TAB, "channel")
@@ -30,18 +30,10 @@ def _asked(asking: Asking) -> Asked:
 
 
 def _page(asking: Asking) -> Page:
-    asked, words = _asked(asking), asking.words
-    wrong = "" if asked.get(orders.TAB) in (None, orders.ASKED_IN_VAIN) else words.say(orders.WRONG_TAB)
-    values = {
-        "asked": asked,
-        "columns": None,
-        "chips_shown": asked.chips({name: words.say(text) for name, text in orders.LABELS.items()}),
-        "channels": known([one.name for one in asking.site.channels], asked.get("channel")),
-        "tabs": [],
-        "rows": [],
-        "older": "",
-    }
-    return Page("questions", values, wrong)
+    page = page_of("questions", orders.QUESTIONS, NAMES, asking)
+    is_known = page.values["asked"].get(orders.TAB) in (None, orders.ASKED_IN_VAIN)
+    wrong = page.wrong if is_known else asking.words.say(orders.WRONG_TAB)
+    return page._replace(values={**page.values, "tabs": []}, wrong=wrong)
 
 
 def _found(reader: Reader, asking: Asking) -> Values:
@@ -63,9 +55,7 @@ def question_row(one: AskedQuery, words: Words) -> dict[str, Any]:
     kind = KINDS.get(one.kind if one.message_id else "download", one.kind)
     return {
         "id": f"q-{one.number}",
-        "at": words.time(at_us),
-        "iso": iso(at_us),
-        "ago": words.ago(at_us),
+        **words.when(at_us),
         "channel": one.channel,
         "kind": words.say(kind, n=grouped(one.asked)) if "{n}" in kind else words.say(kind),
         "orders": grouped(len(one.items)),

@@ -175,10 +175,12 @@ async def _answers(frame: Frame, request: web.Request, letter: DeadLetter) -> li
 def _forms(asking: Asking, letter: DeadLetter, offered: Sequence[Answer], selection: str) -> Iterator[dict[str, Any]]:
     for one in offered:
         more = {"overwrite": "yes"} if one.overwrite else {}
+        is_lost = one.verb == "dismiss" and letter.reason == ReasonCode.IDENTITY_CONFLICT.value
         yield {
             "id": f"{one.verb}-{letter.delivery_id}",
             "icon_name": "send" if one.verb == "retry" else "reject",
-            "weight": "plain" if one.verb == "retry" else "main",
+            "weight": "danger" if is_lost else "plain" if one.verb == "retry" else "main",
+            "kind": "reject" if is_lost else "",
             "button": asking.words.say(one.title),
             "action": asking.words.href(DO + one.verb),
             "title": asking.words.say(one.title),

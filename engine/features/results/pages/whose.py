@@ -55,6 +55,7 @@ FIELDS: dict[str, PageText] = {
     "sex": "Sex",
     "child": "A child under its mother's name",
 }
+SEXES: dict[str, PageText] = {"F": "female", "M": "male"}
 COMPARED = {
     "same": Look("the same", "ok", "ok"),
     "alike": Look("another spelling", "ok", "ok"),
@@ -103,6 +104,8 @@ def described(people: Sequence[Named], words: Words) -> list[tuple[str, str]]:
 
 def _shown(field: str, text: str, words: Words) -> str:
     """As it is said; a birth date with the age."""
+    if field == "sex" and text in SEXES:
+        return words.say(SEXES[text])
     said = shown(text, 300) or "-"
     if field != "born" or len(text) != len("1960-02-03"):
         return said

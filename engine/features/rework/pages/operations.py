@@ -19,7 +19,7 @@ from engine.web.pages.doing import DEEDS, OPERATIONS, OUTCOMES, chosen
 from engine.web.pages.filters import page_of
 from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
 from engine.web.pages.states import DELIVERY, Look, badge
-from engine.web.pages.words import Words, grouped, iso
+from engine.web.pages.words import Words, grouped
 from engine.web.routes import Route
 
 ONE = f"{OPERATIONS}/{{number}}"
@@ -81,9 +81,7 @@ def _row(one: Operation, words: Words) -> dict[str, Any]:
         "act": words.say(SHOWN[one.verb][0]) if one.verb in SHOWN else one.verb,
         "stage": badge(STAGES[one.shown], words),
         "actor": one.actor,
-        "at": words.time(one.at_us),
-        "iso": iso(one.at_us),
-        "ago": words.ago(one.at_us),
+        **words.when(one.at_us),
         "total": grouped(one.total),
         "left": grouped(one.total - one.position),
         **{kind: grouped(count) for kind, count in counts.items()},

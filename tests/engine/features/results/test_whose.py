@@ -88,7 +88,7 @@ async def test_both_persons_are_beside_each_other_for_who_may_see_them(here: Act
                         ["Number", "48213", "48213", "the same"],
                         ["Name", SENT_TEXT, KNOWN_TEXT, "differs"],
                         ["Born", BORN[0], BORN[1], "differs"],
-                        ["Sex", "F", "M", "differs"],
+                        ["Sex", "female", "male", "differs"],
                     ]
                     if sees
                     else []
@@ -177,7 +177,7 @@ async def test_an_order_that_goes_to_another_patient_shows_both(here: ActingSite
             ["Number", "4712", "4711", "differs"],
             ["Name", "SHARMA Anita", "IYER Meena", "differs"],
             ["Born", aged("1980-03-02"), aged("1955-03-02"), "differs"],
-            ["Sex", "F", "F", "the same"],
+            ["Sex", "female", "female", "the same"],
         ]
         buttons = [form.one("button").attributes.get("value") for form in answers(page)]
         assert buttons == ["withdraw", "both"]

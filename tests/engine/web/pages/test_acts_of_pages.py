@@ -361,7 +361,7 @@ async def test_one_message_is_acted_on_from_its_own_page(operator: Browser, know
     await operator.post(action, {**fields, "reason": "x"})
     assert letter.message_id not in {one.message_id for one in dead_letters(known.journal, limit=10_000)}
     _, page = await operator.get(f"/messages/{letter.message_id}?lang=en")
-    assert "operator: dismiss" in page.one("ol", class_="timeline").text
+    assert "operator: closed" in page.one("ol", class_="timeline").text
     assert not {"Try again", "Send it unchanged again", "Close, send nothing"} & set(offers(page))
 
 

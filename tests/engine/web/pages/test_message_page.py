@@ -85,7 +85,7 @@ async def test_each_step_is_there_in_its_order(page: Page, number: int) -> None:
     assert html.one("h1").text == f"Message {number} {state}"
     said = steps(html)
     assert said[: len(lines)] == lines
-    assert said[len(lines) :] == (["asha: dismiss"] if number == REFUSED else [])
+    assert said[len(lines) :] == (["asha: closed"] if number == REFUSED else [])
     moments = [one.attributes["datetime"] for one in html.one("ol", class_="timeline").all("time")]
     assert moments == sorted(moments)
     assert all(datetime.fromisoformat(one).tzinfo for one in moments)
