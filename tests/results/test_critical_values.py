@@ -237,6 +237,17 @@ HISTORIES = {  # name -> messages; which are critical at the end
     ),
     "a rerun of the sample, corrected": (order("K 7.9 HH F 0915"), order("K 4.1 N C 1015"), [False, False]),
     "preliminary, then final": (order("K 7.9 HH P 0915"), order("K 4.1 N F 1015", SODIUM), [False, True]),
+    "preliminary, then final, and no flag": (order("K 7.9 HH P 0915"), order("K 4.1 N F 1015"), [False, False]),
+    "preliminary, then the final of that minute": (order("K 7.9 HH P 0915"), order("K 4.1 F F 0915"), [False, False]),
+    "preliminary, then preliminary": (order("K 7.9 HH P 0915"), order("K 4.1 N P 1015"), [True, False]),
+    "preliminary, then another sample": (
+        order("K 7.9 HH P 0915"), order("K 4.1 N F 1315", drawn="1300"), [True, False],
+    ),
+    "preliminary, then another test": (order("K 7.9 HH P 0915"), order("NA 140 N F 0915"), [True, False]),
+    "preliminary, then another patient": (
+        order("K 7.9 HH P 0915"), order("K 4.1 N F 1015", person="MR8^^^HOSPX"), [True, False],
+    ),
+    "final, then another run without a flag": (order("K 7.9 HH F 0915"), order("K 4.1 N F 1015"), [True, False]),
 }  # fmt: skip
 
 

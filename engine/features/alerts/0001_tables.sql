@@ -82,6 +82,7 @@ CREATE INDEX critical_call_open ON critical_call (message_id) WHERE taken_us = 0
 CREATE TABLE critical_result (
     id         INTEGER PRIMARY KEY,
     message_id INTEGER NOT NULL,
+    channel    TEXT NOT NULL,
     key        TEXT NOT NULL,
     person     TEXT NOT NULL,
     said       TEXT NOT NULL,
@@ -93,3 +94,5 @@ CREATE TABLE critical_result (
 );
 CREATE INDEX critical_result_key ON critical_result (key) WHERE over_us = 0;
 CREATE INDEX critical_result_message ON critical_result (message_id);
+CREATE INDEX critical_result_unfinished ON critical_result (channel)
+    WHERE over_us = 0 AND state IN ('registered', 'preliminary', 'partial');

@@ -118,15 +118,8 @@ def _channel(channel: ChannelSnapshot, site: SiteSnapshot) -> Iterator[Entry]:
         if state is ChannelState.SILENT and channel.last_message_age_s is not None:
             words = Phrase("{name} silent {age}", {"name": name, "age": Span(channel.last_message_age_s)})
         since = paused.since if paused else channel.last_message_at if state is ChannelState.SILENT else None
-        yield Entry(
-            key=f"{key}/{name}",
-            level=state.level,
-            phrase=words,
-            step=step.format(name),
-            since=since,
-            subject=name,
-            together=together,
-        )
+        key, step = f"{key}/{name}", step.format(name)
+        yield Entry(key=key, level=state.level, phrase=words, step=step, since=since, subject=name, together=together)
     if channel.notice:
         words = Phrase("{name}: {notice}", {"name": name, "notice": channel.notice})
         yield Entry(key=f"notice/{name}", level=Level.ATTENTION, phrase=words, step="labrelay status", subject=name)
