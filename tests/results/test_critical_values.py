@@ -266,6 +266,31 @@ def critical(site: RunningSite) -> list[bool]:
     return [one.id in found for one in site.messages()]
 
 
+@pytest.mark.parametrize(
+    ("decision", "later", "wanted"),
+    [
+        ("", "", [True, False]),
+        ("release", "", [False, False]),
+        ("reject", "", [True, False]),
+        ("release", "K 7.9 HH C 0915", [True, False, False]),  # an echo of the first, which stands again
+    ],
+)
+async def test_an_all_clear_that_is_held_counts_once_a_person_releases_it(
+    tmp_path: Path, decision: str, later: str, wanted: list[bool]
+) -> None:
+    lab = channel(MLLP, {"mapping": "hl7-results", "to": "files", "hold": [{"when": "=value < 5", "reason": "low"}]})
+    async with running_site(tmp_path / "site", {"lab": lab}, folder(tmp_path)) as site:
+        await send(site, "oru", order("K 7.9 HH F 0915"))
+        await send(site, "oru", order("K 4.1 N C 0915").replace(b"|M1|", b"|M2|"))
+        if later:
+            await send(site, "oru", order(later).replace(b"|M1|", b"|M3|"))
+        if decision:
+            ran = await site.labrelay("held", decision, "2", "--reason", "looked at", "--yes")
+            assert ran.code == 0, ran.err
+            await site.settled()
+        assert critical(site) == wanted
+
+
 async def test_a_report_that_repeats_a_critical_value_is_critical_as_long_as_that_is(tmp_path: Path) -> None:
     async with running_site(tmp_path / "site", {"lab": site_channel("oru", "raw")}, folder(tmp_path)) as site:
         potassium = "K 7.9 HH F 0915"

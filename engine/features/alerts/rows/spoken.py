@@ -5,9 +5,9 @@ A later message ends one where it says of the same order, specimen and test that
 itself (a correction or withdrawal of the same sample, or of the same measurement); on the same channel, also where it
 has the same time of measurement, or finishes what was preliminary. Of messages without a critical flag, and that take
 nothing back, those of a channel with a preliminary critical value alone are asked (`final_words`). No lower status
-ends a higher one. A message of which a part waits for a person ends none, and two patients are never one; where a
-number may be a counter's, another day or channel is another one. A person who rejects all of a message ends its
-values, too, until it is sent again.
+ends a higher one. A message of which a part waits for a person ends none before that is released, and two patients are
+never one; where a number may be a counter's, another day or channel is another one. A person who rejects all of a
+message ends its values, too, until it is sent again.
 """
 
 from collections.abc import Collection, Sequence
@@ -53,9 +53,13 @@ def note(batch: Batch, message_id: int, channel: str, said: Sequence[Spoken], *,
         known = _standing(batch, message_id, channel, one)
         if one.critical:
             is_new |= not (one.at and any(row.said == one.said for row in known))
-        elif not is_held:
+            _deny(batch, [row.row for row in known], 0)
+        else:
             over |= {(row.row, row.message) for row in known if _ends(one, channel, row)}
-    _end(batch, over, message_id)
+    if is_held:
+        _deny(batch, [row for row, _ in over], message_id)
+    else:
+        _end(batch, over, message_id)
     if not is_new:
         return
     if not note_critical(batch, message_id, channel):
@@ -106,6 +110,11 @@ def _ends(one: Spoken, channel: str, row: Standing) -> bool:
     return row.channel == channel and (is_same or (finishes and is_of_sample))
 
 
+def _deny(batch: Batch, rows: Collection[int], by: int) -> None:
+    """``by``: the message that says otherwise, and waits for a person; 0: none does."""
+    batch.executemany("UPDATE critical_result SET denied_by = ? WHERE id = ?", [(by, row) for row in rows])
+
+
 def _end(batch: Batch, rows: Collection[tuple[int, int]], by: int) -> None:
     """Their messages have no critical value any more, where none of it is left; it is for a person again."""
     batch.executemany("UPDATE critical_result SET over_us = ? WHERE id = ?", [(batch.now_us, row) for row, _ in rows])
@@ -135,15 +144,15 @@ def _begin_again(batch: Batch, message_id: int, channel: str) -> None:
 
 
 def decided(batch: Batch, message_id: int) -> None:
-    """A person has decided about a delivery of a message."""
+    """A person has decided about a delivery of a message; what it says counts once none of it waits any more."""
     if not batch.notes_critical:
         return
-    left = "SELECT 1 FROM delivery WHERE message_id = ? AND state <> 'rejected' LIMIT 1"
-    if batch.execute(left, (message_id,)).fetchone() is None:
-        rows = batch.execute(
-            "SELECT id, message_id FROM critical_result WHERE message_id = ? AND over_us = 0", (message_id,)
-        ).fetchall()
-        _end(batch, rows, 0)
+    rows = "SELECT id, message_id FROM critical_result WHERE {} = ? AND over_us = 0"
+    states = batch.execute("SELECT DISTINCT state FROM delivery WHERE message_id = ?", (message_id,)).fetchall()
+    if all(state == "rejected" for (state,) in states):
+        _end(batch, batch.execute(rows.format("message_id"), (message_id,)).fetchall(), 0)
+    elif ("held",) not in states:
+        _end(batch, batch.execute(rows.format("denied_by"), (message_id,)).fetchall(), message_id)
 
 
 def forget(batch: Batch, message: ErasedMessage) -> int:
