@@ -220,7 +220,6 @@ def _form(
                 "column": name,
                 "label": words.say(LABELS[name]) if name in LABELS else name,
                 "value": cells.get(name, ""),
-                "is_key": name in table.asked,
                 "wrong": said.get(name, ""),
                 "options": _types(words, cells.get(name, "")) if name == "type" else (),
                 "hint": words.say(HINTS[name]) if name in HINTS else "",
