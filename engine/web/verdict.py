@@ -110,7 +110,7 @@ def _figures(cells: Cells) -> Iterator[Fact]:
     if site.incomplete_total:
         yield cells.fact("Incomplete messages", site.incomplete_total, "attention", cells.letters("incomplete"))
     full = disk_findings(site.disk_free_bytes, site.disk_days_left)
-    yield cells.fact("Disk", _room(cells), full[0].level.value if full else "calm")
+    yield _room(cells, full[0].level.value if full else "calm")
     copied = site.backup.verified_at
     yield cells.fact("Last copy", cells.say("none yet") if copied is None else cells.short_time(copied), "calm")
 
@@ -142,7 +142,7 @@ def _away(cells: Cells, one: DestinationSnapshot) -> Row:
             cells.fact("Failed attempts", "" if retrying is None else retrying.attempt),
             cells.fact("Next try", "" if one.breaker_until is None else cells.short_time(one.breaker_until)),
             cells.fact("Waiting", one.waiting, href=waits),
-            cells.fact("Disk", _room(cells)),
+            _room(cells),
         ),
     }
 
@@ -151,7 +151,7 @@ def _disk(cells: Cells) -> Row:
     site, kept = cells.site, cells.site.kept
     return {
         "badge": Badge("problem", "problem", cells.say("Disk")),
-        "name": _free(cells),
+        "name": cells.say("Free on the disk") + f": {_free(cells)}",
         "where": "",
         "more": "",
         "advice": (
@@ -177,9 +177,11 @@ def _known(*facts: Fact) -> tuple[Fact, ...]:
     return tuple(one for one in facts if one.value)
 
 
-def _room(cells: Cells) -> str:
+def _room(cells: Cells, level: str = "ok") -> Fact:
     days = cells.site.disk_days_left
-    return _free(cells) if days is None else cells.say("{n} days", n=int(days))
+    if days is not None:
+        return cells.fact("Disk", cells.say("{n} days", n=int(days)), level)
+    return cells.fact("Free on the disk", _free(cells), level)
 
 
 def _free(cells: Cells) -> str:
