@@ -36,7 +36,7 @@ from engine.succession.steps import CHANGES, WITHDRAWN
 
 logger = logging.getLogger("labrelay.journal")
 
-FEW = 20  # messages of an order that are opened, whatever they are of
+FEW = 10  # messages of an order that are opened, whatever they are of
 MOST_RESULTS = 2_000  # of one message that are judged
 MOST_MESSAGES = 1_000  # of one order that are remembered; behind more nothing is judged
 
@@ -225,12 +225,10 @@ def _judged(
 
 def _are_of_others(judgement: Judgement, memory: Memory) -> bool:
     """Whether a result may be a word of one of another test, or is of a culture."""
-    tests = {one.ref: one.last.test for one in memory.standing}
-    return bool(judgement.gone) or any(
-        said.organism or any(tests.get(ref) != said.test for ref in (*one.may_mean, one.meant) if ref is not None)
-        for one in judgement.decisions
-        if (said := judgement.said.get(one.place)) is not None
-    )
+    named = {ref: said for one in judgement.decisions if (said := judgement.said.get(one.place)) is not None
+             for ref in (*one.may_mean, one.meant) if ref is not None}  # fmt: skip
+    same = sum(1 for one in memory.standing if one.ref in named and one.last.test == named[one.ref].test)
+    return bool(judgement.gone) or same < len(named) or any(one.organism for one in judgement.said.values())
 
 
 def _corrects_unknown(one: Decision) -> bool:
@@ -338,14 +336,14 @@ def remembered(
     kept = batch.tail.standing.get((within, to))
     if kept is None or not kept.begins(found):
         kept = Known(to)
-        if tests and len(found) > FEW and (wanted := facts.of_tests(batch, found, tests)) is not None:
-            some = [one for one in found if one[0] in wanted]
-            if not any(one[2] == facts.WAITS for one in some):  # its other results may be withdrawn with these
-                memory = kept.with_those(batch, some).memory
-                standing = tuple(one for one in memory.standing if one.last.test in tests)
-                refused = frozenset(one for one in memory.refused if one.what[1] in tests)
-                known = frozenset(one[0] for one in found if one[2] in (facts.SENT, facts.WAITS))
-                return Memory(standing, refused, known)
+    if tests and len(found) > FEW and (wanted := facts.of_tests(batch, found, tests)) is not None:
+        some = [one for one in found if one[0] in wanted]
+        # what waits may have other results that are withdrawn with these
+        if len(some) <= max(FEW, len(found) - len(kept.fates)) and not any(one[2] == facts.WAITS for one in some):
+            memory = Known(to).with_those(batch, some).memory
+            standing = tuple(one for one in memory.standing if one.last.test in tests)
+            refused = frozenset(one for one in memory.refused if one.what[1] in tests)
+            return Memory(standing, refused, frozenset(one[0] for one in found if one[2] in (facts.SENT, facts.WAITS)))
     kept = kept.with_those(batch, found[len(kept.fates) :])
     if batch.judged.isdisjoint(one[0] for one in found):  # else this transaction may yet fail
         batch.tail.standing.keep((within, to), kept)
