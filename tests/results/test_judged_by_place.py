@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from engine.features.results.rows import facts
+from engine.features.results.rows import facts, judged
 from engine.model.journal.records import Decision
 from engine.model.routes import routed_by
 from engine.model.texts.reasons import ReasonCode
@@ -312,3 +312,62 @@ def test_many_results_of_one_test_stop_no_other_message(tmp_path: Path) -> None:
         assert it.says(*[f"F GLU {one}.5" for one in range(300)]) == "delivered"
         assert it.says(*[f"F GLU {one}.5" for one in range(1_900)], at="1030") == "NOT_COMPARED"
         assert it.says("F NA 140", at="1040") == "NOT_COMPARED"  # until a person has looked at its order
+
+
+_MANY = 4  # messages of an order that have no word about GLU, CREA and UREA
+BEHIND_MANY: list[tuple[str, list[tuple[str, str]]]] = [
+    ("a correction", [("F GLU 5.5", "delivered"), ("C GLU 6.5", "delivered")]),
+    ("an echo", [("F GLU 5.5", "delivered"), ("F GLU 5.5", "ECHO")]),
+    ("a step back", [("F GLU 5.5", "delivered"), ("P GLU 6.5", "STATUS_BACK")]),
+    ("another value", [("F GLU 5.5", "delivered"), ("F GLU 6.5 1030", "delivered"), ("D GLU 6.5", "delivered")]),
+    ("a correction under another code", [("F GLU 5.5", "delivered"), ("C CREA 6.5", "CORRECTS_UNKNOWN")]),
+    ("a withdrawal under another code", [("F GLU 5.5", "delivered"), ("D CREA -", "CORRECTS_UNKNOWN")]),
+    (
+        "a word of a result under the code that a person let it have",
+        [("F GLU 5.5", "delivered"), ("C CREA 5.5", "release"), ("C GLU 6.5", "delivered"), ("D CREA -", "*")],
+    ),
+    ("what a person has rejected", [("D GLU 5.5", "reject"), ("F GLU 5.5", "delivered")]),
+    ("a part of what waits", [("F GLU 5.5 F UREA 31", "delivered"), ("P GLU 6 P UREA 32", "*"), ("D GLU -", "*")]),
+]
+
+
+@pytest.mark.parametrize("words", [words for _, words in BEHIND_MANY], ids=[name for name, _ in BEHIND_MANY])
+def test_behind_many_other_results_of_an_order_it_is_judged_as_if_all_were_known(
+    tmp_path: Path, words: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a restart facts of the same tests alone are opened."""
+    monkeypatch.setattr(judged, "FEW", _MANY - 1)
+    ends: list[list[Any]] = []
+    for restarts in (False, True):
+        place = tmp_path / str(restarts)
+        place.mkdir()
+        with desk(place, CSV) as it:
+            for n in range(_MANY):
+                assert it.says(f"F T{n} 1.5") == "delivered"
+            for said, expected in words:
+                if restarts:
+                    it.journal.run_alone(lambda batch: batch.tail.standing.forget())
+                parts = said.split()
+                stated = [" ".join(parts[at : at + 3]) for at in range(0, len(parts), 3)] if len(parts) > 4 else [said]
+                end = it.says(*stated)
+                ends.append([said, end, it.statuses()])
+                if expected in ("release", "reject"):
+                    it.decide(expected, it.last)
+                elif expected != "*":
+                    assert end == expected, said
+            ends.append(it.ask("SELECT message_id, state, cause FROM delivery ORDER BY id"))
+    half = len(ends) // 2
+    assert ends[:half] == ends[half:]
+
+
+def test_facts_of_other_tests_of_a_long_order_are_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judged, "FEW", _MANY - 1)
+    with desk(tmp_path, CSV) as it:
+        for n in range(_MANY):
+            assert it.says(f"F T{n} 1.5") == "delivered"
+        first = min(one for (one,) in it.ask("SELECT message_id FROM fact"))
+        it.ask_to("UPDATE fact SET content = zeroblob(40) WHERE message_id = ?", first)
+        it.journal.run_alone(lambda batch: batch.tail.standing.forget())
+        assert it.says("C T2 6.0") == "delivered"
+        assert it.says("F T0 6.0") == "NOT_COMPARED"
+        assert it.says("C T99 6.0") == "NOT_COMPARED"

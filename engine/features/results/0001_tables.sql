@@ -79,6 +79,7 @@ CREATE TABLE fact (
     message_id INTEGER PRIMARY KEY,
     reader     TEXT NOT NULL,               -- of what has read it: name and hash
     numbers    BLOB NOT NULL,               -- as in fact_number, one after the other
+    tests      BLOB NOT NULL,               -- 2 bytes of the keyed hash of each test; empty: it tells of others, too
     content    BLOB NOT NULL                -- sealed: the facts, and what was decided of them
 );
 -- The messages with an order. No index has the message alone, for that would be a page of the log for each.

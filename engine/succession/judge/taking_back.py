@@ -10,8 +10,6 @@ from engine.succession.judge.samples import NEAR, Sample, at_same_time, compare,
 from engine.succession.judge.words import Decision, Receipt, Ref, Said, Standing
 from engine.succession.steps import CANCELLED, WITHDRAWN
 
-_NO_VALUE = ("", '""')
-
 
 class Found(NamedTuple):
     """Attributes:
@@ -124,13 +122,13 @@ def _repeats(new: Said, one: Standing) -> bool:
     """Whether a withdrawal has no value, or that of the last word, or of one that waits."""
     said = plain(new.value)
     waiting = [word.value for word in one.words if word.version.waits]
-    return said in _NO_VALUE or said in map(plain, (one.last.value, *waiting))
+    return not said or said in map(plain, (one.last.value, *waiting))
 
 
 def _is_again(new: Said, one: Standing) -> bool:
     """Of what is withdrawn already: whether it is corrected after that, or withdrawn once more."""
     said = plain(new.value)
-    return new.version.said != WITHDRAWN or said in _NO_VALUE or said in [plain(word.value) for word in one.words]
+    return new.version.said != WITHDRAWN or not said or said in [plain(word.value) for word in one.words]
 
 
 def _closest(new: Said, found: list[Standing], receipt: Receipt) -> list[Standing]:

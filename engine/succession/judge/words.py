@@ -128,10 +128,15 @@ class Standing(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What is known of the orders and persons of a message, of all channels, and what persons refused."""
+    """What is known of the orders and persons of a message, of all channels, and what persons refused.
+
+    Attributes:
+        messages: where only its own tests were looked for, all that had a word about its orders.
+    """
 
     standing: tuple[Standing, ...] = ()
     refused: frozenset[Content] = frozenset()
+    messages: frozenset[int] = frozenset()
 
 
 class Decision(NamedTuple):

@@ -134,6 +134,25 @@ def test_a_result_under_the_code_of_an_isolate_is_one(value: str, organism: str)
     assert message[1].head == (other.place if organism else 0)
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "600-7", "630-4", "625-4", "624-7", "6460-0", "606-4", "6462-6", "626-2", "609-8", "610-6", "611-4", "6463-4",
+        "634-6", "635-3", "11475-1", "580-1", "543-9",
+    ],
+)  # fmt: skip
+def test_a_culture_is_known_by_its_code_in_loinc(code: str) -> None:
+    """Blood, urine, stool, sputum, throat, wounds, fluids, genital and any other source; fungi and mycobacteria."""
+    (one,) = told(report(f"OBX|1|CE|{code}^Culture^LN|1|ECO^E. coli^L||||||F"))
+    assert (one.organism, one.isolate) == ("eco", True)
+
+
+@pytest.mark.parametrize("words", ["neg", "Neg.", "Negative", "negativo", "n\u00e9gatif", "nil", "None", "NG", "n.g."])
+def test_nothing_in_one_word_is_no_isolate(words: str) -> None:
+    (one,) = told(report(f"OBX|1|CE|600-7^Blood culture^LN|1|{words}||||||F"))
+    assert (one.organism, one.isolate) == ("", False)
+
+
 def test_a_correction_of_an_order_that_two_patients_have_asks_whose_it_is() -> None:
     desk = Desk()
     desk.says("F CRE 5.5")

@@ -138,14 +138,15 @@ def _applied(
     is_bundle = document.media_type == FHIR
     unfinished = {one.place: one.status for one in decisions if one.kind in _GOES_OUT and one.status in _NO_RESULT_YET}
     are_said = before or judgement.gone or unfinished or _are_said(decisions)
-    if not are_said and not (is_bundle and (judged.memory.standing or older)):
+    earlier = {*older, *judged.messages()} if is_bundle else set[int]()
+    if not (are_said or earlier):
         return routed, None, NOTHING
-    if is_bundle and (judged.memory.standing or older or are_said):
+    if is_bundle:
         if (found := open_of(document, None, batch.zone)) is None:
             return routed, None, NOTHING
         if there or not any(one.kind == "Observation" for one in found.resources):
             decisions = [one for one in decisions if there]
-            sent = Sent(batch, routed, {*older, *judged.messages()})
+            sent = Sent(batch, routed, earlier)
             routed, more, facts = bundles.applied(batch, routed, found, judged, sent, before)
             problems = [*(() if routed.echo else _problems(decisions, judged, in_bundle=True)), *more]
             return routed, _all(problems), facts

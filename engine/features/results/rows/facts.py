@@ -24,6 +24,7 @@ from engine.succession.judge.words import Decision, Judgement, Ref
 
 COLUMN = "fact"
 DAY_BYTES = 3
+TEST_BYTES = 2
 TOKEN_BYTES = 8 + DAY_BYTES
 NEAR_DAYS = 2  # how near a day must be for its order to be the same one
 EVER = 2 ** (8 * DAY_BYTES) - 1
@@ -45,6 +46,7 @@ _STORED = (
     "SELECT f.message_id, j.channel, j.received_us, f.content FROM fact f JOIN journal j ON j.id = f.message_id"
     " WHERE f.message_id IN ({}) ORDER BY f.message_id"
 )
+_TESTS = "SELECT message_id, tests FROM fact WHERE message_id IN (SELECT value FROM json_each(?))"
 _AT_ONCE = 500
 NOTHING_MADE: Mapping[str, Sequence[int]] = MappingProxyType({})
 
@@ -84,6 +86,7 @@ def put(
     read: ReadResults,
     numbers: Collection[Numbered],
     judged: Judgement | None,
+    tests: Collection[str] = (),
     spared: Collection[str] = (),
     made: Mapping[str, Sequence[int]] = NOTHING_MADE,
 ) -> None:
@@ -91,6 +94,7 @@ def put(
 
     Args:
         numbers: of its orders, with their days. spared: as of `Stored`.
+        tests: all that its results, and what was decided of them, are of; none: it is of interest for any other test.
         made: ordinal of a document in FHIR -> the places of its results, in the order of its Observations.
     """
     if forget(batch.execute, message_id):
@@ -102,8 +106,8 @@ def put(
     content = b"[%d,%b,%b" % (read.is_hl7, read.facts, rest)
     sealed = batch.seal(NOTE_KEYS, content, COLUMN, message_id, "")
     batch.execute(
-        "INSERT INTO fact (message_id, reader, numbers, content) VALUES (?, ?, ?, ?)",
-        (message_id, read.reader, b"".join(tokens), sealed),
+        "INSERT INTO fact (message_id, reader, numbers, tests, content) VALUES (?, ?, ?, ?, ?)",
+        (message_id, read.reader, b"".join(tokens), b"".join(_tests(batch, tests)), sealed),
     )
     batch.executemany(  # a salvage may have found them without the facts
         "INSERT OR IGNORE INTO fact_number (number, message_id) VALUES (?, ?)", [(one, message_id) for one in tokens]
@@ -154,6 +158,21 @@ def destinations(rows: Rows, lanes: Collection[int]) -> dict[int, str]:
     """The receivers of these lanes."""
     marks = ",".join("?" * len(lanes))
     return dict(rows.execute(f"SELECT id, destination FROM lane WHERE id IN ({marks})", [*lanes]))  # noqa: S608
+
+
+def of_tests(batch: Batch, some: Iterable[Fate], tests: Collection[str]) -> set[int] | None:
+    """Those of these messages that tell of one of the tests; None: one of them may tell of any."""
+    wanted, found = _tests(batch, tests), set[int]()
+    for message, told in batch.execute(_TESTS, (orjson.dumps([one[0] for one in some]),)):
+        if not told:
+            return None
+        if not wanted.isdisjoint(told[at : at + TEST_BYTES] for at in range(0, len(told), TEST_BYTES)):
+            found.add(message)
+    return found
+
+
+def _tests(batch: Batch, tests: Iterable[str]) -> set[bytes]:
+    return {batch.vault.test_token(one)[:TEST_BYTES] for one in tests}
 
 
 def stored(rows: Rows, messages: Sequence[int]) -> Iterator[Stored]:

@@ -32,10 +32,11 @@ from engine.succession.judge.samples import GROWS
 from engine.succession.judge.usual import usual
 from engine.succession.judge.words import CLOCK, Decision, Judgement, Memory, Receipt, Ref, Said, Standing
 from engine.succession.kinds import FHIR
-from engine.succession.steps import WITHDRAWN
+from engine.succession.steps import CHANGES, WITHDRAWN
 
 logger = logging.getLogger("labrelay.journal")
 
+FEW = 10  # messages of an order that are opened, whatever they are of
 MOST_RESULTS = 2_000  # of one message that are judged
 MOST_MESSAGES = 1_000  # of one order that are remembered; behind more nothing is judged
 
@@ -46,6 +47,7 @@ class Judged(NamedTuple):
     Attributes:
         judgement: None: there is none, for the reason in ``why``.
         memory: what was in force before it. numbers: of its orders, with their days.
+        tests: as of `facts.put`.
         is_moved: a person has said that its order was another patient's by mistake.
     """
 
@@ -54,6 +56,7 @@ class Judged(NamedTuple):
     numbers: Collection[Numbered] = ()
     why: str = "its results cannot be read"
     is_moved: bool = False
+    tests: Collection[str] = ()
 
     def to(self, destinations: Collection[str]) -> "Judged":
         """What it says to these receivers: what only others lack repeats what they have."""
@@ -89,7 +92,7 @@ class Judged(NamedTuple):
 
     def messages(self) -> set[int]:
         """Those that had a word about its orders."""
-        return {word.message for one in self.memory.standing for word in one.words}
+        return {word.message for one in self.memory.standing for word in one.words} | self.memory.messages
 
     def statuses(self) -> dict[Ref, str]:
         """The status with which each result went out, or will."""
@@ -145,7 +148,7 @@ def judge_message(now: Recording, read: ReadResults, asked: Asked) -> Judged:
         return found
     standing = {one.ref: one for one in found.memory.standing}
     answered = moved_orders.answered(found.judgement, standing, asked.moved)
-    return found._replace(judgement=answered, is_moved=asked.moved == "withdraw")
+    return found._replace(judgement=answered, is_moved=asked.moved == "withdraw", tests=())
 
 
 def keep(now: Recording, read: ReadResults, judged: Judged) -> None:
@@ -156,7 +159,7 @@ def keep(now: Recording, read: ReadResults, judged: Judged) -> None:
     made = facts.made_of(now.batch, now.id) if now.decision.again else {}
     made |= {place: found for place, one in enumerate(now.routes, start=1) if (found := _made(now, place, one))}
     in_text = {str(place): found for place, found in made.items()}
-    facts.put(now.batch, now.id, read, judged.numbers, judged.judgement, spared, in_text)
+    facts.put(now.batch, now.id, read, judged.numbers, judged.judgement, judged.tests, spared, in_text)
 
 
 def _made(now: Recording, place: int, routed: Routed) -> list[int]:
@@ -176,12 +179,19 @@ def _judged(
     said: Facts,
     numbers: Collection[Numbered],
     asked: Asked,
+    *,
+    of_all: bool = False,
 ) -> Judged:
+    """Args: of_all: after whatever is known of its orders, also of other tests."""
     near = facts.EVER if read.unique else facts.NEAR_DAYS
-    memory = remembered(now.batch, numbers, now.first, asked.older, near=near, to=asked.to)
+    tests = {one.measure.test or "" for *_, one in said.results()}
+    has_cultures = cultures.are_in(said)
+    of_all = of_all or has_cultures or read.whole or any(one.head is not None for *_, one in said.results())
+    alone = () if of_all else tests
+    memory = remembered(now.batch, numbers, now.first, asked.older, near=near, to=asked.to, tests=alone)
     if memory is None:
         return Judged(numbers=numbers, why=f"there are more than {MOST_MESSAGES} messages of the same order")
-    if not read.unique and cultures.are_in(said):
+    if not read.unique and has_cultures:
         memory = _with_days(now, said, numbers, asked, memory, GROWS.days, cultures.is_one)
     memory = _with_persons(memory, {key_of(one) for one in said.people}, numbers, asked.alike)
     receipt = Receipt(
@@ -191,11 +201,14 @@ def _judged(
         unique=read.unique, of_a_day=read.of_a_day, numbers=read.numbers, orders=read.orders,
         later=now.batch.tail.adopted.came_meanwhile(now.id),
     )  # fmt: skip
-    if not (memory.standing or memory.refused) and (judgement := usual(said, receipt)) is not None:
-        return Judged(judgement, memory, numbers)
+    if not any(memory) and (judgement := usual(said, receipt)) is not None:
+        return Judged(judgement, memory, numbers, tests=tests)
     if sum(1 for _ in said.results()) > MOST_RESULTS:
         return Judged(numbers=numbers, why=f"it has more than {MOST_RESULTS} results")
     judgement = judge(said, memory, receipt)
+    back = {place for place, one in judgement.said.items() if one.version.said in CHANGES}
+    if memory.messages and any(one.meant is None and one.place in back for one in judgement.decisions):
+        return _judged(now, read, said, numbers, asked, of_all=True)  # it may mean what has another code
     if any(one.reason == CLOCK for one in judgement.decisions):
         if _is_clock_told(now):
             judgement = judge(said, memory, receipt._replace(clock_told=True))
@@ -207,7 +220,15 @@ def _judged(
             found = {one.place: one for one in judge(said, wide, receipt).decisions}
             decisions = [found[one.place] if _corrects_unknown(one) else one for one in judgement.decisions]
             judgement, memory = judgement._replace(decisions=tuple(decisions)), wide
-    return Judged(judgement, memory, numbers)
+    return Judged(judgement, memory, numbers, tests=() if _are_of_others(judgement, memory) else tests)
+
+
+def _are_of_others(judgement: Judgement, memory: Memory) -> bool:
+    """Whether a result may be a word of one of another test, or is of a culture."""
+    named = {ref: said for one in judgement.decisions if (said := judgement.said.get(one.place)) is not None
+             for ref in (*one.may_mean, one.meant) if ref is not None}  # fmt: skip
+    same = sum(1 for one in memory.standing if one.ref in named and one.last.test == named[one.ref].test)
+    return bool(judgement.gone) or same < len(named) or any(one.organism for one in judgement.said.values())
 
 
 def _corrects_unknown(one: Decision) -> bool:
@@ -288,12 +309,14 @@ def remembered(
     *,
     near: int = facts.NEAR_DAYS,
     to: frozenset[str] = frozenset(),
+    tests: Collection[str] = (),
 ) -> Memory | None:
     """What is in force of the orders with these numbers, of all messages older than ``before``; None: of too many.
 
     Args:
         older: those of which documents tell; without stored facts they are read again.
         near: days, as of `facts.ranges`. to: receivers, as of `Known`.
+        tests: of many messages those of these tests alone are opened, where none of the others may tell of them.
 
     Raises:
         IntegrityError, ValueError, TypeError: stored facts are damaged, or lost and cannot be read again.
@@ -313,6 +336,14 @@ def remembered(
     kept = batch.tail.standing.get((within, to))
     if kept is None or not kept.begins(found):
         kept = Known(to)
+    if tests and len(found) > FEW and (wanted := facts.of_tests(batch, found, tests)) is not None:
+        some = [one for one in found if one[0] in wanted]
+        # what waits may have other results that are withdrawn with these
+        if len(some) <= max(FEW, len(found) - len(kept.fates)) and not any(one[2] == facts.WAITS for one in some):
+            memory = Known(to).with_those(batch, some).memory
+            standing = tuple(one for one in memory.standing if one.last.test in tests)
+            refused = frozenset(one for one in memory.refused if one.what[1] in tests)
+            return Memory(standing, refused, frozenset(one[0] for one in found if one[2] in (facts.SENT, facts.WAITS)))
     kept = kept.with_those(batch, found[len(kept.fates) :])
     if batch.judged.isdisjoint(one[0] for one in found):  # else this transaction may yet fail
         batch.tail.standing.keep((within, to), kept)
