@@ -147,7 +147,6 @@ public class FhirServer {
                 settings.setEnforceReferentialIntegrityOnWrite(!"no".equals(request.getParameter("references")));
                 settings.setMatchUrlCacheEnabled("yes".equals(request.getParameter("match")));
                 settings.setMassIngestionMode("yes".equals(request.getParameter("mass")));
-                settings.setIndexStorageOptimized("yes".equals(request.getParameter("optimized")));
             }
         }), "/settings");
         server.setHandler(root);
