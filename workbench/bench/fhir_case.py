@@ -66,6 +66,16 @@ def contained(bundle: Bundle, _known: Known) -> Bundle:
     return {**bundle, "entry": [entry for url, entry in entries.items() if url not in results]}
 
 
+def unnamed(bundle: Bundle, _known: Known) -> Bundle:
+    """Results whose codes have no ``display``."""
+    for entry in bundle["entry"]:
+        if entry["resource"]["resourceType"] == "Observation":
+            for concept in (entry["resource"]["code"], *entry["resource"]["category"]):
+                for coding in concept["coding"]:
+                    coding.pop("display", None)
+    return bundle
+
+
 def some_results(count: int) -> Callable[[Bundle, Known], Bundle]:
     def change(bundle: Bundle, _known: Known) -> Bundle:
         results = [one for one in bundle["entry"] if one["resource"]["resourceType"] == "Observation"]
@@ -116,6 +126,7 @@ CASES = (
     Case("without all four creates", left_out(*CONDITIONAL)),
     Case("without them, specimen and order", left_out(*CONDITIONAL, "Specimen", "ServiceRequest")),
     Case("results within the report", contained),
+    Case("results without display of their codes", unnamed),
     Case("one result", some_results(1)),
     Case("server: no history", settings={"history": "no"}),
     Case("server: references are not checked", settings={"references": "no"}),
@@ -254,7 +265,7 @@ async def measure(server: FhirServer, *, rounds: int, say: Callable[[str], None]
 def told(spent: Spent) -> str:
     return (
         f"{spent.java_s / SLICE * 1000:.1f} + {spent.database_s / SLICE * 1000:.1f} ms, "
-        f"{spent.size / SLICE / 1000:.0f} kB, log {spent.log / SLICE / 1000:.0f} kB"
+        f"{spent.statements / SLICE:.0f} statements, {spent.size / SLICE / 1000:.0f} kB"
     )
 
 
@@ -276,6 +287,8 @@ def line(case: Case, slices: list[Spent], whole: list[Spent]) -> dict[str, Any]:
         "java_ms": middle(lambda one: one.java_s * 1000),
         "database_ms": middle(lambda one: one.database_s * 1000),
         "ratio": ratio,
+        "statements": middle(lambda one: one.statements),
+        "allocated_mb": middle(lambda one: one.allocated / 1e6),
         "kb": middle(lambda one: one.size / 1000),
         "log_kb": middle(lambda one: one.log / 1000),
         "noisy": is_noisy(ratio),

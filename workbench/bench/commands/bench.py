@@ -173,6 +173,8 @@ FHIR = View[Row](
     Field("", "against all of it", of=_range("ratio"), right=True),
     Field("", "Java", of=_as("{java_ms[median]:.1f}"), right=True),
     Field("", "database", of=_as("{database_ms[median]:.1f}"), right=True),
+    Field("", "statements", of=_as("{statements[median]:.0f}"), right=True),
+    Field("", "MB allocated", of=_as("{allocated_mb[median]:.1f}"), right=True),
     Field("", "kB", of=_as("{kb[median]:.0f}"), right=True),
     Field("", "kB of log", of=_as("{log_kb[median]:.0f}"), right=True),
 )

@@ -1,5 +1,6 @@
 import ca.uhn.fhir.batch2.jobs.config.Batch2JobsConfig;
 import ca.uhn.fhir.context.FhirContext;
+import ca.uhn.fhir.context.support.IValidationSupport;
 import ca.uhn.fhir.jpa.api.config.JpaStorageSettings;
 import ca.uhn.fhir.jpa.api.config.ThreadPoolFactoryConfig;
 import ca.uhn.fhir.jpa.api.dao.IFhirSystemDao;
@@ -21,12 +22,15 @@ import ca.uhn.fhir.jpa.subscription.submit.config.SubscriptionSubmitterConfig;
 import ca.uhn.fhir.rest.server.RestfulServer;
 import ca.uhn.fhir.rest.server.provider.ResourceProviderFactory;
 import ca.uhn.fhir.rest.server.util.ISearchParamRegistry;
-import ca.uhn.fhir.context.support.IValidationSupport;
+import com.sun.management.ThreadMXBean;
 import com.zaxxer.hikari.HikariDataSource;
 import jakarta.persistence.EntityManagerFactory;
 import jakarta.servlet.http.HttpServlet;
 import jakarta.servlet.http.HttpServletRequest;
 import jakarta.servlet.http.HttpServletResponse;
+import java.io.IOException;
+import java.lang.management.ManagementFactory;
+import java.util.Arrays;
 import java.util.Map;
 import java.util.Properties;
 import javax.sql.DataSource;
@@ -43,6 +47,7 @@ import org.springframework.context.annotation.Primary;
 import org.springframework.orm.jpa.JpaTransactionManager;
 import org.springframework.orm.jpa.LocalContainerEntityManagerFactoryBean;
 
+/** HAPI FHIR JPA as shipped, on a database; ends when its standard input does. Prints its port. */
 public class FhirServer {
     @Configuration
     @Import({
@@ -140,7 +145,14 @@ public class FhirServer {
         server.addConnector(connector);
         ServletContextHandler root = new ServletContextHandler();
         root.addServlet(new ServletHolder(fhir), "/fhir/*");
+        ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
         root.addServlet(new ServletHolder(new HttpServlet() {
+            @Override
+            protected void doGet(HttpServletRequest request, HttpServletResponse answer) throws IOException {
+                long[] allocated = threads.getThreadAllocatedBytes(threads.getAllThreadIds());
+                answer.getWriter().print(Arrays.stream(allocated).filter(bytes -> bytes > 0).sum());
+            }
+
             @Override
             protected void doPost(HttpServletRequest request, HttpServletResponse answer) {
                 settings.setResourceDbHistoryEnabled(!"no".equals(request.getParameter("history")));
