@@ -22,6 +22,7 @@ ASTM := .astm
 E2E := .e2e
 COLLECTOR := .collector
 SITE := .site
+HAPI := .hapi
 # Those that take longest come first: the processes take tests from each other.
 E2E_TESTS := tests/e2e/walk.py tests/e2e/kafka.py tests/e2e/chain.py tests/e2e/api.py tests/e2e/day.py tests/e2e/days.py tests/e2e/adding.py tests/e2e/technician.py tests/e2e/printing.py tests/e2e/live.py tests/e2e/doors.py tests/e2e/tokens.py tests/e2e/log_in.py tests/e2e/broker.py tests/e2e/alerting.py tests/e2e/monitoring.py tests/e2e/objects.py tests/e2e/real_storage.py tests/e2e/traces.py tests/e2e/log_shipping.py tests/e2e/log_servers.py tests/e2e/relay.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
@@ -29,7 +30,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 # Modules are compiled once and kept, as an installation has them: the tests start daemons and commands by the thousand.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev demo docs docs-site test test-all timings validate validate-astm validate-hapi collector e2e mutants coverage pictures workflow bench sessions histories fuzz faults soak soak-kafka laboratories size house check format lock bundle image-check install uninstall clean
+.PHONY: help setup setup-dev demo docs docs-site test test-all timings validate validate-astm validate-hapi collector e2e mutants coverage pictures workflow bench bench-hapi sessions histories fuzz faults soak soak-kafka laboratories size house check format lock bundle image-check install uninstall clean
 .DEFAULT_GOAL := help
 
 help:  ## show these commands
@@ -170,6 +171,16 @@ pictures: setup-dev  ## the pictures of the README, of the demo with trouble, in
 
 bench: setup-dev  ## labrelay bench of this checkout, its figures kept in docs/figures-performance.md; BENCH="--scenario page"
 	@$(BIN)/python -m tools.bench $(BENCH)
+
+$(HAPI)/classpath: workbench/bench/hapi/pom.xml
+	@java --version >/dev/null 2>&1 && command -v mvn >/dev/null || { \
+	  echo "make bench-hapi needs Java 17 or newer, Maven and PostgreSQL. On Debian or Ubuntu: apt install openjdk-17-jdk-headless maven postgresql"; \
+	  exit 1; }
+	@mkdir -p $(HAPI)
+	@mvn -q -B -f $< org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-classpath -Dmdep.outputFile=$(abspath $@)
+
+bench-hapi: setup-dev $(HAPI)/classpath  ## the cost of a message to a real FHIR server, one thing left out at a time; 40 minutes (needs Java, Maven and PostgreSQL)
+	@LABRELAY_HAPI=$(HAPI)/classpath $(BIN)/python -m tools.bench --scenario fhir $(BENCH)
 
 sessions: setup-dev  ## 10,000 simulated sessions with every fault, against the real daemon; SESSIONS=... for another number
 	@LABRELAY_FIGURES=1 LABRELAY_SESSIONS=$(SESSIONS) LABRELAY_SEED=$${LABRELAY_SEED:-$$(date +%s)} $(BIN)/python -m pytest -s tests/faults/test_simulated_sessions.py

@@ -13,7 +13,8 @@ take to compile. `page` has 500 channels and `--history` messages: people read t
 messages flow in. `query` has `--items` open orders: analyzers ask for tubes while results flow in, once more with
 `--closed` orders that have ended. `abdm` has a network of health records beside the daemon: the records of `--consents`
 patients are asked for at once while reports arrive. `quality` needs no daemon: it times quality control, for
-a message without controls and for a control.
+a message without controls and for a control. `fhir` needs no daemon, and a FHIR server that `make bench-hapi` names: it
+measures the server's cost of a message, with one thing left out at a time.
 """
 
 import json
@@ -32,7 +33,20 @@ from engine.views.view import Field, Row, View
 GROUP = "for developers"
 RARE = True
 
-SCENARIOS = ("oru20", "astm20", "mixed", "astm-fhir", "serial", "mapping", "start", "page", "query", "abdm", "quality")
+SCENARIOS = (
+    "oru20",
+    "astm20",
+    "mixed",
+    "astm-fhir",
+    "serial",
+    "mapping",
+    "start",
+    "page",
+    "query",
+    "abdm",
+    "quality",
+    "fhir",
+)
 
 
 def _as(text: str, given: str = "") -> Callable[[Row], str]:
@@ -152,6 +166,18 @@ ABDM = View[Row](
     Field("", "lost", of=_as("{lost} of {consents} x {rounds}"), right=True),
     Field("wrong", "violations", right=True),
 )
+FHIR = View[Row](
+    "cases",
+    Field("", "of 20 results", of=lambda case: case["case"] + _noisy(case)),
+    Field("", "server's CPU ms/msg", of=_as("{cpu_ms[median]:.1f}"), right=True),
+    Field("", "against all of it", of=_range("ratio"), right=True),
+    Field("", "Java", of=_as("{java_ms[median]:.1f}"), right=True),
+    Field("", "database", of=_as("{database_ms[median]:.1f}"), right=True),
+    Field("", "statements", of=_as("{statements[median]:.0f}"), right=True),
+    Field("", "MB allocated", of=_as("{allocated_mb[median]:.1f}"), right=True),
+    Field("", "kB", of=_as("{kb[median]:.0f}"), right=True),
+    Field("", "kB of log", of=_as("{log_kb[median]:.0f}"), right=True),
+)
 READS = View[Row](
     "reads",
     Field("name", "reads"),
@@ -238,7 +264,16 @@ def command(
     json_file: Path | None,
     form: Form,
 ) -> None:
-    from workbench.bench import abdm_case, mapping_case, page_case, quality_case, query_case, serial_case, start_case
+    from workbench.bench import (
+        abdm_case,
+        fhir_case,
+        mapping_case,
+        page_case,
+        quality_case,
+        query_case,
+        serial_case,
+        start_case,
+    )
     from workbench.bench.cases import CHANNELS, MOST_CONNECTIONS, Case, run
     from workbench.bench.prototype import Prototype
 
@@ -272,6 +307,8 @@ def command(
             report = page_case.run(folder, history=history, seconds=seconds, rounds=rounds, say=say)
         elif scenario == "abdm":
             report = abdm_case.run(folder, consents=consents, rounds=rounds, say=say)
+        elif scenario == "fhir":
+            report = fhir_case.run(folder, rounds=rounds, say=say)
         elif scenario == "query":
             report = query_case.run(folder, items=items, closed=closed, seconds=seconds, rounds=rounds, say=say)
         else:
@@ -335,4 +372,5 @@ TABLES = {
     "page": PAGE,
     "query": QUERY,
     "abdm": ABDM,
+    "fhir": FHIR,
 }
