@@ -236,7 +236,8 @@ class Settlement:
         self.counts.delivered += 1
         self.counts.refused.append(False)
         self.counts.last_delivered_us = now_us
-        self.outcomes.write(lane, lambda: self.setup.journal.run(attempts.settle, delivery.id, now_us, tuple(versions)))
+        settle = attempts.settle_at_once if lane.fed else attempts.settle
+        self.outcomes.write(lane, lambda: self.setup.journal.run(settle, delivery.id, now_us, tuple(versions)))
         self._ended(lane, delivery, None)
 
     def refused(self, lane: Lane, delivery: Delivery, error: RefusedDeliveryError) -> None:
