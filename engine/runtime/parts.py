@@ -63,7 +63,7 @@ class Parts:
     Attributes:
         built: the configuration in force.
         reloading: held while sources or workers are replaced, or a source is opened or closed.
-        services: what features run; given before `begin`. unproven: as `engine.delivery.events.Setup` has it.
+        services: what features run; given before `begin`. unproven: of the journal, as `engine.delivery.events.Setup`.
         pauses: in force, by target; only `engine.runtime.switching` changes them.
     """
 
@@ -354,7 +354,7 @@ class Parts:
             conditions=Conditions(name, self.journal) if getattr(config, "conflicts", "off") == "check" else None,
             downtime=DowntimeCalendar(partial(self._downtime, name)),
             withdraw=destination.withdraw,
-            unproven=lambda: self.unproven(),
+            unproven=self._unproven,
             events=DeliveryEvents(settled=self._settled, postponed=self._postponed, begun=self._begun),
         )
         made = DestinationWorker(setup)
@@ -362,6 +362,11 @@ class Parts:
         if self._is_paused(name):
             made.pause()
         return made
+
+    def _unproven(self, delivery: Delivery) -> Awaitable[None] | None:
+        if not delivery.manual and (source := self.sources.get(delivery.channel)) is not None:
+            source.raise_if_not_ours()
+        return self.unproven()
 
     def _downtime(self, destination: str) -> tuple[list[Window], ZoneInfo]:
         site = self.built.site.config
