@@ -279,7 +279,7 @@ class KafkaIn:
         """Whether documents wait that are to be delivered, or held, before the partitions change."""
         waits = not self._leaving and not self._stopping.is_set() and self._memory.waits()
         if waits:
-            self.fault = "feeders have changed; what was taken here is delivered, or held, before more is read"
+            self.fault = "feeders have changed: records taken here are delivered, or held, before more are read"
         return waits
 
     def _revoked(self, consumer: Any, partitions: list[Any]) -> None:

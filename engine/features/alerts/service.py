@@ -78,8 +78,7 @@ class Alerting(Service):
     Args:
         entries: the to-do list as it is now.
         site: the configuration in force.
-        unproven: see `engine.runtime.upkeep.spare_watch`. A machine that is not active says that, once to each sink,
-            and nothing else.
+        unproven: see `engine.runtime.upkeep.spare_watch`. A machine that is not active says that alone, once.
     """
 
     def __init__(
