@@ -13,6 +13,12 @@ stops the reading: what cannot be read is a dead letter of its own. A partition 
 
 Records of a partition are taken one after the other, partitions side by side. The library calls back from the thread
 that waits for records, so partitions never change while a batch is being stored.
+
+A document is sent only while its partition is ours, so that no older one goes out behind those of another feeder:
+
+    another one comes     the group waits until what we have taken is delivered
+    we were away          where another journal has read on, what we had not delivered is held for a person
+    the group is silent   documents wait: each is sent within `PROVEN_S` of a note that the group took
 """
 
 import asyncio
@@ -28,7 +34,7 @@ from adapters.clients.kafka import LARGEST_BYTES, Brokers, Causes, failure, libr
 from adapters.codecs.text.whole_link import ACK
 from adapters.transports.errors import SearchError
 from adapters.transports.whole_stream import WholeStream
-from engine.model.errors import ConfigError, DeliveryError, DestinationDownError, StoreError
+from engine.model.errors import ConfigError, DeliveryError, DestinationDownError, HeldBackError, StoreError
 from engine.model.ports import PolledVersion, PollMemory, StreamHandler
 from engine.model.process import back_off
 from engine.model.texts.reasons import ReasonCode
@@ -40,6 +46,9 @@ WAIT_S = 0.5
 ANSWER_S = 10.0
 LOOK_S = 15.0  # between two looks whether the topic is still the same
 MISSED_MS = 15_000  # then the group gives our partitions to others
+PROVEN_S = 5.0  # from the begin of a note that the group took, which misses us later than that
+LONGEST_MS = 86_400_000  # that the group waits for us; the library takes no more
+DRAIN_S = 0.2
 QUEUED_KB = 16_384
 
 
@@ -53,11 +62,14 @@ class Settings(Brokers, Protocol):
 
 
 class Place(NamedTuple):
-    """Where to read on in a partition; how many records are lost there, and what a person should know of that."""
+    """Where to read on in a partition; how many records are lost there, and what a person should know of that.
+    ``other``: another journal has read it since.
+    """
 
     offset: int
     lost: int = 0
     told: str = ""
+    other: bool = False
 
 
 def place(*, own: int, noted: int, note: str, journal: str, topic: str, low: int, high: int) -> Place:
@@ -73,14 +85,15 @@ def place(*, own: int, noted: int, note: str, journal: str, topic: str, low: int
         low, high: the oldest record that the partition has, and the number of the next.
     """
     by, _, of = note.partition(" ")
-    another = bool(by) and by.partition("/")[0] != journal.partition("/")[0]
+    another = bool(by) and of == topic and by.partition("/")[0] != journal.partition("/")[0]
     found = own
-    if (not note and not own) or (of == topic and (another or by == journal)):
+    if (not note and not own) or another or (of == topic and by == journal):
         found = max(own, noted)
     if found > high:
-        return Place(low, told="the log is shorter than what was read of it; it is read from its beginning")
+        shorter = "the log is shorter than what was read of it; it is read from its beginning"
+        return Place(low, told=shorter, other=another)
     # A partition that nothing was read of begins at its oldest record: how many were there before is not known.
-    return Place(max(found, low), lost=max(0, low - found) if found > 0 else 0)
+    return Place(max(found, low), lost=max(0, low - found) if found > 0 else 0, other=another)
 
 
 class KafkaIn:
@@ -106,6 +119,9 @@ class KafkaIn:
         self._told: dict[str, None] = {}  # what was found about places, since the start
         self._leaderless = False  # a partition of ours could not be read
         self._trouble: Exception | None = None  # of a call of the library's
+        self._overtaken = False  # others may have delivered newer documents than those that wait here
+        self._leaving = False  # the client closes; the partitions stay ours
+        self._proof = (float("-inf"), 0.0)  # when the group last took our note: monotonic, wall time
         self._said = ""
         self.unread = 0
         self.unread_age_s: float | None = None
@@ -135,6 +151,22 @@ class KafkaIn:
                 for stream in self._streams:
                     stream.end()
                 await asyncio.wait({self._task}, timeout=ANSWER_S)
+
+    def raise_if_not_ours(self) -> None:
+        """Right before a document is sent.
+
+        Raises:
+            HeldBackError: another feeder may have delivered newer ones. StoreError: that is not known now.
+        """
+        if self._overtaken:
+            raise HeldBackError("another feeder has read on in the topic, and may have delivered newer documents")
+        if not self._places or self._unproven_s > PROVEN_S:
+            raise StoreError("it is not known whether the partitions of the topic are still ours")
+
+    @property
+    def _unproven_s(self) -> float:
+        """By both clocks: one stops while the machine sleeps, the other may be set."""
+        return max(time.monotonic() - self._proof[0], abs(time.time() - self._proof[1]))
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -169,13 +201,14 @@ class KafkaIn:
     async def _life(self) -> None:
         """One client, until we stop or something is wrong with it: the next one begins at the journal's places."""
         client = _Client(self._source, self._causes)
+        self._leaving = False
         try:
             shape = await asyncio.to_thread(client.shape)
             known, self._topic_id = self._topic_id, shape.topic
             if known not in ("", self._topic_id):
                 self._told["the topic was made anew; it is read from its beginning"] = None
             member = f"{self._memory.journal()}-{shape.topic}-{shape.partitions}"
-            await asyncio.to_thread(client.subscribe, member, self._assigned, self._revoked)
+            await asyncio.to_thread(client.subscribe, member, self._assigned, self._revoked, self._lost)
             looked = time.monotonic()
             while not self._stopping.is_set():
                 records = await asyncio.to_thread(client.consumer.consume, BATCH, WAIT_S)
@@ -183,6 +216,8 @@ class KafkaIn:
                     self._trouble = None
                     raise trouble
                 await self._take(client, records)
+                if self._unproven_s > WAIT_S:
+                    await asyncio.to_thread(self._note, client.consumer)
                 self._look(client, records)
                 self._failures, self.fault = 0, ""
                 self._say()
@@ -191,6 +226,7 @@ class KafkaIn:
                     if self._leaderless or await asyncio.to_thread(client.shape) != shape:
                         return
         finally:
+            self._leaving = True
             await asyncio.to_thread(client.close)
 
     def _assigned(self, consumer: Any, partitions: list[Any]) -> None:
@@ -204,9 +240,10 @@ class KafkaIn:
             consumer.assign([])
 
     def _begin(self, consumer: Any, partitions: list[Any]) -> None:
-        journal = self._memory.journal()
         noted = {one.partition: one for one in consumer.committed(partitions, timeout=ANSWER_S)} if partitions else {}
-        self._places, ours = {}, []
+        places: dict[int, int] = {}
+        self._places, ours, journal = {}, [], self._memory.journal()
+        self._overtaken = not partitions
         for one in partitions:
             said, ends = noted[one.partition], _ends(consumer, one, timeout=ANSWER_S)
             if ends is None:
@@ -226,29 +263,48 @@ class KafkaIn:
                 self.lost += found.lost
                 told = {"place": one.partition, "count": found.lost}
                 logger.error("retention has deleted records before they were read", extra={"peer": self._at} | told)
-            self._places[one.partition] = one.offset = found.offset
+            self._overtaken |= found.other
+            places[one.partition] = one.offset = found.offset
             ours.append(one)
         self._leaderless = len(ours) < len(partitions)
         if self._leaderless and not ours:
             raise SearchError("the partitions cannot be read now; they are asked for again")
+        while self._overtaken and self._drains():  # before our name is in the group's notes
+            time.sleep(DRAIN_S)
+        self._overtaken, self._places = self._overtaken and not places, places
         consumer.assign(ours)
-        self._note(consumer, journal)
+        self._note(consumer)
+
+    def _drains(self) -> bool:
+        """Whether documents wait that are to be delivered, or held, before the partitions change."""
+        waits = not self._leaving and not self._stopping.is_set() and self._memory.waits()
+        if waits:
+            self.fault = "feeders have changed: records taken here are delivered, or held, before more are read"
+        return waits
 
     def _revoked(self, consumer: Any, partitions: list[Any]) -> None:
         """Partitions are another reader's from now on, which reads on at our note."""
         try:
-            self._note(consumer, self._memory.journal(), wait=True)
+            self._note(consumer)
+            while self._places and self._unproven_s < MISSED_MS / 1000 and self._drains():
+                time.sleep(DRAIN_S)
+                self._note(consumer)
         except Exception as error:
             self._trouble = error
         self._places = {}
 
-    def _note(self, consumer: Any, journal: str, *, wait: bool = False) -> None:
-        kind = library().TopicPartition
-        note = f"{journal} {self._topic_id}"
+    def _lost(self, consumer: Any, partitions: list[Any]) -> None:
+        """The group has missed us, and given them to others."""
+        self._places = {}
+
+    def _note(self, consumer: Any) -> None:
+        kind, began = library().TopicPartition, (time.monotonic(), time.time())
+        note = f"{self._memory.journal()} {self._topic_id}"
         places = [kind(self._source.topic, number, offset, note) for number, offset in self._places.items()]
         with contextlib.suppress(library().KafkaException):  # it is a note: the place is the journal's
             if places:
-                consumer.commit(offsets=places, asynchronous=not wait)
+                consumer.commit(offsets=places, asynchronous=False)
+                self._proof = began
 
     async def _take(self, client: "_Client", records: Iterable[Any]) -> None:
         """Store a batch; then tell the group.
@@ -266,7 +322,7 @@ class KafkaIn:
             return
         self._causes.forget()
         ended = await asyncio.gather(*(self._take_part(one) for one in parts.values()), return_exceptions=True)
-        await asyncio.to_thread(self._note, client.consumer, self._memory.journal())
+        await asyncio.to_thread(self._note, client.consumer)
         for error in ended:
             if isinstance(error, BaseException):
                 raise error
@@ -368,11 +424,12 @@ class _Client:
         read = self._admin_of.AclOperation.READ
         return all(not some or read in some for some in rights)
 
-    def subscribe(self, member: str, assigned: Any, revoked: Any) -> None:
+    def subscribe(self, member: str, assigned: Any, revoked: Any, lost: Any) -> None:
         more = {
             "group.id": self._source.group,
             "group.instance.id": re.sub(r"[^A-Za-z0-9._-]", "-", member),
             "session.timeout.ms": MISSED_MS,
+            "max.poll.interval.ms": LONGEST_MS,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "error",  # a place that is not there is ours to judge
@@ -381,7 +438,7 @@ class _Client:
             "fetch.message.max.bytes": 4 * 1024 * 1024,
         }
         self.consumer = library().Consumer(self._shared | more)
-        self.consumer.subscribe([self._source.topic], on_assign=assigned, on_revoke=revoked)
+        self.consumer.subscribe([self._source.topic], on_assign=assigned, on_revoke=revoked, on_lost=lost)
 
     def newest(self, partition: int) -> int:
         """The number behind the newest record, as the last answer said."""

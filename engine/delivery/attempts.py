@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from engine.delivery.before_send import GUARDS
@@ -10,9 +11,10 @@ from engine.delivery.events import Setup, logger, names
 from engine.delivery.lane import Lane, LaneMemory
 from engine.delivery.outcome_writer import WRITE_RETRY_S
 from engine.delivery.settlement import ClaimReader, Settlement
-from engine.model.errors import IntegrityError, RefusedDeliveryError, StoreError, TransientDeliveryError
+from engine.model.errors import HeldBackError, IntegrityError, RefusedDeliveryError, StoreError, TransientDeliveryError
 from engine.model.message import Delivery
 from engine.model.texts.reasons import ReasonCode
+from engine.store.operations.outbox import decisions
 
 OUR_FAULT_ATTEMPTS = 5  # a delivery with exceptions of ours is tried this often before it is dead
 
@@ -88,6 +90,9 @@ class AttemptRunner:
             self.setup.breaker.abandoned(self.setup.clock.monotonic())
             self.cut_off.append(delivery.id)
             raise
+        except HeldBackError as error:
+            hold = partial(self.setup.journal.run, decisions.hold, [delivery.id], ReasonCode.OVERTAKEN, str(error))
+            self.settlement.overtaken(lane, delivery, hold, whole=False)
         except StoreError:
             back = True  # the guard failed or could not be called; nothing was sent
             self._wait(lane, delivery)
@@ -116,8 +121,9 @@ class AttemptRunner:
         """
         for guard in GUARDS.each():
             if how := await self.setup.journal.run(guard.overtaken, delivery.id):
-                self.setup.breaker.abandoned(self.setup.clock.monotonic())  # nothing was sent: nothing is known
-                self.settlement.overtaken(lane, delivery, guard, whole=how == "whole")
+                whole = how == "whole"
+                close = partial(self.setup.journal.run, guard.close, delivery.id, whole=whole)
+                self.settlement.overtaken(lane, delivery, close, whole=whole)
                 return True
         if lane.failing:  # a full disk stays readable: the answer may be an outcome that is not written yet
             raise StoreError("an outcome of the lane is not written yet")
@@ -141,7 +147,7 @@ class AttemptRunner:
         )
         if self.setup.conditions is not None:
             sent = await self.setup.conditions.put_on(sent)
-        if (proof := self.setup.unproven()) is not None:
+        if (proof := self.setup.unproven(delivery)) is not None:
             await proof
         if self.paused or lane.held:  # a person was quicker than this attempt
             self.setup.breaker.abandoned(self.setup.clock.monotonic())

@@ -79,8 +79,8 @@ class Setup:
 
     Attributes:
         conditions: for updates that require our last version on the server; None: no condition.
-        unproven: right before an attempt: None where this machine may send; else one to wait for, which raises
-            StoreError where it may not.
+        unproven: right before an attempt: None where this machine may send it; else one to wait for. Either raises
+            HeldBackError where a person decides, StoreError where it may not be sent now.
         withdraw: see `engine.model.packing.UnpackingDestination`.
     """
 
@@ -97,4 +97,4 @@ class Setup:
     events: DeliveryEvents = field(default_factory=DeliveryEvents)
     jitter: Callable[[], float] = random.random
     withdraw: Callable[[str], None] = lambda channel: None
-    unproven: Callable[[], Awaitable[None] | None] = lambda: None
+    unproven: Callable[[Delivery], Awaitable[None] | None] = lambda delivery: None

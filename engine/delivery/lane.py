@@ -74,6 +74,7 @@ class Lane:
         heard: delivery -> number of its attempts that the destination is known not to have taken.
         newest_first: the newest waiting delivery goes first.
         highest: the highest number whose attempt has begun.
+        fed: it waits for the end of one to be durable, so that a kill repeats one at most (``order: channel``).
     """
 
     channel: str
@@ -98,6 +99,7 @@ class Lane:
     heard: dict[int, int] = field(default_factory=dict)
     newest_first: bool = False
     highest: int = 0
+    fed: bool = False
 
     @property
     def in_memory(self) -> int:
@@ -138,7 +140,7 @@ class Lane:
         if not self.queue:
             return None
         if self.order == "channel":
-            return None if self.in_flight or self.delayed else self.queue.popleft()
+            return None if self.in_flight or self.delayed or (self.fed and self.unwritten) else self.queue.popleft()
         alone = self.order == "specimen"  # deliveries without a report
         busy = list(self.in_flight.values())
         if alone:

@@ -59,7 +59,7 @@ class OutcomeWriter:
             self._fails = False
             lane.unwritten -= 1
             lane.failing -= failed
-            if (lane.spilled or lane.newest_first) and not lane.unwritten:
+            if (lane.spilled or lane.newest_first or lane.fed) and not lane.unwritten:
                 self._memory.check(lane)
         elif isinstance(error, StoreError):
             self._write_later(lane, write, failed, error)

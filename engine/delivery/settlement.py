@@ -20,11 +20,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from engine.delivery.before_send import BeforeSend
 from engine.delivery.breaker import Breaker, BreakerState
 from engine.delivery.events import DestinationCounts, Setup, logger, names
 from engine.delivery.lane import CLAIM_AT_ONCE, Lane, LaneMemory
-from engine.delivery.outcome_writer import WRITE_RETRY_S, OutcomeWriter
+from engine.delivery.outcome_writer import WRITE_RETRY_S, OutcomeWriter, Write
 from engine.delivery.retry import RetryPolicy, decide
 from engine.model.errors import DeliveryError, RefusedDeliveryError, StoreError, TransientDeliveryError
 from engine.model.message import Delivery, LateRefusal
@@ -236,7 +235,8 @@ class Settlement:
         self.counts.delivered += 1
         self.counts.refused.append(False)
         self.counts.last_delivered_us = now_us
-        self.outcomes.write(lane, lambda: self.setup.journal.run(attempts.settle, delivery.id, now_us, tuple(versions)))
+        settle = attempts.settle_at_once if lane.fed else attempts.settle
+        self.outcomes.write(lane, lambda: self.setup.journal.run(settle, delivery.id, now_us, tuple(versions)))
         self._ended(lane, delivery, None)
 
     def refused(self, lane: Lane, delivery: Delivery, error: RefusedDeliveryError) -> None:
@@ -246,17 +246,18 @@ class Settlement:
         self.outage.answered(now)
         self._bury(lane, delivery, error.reason, error.detail, error.answer)
 
-    def overtaken(self, lane: Lane, delivery: Delivery, guard: BeforeSend, *, whole: bool) -> None:
+    def overtaken(self, lane: Lane, delivery: Delivery, close: Write, *, whole: bool) -> None:
         """Newer messages had it delivered, or a part of it: then its other results are nowhere, and a person
         decides.
         """
+        self.setup.breaker.abandoned(self.setup.clock.monotonic())  # nothing was sent: nothing is known
         reason = ReasonCode.SUPERSEDED if whole else ReasonCode.OVERTAKEN
         said = names(self.setup.name, lane, delivery, reason)
         if whole:
             logger.info("delivery is closed, newer messages have overtaken it", extra=said)
         else:
             logger.warning("delivery is held for a person, newer messages have overtaken it", extra=said)
-        self.outcomes.write(lane, lambda: self.setup.journal.run(guard.close, delivery.id, whole=whole))
+        self.outcomes.write(lane, close)
         self._ended(lane, delivery, reason)
 
     def failed(self, lane: Lane, delivery: Delivery, error: TransientDeliveryError, *, ours: bool = False) -> bool:

@@ -193,6 +193,10 @@ class OvertakenError(StoreError):
     """The journal went on on another machine: this one writes no copies."""
 
 
+class HeldBackError(StoreError):
+    """A delivery is not sent: others may have sent newer results, and a person decides."""
+
+
 class LossError(IntegrityError):
     """The anchor proves that rows are missing, or that it belongs to another journal.
 

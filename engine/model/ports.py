@@ -114,6 +114,9 @@ class PollMemory(Protocol):
     def journal(self) -> str:
         """Which journal this is, and which incarnation of it."""
 
+    def waits(self) -> bool:
+        """Whether something of the channel is to be mapped or delivered yet."""
+
     async def move(self, cursor: PollCursor) -> None:
         """Remember how far the server was read; returns once that is durable."""
 

@@ -15,6 +15,7 @@ from engine.config.destinations.destination import DestinationConfig
 from engine.config.findings.changes import same_link
 from engine.config.findings.tls_files import fingerprints
 from engine.config.load import Site
+from engine.config.sources.source_kafka import KafkaPart
 from engine.delivery.breaker import Breaker
 from engine.delivery.conditional_keys import ConditionalGuard, Conditions
 from engine.delivery.events import DeliveryEvents, Setup
@@ -62,7 +63,7 @@ class Parts:
     Attributes:
         built: the configuration in force.
         reloading: held while sources or workers are replaced, or a source is opened or closed.
-        services: what features run; given before `begin`. unproven: as `engine.delivery.events.Setup` has it.
+        services: what features run; given before `begin`. unproven: of the journal, as `engine.delivery.events.Setup`.
         pauses: in force, by target; only `engine.runtime.switching` changes them.
     """
 
@@ -235,7 +236,7 @@ class Parts:
         self._memory.limit = max(config.limits.receive_memory, largest)
         for name, channel in channels.items():
             for destination in {to for route in channel.routes.routes for to in route.to}:
-                self._configure_lane(channel.routes, destination)
+                self._configure_lane(channel, destination)
             if name in self.sources:
                 self.sources[name].built = channel
             else:
@@ -243,17 +244,19 @@ class Parts:
                 self.sources[name].paused = Target(channel=name) in self.pauses
         self.intake.configure(self.routes(), self.delivery_workers)
 
-    def _configure_lane(self, channel: ChannelRoutes, destination: str) -> None:
+    def _configure_lane(self, channel: BuiltChannel, destination: str) -> None:
         """Several routes into one lane: the strictest of them applies to all."""
         worker = self.delivery_workers[destination]
-        lane = worker.lane(channel.channel)
-        routes = [route for route in channel.routes if destination in route.to]
+        name = channel.config.channel
+        lane = worker.lane(name)
+        lane.fed = isinstance(channel.config.source, KafkaPart)
+        routes = [route for route in channel.routes.routes if destination in route.to]
         lane.order = min((route.order for route in routes), key=STRICTEST_FIRST.index)
         lane.hold_on_dead = any(route.hold_on_dead for route in routes)
         newest_first = all(route.newest_first for route in routes)
         if lane.newest_first != newest_first:
             lane.newest_first = newest_first
-            worker.reclaim(channel.channel)  # deliveries in memory were taken in another order
+            worker.reclaim(name)  # deliveries in memory were taken in another order
 
     async def _assemble(self) -> None:
         """Assemble messages from committed frames that the last run had no time to process."""
@@ -351,7 +354,7 @@ class Parts:
             conditions=Conditions(name, self.journal) if getattr(config, "conflicts", "off") == "check" else None,
             downtime=DowntimeCalendar(partial(self._downtime, name)),
             withdraw=destination.withdraw,
-            unproven=lambda: self.unproven(),
+            unproven=self._unproven,
             events=DeliveryEvents(settled=self._settled, postponed=self._postponed, begun=self._begun),
         )
         made = DestinationWorker(setup)
@@ -359,6 +362,11 @@ class Parts:
         if self._is_paused(name):
             made.pause()
         return made
+
+    def _unproven(self, delivery: Delivery) -> Awaitable[None] | None:
+        if not delivery.manual and (source := self.sources.get(delivery.channel)) is not None:
+            source.raise_if_not_ours()
+        return self.unproven()
 
     def _downtime(self, destination: str) -> tuple[list[Window], ZoneInfo]:
         site = self.built.site.config

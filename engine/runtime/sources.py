@@ -17,6 +17,7 @@ from engine.config.sources.source_fhir import FhirSearchPart
 from engine.config.sources.source_http import HttpPart
 from engine.config.sources.source_kafka import KafkaPart
 from engine.config.sources.source_tee import TeePart
+from engine.model.errors import StoreError
 from engine.model.ports import PollMemory, Transport
 from engine.model.process import back_off
 from engine.receiving.channel import Channel
@@ -81,6 +82,15 @@ class ChannelSource:
         return {one: getattr(self._transport, one, None) or 0 for one in ("unread", "lost")} | {
             "unread_age_s": getattr(self._transport, "unread_age_s", None)
         }
+
+    def raise_if_not_ours(self) -> None:
+        """Right before a document is sent that came from a topic: raises StoreError where another feeder may have sent
+        newer ones, or where that is not known.
+        """
+        if isinstance(self.built.config.source, KafkaPart):
+            if self._transport is None:
+                raise StoreError("the topic is not read now")
+            self._transport.raise_if_not_ours()  # type: ignore[attr-defined]
 
     @property
     def listens(self) -> bool:

@@ -10,13 +10,17 @@ What must hold:
 | is back at any time | `resume deliveries` | refused, in words; still nothing |
 | frozen, and goes on after the take-over | nothing | it delivers nothing more: it looks at the folder first |
 | any | `adopt` a second time | nothing comes in twice |
+| any | any | at the server nothing older comes behind a correction, and the newest that was acknowledged stands |
 """
 
 import asyncio
+import random
+import re
 import shutil
 import signal
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -36,9 +40,51 @@ from tests.support.command_line import Ran, labrelay
 from tests.support.live import Analyzer, Daemon, Server
 from tests.support.ports import quiet_ports
 from tests.support.waiting import until
+from workbench.bench.messages import control_id
 
 Back = Literal["before", "during", "after", "never", "frozen"]
 BACK: tuple[Back, ...] = ("before", "during", "after", "never", "frozen")
+
+
+EACH = 8  # messages about one specimen: a result, and its corrections
+
+
+class Corrector(Analyzer):
+    """Each value is the number of its message."""
+
+    def _records(self, number: int, rng: random.Random) -> list[bytes]:
+        first = (number - 1) // EACH * EACH + 1
+        [text] = super()._records(first, random.Random(first))
+        text = text.replace(control_id(self.channel, first).encode(), control_id(self.channel, number).encode())
+        text = re.sub(rb"(OBX\|\d+\|NM\|[^|]*\|\|)[^|]*", rb"\g<1>%d" % number, text)
+        return [text if number == first else text.replace(b"|||F|||", b"|||C|||").replace(b"|HM|F\r", b"|HM|C\r")]
+
+
+def out_of_order(ledger: Ledger, servers: Iterable[Server], corrector: Corrector) -> list[str]:
+    """At the server nothing older came behind a newer one of its specimen, but again under its key; and of each
+    specimen the newest that was acknowledged stands.
+    """
+    number_of = {
+        key: number
+        for server in servers
+        for (channel, number), keys in server.keys.items()
+        if channel == corrector.channel
+        for key in keys
+    }
+    wrong: list[str] = []
+    newest: dict[int, int] = {}
+    stands: dict[int, int] = {}
+    seen: set[str] = set()
+    for one in ledger.taken:
+        if (number := number_of.get(one.key)) is None:
+            continue
+        specimen = (number - 1) // EACH
+        if number < newest.get(specimen, 0) and one.key not in seen:
+            wrong.append(f"{number} over {newest[specimen]}")
+        seen.add(one.key)
+        newest[specimen], stands[specimen] = max(number, newest.get(specimen, 0)), number
+    wanted = {(number - 1) // EACH: number for number in sorted(corrector.acked)}
+    return wrong + [f"{stands.get(n)} stands, not {wanted[n]}" for n in wanted if stands.get(n) != wanted[n]]
 
 
 async def ran(folder: Path, *arguments: str, code: ExitCode = ExitCode.OK) -> Ran:
@@ -124,8 +170,8 @@ async def taken_over(folder: Path, trial: Trial, back: Back) -> dict[str, float]
     await place.begin()
     try:
         analyzers = [
-            Analyzer(n, port, kind, ledger=ledger, pause_s=0.02)
-            for n, port, kind in ((0, place.old.port_of[0], "mllp"), (1, place.old.port_of[1], "astm"))
+            Corrector(0, place.old.port_of[0], "mllp", ledger=ledger, pause_s=0.02),
+            Analyzer(1, place.old.port_of[1], "astm", ledger=ledger, pause_s=0.02),
         ]
         sending = [asyncio.create_task(one.run()) for one in analyzers]
         await asyncio.sleep(trial.chance.uniform(1.0, 18.0))
@@ -182,6 +228,8 @@ async def taken_over(folder: Path, trial: Trial, back: Back) -> dict[str, float]
         judged = judge(place.spare / "var", ledger, settled=True)
         # The old machine had sent some of what came in later here.
         judged.wrong = [one for one in judged.wrong if not one.startswith("taken out of order")]
+        assert isinstance(analyzers[0], Corrector)
+        judged.wrong += out_of_order(ledger, (place.server, place.other), analyzers[0])
         trial.note(judged.must_pass())
         return {
             "take_over_s": took,

@@ -201,7 +201,7 @@ class Plant:
         downtime: DowntimeCalendar | None = None,
         conditions: Conditions | None = None,
         events: DeliveryEvents | None = None,
-        unproven: Callable[[], Awaitable[None] | None] = lambda: None,
+        unproven: Callable[[Delivery], Awaitable[None] | None] = lambda delivery: None,
     ) -> ScriptedDestination:
         made = ScriptedDestination()
         self.destinations[name] = made

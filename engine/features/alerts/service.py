@@ -26,7 +26,7 @@ from engine.features.alerts.rows import changes as alerts
 from engine.features.alerts.rows import reading as rows
 from engine.features.alerts.rules.causes import causes
 from engine.features.alerts.rules.machine import AlertsSnapshot, step
-from engine.features.alerts.rules.wording import lines_of_a_test, notification, settings_of
+from engine.features.alerts.rules.wording import inactive, lines_of_a_test, notification, settings_of
 from engine.features.todo.service import TodoList
 from engine.model import errors
 from engine.model.ports import AlertSink
@@ -78,6 +78,7 @@ class Alerting(Service):
     Args:
         entries: the to-do list as it is now.
         site: the configuration in force.
+        unproven: see `engine.runtime.upkeep.spare_watch`. A machine that is not active says that alone, once.
     """
 
     def __init__(
@@ -87,8 +88,11 @@ class Alerting(Service):
         snapshot: Callable[[], SiteSnapshot],
         site: Callable[[], Site],
         clock: Clock,
+        unproven: Callable[[], Awaitable[None] | None] = lambda: None,
     ) -> None:
         self._journal = journal
+        self._unproven = unproven
+        self._told: set[str] = set()  # sinks that know that this machine is not active
         self._entries = entries
         self._snapshot = snapshot
         self._site = site
@@ -191,6 +195,7 @@ class Alerting(Service):
             config = now
             began = self._clock.monotonic()
             try:
+                await self._proven()
                 await self.look()
             except errors.StoreError as error:
                 if error.fatal:
@@ -207,14 +212,31 @@ class Alerting(Service):
         while True:
             self._due[name].clear()
             try:
+                await self._proven()
+                self._told.discard(name)
                 while await self.send_due(name):
-                    pass
+                    await self._proven()
                 wait_s = await self._until_due_s(name)
+            except errors.OvertakenError:
+                wait_s = await self._tell_inactive(name)
             except errors.StoreError as error:
                 if error.fatal:
                     raise
                 wait_s = FIRST_S
             await _until(self._due[name], wait_s)
+
+    async def _proven(self) -> None:
+        """Raises OvertakenError where the journal goes on elsewhere."""
+        if (proof := self._unproven()) is not None:
+            await proof
+
+    async def _tell_inactive(self, name: str) -> float:
+        """Tell a sink that another machine goes on; how long to wait then."""
+        if name not in self._told:
+            with suppress(errors.DeliveryError):
+                await self._sinks[name].send(self._in_words(inactive(name, self._clock.now_us())))
+                self._told.add(name)
+        return FIRST_S
 
     # -- one look ----------------------------------------------------------------------------------------------------
 
@@ -474,4 +496,5 @@ def alerting(app: "App") -> Alerting:
     async def entries() -> Sequence[Entry]:
         return await app.service(TodoList).entries(certain=True)
 
-    return Alerting(app.journal, entries, app.observer.snapshot, lambda: app.parts.built.site, app.clock)
+    unproven = app.backup.spare.unproven
+    return Alerting(app.journal, entries, app.observer.snapshot, lambda: app.parts.built.site, app.clock, unproven)

@@ -57,10 +57,19 @@ _Wanted = tuple[WebhookConfig, str]  # and the content of its files (`engine.con
 
 
 class Webhooks:
-    """The webhooks of one site; ``configured`` gives those of the configuration in force."""
+    """The webhooks of one site; ``configured`` gives those of the configuration in force. A machine that is not active
+    sends nothing (``unproven``: see `engine.runtime.upkeep.spare_watch`).
+    """
 
-    def __init__(self, journal: Journal, configured: Callable[[], Mapping[str, WebhookConfig]], clock: Clock) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        configured: Callable[[], Mapping[str, WebhookConfig]],
+        clock: Clock,
+        unproven: Callable[[], Awaitable[None] | None] = lambda: None,
+    ) -> None:
         self._journal = journal
+        self._unproven = unproven
         self._configured = configured
         self._clock = clock
         self._failing: dict[str, int] = {}  # name -> since when attempts fail
@@ -141,6 +150,9 @@ class Webhooks:
         while True:
             try:
                 await self._send_all(name, config)
+            except errors.OvertakenError:
+                await asyncio.sleep(AGAIN_S)
+                continue
             except (errors.ConfigError, errors.StoreError) as error:
                 if isinstance(error, errors.StoreError) and error.fatal:
                     raise
@@ -201,6 +213,8 @@ class Webhooks:
         attempt = refusals = 0
         body = event.encoded()
         while True:
+            if (proof := self._unproven()) is not None:
+                await proof
             try:
                 await receiver.send(str(event.position), body)
             except errors.DeliveryError as error:
@@ -314,7 +328,8 @@ class EventService(Service):
 
     def __init__(self, app: "App") -> None:
         self._app = app
-        self.webhooks = Webhooks(app.journal, lambda: webhooks_of(app.parts.built.site.config), app.clock)
+        configured, unproven = lambda: webhooks_of(app.parts.built.site.config), app.backup.spare.unproven
+        self.webhooks = Webhooks(app.journal, configured, app.clock, unproven)
 
     async def prepare(self, site: Site) -> None:
         await self.webhooks.begin(webhooks_of(site.config))

@@ -28,6 +28,12 @@ def list_lanes(reader: Reader) -> list[records.LaneView]:
     return [(view := records.LaneView._make(row))._replace(paused=bool(view.paused)) for row in rows]
 
 
+def has_open(reader: Reader, channel: str) -> bool:
+    """Whether a channel has messages to map, or deliveries to make."""
+    sql = "SELECT (SELECT sum(stored) FROM channel WHERE name = ?), (SELECT sum(open) FROM lane WHERE channel = ?)"
+    return any(reader.row(sql, (channel, channel)))
+
+
 def open_lanes(reader: Reader) -> list[records.OpenLane]:
     """Lanes with work, and the age of the oldest."""
     rows = reader.rows(

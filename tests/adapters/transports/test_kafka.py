@@ -38,6 +38,7 @@ TABLE = [
     (0, 40, OTHER, 45, 50, 45, 5, ""),
     (30, 30, OURS, 30, 30, 30, 0, ""),  # all read, all deleted
     (60, 60, OURS, 5, 50, 5, 0, SHORTER),
+    (60, 60, OTHER, 5, 50, 5, 0, SHORTER),
 ]
 
 
@@ -45,7 +46,7 @@ TABLE = [
 def test_a_partition_is_read_on_where_nothing_is_lost(row: tuple[int, int, str, int, int, int, int, str]) -> None:
     own, noted, note, low, high, where, lost, said = row
     found = place(own=own, noted=noted, note=note, journal="a1/2", topic="T", low=low, high=high)
-    assert found == Place(where, lost, said)
+    assert found == Place(where, lost, said, other=note == OTHER)  # then what waits here is held for a person
 
 
 def test_a_record_is_one_message_whatever_is_in_it() -> None:

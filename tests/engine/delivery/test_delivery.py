@@ -18,6 +18,7 @@ from engine.delivery.retry import RetryPolicy
 from engine.features.rework.rows import dismissal
 from engine.model.errors import (
     DestinationDownError,
+    HeldBackError,
     OvertakenError,
     RefusedDeliveryError,
     StoreError,
@@ -816,7 +817,7 @@ async def test_nothing_is_sent_before_it_is_proven_whose_journal_it_is(made: Pla
             raise OvertakenError("elsewhere")
 
     fresh = True
-    server = await made.destination("server", unproven=lambda: None if fresh else look())
+    server = await made.destination("server", unproven=lambda delivery: None if fresh else look())
     made.channel("a", "server")
     await made.send("a", *numbers(2))
     await made.settle()
@@ -840,6 +841,19 @@ async def test_nothing_is_sent_before_it_is_proven_whose_journal_it_is(made: Pla
     answers.put_nowait(True)
     await made.drain()
     assert server.of("a") == numbers(4)
+
+
+async def test_what_others_may_have_overtaken_is_held_and_a_person_may_send_it(made: Plant) -> None:
+    def unproven(delivery: Delivery) -> None:
+        if delivery.seq == 1 and not delivery.manual:
+            raise HeldBackError("another feeder has read on")
+
+    server = await made.destination("server", unproven=unproven)
+    made.channel("a", "server")
+    await made.send("a", *numbers(2))
+    await made.drain()
+    assert made.states("server") == ["held", "delivered"]
+    assert server.of("a") == numbers(1, start=2)
 
 
 # -- stopping ------------------------------------------------------------------------------------------------------

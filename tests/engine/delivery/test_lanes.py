@@ -142,6 +142,15 @@ def test_the_newest_rows_are_claimed_once_all_that_ended_is_written() -> None:
     assert not lane("none", delivery(1), spilled=True, newest_first=True).may_claim
 
 
+@pytest.mark.parametrize(("order", "waits"), [("channel", True), ("specimen", False), ("none", False)])
+def test_a_lane_that_is_fed_waits_for_the_end_of_the_last_to_be_durable(order: str, waits: bool) -> None:
+    made = lane(order, delivery(1, A), fed=True, unwritten=1)
+    assert going(made) == ([] if waits else [1])
+    made.unwritten = 0
+    assert going(made) == ([1] if waits else [])
+    assert going(lane(order, delivery(1, A), unwritten=1)) == [1]
+
+
 def test_an_older_one_may_come_too_late_where_the_newest_goes_first() -> None:
     made = Lane("chem", order="none", newest_first=True)
     assert made.may_be_superseded(delivery(5, A))  # the first since the start: an earlier process may have sent newer

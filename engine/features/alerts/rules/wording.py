@@ -100,6 +100,14 @@ def _step(lines: Sequence[Line], catalogue: Catalogue, page: str) -> str:
     return f". {step}: {page}{path.format(place)}" if page else f". {step}"
 
 
+def inactive(sink: str, now_us: int) -> Message:
+    """What a machine says to a sink whose journal goes on elsewhere."""
+    [line] = lines_of_a_test([sink], now_us)
+    said = Phrase("This machine is not active: its journal goes on elsewhere. Stop it")
+    line = replace(line, key="inactive", what=What.START, level=Level.PROBLEM.value, phrase=said)
+    return Message(number=now_us, sink=sink, lines=(line,))
+
+
 def lines_of_a_test(sinks: Sequence[str], now_us: int) -> list[Line]:
     """A line for each of these sinks that shows whether alerts reach it."""
     return [

@@ -36,6 +36,7 @@ from engine.runtime.sources import ChannelSource
 from engine.store.journal import Journal
 from engine.store.operations import incarnation
 from engine.store.operations import servers as operations
+from engine.store.queries.lanes import has_open
 from engine.store.queries.servers import cursor_of, is_old, taken_number
 
 if TYPE_CHECKING:
@@ -165,6 +166,9 @@ class JournalMemory:
 
     def journal(self) -> str:
         return incarnation.named(self._journal.snapshot, self._journal.journal_id)
+
+    def waits(self) -> bool:
+        return has_open(self._journal, self._channel)
 
     async def move(self, cursor: PollCursor) -> None:
         await self._journal.run(operations.move_cursor, self._channel, cursor)

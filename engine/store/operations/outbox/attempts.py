@@ -39,6 +39,12 @@ def settle(batch: Batch, delivery_id: int, delivered_us: int, versions: Versions
 
 
 @operation(priority=Priority.SETTLE)
+def settle_at_once(batch: Batch, delivery_id: int, delivered_us: int, versions: Versions = ()) -> None:
+    """As `settle`; the lane waits for it."""
+    settle(batch, delivery_id, delivered_us, versions)
+
+
+@operation(priority=Priority.SETTLE)
 def postpone(
     batch: Batch,
     delivery_id: int,

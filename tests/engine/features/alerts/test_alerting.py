@@ -23,7 +23,7 @@ from engine.features.alerts.rows import reading as rows
 from engine.features.alerts.rows import spoken
 from engine.features.alerts.service import REFUSALS, Alerting
 from engine.features.todo.service import TodoList
-from engine.model.errors import RefusedError, StoreError
+from engine.model.errors import OvertakenError, RefusedError, StoreError
 from engine.model.outcome import Spoken
 from engine.model.process.clock import ManualClock
 from engine.model.site.alerts import Line, What
@@ -139,6 +139,38 @@ async def test_a_mail_and_a_webhook_come_once_at_start_and_once_at_end(tmp_path:
     wanted = ["Test Lab: lis not reachable", "Test Lab: Over, after 5 min: lis not reachable"]
     assert texts(chat) == wanted
     assert [without_step(one.text) for one in mails.mails] == wanted
+
+
+async def test_a_machine_that_is_not_active_says_that_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerting, "FIRST_S", 0.01)
+    monkeypatch.setattr(alerting, "LOOK_S", 0.01)
+    asked: list[bool] = []
+    is_active = False
+
+    async def proof() -> None:
+        asked.append(is_active)
+        if not is_active:
+            raise OvertakenError("incarnation 2 on spare")
+
+    async with scripted(TAKEN) as chat, house(tmp_path, {"sinks": {"chat": chat_sink(chat)}, **QUICK}) as home:
+        home.found[:] = [AWAY]
+        await home.alerting.look()  # before it was replaced
+        made = home.alerting
+        running_on = Alerting(home.journal, made._entries, made._snapshot, made._site, home.clock, proof)
+        task = asyncio.create_task(running_on.run())
+        try:
+            await until(lambda: bool(texts(chat)))
+            before = len(asked)
+            await until(lambda: len(asked) > before + 10)
+            assert texts(chat) == ["Test Lab: This machine is not active: its journal goes on elsewhere. Stop it"]
+            is_active = True  # a person has said that it goes on here
+            await until(lambda: len(texts(chat)) == 2)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    assert texts(chat)[1:] == ["Test Lab: lis not reachable"]
 
 
 NAMED = 'web: {listen: "0.0.0.0:8443", names: lab.example, tls: {cert: c.pem, key: k.pem}}\n'

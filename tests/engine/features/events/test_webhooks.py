@@ -22,7 +22,7 @@ from engine.features.events import rows, service
 from engine.features.events.config import WebhookConfig, webhooks_of
 from engine.features.events.rows import FailingWebhook, stored_webhooks
 from engine.features.events.service import Webhooks
-from engine.model.errors import ConfigError
+from engine.model.errors import ConfigError, OvertakenError
 from engine.model.process.clock import ManualClock
 from engine.model.texts.reasons import ReasonCode
 from engine.store.core import notes
@@ -96,6 +96,35 @@ def verified(request: Request, secret: str) -> bool:
     names["time"] = SimpleNamespace(time=lambda: ManualClock().now().timestamp() + 299)
     result: bool = names["is_ours"](request.headers, request.body, secret)
     return result
+
+
+async def test_a_machine_that_is_not_active_sends_no_event_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    asked: list[bool] = []
+    is_active = True
+
+    async def proof() -> None:
+        asked.append(is_active)
+        if not is_active:
+            raise OvertakenError("incarnation 2 on spare")
+
+    async with running(tmp_path) as journal, scripted(OK) as server:
+        hooks = Webhooks(journal, lambda: {"erp": hook(server)}, ManualClock(), proof)
+        task = asyncio.create_task(hooks.run())
+        try:
+            await until(lambda: bool(stored_webhooks(journal)))
+            await store(journal, b"1")
+            await taken(journal, server, 1)
+            is_active = False
+            await store(journal, b"2")
+            await until(lambda: asked.count(False) > 5)
+            assert not await hooks.failing()
+            assert len(server.requests) == 1
+            is_active = True
+            await taken(journal, server, 2)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    assert [message for _, message in told(server)] == [1, 2]
 
 
 # Answer -> how often the first event is sent, and whether it is taken or given up then.
