@@ -204,7 +204,7 @@ GONE = N_("This is not on the list any more.")
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    shown = Route(TODO, partial(_show, frame), LOOKING)
+    shown = Route(TODO, partial(_show, frame), LOOKING, here=True)
     if frame.desk is None:
         return (shown,)
     return (shown, Route(TODO, partial(_take, frame, frame.desk), ACTING, method="POST"))

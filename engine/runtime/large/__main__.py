@@ -4,6 +4,7 @@ FD is our end of a socket pair. Everything else, keys included, comes over it: a
 """
 
 import ctypes
+import importlib
 import signal
 import sys
 from socket import socket
@@ -13,14 +14,13 @@ from engine.runtime import event_loop
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
-def main() -> None:
+def main(child: str = "engine.runtime.large.child") -> None:
+    """``child``: the module that serves the pipe."""
     # Ctrl-C in a terminal, and systemd's stop, reach every process of the group: the main process decides for both.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     die_with_parent()
-    from engine.runtime.large.child import serve
-
-    event_loop.run(serve(socket(fileno=int(sys.argv[1]))))
+    event_loop.run(importlib.import_module(child).serve(socket(fileno=int(sys.argv[1]))))
 
 
 def die_with_parent() -> None:

@@ -36,7 +36,7 @@ ATTEMPTS = 12
 
 def routes(frame: Frame) -> Sequence[Route]:
     return (
-        Route(PATH, partial(_show, frame), LOOKING),
+        Route(PATH, partial(_show, frame), LOOKING, here=True),
         Route(DATA, partial(_data, frame), LOOKING),
     )
 

@@ -24,11 +24,10 @@ MENU = (Entry("/users", "Users", ADMINISTERS, 25, ADMINISTRATION, "user"),)
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    """None where no person can log in."""
+    """None where no person can log in, or the daemon alone knows persons."""
     desk = frame.desk
-    if desk is None:
+    if desk is None or not isinstance(desk.accounts, Accounts):
         return ()
-    assert isinstance(desk.accounts, Accounts)
     oidc = OidcPages(desk, desk.accounts, lambda: frame.config().public_address)
     log_in = (*LogInPages(desk, desk.accounts, oidc.leave).routes(), *oidc.routes())
     own = AccountPages(desk, desk.accounts).routes()

@@ -40,7 +40,7 @@ STATES = {
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    listed = Route(PATH, partial(_list, frame), LOOKING)
+    listed = Route(PATH, partial(_list, frame), LOOKING, here=True)
     if frame.desk is None or VERBS[0] not in frame.verbs:
         return (listed,)
     return (listed, Route(PATH, partial(_take, frame, frame.desk), ACTING, method=hdrs.METH_POST))

@@ -59,7 +59,7 @@ FAULTS: dict[str, PageText] = {
 
 def routes(frame: Frame) -> Iterator[Route]:
     yield Route(OPERATIONS, partial(_list, frame), LOOKING)
-    yield Route(ONE, partial(_show, frame), LOOKING)
+    yield Route(ONE, partial(_show, frame), LOOKING, here=True)
     if frame.desk is not None and CANCEL in frame.verbs:
         needs = frame.verbs[CANCEL].needs
         yield Route(ONE, partial(_cancel, frame, frame.desk), needs, method=hdrs.METH_POST)
