@@ -14,6 +14,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from engine.model.errors import ElsewhereError
 from engine.model.site.permissions import Principal
 from engine.model.site.todo import Since
 from engine.web.identity import PERSON, SIGNED_IN, Person, Session
@@ -22,10 +23,6 @@ from engine.web.sender import sender_of
 
 Answer = tuple[int, list[tuple[str, str]], bytes]
 """Status, headers, body."""
-
-
-class ElsewhereError(ConnectionResetError):
-    """This process has no part of the daemon that the request asks for; the daemon draws it."""
 
 
 def elsewhere(*_args: object, **_more: object) -> NoReturn:

@@ -10,7 +10,7 @@ from enum import Enum, pickle_by_enum_name
 class ReasonCode(Enum):
     """A reason code. ``value``, as stored, is its name; ``help``, its text, says what happened and what to do."""
 
-    __reduce_ex__ = pickle_by_enum_name
+    __reduce_ex__ = pickle_by_enum_name  # type: ignore[assignment]  # as its documentation says
 
     def __init__(self, help_text: str) -> None:
         self.help = help_text

@@ -44,12 +44,11 @@ class ChildProcess:
     """One process beside the main one, for its whole run; processes come and go. Lives on the event loop.
 
     Attributes:
-        called: in the log.
+        called: in an error.
         ready: one has taken over the configuration.
     """
 
     called = ""
-    logger: logging.Logger
 
     @property
     def hung_s(self) -> float:
@@ -72,6 +71,9 @@ class ChildProcess:
     def _frame(self, frame: Frame) -> None:
         """Take what it says."""
 
+    def _replaced(self, extra: Mapping[str, object]) -> None:
+        """Log that it could not be used any more."""
+
     def _lost(self) -> None:
         """It has ended, and sends nothing any more."""
 
@@ -89,7 +91,7 @@ class ChildProcess:
         process, pipe, broken = await self._start()
         try:
             why = await self._attend(process, pipe, broken)
-            self.logger.error("%s is replaced", self.called, extra={"pid": process.pid, "detail": why})
+            self._replaced({"pid": process.pid, "detail": why})
         except asyncio.CancelledError:
             await self._stop(process, pipe)
             raise
@@ -165,7 +167,7 @@ class ChildProcess:
         try:
             self._frame(frame)
         except Exception:
-            self.logger.exception("the answer of %s cannot be used", self.called, extra={"kind": frame.kind})
+            logger.exception("the answer of a process cannot be used", extra={"kind": frame.kind})
             self._break("it cannot be understood")
 
     def _break(self, why: str) -> None:
@@ -181,7 +183,7 @@ class LargeProcess(ChildProcess):
         here: none is available: this process maps.
     """
 
-    called, logger = "the process for large messages", logger
+    called = "the process for large messages"
 
     def __init__(self, identity_key: bytes) -> None:
         super().__init__()
@@ -218,6 +220,9 @@ class LargeProcess(ChildProcess):
 
     async def _launch(self, descriptor: int) -> Process:
         return await launch(descriptor, environment())
+
+    def _replaced(self, extra: Mapping[str, object]) -> None:
+        logger.error("the process for large messages is replaced", extra=extra)
 
     def _lost(self) -> None:
         self.processor.lost()

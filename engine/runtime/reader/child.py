@@ -16,7 +16,7 @@ from engine.actions.declaring import Verb
 from engine.actions.kept import KeptActs
 from engine.actions.verbs import all_acts
 from engine.config.load import Site, load_site
-from engine.model.errors import ConfigError
+from engine.model.errors import ConfigError, ElsewhereError
 from engine.model.process import allocator
 from engine.model.process.clock import Clock, SystemClock
 from engine.model.routes import ChannelRoutes
@@ -34,7 +34,7 @@ from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import Vault
 from engine.store.queries.listing import others_of
 from engine.store.queries.reader import Reader
-from engine.web.apart import ElsewhereError, Given, elsewhere
+from engine.web.apart import Given, elsewhere
 from engine.web.api.lists import Sources
 from engine.web.pages.frame import Loaded
 from engine.web.running import Running
@@ -209,11 +209,10 @@ def _resident() -> int:
 
 async def serve(end: socket) -> None:
     """Work for the daemon at the other end of ``end`` until it sends stop."""
-    child = Child(leave=lambda: os._exit(0))
+    child = Child(leave=lambda: None if child.stopped.is_set() else os._exit(0))
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(loop_exception_handler)
     await loop.create_unix_connection(lambda: child.pipe, sock=end)
     looking = loop.create_task(child.look())
     await child.stopped.wait()
     looking.cancel()
-    os._exit(0)  # it holds nothing that has to be written

@@ -5,6 +5,7 @@ import logging
 import pickle
 from asyncio.subprocess import Process
 from collections import deque
+from collections.abc import Mapping
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,7 @@ Audience = frozenset[str] | None
 class PageReader(ChildProcess):
     """The reader of one site (`engine.web.running.Apart`)."""
 
-    called, logger = "the process that draws pages", logger
+    called = "the process that draws pages"
 
     @property
     def hung_s(self) -> float:
@@ -146,6 +147,9 @@ class PageReader(ChildProcess):
                 logger.error("pages are drawn beside the messages", extra={"detail": frame.fields[1]})
             case "leaving":
                 self.ready = False
+
+    def _replaced(self, extra: Mapping[str, object]) -> None:
+        logger.error("the process that draws pages is replaced", extra=extra)
 
     def _lost(self) -> None:
         for answer in self._under_way.values():
