@@ -1,6 +1,6 @@
 """All that the pages ask of the running daemon; beside it they have the journal and the configuration."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -61,4 +61,12 @@ class Apart(Protocol):
         self, request: web.Request, route: Route, running: Running, since: Since | None
     ) -> web.Response | None:
         """The answer; None: there is no such process just now, or it has no part that this request needs."""
+        ...
+
+    def events(self, request: web.Request, running: Running, last: str) -> AsyncGenerator[bytes, None] | None:
+        """The live updates, as of `engine.web.feed.Feed`; they end with the process. None: as above."""
+        ...
+
+    def leave(self) -> None:
+        """End them, and draw nothing more: the server stops."""
         ...

@@ -14,7 +14,7 @@ acknowledgment. Connections, event readers, request lines and headers are limite
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from urllib.parse import urlencode
@@ -174,6 +174,8 @@ class StatusServer:
     async def stop(self) -> None:
         """Stop listening, end the live updates, let running answers finish for a moment."""
         self.listener.stop()
+        if self._apart is not None:
+            self._apart.leave()
         for part in (self, *self._within.values()):
             await part.end()
         await self._runner.cleanup()
@@ -208,19 +210,25 @@ class StatusServer:
         return await self._apart.draw(request, route, part._running, request[SINCE])
 
     async def _routes_within(self, request: web.Request, channels: frozenset[str]) -> Table:
-        """Those of the part for these channels, which is made at its first use, and kept."""
+        """Those of the part for these channels."""
         if self._make_within is None:
             return {}
+        request[PART] = part = await self.part(channels)
+        await part._renderer.prepare()
+        return part.routes
+
+    async def part(self, channels: frozenset[str]) -> "StatusServer":
+        """It is made at its first use, and kept."""
+        assert self._make_within is not None
         part = self._within.pop(channels, None)
         if part is None:
             part = self._make_within(channels)
-            part.listener, part._identity = self.listener, self._identity
+            part.listener, part._identity, part._apart = self.listener, self._identity, self._apart
             while len(self._within) >= MOST_PARTS:
                 await self._within.pop(next(iter(self._within))).end()
-        self._within[channels] = request[PART] = part  # the one that was used last is the last
+        self._within[channels] = part  # the one that was used last is the last
         part.config = self.config
-        await part._renderer.prepare()
-        return part.routes
+        return part
 
     def _names(self) -> frozenset[str]:
         """Names under which the page answers, besides those of loopback."""
@@ -382,6 +390,9 @@ class StatusServer:
 
         return bodies.answer(request, await self._kept.of(("live", language, notes), live, make))
 
+    def events(self, language: str, reads_notes: bool, last: str) -> AsyncGenerator[bytes, None]:
+        return self._feeds[language, reads_notes].events(last)
+
     async def _events(self, request: web.Request) -> web.StreamResponse:
         principal, followers = request[PRINCIPAL], self.listener.followers
         log_in = log_in_of(request, principal)
@@ -393,8 +404,10 @@ class StatusServer:
         response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "text/event-stream", "X-Accel-Buffering": "no"})
         followers[request.protocol] = log_in
         reads_notes = principal.reads_notes
-        feed = self._feeds[language_of(request), reads_notes]
-        events = feed.events(request.headers.get("Last-Event-ID", ""))
+        last = request.headers.get("Last-Event-ID", "")
+        events = self._apart.events(request, self._running, last) if self._apart is not None else None
+        if events is None:
+            events = self.events(language_of(request), reads_notes, last)
         try:
             await response.prepare(request)
             if request.method == hdrs.METH_HEAD:

@@ -5,7 +5,7 @@ import logging
 import os
 import pickle
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -127,11 +127,21 @@ class Child:
         self._server: StatusServer | None = None
         self._configuring = asyncio.Lock()
         self._drawing: set[asyncio.Task[None]] = set()
+        self._streams: dict[int, AsyncGenerator[bytes, None]] = {}
+        self._waiting: dict[int, asyncio.Task[None]] = {}  # for the next event of each
 
     def _received(self, frame: Frame) -> None:
         match frame.kind:
             case "draw":
                 self._begin(self._draw(frame.fields[0], _taken(frame)))
+            case "event":
+                number, stream, *told = frame.fields
+                self._waiting[stream] = self._begin(self._event(number, stream, *told))
+            case "unfollow":
+                events = self._streams.pop(frame.fields[0], None)
+                if events is not None:
+                    self._waiting.pop(frame.fields[0]).cancel()
+                    self._begin(_closed(events))
             case "snapshot" if self._known is not None:
                 self._known.whole = _taken(frame)
             case "todo" if self._known is not None:
@@ -144,10 +154,11 @@ class Child:
             case "stop":
                 self.stopped.set()
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._drawing.add(task)
         task.add_done_callback(self._drawing.discard)
+        return task
 
     async def _take_over(self, epoch: int, folder: str, wanted: str, *given: Any) -> None:
         async with self._configuring:
@@ -184,6 +195,19 @@ class Child:
             parts = encode("elsewhere", (number,))
         self.pipe.send(parts)
 
+    async def _event(
+        self, number: int, stream: int, channels: list[str] | None, language: str, notes: bool, last: str
+    ) -> None:
+        """Send the next live update of a stream, which begins with the first one."""
+        assert self._server is not None, "configured first"
+        if stream not in self._streams:
+            server = self._server if channels is None else await self._server.part(frozenset(channels))
+            self._streams[stream] = server.events(language, notes, last)
+        async for event in self._streams[stream]:
+            self.pipe.send(encode("drawn", (number,), (event,)))
+            return
+        self.pipe.send(encode("elsewhere", (number,)))
+
     async def look(self) -> None:
         """At the memory of this process, without end; too large it takes no further request, and ends."""
         while True:
@@ -198,6 +222,11 @@ class Child:
 
 def _taken(frame: Frame) -> Any:
     return pickle.loads(frame.blobs[0])  # noqa: S301  (of the daemon, which has started us)
+
+
+async def _closed(events: AsyncGenerator[bytes, None]) -> None:
+    with suppress(RuntimeError):  # its reader is being cancelled, which closes it
+        await events.aclose()
 
 
 def _resident() -> int:

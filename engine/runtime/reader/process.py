@@ -5,7 +5,7 @@ import logging
 import pickle
 from asyncio.subprocess import Process
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,8 @@ from engine.model.texts.phrases import Said
 from engine.runtime.large.process import ChildProcess, environment, launch, log_setting
 from engine.runtime.large.wire import Frame, encode
 from engine.web import apart
-from engine.web.routes import CHANNELS, Route
+from engine.web.identity import language_of
+from engine.web.routes import CHANNELS, PRINCIPAL, Route
 from engine.web.running import Running
 
 if TYPE_CHECKING:
@@ -31,9 +32,11 @@ ANSWER_S = 20.0
 LONGEST_BACK_OFF_S = 60.0
 HEALTHY_S = 600.0
 MANY = 3  # ends within `HEALTHY_S`
+PUSH_S = 1.0  # to those who follow the overview
 MOST_LISTS = 64  # of those who see some channels alone
 
 Audience = frozenset[str] | None
+ELSEWHERE = Frame("elsewhere", [], [])
 
 
 class PageReader(ChildProcess):
@@ -56,6 +59,7 @@ class PageReader(ChildProcess):
         self._epoch = 0
         self._snapshot: object = None
         self._lists: dict[Audience, object] = {}
+        self._left = False
         self._ends: deque[float] = deque(maxlen=MANY)
 
     @property
@@ -64,7 +68,7 @@ class PageReader(ChildProcess):
         now = asyncio.get_running_loop().time()
         if len(self._ends) < MANY or now - self._ends[0] > HEALTHY_S:
             return ""
-        return Said("the process that draws pages has ended {n} times within ten minutes", n=MANY)
+        return Said("the program that draws the pages has ended {n} times within ten minutes", n=MANY)
 
     async def run(self) -> None:
         """As of `ChildProcess`, once a page is asked for."""
@@ -89,22 +93,58 @@ class PageReader(ChildProcess):
         except Exception:  # a value of ours that cannot go there
             logger.exception("a request cannot be given to the process that draws pages")
             return None
+        frame = await self._answer("draw", (), (asked,), within_s=ANSWER_S)
+        return apart.response_of(*frame.fields[1:], *frame.blobs) if frame.kind == "drawn" else None
+
+    def events(self, request: web.Request, running: Running, last: str) -> AsyncGenerator[bytes, None] | None:
+        """As of `Apart`."""
+        told = language_of(request), request[PRINCIPAL].reads_notes, last
+        return self._events(request.get(CHANNELS), running, told) if self._is_current() else None
+
+    async def _events(
+        self, audience: Audience, running: Running, told: Sequence[object]
+    ) -> AsyncGenerator[bytes, None]:
+        stream, channels = next(self._numbers), None if audience is None else sorted(audience)
+        answer: asyncio.Future[Frame] | None = None
+        try:
+            while self._is_current():
+                self._push(audience, await running.todo())
+                answer = asyncio.ensure_future(self._answer("event", (stream, channels, *told)))
+                while not answer.done():
+                    await asyncio.wait({answer}, timeout=PUSH_S)
+                    self._push(audience, await running.todo())
+                if (frame := answer.result()).kind != "drawn":
+                    return
+                yield frame.blobs[0]
+        finally:
+            if answer is not None:
+                answer.cancel()
+            self._send(encode("unfollow", (stream,)))
+
+    def leave(self) -> None:
+        """As of `Apart`."""
+        self._left = True
+        self._lost()
+
+    async def _answer(
+        self, kind: str, fields: Sequence[object], blobs: Sequence[bytes] = (), within_s: float | None = None
+    ) -> Frame:
+        """What it says to a frame of this kind; "elsewhere" where it ends, or does not answer."""
         number, answer = next(self._numbers), asyncio.get_running_loop().create_future()
         self._under_way[number] = answer
-        self._send(encode("draw", (number,), (asked,)))
+        self._send(encode(kind, (number, *fields), blobs))
         try:
-            async with asyncio.timeout(ANSWER_S):
-                frame = await answer
+            async with asyncio.timeout(within_s):
+                return await answer
         except TimeoutError:
             self._break("it does not answer")
-            return None
+            return ELSEWHERE
         finally:
             del self._under_way[number]
-        return apart.response_of(*frame.fields[1:], *frame.blobs) if frame.kind == "drawn" else None
 
     def _is_current(self) -> bool:
         """Whether it has the configuration and the keys in force; else it gets them."""
-        if self._pipe is None:
+        if self._pipe is None or self._left:
             return False
         if self._site is not self._app.parts.built.site or self._keys != self._app.journal.vault.known:
             self._configure()
@@ -154,4 +194,4 @@ class PageReader(ChildProcess):
     def _lost(self) -> None:
         for answer in self._under_way.values():
             if not answer.done():
-                answer.set_result(Frame("elsewhere", [], []))
+                answer.set_result(ELSEWHERE)

@@ -9,8 +9,10 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import aiohttp
+import orjson
 import pytest
 
 from engine.features.access.service.service import AccessService
@@ -209,6 +211,32 @@ async def test_a_form_that_it_draws_is_one_of_the_daemon(tmp_path: Path) -> None
         address, fields = await browser.fields("/messages", to="/log-out")
         async with http.post(address, data=fields, allow_redirects=False) as answer:
             assert (answer.status, answer.headers["Location"]) == (303, "/log-in?lang=en")
+
+
+async def event_of(stream: aiohttp.ClientResponse) -> dict[str, Any]:
+    async for line in stream.content:
+        if line.startswith(b"data: "):
+            return cast(dict[str, Any], orjson.loads(line[6:]))
+    raise ConnectionResetError
+
+
+async def test_live_updates_end_with_it_and_go_on(tmp_path: Path) -> None:
+    async with small_site(tmp_path) as here, here.client() as http:
+        await ready(here, http)
+        async with http.get("/events") as stream, asyncio.timeout(START_S):
+            first = await event_of(stream)
+            assert "channels" in first["order"]
+            await acknowledged(here)
+            while "footer" not in (await event_of(stream))["parts"]:
+                pass
+            await until(lambda: len(reader_of(here)._under_way) == 1)
+            os.kill(pid_of(here), signal.SIGKILL)
+            with pytest.raises(ConnectionResetError):
+                while True:
+                    await event_of(stream)
+        async with http.get("/events") as stream, asyncio.timeout(START_S):
+            assert (await event_of(stream))["order"] == first["order"]
+        await until(lambda: not reader_of(here)._under_way)
 
 
 async def test_one_that_is_too_large_takes_no_further_request_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
