@@ -32,6 +32,19 @@ class Way(NamedTuple):
     fragment: str = ""
 
 
+class Together(NamedTuple):
+    """How several entries of one kind and urgency are one on the page.
+
+    Attributes:
+        words: of all of them; ``{n}`` is their number, or the sum of their counts.
+        sums: it is the sum.
+    """
+
+    words: PageText
+    way: Way
+    sums: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One thing to do.
@@ -49,6 +62,8 @@ class Entry:
         critical: a critical result waits, so it is not put off beyond the shift.
         first: nothing is stored as long as it is there, so it comes before all others.
         leads: no person is notified of the others as long as it is there, so it comes before those of its urgency.
+        together: None: it is alone on the page.
+        with_held: it is decided about with the results that are held of its subject, where there are some.
     """
 
     key: str
@@ -65,6 +80,8 @@ class Entry:
     critical: bool = False
     first: bool = False
     leads: bool = False
+    together: Together | None = None
+    with_held: bool = False
 
     @property
     def rank(self) -> int:

@@ -9,8 +9,7 @@ has lost its battery (`engine.succession.steps.FIRST_YEAR`) says nothing.
 """
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache, partial
@@ -19,12 +18,12 @@ from zoneinfo import ZoneInfo
 
 from engine.mapping.functions.channel import are_one_by_one, are_runs_apart
 from engine.mapping.functions.controls import NUMBERS, ORDERS, listed
-from engine.mapping.measured import Reading, hashed, numbers_of, places_of
+from engine.mapping.measured import Reading, places_of, spoken
 from engine.mapping.outputs.collected import order_lines
 from engine.mapping.shipped import refusal
 from engine.mapping.values.local_time import LocalTimes, silent
 from engine.model.content import quality_controls
-from engine.model.content.facts import ANSWER, LEFT_OUT, Facts, Order, Person, Result, packed
+from engine.model.content.facts import Facts, packed
 from engine.model.content.order_results import CORRECTS, WITHDRAWN, TubeResults, has_results, question_in, tubes_in
 from engine.model.content.reagents import reagents_in
 from engine.model.content.result_times import ResultGroup, result_groups
@@ -39,8 +38,8 @@ from engine.model.routes import ChannelRoutes, Holding, Processed, Route, contex
 from engine.model.texts.reasons import ReasonCode
 from engine.model.worklist import Ordered
 from engine.processing.formats import MEDIA_TYPES
-from engine.succession.critical import CRITICAL, is_critical, tells_critical
-from engine.succession.steps import FIRST_YEAR, MINUTE
+from engine.succession.critical import CRITICAL, tells_critical
+from engine.succession.steps import FIRST_YEAR
 
 _BACK = {name: found | WITHDRAWN.get(name, frozenset()) for name, found in CORRECTS.items()}
 
@@ -63,7 +62,8 @@ def spoken_of(
         found = _shown(document for document, _ in documents)
         return found or ((Spoken(),) if parsed.format == "astm" and _records_tell(parsed) else ())
     is_flagged, takes_back = _asked(reading.facts, _BACK.get(parsed.format, frozenset()))
-    found = tuple(_spoken_in(reading, controls)) if is_flagged or takes_back else ()
+    asked = is_flagged or takes_back
+    found = tuple(spoken(reading.measured(controls), reading.context.key)) if asked else ()
     if is_flagged:
         return found
     read_elsewhere = (document for document, route in documents if route.program is not None and route.program.is_own)
@@ -100,45 +100,6 @@ def _records_tell(parsed: Parsed) -> bool:
             if not CRITICAL.isdisjoint(told):
                 return True
     return False
-
-
-def _spoken_in(reading: Reading, controls: Collection[int]) -> Iterator[Spoken]:
-    """What a message says of each result of a patient."""
-    key = reading.context.key
-    found = [
-        _spoken(person, order, result, key)
-        for person, order, result in reading.measured(controls)
-        if result.kind not in (ANSWER, LEFT_OUT)
-    ]
-    times = Counter(one.key for one in found if one.key)
-    for one in found:
-        # of several with one name (serum and urine, two runs), none says anything of another one
-        yield one if times[one.key] < 2 else one._replace(key=hashed(key, one.key, one.said))
-
-
-def _spoken(person: Person, order: Order, result: Result, key: bytes) -> Spoken:
-    measure, value = result.measure, result.value
-    number, tube = numbers_of(order, result)
-    samples = [one for one in order.samples if one.number and one.number == (tube or one.number)]
-    drawn = (samples[0].collected if samples else None) or order.collected
-    is_timed = bool(result.stated) and len(result.at or "") >= MINUTE
-    return Spoken(
-        key=hashed(key, number, tube, measure.test, measure.sub, measure.unit) if number else "",
-        person=_who(person, key),
-        lasting=person.lasting,
-        said=hashed(key, value.sent, measure.unit, *(measure.flags or ()), result.stated),
-        at=hashed(key, result.stated) if is_timed else "",
-        drawn=hashed(key, drawn) if drawn else "",
-        state=measure.state or "",
-        critical=is_critical(result),
-    )
-
-
-def _who(person: Person, key: bytes) -> str:
-    """A number that may be a counter's is one person's together with the name; a name alone is one, too."""
-    named = (person.name, person.born) if not person.lasting else ()
-    who = (person.authority, person.number, *named)
-    return hashed(key, *who) if person.number or person.name else ""
 
 
 logger = logging.getLogger("labrelay.processing")

@@ -237,6 +237,17 @@ HISTORIES = {  # name -> messages; which are critical at the end
     ),
     "a rerun of the sample, corrected": (order("K 7.9 HH F 0915"), order("K 4.1 N C 1015"), [False, False]),
     "preliminary, then final": (order("K 7.9 HH P 0915"), order("K 4.1 N F 1015", SODIUM), [False, True]),
+    "preliminary, then final, and no flag": (order("K 7.9 HH P 0915"), order("K 4.1 N F 1015"), [False, False]),
+    "preliminary, then the final of that minute": (order("K 7.9 HH P 0915"), order("K 4.1 F F 0915"), [False, False]),
+    "preliminary, then preliminary": (order("K 7.9 HH P 0915"), order("K 4.1 N P 1015"), [True, False]),
+    "preliminary, then another sample": (
+        order("K 7.9 HH P 0915"), order("K 4.1 N F 1315", drawn="1300"), [True, False],
+    ),
+    "preliminary, then another test": (order("K 7.9 HH P 0915"), order("NA 140 N F 0915"), [True, False]),
+    "preliminary, then another patient": (
+        order("K 7.9 HH P 0915"), order("K 4.1 N F 1015", person="MR8^^^HOSPX"), [True, False],
+    ),
+    "final, then another run without a flag": (order("K 7.9 HH F 0915"), order("K 4.1 N F 1015"), [True, False]),
 }  # fmt: skip
 
 
@@ -253,6 +264,31 @@ def critical(site: RunningSite) -> list[bool]:
     """Of each message, whether it has a critical value still."""
     found = {one.message for one in critical_values(site.journal) if not one.over_us}
     return [one.id in found for one in site.messages()]
+
+
+@pytest.mark.parametrize(
+    ("decision", "later", "wanted"),
+    [
+        ("", "", [True, False]),
+        ("release", "", [False, False]),
+        ("reject", "", [True, False]),
+        ("release", "K 7.9 HH C 0915", [True, False, False]),  # an echo of the first, which stands again
+    ],
+)
+async def test_an_all_clear_that_is_held_counts_once_a_person_releases_it(
+    tmp_path: Path, decision: str, later: str, wanted: list[bool]
+) -> None:
+    lab = channel(MLLP, {"mapping": "hl7-results", "to": "files", "hold": [{"when": "=value < 5", "reason": "low"}]})
+    async with running_site(tmp_path / "site", {"lab": lab}, folder(tmp_path)) as site:
+        await send(site, "oru", order("K 7.9 HH F 0915"))
+        await send(site, "oru", order("K 4.1 N C 0915").replace(b"|M1|", b"|M2|"))
+        if later:
+            await send(site, "oru", order(later).replace(b"|M1|", b"|M3|"))
+        if decision:
+            ran = await site.labrelay("held", decision, "2", "--reason", "looked at", "--yes")
+            assert ran.code == 0, ran.err
+            await site.settled()
+        assert critical(site) == wanted
 
 
 async def test_a_report_that_repeats_a_critical_value_is_critical_as_long_as_that_is(tmp_path: Path) -> None:

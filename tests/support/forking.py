@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 from unittest import mock
 
+from engine.model.process.parent import die_with_parent
 from engine.runtime.large import __main__ as large
 from engine.runtime.large import process as large_process
 from tests.support.before_forks import prepare
@@ -58,7 +59,7 @@ def _live(site: str, log: str, point: list[str]) -> int:
     """A life of the daemon, in the forked process."""
     from engine.__main__ import run
 
-    large.die_with_parent()
+    die_with_parent()
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -101,7 +102,7 @@ def serve(asking: socket.socket) -> None:
 
     What a life leaves behind when it ends is a child of this process: its processor time is counted, too.
     """
-    large.die_with_parent()
+    die_with_parent()
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     prepare(*DAEMON)
     woken, wakes = os.pipe2(os.O_NONBLOCK)

@@ -34,10 +34,12 @@ from engine.mapping.explanations.trace import Trace
 from engine.mapping.program import Program
 from engine.mapping.trying.inputs import FoundMessage
 from engine.model.errors import ConfigError, ContentError
+from engine.model.process.parent import die_with_parent
 from engine.model.process.priority import give_way
 from engine.views.document_lines import lines_of, pointer_of
 
 GIVES_WAY = 10  # nice: analyzers are answered on the same machine
+MAX_CPU_S = 20  # also where the process that waits for the answer hangs
 MAX_MEMORY_BYTES = 2 * 1024**3  # of addresses; a trial of a message of the largest size takes a tenth of it
 MAX_EXPLAINED_BYTES = 4 * 1024 * 1024  # of a document; a larger one is shown as far as it is, without explanations
 MAX_LEAVES = 20_000
@@ -165,6 +167,8 @@ def main() -> None:
     sys.stdout = io.TextIOWrapper(sys.stderr.buffer)  # stray output must not get into the answer
     with suppress(ValueError, OSError):  # where the system has no such limit, it goes without
         resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
+        resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_S, MAX_CPU_S))
+    die_with_parent()
     give_way(GIVES_WAY)
     (length,) = HEAD.unpack(requests.read(HEAD.size))
     answer = orjson.dumps(tried(**orjson.loads(requests.read(length))))

@@ -31,8 +31,8 @@ def problems(site: Site) -> Iterator[str]:
     root = read_file(site.folder / CONFIG_FILE, str(CONFIG_FILE))
     for name, destination in site.config.destinations.items():
         yield from _block(getattr(destination, "tls", None), root, ("destinations", name, "tls"))
-        callbacks = getattr(getattr(destination, "callbacks", None), "tls", None)
-        yield from _block(callbacks, root, ("destinations", name, "callbacks", "tls"))
+        for key, block in destination:  # one that listens, too
+            yield from _block(getattr(block, "tls", None), root, ("destinations", name, key, "tls"))
         yield from _log_in(destination, root, ("destinations", name))
     for server in servers(site.config):
         yield from _block(getattr(server.block, "tls", None), root, (*server.path, "tls"))

@@ -82,6 +82,7 @@ CREATE INDEX critical_call_open ON critical_call (message_id) WHERE taken_us = 0
 CREATE TABLE critical_result (
     id         INTEGER PRIMARY KEY,
     message_id INTEGER NOT NULL,
+    channel    TEXT NOT NULL,
     key        TEXT NOT NULL,
     person     TEXT NOT NULL,
     said       TEXT NOT NULL,
@@ -89,7 +90,11 @@ CREATE TABLE critical_result (
     drawn      TEXT NOT NULL,
     state      TEXT NOT NULL,
     noted_us   INTEGER NOT NULL,
-    over_us    INTEGER NOT NULL DEFAULT 0
+    over_us    INTEGER NOT NULL DEFAULT 0,
+    denied_by  INTEGER NOT NULL DEFAULT 0    -- a message that says otherwise, and waits for a person
 );
+CREATE INDEX critical_result_denied ON critical_result (denied_by) WHERE denied_by > 0;
 CREATE INDEX critical_result_key ON critical_result (key) WHERE over_us = 0;
 CREATE INDEX critical_result_message ON critical_result (message_id);
+CREATE INDEX critical_result_unfinished ON critical_result (channel)
+    WHERE over_us = 0 AND state IN ('registered', 'preliminary', 'partial');

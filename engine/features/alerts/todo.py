@@ -7,8 +7,9 @@ from engine.features.alerts.rows.reading import CriticalValue, FailingSink, crit
 from engine.model.process.clock import from_us
 from engine.model.texts.phrases import Phrase
 from engine.monitoring.snapshot.states import Level
-from engine.monitoring.todo import Entry, Look, Way
+from engine.monitoring.todo import Entry, Look, Together, Way
 
+_CRITICALS = Together("Critical values: {n}", Way("Take it on the page of alerts", "/alerts"))
 NO_ALERTS = Entry(
     key="no-alerts",
     level=Level.ATTENTION,
@@ -35,10 +36,12 @@ def of_critical_value(one: CriticalValue) -> Entry:
         level=Level.PROBLEM,
         phrase=one.phrase,
         step=f"labrelay alert acknowledge {key}",
-        way=Way("Decide: {n}", f"/held/{one.message}") if one.held else Way("Take it on the page of alerts", "/alerts"),
+        way=Way("Decide: {n}", f"/held/{one.message}") if one.held else _CRITICALS.way,
         since=from_us(one.seen_us),
         subject=one.channel,
         critical=True,
+        together=None if one.held else _CRITICALS,
+        with_held=bool(one.held),
     )
 
 

@@ -7,8 +7,10 @@ from engine.model.process.clock import from_us
 from engine.model.texts.phrases import Phrase
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import Level
-from engine.monitoring.todo import Entry, Look, Way, named
+from engine.monitoring.todo import Entry, Look, Together, Way, named
 from engine.store.queries.tallies import ChannelGaps, unmapped_by_channel
+
+_CODES = Together("Codes without a mapping: {n}", Way("Look at the codes: {n}", "/codes"), sums=True)
 
 
 async def entries(look: Look) -> list[Entry]:
@@ -23,7 +25,7 @@ def of_gaps(site: SiteSnapshot, gaps: Sequence[ChannelGaps] | None) -> list[Entr
     if gaps is None:
         words = Phrase("Codes without a mapping: {n}", {"n": site.unmapped_words})
         step = "labrelay gaps -o table"
-        return [Entry(key="unmapped", level=Level.ATTENTION, phrase=words, step=step, way=_way(""))]
+        return [Entry(key="unmapped", level=Level.ATTENTION, phrase=words, step=step, way=_way(""), together=_CODES)]
     return [_unmapped(one) for one in gaps]
 
 
@@ -41,4 +43,5 @@ def _unmapped(one: ChannelGaps) -> Entry:
         count=one.codes,
         since=from_us(one.first_us),
         subject=one.channel,
+        together=_CODES,
     )

@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
-from engine.features.todo.rules import KINDS, causes
+from engine.features.todo.rules import causes
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.process.clock import from_us
 from engine.model.site.permissions import ACTING, LOOKING
@@ -160,14 +160,15 @@ def _cause(found: Sequence[Todo], words: Words) -> Row:
         return rows[0]
     entry = first.entry
     is_alone = sum(one.entry.kind == entry.kind for one in found) == 1
-    kind = KINDS[entry.kind, entry.critical]
-    count = sum(one.entry.count for one in found if one.entry.kind == entry.kind) if kind.sums else len(found)
+    together = entry.together
+    assert together is not None  # of `causes`
+    count = sum(one.entry.count for one in found if one.entry.kind == entry.kind) if together.sums else len(found)
     key = f"{entry.kind}-{entry.level.value}-{'critical' if entry.critical else 'all'}"
     since = min((row["said"] for row in rows), key=lambda said: said["since_iso"] or "~")
-    told = rows[0]["said"]["words"] if is_alone else words.say(kind.words, n=count)
+    told = rows[0]["said"]["words"] if is_alone else words.say(together.words, n=count)
     said = {"id": f"{row_id('t', key)}-said", "words": told, "meaning": "", "cause": ""}
-    href = words.href(kind.way.path) + kind.way.fragment
-    step = {"words": words.say(kind.way.words, n=count), "href": href, "command": ""}
+    href = words.href(together.way.path) + together.way.fragment
+    step = {"words": words.say(together.way.words, n=count), "href": href, "command": ""}
     return rows[0] | {
         "id": row_id("t", key),
         "said": said | {name: since[name] for name in ("since", "since_iso")},

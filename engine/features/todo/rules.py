@@ -17,15 +17,29 @@ from itertools import groupby
 from typing import NamedTuple
 
 from engine.model.site.todo import TodoState
-from engine.model.texts.phrases import PageText, Phrase, Span, phrase_of
+from engine.model.texts.phrases import Phrase, Span, phrase_of
 from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
 from engine.monitoring.snapshot.site import NO_BACKUP, About, SiteSnapshot, destination_phrase, disk_findings
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level
-from engine.monitoring.todo import Entry, Todo, Way, named
+from engine.monitoring.todo import Entry, Todo, Together, Way, named
 
 FORGET_AFTER_US = 86_400_000_000
 AHEAD_US = 60_000_000  # a snooze of a clock that was further ahead counts no more once it is set right
 SET_UP_BACKUP = "write `backup: {folder: DIR}` into config/labrelay.yaml, then: labrelay reload"
+_LOOK = Way("Look at the analyzers", "/", fragment="#analyzers")
+_STATES = {  # of a channel: the kind of its entry, the command, how those of several channels are one
+    ChannelState.SILENT: ("silent", "labrelay messages line {}", Together("Analyzers that are silent: {n}", _LOOK)),
+    ChannelState.WAITING: (
+        "not-connected",
+        "labrelay doctor",
+        Together("Analyzers that are not connected: {n}", _LOOK),
+    ),
+    ChannelState.FAULTED: ("down", "labrelay doctor", Together("Analyzers whose line is down: {n}", _LOOK)),
+    ChannelState.REFUSING: ("not-taking", "labrelay doctor", None),
+    ChannelState.PAUSED: ("paused", "labrelay resume channel {} --reason TEXT", None),
+}
+_HELD = Together("Held back: {n}", Way("Decide: {n}", "/held"), sums=True)
+_HELD_CRITICAL = Together("Critical results held back: {n}", Way("Decide: {n}", "/held"), sums=True)
 _STEPS = {
     About.DELIVERIES: "labrelay resume deliveries --reason TEXT",
     About.JOURNAL: "labrelay verify",
@@ -97,20 +111,15 @@ def _notices(site: SiteSnapshot) -> Iterator[Entry]:
 
 def _channel(channel: ChannelSnapshot, site: SiteSnapshot) -> Iterator[Entry]:
     name, state = channel.name, channel.state
-    key, step = {
-        ChannelState.SILENT: ("silent", f"labrelay messages line {name}"),
-        ChannelState.WAITING: ("not-connected", "labrelay doctor"),
-        ChannelState.FAULTED: ("down", "labrelay doctor"),
-        ChannelState.REFUSING: ("not-taking", "labrelay doctor"),
-        ChannelState.PAUSED: ("paused", f"labrelay resume channel {name} --reason TEXT"),
-    }.get(state, ("", ""))
+    key, step, together = _STATES.get(state, ("", "", None))
     if key and not (state is ChannelState.REFUSING and site.alarms and not channel.notice):  # one alarm covers all
         paused = channel.paused
         words = Phrase("{name} {state}", {"name": name, "state": paused.words if paused else channel.words})
         if state is ChannelState.SILENT and channel.last_message_age_s is not None:
             words = Phrase("{name} silent {age}", {"name": name, "age": Span(channel.last_message_age_s)})
         since = paused.since if paused else channel.last_message_at if state is ChannelState.SILENT else None
-        yield Entry(key=f"{key}/{name}", level=state.level, phrase=words, step=step, since=since, subject=name)
+        key, step = f"{key}/{name}", step.format(name)
+        yield Entry(key=key, level=state.level, phrase=words, step=step, since=since, subject=name, together=together)
     if channel.notice:
         words = Phrase("{name}: {notice}", {"name": name, "notice": channel.notice})
         yield Entry(key=f"notice/{name}", level=Level.ATTENTION, phrase=words, step="labrelay status", subject=name)
@@ -184,6 +193,7 @@ def _held(name: str, lane: LaneSnapshot, site: SiteSnapshot) -> Entry:
         subject=name,
         destination=lane.destination,
         critical=bool(lane.held_critical),
+        together=_HELD_CRITICAL if lane.held_critical else _HELD,
     )
 
 
@@ -225,47 +235,17 @@ def listed(found: Sequence[Entry], states: Mapping[str, TodoState], now_us: int)
     return sorted(todos, key=lambda todo: todo.is_snoozed)
 
 
-class Kind(NamedTuple):
-    """How several entries of one kind are one on the page.
-
-    Attributes:
-        words: of all of them; ``{n}`` is their number, or the sum of their counts.
-        sums: it is the sum.
-    """
-
-    words: PageText
-    way: Way
-    sums: bool = False
-
-
-ALERTS = "/alerts"
-_LOOK = Way("Look at the analyzers", "/", fragment="#analyzers")
-KINDS: dict[tuple[str, bool], Kind] = {  # kind of an entry, and whether it is critical
-    ("silent", False): Kind("Analyzers that are silent: {n}", _LOOK),
-    ("not-connected", False): Kind("Analyzers that are not connected: {n}", _LOOK),
-    ("down", False): Kind("Analyzers whose line is down: {n}", _LOOK),
-    ("held", True): Kind("Critical results held back: {n}", Way("Decide: {n}", "/held"), sums=True),
-    ("held", False): Kind("Held back: {n}", Way("Decide: {n}", "/held"), sums=True),
-    ("critical", True): Kind("Critical values: {n}", Way("Take it on the page of alerts", ALERTS)),
-    ("unmapped", False): Kind("Codes without a mapping: {n}", Way("Look at the codes: {n}", "/codes"), sums=True),
-}
-
-
 def causes(todos: Iterable[Todo]) -> list[list[Todo]]:
-    """Entries by cause, in their order. One that a person has taken, put off or noted is alone. A critical value whose
-    message is held is decided about with what is held of its analyzer.
-    """
+    """Entries by cause, in their order. One that a person has taken, put off or noted is alone."""
     listed = [(todo, todo.entry, bool(todo.state.taken or todo.state.note or todo.is_snoozed)) for todo in todos]
     held = {one.subject for _, one, is_alone in listed if one.kind == "held" and one.critical and not is_alone}
     found: dict[tuple[str, bool, Level] | str, list[Todo]] = {}
     for todo, entry, is_alone in listed:
-        waits = entry.kind == "critical" and entry.way is not None and entry.way.path != ALERTS
-        kind = "held" if waits and entry.subject in held else entry.kind
-        same = (kind, entry.critical, entry.level)
-        alone = is_alone or same[:2] not in KINDS or (waits and kind != "held")
-        found.setdefault(entry.key if alone else same, []).append(todo)
+        kind = "held" if entry.with_held and entry.subject in held else entry.kind
+        alone = is_alone or (entry.together is None and kind == entry.kind)
+        found.setdefault(entry.key if alone else (kind, entry.critical, entry.level), []).append(todo)
     # What is held is the cause.
-    return [sorted(one, key=lambda todo: todo.entry.kind == "critical") for one in found.values()]
+    return [sorted(one, key=lambda todo: todo.entry.with_held) for one in found.values()]
 
 
 def _is_snoozed(entry: Entry, state: TodoState, now_us: int) -> bool:

@@ -3,15 +3,13 @@
 FD is our end of a socket pair. Everything else, keys included, comes over it: arguments and environment hold no secret.
 """
 
-import ctypes
 import importlib
 import signal
 import sys
 from socket import socket
 
+from engine.model.process.parent import die_with_parent
 from engine.runtime import event_loop
-
-PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def main(child: str = "engine.runtime.large.child") -> None:
@@ -21,12 +19,6 @@ def main(child: str = "engine.runtime.large.child") -> None:
         signal.signal(number, signal.SIG_IGN)
     die_with_parent()
     event_loop.run(importlib.import_module(child).serve(socket(fileno=int(sys.argv[1]))))
-
-
-def die_with_parent() -> None:
-    """A second safeguard beside the end of the socket, which a hanging process would not notice."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """A trial: what the page is told of a message and a mapping, whatever either is like."""
 
+import asyncio
+import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +13,7 @@ from engine.commands.shared import trying
 from engine.commands.shared.trying import ENDED, SiteTrials, bytes_of
 from tests.support.mapping_texts import ASTM, HL7, Workshop
 from tests.support.sites import make_site
+from tests.support.waiting import until
 
 LIBRARY = "mapping-library: lib\nformat: labrelay-mapping/1\nfragments: {named: {takes: [x], body: {family: =x}}}\n"
 MAPPING = """\
@@ -171,3 +175,33 @@ async def test_a_process_that_ends_without_an_answer_costs_its_trial_alone(
 async def test_an_answer_out_of_bounds_is_not_read(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trying, "MAX_ANSWER_BYTES", 10)
     assert await SiteTrials(site, within_s=60.0)("", "small", "", HL7, "utf-8") == {"trouble": ENDED}
+
+
+PARENT = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-P", "-m", sys.argv[1]], stdin=int(sys.argv[2]), stdout=subprocess.DEVNULL)
+print(child.pid, flush=True)
+child.wait()
+"""
+
+
+async def test_a_trial_ends_with_the_daemon_however_that_ends() -> None:
+    """Its pipe stays open, as for one that maps and reads nothing."""
+    reads, writes = os.pipe()
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-c", PARENT, trying.MODULE, str(reads), stdout=asyncio.subprocess.PIPE, pass_fds=[reads]
+    )
+    assert parent.stdout is not None
+    child = int(await parent.stdout.readline())
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    await until(lambda: os.getpriority(os.PRIO_PROCESS, child) > mine)  # it is set up
+    parent.kill()
+    await parent.wait()
+    await until(lambda: has_ended(child))
+    os.close(reads)
+    os.close(writes)
+
+
+def has_ended(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"

@@ -8,11 +8,14 @@ import pytest
 
 from engine.features.abdm import todo as abdm
 from engine.features.alerts import pages as alerts
+from engine.features.alerts import todo as alerts_todo
 from engine.features.alerts.rules import causes, wording
+from engine.features.codes import todo as codes_todo
 from engine.features.todo import rules as todo
 from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.snapshot.site import About, Notice
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
+from engine.monitoring.todo import Together
 from engine.store.operations.dead_letters import Group
 from engine.web import languages
 from engine.web.cells import meaning
@@ -86,9 +89,15 @@ def test_why_a_result_is_held_or_dead_is_said_in_words(reason: ReasonCode) -> No
     assert not TECHNICAL.search(meaning(reason))
 
 
+def _together() -> list[Together]:
+    """Of entries of several analyzers that are one on the page."""
+    values = [value for module in (todo, alerts_todo, codes_todo) for value in vars(module).values()]
+    return [*(one for one in values if isinstance(one, Together)), *(one for *_, one in todo._STATES.values() if one)]
+
+
 def headlines() -> list[str]:
     """Of to-do entries and alerts, besides those of the page's texts: what tables put together."""
-    tables = (todo.KINDS.values(), causes._SUMS.values(), wording._STEPS.values())
+    tables = (_together(), causes._SUMS.values(), wording._STEPS.values())
     found = [one if isinstance(one, str) else str(one[0]) for table in tables for one in table]
     return [*found, *(words for _, words, _ in abdm._UNDECIDED.values())]
 

@@ -25,7 +25,7 @@ TABLES = (
     ),
     Table(
         name="critical_result",
-        copied="SELECT * FROM main.critical_result WHERE noted_us >= :since OR over_us >= :since",
+        copied="SELECT * FROM main.critical_result WHERE noted_us >= :since OR over_us >= :since OR denied_by > 0",
         pruned="message_id",
     ),
 )

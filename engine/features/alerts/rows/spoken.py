@@ -3,22 +3,34 @@ notified when it is so no more.
 
 A later message ends one where it says of the same order, specimen and test that it is not critical, and takes it back
 itself (a correction or withdrawal of the same sample, or of the same measurement); on the same channel, also where it
-has the same time of measurement, or finishes what was preliminary. A normal final result ends none by itself: only a
-message that has a critical flag or takes something back is asked. No lower status ends a higher one. A message of
-which a part waits for a person ends none, and two patients are never one; where a number may be a counter's, another
-day or channel is another one. A person who rejects all of a message ends its values, too, until it is sent again.
+has the same time of measurement, or finishes what was preliminary. Of messages without a critical flag, and that take
+nothing back, those of a channel with a preliminary critical value alone are asked (`final_words`). No lower status
+ends a higher one. A message of which a part waits for a person ends none before that is released, and two patients are
+never one; where a number may be a counter's, another day or channel is another one. A person who rejects all of a
+message ends its values, too, until it is sent again.
 """
 
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+import orjson
+
 from engine.features.alerts.rows.changes import CRITICAL_KEY, note_critical, raise_call
-from engine.model.outcome import Spoken
+from engine.mapping.measured import spoken
+from engine.model.content.facts import stored
+from engine.model.content.quality_controls import of_patients
+from engine.model.outcome import ReadResults, Spoken
 from engine.store.core.writing.batch import Batch
 from engine.store.operations.emptying import ErasedMessage
 from engine.succession.steps import CANCELLED, CHANGES, RANK, UNFINISHED, WITHDRAWN
 
 COUNTER_US = 36 * 3_600_000_000  # for so long a number that may be a counter's is of one
+
+
+_PRELIMINARY = (  # as the index has it
+    "SELECT 1 FROM critical_result WHERE over_us = 0 AND state IN ('registered', 'preliminary', 'partial')"
+    " AND channel = ? LIMIT 1"
+)
 
 
 class Standing(NamedTuple):
@@ -34,40 +46,52 @@ class Standing(NamedTuple):
     state: str
 
 
-def note(batch: Batch, message_id: int, channel: str, spoken: Sequence[Spoken], *, is_held: bool) -> None:
+def note(batch: Batch, message_id: int, channel: str, said: Sequence[Spoken], *, is_held: bool) -> None:
     """A message goes out, or some of it waits for a person."""
     is_new, over = False, set[tuple[int, int]]()
-    for one in spoken:
+    for one in said:
         known = _standing(batch, message_id, channel, one)
         if one.critical:
             is_new |= not (one.at and any(row.said == one.said for row in known))
-        elif not is_held:
+            _deny(batch, [row.row for row in known], 0)
+        else:
             over |= {(row.row, row.message) for row in known if _ends(one, channel, row)}
-    _end(batch, over, message_id)
+    if is_held:
+        _deny(batch, [row for row, _ in over], message_id)
+    else:
+        _end(batch, over, message_id)
     if not is_new:
         return
     if not note_critical(batch, message_id, channel):
         _begin_again(batch, message_id, channel)
         return
     batch.executemany(  # also those that are known: the message is critical as long as one of them is
-        "INSERT INTO critical_result (message_id, key, person, said, measured, drawn, state, noted_us)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO critical_result (message_id, channel, key, person, said, measured, drawn, state, noted_us)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
-            (message_id, one.key, one.person, one.said, one.at, one.drawn, one.state, batch.now_us)
-            for one in spoken
+            (message_id, channel, one.key, one.person, one.said, one.at, one.drawn, one.state, batch.now_us)
+            for one in said
             if one.critical
         ],
     )
+
+
+def final_words(batch: Batch, channel: str, read: ReadResults | None) -> Sequence[Spoken]:
+    """What a message says, where a preliminary result of its channel is critical: it may be the final one of that."""
+    if read is None or not read.facts or batch.execute(_PRELIMINARY, (channel,)).fetchone() is None:
+        return ()
+    facts = read.known or stored(orjson.loads(read.facts))
+    measured = of_patients(facts, is_hl7=read.is_hl7, numbers=read.numbers, orders=read.orders)
+    return tuple(spoken(measured, batch.vault.identity_key))
 
 
 def _standing(batch: Batch, message_id: int, channel: str, one: Spoken) -> list[Standing]:
     if not one.key:
         return []
     rows = batch.execute(
-        "SELECT r.id, r.message_id, v.channel, r.person, r.said, r.measured, r.drawn, r.state FROM critical_result r"
-        " JOIN critical_value v ON v.message_id = r.message_id"
-        " WHERE r.key = ?1 AND r.over_us = 0 AND r.message_id < ?2 AND (r.person = ?3 OR r.person = '' OR ?3 = '')"
-        " AND (?6 AND r.person = ?3 OR v.channel = ?4 AND r.noted_us > ?5)",
+        "SELECT id, message_id, channel, person, said, measured, drawn, state FROM critical_result"
+        " WHERE key = ?1 AND over_us = 0 AND message_id < ?2 AND (person = ?3 OR person = '' OR ?3 = '')"
+        " AND (?6 AND person = ?3 OR channel = ?4 AND noted_us > ?5)",
         (one.key, message_id, one.person, channel, batch.now_us - COUNTER_US, one.lasting),
     ).fetchall()
     return [Standing(*row) for row in rows]
@@ -84,6 +108,11 @@ def _ends(one: Spoken, channel: str, row: Standing) -> bool:
         return is_same or is_of_sample
     finishes = row.state in UNFINISHED and one.state not in UNFINISHED
     return row.channel == channel and (is_same or (finishes and is_of_sample))
+
+
+def _deny(batch: Batch, rows: Collection[int], by: int) -> None:
+    """``by``: the message that says otherwise, and waits for a person; 0: none does."""
+    batch.executemany("UPDATE critical_result SET denied_by = ? WHERE id = ?", [(by, row) for row in rows])
 
 
 def _end(batch: Batch, rows: Collection[tuple[int, int]], by: int) -> None:
@@ -115,15 +144,15 @@ def _begin_again(batch: Batch, message_id: int, channel: str) -> None:
 
 
 def decided(batch: Batch, message_id: int) -> None:
-    """A person has decided about a delivery of a message."""
+    """A person has decided about a delivery of a message; what it says counts once none of it waits any more."""
     if not batch.notes_critical:
         return
-    left = "SELECT 1 FROM delivery WHERE message_id = ? AND state <> 'rejected' LIMIT 1"
-    if batch.execute(left, (message_id,)).fetchone() is None:
-        rows = batch.execute(
-            "SELECT id, message_id FROM critical_result WHERE message_id = ? AND over_us = 0", (message_id,)
-        ).fetchall()
-        _end(batch, rows, 0)
+    rows = "SELECT id, message_id FROM critical_result WHERE {} = ? AND over_us = 0"
+    states = batch.execute("SELECT DISTINCT state FROM delivery WHERE message_id = ?", (message_id,)).fetchall()
+    if all(state == "rejected" for (state,) in states):
+        _end(batch, batch.execute(rows.format("message_id"), (message_id,)).fetchall(), 0)
+    elif ("held",) not in states:
+        _end(batch, batch.execute(rows.format("denied_by"), (message_id,)).fetchall(), message_id)
 
 
 def forget(batch: Batch, message: ErasedMessage) -> int:
