@@ -65,7 +65,7 @@ class PageReader(ChildProcess):
     @property
     def fault(self) -> str:
         """A sentence for the page: it ends again and again."""
-        now = asyncio.get_running_loop().time()
+        now = self._app.clock.monotonic()
         if len(self._ends) < MANY or now - self._ends[0] > HEALTHY_S:
             return ""
         return Said("the program that draws the pages has ended {n} times within ten minutes", n=MANY)
@@ -76,7 +76,7 @@ class PageReader(ChildProcess):
         try:
             await super().run()
         except LargeProcessError:
-            self._ends.append(asyncio.get_running_loop().time())
+            self._ends.append(self._app.clock.monotonic())
             raise
 
     async def draw(
@@ -130,7 +130,8 @@ class PageReader(ChildProcess):
         self, kind: str, fields: Sequence[object], blobs: Sequence[bytes] = (), within_s: float | None = None
     ) -> Frame:
         """What it says to a frame of this kind; "elsewhere" where it ends, or does not answer."""
-        number, answer = next(self._numbers), asyncio.get_running_loop().create_future()
+        number = next(self._numbers)
+        answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         self._under_way[number] = answer
         self._send(encode(kind, (number, *fields), blobs))
         try:
