@@ -130,6 +130,8 @@ class PageReader(ChildProcess):
         self, kind: str, fields: Sequence[object], blobs: Sequence[bytes] = (), within_s: float | None = None
     ) -> Frame:
         """What it says to a frame of this kind; "elsewhere" where it ends, or does not answer."""
+        if self._pipe is None or self._left:
+            return ELSEWHERE
         number = next(self._numbers)
         answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         self._under_way[number] = answer
