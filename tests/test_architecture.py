@@ -95,7 +95,6 @@ BUILT_IN_ERRORS = {
 # What is imported of ours within a function, and why; a command imports there what only some of its runs need.
 IMPORTED_LATE = {
     ("engine.__main__", "engine.model.texts.spelling"): "only a wrong verb needs a suggestion",
-    ("engine.runtime.large.__main__", "engine.runtime.large.child"): "signals are ignored before it is read",
     ("engine.web.api.service", "engine.web.api.reads"): "models that a site without requests to the API does not need",
     (
         "engine.features.access.service.accounts",

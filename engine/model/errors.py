@@ -348,6 +348,10 @@ class OccupiedError(LabRelayError):
     """Too many wait for the same work; in a few seconds it can be asked for again."""
 
 
+class ElsewhereError(ConnectionResetError):
+    """This process has no part of the daemon that a page asks for: the daemon draws it. No handler answers it."""
+
+
 class LargeProcessError(LabRelayError):
     """The process for large messages ended, hangs, or cannot take the configuration; its supervisor starts another."""
 

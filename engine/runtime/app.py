@@ -39,12 +39,13 @@ from engine.monitoring.counters import Counters
 from engine.runtime.build import BuiltSite, build_site
 from engine.runtime.compiled_code import CompiledCode
 from engine.runtime.control_handlers import admission, followers, running_site
-from engine.runtime.large.process import HEALTHY_S, LONGEST_BACK_OFF_S
+from engine.runtime.large import process as large_process
 from engine.runtime.observing import notices
 from engine.runtime.observing.notices import ClockWatch
 from engine.runtime.observing.observe import Observer
-from engine.runtime.pages import server_of
+from engine.runtime.pages import Here, server_of
 from engine.runtime.parts import STOP_SOURCES_S, STOP_WORKERS_S, Parts, log_lost_data
+from engine.runtime.reader.process import HEALTHY_S, LONGEST_BACK_OFF_S, PageReader
 from engine.runtime.service import Service, services
 from engine.runtime.supervisor import Supervisor
 from engine.runtime.switching import Switchboard, replay_waits
@@ -88,10 +89,16 @@ class App:
         counters: Counters | None = None,
         clock: Clock | None = None,
         trial: Trial | None = None,
+        apart: bool = False,
     ) -> None:
-        """``trial``: tries mappings for the page, beside this process."""
+        """
+        Args:
+            trial: tries mappings for the page, beside this process.
+            apart: pages are drawn beside it, too.
+        """
         self.folder = folder
         self.trial = trial
+        self.reader = PageReader(self) if apart else None
         self.clock: Clock = clock or SystemClock()
         self.clock_watch = ClockWatch(self.clock)
         self.counters = counters or Counters()
@@ -188,7 +195,9 @@ class App:
         parts = self.parts
         running.push_async_callback(self.second_anchor.close)
         # The process for large messages outlives the work under way in it: the supervisor ends last.
-        supervisor.supervise("large messages", parts.large.run, healthy_s=HEALTHY_S, max_s=LONGEST_BACK_OFF_S)
+        supervisor.supervise(
+            "large messages", parts.large.run, healthy_s=large_process.HEALTHY_S, max_s=large_process.LONGEST_BACK_OFF_S
+        )
         await parts.begin(unfinished_sessions=recovery.sessions > 0)
         for service in parts.services:
             await service.start()
@@ -411,8 +420,10 @@ class App:
     async def _start_page(self, site: Site, acts: KeptActs) -> StatusServer | None:
         if not site.config.web.enabled:
             return None
-        page = server_of(self, acts)
+        page = server_of(Here(self), acts, self.reader)
         await self._open_page(page)
+        if self.reader is not None:
+            self.supervisor.supervise("pages", self.reader.run, healthy_s=HEALTHY_S, max_s=LONGEST_BACK_OFF_S)
         self.supervisor.supervise("page", lambda: self._keep_opening(page))
         return page
 

@@ -6,6 +6,7 @@ Also what its API reads from.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -16,8 +17,12 @@ from engine.actions.pause_resume import Switches
 from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
 from engine.actions.verbs import FOLLOWED, needs
+from engine.config.load import Site
 from engine.diagnostics.packs import suggested
+from engine.model.routes import ChannelRoutes
+from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.operations import audit
+from engine.store.queries.reader import Reader
 from engine.web.api.lists import Present, Sources
 
 if TYPE_CHECKING:
@@ -25,16 +30,24 @@ if TYPE_CHECKING:
 
 
 def sources(app: "App") -> Sources:
-    site = app.parts.built.site.config.site
+    made = sources_of(app.journal, lambda: app.parts.built.site, app.observer.snapshot, app.parts.routes)
+    return replace(made, reached=lambda: app.journal.reached)
+
+
+def sources_of(
+    journal: Reader,
+    site: Callable[[], Site],
+    snapshot: Callable[[], SiteSnapshot],
+    routes: Callable[[], Mapping[str, ChannelRoutes]],
+) -> Sources:
     return Sources(
-        journal=app.journal,
-        present=Present(app.observer.snapshot),
-        zone=ZoneInfo(site.timezone or "UTC"),
-        routes=app.parts.routes,
-        backups=lambda: app.parts.built.site.config.backup.folder,
-        suggestions=lambda channel: suggested(app.parts.built.site, channel),
-        reached=lambda: app.journal.reached,
-        shifts=lambda: app.parts.built.site.config.web.shifts,
+        journal=journal,
+        present=Present(snapshot),
+        zone=ZoneInfo(site().config.site.timezone or "UTC"),
+        routes=routes,
+        backups=lambda: site().config.backup.folder,
+        suggestions=lambda channel: suggested(site(), channel),
+        shifts=lambda: site().config.web.shifts,
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from engine.model.site.permissions import Permission, Principal
+from engine.model.site.permissions import LOOKING, WATCHING, Permission, Principal
 
 PRINCIPAL = web.RequestKey("principal", Principal)
 
@@ -30,6 +30,10 @@ OPEN = {
 }
 
 
+def unlimited(request: web.Request) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """One address of the server.
@@ -38,6 +42,8 @@ class Route:
         needs: all permissions that a request must have; none: open to all.
         early: also for a person who is held up (`Principal.held_up`).
         whole: of the whole site: not for one who sees some channels alone.
+        here: drawn in the daemon: it needs more than the journal, the configuration and the snapshot.
+        limit: refuses a request in the daemon, wherever it is drawn; None: it is drawn.
     """
 
     path: str
@@ -46,6 +52,18 @@ class Route:
     method: str = hdrs.METH_GET
     early: bool = False
     whole: bool = False
+    here: bool = False
+    limit: Callable[[web.Request], web.Response | None] = unlimited
+
+    @property
+    def is_overview(self) -> bool:
+        return self.needs == WATCHING
+
+    @property
+    def may_go(self) -> bool:
+        """Whether another process may draw it: it only looks."""
+        is_look = self.method == hdrs.METH_GET and bool(self.needs) and self.needs <= WATCHING | LOOKING
+        return is_look and not self.here
 
 
 def add_routes(app: web.Application, routes: Iterable[Route]) -> Mapping[tuple[str, str], Route]:
@@ -92,16 +110,25 @@ async def none_within(request: web.Request, channels: frozenset[str]) -> Table:
     return {}
 
 
+Forward = Callable[[web.Request, Route], Awaitable[web.StreamResponse | None]]
+"""Has a request drawn by another process; None: it is drawn here."""
+
+
+async def drawn_here(request: web.Request, route: Route) -> None:
+    return None
+
+
 Identify = Callable[[web.Request], Awaitable[Principal | None]]
 
 
-def gate(identify: Identify, table: Table, within: Within = none_within) -> Middleware:
+def gate(identify: Identify, table: Table, within: Within = none_within, forward: Forward = drawn_here) -> Middleware:
     """The middleware that finds out who asks, and refuses those without the permissions of the route.
 
     Args:
         identify: who sends a request; None: not known.
         table: of `add_routes`.
         within: asked for one who does not see the whole site.
+        forward: asked about each request that only looks.
 
     Raises:
         web.HTTPUnauthorized: the route needs permissions, and it is not known who asks.
@@ -132,12 +159,17 @@ def gate(identify: Identify, table: Table, within: Within = none_within) -> Midd
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         route = await allow(request)
         request[_AGAIN] = _Again(allow)
-        if route is None or CHANNELS not in request:
+        if route is None:
             return await handler(request)
-        theirs = (await within(request, request[CHANNELS])).get((route.path, request.method))
-        if theirs is None:
-            raise web.HTTPForbidden
-        return await theirs.handler(request)
+        if CHANNELS in request:
+            theirs = (await within(request, request[CHANNELS])).get((route.path, request.method))
+            if theirs is None:
+                raise web.HTTPForbidden
+            handler = theirs.handler
+        drawn: web.StreamResponse | None = route.limit(request)
+        if drawn is None and route.may_go:
+            drawn = await forward(request, route)
+        return await handler(request) if drawn is None else drawn
 
     return middleware
 

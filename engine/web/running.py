@@ -1,9 +1,10 @@
 """All that the pages ask of the running daemon; beside it they have the journal and the configuration."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from aiohttp import web
 from prometheus_client import Metric
 
 from engine.actions.kept import KeptActs
@@ -12,6 +13,7 @@ from engine.monitoring.ends import Ends, NoEnds
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.web.identity import Accounts
 from engine.web.render import TodoSource
+from engine.web.routes import Route
 
 
 class LookAtList(Protocol):
@@ -44,3 +46,27 @@ class Running:
     ends: Ends = field(default_factory=NoEnds)
     acts: KeptActs | None = None
     accounts: Accounts | None = None
+
+
+class Apart(Protocol):
+    """The process that draws pages, and documents of the API.
+
+    Attributes:
+        fault: a sentence for the page; empty: none.
+    """
+
+    @property
+    def fault(self) -> str: ...
+    async def draw(
+        self, request: web.Request, route: Route, running: Running, since: Since | None
+    ) -> web.Response | None:
+        """The answer; None: there is no such process just now, or it has no part that this request needs."""
+        ...
+
+    def events(self, request: web.Request, running: Running, last: str) -> AsyncGenerator[bytes, None] | None:
+        """The live updates, as of `engine.web.feed.Feed`; they end with the process. None: as above."""
+        ...
+
+    def leave(self) -> None:
+        """End them, and draw nothing more: the server stops."""
+        ...

@@ -14,7 +14,7 @@ acknowledgment. Connections, event readers, request lines and headers are limite
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from urllib.parse import urlencode
@@ -27,10 +27,12 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from engine.config.web import AT_START, WebConfig
 from engine.model.process.clock import Clock, SystemClock
 from engine.model.site.permissions import LOOKING, WATCHING, Principal
+from engine.model.site.todo import Since
 from engine.model.texts.phrases import Said
 from engine.model.texts.units import HostPort
 from engine.store.queries.reader import Reader
 from engine.web import bodies, sender
+from engine.web.apart import GIVEN, Answer, Given, answer_of, request_of, trusted
 from engine.web.api import problems
 from engine.web.bodies import Body, KeptBodies, html, prepared
 from engine.web.desk import ACCOUNT, LOG_IN, Desk
@@ -55,8 +57,8 @@ from engine.web.listener import Listener
 from engine.web.pages.all_pages import pages_of
 from engine.web.pages.frame import NOTHING_LOADED, Frame, Loaded
 from engine.web.render import STATIC, Renderer
-from engine.web.routes import IN_USE, OPEN_TO_ALL, PRINCIPAL, InUse, Route, Table, add_routes, gate
-from engine.web.running import Running
+from engine.web.routes import IN_USE, OPEN_TO_ALL, PRINCIPAL, InUse, Route, Table, add_routes, gate, unlimited
+from engine.web.running import Apart, Running
 
 logger = logging.getLogger("labrelay.web")
 
@@ -83,6 +85,7 @@ class StatusServer:
         api: the routes of `engine.web.api`.
         ending: called when the server stops: endless answers of the API end.
         within: a server of the same pages for those who see these channels alone; it does not listen.
+        apart: the process that draws in place of this one.
     """
 
     def __init__(
@@ -96,8 +99,10 @@ class StatusServer:
         api: Sequence[Route] = (),
         ending: Callable[[], None] = lambda: None,
         within: Callable[[frozenset[str]], "StatusServer"] | None = None,
+        apart: Apart | None = None,
     ) -> None:
         self.config = config
+        self._apart = apart
         self._make_within = within
         self._within: dict[frozenset[str], StatusServer] = {}
         self._ending = ending
@@ -113,7 +118,7 @@ class StatusServer:
             for language in LANGUAGES
             for notes in (False, True)
         }
-        app = web.Application(client_max_size=MAX_REQUEST_BODY)
+        self._app = app = web.Application(client_max_size=MAX_REQUEST_BODY)
         self._desk = Desk(running, self._renderer, clock or SystemClock())
         pages: Sequence[Route] = ()
         if reader is not None:
@@ -123,7 +128,7 @@ class StatusServer:
             [
                 self._record_request,
                 wall(self._error_page, self._refusal),
-                gate(self._identify, self.routes, self._routes_within),
+                gate(self._identify, self.routes, self._routes_within, self._forward),
             ]
         )
         app.on_response_prepare.extend([add_headers, self._keep_to_tls])
@@ -169,6 +174,8 @@ class StatusServer:
     async def stop(self) -> None:
         """Stop listening, end the live updates, let running answers finish for a moment."""
         self.listener.stop()
+        if self._apart is not None:
+            self._apart.leave()
         for part in (self, *self._within.values()):
             await part.end()
         await self._runner.cleanup()
@@ -179,20 +186,49 @@ class StatusServer:
         for feed in self._feeds.values():
             await feed.close()
 
+    def draw_apart(self) -> None:
+        """Be the one of the process that draws: `draw` takes what another one has admitted."""
+        routes = {key: replace(route, limit=unlimited) for key, route in self.routes.items()}  # the daemon has limits
+        admitted = gate(trusted, routes, self._routes_within)
+        self._app.middlewares[:] = [wall(self._error_page, lambda request: 0), admitted]
+        self._app.on_response_prepare.clear()
+        self._app.freeze()
+
+    async def draw(self, asked: Given) -> Answer:
+        """
+        Raises:
+            ElsewhereError: this process cannot.
+        """
+        await self._renderer.prepare()
+        return answer_of(await self._app._handle(request_of(asked)))
+
+    async def _forward(self, request: web.Request, route: Route) -> web.StreamResponse | None:
+        if self._apart is None:
+            return None
+        part = request.get(PART, self)
+        request[SINCE] = await part._since(request) if route.path == "/" else None
+        return await self._apart.draw(request, route, part._running, request[SINCE])
+
     async def _routes_within(self, request: web.Request, channels: frozenset[str]) -> Table:
-        """Those of the part for these channels, which is made at its first use, and kept."""
+        """Those of the part for these channels."""
         if self._make_within is None:
             return {}
+        request[PART] = part = await self.part(channels)
+        await part._renderer.prepare()
+        return part.routes
+
+    async def part(self, channels: frozenset[str]) -> "StatusServer":
+        """It is made at its first use, and kept."""
+        assert self._make_within is not None
         part = self._within.pop(channels, None)
         if part is None:
             part = self._make_within(channels)
-            part.listener, part._identity = self.listener, self._identity
+            part.listener, part._identity, part._apart = self.listener, self._identity, self._apart
             while len(self._within) >= MOST_PARTS:
                 await self._within.pop(next(iter(self._within))).end()
-        self._within[channels] = request[PART] = part  # the one that was used last is the last
+        self._within[channels] = part  # the one that was used last is the last
         part.config = self.config
-        await part._renderer.prepare()
-        return part.routes
+        return part
 
     def _names(self) -> frozenset[str]:
         """Names under which the page answers, besides those of loopback."""
@@ -231,6 +267,8 @@ class StatusServer:
                 "the page answers on this machine alone, and not on {address}, until it has a user",
                 address=str(self.config.listen),
             )
+        if self._apart is not None and self._apart.fault:
+            yield self._apart.fault
         if self.listener.certificate is not None and self.listener.certificate.fault:
             yield self.listener.certificate.fault
 
@@ -250,10 +288,10 @@ class StatusServer:
     def _routes(self) -> Sequence[Route]:
         return (
             Route("/", self._overview, WATCHING),
-            Route("/events", self._events, WATCHING),
+            Route("/events", self._events, WATCHING, here=True),
             Route("/live.json", self._live, WATCHING),
             Route("/status.json", self._status, LOOKING),
-            Route("/metrics", self._metrics, LOOKING),
+            Route("/metrics", self._metrics, LOOKING, here=True),
             Route("/healthz", self._healthz, OPEN_TO_ALL),
             Route("/readyz", self._readyz, OPEN_TO_ALL),
             Route("/static/{name}", self._static, OPEN_TO_ALL),
@@ -264,9 +302,8 @@ class StatusServer:
     async def _overview(self, request: web.Request) -> web.Response:
         language, person, wall, since = language_of(request), person_of(request), "wall" in request.query, None
         live = await self._renderer.live(language, notes=person.reads_notes)
-        if not wall and self._running.look is not None and SIGNED_IN in request:
-            by_person = request.method == hdrs.METH_GET and BY_ITSELF not in request.query
-            since = await self._running.look(request[SIGNED_IN].user.id, by_person=by_person)
+        if not wall:
+            since = await self._since(request)
 
         def make() -> Body:
             drawn = self._renderer.overview(live, language, person, wall=wall, since=since)
@@ -276,6 +313,17 @@ class StatusServer:
         answer = bodies.answer(request, body, vary=hdrs.ACCEPT_LANGUAGE)
         keep_wall_screen(request, answer)
         return answer
+
+    async def _since(self, request: web.Request) -> Since | None:
+        """What came and went since this person looked; noted once for each request."""
+        if GIVEN in request:
+            return request[GIVEN].since
+        if SINCE in request:
+            return request[SINCE]
+        if self._running.look is None or SIGNED_IN not in request or "wall" in request.query:
+            return None
+        by_person = request.method == hdrs.METH_GET and BY_ITSELF not in request.query
+        return await self._running.look(request[SIGNED_IN].user.id, by_person=by_person)
 
     async def _status(self, request: web.Request) -> web.Response:
         site = self._running.snapshot()
@@ -342,6 +390,9 @@ class StatusServer:
 
         return bodies.answer(request, await self._kept.of(("live", language, notes), live, make))
 
+    def events(self, language: str, reads_notes: bool, last: str) -> AsyncGenerator[bytes, None]:
+        return self._feeds[language, reads_notes].events(last)
+
     async def _events(self, request: web.Request) -> web.StreamResponse:
         principal, followers = request[PRINCIPAL], self.listener.followers
         log_in = log_in_of(request, principal)
@@ -353,8 +404,10 @@ class StatusServer:
         response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "text/event-stream", "X-Accel-Buffering": "no"})
         followers[request.protocol] = log_in
         reads_notes = principal.reads_notes
-        feed = self._feeds[language_of(request), reads_notes]
-        events = feed.events(request.headers.get("Last-Event-ID", ""))
+        last = request.headers.get("Last-Event-ID", "")
+        events = self._apart.events(request, self._running, last) if self._apart is not None else None
+        if events is None:
+            events = self.events(language_of(request), reads_notes, last)
         try:
             await response.prepare(request)
             if request.method == hdrs.METH_HEAD:
@@ -413,3 +466,4 @@ class _Collected(CollectorRegistry):
 
 
 PART: web.RequestKey[StatusServer] = web.RequestKey("part", StatusServer)
+SINCE: web.RequestKey[Since | None] = web.RequestKey("since", Since)

@@ -178,10 +178,12 @@ def make_running_site(
 
 
 @contextlib.asynccontextmanager
-async def running_app(folder: Path, *, clock: Clock | None = None, own_tables: bool = False) -> AsyncIterator[App]:
+async def running_app(
+    folder: Path, *, clock: Clock | None = None, own_tables: bool = False, apart: bool = False
+) -> AsyncIterator[App]:
     """`engine.runtime.app.App` on a site, from up to stopped in order; ``own_tables``: the site has some in
     `mappings/`."""
-    app = App(folder, clock=clock)
+    app = App(folder, clock=clock, apart=apart)
     up = asyncio.Event()
     with contextlib.nullcontext() if own_tables else mock.patch.object(programs, "load_mapping", compiled_once):
         task = asyncio.create_task(app.run(lambda _: up.set()))

@@ -62,7 +62,7 @@ def command(session: Session, style: str, log_level: str) -> None:
     logger = logging.getLogger("labrelay.run")
 
     async def serve() -> None:
-        app = App(session.folder, counters=counters, trial=SiteTrials(session.folder))
+        app = App(session.folder, counters=counters, trial=SiteTrials(session.folder), apart=True)
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(loop_exception_handler)
 

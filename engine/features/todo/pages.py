@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 from aiohttp import web
 
 from engine.features.todo.rules import causes
-from engine.model.errors import RefusedError
+from engine.model.errors import LabRelayError, RefusedError
 from engine.model.process.clock import from_us
 from engine.model.site.permissions import ACTING, LOOKING
 from engine.model.site.todo import Mark, Since
@@ -204,7 +204,10 @@ GONE = N_("This is not on the list any more.")
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    return (Route(TODO, partial(_show, frame), LOOKING), Route(TODO, partial(_take, frame), ACTING, method="POST"))
+    return (
+        Route(TODO, partial(_show, frame), LOOKING, here=True),
+        Route(TODO, partial(_take, frame), ACTING, method="POST"),
+    )
 
 
 async def _show(frame: Frame, request: web.Request) -> web.Response:
@@ -259,12 +262,16 @@ def until(now: datetime, shifts: Sequence[time], zone: ZoneInfo) -> Mapping[str,
 async def _take(frame: Frame, request: web.Request) -> web.Response:
     asking = frame.asking(request)
 
-    async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
-        values = _values(await _found(frame, request, form["act"].partition(" ")[2]), asking)
-        return await frame.desk.page(request, "todo", status, words=asking.words, trouble=trouble, **values)
+    async def act(form: Form) -> web.Response:
+        try:
+            await frame.once(request, form, *_asked(asking, form))
+        except LabRelayError as error:
+            status, trouble = frame.desk.refused(request, error)
+            values = _values(await _found(frame, request, form["act"].partition(" ")[2]), asking)
+            return await frame.desk.page(request, "todo", status, words=asking.words, trouble=trouble, **values)
+        return frame.desk.go(request, "/")
 
-    asked = partial(_asked, asking)
-    return await frame.take(request, asked, redraw, lambda form, done: frame.desk.go(request, "/"))
+    return await frame.desk.answer(request, act)
 
 
 def _asked(asking: Asking, form: Form) -> tuple[str, dict[str, Any]]:

@@ -4,11 +4,13 @@ A reason is written into the journal, shown on the page, counted in metrics and 
 Codes are never renamed or reused: rows of past years carry them. `labrelay help reasons` shows them.
 """
 
-from enum import Enum
+from enum import Enum, pickle_by_enum_name
 
 
 class ReasonCode(Enum):
     """A reason code. ``value``, as stored, is its name; ``help``, its text, says what happened and what to do."""
+
+    __reduce_ex__ = pickle_by_enum_name  # type: ignore[assignment]  # as its documentation says
 
     def __init__(self, help_text: str) -> None:
         self.help = help_text

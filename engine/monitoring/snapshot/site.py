@@ -45,6 +45,9 @@ class Notice(Said):
         made.about = about
         return made
 
+    def __getnewargs__(self) -> tuple[str, About]:  # type: ignore[override]  # of a string it has one
+        return str(self), self.about
+
 
 def notices(about: About, texts: Iterable[str]) -> Iterator[Notice]:
     """These sentences, about one part of the site; empty ones are left out."""

@@ -3,6 +3,7 @@
 FD is our end of a socket pair. Everything else, keys included, comes over it: arguments and environment hold no secret.
 """
 
+import importlib
 import signal
 import sys
 from socket import socket
@@ -11,14 +12,13 @@ from engine.model.process.parent import die_with_parent
 from engine.runtime import event_loop
 
 
-def main() -> None:
+def main(child: str = "engine.runtime.large.child") -> None:
+    """``child``: the module that serves the pipe."""
     # Ctrl-C in a terminal, and systemd's stop, reach every process of the group: the main process decides for both.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     die_with_parent()
-    from engine.runtime.large.child import serve
-
-    event_loop.run(serve(socket(fileno=int(sys.argv[1]))))
+    event_loop.run(importlib.import_module(child).serve(socket(fileno=int(sys.argv[1]))))
 
 
 if __name__ == "__main__":

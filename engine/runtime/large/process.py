@@ -40,38 +40,45 @@ LONGEST_BACK_OFF_S = 5.0  # results wait for it
 FAILED_STARTS = 3
 
 
-class LargeProcess:
-    """One for the whole run of the main process; processes come and go. Lives on the event loop.
+class ChildProcess:
+    """One process beside the main one, for its whole run; processes come and go. Lives on the event loop.
 
     Attributes:
-        processor: for intake.
-        here: none is available: this process maps.
-        ready: one has built the configuration.
+        called: in an error.
+        ready: one has taken over the configuration.
     """
 
-    def __init__(self, identity_key: bytes) -> None:
-        self.processor = RemoteProcessor(self._send)
-        self.here = False
+    called = ""
+
+    @property
+    def hung_s(self) -> float:
+        """Silent for so long it is replaced."""
+        return HUNG_S
+
+    def __init__(self) -> None:
         self.pid: int | None = None
-        self._wanted = frames.Configuration(epoch=0, folder="", config_hash="", identity_key=identity_key)
+        self.ready = False
         self._pipe: Pipe | None = None
         self._broken: asyncio.Future[str] | None = None
-        self.ready = False
-        self._failed_starts = 0
         self._silent_s = 0.0
 
-    def configure(self, site: Site) -> None:
-        """Set the configuration from now on; the process gets it between two messages."""
-        self._wanted = replace(
-            self._wanted,
-            epoch=self._wanted.epoch + 1,
-            folder=str(site.folder),
-            config_hash=site.hash,
-            corrections=site.corrections,
-        )
-        self._failed_starts = 0
-        if self._pipe is not None:
-            self._configure()
+    async def _launch(self, descriptor: int) -> Process:
+        raise NotImplementedError
+
+    def _configure(self) -> None:
+        """Send the configuration."""
+
+    def _frame(self, frame: Frame) -> None:
+        """Take what it says."""
+
+    def _replaced(self, extra: Mapping[str, object]) -> None:
+        """Log that it could not be used any more."""
+
+    def _lost(self) -> None:
+        """It has ended, and sends nothing any more."""
+
+    def _start_failed(self) -> None:
+        """It has ended before it was ready."""
 
     # -- one life ----------------------------------------------------------------------------------------------
 
@@ -84,7 +91,7 @@ class LargeProcess:
         process, pipe, broken = await self._start()
         try:
             why = await self._attend(process, pipe, broken)
-            logger.error("the process for large messages is replaced", extra={"pid": process.pid, "detail": why})
+            self._replaced({"pid": process.pid, "detail": why})
         except asyncio.CancelledError:
             await self._stop(process, pipe)
             raise
@@ -105,13 +112,13 @@ class LargeProcess:
         with theirs:
             try:
                 await loop.create_unix_connection(lambda: pipe, sock=ours)
-                process = await launch(theirs.fileno(), _environment())
+                process = await self._launch(theirs.fileno())
             except BaseException as error:
                 pipe.abort()
                 if not isinstance(error, OSError):
                     raise
                 self._start_failed()
-                raise LargeProcessError("the process for large messages cannot be started") from error
+                raise LargeProcessError(f"{self.called} cannot be started") from error
         self._pipe, self._broken, self.pid = pipe, broken, process.pid
         self._configure()
         return process, pipe, broken
@@ -129,7 +136,7 @@ class LargeProcess:
                         why = f"it ended with status {await asyncio.wait_for(process.wait(), 1.0)}"
                 return why
             self._silent_s += PING_S
-            if self._silent_s > (HUNG_S if self.ready else START_S):
+            if self._silent_s > (self.hung_s if self.ready else START_S):
                 return "it does not answer"
             pipe.send(frames.PING)
 
@@ -147,7 +154,56 @@ class LargeProcess:
             process.kill()
         await process.wait()
         pipe.abort()
-        self.processor.lost()
+        self._lost()
+
+    # -- frames ------------------------------------------------------------------------------------------------
+
+    def _send(self, parts: list[bytes]) -> None:
+        if self._pipe is not None:
+            self._pipe.send(parts)
+
+    def _received(self, frame: Frame) -> None:
+        self._silent_s = 0.0
+        try:
+            self._frame(frame)
+        except Exception:
+            logger.exception("the answer of a process cannot be used", extra={"kind": frame.kind})
+            self._break("it cannot be understood")
+
+    def _break(self, why: str) -> None:
+        if self._broken is not None and not self._broken.done():
+            self._broken.set_result(why)
+
+
+class LargeProcess(ChildProcess):
+    """One for the whole run of the main process; processes come and go. Lives on the event loop.
+
+    Attributes:
+        processor: for intake.
+        here: none is available: this process maps.
+    """
+
+    called = "the process for large messages"
+
+    def __init__(self, identity_key: bytes) -> None:
+        super().__init__()
+        self.processor = RemoteProcessor(self._send)
+        self.here = False
+        self._wanted = frames.Configuration(epoch=0, folder="", config_hash="", identity_key=identity_key)
+        self._failed_starts = 0
+
+    def configure(self, site: Site) -> None:
+        """Set the configuration from now on; the process gets it between two messages."""
+        self._wanted = replace(
+            self._wanted,
+            epoch=self._wanted.epoch + 1,
+            folder=str(site.folder),
+            config_hash=site.hash,
+            corrections=site.corrections,
+        )
+        self._failed_starts = 0
+        if self._pipe is not None:
+            self._configure()
 
     def _start_failed(self) -> None:
         self._failed_starts += 1
@@ -162,37 +218,29 @@ class LargeProcess:
 
     # -- frames ------------------------------------------------------------------------------------------------
 
-    def _send(self, parts: list[bytes]) -> None:
-        if self._pipe is not None:
-            self._pipe.send(parts)
+    async def _launch(self, descriptor: int) -> Process:
+        return await launch(descriptor, environment())
+
+    def _replaced(self, extra: Mapping[str, object]) -> None:
+        logger.error("the process for large messages is replaced", extra=extra)
+
+    def _lost(self) -> None:
+        self.processor.lost()
 
     def _configure(self) -> None:
         self.ready = False
         self.processor.pause()
-        formatter = next((handler.formatter for handler in logging.getLogger().handlers), None)
-        self._send(
-            frames.configure(
-                replace(
-                    self._wanted,
-                    log_style="human" if isinstance(formatter, HumanFormatter) else "json",
-                    log_level=logging.getLevelName(logging.getLogger(OURS).getEffectiveLevel()),
-                )
-            )
-        )
+        style, level = log_setting()
+        self._send(frames.configure(replace(self._wanted, log_style=style, log_level=level)))
 
-    def _received(self, frame: Frame) -> None:
-        self._silent_s = 0.0
-        try:
-            match frame.kind:
-                case "outcome":
-                    self.processor.outcome(frame)
-                case "ready":
-                    self._is_ready(frame.fields[0])
-                case "refused":
-                    self._is_refused(*frame.fields)
-        except Exception:
-            logger.exception("the answer of the process for large messages cannot be used", extra={"kind": frame.kind})
-            self._break("it cannot be understood")
+    def _frame(self, frame: Frame) -> None:
+        match frame.kind:
+            case "outcome":
+                self.processor.outcome(frame)
+            case "ready":
+                self._is_ready(frame.fields[0])
+            case "refused":
+                self._is_refused(*frame.fields)
 
     def _is_ready(self, epoch: int) -> None:
         if epoch != self._wanted.epoch or self._pipe is None:  # no pipe: the process was just ended as too slow
@@ -210,27 +258,31 @@ class LargeProcess:
         self._work_here("the files of the configuration changed since they were read; until `labrelay reload`")
         self._break("it refused the configuration")
 
-    def _break(self, why: str) -> None:
-        if self._broken is not None and not self._broken.done():
-            self._broken.set_result(why)
 
-
-async def launch(descriptor: int, environ: Mapping[str, str]) -> Process:
-    """A new process for large messages.
+async def launch(descriptor: int, environ: Mapping[str, str], module: str = "engine.runtime.large") -> Process:
+    """A new process.
 
     Args:
         descriptor: of its end of the pipe.
+        module: for large messages, or another that serves such a pipe.
 
     Raises:
         OSError: it cannot be started.
     """
     return await asyncio.create_subprocess_exec(
         # -P: our own package, never a folder `engine` in the working directory
-        sys.executable, "-P", "-m", "engine.runtime.large", str(descriptor),
+        sys.executable, "-P", "-m", module, str(descriptor),
         stdin=DEVNULL, pass_fds=(descriptor,), env=environ,
     )  # fmt: skip
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The environment of the process: everything but the journal's key, which it does not need."""
     return {name: value for name, value in os.environ.items() if name != VARIABLE}
+
+
+def log_setting() -> tuple[str, str]:
+    """Style and level of this process's log, as `engine.monitoring.logs.setup_logging` takes them."""
+    formatter = next((handler.formatter for handler in logging.getLogger().handlers), None)
+    level = logging.getLevelName(logging.getLogger(OURS).getEffectiveLevel())
+    return "human" if isinstance(formatter, HumanFormatter) else "json", level

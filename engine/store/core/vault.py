@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -52,6 +52,10 @@ _BODY_AT = _HEAD.size + _NONCE_BYTES
 _TESTS_KEPT, _TEST_LENGTH = 4096, 200
 _PLAIN = b"\x00"
 _ZSTD = b"\x01"
+
+
+OpenedKeys = tuple[dict[int, bytes], dict[str, bytes]]
+"""Data keys by their numbers; those that never rotate, by their classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,23 @@ class Vault:
         return self._fixed[IDENTITY]
 
     # -- data keys -----------------------------------------------------------------------------------------------
+
+    @property
+    def known(self) -> tuple[int, ...]:
+        """The numbers of its data keys; of others, there are others."""
+        return tuple(self._opening)
+
+    def opened(self) -> "OpenedKeys":
+        """All its keys, for another process that reads this journal, and has no key of them."""
+        return {number: key for number, (_, key) in self._opening.items()}, dict(self._fixed)
+
+    @classmethod
+    def of(cls, opened: "OpenedKeys") -> Self:
+        """One that opens values, and makes no keys."""
+        made = cls(os.urandom(KEY_BYTES), ())
+        made._opening = {number: (AESGCM(key), key) for number, key in opened[0].items()}
+        made._fixed = opened[1]
+        return made
 
     def add(self, wrapped: WrappedKey, key: bytes) -> None:
         """Use a key from now on; the caller has committed (or just read) its row."""

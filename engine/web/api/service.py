@@ -11,7 +11,7 @@ A request costs as much as it makes the daemon work: what is in memory 1, a ques
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from engine.actions.kept import KeptActs
 from engine.actions.verbs import of_api
 from engine.feature import Hook
 from engine.model.errors import ProblemError
-from engine.model.site.permissions import LOOKING, SEEING_PATIENTS, Principal
+from engine.model.site.permissions import LOOKING, SEEING_PATIENTS, Permission, Principal
 from engine.monitoring.snapshot.site import SCHEMA_VERSION
 from engine.web.api import problems
 from engine.web.api.acts import AGAIN_HEADER, give
@@ -113,9 +113,10 @@ class Api:
 
     def routes(self) -> Sequence[Route]:
         found = [
-            Route(
-                ROOT + one.path,
-                self._served(partial(self._read, one), FROM_MEMORY if one.in_memory else FROM_JOURNAL),
+            self._route(
+                one.path,
+                partial(self._read, one),
+                FROM_MEMORY if one.in_memory else FROM_JOURNAL,
                 one.needs,
                 method=hdrs.METH_POST if one.of_post else hdrs.METH_GET,
             )
@@ -125,31 +126,27 @@ class Api:
             found += self._acting(self._acts)
         return [
             *found,
-            Route(ROOT + EVENTS, self._served(self._events, FROM_JOURNAL, json=False), LOOKING),
-            Route(f"{ROOT}/openapi.json", self._served(self._openapi, FROM_MEMORY), LOOKING),
+            self._route(EVENTS, self._events, FROM_JOURNAL, LOOKING, json=False, here=True),
+            self._route("/openapi.json", self._openapi, FROM_MEMORY, LOOKING),
             Route("/api", self._explorer, LOOKING),
         ]
 
     def _acting(self, acts: KeptActs) -> Iterator[Route]:
         for name in of_api():
-            act = self._served(partial(self._act, acts, name), AN_ACT)
-            yield Route(f"{ROOT}/acts/{name}", act, acts.verbs[name].needs, method=hdrs.METH_POST)
-        reveal = self._served(partial(self._reveal, acts), AN_ACT)
-        yield Route(ROOT + CONTENTS, reveal, SEEING_PATIENTS, method=hdrs.METH_POST)
+            act = partial(self._act, acts, name)
+            yield self._route(f"/acts/{name}", act, AN_ACT, acts.verbs[name].needs, method=hdrs.METH_POST)
+        yield self._route(CONTENTS, partial(self._reveal, acts), AN_ACT, SEEING_PATIENTS, method=hdrs.METH_POST)
         for one in QUESTIONS:
             verb = acts.verbs[one.verb]
-            yield Route(
-                ROOT + one.path, self._served(partial(self._question, one.verb, verb), FROM_JOURNAL), verb.needs
-            )
+            yield self._route(one.path, partial(self._question, one.verb, verb), FROM_JOURNAL, verb.needs, here=True)
 
-    def _served(
-        self, handle: Callable[[web.Request], Awaitable[web.StreamResponse]], cost: float, *, json: bool = True
-    ) -> Handler:
-        """The handler of a route: limited, and with a problem as the answer to every error."""
+    def _route(
+        self, path: str, handle: Handler, cost: float, needs: frozenset[Permission], *, json: bool = True, **more: Any
+    ) -> Route:
+        """A route with a limit, and with a problem as the answer to every error."""
 
         async def handler(request: web.Request) -> web.StreamResponse:
             try:
-                self._limit(request, cost)
                 if json:
                     require_json_taken(request)
                 return await handle(request)
@@ -158,13 +155,16 @@ class Api:
             except Exception as error:
                 return problems.answer(problems.of_any(error), request)
 
-        return handler
+        return Route(ROOT + path, handler, needs, limit=partial(self._limit, cost), **more)
 
-    def _limit(self, request: web.Request, cost: float) -> None:
+    def _limit(self, cost: float, request: web.Request) -> web.Response | None:
+        """The answer to one who asks too often."""
         now = asyncio.get_running_loop().time()
         for name in (f"caller {request[PRINCIPAL].actor}", f"address {sender_of(request)}"):
             if (wait_s := self._buckets.take(name, cost, now)) > 0:
-                raise ProblemError("too-many", "ask less often", retry_after=wait_s)
+                error = ProblemError("too-many", "ask less often", retry_after=wait_s)
+                return problems.answer(problems.of_any(error), request)
+        return None
 
     async def in_thread(self, work: Callable[[], Body]) -> Body:
         """Read the journal.

@@ -171,7 +171,10 @@ COMES_AND_GOES = (
 
 def routes(frame: Frame) -> Sequence[Route]:
     lately = Lately()
-    return (Route(PATH, partial(_show, frame, lately), LOOKING), Route(DATA, partial(_data, frame, lately), LOOKING))
+    return (
+        Route(PATH, partial(_show, frame, lately), LOOKING, here=True),
+        Route(DATA, partial(_data, frame, lately), LOOKING),
+    )
 
 
 async def _show(frame: Frame, lately: Lately, request: web.Request) -> web.Response:

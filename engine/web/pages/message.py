@@ -76,7 +76,7 @@ class Step(NamedTuple):
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    return (Route(PATH, partial(_show, frame), LOOKING),)
+    return (Route(PATH, partial(_show, frame), LOOKING, here=True),)
 
 
 async def _show(frame: Frame, request: web.Request) -> web.Response:

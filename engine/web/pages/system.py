@@ -27,7 +27,7 @@ Facts = Iterator[tuple[str, str]]
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    return (Route(PATH, partial(_show, frame), LOOKING, whole=True),)
+    return (Route(PATH, partial(_show, frame), LOOKING, whole=True, here=True),)
 
 
 async def _show(frame: Frame, request: web.Request) -> web.Response:

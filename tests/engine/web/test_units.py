@@ -87,7 +87,7 @@ class Laboratory:
 
 
 @asynccontextmanager
-async def two_units(folder: Path, units: dict[str, list[str]]) -> AsyncIterator[Laboratory]:
+async def two_units(folder: Path, units: dict[str, list[str]], *, apart: bool = False) -> AsyncIterator[Laboratory]:
     """Each analyzer has sent a result that was delivered, one that is held, one that was refused; codes that no table
     has; orders."""
     sandbox = Sandbox()
@@ -130,7 +130,7 @@ async def two_units(folder: Path, units: dict[str, list[str]]) -> AsyncIterator[
         site = yaml.safe_load(written.read_text())
         site["site"]["units"] = units
         written.write_text(yaml.safe_dump(site))
-        async with running_app(folder) as app:
+        async with running_app(folder, apart=apart) as app:
             assert app.page is not None
             here = Laboratory(app, f"http://127.0.0.1:{app.page.port}")
             await _fill(here)

@@ -24,6 +24,7 @@ MENU = (Entry("/users", "Users", ADMINISTERS, 25, ADMINISTRATION, "user"),)
 
 
 def routes(frame: Frame) -> Sequence[Route]:
+    """None in the process that draws pages: the daemon alone knows persons."""
     desk = frame.desk
     if not isinstance(desk.accounts, Accounts):
         return ()

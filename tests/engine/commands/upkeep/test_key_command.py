@@ -199,6 +199,6 @@ async def test_a_day_later_the_page_reminds_of_the_sheet_until_it_is_confirmed(t
 def test_the_worker_does_not_inherit_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(key_encryption_key.VARIABLE, "00" * 32)
     monkeypatch.setenv("OTHER", "x")
-    inherited = process._environment()
+    inherited = process.environment()
     assert key_encryption_key.VARIABLE not in inherited
     assert inherited["OTHER"] == "x"

@@ -1,0 +1,265 @@
+"""Pages drawn by the process of their own are those that the daemon draws, and its end is no trouble of a reader."""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import aiohttp
+import orjson
+import pytest
+
+from engine.features.access.service.service import AccessService
+from engine.model.site.permissions import LOOKING, WATCHING
+from engine.runtime.large import process as large_process
+from engine.runtime.large.wire import Decoder
+from engine.runtime.observing import observe
+from engine.runtime.reader import child
+from engine.runtime.reader.process import PageReader
+from engine.web.api import service
+from tests.engine.web.test_units import ROOT, UNITS, Laboratory, addresses, results, two_units
+from tests.faults.test_large_kill import alive
+from tests.support.access import GOOD, Browser
+from tests.support.live import Daemon
+from tests.support.running import hl7_channel, make_running_site, running_app
+from tests.support.senders import lines, send_blocks
+from tests.support.waiting import until
+
+START_S = 120.0
+EACH_TIME = re.compile(rb'name="once" value="[0-9a-f]{32}"|"trace_id":"[0-9a-f]{16}"')
+
+
+Whole = tuple[int, dict[str, str], bytes]
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[Laboratory]:
+    units = {unit: [f"{unit}bench", f"{unit}tubes"] for unit in UNITS}
+    async with two_units(tmp_path, units, apart=True) as made:
+        yield made
+
+
+def reader_of(here: Laboratory) -> PageReader:
+    assert here.app.reader is not None
+    return here.app.reader
+
+
+async def ready(here: Laboratory, http: aiohttp.ClientSession) -> None:
+    async with http.get("/messages") as answer:
+        assert answer.status == 200
+    await until(lambda: reader_of(here).ready, START_S)
+
+
+async def whole(http: aiohttp.ClientSession, method: str, address: str) -> Whole:
+    plain = {"Accept-Encoding": "identity"}
+    async with http.request(method, address, allow_redirects=False, headers=plain) as answer:
+        body = await answer.read()
+        without = {"Date", "X-Trace-Id", *(["Etag"] if EACH_TIME.search(body) or method == "HEAD" else [])}
+        headers = {name: value for name, value in answer.headers.items() if name not in without}
+        return answer.status, headers, EACH_TIME.sub(b"", body)
+
+
+def differing(there: Whole, own: Whole) -> object:
+    """Where two answers are not the same."""
+    if there[:2] != own[:2]:
+        return there[0], own[0], set(there[1].items()) ^ set(own[1].items())
+    at = next(at for at, (one, other) in enumerate(zip(there[2], own[2], strict=False)) if one != other)
+    return there[2][max(0, at - 80) : at + 80], own[2][max(0, at - 80) : at + 80]
+
+
+async def test_each_page_is_the_one_that_the_daemon_draws(here: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.Buckets, "take", lambda *asked: 0.0)
+    reader, page = reader_of(here), here.page
+    drawn: list[bool] = []
+    draw = reader.draw
+
+    async def counted(*asked: object) -> object:
+        drawn.append((answer := await draw(*asked)) is not None)
+        return answer
+
+    monkeypatch.setattr(reader, "draw", counted)
+    async with AsyncExitStack() as stack:
+        person = Browser(
+            await stack.enter_async_context(aiohttp.ClientSession(here.base, cookie_jar=aiohttp.CookieJar(unsafe=True)))
+        )
+        assert (await person.log_in("root-admin"))[0] == 200
+        clients = {"person": person.client}
+        for name, units, may in (("unit", ("alpha",), LOOKING), ("all", (), LOOKING), ("wall", (), WATCHING)):
+            clients[name] = await stack.enter_async_context(here.client(await here.token(name, *units, may=may)))
+        await ready(here, clients["all"])
+        for name in ("REFRESH_S", "KEPT_S"):  # one snapshot for both
+            monkeypatch.setattr(observe, name, 1e9)
+        wrong, elsewhere = [], set()
+        for (path, method), route in page.routes.items():
+            if not route.may_go or (method == "HEAD" and path not in ("/", "/messages")):
+                continue
+            for who, http in clients.items():
+                for address in addresses(path, here, "alpha"):
+                    drawn.clear()
+                    there = await whole(http, method, address)
+                    if drawn == [False]:
+                        elsewhere.add((path, who))
+                    monkeypatch.setattr(page, "_apart", None)
+                    own = await whole(http, method, address)
+                    monkeypatch.setattr(page, "_apart", reader)
+                    if there != own:
+                        wrong.append((method, address, who, drawn, differing(there, own)))
+        assert not elsewhere, elsewhere
+        assert not wrong, "\n".join(map(str, wrong))
+
+
+@asynccontextmanager
+async def small_site(folder: Path) -> AsyncIterator[Laboratory]:
+    """One analyzer, a page, and an admin."""
+    destinations = {"lab-fhir": {"kind": "fhir", "url": "http://127.0.0.1:9/fhir"}}
+    make_running_site(folder, {"lab": hl7_channel()}, destinations, web="127.0.0.1:0")
+    async with running_app(folder, apart=True) as app:
+        assert app.page is not None
+        yield Laboratory(app, f"http://127.0.0.1:{app.page.port}")
+
+
+async def page_of(http: aiohttp.ClientSession, path: str = "/messages") -> str:
+    async with http.get(path) as answer:
+        assert answer.status == 200, path
+        return await answer.text()
+
+
+async def acknowledged(here: Laboratory) -> None:
+    port = here.app.parts.sources["lab"].port
+    assert port is not None
+    (answer,) = await send_blocks(port, [results("alpha", 1)])
+    assert lines(answer)["MSA"][1] == "AA"
+
+
+def pid_of(here: Laboratory) -> int:
+    pid = reader_of(here).pid
+    assert pid is not None
+    return pid
+
+
+# How it ends, and whether a request is under way then: in each case a reader gets the page, an analyzer its
+# acknowledgement, a prober the truth, and another process draws the next page.
+ENDS = [("killed", False), ("killed", True), ("stopped", False), ("stopped", True)]
+
+
+@pytest.mark.parametrize(("how", "amid"), ENDS)
+async def test_its_end_is_no_trouble_of_a_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, amid: bool
+) -> None:
+    monkeypatch.setattr(large_process, "PING_S", 0.5)
+    async with small_site(tmp_path) as here, here.client() as http:
+        await ready(here, http)
+        pid = pid_of(here)
+        os.kill(pid, signal.SIGSTOP)
+        asked = asyncio.create_task(page_of(http)) if amid else None
+        if asked is not None:
+            await until(lambda: bool(reader_of(here)._under_way))
+        if how == "killed":
+            os.kill(pid, signal.SIGKILL)
+        for probe in ("/healthz", "/readyz"):
+            await page_of(http, probe)
+        await acknowledged(here)
+        assert "/messages/1" in await page_of(http)
+        if asked is not None:
+            await asked
+        await until(lambda: reader_of(here).ready and pid_of(here) != pid, START_S)
+        assert "/messages/1" in await page_of(http)
+
+
+async def test_one_that_cannot_start_is_a_notice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with small_site(tmp_path) as here, here.client() as http:
+        monkeypatch.setattr(sys, "executable", "/bin/false")
+        await page_of(http)
+        await until(lambda: bool(reader_of(here).fault), START_S)
+        assert "ended 3 times" in str(list(here.page.notices()))
+        await page_of(http)
+        await acknowledged(here)
+        monkeypatch.undo()
+        await until(lambda: reader_of(here).ready, START_S)
+
+
+async def test_it_has_the_configuration_that_is_in_force(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with small_site(tmp_path) as here, here.client() as http:
+        await ready(here, http)
+        (tmp_path / "channels" / "new.yaml").write_text(
+            (tmp_path / "channels" / "lab.yaml").read_text().replace("lab\n", "new\n", 1)
+        )
+        os.kill(pid_of(here), signal.SIGKILL)
+        await until(lambda: "pages are drawn beside the messages" in caplog.text, START_S)
+        assert ">new<" not in await page_of(http, "/")
+        assert not reader_of(here).ready
+        await here.app.reload()
+        assert ">new<" in await page_of(http, "/")
+        await until(lambda: reader_of(here).ready, START_S)
+        assert ">new<" in await page_of(http, "/")
+        assert reader_of(here).ready
+
+
+async def test_a_form_that_it_draws_is_one_of_the_daemon(tmp_path: Path) -> None:
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with small_site(tmp_path) as here, aiohttp.ClientSession(here.base, cookie_jar=jar) as http:
+        await here.app.service(AccessService).accounts.users.add("meena", "admin", GOOD, by=ROOT)
+        browser = Browser(http)
+        assert (await browser.log_in("meena"))[0] == 200
+        await ready(here, http)
+        address, fields = await browser.fields("/messages", to="/log-out")
+        async with http.post(address, data=fields, allow_redirects=False) as answer:
+            assert (answer.status, answer.headers["Location"]) == (303, "/log-in?lang=en")
+
+
+async def event_of(stream: aiohttp.ClientResponse) -> dict[str, Any]:
+    async for line in stream.content:
+        if line.startswith(b"data: "):
+            return cast(dict[str, Any], orjson.loads(line[6:]))
+    raise ConnectionResetError
+
+
+async def test_live_updates_end_with_it_and_go_on(tmp_path: Path) -> None:
+    async with small_site(tmp_path) as here, here.client() as http:
+        await ready(here, http)
+        async with http.get("/events") as stream, asyncio.timeout(START_S):
+            first = await event_of(stream)
+            assert "channels" in first["order"]
+            await acknowledged(here)
+            while "footer" not in (await event_of(stream))["parts"]:
+                pass
+            await until(lambda: len(reader_of(here)._under_way) == 1)
+            os.kill(pid_of(here), signal.SIGKILL)
+            with pytest.raises(ConnectionResetError):
+                while True:
+                    await event_of(stream)
+        async with http.get("/events") as stream, asyncio.timeout(START_S):
+            assert (await event_of(stream))["order"] == first["order"]
+        await until(lambda: not reader_of(here)._under_way)
+
+
+async def test_one_that_is_too_large_takes_no_further_request_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "MOST_BYTES", 1)
+    monkeypatch.setattr(child, "LOOK_S", 0.01)
+    ours, theirs = socket.socketpair()
+    with ours:
+        async with asyncio.timeout(START_S):
+            await child.serve(theirs)
+        assert [one.kind for one in Decoder().feed(ours.recv(4096))] == ["leaving"]
+
+
+async def test_it_goes_with_its_daemon(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path / "site", [], '{kind: fhir, url: "http://127.0.0.1:9/fhir"}', interpreter=True)
+    try:
+        await daemon.start()
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{daemon.web_port}") as http:
+            await page_of(http)
+        await until(lambda: daemon.large_pid() is not None, START_S)
+        pid = daemon.large_pid()
+        assert pid is not None
+        await daemon.kill()
+        await until(lambda: not alive(pid))
+    except BaseException:
+        await daemon.kill()
+        raise
