@@ -12,19 +12,16 @@ from typing import Any, NamedTuple
 
 from engine.mapping.functions.channel import are_runs_apart
 from engine.mapping.functions.controls import NUMBERS, ORDERS, listed
-from engine.model.content.facts import ANSWER, DATA, DOCUMENT, LEFT_OUT, PICTURE, Facts, Measure, Order, Person, Value
+from engine.model.content.facts import DATA, DOCUMENT, LEFT_OUT, PICTURE, Facts, Measure, Order, Person, Value
 from engine.model.content.facts import Result as Fact
 from engine.model.content.order_results import has_results
 from engine.model.content.quality_controls import of_patients
 from engine.model.content.results import Result, decimal_in, instant_of, results_of
 from engine.model.errors import ConfigError, ContentError, UnreadableResultsError
 from engine.model.message import Document, MapContext, Parsed
-from engine.model.outcome import Spoken
 from engine.model.packing import unpack
 from engine.model.routes import Program
 from engine.model.texts.reasons import ReasonCode
-from engine.succession.critical import is_critical
-from engine.succession.steps import MINUTE
 
 logger = logging.getLogger("labrelay.processing")
 
@@ -152,44 +149,6 @@ def numbers_of(order: Order, result: Fact) -> tuple[str | None, str | None]:
     """The number that a result is known by, and that of its tube."""
     tube = result.tube or next((one.number for one in order.samples if one.number), None)
     return order.filler or order.placer or tube, tube
-
-
-def spoken(measured: Iterable[tuple[Person, Order, Fact]], key: bytes) -> Iterator[Spoken]:
-    """What a message says of each result of a patient; ``key``: the site's."""
-    found = [
-        _spoken(person, order, result, key)
-        for person, order, result in measured
-        if result.kind not in (ANSWER, LEFT_OUT)
-    ]
-    times = Counter(one.key for one in found if one.key)
-    for one in found:
-        # of several with one name (serum and urine, two runs), none says anything of another one
-        yield one if times[one.key] < 2 else one._replace(key=hashed(key, one.key, one.said))
-
-
-def _spoken(person: Person, order: Order, result: Fact, key: bytes) -> Spoken:
-    measure, value = result.measure, result.value
-    number, tube = numbers_of(order, result)
-    samples = [one for one in order.samples if one.number and one.number == (tube or one.number)]
-    drawn = (samples[0].collected if samples else None) or order.collected
-    is_timed = bool(result.stated) and len(result.at or "") >= MINUTE
-    return Spoken(
-        key=hashed(key, number, tube, measure.test, measure.sub, measure.unit) if number else "",
-        person=_who(person, key),
-        lasting=person.lasting,
-        said=hashed(key, value.sent, measure.unit, *(measure.flags or ()), result.stated),
-        at=hashed(key, result.stated) if is_timed else "",
-        drawn=hashed(key, drawn) if drawn else "",
-        state=measure.state or "",
-        critical=is_critical(result),
-    )
-
-
-def _who(person: Person, key: bytes) -> str:
-    """A number that may be a counter's is one person's together with the name; a name alone is one, too."""
-    named = (person.name, person.born) if not person.lasting else ()
-    who = (person.authority, person.number, *named)
-    return hashed(key, *who) if person.number or person.name else ""
 
 
 def results_in(

@@ -1,7 +1,5 @@
 """Process one message: parse -> route -> map. Pure, so that the process for large messages can do it as well.
 
-What a message says of critical values: by its facts, where a flag is one, or a status takes something back. Pure.
-
 When a result was measured, as the worklist compares it with the time of an order. Pure.
 
 A day, a month or a year ends with its last moment, so that it never lies before an order of the same day. A clock that
@@ -9,7 +7,7 @@ has lost its battery (`engine.succession.steps.FIRST_YEAR`) says nothing.
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache, partial
@@ -18,89 +16,28 @@ from zoneinfo import ZoneInfo
 
 from engine.mapping.functions.channel import are_one_by_one, are_runs_apart
 from engine.mapping.functions.controls import NUMBERS, ORDERS, listed
-from engine.mapping.measured import Reading, places_of, spoken
+from engine.mapping.measured import Reading, places_of
 from engine.mapping.outputs.collected import order_lines
 from engine.mapping.shipped import refusal
 from engine.mapping.values.local_time import LocalTimes, silent
 from engine.model.content import quality_controls
-from engine.model.content.facts import Facts, packed
-from engine.model.content.order_results import CORRECTS, WITHDRAWN, TubeResults, has_results, question_in, tubes_in
+from engine.model.content.facts import packed
+from engine.model.content.order_results import TubeResults, has_results, question_in, tubes_in
 from engine.model.content.reagents import reagents_in
 from engine.model.content.result_times import ResultGroup, result_groups
 from engine.model.content.search_keys import NOT_ALL, Number, numbers_in, own_number
 from engine.model.errors import ContentError
 from engine.model.message import Document, Issue, Mapped, Parsed, Reagent, Stored, Unmapped
 from engine.model.orders import OrderLine
-from engine.model.outcome import UNREAD, Outcome, ReadResults, Spoken
+from engine.model.outcome import UNREAD, Outcome, ReadResults
 from engine.model.ports import Dialogue
 from engine.model.process.clock import to_us
 from engine.model.routes import ChannelRoutes, Holding, Processed, Route, context_of
 from engine.model.texts.reasons import ReasonCode
 from engine.model.worklist import Ordered
 from engine.processing.formats import MEDIA_TYPES
-from engine.succession.critical import CRITICAL, tells_critical
+from engine.processing.spoken import spoken_of
 from engine.succession.steps import FIRST_YEAR
-
-_BACK = {name: found | WITHDRAWN.get(name, frozenset()) for name, found in CORRECTS.items()}
-
-
-def spoken_of(
-    parsed: Parsed,
-    reading: Reading,
-    channel: ChannelRoutes,
-    documents: Iterable[tuple[Document, Route]],
-    controls: Collection[int] = (),
-) -> tuple[Spoken, ...]:
-    """The results of a message, where one is critical or takes something back.
-
-    Args:
-        documents: that are made of it, with their routes; they show it where no reader takes the message, and those of
-            a site's own mapping, which may read it from any field, where no field of flags has it.
-        controls: positions of the results that a mapping's filter took as a control's.
-    """
-    if reading.facts is None:
-        found = _shown(document for document, _ in documents)
-        return found or ((Spoken(),) if parsed.format == "astm" and _records_tell(parsed) else ())
-    is_flagged, takes_back = _asked(reading.facts, _BACK.get(parsed.format, frozenset()))
-    asked = is_flagged or takes_back
-    found = tuple(spoken(reading.measured(controls), reading.context.key)) if asked else ()
-    if is_flagged:
-        return found
-    read_elsewhere = (document for document, route in documents if route.program is not None and route.program.is_own)
-    return (*found, *_shown(read_elsewhere))
-
-
-def _shown(documents: Iterable[Document]) -> tuple[Spoken, ...]:
-    return (Spoken(),) if any(tells_critical(document) for document in documents) else ()
-
-
-def _asked(facts: Facts, back: frozenset[str]) -> tuple[bool, bool]:
-    """Whether a result has the flag of a critical value, and the status of a result or an order is one of ``back``."""
-    is_flagged = takes_back = False
-    for person in facts.people:
-        for order in person.orders:
-            takes_back = takes_back or order.status in back
-            for result in order.results:
-                measure = result.measure
-                flags, status = measure.meant or measure.flags, measure.status
-                is_flagged = is_flagged or (flags is not None and not CRITICAL.isdisjoint(flags))
-                if status is not None and (status in back or (len(status) > 1 and not back.isdisjoint(status.split()))):
-                    takes_back = True
-    return is_flagged, takes_back
-
-
-def _records_tell(parsed: Parsed) -> bool:
-    """Whether a record has such a flag, where the facts cannot be read: a copy as sent is no document that shows it."""
-    cut, is_controls = parsed.delimiters, False
-    for segment in parsed.segments:
-        if segment.name == "O":
-            is_controls = segment.get(12).strip().upper() == quality_controls.ASTM_ROLE
-        elif segment.name == "R" and not is_controls and segment.get(9).strip() not in WITHDRAWN["astm"]:
-            told = (one.split(cut.component)[0].strip() for one in segment.get(7).split(cut.repetition))
-            if not CRITICAL.isdisjoint(told):
-                return True
-    return False
-
 
 logger = logging.getLogger("labrelay.processing")
 

@@ -13,7 +13,7 @@ from engine.model.message import Delimiters, Document, FormatOptions, Group, Map
 from engine.model.outcome import Spoken
 from engine.model.routes import ChannelRoutes, Program, Route, context_of
 from engine.model.texts.reasons import ReasonCode
-from engine.processing.process import spoken_of
+from engine.processing.spoken import spoken_of
 
 ORU = (
     b"MSH|^~\\&|AN|LAB|LIS|H|20240301090000||ORU^R01|M1|P|2.5.1\rPID|1||7\rOBR|1||S1|K\r"

@@ -16,10 +16,10 @@ from typing import NamedTuple
 import orjson
 
 from engine.features.alerts.rows.changes import CRITICAL_KEY, note_critical, raise_call
-from engine.mapping.measured import spoken
 from engine.model.content.facts import stored
 from engine.model.content.quality_controls import of_patients
 from engine.model.outcome import ReadResults, Spoken
+from engine.processing.spoken import spoken
 from engine.store.core.writing.batch import Batch
 from engine.store.operations.emptying import ErasedMessage
 from engine.succession.steps import CANCELLED, CHANGES, RANK, UNFINISHED, WITHDRAWN
