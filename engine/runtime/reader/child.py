@@ -29,6 +29,7 @@ from engine.runtime.control_handlers import sources_of
 from engine.runtime.large import frames
 from engine.runtime.large.wire import Frame, Pipe, encode
 from engine.runtime.pages import server_of
+from engine.runtime.reader import BUILD
 from engine.runtime.service import Seen
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import Vault
@@ -149,6 +150,8 @@ class Child:
                 self._known.lists[audience] = listed
             case "ping":
                 self.pipe.send(frames.PONG)
+            case "configure" if frame.fields[1] != BUILD:
+                self.pipe.send(encode("refused", (frame.fields[0], "another LabRelay was installed since the start")))
             case "configure":
                 self._begin(self._take_over(frame.fields[0], *_taken(frame)))
             case "stop":
@@ -168,8 +171,9 @@ class Child:
                 site = replace(await asyncio.to_thread(load_site, Path(folder)), corrections=corrections)
                 if site.hash != wanted:
                     raise ConfigError("the files of the configuration are not those that the daemon has read")
-            except ConfigError as error:
-                self.pipe.send(encode("refused", (epoch, error.problems[0])))
+            except (ConfigError, OSError) as error:
+                why = error.problems[0] if isinstance(error, ConfigError) else error.strerror or "its files"
+                self.pipe.send(encode("refused", (epoch, why)))
                 return
             journal = Reader(site.config.data / JOURNAL_NAME, Vault.of(opened))
             self._known = Known(site, journal)
@@ -187,7 +191,10 @@ class Child:
         self._known.bells[None if channels is None else frozenset(channels)] = asked.bell
         try:
             status, headers, body = await self._server.draw(asked)
-            parts = encode("drawn", (number, status, headers), (body,))
+            # A fault may be this process's alone: a row of a key that was made since.
+            parts = (
+                encode("elsewhere", (number,)) if status == 500 else encode("drawn", (number, status, headers), (body,))
+            )
         except ElsewhereError:
             parts = encode("elsewhere", (number,))
         except Exception:

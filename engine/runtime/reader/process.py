@@ -17,6 +17,7 @@ from engine.model.site.todo import Since
 from engine.model.texts.phrases import Said
 from engine.runtime.large.process import ChildProcess, environment, launch, log_setting
 from engine.runtime.large.wire import Frame, encode
+from engine.runtime.reader import BUILD
 from engine.web import apart
 from engine.web.identity import language_of
 from engine.web.routes import CHANNELS, PRINCIPAL, Route
@@ -29,6 +30,7 @@ logger = logging.getLogger("labrelay.web")
 
 HUNG_S = 4.0  # it sends a beat each two seconds
 ANSWER_S = 20.0
+EVENT_S = 40.0  # a stream without news says so each 15 seconds
 LONGEST_BACK_OFF_S = 60.0
 HEALTHY_S = 600.0
 MANY = 3  # ends within `HEALTHY_S`
@@ -57,6 +59,8 @@ class PageReader(ChildProcess):
         self._site: Site | None = None  # that it has, or is to take over
         self._keys: tuple[int, ...] = ()
         self._epoch = 0
+        self._web: object = None
+        self._answered = float("-inf")  # monotonic
         self._snapshot: object = None
         self._lists: dict[Audience, object] = {}
         self._left = False
@@ -99,20 +103,27 @@ class PageReader(ChildProcess):
     def events(self, request: web.Request, running: Running, last: str) -> AsyncGenerator[bytes, None] | None:
         """As of `Apart`."""
         told = language_of(request), request[PRINCIPAL].reads_notes, last
-        return self._events(request.get(CHANNELS), running, told) if self._is_current() else None
+        return self._events(request.get(CHANNELS), running, told, self._epoch) if self._is_current() else None
 
     async def _events(
-        self, audience: Audience, running: Running, told: Sequence[object]
+        self, audience: Audience, running: Running, told: Sequence[object], epoch: int
     ) -> AsyncGenerator[bytes, None]:
+        """They end with ``epoch``: its site there is known to nothing that comes after."""
         stream, channels = next(self._numbers), None if audience is None else sorted(audience)
         answer: asyncio.Future[Frame] | None = None
         try:
             while self._is_current():
-                self._push(audience, await running.todo())
-                answer = asyncio.ensure_future(self._answer("event", (stream, channels, *told)))
+                listed = await running.todo()
+                if self._epoch != epoch:
+                    return
+                self._push(audience, listed)
+                answer = asyncio.ensure_future(self._answer("event", (stream, channels, *told), within_s=EVENT_S))
                 while not answer.done():
                     await asyncio.wait({answer}, timeout=PUSH_S)
-                    self._push(audience, await running.todo())
+                    listed = await running.todo()
+                    if self._epoch != epoch:
+                        return
+                    self._push(audience, listed)
                 if (frame := answer.result()).kind != "drawn":
                     return
                 yield frame.blobs[0]
@@ -140,7 +151,8 @@ class PageReader(ChildProcess):
             async with asyncio.timeout(within_s):
                 return await answer
         except TimeoutError:
-            self._break("it does not answer")
+            if self._app.clock.monotonic() - self._answered >= ANSWER_S:  # else it has much to do
+                self._break("it does not answer")
             return ELSEWHERE
         finally:
             del self._under_way[number]
@@ -149,12 +161,18 @@ class PageReader(ChildProcess):
         """Whether it has the configuration and the keys in force; else it gets them."""
         if self._pipe is None or self._left:
             return False
-        if self._site is not self._app.parts.built.site or self._keys != self._app.journal.vault.known:
+        app = self._app
+        if app.page is None:  # it starts, or stops
+            return False
+        given = self._site is app.parts.built.site and self._web is app.page.config
+        if not given or self._keys != app.journal.vault.known:
             self._configure()
         return self.ready
 
     def _push(self, audience: Audience, listed: object) -> None:
         """Send what is new since it was sent, before the request that shows it."""
+        if not self.ready:
+            return
         snapshot = self._app.observer.snapshot()
         if snapshot is not self._snapshot:
             self._snapshot = snapshot
@@ -172,15 +190,17 @@ class PageReader(ChildProcess):
 
     def _configure(self) -> None:
         site, vault = self._app.parts.built.site, self._app.journal.vault
-        assert self._app.page is not None  # it asks
+        assert self._app.page is not None
+        self._web = self._app.page.config
         self.ready, self._site, self._keys, self._epoch = False, site, vault.known, self._epoch + 1
         self._snapshot, self._lists = None, {}
-        taken = (str(site.folder), site.hash, site.corrections, self._app.page.config, vault.opened(), log_setting())
-        self._send(encode("configure", (self._epoch,), (pickle.dumps(taken),)))
+        taken = (str(site.folder), site.hash, site.corrections, self._web, vault.opened(), log_setting())
+        self._send(encode("configure", (self._epoch, BUILD), (pickle.dumps(taken),)))
 
     def _frame(self, frame: Frame) -> None:
         match frame.kind:
             case "drawn" | "elsewhere":
+                self._answered = self._app.clock.monotonic()
                 answer = self._under_way.get(frame.fields[0])
                 if answer is not None and not answer.done():
                     answer.set_result(frame)

@@ -239,6 +239,25 @@ async def test_live_updates_end_with_it_and_go_on(tmp_path: Path) -> None:
         await until(lambda: not reader_of(here)._under_way)
 
 
+async def test_live_updates_end_with_the_configuration_that_they_show(tmp_path: Path) -> None:
+    async with small_site(tmp_path) as here, here.client() as http:
+        await ready(here, http)
+        async with http.get("/events") as stream, asyncio.timeout(START_S):
+            await event_of(stream)
+            await until(lambda: len(reader_of(here)._under_way) == 1)
+            (tmp_path / "channels" / "new.yaml").write_text(
+                (tmp_path / "channels" / "lab.yaml").read_text().replace("lab\n", "new\n", 1)
+            )
+            await here.app.reload()
+            assert ">new<" in await page_of(http, "/")
+            with pytest.raises(ConnectionResetError):
+                while True:
+                    await event_of(stream)
+        await until(lambda: reader_of(here).ready, START_S)
+        async with http.get("/events") as stream, asyncio.timeout(START_S):
+            assert len((await event_of(stream))["order"]["channels"]) == 2
+
+
 async def test_one_that_is_too_large_takes_no_further_request_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "MOST_BYTES", 1)
     monkeypatch.setattr(child, "LOOK_S", 0.01)
