@@ -4,17 +4,19 @@ A reason is written into the journal, shown on the page, counted in metrics and 
 Codes are never renamed or reused: rows of past years carry them. `labrelay help reasons` shows them.
 """
 
-from enum import Enum, pickle_by_enum_name
+from collections.abc import Callable
+from enum import Enum
 
 
 class ReasonCode(Enum):
     """A reason code. ``value``, as stored, is its name; ``help``, its text, says what happened and what to do."""
 
-    __reduce_ex__ = pickle_by_enum_name  # type: ignore[assignment]  # as its documentation says
-
     def __init__(self, help_text: str) -> None:
         self.help = help_text
         self._value_ = self.name
+
+    def __reduce_ex__(self, _protocol: object) -> tuple[Callable[..., object], tuple[object, str]]:
+        return getattr, (ReasonCode, self.name)
 
     # -- dead: the content -------------------------------------------------------------------------------------
     UNREADABLE = (

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("labrelay.web")
 
-HUNG_S = 4.0  # it sends a beat each two seconds
+HUNG_S = 15.0  # it sends a beat each two seconds
 ANSWER_S = 20.0
 EVENT_S = 40.0  # a stream without news says so each 15 seconds
 LONGEST_BACK_OFF_S = 60.0

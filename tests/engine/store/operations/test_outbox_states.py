@@ -34,6 +34,7 @@ VERBS = [
     "claim",
     "unclaim",
     "settle",
+    "settle_at_once",
     "postpone",
     "bury",
     "requeue",
@@ -49,6 +50,7 @@ VERBS = [
 TABLE: dict[str, tuple[set[str], str]] = {
     "unclaim": ({"sending"}, "waiting"),
     "settle": ({"waiting", "sending", "dead", "held", "rejected", "superseded", "dismissed"}, "delivered"),
+    "settle_at_once": ({"waiting", "sending", "dead", "held", "rejected", "superseded", "dismissed"}, "delivered"),
     "postpone": ({"sending"}, "waiting"),
     "bury": ({"waiting", "sending"}, "dead"),
     "requeue": ({"dead"}, "waiting"),
@@ -83,8 +85,8 @@ async def ask(journal: Journal, verb: str, delivery_id: int) -> None:
     match verb:
         case "unclaim":
             await journal.run(claims.unclaim, [delivery_id])
-        case "settle":
-            await journal.run(attempts.settle, delivery_id, delivered_us=1)
+        case "settle" | "settle_at_once":
+            await journal.run(getattr(attempts, verb), delivery_id, delivered_us=1)
         case "postpone":
             await journal.run(
                 attempts.postpone, delivery_id, attempt=1, not_before_us=9, cause=ReasonCode.BUSY, detail="503"
