@@ -20,7 +20,7 @@ from engine.model.site.permissions import LOOKING, WATCHING
 from engine.runtime.large import process as large_process
 from engine.runtime.large.wire import Decoder
 from engine.runtime.observing import observe
-from engine.runtime.reader import child
+from engine.runtime.reader import child, process
 from engine.runtime.reader.process import PageReader
 from engine.web.api import service
 from tests.engine.web.test_units import ROOT, UNITS, Laboratory, addresses, results, two_units
@@ -75,6 +75,7 @@ def differing(there: Whole, own: Whole) -> object:
 
 async def test_each_page_is_the_one_that_the_daemon_draws(here: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service.Buckets, "take", lambda *asked: 0.0)
+    monkeypatch.setattr(process, "ANSWER_S", START_S)  # the help is made first, which takes long on a busy machine
     reader, page = reader_of(here), here.page
     drawn: list[bool] = []
     draw = reader.draw
