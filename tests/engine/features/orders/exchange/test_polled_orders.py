@@ -158,8 +158,8 @@ async def test_a_task_that_labrelay_wrote_itself_is_no_order(tmp_path: Path) -> 
 async def test_a_resource_that_is_nowhere_leaves_the_order_without_it(tmp_path: Path) -> None:
     async with order_server() as server, polled(tmp_path, server) as site:
         server.put(request("1", specimen="gone"))
+        await until(lambda: "a resource that an order refers to is not on the server" in notice(site))
         await until(lambda: states(site) == [("TSH", "rejected", "NO_SPECIMEN")])
-        assert "a resource that an order refers to is not on the server" in notice(site)
 
 
 async def test_a_reference_to_another_server_is_not_followed(tmp_path: Path) -> None:
