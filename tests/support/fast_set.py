@@ -10,7 +10,8 @@ A run of the fast set keeps the names of the tests that passed in the file that 
 the same commit leaves these out with `--passed FILE`, but not those that it runs in another way.
 
 Each process of a whole run of the fast set collects its own part of the files: to collect all takes as long as many
-tests.
+tests. For parts that end together, `tests/timings.tsv` also has the seconds that pass in a module of the fast set,
+waits counted, where these are above `LONG_S`.
 """
 
 import os
@@ -32,6 +33,8 @@ SLOW_S = 0.08  # the figure with which `make test` takes five minutes on two qui
 LISTED_S = 0.05  # of a test that the file names
 OUTGROWN = 2.0  # a test of the fast set that takes so many times SLOW_S is named
 PER_TEST_S = 0.012  # of one that the file does not name, with its share of the collection: for equal parts
+BESIDE_S = 0.006  # of pytest itself, for each test
+LONG_S = 0.5  # of a module that the file names
 NAMED_AT_MOST = 20
 
 
@@ -140,6 +143,7 @@ class Judged:
         self._fewer = self._fast or config.getoption("--fewer-examples")
         self._known = read_timings()
         self._taken: dict[str, float] = {}
+        self._passing: dict[str, float] = {}  # of each module, seconds by the clock
         self._drawn: set[str] = set()
         self._kept: set[str] = set()
         self._passed: set[str] = set()
@@ -153,6 +157,9 @@ class Judged:
         self._taken[name] = self._taken.get(name, 0.0) + sum(
             value for key, value in report.user_properties if key == "processor_s"
         )
+        module = name.partition("::")[0]
+        beside = BESIDE_S if report.when == "setup" else 0.0
+        self._passing[module] = self._passing.get(module, 0.0) + report.duration + beside
         if "hypothesis" in report.keywords:
             self._drawn.add(name)
         if "promise" in report.keywords:
@@ -172,8 +179,13 @@ class Judged:
         if kept := os.environ.get("LABRELAY_PASSED"):
             Path(kept).write_text("".join(f"{one}\n" for one in sorted(self._passed)), encoding="utf-8")
         if self._written:
-            taken = (self._known if self._fast else {}) | self._taken
-            lines = sorted((name, seconds) for name, seconds in taken.items() if seconds >= LISTED_S)
+            modules = {name: seconds for name, seconds in self._known.items() if "::" not in name}
+            if self._fast:
+                modules = {name: seconds for name, seconds in self._passing.items() if seconds >= LONG_S}
+            taken = {
+                name: seconds for name, seconds in self._known.items() if "::" in name and self._fast
+            } | self._taken
+            lines = sorted([*modules.items(), *((name, each) for name, each in taken.items() if each >= LISTED_S)])
             text = "".join(f"{seconds:.2g}\t{name}\n" for name, seconds in lines)
             Path(self._written).write_text(text, encoding="utf-8")
             return
@@ -189,12 +201,10 @@ class Judged:
 
 def parts(count: int) -> list[list[str]]:
     """The files of tests in ``count`` parts that take about the same time."""
-    known: dict[str, float] = {}
-    for name, seconds in read_timings().items():
-        if seconds <= SLOW_S:
-            stem = name.partition("::")[0]
-            known[stem] = known.get(stem, 0.0) + seconds
-    weights = {one: known.get(one.stem, 0.0) + PER_TEST_S * _tests_in(one) for one in sorted(TESTS.rglob("test_*.py"))}
+    known = read_timings()
+    weights = {
+        one: known.get(one.stem, LONG_S / 4) + PER_TEST_S * _tests_in(one) for one in sorted(TESTS.rglob("test_*.py"))
+    }
     return [[str(one) for one in part] for part in _split(weights, count)]
 
 
