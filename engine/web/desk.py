@@ -10,7 +10,15 @@ from zoneinfo import ZoneInfo
 
 from aiohttp import hdrs, web
 
-from engine.model.errors import BusyError, LabRelayError, LockedOutError, OccupiedError, StoreError
+from engine.model.errors import (
+    BusyError,
+    LabRelayError,
+    LockedError,
+    LockedOutError,
+    OccupiedError,
+    StoreError,
+    UnreachableError,
+)
 from engine.model.process.clock import Clock, from_us
 from engine.model.site.permissions import ACTING, ADMINISTERING, CHANGING, LOOKING, SEEING_PATIENTS, Principal
 from engine.model.texts.phrases import Phrase, Said, Span
@@ -169,7 +177,7 @@ class Desk:
         """
         if isinstance(error, StoreError):
             raise error
-        if isinstance(error, (BusyError, OccupiedError)):
+        if isinstance(error, (BusyError, LockedError, OccupiedError, UnreachableError)):
             return 503, say(request, error.args[0])
         if isinstance(error, LockedOutError):
             left_s = max(error.until_us - self.clock.now_us(), 1_000_000) / 1e6

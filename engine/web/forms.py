@@ -26,6 +26,7 @@ MAX_FORM = 64 * 1024  # bytes
 MAX_FIELDS = 200
 BODY_WITHIN_S = 10.0  # for the whole body
 ANSWERS_KEPT, KEPT_S = 200, 600.0  # some are pages that show a secret once
+TOO_MANY, LATER = 429, 500  # from LATER on: our side fails, and the same form may succeed
 _TYPE = "application/x-www-form-urlencoded"
 
 
@@ -147,8 +148,11 @@ class Answers:
     async def once(self, form: Form, act: Callable[[], Awaitable[web.Response]]) -> web.Response:
         """The answer of ``act``, which runs once for each form.
 
+        An error of ``act``, and an answer that says "not now", are kept for those alone who wait for it already: the
+        form may be sent again.
+
         Raises:
-            web.HTTPBadRequest: the form has no number. An error of ``act`` is no answer: the form may be sent again.
+            web.HTTPBadRequest: the form has no number.
         """
         if not form[ONCE]:
             raise web.HTTPBadRequest
@@ -167,6 +171,8 @@ class Answers:
             self._known.pop(form.key, None)
             first.cancel()
             raise
+        if answer.status >= LATER or answer.status == TOO_MANY:
+            del self._known[form.key]
         first.set_result(_copy(answer))
         return answer
 

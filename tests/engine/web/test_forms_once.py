@@ -66,13 +66,13 @@ class Lab:
         await self.goes_on.wait()
         if self.ends and (error := self.ends.pop(0)) is not None:
             raise error
-        return {"key": request.args["key"], "act": len(self.acts)}
+        return {"key": request.args.get("key", ""), "act": len(self.acts)}
 
     @asynccontextmanager
     async def life(self) -> AsyncIterator[tuple[Site, Browser]]:
         """The server between a start and a stop; the browser keeps its page and its cookies."""
         first = self.cookies is None
-        verbs = {TAKE: Verb(ACTING, NoArguments, self.work)}
+        verbs = {name: Verb(ACTING, NoArguments, self.work) for of, _ in TAKING.values() for name in of.split()}
         async with (
             access.site(self.folder, users=first, verbs=lambda journal: verbs) as site,
             site.browser() as browser,
@@ -86,8 +86,8 @@ class Lab:
             yield site, browser
             self.cookies = {one.key: one.value for one in browser.client.cookie_jar}
 
-    async def send(self, browser: Browser, **other: str) -> Shown:
-        async with browser.client.post("/todo?lang=en", data=self.fields | other, allow_redirects=False) as answer:
+    async def send(self, browser: Browser, path: str = "/todo?lang=en", /, **other: str) -> Shown:
+        async with browser.client.post(path, data=self.fields | other, allow_redirects=False) as answer:
             text = access.read_html(await answer.text() or "<p></p>").text
             return answer.status, answer.headers.get("Location", ""), next((one for one in SAID if one in text), "")
 
@@ -118,8 +118,8 @@ TABLE: dict[str, tuple[Exception | None, Shown, Shown, Shown, int]] = {
     "wrong files": (ConfigError("a.yaml:1:1: no"), *[(403, "", "A.yaml:1:1: no.")] * 3, 1),
     "a row that is gone": (AbsentError("there is no such key"), *[(404, "", "There is no such page.")] * 3, 1),
     "a fault of ours": (ValueError("?"), *[(500, "", INSIDE)] * 3, 1),
-    "not begun: others wait": (OccupiedError("wait"), *[(503, "", "Wait.")] * 2, DONE, 2),
-    "not begun: no daemon": (UnreachableError("wait"), *[(403, "", "Wait.")] * 2, DONE, 2),
+    "not begun: others wait": (OccupiedError("wait"), (503, "", "Wait."), DONE, DONE, 2),
+    "not begun: no daemon": (UnreachableError("wait"), (503, "", "Wait."), DONE, DONE, 2),
     "not begun: no room": (NoRoomError("the disk is full"), (503, "", UNREADABLE), DONE, DONE, 2),
     "the store failed amid it": (StoreError("failed"), (503, "", UNREADABLE), *[(403, "", CUT_SHORT)] * 2, 1),
 }  # fmt: skip
@@ -169,6 +169,36 @@ async def test_what_is_kept_of_a_form_has_its_answer_alone(lab: Lab) -> None:
         assert await lab.send(browser) == DONE
         ((key, request, answer),) = site.journal.rows("SELECT key, request, answer FROM kept_answer")
     assert (len(key), len(request), answer) == (16, 16, b'{"result":{"key":"lane c1/server","act":1}}')
+
+
+# Each page that takes its form by `Frame.take`: its address, the verbs of its route and its form, and what is sent.
+REASON = {"reason": "looked at"}
+TAKING: dict[str, tuple[str, dict[str, str]]] = {
+    "/alerts": ("alert_acknowledge", {"act": "take silent c1", "note": ""}),
+    "/todo": (TAKE, {"act": "take lane c1/server"}),
+    "/quality": ("quality_enter", {"act": "enter", "channel": "c1", "test": "GLU"}),
+    "/quality/chart?channel=c1&test=GLU": ("quality_exclude", {"act": "exclude 1", "cause": "other", **REASON}),
+    "/quality/maintenance": ("quality_done", {"act": "wash", "channel": "c1", **REASON}),
+    "/quality/targets": ("quality_load quality_end", {"act": "end 1", "channel": "c1", "from": "", **REASON}),
+    "/operations/1": ("operation_cancel", {}),
+    "/messages/1/set-aside": ("set_aside", {"destination": "server", **REASON}),
+    "/order/cancel?item=1": ("order_cancel", REASON),
+    "/reflexes": ("reflex_confirm", {"act": "reflex_confirm 1", **REASON}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", TAKING)
+@pytest.mark.parametrize("error", [NoRoomError("the disk is full"), OccupiedError("wait")])
+async def test_what_could_not_be_done_just_now_is_done_when_the_same_form_comes_again(
+    lab: Lab, path: str, error: Exception
+) -> None:
+    """On each page alike: no answer of the failed one is given again."""
+    _, fields = TAKING[path]
+    lab.ends = [error]
+    async with lab.life() as (_, browser):
+        lab.fields = {name: lab.fields[name] for name in ("form", "once")} | fields
+        found = [(await lab.send(browser, path))[0] for _ in range(3)]
+    assert (found, len(lab.acts)) == ([503, 303, 303], 2)
 
 
 # A form of the pages of users and tokens, which gives no verb: its page, its button, what is typed, where it leads.
