@@ -1,9 +1,10 @@
 """What messages say of their results and of whom, read anew by the readers of their channels, each message once."""
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import NamedTuple
 
 from engine.mapping.language.structures import unescape_of
 from engine.mapping.measured import Reading, told_in
@@ -18,6 +19,14 @@ from engine.store.queries.reader import Reader, stored_message
 MOST_KEPT = 40  # messages
 
 Told = tuple[Person, Order, Fact, Sequence[Result]]
+
+
+class Asked(NamedTuple):
+    """What the orders of a person say, each text once."""
+
+    orders: tuple[str, ...] = ()
+    specimens: tuple[str, ...] = ()
+    asked_by: tuple[str, ...] = ()
 
 
 class Readings:
@@ -51,24 +60,44 @@ class Readings:
                 self._told.popitem(last=False)
         return self._told[message]
 
-    def people(self, routes: ChannelRoutes | None, message: int) -> list[Person]:
-        """Whom a message names, each once, without orders; none where it is erased or cannot be read."""
+    def people(self, routes: ChannelRoutes | None, message: int) -> dict[Person, Asked]:
+        """Whom a message names, each once and without orders, and what those say; none where it is erased or cannot be
+        read.
+        """
+        found: dict[Person, Asked] = {}
         with suppress(StoreError):
             read = None if routes is None else self.of(routes, message)
-            if read is not None and (facts := read[1].facts) is not None:
-                return list(dict.fromkeys(one._replace(orders=()) for one in facts.people))
-        return []
+            if read is None or (facts := read[1].facts) is None:
+                return {}
+            askers = _asked_by(read[0])
+            for one in facts.people:
+                person = one._replace(orders=())
+                found[person] = _of_orders(one.orders, askers, found.get(person, Asked()))
+        return found
 
     def asked_by(self, routes: ChannelRoutes, message: int) -> dict[int, str]:
         """Who asked for the tests of each order, by its place, where the order says it."""
         read = self.of(routes, message)
-        return {} if read is None else dict(_askers(read[0], read[0].root))
+        return {} if read is None else _asked_by(read[0])
 
     def _aside(self, routes: ChannelRoutes, parsed: Parsed) -> Program | None:
         found = None if routes.reader is None else routes.reader(parsed)
         if found is not None and id(found) not in self._asides:
             self._asides[id(found)] = found, found.aside()
         return None if found is None else self._asides[id(found)][1]
+
+
+def _of_orders(orders: Sequence[Order], askers: Mapping[int, str], before: Asked) -> Asked:
+    said = (
+        (number for one in orders for number in (one.placer, one.filler)),
+        (number for one in orders for sample in one.samples for number in (sample.number, sample.container)),
+        (askers.get(one.place) for one in orders),
+    )
+    return Asked(*(tuple(dict.fromkeys((*old, *filter(None, new)))) for old, new in zip(before, said, strict=True)))
+
+
+def _asked_by(parsed: Parsed) -> dict[int, str]:
+    return dict(_askers(parsed, parsed.root))
 
 
 def _askers(parsed: Parsed, group: Group) -> Iterator[tuple[int, str]]:

@@ -49,11 +49,14 @@ ANSWERS = {
     "both": Answer("Two patients, one number", "These are sent. The results of the first patient stay."),
 }
 FIELDS: dict[str, PageText] = {
+    "order": "Order number",
+    "specimen": "Specimen",
     "number": "Number",
     "name": "Name",
     "born": "Born",
     "sex": "Sex",
     "child": "A child under its mother's name",
+    "asked_by": "Asked by",
 }
 SEXES: dict[str, PageText] = {"F": "female", "M": "male"}
 COMPARED = {

@@ -13,6 +13,7 @@ from engine.store.queries.letters import dead_letters
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import stored_document
 from tests.engine.features.results.test_decision import looks, main, send
+from tests.engine.features.results.test_whose import compared
 from tests.results.test_held_results import CRITICAL, held_route, message
 from tests.support.acting_pages import ActingSite, acting_site, form_of, offers
 from tests.support.running import MLLP, channel
@@ -74,6 +75,7 @@ async def test_two_patients_stand_beside_each_other_for_who_may_see_them(here: A
                 status, page = await browser.get(f"/conflicts/{number}?lang=en")
                 assert (status, page.one("h1").text) == (200, "Is this one person?")
                 assert ("Canary9" in main(page), "Canary8" in main(page)) == (sees, sees), person
+                assert (["Order number", "A, F-A", "A, F-A", "the same"] in compared(page)) is sees, person
                 assert ("hidden from you" in main(page)) is not sees, person
                 assert forms(page) == answers, person
         assert looks(here, person) == ([(number, "decision")] if sees else []), person

@@ -167,17 +167,33 @@ async def test_a_person_who_was_erased_is_not_shown(here: ActingSite) -> None:
     assert [row[2] for row in compared(page)] == ["-"] * len(FIELDS)
 
 
-async def test_an_order_that_goes_to_another_patient_shows_both(here: ActingSite) -> None:
+UNASKED, ASKED = b"|" * 15, b"|||||||||1^Rao^P^^^Dr.||||||"  # from OBR-7 to OBR-22
+
+
+@pytest.mark.parametrize(
+    ("by", "said", "compares"),
+    [
+        (ASKED, "Dr. P Rao", "the same"),
+        (ASKED.replace(b"Rao", b"Sen"), "Dr. P Sen", "not compared"),
+        (UNASKED, "-", "not compared"),
+    ],
+)
+async def test_an_order_that_goes_to_another_patient_shows_both(
+    here: ActingSite, by: bytes, said: str, compares: str
+) -> None:
+    """The number that both bear, too, and who asked: another doctor makes no other person."""
     first = oru("M01", "4711^^^LAB^MR", "IYER^Meena", "101", "5.5", birth="19550302")
     moved = oru("M02", "4712^^^LAB^MR", "SHARMA^Anita", "101", "5.5", birth="19800302").replace(b"|F|||", b"|C|||")
-    known, sent = await send(here, first, moved)
+    known, sent = await send(here, first.replace(UNASKED, ASKED), moved.replace(UNASKED, by))
     async with here.browser("asha") as browser:
         _, page = await browser.get(f"/held/{sent}?lang=en")
         assert compared(page) == [
+            ["Order number", "101", "101", "the same"],
             ["Number", "4712", "4711", "differs"],
             ["Name", "SHARMA Anita", "IYER Meena", "differs"],
             ["Born", aged("1980-03-02"), aged("1955-03-02"), "differs"],
             ["Sex", "female", "female", "the same"],
+            ["Asked by", said, "Dr. P Rao", compares],
         ]
         buttons = [form.one("button").attributes.get("value") for form in answers(page)]
         assert buttons == ["withdraw", "both"]
