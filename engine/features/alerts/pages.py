@@ -142,11 +142,7 @@ WHAT: dict[str, PageText] = {
 
 
 async def _take(frame: Frame, request: web.Request) -> web.Response:
-    async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
-        asking = frame.asking(request)
-        values = {**_page(asking).values, **await frame.read(_found, asking)}
-        return await frame.desk.page(request, "alerts", status, words=asking.words, trouble=trouble, **values)
-
+    redraw = frame.again(_page, _found)
     return await frame.take(request, _asked, redraw, lambda form, done: frame.desk.go(request, ALERTS))
 
 

@@ -22,7 +22,7 @@ from engine.mapping.code_tables.suggestions import Suggestion
 from engine.model import errors
 from engine.model.routes import ChannelRoutes
 from engine.model.site.permissions import SEEING_PATIENTS, Principal
-from engine.model.texts.phrases import N_, phrase_of
+from engine.model.texts.phrases import N_, PageText, phrase_of
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries.reader import Reader
 from engine.web.bodies import Body, answer, html, prepared
@@ -242,6 +242,27 @@ class Frame:
             return go(form, done)
 
         return await self.desk.answer(request, act)
+
+    def again(self, page: Callable[[Asking], Page], found: Callable[[Reader, Asking], Values | Gone]) -> Redraw:
+        """Draws a page of `show` once more, with what was refused on it."""
+
+        async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
+            asking = self.asking(request)
+            plain, read = page(asking), await self.read(found, asking)
+            values = {**plain.values, **({} if isinstance(read, Gone) else read)}
+            return await self.desk.page(request, plain.template, status, **values, words=asking.words, trouble=trouble)
+
+        return redraw
+
+    def instead(self, title: PageText, path: str, **query: str) -> Redraw:
+        """Draws a page of its own with what was refused, and the way back."""
+
+        async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
+            words = self.asking(request).words
+            values = {"title": words.say(title), "back": words.href(path, **query), "trouble": trouble}
+            return await self.desk.page(request, "done", status, **values)
+
+        return redraw
 
     async def was_given(self, request: web.Request, form: Form, verb: str) -> bool:
         """Whether `once` would carry out nothing: then nothing else is looked at before it."""

@@ -93,11 +93,7 @@ def _row(one: ReflexView, words: Words) -> dict[str, Any]:
 
 
 async def _take(frame: Frame, request: web.Request) -> web.Response:
-    async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
-        asking = frame.asking(request)
-        values = {**_page(asking).values, **await frame.read(partial(_found, frame.channels, frozenset()), asking)}
-        return await frame.desk.page(request, "reflexes", status, trouble=trouble, **values)
-
+    redraw = frame.again(_page, partial(_found, frame.channels, frozenset()))
     return await frame.take(request, _asked, redraw, lambda form, done: frame.desk.go(request, PATH))
 
 

@@ -64,17 +64,7 @@ def _page(asking: Asking, *, todo: Sequence[Any] = ()) -> Page:
 
 async def _take(frame: Frame, request: web.Request) -> web.Response:
     """A control result that no message brings, which is judged as all others; or a failed run is closed."""
-
-    async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
-        asking = frame.asking(request)
-        found = await frame.read(_rows, asking)
-        values = {
-            **_page(asking, todo=await frame.running.todo()).values,
-            **found,
-            "words": asking.words,
-            "trouble": trouble,
-        }
-        return await frame.desk.page(request, "quality", status, **values)
+    redraw = frame.again(partial(_page, todo=await frame.running.todo()), _rows)
 
     def go(form: Form, done: Mapping[str, Any]) -> web.Response:
         if form["act"] != "enter":

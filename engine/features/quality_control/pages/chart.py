@@ -387,15 +387,8 @@ def _month_found(reader: Reader, asking: Asking) -> Values | Gone:
 
 
 async def _take(frame: Frame, request: web.Request) -> web.Response:
-    asking = frame.asking(request)
-
-    async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
-        found = await frame.read(_found, asking)
-        more = {} if isinstance(found, Gone) else found
-        values = {**_page(asking).values, **more, "words": asking.words, "trouble": trouble}
-        return await frame.desk.page(request, "quality_chart", status, **values)
-
-    query = {name: value for name, value in _asked(asking)._asdict().items() if value}
+    query = {name: value for name, value in _asked(frame.asking(request))._asdict().items() if value}
+    redraw = frame.again(_page, _found)
     return await frame.take(request, _act, redraw, lambda form, done: frame.desk.go(request, PATH, **query))
 
 

@@ -37,11 +37,8 @@ def routes(frame: Frame) -> Sequence[Route]:
 
 async def _take(frame: Frame, request: web.Request) -> web.Response:
     async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
-        words = frame.asking(request).words
-        back = words.href(ANALYZER, name=form["channel"])
-        return await frame.desk.page(
-            request, "done", status, title=words.say("Maintenance"), back=back, trouble=trouble
-        )
+        instead = frame.instead("Maintenance", ANALYZER, name=form["channel"])
+        return await instead(request, status, trouble, form)
 
     def asked(form: Form) -> tuple[str, dict[str, str]]:
         return VERB, {"channel": form["channel"], "job": form["act"], "reason": form["reason"]}

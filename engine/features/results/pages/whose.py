@@ -137,18 +137,11 @@ async def _offered(
 async def take(frame: Frame, request: web.Request) -> web.Response:
     message = number(request.match_info["number"])
     asked = partial(_answer, frame, message)
-    return await frame.desk.take(request, dict.fromkeys(ANSWERS, asked), partial(_again, frame, message))
+    redraw = frame.instead("Held results", f"{HELD}/{message}")
+    return await frame.desk.take(request, dict.fromkeys(ANSWERS, asked), redraw)
 
 
 async def _answer(frame: Frame, message: int, request: web.Request, form: Form) -> web.Response:
     given = {"answer": form["act"], "mark": form["mark"], "reason": form["reason"].strip()}
     done = await frame.once(request, form, VERB, {**given, "message": message, "dry_run": False})
     return frame.desk.go(request, f"{HELD}/{message}" if done["done"].get("held") else f"{MESSAGES}/{message}")
-
-
-async def _again(
-    frame: Frame, message: int, request: web.Request, status: int, trouble: str, form: Form
-) -> web.Response:
-    words = frame.asking(request).words
-    back = words.href(f"{HELD}/{message}")
-    return await frame.desk.page(request, "done", status, title=words.say("Held results"), back=back, trouble=trouble)

@@ -13,7 +13,6 @@ from engine.store.operations.bulk import Operation
 from engine.store.queries.bulk import operation_if, operations_page, undelivered
 from engine.store.queries.reader import Reader
 from engine.web.asked import PAGE, Asked, number
-from engine.web.forms import Form
 from engine.web.pages.columns import COLUMNS, Column
 from engine.web.pages.doing import DEEDS, OPERATIONS, OUTCOMES, chosen
 from engine.web.pages.filters import page_of
@@ -141,12 +140,7 @@ def _one(reader: Reader, asking: Asking) -> Values | Gone:
 
 
 async def _cancel(frame: Frame, request: web.Request) -> web.Response:
-    words, asked = frame.asking(request).words, number(request.match_info["number"])
-    here = f"{OPERATIONS}/{asked}"
-
-    async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
-        values = {"title": words.say("Cancel"), "back": words.href(here), "trouble": trouble}
-        return await frame.desk.page(request, "done", status, **values)
-
-    given = (CANCEL, {"number": asked})
+    asked = number(request.match_info["number"])
+    here, given = f"{OPERATIONS}/{asked}", (CANCEL, {"number": asked})
+    redraw = frame.instead("Cancel", here)
     return await frame.take(request, lambda form: given, redraw, lambda form, done: frame.desk.go(request, here))
