@@ -64,7 +64,9 @@ def button(page: Element) -> str:
 
 def before(page: Element) -> list[str]:
     """The value before the first result."""
-    return [one.text for one in page.one("tbody").all("tr")[0].all("td") if one.attributes["data-label"] == "Before"]
+    return [
+        one.text for one in page.one("tbody").all("tr")[0].all("td") if one.attributes.get("data-label") == "Before"
+    ]
 
 
 async def newest(site: ActingSite, *messages: bytes) -> int:

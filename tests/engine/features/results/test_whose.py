@@ -177,6 +177,7 @@ UNASKED, ASKED = b"|" * 15, b"|||||||||1^Rao^P^^^Dr.||||||"  # from OBR-7 to OBR
         (ASKED.replace(b"Rao", b"Sen"), "Dr. P Sen", "not compared"),
         (UNASKED, "-", "not compared"),
     ],
+    ids=["the same", "another", "not said"],
 )
 async def test_an_order_that_goes_to_another_patient_shows_both(
     here: ActingSite, by: bytes, said: str, compares: str
