@@ -7,8 +7,7 @@ from typing import Any
 import orjson
 from aiohttp import hdrs, web
 
-from engine.features.adding.pages.shared import OF_ONE, around, href, look
-from engine.model.errors import LabRelayError
+from engine.features.adding.pages.shared import OF_ONE, draw, href
 from engine.model.site.permissions import CHANGING
 from engine.model.texts.phrases import PageText
 from engine.web.asked import number
@@ -29,15 +28,11 @@ CELLS = ("loinc", "display", "type", "scale", "ucum")
 
 def routes(frame: Frame) -> Sequence[Route]:
     return (
-        Route(f"{OF_ONE}/codes", partial(_show, frame), CHANGING),
+        Route(f"{OF_ONE}/codes", partial(_page, frame), CHANGING),
         Route(f"{OF_ONE}/codes", partial(_take, frame), CHANGING, method=hdrs.METH_POST),
-        Route(f"{OF_ONE}/code", partial(_show_one, frame), CHANGING),
+        Route(f"{OF_ONE}/code", partial(_one, frame), CHANGING),
         Route(f"{OF_ONE}/code", partial(_take_one, frame), CHANGING, method=hdrs.METH_POST),
     )
-
-
-async def _show(frame: Frame, request: web.Request) -> web.Response:
-    return await _page(frame, request)
 
 
 async def _take(frame: Frame, request: web.Request) -> web.Response:
@@ -47,10 +42,7 @@ async def _take(frame: Frame, request: web.Request) -> web.Response:
     async def part(request: web.Request, form: Form) -> web.Response:
         return await _given(frame, request, form, "draft_part", part=number(form["part"]))
 
-    async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
-        return await _page(frame, request, status, trouble)
-
-    return await frame.desk.take(request, {"choose": choose, "part": part}, redraw)
+    return await frame.desk.take(request, {"choose": choose, "part": part}, partial(_page, frame))
 
 
 async def _given(frame: Frame, request: web.Request, form: Form, verb: str, **args: Any) -> web.Response:
@@ -76,20 +68,19 @@ def _row(one: Mapping[str, Any], proposal: Mapping[str, Any]) -> dict[str, str]:
     return {"code": one["code"], "unit": one["unit"], **cells}
 
 
-async def _page(frame: Frame, request: web.Request, status: int = 200, trouble: str = "") -> web.Response:
-    words = frame.asking(request).words
-    try:
-        seen = await look(frame, request, "codes")
-    except LabRelayError as error:
-        status, trouble = frame.refused(request, error)
-        return await frame.desk.page(request, "add_codes", status, **around(words, "codes"), trouble=trouble)
+async def _page(
+    frame: Frame, request: web.Request, status: int = 200, trouble: str = "", form: Form | None = None
+) -> web.Response:
+    return await draw(frame, request, "codes", _values, status, trouble)
+
+
+def _values(seen: dict[str, Any], words: Words) -> dict[str, Any]:
     sure = [
         _row(one, next(proposal for proposal in one["proposals"] if proposal["loinc"] == one["sure"]))
         for one in seen["codes"]
         if one["sure"]
     ]
-    values = {
-        **around(words, "codes", seen),
+    return {
         "action": href(words, seen["name"], "codes"),
         "rows": [_shown(one, seen, words) for one in seen["codes"]],
         "chosen": grouped(sum(bool(one["loinc"]) for one in seen["codes"])),
@@ -100,7 +91,6 @@ async def _page(frame: Frame, request: web.Request, status: int = 200, trouble: 
             {**one, "code": shown(one["code"]), "names": shown(", ".join(one["names"]), LONG)} for one in seen["shared"]
         ],
     }
-    return await frame.desk.page(request, "add_codes", status, **values, trouble=trouble)
 
 
 def _shown(one: Mapping[str, Any], seen: Mapping[str, Any], words: Words) -> dict[str, Any]:
@@ -128,10 +118,6 @@ def _why(proposal: Mapping[str, Any], words: Words) -> str:
 # -- one code ----------------------------------------------------------------------------------------------------------
 
 
-async def _show_one(frame: Frame, request: web.Request) -> web.Response:
-    return await _one(frame, request, request.query)
-
-
 async def _take_one(frame: Frame, request: web.Request) -> web.Response:
     async def choose(request: web.Request, form: Form) -> web.Response:
         return await _given(frame, request, form, "draft_codes", rows=_rows(form["rows"]))
@@ -141,28 +127,24 @@ async def _take_one(frame: Frame, request: web.Request) -> web.Response:
         row["meant"] = bool(form["meant"])
         return await _given(frame, request, form, "draft_codes", rows=[row])
 
-    async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
-        return await _one(frame, request, form.fields, status, trouble)
-
-    return await frame.desk.take(request, {"choose": choose, "own": own}, redraw)
+    return await frame.desk.take(request, {"choose": choose, "own": own}, partial(_one, frame))
 
 
 async def _one(
-    frame: Frame, request: web.Request, given: Mapping[str, str], status: int = 200, trouble: str = ""
+    frame: Frame, request: web.Request, status: int = 200, trouble: str = "", form: Form | None = None
 ) -> web.Response:
-    words = frame.asking(request).words
+    given = form.fields if form is not None else request.query
+    values, search = partial(_of_one, given=given), given.get("search", "")[:LONG]
+    return await draw(frame, request, "codes", values, status, trouble, template="add_code", search=search)
+
+
+def _of_one(seen: dict[str, Any], words: Words, *, given: Mapping[str, str]) -> dict[str, Any]:
     code, unit, search = given.get("code", "")[:LONG], given.get("unit", "")[:LONG], given.get("search", "")[:LONG]
-    try:
-        seen = await look(frame, request, "codes", search=search)
-    except LabRelayError as error:
-        status, trouble = frame.refused(request, error)
-        return await frame.desk.page(request, "add_code", status, **around(words, "codes"), trouble=trouble)
     one = next((one for one in seen["codes"] if (one["code"], one["unit"]) == (code, unit)), None)
     listed = list(one["proposals"]) if one is not None else []
     known = {proposal["loinc"] for proposal in listed}
     found = [proposal for proposal in seen["searched"] if proposal["loinc"] not in known] if one is not None else []
-    values = {
-        **around(words, "codes", seen),
+    return {
         "action": href(words, seen["name"], "code", code=code, unit=unit),
         "path": href(words, seen["name"], "code").partition("?")[0],
         "one": one and {**_shown(one, seen, words), "sent": code, "unit": unit},
@@ -180,4 +162,3 @@ async def _one(
         ],
         "given": {"loinc": "", "display": "", "meant": "", **given},
     }
-    return await frame.desk.page(request, "add_code", status, **values, trouble=trouble)

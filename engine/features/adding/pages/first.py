@@ -8,8 +8,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from engine.features.adding.pages.recognise import shown_text
-from engine.features.adding.pages.shared import OF_ONE, PATH, around, href, look, sees
-from engine.model.errors import LabRelayError
+from engine.features.adding.pages.shared import OF_ONE, PATH, draw, href, sees
 from engine.model.site.permissions import CHANGING, SEEING_PATIENTS
 from engine.model.texts.phrases import PageText, Span
 from engine.web.asked import number
@@ -37,13 +36,9 @@ JUDGED: dict[str, PageText] = {"right": "right", "other": "another one", "own": 
 def routes(frame: Frame) -> Sequence[Route]:
     path = f"{OF_ONE}/first"
     return (
-        Route(path, partial(_show, frame), CHANGING),
+        Route(path, partial(_page, frame), CHANGING),
         Route(path, partial(_take, frame), CHANGING | SEEING_PATIENTS, method=hdrs.METH_POST),
     )
-
-
-async def _show(frame: Frame, request: web.Request) -> web.Response:
-    return await _page(frame, request)
 
 
 async def _take(frame: Frame, request: web.Request) -> web.Response:
@@ -55,27 +50,23 @@ async def _take(frame: Frame, request: web.Request) -> web.Response:
         await frame.once(request, form, "draft_start", {**args, "same": bool(form["same"])})
         return frame.desk.go(request, PATH, started=name)
 
-    async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
-        return await _page(frame, request, status, trouble)
-
-    return await frame.desk.take(request, {"start": start}, redraw)
+    return await frame.desk.take(request, {"start": start}, partial(_page, frame))
 
 
 NOT_COMPARED: PageText = "Compare it with the screen of the analyzer"
 
 
-async def _page(frame: Frame, request: web.Request, status: int = 200, trouble: str = "") -> web.Response:
-    words = frame.asking(request).words
-    try:
-        seen = await look(frame, request, "first")
-    except LabRelayError as error:
-        status, trouble = frame.refused(request, error)
-        return await frame.desk.page(request, "add_first", status, **around(words, "first"), trouble=trouble)
+async def _page(
+    frame: Frame, request: web.Request, status: int = 200, trouble: str = "", form: Form | None = None
+) -> web.Response:
+    return await draw(frame, request, "first", partial(_values, sees=sees(request)), status, trouble)
+
+
+def _values(seen: dict[str, Any], words: Words, *, sees: bool) -> dict[str, Any]:
     first = seen["first"]
     results = first["results"] if first else []
-    values = {
-        **around(words, "first", seen),
-        "sees": sees(request),
+    return {
+        "sees": sees,
         "action": href(words, seen["name"], "first"),
         "to": shown(", ".join(seen["to"]), 100) or "-",
         "at": words.time(first["received_us"]) if first else "",
@@ -89,7 +80,6 @@ async def _page(frame: Frame, request: web.Request, status: int = 200, trouble: 
         "shown": shown_text(first["shown"]) if first else [],
         "lines": [shown(line, WHOLE) for line in seen["text"].split("\n")],
     }
-    return await frame.desk.page(request, "add_first", status, **values, trouble=trouble)
 
 
 def _result(fields: Sequence[Mapping[str, Any]], words: Words) -> dict[str, Any]:

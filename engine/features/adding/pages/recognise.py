@@ -6,8 +6,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from engine.features.adding.pages.shared import OF_ONE, around, href, look, sees
-from engine.model.errors import LabRelayError
+from engine.features.adding.pages.shared import OF_ONE, draw, href, sees
 from engine.model.site.permissions import CHANGING
 from engine.model.texts.phrases import PageText
 from engine.web.cells import Badge
@@ -47,13 +46,9 @@ DECIMALS: dict[str, PageText] = {".": "full stop", ",": "comma"}
 def routes(frame: Frame) -> Sequence[Route]:
     path = f"{OF_ONE}/recognise"
     return (
-        Route(path, partial(_show, frame), CHANGING),
+        Route(path, partial(_page, frame), CHANGING),
         Route(path, partial(_take, frame), CHANGING, method=hdrs.METH_POST),
     )
-
-
-async def _show(frame: Frame, request: web.Request) -> web.Response:
-    return await _page(frame, request, {})
 
 
 async def _take(frame: Frame, request: web.Request) -> web.Response:
@@ -67,23 +62,19 @@ async def _take(frame: Frame, request: web.Request) -> web.Response:
         await frame.once(request, form, "draft_recognise", args)
         return frame.desk.go(request, href(frame.asking(request).words, name, "codes").partition("?")[0])
 
-    async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
-        return await _page(frame, request, form.fields, status, trouble)
-
-    return await frame.desk.take(request, {"recognise": act}, redraw)
+    return await frame.desk.take(request, {"recognise": act}, partial(_page, frame))
 
 
 async def _page(
-    frame: Frame, request: web.Request, given: Mapping[str, str], status: int = 200, trouble: str = ""
+    frame: Frame, request: web.Request, status: int = 200, trouble: str = "", form: Form | None = None
 ) -> web.Response:
-    words = frame.asking(request).words
-    try:
-        seen = await look(frame, request, "recognise")
-    except LabRelayError as error:
-        status, trouble = frame.refused(request, error)
-        return await frame.desk.page(request, "add_recognise", status, **around(words, "recognise"), trouble=trouble)
-    values = {
-        **around(words, "recognise", seen),
+    given = form.fields if form is not None else {}
+    values = partial(_values, given=given, sees=sees(request))
+    return await draw(frame, request, "recognise", values, status, trouble)
+
+
+def _values(seen: dict[str, Any], words: Words, *, given: Mapping[str, str], sees: bool) -> dict[str, Any]:
+    return {
         "heard": _heard(seen, words),
         "count": grouped(seen["messages"]),
         "torn": words.reason(seen["torn"]) if seen["torn"] else "",
@@ -97,10 +88,9 @@ async def _page(
         "roles": _roles(seen, given, words),
         "times": sorted({time for one in _columns(seen) for time in one["times"]}),
         "shown": shown_text(seen["shown"]),
-        "sees": sees(request),
+        "sees": sees,
         "hidden": seen["hidden"],
     }
-    return await frame.desk.page(request, "add_recognise", status, **values, trouble=trouble)
 
 
 def _heard(seen: Mapping[str, Any], words: Words) -> str:

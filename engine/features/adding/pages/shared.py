@@ -1,12 +1,12 @@
 """What the four steps share: their order, and their addresses."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
 from aiohttp import web
 
-from engine.model.errors import UnreachableError
+from engine.model.errors import LabRelayError, UnreachableError
 from engine.model.site.permissions import SEEING_PATIENTS
 from engine.model.texts.phrases import PageText
 from engine.web.pages.frame import Frame
@@ -49,6 +49,32 @@ async def look(frame: Frame, request: web.Request, step: str, **args: Any) -> di
     """
     name = request.match_info["name"]
     return await frame.give(request, "draft_look", {"name": name, "step": step, "contents": sees(request), **args})
+
+
+async def draw(
+    frame: Frame,
+    request: web.Request,
+    step: str,
+    values: Callable[[dict[str, Any], Words], Mapping[str, Any]],
+    status: int,
+    trouble: str,
+    *,
+    template: str = "",
+    **args: Any,
+) -> web.Response:
+    """The page of a step; without its values where there is no such draft.
+
+    Args:
+        values: of what is known of it.
+    """
+    words = frame.asking(request).words
+    found = around(words, step)
+    try:
+        seen = await look(frame, request, step, **args)
+        found = {**around(words, step, seen), **values(seen, words)}
+    except LabRelayError as error:
+        status, trouble = frame.refused(request, error)
+    return await frame.desk.page(request, template or f"add_{step}", status, **found, trouble=trouble)
 
 
 async def closed(frame: Frame, request: web.Request) -> dict[str, Any]:
