@@ -10,15 +10,8 @@ from zoneinfo import ZoneInfo
 
 from aiohttp import hdrs, web
 
-from engine.model.errors import (
-    BusyError,
-    LabRelayError,
-    LockedError,
-    LockedOutError,
-    OccupiedError,
-    StoreError,
-    UnreachableError,
-)
+from engine.model import errors
+from engine.model.errors import LabRelayError, LockedOutError, StoreError
 from engine.model.process.clock import Clock, from_us
 from engine.model.site.permissions import ACTING, ADMINISTERING, CHANGING, LOOKING, SEEING_PATIENTS, Principal
 from engine.model.texts.phrases import Phrase, Said, Span
@@ -177,7 +170,7 @@ class Desk:
         """
         if isinstance(error, StoreError):
             raise error
-        if isinstance(error, (BusyError, LockedError, OccupiedError, UnreachableError)):
+        if isinstance(error, (errors.BusyError, errors.LockedError, errors.OccupiedError, errors.UnreachableError)):
             return 503, say(request, error.args[0])
         if isinstance(error, LockedOutError):
             left_s = max(error.until_us - self.clock.now_us(), 1_000_000) / 1e6
