@@ -57,6 +57,13 @@ TARGETS = (
     Target("encrypting 100 kB, CPU p95, ms", "abdm", 5, lambda c: c["seal_cpu_ms"]["p95"]),
     Target("quality control, of a message without controls", "quality", 0.02, lambda c: c["share"]),
     Target("a control behind 5,000 stored and judged, CPU us", "quality", 1000, lambda c: c["judged_us"]["median"]),
+    Target("memory at the worst of attacks, MiB", "memory", 300, lambda c: c["rss_mib_max"]),
+    Target(
+        "memory five minutes later, MiB more than before",
+        "memory",
+        30,
+        lambda c: c["rss_mib_after"] - c["rss_mib_before"],
+    ),
 )
 
 

@@ -140,6 +140,10 @@ def _never() -> bool:
     return False
 
 
+def _has_ended() -> bool:
+    return True
+
+
 @dataclass(slots=True, eq=False)
 class Line:
     """The connection that a message came by: who sent it, and whether our answer could still reach the sender.
@@ -153,3 +157,8 @@ class Line:
     peer: str
     gone: Callable[[], bool] = _never
     ended_us: int | None = None
+
+    def end(self, at_us: int) -> None:
+        """Release the connection, too: thousands of messages without an answer keep their line."""
+        self.ended_us = at_us
+        self.gone = _has_ended

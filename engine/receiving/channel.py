@@ -115,7 +115,7 @@ class Channel:
         except OSError:
             logger.debug("connection lost", extra={"channel": self.settings.name, "peer": stream.peer})
         finally:
-            connection.line.ended_us = self._clock.now_us()
+            connection.line.end(self._clock.now_us())
             self.connections.pop(id(connection), None)
             self.counts.stray_bytes += int(getattr(connection.link, "stray", 0))  # of links with sessions
             if connection.refused and not theirs:
@@ -209,7 +209,7 @@ class Channel:
 
     def _refused(self, connection: channel_parts.Connection) -> None:
         """Record that the sender was refused: it will send again what is already stored."""
-        connection.line.ended_us = self._clock.now_us()
+        connection.line.end(self._clock.now_us())
         connection.line = connection.new_line()
         connection.unanswered = []
 

@@ -161,16 +161,17 @@ class TcpBench(Bench):
 
     Attributes:
         web: the port of the site's page.
+        ports: of each channel, and its kind.
     """
 
     def __init__(self, folder: Path, scenario: str, commit: str, *, channels: int = CHANNELS) -> None:
         self.web, *ports = free_ports(channels + 1)
-        self._ports: list[tuple[int, str]] = []
+        self.ports: list[tuple[int, str]] = []
         sources: list[tuple[str, str]] = []
         for number, port in enumerate(ports):
             astm = scenario.startswith("astm") or (scenario == "mixed" and number % 2)
             kind, mapping = ("astm", "astm-results") if astm else ("mllp", "hl7-results")
-            self._ports.append((port, kind))
+            self.ports.append((port, kind))
             more = f", commit: {commit}" if astm else ""
             sources.append((f'kind: {kind}, listen: "127.0.0.1:{port}"{more}', mapping))
         sender = JsonProcess("workbench.bench.load")
@@ -181,7 +182,7 @@ class TcpBench(Bench):
         """``count`` messages per connection."""
         self.sink.ask(f"delay {case.dest_delay_ms / 1000}")
         told = {
-            "ports": self._ports,
+            "ports": self.ports,
             "connections": case.connections,
             "first": self.first,
             "count": count,

@@ -47,7 +47,7 @@ def _case(site: Path, history: int, seconds: float, rounds: int, say: Callable[[
     try:
         count = max(2, round(CASE.rate_offered * seconds / CASE.connections))
         lasting_s = count * CASE.connections / CASE.rate_offered
-        told = {"address": f"http://127.0.0.1:{bench.web}", "kinds": KINDS, "seconds": lasting_s, **_user(site)}
+        told = {"address": f"http://127.0.0.1:{bench.web}", "kinds": KINDS, "seconds": lasting_s, **user_of(site)}
         bench.run(CASE, 1)  # each line once: what is loaded at the first message is loaded
         alone, beside = list[Round](), list[Round]()
         read: dict[str, list[dict[str, Any]]] = {name: [] for name in KINDS}
@@ -66,7 +66,7 @@ def _case(site: Path, history: int, seconds: float, rounds: int, say: Callable[[
         bench.close()
 
 
-def _user(site: Path) -> dict[str, str]:
+def user_of(site: Path) -> dict[str, str]:
     """A user and a token of the site that runs."""
     labrelay = (sys.executable, "-m", "engine", "--site", str(site))
 

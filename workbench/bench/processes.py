@@ -143,17 +143,28 @@ class Daemon:
 
     def rss_mib(self, key: str = "VmRSS") -> float:
         """Resident memory now (``VmRSS``) or at its peak (``VmHWM``), all processes together."""
-        total = 0
-        for pid in self.pids():
-            with suppress(FileNotFoundError, ProcessLookupError):
-                for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-                    if line.startswith(key + ":"):
-                        total += int(line.split()[1])
-        return total / 1024
+        return sum(_mib(pid, key) for pid in self.pids())
+
+    def main_mib(self, key: str = "VmRSS") -> float:
+        """As `rss_mib`, of the daemon's own process alone."""
+        return _mib(self._process.pid, key)
+
+    def peak_from_now(self) -> None:
+        """The next ``VmHWM`` of its own process is counted from here."""
+        Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")
 
     def stop(self) -> None:
         self._process.terminate()
         self._door.stop()
+
+
+def _mib(pid: int, key: str) -> float:
+    """0 of a process that has just ended."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith(key + ":"):
+                return int(line.split()[1]) / 1024
+    return 0.0
 
 
 def _cpu_s(place: str) -> float:

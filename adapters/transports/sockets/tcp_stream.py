@@ -21,7 +21,7 @@ from adapters.transports.waiting import expire, wake
 
 logger = logging.getLogger("labrelay.channel")
 
-READ_HIGH_WATER = 256 * 1024  # bytes that wait for the reader before the peer is slowed down
+READ_HIGH_WATER = 64 * 1024  # bytes that wait for the reader before the peer is slowed down
 KEEP_ALIVE_IDLE_S = 30
 KEEP_ALIVE_INTERVAL_S = 10
 KEEP_ALIVE_COUNT = 4

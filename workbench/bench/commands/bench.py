@@ -9,7 +9,8 @@ compared between machines. DIR is a folder with its program `e2e_bench.py`.
 
 The scenario `start` measures the time until the daemon listens, its first message, and its memory. `mapping` needs no
 daemon: it times parsing, mapping and serialising of messages in this process alone, and how long the shipped mappings
-take to compile. `page` has 500 channels and `--history` messages: people read the page and programs the API while
+take to compile. `memory` sends garbage, endless and large messages, reads all lists, and waits until the daemon's
+memory has come back. `page` has 500 channels and `--history` messages: people read the page and programs the API while
 messages flow in. `query` has `--items` open orders: analyzers ask for tubes while results flow in, once more with
 `--closed` orders that have ended. `abdm` has a network of health records beside the daemon: the records of `--consents`
 patients are asked for at once while reports arrive. `quality` needs no daemon: it times quality control, for
@@ -41,6 +42,7 @@ SCENARIOS = (
     "serial",
     "mapping",
     "start",
+    "memory",
     "page",
     "query",
     "abdm",
@@ -117,6 +119,18 @@ START = View[Row](
     Field("", "first message, loop ms", of=_as("{first_message_loop_ms[median]:.0f}"), right=True),
     Field("", "... of a new site", of=_as("{new_site[first_message_loop_ms]:.0f}"), right=True),
     Field("", "RSS idle/1,000 MiB", of=_as("{rss_mib_idle[median]:.0f} / {rss_mib_1000[median]:.0f}"), right=True),
+    *FAULTS,
+)
+MEMORY = View[Row](
+    "cases",
+    Field("", "memory", of=lambda _: "one site"),
+    Field("", "MiB before", of=_as("{rss_mib_before:.0f}"), right=True),
+    *(
+        Field("", name, of=_as(f"{{attacks[{name}][peak]:.0f}} / {{attacks[{name}][after]:.0f}}"), right=True)
+        for name in ("lists", "requests", "garbage", "endless", "large")
+    ),
+    Field("", "MiB at last", of=_as("{rss_mib_after:.0f}"), right=True),
+    Field("", "back after s", of=_as("{back_s}"), right=True),
     *FAULTS,
 )
 PAGE = View[Row](
@@ -268,6 +282,7 @@ def command(
         abdm_case,
         fhir_case,
         mapping_case,
+        memory_case,
         page_case,
         quality_case,
         query_case,
@@ -303,6 +318,8 @@ def command(
             report = quality_case.run(folder, seconds=seconds, rounds=rounds, say=say)
         elif scenario == "start":
             report = start_case.run(folder, rounds=rounds, say=say)
+        elif scenario == "memory":
+            report = memory_case.run(folder, seconds=seconds, say=say)
         elif scenario == "page":
             report = page_case.run(folder, history=history, seconds=seconds, rounds=rounds, say=say)
         elif scenario == "abdm":
@@ -369,6 +386,7 @@ TABLES = {
     "mapping": MAPPING,
     "quality": MAPPING,
     "start": START,
+    "memory": MEMORY,
     "page": PAGE,
     "query": QUERY,
     "abdm": ABDM,
