@@ -35,6 +35,10 @@ class ConfigError(LabRelayError):
         self.problems = problems
 
 
+class KeyAbsentError(ConfigError):
+    """This process does not have the key of the journal."""
+
+
 class LimitsError(LabRelayError):
     """A table of limits cannot be used.
 

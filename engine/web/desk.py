@@ -186,7 +186,9 @@ class Desk:
 
 
 def sentence(text: str) -> str:
-    """A refusal begins small and has no stop at its end."""
+    """A refusal begins small, or with the place of a file, and has no stop at its end."""
+    if "/" in text.partition(" ")[0]:
+        return text
     return f"{text[:1].upper()}{text[1:].removesuffix('.')}."
 
 

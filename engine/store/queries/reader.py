@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import orjson
 
-from engine.model.errors import AbsentError, ConfigError, ErasedError, StoreError, TooSlowError
+from engine.model.errors import AbsentError, ErasedError, KeyAbsentError, StoreError, TooSlowError
 from engine.model.journal.hashes import unpack_reports
 from engine.model.message import Report, Stored
 from engine.model.texts.reasons import ReasonCode
@@ -103,10 +103,10 @@ class Reader:
         """The unlocked keys.
 
         Raises:
-            ConfigError: this process does not have them.
+            KeyAbsentError: this process does not have them.
         """
         if self.keys is None:
-            raise ConfigError(self._why_closed)
+            raise KeyAbsentError(self._why_closed)
         return self.keys
 
     @contextmanager

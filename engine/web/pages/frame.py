@@ -187,7 +187,7 @@ class Frame:
 
     def refused(self, request: web.Request, error: errors.LabRelayError) -> tuple[int, str]:
         """The status and the sentence where a verb was refused, or could not read the journal."""
-        if isinstance(error, (errors.StoreError, errors.ConfigError)):
+        if isinstance(error, (errors.StoreError, errors.KeyAbsentError)):
             return self.why_not(error, self.asking(request).words)
         return self.desk.refused(request, error)
 

@@ -113,6 +113,17 @@ async def test_a_disk_that_fails_leaves_every_file_as_it_was(lab: Laboratory) ->
         assert "draft-remove" in lab.acts()
 
 
+async def test_a_pack_that_cannot_be_read_is_named(lab: Laboratory) -> None:
+    async with lab.browser() as browser:
+        name, _ = await over_tcp(lab, browser)
+        await send_text(lab, name, ROWS)
+        broken = lab.folder / "analyzers" / "acme" / "pack.yaml"
+        broken.parent.mkdir(parents=True)
+        broken.write_text("recognise: 7\n")
+        _, page = await browser.get(f"/add/{name}/recognise?lang=en")
+        assert "analyzers/acme/pack.yaml:1:12: recognise: expected a list" in said(page), said(page)
+
+
 async def test_a_listener_is_not_opened_further_than_a_person_said(lab: Laboratory) -> None:
     async with lab.browser() as browser:
         _, page = await browser.get("/add/new?lang=en")
