@@ -147,6 +147,7 @@ class _Collected:
         for one in gc.get_objects():
             if isinstance(one, FunctionType):
                 self.functions[_place_of(one.__code__)].append(one)
+        gc.freeze()
         self.then(self)
         return True
 
@@ -304,7 +305,8 @@ def main() -> int:
     if quick:
         inside = [one for one in chosen if one.inside]
         collected = _Collected(lambda collected: outcomes.extend(trying(inside, collected=collected)))
-        pytest.main([*PYTEST, "--capture=no", *map(str, group.test_files)], plugins=[collected])
+        if pytest.main([*PYTEST, "--capture=no", *map(str, group.test_files)], plugins=[collected]):
+            return 1
     counts = {kind: sum(o.kind == kind for o in outcomes) for kind in ("killed", "timeout", "survived", "unreached")}
     noticed = 100 * (counts["killed"] + counts["timeout"]) / max(1, len(outcomes))
     print(
