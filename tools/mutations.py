@@ -142,7 +142,7 @@ def _of_statement(statement: ast.stmt) -> Iterator[_Spot]:
     """What can be changed of the statement itself."""
     if isinstance(statement, ast.If | ast.While) and not isinstance(statement.test, ast.Compare | ast.UnaryOp):
         yield statement.test, statement, partial(setattr, statement, "test", _not(statement.test))
-    if isinstance(statement, ast.Return) and statement.value is not None and not _is_none(statement.value):
+    if isinstance(statement, ast.Return) and statement.value is not None and not _is_no(statement.value):
         yield statement, statement, partial(setattr, statement, "value", ast.Constant(None))
     if isinstance(statement, ast.AugAssign) and type(statement.op) in _OPERATORS:
         yield statement, statement, partial(setattr, statement, "op", _OPERATORS[type(statement.op)]())
@@ -190,8 +190,9 @@ def _is_text(node: ast.BinOp) -> bool:
     )
 
 
-def _is_none(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
+def _is_no(node: ast.expr) -> bool:
+    """None; or False, which is read as None is: that it is True is a change of its own."""
+    return isinstance(node, ast.Constant) and (node.value is None or node.value is False)
 
 
 def _not(condition: ast.expr) -> ast.expr:

@@ -53,8 +53,8 @@ class _Line(NamedTuple):
     """A segment: its fields, ``[0]`` its name; of an OBX ``result``, its name, and ``of``: what it is of."""
 
     fields: list[str]
-    result: str = ""
-    of: str = ""
+    result: str
+    of: str
 
 
 def results_in(body: bytes, zone: tzinfo, names: Mapping[str, str] | None = None) -> list[Resource]:

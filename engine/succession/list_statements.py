@@ -13,7 +13,7 @@ status, or one in other words, a changed result cannot say that it is changed.
 import csv
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import tzinfo
 from hashlib import blake2b
 from io import StringIO
@@ -43,7 +43,6 @@ class _Row:
     around: dict[str, dict[str, Any]]
     path: str
     name: str = ""
-    said: dict[str, Any] = field(default_factory=dict)
 
     def get(self, path: str) -> Any:
         at, _, member = path.rpartition(".")

@@ -36,6 +36,8 @@ def changes(source: str) -> list[str]:
         ("x = f'{a} of' + b", []),
         ("assert a > 1", []),
         ("return None", []),
+        ("return False", ["False  ->  True"]),
+        ("return 0", ["return 0  ->  return None", "0  ->  1"]),
     ],
 )
 def test_what_is_changed_in_a_function(line: str, expected: list[str]) -> None:

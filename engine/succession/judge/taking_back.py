@@ -93,11 +93,8 @@ def _of_anothers(new: Said, order: Sequence[Standing], receipt: Receipt) -> tupl
 def in_place(new: Said, alike: Sequence[Standing], receipt: Receipt) -> list[Standing]:
     """What is known in the place of a result: the first circle, or the second."""
     mine = _of_order_and_person(new, alike, receipt)
-    for is_done, circle in _CIRCLES:
-        found = [one for one in mine if circle(new, one.last, receipt)]
-        if found or not is_done:
-            return found if is_done else []
-    return []
+    found = [one for one in mine if _in_place(new, one.last, receipt)]
+    return found or [one for one in mine if _in_other_panel(new, one.last, receipt)]
 
 
 def is_of_order(new: Said, one: Said, receipt: Receipt) -> bool:

@@ -420,6 +420,31 @@ def test_what_waits_is_withdrawn_or_of_another_patient_is_not_beside_it(desk: De
     assert beside(desk) == [((5, 1),)]
 
 
+def test_a_status_alone_is_said_of_one_beside_that_of_another_channel(desk: Desk) -> None:
+    desk.says("P K 5.5")
+    desk.says("F K 5.6", channel="x")
+    assert desk.says("U K", at="1000") == "finishes"
+    assert beside(desk) == [((2, 1),)]
+
+
+def test_a_report_that_lists_all_lists_those_of_its_channel(desk: Desk) -> None:
+    desk.settings = {"whole": True}
+    desk.says("F UREA 4.0", channel="x")
+    assert desk.says("F GLU 5.5") == "new"
+    assert desk.says("F GLU 5.7", at="1000") == "amends"
+
+
+def test_of_two_runs_that_wait_one_is_said_again(desk: Desk) -> None:
+    desk.says("F GLU 5.5", "F GLU 5.7", held=True)
+    assert desk.says("F GLU 5.7") == "again"
+    assert first(desk).meant == (1, 2)
+
+
+def test_an_isolate_that_waits_is_said_again(desk: Desk) -> None:
+    desk.says("F ORG E. coli sub=1", panel="CULT", held=True)
+    assert desk.says("F ORG E. coli sub=1", "F ORG S. aureus sub=2", panel="CULT") == "again new"
+
+
 # -- limits ------------------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from engine.model.journal.document_facts import DocumentFacts, facts_from
 from engine.model.message import Document
 from engine.succession.hl7_statements import MEDIA_TYPE as HL7
 from engine.succession.kinds import under
+from engine.succession.order_marks import without_ours
 from engine.succession.order_names import FHIR, with_orders
 from engine.succession.statements import loads, resources_in
 
@@ -54,6 +55,29 @@ def test_results_and_their_report_point_to_their_orders() -> None:
     assert numbers(body) == {"Observation/a": ["P1"], "Observation/b": ["P2"], "DiagnosticReport/r": ["P1", "P2"]}
     (first, *_) = [one["resource"] for one in orjson.loads(body)["entry"] if "basedOn" in one["resource"]]
     assert first["basedOn"][0]["identifier"]["assigner"] == {"display": "HIS"}
+
+
+@pytest.mark.parametrize(
+    ("order", "identifier"),
+    [(UREA, {"value": "P2"}), ({**UREA, "namespace": "urn:x"}, {"system": "urn:x", "value": "P2"}),
+     ({**UREA, "namespace": "HIS"}, {"value": "P2", "assigner": {"display": "HIS"}}),
+     ({**UREA, "placer": "", "filler": "F2", "namespace": "HIS"}, {"value": "F2"})],
+)  # fmt: skip
+def test_an_order_is_named_by_the_number_of_who_placed_it_or_of_who_fills_it(
+    order: dict[str, Any], identifier: dict[str, Any]
+) -> None:
+    (*_, result) = orjson.loads(with_orders(bundle(observation("b", "20")), FHIR, [order]))["entry"]
+    kind = {"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "PLAC" if order["placer"] else "FILL"}
+    (one,) = result["resource"]["basedOn"]
+    assert one == {"type": "ServiceRequest", "identifier": {"type": {"coding": [kind]}} | identifier}
+
+
+def test_of_a_result_what_its_sender_gave_stays() -> None:
+    said = {"basedOn": [{"reference": "urn:uuid:q"}], "note": [{"text": "haemolytic"}], "status": "final"}
+    ours = {"basedOn": [{"identifier": {"value": "P1"}}], "note": [{"authorString": "LabRelay", "text": "late"}]}
+    assert without_ours(said) == said
+    assert without_ours({"status": "final", **ours}) == {"status": "final"}
+    assert without_ours({name: [*said[name], *ours[name]] for name in ours} | {"status": "final"}) == said
 
 
 def test_a_result_of_another_tube_or_test_names_none() -> None:

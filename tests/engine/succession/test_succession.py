@@ -175,6 +175,12 @@ def test_no_history_takes_a_status_back(history: list[str]) -> None:
         ("2026-02-28", "2031-03-01", False),
         ("2026-02-28T09:00:00", "2026-03-01T09:00:00+00:00", False),  # no offset: it cannot be told
         ("nonsense of a time", "2026-03-01", False),
+        ("2001-01-01", "2001-01-02", True),
+        ("2000-12-31", "2001-01-02", False),
+        ("2026-03-01", "2026-03-02T09:30", True),
+        ("2026-03-01", "2026-03-03", False),
+        ("2026-02-28T09:00:00+00:00", "2026-03-01T12:15:00+00:00", True),
+        ("2026-02-28T09:00:00+00:00", "2026-03-01T12:15:01+00:00", False),
     ],
 )
 def test_which_time_is_older(new: str, old: str, older: bool) -> None:
