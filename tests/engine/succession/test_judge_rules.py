@@ -434,6 +434,12 @@ def test_a_report_that_lists_all_lists_those_of_its_channel(desk: Desk) -> None:
     assert desk.says("F GLU 5.7", at="1000") == "amends"
 
 
+def test_the_same_value_of_another_tube_in_the_same_minute_is_no_memory(desk: Desk) -> None:
+    desk.says("F GLU 5.5", tube="A")
+    assert desk.says("F GLU 5.5", tube="B") == SAMPLE
+    assert (desk.looks_at(), first(desk).words) == ([1], "another sample, measured in the same minute")
+
+
 def test_of_two_runs_that_wait_one_is_said_again(desk: Desk) -> None:
     desk.says("F GLU 5.5", "F GLU 5.7", held=True)
     assert desk.says("F GLU 5.7") == "again"
