@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from engine.succession.judge.memory import note, rejected, released, remember, withdrawn
+from engine.succession.judge import keys
+from engine.succession.judge.memory import note, rejected, released, remember, withdrawn, words_of
 from engine.succession.judge.rejected import content_of, is_same, plain
 from engine.succession.judge.taking_back import find, in_place, is_aside
 from engine.succession.judge.words import Critical, Decision, Judgement, Memory, Ref, Said, Standing
@@ -338,3 +339,37 @@ def test_what_is_said_again_and_what_was_refused(new: Version, accepted: list[Ve
     assert (step.kind, step.reason.value if step.reason else "") == (kind, reason)
     if kind == "amended":
         assert step.status == ("corrected" if accepted[-1].status == "corrected" else "amended")
+
+
+# -- what a result is known by -----------------------------------------------------------------------------------------
+
+
+def test_what_two_results_have_in_common() -> None:
+    said = ONE._replace(tube="T1", sub="2", organism="eco")
+    assert keys.unit(said) == (said.person, "F1", "CULT", "T1")
+    assert keys.named(said) == ("F1", "GLU", "2", "eco")
+    timed = keys.measured(said)
+    assert timed == keys.measured(said._replace(number="F2", place=9, message=4))
+    day = said._replace(version=said.version._replace(time="2026-03-01"))
+    assert keys.measured(day) != keys.measured(day._replace(place=9))
+    minute = said._replace(version=said.version._replace(time="2026-03-01T09:30"))
+    assert keys.measured(minute) == keys.measured(minute._replace(place=9))
+
+
+@pytest.mark.parametrize(
+    ("reason", "others", "new", "is_its_word"),
+    [("CORRECTS_UNKNOWN", (), ONE._replace(test="GLUC"), True), ("ORDER_MOVED", (), ONE._replace(test="GLUC"), False),
+     ("RESULTS_GONE", (), ONE, False), ("CORRECTS_UNKNOWN", (), ONE._replace(test="GLUC", value="6"), False),
+     ("CORRECTS_UNKNOWN", (), ONE._replace(test="GLUC", value=""), False), ("SAMPLE_UNKNOWN", (), ONE, True),
+     ("CORRECTS_UNKNOWN", (), ONE._replace(test="X", value="6", organism="eco"), True),
+     ("CORRECTS_UNKNOWN", (Decision(2, "follows", meant=(1, 1)),), ONE, False)],
+)  # fmt: skip
+def test_what_a_person_releases_is_a_word_of_what_it_may_mean(
+    reason: str, others: tuple[Decision, ...], new: Said, is_its_word: bool
+) -> None:
+    asked = Decision(1, "held", "final", reason, may_mean=((1, 1),))
+    found = words_of((asked, *others), {1: new}, {(1, 1): known(ONE)})
+    assert found == ({1: (1, 1)} if is_its_word else {}) | {one.place: one.meant for one in others}
+    several = asked._replace(may_mean=((1, 1), (1, 2)))
+    assert words_of((several, asked._replace(kind="dead"), asked._replace(may_mean=())), {1: new}, {}) == {}
+    assert words_of((asked._replace(reason="SAMPLE_UNKNOWN"),), {}, {}) == {1: (1, 1)}

@@ -7,10 +7,10 @@ import pytest
 
 from engine.model.content.facts import Measure, Result, Value
 from engine.model.errors import TooManyAlikeError
-from engine.succession.judge import cultures, judging, keys
+from engine.succession.judge import cultures, judging
 from engine.succession.judge.judging import judge
 from engine.succession.judge.matching import Match, match
-from engine.succession.judge.memory import rejected, words_of
+from engine.succession.judge.memory import rejected
 from engine.succession.judge.words import Decision, Memory, Said, Standing
 from tests.engine.succession.test_judge import Desk, read
 from tests.engine.succession.test_judge_harms import CULTURE, GONE, Line, linked
@@ -479,37 +479,3 @@ def test_isolates_beyond_counting_are_refused(monkeypatch: pytest.MonkeyPatch) -
             before = desk.memory
             desk.says("F ORG E. coli sub=1", "F ORG S. aureus sub=2", panel="CULT", at="1000")
             desk.memory = before
-
-
-# -- what a result is known by -----------------------------------------------------------------------------------------
-
-
-def test_keys() -> None:
-    said = ONE._replace(tube="T1", sub="2", organism="eco")
-    assert keys.unit(said) == (said.person, "F1", "CULT", "T1")
-    assert keys.named(said) == ("F1", "GLU", "2", "eco")
-    timed = keys.measured(said)
-    assert timed == keys.measured(said._replace(number="F2", place=9, message=4))
-    day = said._replace(version=said.version._replace(time="2026-03-01"))
-    assert keys.measured(day) != keys.measured(day._replace(place=9))
-    minute = said._replace(version=said.version._replace(time="2026-03-01T09:30"))
-    assert keys.measured(minute) == keys.measured(minute._replace(place=9))
-
-
-@pytest.mark.parametrize(
-    ("reason", "others", "new", "is_its_word"),
-    [("CORRECTS_UNKNOWN", (), ONE._replace(test="GLUC"), True), ("ORDER_MOVED", (), ONE._replace(test="GLUC"), False),
-     ("RESULTS_GONE", (), ONE, False), ("CORRECTS_UNKNOWN", (), ONE._replace(test="GLUC", value="6"), False),
-     ("CORRECTS_UNKNOWN", (), ONE._replace(test="GLUC", value=""), False), ("SAMPLE_UNKNOWN", (), ONE, True),
-     ("CORRECTS_UNKNOWN", (), ONE._replace(test="X", value="6", organism="eco"), True),
-     ("CORRECTS_UNKNOWN", (Decision(2, "follows", meant=(1, 1)),), ONE, False)],
-)  # fmt: skip
-def test_what_a_person_releases_is_a_word_of_what_it_may_mean(
-    reason: str, others: tuple[Decision, ...], new: Said, is_its_word: bool
-) -> None:
-    asked = Decision(1, "held", "final", reason, may_mean=((1, 1),))
-    found = words_of((asked, *others), {1: new}, {(1, 1): stands(ONE)})
-    assert found == ({1: (1, 1)} if is_its_word else {}) | {one.place: one.meant for one in others}
-    several = asked._replace(may_mean=((1, 1), (1, 2)))
-    assert words_of((several, asked._replace(kind="dead"), asked._replace(may_mean=())), {1: new}, {}) == {}
-    assert words_of((asked._replace(reason="SAMPLE_UNKNOWN"),), {}, {}) == {1: (1, 1)}
