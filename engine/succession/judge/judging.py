@@ -1,12 +1,13 @@
 """The judgement of a message: the rules of the table in `engine.succession.judge`, in its order."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 from engine.model.content.facts import Facts
 from engine.model.errors import TooManyAlikeError
 from engine.model.texts.reasons import ReasonCode
 from engine.succession.judge import cultures, keys, taking_back
-from engine.succession.judge.matching import SAMPLE, has_key, is_person, match, with_key
+from engine.succession.judge.matching import SAMPLE, UNEVEN, has_key, is_person, match, with_key
 from engine.succession.judge.reading import said_in
 from engine.succession.judge.rejected import is_same
 from engine.succession.judge.samples import GROWS, Sample, at_same_time, compare, is_of_other_tube, is_within
@@ -100,6 +101,7 @@ class _Case:
         self.taken: set[Ref] = set()
         self.echoed: set[tuple[Ref, str]] = set()
         self._gone: list[Ref] = []
+        self._uneven: Counter[int] = Counter()  # the first of several runs -> how many were asked about for their count
         said = (*message, *(one.last for one in memory.standing))
         self._has_cultures = any(one.isolate or one.organism for one in said)
 
@@ -359,11 +361,13 @@ class _Case:
         return _asked(new, known, SAMPLE, "the same measurement has another order number") if known else None
 
     def _matched(self, new: Said, left: int, peers: Sequence[Said], keyed: Sequence[Standing]) -> Decision:
-        found = match(new, left, 1 + len(peers), keyed, self.receipt)
+        runs = min(one.place for one in (new, *peers))
+        found = match(new, left + self._uneven[runs], 1 + len(peers), keyed, self.receipt)
+        self._uneven[runs] += found.words == UNEVEN
         if found.among:
             return _asked(new, found.among, SAMPLE, found.words)
         if found.one is not None and self._is_other_run(new, found.one):
-            return _asked(new, [found.one], SAMPLE, "it is a run more, or less, than before")
+            return _asked(new, [found.one], SAMPLE, UNEVEN)
         if found.one is not None:
             return self._follows(new, found.one)
         return Decision(new.place, "new", new.version.said, finding=CLOCK if new.unsure else "")

@@ -8,6 +8,7 @@ from engine.succession.judge.samples import Sample, at_same_time, compare, insta
 from engine.succession.judge.words import Receipt, Said, Standing
 from engine.succession.steps import UNFINISHED
 
+UNEVEN = "it is a run more, or less, than before"
 _SECOND = re.compile(r"\d{4}-?\d\d-?\d\d[T ]?\d\d:?\d\d:?\d\d")
 SAMPLE = "SAMPLE_UNKNOWN"  # a rerun of a sample, or another sample: nothing says which
 
@@ -62,7 +63,7 @@ def match(new: Said, left: int, runs: int, found: Sequence[Standing], receipt: R
         doubtful = tuple(one for one, how in samples if how is Sample.DOUBTFUL)
         return Match(among=doubtful, words="a rerun, or another sample" if doubtful else "")
     if runs > 1 and same and left != len(same):
-        return Match(among=tuple(same), words="it is a run more, or less, than before")
+        return Match(among=tuple(same), words=UNEVEN)
     if left == len(same):
         same = same[:1]  # runs of one message, in its order
     if len(same) > 1:
