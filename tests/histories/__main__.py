@@ -8,8 +8,8 @@ What breaks an invariant is printed by invariant, with the seed of each history:
 program of another checkout, which has a ``.venv`` of its own. `--write` keeps the figures in
 docs/figures-histories.md. A quarter as many histories are of samples (`tests.histories.samples`), whose faults of today
 are known; `--sample 23` plays that one alone. As many are played in one process, and of a plain one nothing may be held
-(`tests.histories.beside`). `--calls` plays histories of results without a daemon (`tests.histories.called`): what is
-held, compared, sent and believed is asked at a part of the cost, and threads and sockets are not. Exit code 1 where something was broken, or something that is not known.
+(`tests.histories.beside`). `--calls` plays histories of results without a daemon (`tests.histories.called`): the same
+is asked of them at a part of the cost. Exit code 1 where something was broken, or something that is not known.
 """
 
 import argparse
@@ -62,8 +62,9 @@ def main() -> int:
                 seed = asked.only or f"{one.seed}/{place}"
                 for fault in {fault.invariant: fault for fault in reversed(ending.faults)}.values():
                     broken[fault.invariant].append((seed, one, ending, fault))
-            wrong = sum(bool(ending.faults) for ending in endings)
-            _say(f"{one.seed}: {len(endings)} histories, {wrong} broken ({time.monotonic() - began:.0f} s)")
+            wrong = [place for place, ending in enumerate(endings) if ending.faults]
+            which = f" ({', '.join(f'{one.seed}/{place}' for place in wrong)})" if wrong else ""
+            _say(f"{one.seed}: {len(endings)} histories, {len(wrong)} broken{which} ({time.monotonic() - began:.0f} s)")
         for invariant in sorted(broken, key=EVERY.index):
             _tell(invariant, broken[invariant])
         if asked.keep:
