@@ -156,7 +156,9 @@ def as_sent(bundle: Json, facts: DocumentFacts) -> bytes:
     for name, resource in _named(bundle, ("Observation", "Composition")):
         if name in facts.statuses:
             change_status(resource, facts.statuses[name])
-    statuses = facts.statuses.values()
+    statuses = {*facts.statuses.values()}
+    if statuses:  # a sender says itself what it corrects
+        statuses |= {resource["status"] for _, resource in _named(bundle, ("Observation",))}
     changed = next((status for status in ("corrected", "amended") if status in statuses), "")
     if any(name.startswith("Composition/") and one == WITHDRAWN for name, one in facts.statuses.items()):
         changed = WITHDRAWN

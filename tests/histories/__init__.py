@@ -4,6 +4,7 @@ history    what happened: orders, questions, who sent which result about whom, w
 generate   histories from a seed: `scenes` and `order_scenes` are known traps, `mixed` is everything at once
 render     a message's bytes
 product    the program under test: its interpreter, configuration and commands
+called     the same program by calls: in the process of the checker, without daemon, sockets and commands
 hand       runs beside the program, in its interpreter: commands, and the journal read out
 senders    analyzers on sockets that never give up
 two_way    those that ask and are sent orders over ASTM, and laboratory systems

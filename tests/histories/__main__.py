@@ -1,14 +1,15 @@
 """`make histories`: random histories through the real daemon, and a model that says what must hold at the end.
 
     python -m tests.histories [--count 200] [--seed 1] [--keep] [--against CHECKOUT [--results]] [--only SEED]
-                              [--replay FILE] [--write] [--samples COUNT] [--sample SEED ...]
+                              [--replay FILE] [--write] [--samples COUNT] [--sample SEED ...] [--calls]
 
 What breaks an invariant is printed by invariant, with the seed of each history: `--only 1/0/17` plays that one alone.
 `--keep` shrinks the first of each kind into ``tests/histories/found``, which the tests replay. `--against` asks the
 program of another checkout, which has a ``.venv`` of its own. `--write` keeps the figures in
 docs/figures-histories.md. A quarter as many histories are of samples (`tests.histories.samples`), whose faults of today
 are known; `--sample 23` plays that one alone. As many are played in one process, and of a plain one nothing may be held
-(`tests.histories.beside`). Exit code 1 where something was broken, or something that is not known.
+(`tests.histories.beside`). `--calls` plays histories of results without a daemon (`tests.histories.called`): the same
+is asked of them at a part of the cost. Exit code 1 where something was broken, or something that is not known.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -53,15 +55,16 @@ def main() -> int:
     ):
         drawn = _batches(asked)
         folders = [Path(temporary) / str(number) for number in range(len(drawn))]
-        played = pool.map(play_alone, drawn, [asked.against] * len(drawn), folders)
+        played = pool.map(partial(play_alone, called=asked.calls), drawn, [asked.against] * len(drawn), folders)
         for one, endings in zip(drawn, played, strict=True):
             for place, ending in enumerate(endings):
                 _count(ending, counts)
                 seed = asked.only or f"{one.seed}/{place}"
                 for fault in {fault.invariant: fault for fault in reversed(ending.faults)}.values():
                     broken[fault.invariant].append((seed, one, ending, fault))
-            wrong = sum(bool(ending.faults) for ending in endings)
-            _say(f"{one.seed}: {len(endings)} histories, {wrong} broken ({time.monotonic() - began:.0f} s)")
+            wrong = [place for place, ending in enumerate(endings) if ending.faults]
+            which = f" ({', '.join(f'{one.seed}/{place}' for place in wrong)})" if wrong else ""
+            _say(f"{one.seed}: {len(endings)} histories, {len(wrong)} broken{which} ({time.monotonic() - began:.0f} s)")
         for invariant in sorted(broken, key=EVERY.index):
             _tell(invariant, broken[invariant])
         if asked.keep:
@@ -71,11 +74,12 @@ def main() -> int:
     counted = ", ".join(f"{number} {name}" for name, number in sorted(counts.items()))
     if asked.write:
         played_of = "histories of results alone" if asked.results else "histories"
+        played_of += " by calls" if asked.calls else ""
         messages = counts["messages acknowledged"]
         row = (played_of, asked.seed, counts["histories"], messages, found, f"{seconds:.0f} s", began_on)
         figures.write("histories", "Histories", ("played", "seed", "number", "messages", "broken", "time"), [row])
     _say(f"seed {asked.only or asked.seed}: {counted}; broken: {found}; {seconds:.0f} s")
-    if asked.only or asked.replay:
+    if asked.only or asked.replay or asked.calls:
         return int(bool(broken))
     new = bool(_samples(asked, seeds_of(asked.seed, asked.samples)))
     if asked.against == ROOT:
@@ -104,12 +108,14 @@ def _arguments() -> argparse.Namespace:
         "--against", type=Path, default=ROOT, metavar="CHECKOUT", help="the program of another checkout"
     )
     parser.add_argument("--results", action="store_true", help="of results alone, for a program without orders")
+    parser.add_argument("--calls", action="store_true", help="of results alone, by calls: no daemon, no sockets")
     parser.add_argument("--only", default="", metavar="SEED", help="one history, as 1/0/17")
     parser.add_argument("--replay", type=Path, nargs="+", default=[], metavar="FILE", help="kept histories")
     parser.add_argument("--write", action="store_true", help="keep the figures in docs/figures-histories.md")
     parser.add_argument("--samples", type=int, default=None, help="how many of samples (a quarter of --count)")
     parser.add_argument("--sample", type=int, nargs="+", default=[], metavar="SEED", help="these of samples alone")
     asked = parser.parse_args()
+    asked.results |= asked.calls
     if asked.samples is None:
         asked.samples = asked.count // 4
     if asked.seed is None:

@@ -101,14 +101,19 @@ def _item(found: Any) -> Json:
 
 
 def read(site: str, channels: list[str]) -> Json:
-    found: list[Json] = []
     with _journal(site) as journal:
-        for channel in channels or [None]:
-            before = None
-            while page := messages_page(journal, Filter(channel=channel), before_id=before, limit=500):
-                found += [_message(journal, view) for view in page]
-                before = page[-1].id
-    return {"messages": sorted(found, key=lambda one: one["id"])}
+        return {"messages": messages_of(journal, channels)}
+
+
+def messages_of(journal: Any, channels: list[str]) -> list[Json]:
+    """Oldest first; of all channels where none is named."""
+    found: list[Json] = []
+    for channel in channels or [None]:
+        before = None
+        while page := messages_page(journal, Filter(channel=channel), before_id=before, limit=500):
+            found += [_message(journal, view) for view in page]
+            before = page[-1].id
+    return sorted(found, key=lambda one: int(one["id"]))
 
 
 def _message(journal: Any, view: Any) -> Json:
@@ -121,7 +126,7 @@ def _message(journal: Any, view: Any) -> Json:
         "detail": trace.detail,
         "issues": [str(issue.get("code", "")) for issue in trace.issues],
         "payload": base64.b64encode(stored_payload(journal, view.id)).decode(),
-        "documents": {one.id: stored_document(journal, one.id).decode() for one in trace.documents},
+        "documents": {str(one.id): stored_document(journal, one.id).decode() for one in trace.documents},
         "deliveries": [
             {"document": one.document_id, "state": one.state, "cause": one.cause, "detail": one.detail}
             for one in trace.deliveries

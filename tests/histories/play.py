@@ -10,6 +10,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from tests.histories import look, orders_model
+from tests.histories.called import CalledProduct, CalledServer
 from tests.histories.history import Act, Asking, Batch, Channel, Group, History, Json, Ordering, Send, Step, Weather
 from tests.histories.hl7_two_way import UNORDERED, Hl7TwoWay
 from tests.histories.laboratory import START, stamp
@@ -86,16 +87,25 @@ class _Progress:
             await self.changed.wait()
 
 
-async def play(batch: Batch, checkout: Path, folder: Path) -> list[Ending]:
+async def play(batch: Batch, checkout: Path, folder: Path, *, called: bool = False) -> list[Ending]:
     """Play it on a new site in ``folder``, and judge each history.
+
+    Args:
+        called: in this process, without a daemon (`called`).
 
     Raises:
         RuntimeError: the program does not start, or refuses the site.
         TimeoutError: an analyzer has no answer.
     """
-    sandbox = Sandbox(folder=folder / "server", seed=1)
+    sandbox: Sandbox | CalledServer
+    product: Product
+    if called:
+        sandbox = CalledServer(folder / "server")
+        product = CalledProduct(checkout, folder / "site", sandbox)
+    else:
+        sandbox = Sandbox(folder=folder / "server", seed=1)
+        product = Product(checkout, folder / "site")
     await sandbox.start()
-    product = Product(checkout, folder / "site")
     try:
         player = _Player(batch, product, sandbox)
         await player.play()
@@ -106,16 +116,16 @@ async def play(batch: Batch, checkout: Path, folder: Path) -> list[Ending]:
         await sandbox.stop()
 
 
-def play_alone(batch: Batch, checkout: Path, folder: Path) -> list[Ending]:
+def play_alone(batch: Batch, checkout: Path, folder: Path, called: bool = False) -> list[Ending]:
     """The same for a process of its own. Nothing is left of ``folder``."""
     try:
-        return asyncio.run(play(batch, checkout, folder))
+        return asyncio.run(play(batch, checkout, folder, called=called))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Player:
-    def __init__(self, batch: Batch, product: Product, sandbox: Sandbox) -> None:
+    def __init__(self, batch: Batch, product: Product, sandbox: Sandbox | CalledServer) -> None:
         self._batch = batch
         self._product = product
         self._sandbox = sandbox
@@ -160,7 +170,7 @@ class _Player:
         if channel.speaks:
             own = self._product.taking_port(name) if channel.speaks == "law-own" else 0
             return Hl7TwoWay(host, port, channel.speaks, own)
-        return TwoWay(host, port) if channel.asks else Sender(host, port, channel.protocol)
+        return TwoWay(host, port) if channel.asks else self._product.sender(name, channel.protocol)
 
     async def _orders_rest(self) -> bool:
         """Until all that is to go unasked has gone, and all news of it."""

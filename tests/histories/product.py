@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +18,7 @@ import yaml
 
 from tests.histories.history import PANEL, Act, Channel, Json, ordered_as
 from tests.histories.render import ISOLATE
+from tests.histories.senders import Sender
 
 ROOT = Path(__file__).parents[2]
 HAND = Path(__file__).with_name("hand.py")
@@ -173,6 +174,10 @@ class Product:
                 found.add(word)
         return frozenset(found)
 
+    def sender(self, name: str, protocol: str) -> Sender:
+        """An analyzer at this channel."""
+        return Sender(self.host, self.ports[name], protocol)
+
     # -- the daemon ----------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
@@ -264,17 +269,23 @@ class Product:
         Raises:
             RuntimeError: the program refuses it.
         """
-        again = []
+        again = [
+            ("reprocess", "--channel", channel, "--since", "1d", "--apply", "--reason", REASON, "--yes")
+            for channel in self.taught(channels)
+        ]
+        for command in (("reload",), *again):
+            done = await self.command(*command)
+            if done["code"] not in DONE:
+                raise RuntimeError(f"{command[0]}: {done['code']} {done['out'][-500:]} {done['err'][-500:]}")
+
+    def taught(self, channels: Iterable[str]) -> Iterator[str]:
+        """The channels, once the file of each has the decimal comma."""
         for channel in channels:
             path = self.folder / "channels" / f"{channel}.yaml"
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
             content["settings"] = {**content.get("settings", {}), "decimal_comma": "yes"}
             path.write_text(yaml.safe_dump(content), encoding="utf-8")
-            again.append(("reprocess", "--channel", channel, "--since", "1d", "--apply", "--reason", REASON, "--yes"))
-        for command in (("reload",), *again):
-            done = await self.command(*command)
-            if done["code"] not in DONE:
-                raise RuntimeError(f"{command[0]}: {done['code']} {done['out'][-500:]} {done['err'][-500:]}")
+            yield channel
 
     # -- people --------------------------------------------------------------------------------------------------------
 
@@ -293,7 +304,7 @@ class Product:
 
     async def act(self, act: Act, messages: list[Json]) -> list[int]:
         """Do it to those of ``messages`` that it can be done to; returns the numbers of these."""
-        wanted = [one["id"] for one in messages if _is_open_to(act.act, one)]
+        wanted = [one["id"] for one in messages if is_open_to(act.act, one)]
         if not wanted:
             return []
         ids = [str(one) for one in wanted]
@@ -340,7 +351,7 @@ def is_asked(message: Json) -> bool:
     )
 
 
-def _is_open_to(act: str, message: Json) -> bool:
+def is_open_to(act: str, message: Json) -> bool:
     causes = {one["state"]: one["cause"] for one in message["deliveries"]}
     match act:
         case "release" | "reject":

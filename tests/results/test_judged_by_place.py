@@ -3,6 +3,7 @@ or cannot be judged, waits for a person. In one process and without sockets.
 """
 
 import asyncio
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +22,7 @@ from engine.store.core.connecting import body_of
 from engine.store.core.writing.batch import Batch
 from engine.store.operations import record_outcome
 from tests.histories.beside import ZONE, InOneProcess
+from tests.histories.samples.site import ABDM
 from tests.support.running import MLLP, channel, make_running_site
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=ZONE)
@@ -204,6 +206,16 @@ def test_what_is_held_of_one_result_holds_its_documents(tmp_path: Path, second: 
         told = dict(second)
         assert it.says(*told.pop("results"), **told) == why
         assert len(it.documents()) == 2 - ("role" in second)  # which the list leaves out
+
+
+def test_a_document_is_amended_by_a_result_that_its_sender_corrects_in_a_final_report(tmp_path: Path) -> None:
+    """OBR-25 is F, as many analyzers leave it: the document says what its result says, as the report on a server."""
+    with desk(tmp_path, {"mapping": "abdm-report", "to": "out1"}, settings=ABDM) as it:
+        assert it.says("F GLU 5.5", "F NA 140") == "delivered"
+        assert it.says("C GLU 6.5 1030", "F NA 140") == "delivered"
+        (body,) = map(json.loads, it.documents())
+        told = {one["resource"]["resourceType"]: one["resource"].get("status") for one in body["entry"]}
+        assert (told["Composition"], told["DiagnosticReport"]) == ("amended", "corrected")
 
 
 def test_lists_of_a_tube_are_decided_as_those_of_an_order(tmp_path: Path) -> None:

@@ -301,6 +301,28 @@ async def test_another_person_gets_a_patient_of_their_own_from_then_on(tmp_path:
         assert identifiers(site) == OWN
 
 
+@pytest.mark.parametrize("status", ["P", "F"])
+async def test_another_person_under_the_same_order_number_takes_no_result_from_the_first(
+    lasting: RunningSite, status: str
+) -> None:
+    """Nor do the first one's later results close theirs."""
+
+    def result(number: int, name: str, value: str, status: str = "F") -> bytes:
+        told = oru(f"M0{number}", "4711", name, "101", value, birth={"IYER^MEENA": "19550412"}.get(name, "20010530"))
+        return told.replace(b"|LAB|F\r", f"|LAB|{status}\r".encode()).replace(
+            b"|||||F|||", f"|||||{status}|||".encode()
+        )
+
+    await send(lasting, result(1, "IYER^MEENA", "5.5", status), result(2, "KHAN^IMRAN", "22.5"))
+    await send(lasting, result(3, "IYER^MEENA", "5.6", "C"))
+    assert lasting.ends() == ["delivered", "held", "delivered"]
+
+    assert (await answer(lasting, 2, "other"))["processed"] == 1
+    assert people(lasting) == {"IYER": ["5.6"], "KHAN": ["22.5"]}
+    await send(lasting, result(4, "KHAN^IMRAN", "22.9", "C"), result(5, "IYER^MEENA", "5.7", "C"))
+    assert people(lasting) == {"IYER": ["5.7"], "KHAN": ["22.9"]}
+
+
 async def test_the_same_person_goes_on_under_the_number(lasting: RunningSite) -> None:
     await send(
         lasting,

@@ -21,7 +21,7 @@ from typing import Any, cast, get_args
 import orjson
 
 from engine.mapping.message.identity import NO_NUMBER, BundleBuilder
-from engine.mapping.message.key_scope import SEPARATOR, KeyScope
+from engine.mapping.message.key_scope import OTHER, SEPARATOR, KeyScope
 from engine.mapping.message.message_context import MessageContext
 from engine.mapping.message.read_cache import MEASURES_KEPT
 from engine.model.content.facts import Facts, Lot, Order, Person
@@ -237,6 +237,7 @@ class FactsParts(MessageParts):
         self._run = run
         self.written = written
         self._keys: MessageParts | None = None
+        self._is_other = False  # the person at hand was told apart from the first bearer of the number
         self.results = self.dropped = 0
         self.made = {}
         self.scope = cast(KeyScope, None)  # both are named by the code of each mapping, and used by none of facts
@@ -248,17 +249,24 @@ class FactsParts(MessageParts):
     # -- called by generated code ----------------------------------------------------------------------------------
 
     def lasting(self, number: str | None, authority: str | None) -> bool:
-        """Whether a patient's number is one person's for good."""
-        context = self._run.context
-        return number is not None and (context.patient_numbers == "lasting" or authority in context.namespaces)
+        """Whether a patient's number is one person's for good, and is that of the person at hand (`subject`)."""
+        context, self._is_other, is_other = self._run.context, False, self._is_other
+        return (
+            number is not None
+            and (context.patient_numbers == "lasting" or authority in context.namespaces)
+            and not is_other
+        )
 
     def subject(self, identifier: Json | None, group: Group, person: list[str]) -> str | None:
-        """The id that FHIR's Patient of this number has."""
+        """The id that FHIR's Patient of this number has, where facts name it. It is asked before `lasting`."""
         if identifier is None:
             return None
         if (keys := self._keys) is None:
             keys = self._keys = MessageParts(self._run)
         patient = keys.whose(identifier, group, person, noted=False)
+        self._is_other = patient.startswith(OTHER)
+        if not self._run.context.names_subjects:
+            return None
         return keys.identity("Patient", keys.patient_key(patient, group))
 
     def keep(self, memory: dict[Any, Any], key: Any, made: Any, before: tuple[int, int, int]) -> None:

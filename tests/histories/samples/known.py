@@ -1,4 +1,7 @@
-"""Faults that are known: each history here still breaks these questions and no other. What is mended leaves."""
+"""Faults that are known: each history here still breaks these questions and no other. What is mended leaves.
+
+Those that are left are of raw copies: the judge decides about documents, and a copy goes as it came (docs/held.md).
+"""
 
 FAULTS = {
     1: "a withdrawal that finds nothing leaves the wrong result final",
@@ -8,20 +11,19 @@ FAULTS = {
     5: "a pool or a control is a patient's",
     6: "a document whose results are all withdrawn is not withdrawn",
     7: "growth stays beside no growth",
-    8: "of a tube in conflict, the result names an order of one of both",
     10: "a result of a clock that is wrong by a year goes out with its time, unsaid",
 }
 
 KNOWN: tuple[tuple[int, int, str], ...] = (  # seed, fault, questions
     (1664, 1, "a"),
     (1414, 2, "ac"),
-    (8, 8, "d"), (15, 8, "d"), (401, 8, "d"),
     (97, 10, "ac"),
 )  # fmt: skip
 
 MENDED = (
     *(38, 54, 126, 317, 601),  # of critical values
     *(374, 958, 1324, 2019, 131, 1774, 2552, 2617, 4134, 0, 186, 3, 17, 28, 36, 235, 20, 176, 78, 619),  # of FHIR, ABDM
+    *(8, 15, 401, 2024000217),  # of a tube of two patients
     *(413, 641, 168, 2819, 37, 41, 40, 141, 61, 179, 381),  # of lists and HL7 v2
 )
 PLAYED = tuple(sorted({*range(32), *MENDED, *(seed for seed, _, _ in KNOWN)}))

@@ -134,6 +134,9 @@ class Results:
 
     Args:
         came: the message that brought them. again: it is processed anew; it is of the orders that it was of before.
+
+    Attributes:
+        is_anybodys: the results name no patient, and the specimen has orders of two.
     """
 
     def __init__(
@@ -153,6 +156,7 @@ class Results:
         every = items.of_specimen(batch, specimen, MOST_OF_TUBE)
         was = holding.of_message(batch, message_id) if again and every else []
         self._before = {one.number for one, _, _ in was}
+        self.is_anybodys = not patient_number and any(one.reason is ItemReason.SPECIMEN_CONFLICT for one in every)
         self._given: set[int] = set()  # the open items that an earlier result of the message is of
         self._tube = [
             one

@@ -1,5 +1,6 @@
 """The orders of a message's results, for its documents: looked up in the transaction that records the outcome, before
-the results change anything. Where orders with different numbers ask for one result, none of them is named.
+the results change anything. Where orders with different numbers ask for one result, none of them is named; nor is one
+of a specimen that has orders of two patients, where the result names none.
 
 A document finds the order of a result by tube and code. So each result beside it that may have the same code there, and
 that is not of this order, is listed as well, without an order: another patient's, one that was measured before, one of
@@ -40,7 +41,7 @@ def orders_of(
             batch, message_id, channel, tube.specimen, tube.patient_number, groups, came=came, again=again
         )
         for each in tube.tests:
-            meant = results.of(each)
+            meant = [] if results.is_anybodys else results.of(each)
             numbers = {(one.line.placer, one.line.placer_namespace, one.line.filler) for one in meant}
             said = {"specimen": tube.specimen, "codes": sorted({each.code, each.test} - {""})}
             disagree = disagree or len(numbers) > 1

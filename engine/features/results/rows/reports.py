@@ -33,7 +33,7 @@ def statuses(
                     found[one.name] = status or "amended"
         if one.kind == "Composition" and {*out.values()} == {WITHDRAWN}:
             found[one.name] = WITHDRAWN
-        elif one.kind == "Composition" and one.said == "final" and changed:
+        elif one.kind == "Composition" and one.said == "final" and (changed or not CHANGES.isdisjoint(out.values())):
             found[one.name] = "amended"
     return {name: status for name, status in found.items() if status}
 

@@ -265,7 +265,7 @@ def _member(c: Compilation, element: Element, path: str, scope: Scope) -> str:
 
 def _subject(c: Compilation, element: Element, scope: Scope) -> str:
     found, group, fields = c.kept("None"), scope.group_scope().variable, person_fields(c, scope)
-    with c.code.block("if m.context.names_subjects:"), c.at(element.node):
+    with c.code.block("if m.context.names_subjects or m.context.others:"), c.at(element.node):
         identifier = _member(c, element, "people.subject", scope)
         c.code.emit(f"{found} = making.subject({identifier}, {group}, {fields})")
     return found

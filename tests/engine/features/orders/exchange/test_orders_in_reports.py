@@ -103,6 +103,26 @@ async def test_two_orders_that_disagree_are_not_named(tmp_path: Path) -> None:
         assert "TWO_ORDERS" in [one["code"] for one in site.trace(message).issues]
 
 
+@pytest.mark.parametrize(
+    ("patient", "named"), [("", {}), ("P-17", {"Observation": ["P1"], "DiagnosticReport": ["P1"]})]
+)
+async def test_of_a_tube_with_orders_of_two_patients_a_result_that_names_nobody_names_no_order(
+    patient: str, named: dict[str, list[str]], tmp_path: Path
+) -> None:
+    """The test is ordered for one of them alone, but the tube may be the other's."""
+    async with (
+        running_site(tmp_path, site_of()) as site,
+        ordering(site.port("his")) as his,
+        asking(site.port("chemistry")) as peer,
+    ):
+        await his.ask(order("M1", ("NW", "P1", "TSH")))
+        await his.ask(order("M2", ("NW", "P2", "FERR"), patient="P-18"))
+
+        message = await measured(site, peer, result("00042", patient, "TSH3", "1.20"))
+
+        assert based_on(site, message) == named
+
+
 async def test_without_an_order_nothing_is_named(tmp_path: Path) -> None:
     async with running_site(tmp_path, site_of()) as site, asking(site.port("chemistry")) as peer:
         message = await measured(site, peer, result("00042", "P-17", "TSH3", "1.20"))
