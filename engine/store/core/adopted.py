@@ -10,13 +10,12 @@ from engine.store.core.connecting import Execute
 class Adopted(NamedTuple):
     """
     Attributes:
-        to, chain: the last row of the old machine that was looked at. ended: the last, when all was done.
+        to, chain: the last row of the old machine that was looked at.
         ranges: (the last row that both had, before the first, the last) of rows that came in at once.
     """
 
     to: int = 0
     chain: bytes = b""
-    ended: int = 0
     ranges: tuple[tuple[int, int, int], ...] = ()
 
     @classmethod
@@ -24,11 +23,11 @@ class Adopted(NamedTuple):
         row = execute("SELECT value FROM meta WHERE name = 'adopted'").fetchone()
         if row is None:
             return cls()
-        to, chain, ended, ranges = orjson.loads(row[0])
-        return cls(to, bytes.fromhex(chain), ended, tuple(map(tuple, ranges)))
+        to, chain, ranges = orjson.loads(row[0])
+        return cls(to, bytes.fromhex(chain), tuple(map(tuple, ranges)))
 
     def write(self, execute: Execute) -> None:
-        said = orjson.dumps([self.to, self.chain.hex(), self.ended, self.ranges])
+        said = orjson.dumps([self.to, self.chain.hex(), self.ranges])
         execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('adopted', ?)", (said,))
 
     def came_meanwhile(self, message_id: int) -> tuple[int, int]:
