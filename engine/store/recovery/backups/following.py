@@ -22,6 +22,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import tenacity
+
 from engine.model.errors import LockedError, OvertakenError, StoreError
 from engine.model.process.clock import Clock
 from engine.store.core.connecting import JOURNAL_NAME, connect
@@ -30,7 +32,7 @@ from engine.store.core.files.lock import SiteLock
 from engine.store.operations import incarnation
 from engine.store.operations.incarnation import Incarnation
 from engine.store.recovery.backups import catalog
-from engine.store.recovery.backups.applying import ENDED, Applying, transaction
+from engine.store.recovery.backups.applying import ENDED, Applying
 from engine.store.recovery.backups.catalog import MANIFEST_NAME, SITE_FOLDER, SPARE_NAME, Copy, Shelf
 from engine.store.recovery.backups.restoring import DATA_FOLDER, Restoration, RestoreResult
 from engine.store.recovery.rebuilding import moment
@@ -102,14 +104,14 @@ class Spare:
         Raises:
             LockedError: another process is at it. ConfigError: the key is not there.
         """
-        with self._alone():
+        with SiteLock.acquire(self.work):
             try:
                 known = self._known()
                 if known is not None and self._own(known) != known.incarnation:
                     raise StoreError(BEGUN)
                 self._follow(known, waits=True)
             except (StoreError, OSError, sqlite3.Error) as error:
-                self.progress = replace(self.progress, fault=str(error), at=_now())
+                self.progress = replace(self.progress, fault=str(error))
             self._write()
         return self.progress
 
@@ -122,15 +124,17 @@ class Spare:
         """
         shelf = self._shelf()
         copy = shelf.newest(whole=True)
-        if known is not None and (copy is None or not _is_newer(copy, known)):
-            copy = replace(known, path=shelf.path / known.name)
+        if known is not None:
+            known = replace(known, path=shelf.path / known.name)
+            if copy is None or not _is_newer(copy, known):
+                copy = known
         if copy is None:
             raise StoreError(f"{shelf.path}: no copy there that was read back and found whole; it is waited for")
         later = copy.incarnation.overtaken_by(shelf.written_by())
-        if known is None or (copy.name != known.name and later is None):
+        if known is not None and later is not None:
+            copy = known
+        elif copy is not known:
             self._begin(copy, known)
-        elif copy.name != known.name:
-            copy = replace(known, path=shelf.path / known.name)
         with self._restoration(copy).opened(synced=True) as applying:
             applying.run(waits=waits)
             self._note(copy, applying)
@@ -150,62 +154,52 @@ class Spare:
             OvertakenError: it goes on elsewhere already.
             StoreError: nothing has come yet, or this cannot be done here.
         """
-        with self._alone(LOCKED_S):
+        locked = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(LockedError),
+            wait=tenacity.wait_fixed(0.1),
+            stop=tenacity.stop_after_delay(LOCKED_S),
+            reraise=True,
+        )
+        with locked(SiteLock.acquire, self.work):
             copy = self._known()
             if copy is None:
                 raise StoreError(f"{self.folder}: no copy has come yet; labrelay standby takes one")
             wrong: list[str] = []
             is_there = (self._site(copy) / DATA_FOLDER).exists()  # else it was killed while it moved the site
             if is_there and self._own(copy) == copy.incarnation:
-                try:
+                with _said(wrong, "the newest pieces may be missing"):
                     copy = self._follow(copy, waits=False)
-                except OvertakenError:
-                    raise
-                except (StoreError, OSError) as error:
-                    wrong.append(f"{error}: the newest pieces may be missing")
             restoration = self._restoration(copy, old_anchor)
             if is_there:
                 with restoration.opened(synced=True) as applying:
-                    sealed = self._own(copy) != copy.incarnation and not applying.is_known
-                    if not sealed and applying.number != ENDED:
-                        wrong += self._claim(copy, applying)
+                    is_sealed = not applying.is_known
+                    if is_sealed or applying.number == ENDED:
+                        restoration.look(applying)
+                    else:
+                        self._claim(copy, applying.connection, wrong)
                         with suppress(OSError):  # said above
                             applying.run()
                         restoration.end(applying)
-                    else:
-                        restoration.look(applying)
-                if not sealed:
+                if not is_sealed:
                     restoration.seal(actor, "take-over", reason)
             publish(self._site(copy), self.folder, last=DATA_FOLDER)
             shutil.rmtree(self.work, ignore_errors=True)
             restoration.result.wrong[:0] = wrong
             return restoration.result
 
-    def _claim(self, copy: Copy, applying: Applying) -> list[str]:
-        """Begin the next incarnation here, then in the folder of copies, and let the old machine see it; what of that
-        cannot be done.
-        """
-        execute, others = applying.connection.execute, [copy.incarnation]
-        shelf, wrong = None, []
-        try:
+    def _claim(self, copy: Copy, connection: sqlite3.Connection, wrong: list[str]) -> None:
+        """Begin the next incarnation here, then in the folder of copies, and let the old machine see it."""
+        shelf, others = None, [copy.incarnation]
+        with _said(wrong, UNSEEN):
             shelf = self._shelf()
             others += shelf.written_by()
-        except (StoreError, OSError) as error:
-            wrong.append(f"{error}: {UNSEEN}")
-        if incarnation.of(execute) == copy.incarnation:
-            with transaction(applying.connection):
-                incarnation.begin(execute, max(one.number for one in others), claims=True)
-                applying.note(applying.number)
+        if incarnation.of(connection.execute) == copy.incarnation:
+            incarnation.begin(connection.execute, max(one.number for one in others), claims=True)
         if shelf is not None:
-            try:
-                shelf.claim(incarnation.of(execute))
+            with _said(wrong, UNSEEN):
+                shelf.claim(incarnation.of(connection.execute))
                 (shelf.path / SPARE_NAME).unlink(missing_ok=True)
                 time.sleep(STOPS_WITHIN_S)
-            except OvertakenError:
-                raise
-            except (StoreError, OSError) as error:
-                wrong.append(f"{error}: {UNSEEN}")
-        return wrong
 
     # -- its files -----------------------------------------------------------------------------------------------------
 
@@ -241,8 +235,8 @@ class Spare:
         restoration.begin()
         if restoration.result.wrong:
             raise StoreError("; ".join(restoration.result.wrong))
-        with restoration.opened(synced=True):
-            pass
+        with restoration.opened(synced=True) as applying:
+            applying.note(0)  # until a take-over has sealed the journal
         catalog.write_json(making / MANIFEST_NAME, asdict(copy.manifest))
         making.rename(self.work / copy.name)
         sync_folder(self.work)
@@ -272,35 +266,31 @@ class Spare:
         newest = applying.connection.execute("SELECT received_us FROM journal ORDER BY id DESC LIMIT 1").fetchone()
         self.progress = replace(
             self.progress, journal=copy.manifest.journal_id, copy=copy.name, incarnation=copy.manifest.incarnation,
-            row=applying.last_id, received=moment(newest), at=_now(), fault="; ".join(applying.wrong),
+            row=applying.last_id, received=moment(newest), fault="; ".join(applying.wrong),
             behind_s=round(max(0.0, time.time() - since), 1) if since else 0.0,
         )  # fmt: skip
 
     def _write(self) -> None:
         """For `labrelay standby status`; and for the active machine, which reads it in the folder of copies."""
-        catalog.write_json(self.work / STATUS, asdict(self.progress))
-        (row, at), now, done = self._beat, self._clock.monotonic(), self.progress
+        done = self.progress = replace(self.progress, at=_now())
+        catalog.write_json(self.work / STATUS, asdict(done))
+        (row, at), now = self._beat, self._clock.monotonic()
         if done.journal and (row != done.row or now - at >= BEAT_S):
             self._beat = (done.row, now)
-            said = {"journal_id": done.journal, "machine": socket.gethostname(), "row": done.row, "at": _now()}
+            said = {"journal_id": done.journal, "machine": socket.gethostname(), "row": done.row, "at": done.at}
             with suppress(StoreError, OSError):  # a folder that only lets read
                 catalog.write_json(self._shelf().path / SPARE_NAME, said)
 
-    @contextmanager
-    def _alone(self, within_s: float = 0.0) -> Iterator[None]:
-        until = time.monotonic() + within_s
-        while True:
-            try:
-                lock = SiteLock.acquire(self.work)
-                break
-            except LockedError:
-                if time.monotonic() > until:
-                    raise
-            time.sleep(0.1)
-        try:
-            yield
-        finally:
-            lock.release()
+
+@contextmanager
+def _said(wrong: list[str], then: str) -> Iterator[None]:
+    """A fault of the folder of copies stops no take-over, and is said; that the journal goes on elsewhere stops it."""
+    try:
+        yield
+    except OvertakenError:
+        raise
+    except (StoreError, OSError) as error:
+        wrong.append(f"{error}: {then}")
 
 
 def _is_newer(copy: Copy, known: Copy) -> bool:
