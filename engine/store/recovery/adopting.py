@@ -37,6 +37,7 @@ from engine.store.journal.opening import wal_of
 from engine.store.operations import append, audit
 
 _NEWEST = "SELECT id, chain FROM journal WHERE id <= ? ORDER BY id DESC LIMIT 1"
+_BEHIND = f"SELECT {ROW_COLUMNS} FROM journal WHERE id > ? ORDER BY id"  # noqa: S608 - constants
 
 
 @dataclass(slots=True)
@@ -78,30 +79,19 @@ def run(journal: Journal, old: Path, actor: str) -> Result:
     with access(path) as immutable, closing(connect(path, immutable=immutable)) as connection:
         if immutable and wal_of(path).exists() and wal_of(path).stat().st_size:
             raise StoreError(f"{data}: its newest rows are in a log, and the folder cannot be written; copy it")
-        connection.execute("BEGIN")
-        meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
-        if meta.get("journal_id") != journal.journal_id:
+        execute = connection.execute
+        execute("BEGIN")
+        if execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone() != (journal.journal_id,):
             raise StoreError(f"{data}: is another journal; nothing of it is taken")
-        last = last_number(connection.execute)
-        with journal.snapshot() as execute:
-            common, known = _common(connection.execute, execute, last), Adopted.read(execute)
+        last = last_number(execute)
+        with journal.snapshot() as own:
+            common, known = _common(execute, own, last), Adopted.read(own)
         _check(data, connection, common, last)
-        vault = Vault(
-            key_encryption_key.unlock_in((data, journal.path.parent), key_check(connection)).kek, data_keys(connection)
-        )
-        there = connection.execute(_NEWEST, (known.to,)).fetchone()
-        behind = max(common, known.to if there == (known.to, known.chain) else 0)
-        to, chain = connection.execute(_NEWEST, (last,)).fetchone()
-        adopting = _Adopting(vault, Result(common, last))
-        if to > behind:
-            rows = connection.execute(
-                f"SELECT {ROW_COLUMNS} FROM journal WHERE id > ? ORDER BY id",  # noqa: S608 - constants
-                (behind,),
-            )
-            journal.run_alone(adopting.take, map(JournalRow._make, rows), Adopted(to, chain, known.ranges), actor)
-        with journal.snapshot() as execute:
-            paused = execute("SELECT 1 FROM pause WHERE channel = '' AND destination = ''").fetchone()
-        adopting.result.paused = paused is not None
+        kek = key_encryption_key.unlock_in((data, journal.path.parent), key_check(connection)).kek
+        adopting = _Adopting(Vault(kek, data_keys(connection)), Result(common, last))
+        is_known = execute(_NEWEST, (known.to,)).fetchone() == (known.to, known.chain)
+        rows = execute(_BEHIND, (max(common, known.to if is_known else 0),))
+        journal.run_alone(adopting.take, map(JournalRow._make, rows), known, actor)
         return adopting.result
 
 
@@ -138,7 +128,7 @@ class _Adopting:
     _vault: Vault  # of the old journal
     result: Result
 
-    def take(self, batch: Batch, rows: Iterable[JournalRow], now: Adopted, actor: str) -> None:
+    def take(self, batch: Batch, rows: Iterable[JournalRow], known: Adopted, actor: str) -> None:
         first = batch.last_id
         frames: dict[int, list[JournalRow]] = {}  # of no message yet
         for row in rows:
@@ -153,10 +143,14 @@ class _Adopting:
             text = b"".join(self._open(row, "body") for row in part)
             one = Received(channel=part[0].channel, payload=text, received_us=part[-1].received_us)
             self._keep_incomplete(batch, one, ReasonCode.INCOMPLETE)
-        now._replace(ranges=(*now.ranges, (self.result.common, first, batch.last_id))).write(batch.execute)
-        # Their documents may have been delivered.
-        batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('restored_to', ?)", (batch.last_id,))
-        audit.note(batch, actor, "adopt", asdict(self.result))
+        if batch.last_id > first:
+            ranges = (*known.ranges, (self.result.common, first, batch.last_id))
+            Adopted(row.id, row.chain, ranges).write(batch.execute)
+            # Their documents may have been delivered.
+            batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('restored_to', ?)", (batch.last_id,))
+            audit.note(batch, actor, "adopt", asdict(self.result))
+        paused = batch.execute("SELECT 1 FROM pause WHERE channel = '' AND destination = ''").fetchone()
+        self.result.paused = paused is not None
 
     def _message(self, batch: Batch, row: JournalRow) -> None:
         meta = orjson.loads(self._open(row, "meta"))

@@ -280,12 +280,8 @@ class Shelf:
         )
 
     def begin(self) -> Path:
-        """A folder to make a copy in; leftovers of a crash are removed."""
-        for left in self.path.glob(_MAKING + "*"):
-            shutil.rmtree(left, ignore_errors=True)
-        making = self.path / f"{_MAKING}{os.getpid()}"
-        making.mkdir(mode=0o700)
-        return making
+        """As `begin`."""
+        return begin(self.path)
 
     def finish(self, making: Path, manifest: Manifest) -> Copy:
         """Rename a copy to its final name, durable."""
@@ -320,6 +316,15 @@ class Shelf:
         except (KeyError, TypeError, ValueError):
             return {}
         return said
+
+
+def begin(path: Path) -> Path:
+    """A folder to make a copy in, beside those in a journal's folder; leftovers of a crash are removed."""
+    for left in path.glob(_MAKING + "*"):
+        shutil.rmtree(left, ignore_errors=True)
+    making = path / f"{_MAKING}{os.getpid()}"
+    making.mkdir(mode=0o700)
+    return making
 
 
 def names_copies(name: str) -> bool:

@@ -11,7 +11,6 @@ the next incarnation in the journal, then claims the folder of copies, then wait
 looked there; then it takes the last pieces. Killed at any step, the same command goes on with it.
 """
 
-import os
 import shutil
 import socket
 import sqlite3
@@ -38,8 +37,7 @@ from engine.store.recovery.backups.restoring import DATA_FOLDER, Restoration, Re
 from engine.store.recovery.rebuilding import moment
 
 WORK, STATUS = ".standby", "standby.json"
-MAKING = "making-"
-BEAT_S = 10.0  # between two notes for the active machine
+BEAT_S = 10.0  # then the active machine gets a note, too, where no row has come
 STOPS_WITHIN_S = 5.0  # the active machine looks into the folder each second (`engine.runtime.upkeep.backup_scheduler`)
 LOCKED_S = 60.0  # a round, or a copy that is read
 UNSEEN = "where the old machine runs, it does not see that this one takes over; stop it"
@@ -79,16 +77,16 @@ class Spare:
         """
         self.folder, self.work = folder, folder / WORK
         self._clock, self._keys = clock, keys
-        self._beat = (0, -BEAT_S)
-        said, self.progress = catalog.read_json(self.work / STATUS), Progress(backup="")
-        with suppress(TypeError):
-            self.progress = Progress(**said)
+        self._beat = (0, 0)
+        self.progress = Progress(backup="")
+        with suppress(TypeError):  # it is of another version, or there is none
+            self.progress = Progress(**catalog.read_json(self.work / STATUS))
         if backup is not None:
             if folder.is_dir() and any(one.name != WORK for one in folder.iterdir()):
                 raise StoreError(f"{folder}: not empty; name a new folder for the spare")
             self.work.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.progress = replace(self.progress, backup=str(backup.absolute()))
-        elif not said:
+        elif not self.progress.backup:
             raise StoreError(f"{folder}: no spare is there; labrelay standby --backup FOLDER --to FOLDER begins one")
 
     @property
@@ -123,11 +121,8 @@ class Spare:
             StoreError, OSError: the folder, or what is in it, cannot be read, or is not there.
         """
         shelf = self._shelf()
-        copy = shelf.newest(whole=True)
-        if known is not None:
-            known = replace(known, path=shelf.path / known.name)
-            if copy is None or not _is_newer(copy, known):
-                copy = known
+        known = known and replace(known, path=shelf.path / known.name)
+        copy = max(filter(None, (known, shelf.newest(whole=True))), key=_newness, default=None)
         if copy is None:
             raise StoreError(f"{shelf.path}: no copy there that was read back and found whole; it is waited for")
         later = copy.incarnation.overtaken_by(shelf.written_by())
@@ -173,13 +168,12 @@ class Spare:
             if is_there:
                 with restoration.opened(synced=True) as applying:
                     is_sealed = not applying.is_known
-                    if is_sealed or applying.number == ENDED:
-                        restoration.look(applying)
-                    else:
+                    if not is_sealed and applying.number != ENDED:
                         self._claim(copy, applying.connection, wrong)
                         with suppress(OSError):  # said above
                             applying.run()
                         restoration.end(applying)
+                    restoration.look(applying)
                 if not is_sealed:
                     restoration.seal(actor, "take-over", reason)
             publish(self._site(copy), self.folder, last=DATA_FOLDER)
@@ -189,17 +183,16 @@ class Spare:
 
     def _claim(self, copy: Copy, connection: sqlite3.Connection, wrong: list[str]) -> None:
         """Begin the next incarnation here, then in the folder of copies, and let the old machine see it."""
-        shelf, others = None, [copy.incarnation]
+        others = [copy.incarnation]
         with _said(wrong, UNSEEN):
-            shelf = self._shelf()
-            others += shelf.written_by()
+            others += self._shelf().written_by()
         if incarnation.of(connection.execute) == copy.incarnation:
             incarnation.begin(connection.execute, max(one.number for one in others), claims=True)
-        if shelf is not None:
-            with _said(wrong, UNSEEN):
-                shelf.claim(incarnation.of(connection.execute))
-                (shelf.path / SPARE_NAME).unlink(missing_ok=True)
-                time.sleep(STOPS_WITHIN_S)
+        with _said(wrong, UNSEEN):
+            shelf = self._shelf()
+            shelf.claim(incarnation.of(connection.execute))
+            (shelf.path / SPARE_NAME).unlink(missing_ok=True)
+            time.sleep(STOPS_WITHIN_S)
 
     # -- its files -----------------------------------------------------------------------------------------------------
 
@@ -212,24 +205,24 @@ class Spare:
         root = Path(self.progress.backup)
         if not root.is_dir():
             raise StoreError(f"{root}: the folder of copies is not there")
-        folders = [root] if root.name.startswith(catalog.SHELF) else [*root.glob(f"{catalog.SHELF}*")]
-        found = {one.manifest.journal_id for path in folders for one in catalog.copies(path)[:1]}
-        own = self.progress.journal
-        if own and own not in found:
-            others = " (copies of other journals are there; for one of them name a new folder)" if found else ""
-            raise StoreError(f"{root}: no copy of the journal {own[:8]}, which this spare follows{others}")
-        if not own and len(found) > 1:
-            raise StoreError(f"{root}: copies of several journals; name the folder of one ({catalog.SHELF}...)")
+        shelves = map(catalog.copies, (root, *root.glob(f"{catalog.SHELF}*")))
+        found = {one.manifest.journal_id: one.path.parent.parent for copies in shelves for one in copies[:1]}
         if not found:
             raise StoreError(f"{root}: no copy there yet; it is waited for")
-        return Shelf(root.parent if root in folders else root, bytes.fromhex(own or found.pop()))
+        own = self.progress.journal
+        if own and own not in found:
+            raise StoreError(
+                f"{root}: no copy of the journal {own[:8]}, which this spare follows (copies of other journals are "
+                "there; for one of them name a new folder)"
+            )
+        if not own and len(found) > 1:
+            raise StoreError(f"{root}: copies of several journals; name the folder of one ({catalog.SHELF}...)")
+        journal = own or next(iter(found))
+        return Shelf(found[journal], bytes.fromhex(journal))
 
     def _begin(self, copy: Copy, before: Copy | None) -> None:
         """Begin anew from a copy; the earlier one stays until this one is there."""
-        for left in self.work.glob(f"{MAKING}*"):
-            shutil.rmtree(left, ignore_errors=True)
-        making = self.work / f"{MAKING}{os.getpid()}"
-        making.mkdir(mode=0o700)
+        making = catalog.begin(self.work)
         keys = self._keys or (self._site(before) / DATA_FOLDER if before is not None else None)
         restoration = Restoration(copy, making / SITE_FOLDER, self._clock, keys)
         restoration.begin()
@@ -262,21 +255,22 @@ class Spare:
             return incarnation.of(connection.execute)
 
     def _note(self, copy: Copy, applying: Applying) -> None:
-        since = min((path.stat().st_mtime for path in applying.waiting), default=0.0)
+        now = time.time()
+        since = min((path.stat().st_mtime for path in applying.waiting), default=now)
         newest = applying.connection.execute("SELECT received_us FROM journal ORDER BY id DESC LIMIT 1").fetchone()
         self.progress = replace(
             self.progress, journal=copy.manifest.journal_id, copy=copy.name, incarnation=copy.manifest.incarnation,
             row=applying.last_id, received=moment(newest), fault="; ".join(applying.wrong),
-            behind_s=round(max(0.0, time.time() - since), 1) if since else 0.0,
+            behind_s=round(max(0.0, now - since), 1),
         )  # fmt: skip
 
     def _write(self) -> None:
         """For `labrelay standby status`; and for the active machine, which reads it in the folder of copies."""
         done = self.progress = replace(self.progress, at=_now())
         catalog.write_json(self.work / STATUS, asdict(done))
-        (row, at), now = self._beat, self._clock.monotonic()
-        if done.journal and (row != done.row or now - at >= BEAT_S):
-            self._beat = (done.row, now)
+        beat = (done.row, int(time.monotonic() / BEAT_S))
+        if done.journal and beat != self._beat:
+            self._beat = beat
             said = {"journal_id": done.journal, "machine": socket.gethostname(), "row": done.row, "at": done.at}
             with suppress(StoreError, OSError):  # a folder that only lets read
                 catalog.write_json(self._shelf().path / SPARE_NAME, said)
@@ -290,12 +284,12 @@ def _said(wrong: list[str], then: str) -> Iterator[None]:
     except OvertakenError:
         raise
     except (StoreError, OSError) as error:
-        wrong.append(f"{error}: {then}")
+        if (text := f"{error}: {then}") not in wrong:
+            wrong.append(text)
 
 
-def _is_newer(copy: Copy, known: Copy) -> bool:
-    one, other = copy.manifest, known.manifest
-    return (one.incarnation, one.last_id, one.made_at) > (other.incarnation, other.last_id, other.made_at)
+def _newness(copy: Copy) -> tuple[int, int, str]:
+    return copy.manifest.incarnation, copy.manifest.last_id, copy.manifest.made_at
 
 
 def _now() -> str:

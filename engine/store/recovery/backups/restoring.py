@@ -170,6 +170,7 @@ class Restoration:
         with self.opened(synced=False) as following:
             self.result.from_pieces = following.run()
             self.end(following, self._latest())
+            self.look(following)
         self.seal(actor, "restore", reason)
         began = time.monotonic()
         self.result.findings = [str(found) for found in verify.run(self._data, progress=self._progress)]
@@ -220,7 +221,6 @@ class Restoration:
             restored_to = "INSERT OR REPLACE INTO meta (name, value) VALUES ('restored_to', ?)"
             connection.execute(restored_to, (following.last_id,))
             following.note(ENDED)
-        self.look(following)
 
     def look(self, following: Applying) -> None:
         """What the journal has now."""
