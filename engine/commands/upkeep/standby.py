@@ -62,7 +62,7 @@ def command(context: click.Context, backup: Path | None, folder: Path | None, ke
 @pass_session
 def status(session: Session, form: Form) -> ExitCode:
     """How far the spare is: the newest row, and since when a piece waits."""
-    now = Spare(_folder(session), SystemClock()).progress
+    now = Spare(Path(session.site or "."), SystemClock()).progress
     lines = [
         f"{now.copy or 'no copy yet'}: up to row {now.row}, received {now.received or 'never'}",
         f"  looked at {now.at}; " + (f"a piece waits for {now.behind_s:.0f} s" if now.behind_s else "no piece waits"),
@@ -86,7 +86,7 @@ def take_over(session: Session, reason: str, anchor: Path | None, form: Form) ->
 
     Stop the old machine where it can be reached. Nothing is delivered where rows are missing, or may be.
     """
-    folder = _folder(session)
+    folder = Path(session.site or ".").absolute()
     done = Spare(folder, SystemClock()).take_over(of_this_process(), reason, anchor)
     lacks: list[str] = []
     try:
@@ -118,10 +118,3 @@ def adopt(session: Session, old: Path, form: Form) -> ExitCode:
         done = adopting.run(journal, old, of_this_process())
     show_document(form, asdict(done), adopting.sentences(done))
     return ExitCode.OK
-
-
-def _folder(session: Session) -> Path:
-    """That of the spare, which is no site yet."""
-    if session.site is None:
-        raise click.UsageError("name the folder of the spare: labrelay --site FOLDER standby ...")
-    return Path(session.site)

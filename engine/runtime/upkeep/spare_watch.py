@@ -30,8 +30,7 @@ class SpareWatch:
     def __init__(self, journal: Journal, clock: Clock, shelf: Callable[[], Shelf | None]) -> None:
         """``shelf``: the copies of the journal; None where the site has no folder for them."""
         self._journal, self._clock, self._shelf = journal, clock, shelf
-        self._said: object = None
-        self._heard = 0.0  # monotonic: the clocks of two machines differ
+        self._heard: tuple[object, float] = (None, 0.0)  # its note, and when, monotonic: clocks of two machines differ
         self.machine, self.behind_s = "", 0.0
         with journal.snapshot() as execute:
             self.own = incarnation.of(execute)
@@ -59,8 +58,7 @@ class SpareWatch:
     async def _prove(self) -> None:
         until = self._clock.monotonic() + LOOK_S
         while not self._is_proven():
-            left_s = max(0.0, until - self._clock.monotonic())
-            done, _ = await asyncio.wait({self.look()}, timeout=left_s)
+            done, _ = await asyncio.wait({self.look()}, timeout=max(0.0, until - self._clock.monotonic()))
             if self.later is not None:
                 raise OvertakenError(str(self.later))
             if not done or done.pop().exception() is not None:
@@ -92,12 +90,12 @@ class SpareWatch:
         if said.get("journal_id") != self._journal.journal_id.hex() or not isinstance(said.get("row"), int):
             self.machine = ""
             return
-        if said != self._said:
-            self._said, self._heard = said, now
+        if said != self._heard[0]:
+            self._heard = (said, now)
         with self._journal.snapshot() as execute:
             lacks = received_behind(execute, said["row"])
         lacks_s = (self._clock.now_us() - lacks) / 1e6 if lacks is not None else 0.0
-        self.machine, self.behind_s = str(said.get("machine"))[:64], max(lacks_s, now - self._heard)
+        self.machine, self.behind_s = str(said.get("machine"))[:64], max(lacks_s, now - self._heard[1])
 
     def alarms(self, rows_s: float) -> list[str]:
         """``rows_s``: the time between two pieces."""

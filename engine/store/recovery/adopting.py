@@ -89,7 +89,7 @@ def run(journal: Journal, old: Path, actor: str) -> Result:
         _check(data, connection, common, last)
         kek = key_encryption_key.unlock_in((data, journal.path.parent), key_check(connection)).kek
         adopting = _Adopting(Vault(kek, data_keys(connection)), Result(common, last))
-        is_known = execute(_NEWEST, (known.to,)).fetchone() == (known.to, known.chain)
+        is_known = execute(_NEWEST, (known.to,)).fetchone() == (known.to, bytes.fromhex(known.chain))
         rows = execute(_BEHIND, (max(common, known.to if is_known else 0),))
         journal.run_alone(adopting.take, map(JournalRow._make, rows), known, actor)
         return adopting.result
@@ -114,8 +114,7 @@ def _common(old: Execute, own: Execute, last: int) -> int:
 
 def _check(data: Path, connection: sqlite3.Connection, common: int, last: int) -> None:
     found = list(map(str, verify.tail(connection, last, last - common)))
-    mark = anchor.read(data / anchor.ANCHOR_NAME).mark
-    if mark is not None and mark.last_id > last:
+    if (mark := anchor.read(data / anchor.ANCHOR_NAME).mark) is not None and mark.last_id > last:
         found.append(f"rows {last + 1} to {mark.last_id} are missing")
     if found:
         raise IntegrityError(
@@ -144,13 +143,13 @@ class _Adopting:
             one = Received(channel=part[0].channel, payload=text, received_us=part[-1].received_us)
             self._keep_incomplete(batch, one, ReasonCode.INCOMPLETE)
         if batch.last_id > first:
-            ranges = (*known.ranges, (self.result.common, first, batch.last_id))
-            Adopted(row.id, row.chain, ranges).write(batch.execute)
+            ranges = [*known.ranges, [self.result.common, first, batch.last_id]]
+            Adopted(row.id, row.chain.hex(), ranges).write(batch.execute)
             # Their documents may have been delivered.
             batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('restored_to', ?)", (batch.last_id,))
             audit.note(batch, actor, "adopt", asdict(self.result))
-        paused = batch.execute("SELECT 1 FROM pause WHERE channel = '' AND destination = ''").fetchone()
-        self.result.paused = paused is not None
+        stops = batch.execute("SELECT count(*) FROM pause WHERE channel = '' AND destination = ''").fetchone()
+        self.result.paused = stops != (0,)
 
     def _message(self, batch: Batch, row: JournalRow) -> None:
         meta = orjson.loads(self._open(row, "meta"))

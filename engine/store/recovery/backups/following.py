@@ -183,11 +183,8 @@ class Spare:
 
     def _claim(self, copy: Copy, connection: sqlite3.Connection, wrong: list[str]) -> None:
         """Begin the next incarnation here, then in the folder of copies, and let the old machine see it."""
-        others = [copy.incarnation]
-        with _said(wrong, UNSEEN):
-            others += self._shelf().written_by()
         if incarnation.of(connection.execute) == copy.incarnation:
-            incarnation.begin(connection.execute, max(one.number for one in others), claims=True)
+            incarnation.begin(connection.execute, copy.incarnation.number, claims=True)
         with _said(wrong, UNSEEN):
             shelf = self._shelf()
             shelf.claim(incarnation.of(connection.execute))
@@ -212,8 +209,7 @@ class Spare:
         own = self.progress.journal
         if own and own not in found:
             raise StoreError(
-                f"{root}: no copy of the journal {own[:8]}, which this spare follows (copies of other journals are "
-                "there; for one of them name a new folder)"
+                f"{root}: copies of other journals are there, none of {own[:8]}; for one name a new folder"
             )
         if not own and len(found) > 1:
             raise StoreError(f"{root}: copies of several journals; name the folder of one ({catalog.SHELF}...)")
@@ -233,8 +229,7 @@ class Spare:
         catalog.write_json(making / MANIFEST_NAME, asdict(copy.manifest))
         making.rename(self.work / copy.name)
         sync_folder(self.work)
-        if before is not None:
-            shutil.rmtree(self.work / before.name, ignore_errors=True)
+        self._known()  # the earlier one goes
 
     def _known(self) -> Copy | None:
         """The copy that is followed, as it is here."""
@@ -247,8 +242,7 @@ class Spare:
         return self.work / copy.name / SITE_FOLDER
 
     def _restoration(self, copy: Copy, anchor: Path | None = None) -> Restoration:
-        data = self._site(copy) / DATA_FOLDER
-        return Restoration(copy, self._site(copy), self._clock, data, anchor, _leave_key=False)
+        return Restoration(copy, self._site(copy), self._clock, None, anchor, _leave_key=False)
 
     def _own(self, copy: Copy) -> Incarnation:
         with closing(connect(self._site(copy) / DATA_FOLDER / JOURNAL_NAME)) as connection:
@@ -266,7 +260,7 @@ class Spare:
 
     def _write(self) -> None:
         """For `labrelay standby status`; and for the active machine, which reads it in the folder of copies."""
-        done = self.progress = replace(self.progress, at=_now())
+        done = self.progress = replace(self.progress, at=datetime.now(UTC).isoformat(timespec="seconds"))
         catalog.write_json(self.work / STATUS, asdict(done))
         beat = (done.row, int(time.monotonic() / BEAT_S))
         if done.journal and beat != self._beat:
@@ -284,13 +278,8 @@ def _said(wrong: list[str], then: str) -> Iterator[None]:
     except OvertakenError:
         raise
     except (StoreError, OSError) as error:
-        if (text := f"{error}: {then}") not in wrong:
-            wrong.append(text)
+        wrong.append(f"{error}: {then}")
 
 
 def _newness(copy: Copy) -> tuple[int, int, str]:
     return copy.manifest.incarnation, copy.manifest.last_id, copy.manifest.made_at
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

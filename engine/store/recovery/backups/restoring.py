@@ -288,7 +288,7 @@ class Restoration:
 
     def _unlock(self, check: bytes) -> None:
         """Find the key in any of its places; a key file goes along with the new journal."""
-        self._places = [place for place in (self._keys, self._copy.path) if place is not None]
+        self._places = [place for place in (self._keys, self._data, self._copy.path) if place is not None]
         try:
             found = key_encryption_key.unlock_in(self._places, check)
         except (ConfigError, IntegrityError) as error:
