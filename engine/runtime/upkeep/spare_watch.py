@@ -87,7 +87,7 @@ class SpareWatch:
     def _follow(self, shelf: Shelf) -> None:
         """Read its note; there may be none."""
         said, now = read_json(shelf.path / SPARE_NAME), self._clock.monotonic()
-        if said.get("journal_id") != self._journal.journal_id.hex() or not isinstance(said.get("row"), int):
+        if said.get("journal") != self._journal.journal_id.hex() or not isinstance(said.get("row"), int):
             self.machine = ""
             return
         if said != self._heard[0]:

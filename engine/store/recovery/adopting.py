@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -72,112 +73,102 @@ def run(journal: Journal, old: Path, actor: str) -> Result:
         StoreError: no journal is there, or another one, or it cannot be read to its end.
         IntegrityError: it is damaged. ConfigError: its key is not there.
     """
-    data = next((one for one in (old / "var", old) if (one / JOURNAL_NAME).exists()), None)
-    if data is None:
+    path = next((one for one in (old / "var" / JOURNAL_NAME, old / JOURNAL_NAME) if one.exists()), None)
+    if path is None:
         raise StoreError(f"{old}: no journal there; name the data folder of the old machine")
-    path = data / JOURNAL_NAME
     with access(path) as immutable, closing(connect(path, immutable=immutable)) as connection:
         if immutable and wal_of(path).exists() and wal_of(path).stat().st_size:
-            raise StoreError(f"{data}: its newest rows are in a log, and the folder cannot be written; copy it")
+            raise StoreError(f"{path}: its newest rows are in a log, and the folder cannot be written; copy it")
         execute = connection.execute
         execute("BEGIN")
         if execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone() != (journal.journal_id,):
-            raise StoreError(f"{data}: is another journal; nothing of it is taken")
+            raise StoreError(f"{path}: is another journal; nothing of it is taken")
         last = last_number(execute)
         with journal.snapshot() as own:
             common, known = _common(execute, own, last), Adopted.read(own)
-        _check(data, connection, common, last)
-        kek = key_encryption_key.unlock_in((data, journal.path.parent), key_check(connection)).kek
-        adopting = _Adopting(Vault(kek, data_keys(connection)), Result(common, last))
+        if not common:
+            raise StoreError("the two journals have no row in common; nothing is taken")
+        _check(path, connection, common, last)
+        kek = key_encryption_key.unlock_in((path.parent, journal.path.parent), key_check(connection)).kek
+        vault, result = Vault(kek, data_keys(connection)), Result(common, last)
         is_known = execute(_NEWEST, (known.to,)).fetchone() == (known.to, bytes.fromhex(known.chain))
         rows = execute(_BEHIND, (max(common, known.to if is_known else 0),))
-        journal.run_alone(adopting.take, map(JournalRow._make, rows), known, actor)
-        return adopting.result
+        journal.run_alone(_take, map(JournalRow._make, rows), vault, known, actor, result)
+        return result
 
 
 def _common(old: Execute, own: Execute, last: int) -> int:
-    """The last row that both have.
-
-    Raises:
-        StoreError: there is none.
-    """
+    """The last row that both have; 0: there is none."""
 
     def differ(number: int) -> bool:
         found = old(_NEWEST, (number,)).fetchone()
         return found is None or found != own(_NEWEST, (number,)).fetchone()
 
-    common = bisect_left(range(1, last + 1), True, key=differ)
-    if not common:
-        raise StoreError("the two journals have no row in common; nothing is taken")
-    return common
+    return bisect_left(range(1, last + 1), True, key=differ)
 
 
-def _check(data: Path, connection: sqlite3.Connection, common: int, last: int) -> None:
+def _check(path: Path, connection: sqlite3.Connection, common: int, last: int) -> None:
     found = list(map(str, verify.tail(connection, last, last - common)))
-    if (mark := anchor.read(data / anchor.ANCHOR_NAME).mark) is not None and mark.last_id > last:
+    if (mark := anchor.read(path.with_name(anchor.ANCHOR_NAME)).mark) is not None and mark.last_id > last:
         found.append(f"rows {last + 1} to {mark.last_id} are missing")
     if found:
         raise IntegrityError(
-            f"{data}: {found[0]}; nothing of it is taken. labrelay journal salvage makes a whole folder of what is left"
+            f"{path}: {found[0]}; nothing of it is taken. labrelay journal salvage makes a whole folder of what is left"
         )
 
 
-@dataclass(eq=False)
-class _Adopting:
-    _vault: Vault  # of the old journal
-    result: Result
+def _take(batch: Batch, rows: Iterable[JournalRow], vault: Vault, known: Adopted, actor: str, result: Result) -> None:
+    """Store what the old machine received, and note how far this came: one transaction."""
 
-    def take(self, batch: Batch, rows: Iterable[JournalRow], known: Adopted, actor: str) -> None:
-        first = batch.last_id
-        frames: dict[int, list[JournalRow]] = {}  # of no message yet
-        for row in rows:
-            if row.kind == KIND_FRAME:
-                frames.setdefault(row.session, []).append(row)
-            elif row.kind == KIND_MESSAGE:
-                frames.pop(row.session, None)
-                self._message(batch, row)
-            elif row.kind == KIND_ACT:
-                self.result.acts += orjson.loads(self._open(row, "body")).get("actor", "labrelay") != "labrelay"
-        for part in frames.values():
-            text = b"".join(self._open(row, "body") for row in part)
-            one = Received(channel=part[0].channel, payload=text, received_us=part[-1].received_us)
-            self._keep_incomplete(batch, one, ReasonCode.INCOMPLETE)
-        if batch.last_id > first:
-            ranges = [*known.ranges, [self.result.common, first, batch.last_id]]
-            Adopted(row.id, row.chain.hex(), ranges).write(batch.execute)
-            # Their documents may have been delivered.
-            batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('restored_to', ?)", (batch.last_id,))
-            audit.note(batch, actor, "adopt", asdict(self.result))
-        stops = batch.execute("SELECT count(*) FROM pause WHERE channel = '' AND destination = ''").fetchone()
-        self.result.paused = stops != (0,)
+    def content(row: JournalRow, column: str = "body") -> bytes:
+        return vault.open(getattr(row, column), column, row.id, row.channel)
 
-    def _message(self, batch: Batch, row: JournalRow) -> None:
-        meta = orjson.loads(self._open(row, "meta"))
-        if "erased" in meta:
-            self.result.erased += 1
-            return
-        if "edited_from" in meta:
-            self.result.edited += 1
-            return
-        received = Received(
-            channel=row.channel, payload=self._open(row, "body"), received_us=row.received_us,
-            peer=meta.get("peer", ""), control_id=meta.get("id", ""), message_type=row.message_type,
-            notes=tuple(meta.get("notes", ())), filtered=ReasonCode[meta["filtered"]] if "filtered" in meta else None,
-        )  # fmt: skip
-        if "incomplete" in meta:
-            self._keep_incomplete(batch, received, ReasonCode[meta["incomplete"]])
-        else:
-            stored = append.store_adopted(batch, received, row.token, repeats="repeat_of" in meta)
-            self.result.messages += 1
-            self.result.repeats += stored.repeat_of is not None
+    first = batch.last_id
+    frames: dict[int, list[JournalRow]] = {}  # of no message yet
+    for row in rows:
+        if row.kind == KIND_FRAME:
+            frames.setdefault(row.session, []).append(row)
+        elif row.kind == KIND_ACT:
+            result.acts += orjson.loads(content(row)).get("actor", "labrelay") != "labrelay"
+        elif row.kind == KIND_MESSAGE:
+            frames.pop(row.session, None)
+            meta = orjson.loads(content(row, "meta"))
+            if "erased" in meta:
+                result.erased += 1
+            elif "edited_from" in meta:
+                result.edited += 1
+            else:
+                _message(batch, row, meta, content(row), result)
+    for part in frames.values():
+        one = Received(channel=part[0].channel, payload=b"".join(map(content, part)), received_us=part[-1].received_us)
+        _incomplete(batch, one, ReasonCode.INCOMPLETE, result)
+    if batch.last_id > first:
+        ranges = [*known.ranges, [result.common, first, batch.last_id]]
+        Adopted(row.id, row.chain.hex(), ranges).write(batch.execute)
+        # Their documents may have been delivered.
+        batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('restored_to', ?)", (batch.last_id,))
+        audit.note(batch, actor, "adopt", asdict(result))
+    result.paused = bool(batch.execute("SELECT 1 FROM pause WHERE channel = '' AND destination = ''").fetchone())
 
-    def _keep_incomplete(self, batch: Batch, received: Received, reason: ReasonCode) -> None:
-        append.store_incomplete(batch, received, reason)
-        self.result.messages += 1
-        self.result.incomplete += 1
 
-    def _open(self, row: JournalRow, column: str) -> bytes:
-        return self._vault.open(getattr(row, column), column, row.id, row.channel)
+def _message(batch: Batch, row: JournalRow, meta: dict[str, Any], payload: bytes, result: Result) -> None:
+    received = Received(
+        channel=row.channel, payload=payload, received_us=row.received_us,
+        peer=meta.get("peer", ""), control_id=meta.get("id", ""), message_type=row.message_type,
+        notes=tuple(meta.get("notes", ())), filtered=ReasonCode[meta["filtered"]] if "filtered" in meta else None,
+    )  # fmt: skip
+    if "incomplete" in meta:
+        _incomplete(batch, received, ReasonCode[meta["incomplete"]], result)
+    else:
+        stored = append.store_adopted(batch, received, row.token, repeats="repeat_of" in meta)
+        result.messages += 1
+        result.repeats += stored.repeat_of is not None
+
+
+def _incomplete(batch: Batch, received: Received, reason: ReasonCode, result: Result) -> None:
+    append.store_incomplete(batch, received, reason)
+    result.messages += 1
+    result.incomplete += 1
 
 
 def sentences(done: Result) -> Iterator[str]:

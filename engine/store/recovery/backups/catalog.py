@@ -353,6 +353,11 @@ def copies(path: Path) -> list[Copy]:
     )
 
 
+def shelves(root: Path) -> Iterator[list[Copy]]:
+    """As `copies`, of each journal that has some in a folder of copies; it may also be a journal's own folder."""
+    return filter(None, map(copies, (root, *sorted(root.glob(f"{SHELF}*")))))
+
+
 def incarnations(path: Path, journal_id: str) -> list[Incarnation]:
     """Those that have written in a journal's folder; what is of another journal there does not count.
 

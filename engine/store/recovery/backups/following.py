@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import tenacity
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from engine.model.errors import LockedError, OvertakenError, StoreError
 from engine.model.process.clock import Clock
@@ -39,7 +39,7 @@ from engine.store.recovery.rebuilding import moment
 WORK, STATUS = ".standby", "standby.json"
 BEAT_S = 10.0  # then the active machine gets a note, too, where no row has come
 STOPS_WITHIN_S = 5.0  # the active machine looks into the folder each second (`engine.runtime.upkeep.backup_scheduler`)
-LOCKED_S = 60.0  # a round, or a copy that is read
+WAIT_S = 60.0  # for a round, or a copy that is read
 UNSEEN = "where the old machine runs, it does not see that this one takes over; stop it"
 BEGUN = "a take-over was begun here: labrelay standby take-over --reason TEXT goes on with it"
 
@@ -149,11 +149,8 @@ class Spare:
             OvertakenError: it goes on elsewhere already.
             StoreError: nothing has come yet, or this cannot be done here.
         """
-        locked = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(LockedError),
-            wait=tenacity.wait_fixed(0.1),
-            stop=tenacity.stop_after_delay(LOCKED_S),
-            reraise=True,
+        locked = Retrying(
+            retry=retry_if_exception_type(LockedError), wait=wait_fixed(1), stop=stop_after_delay(WAIT_S), reraise=True
         )
         with locked(SiteLock.acquire, self.work):
             copy = self._known()
@@ -199,14 +196,12 @@ class Spare:
         Raises:
             StoreError: there are none, of several journals, or of another one.
         """
-        root = Path(self.progress.backup)
+        root, own = Path(self.progress.backup), self.progress.journal
         if not root.is_dir():
             raise StoreError(f"{root}: the folder of copies is not there")
-        shelves = map(catalog.copies, (root, *root.glob(f"{catalog.SHELF}*")))
-        found = {one.manifest.journal_id: one.path.parent.parent for copies in shelves for one in copies[:1]}
+        found = {one.manifest.journal_id: one.path.parent.parent for one, *_ in catalog.shelves(root)}
         if not found:
             raise StoreError(f"{root}: no copy there yet; it is waited for")
-        own = self.progress.journal
         if own and own not in found:
             raise StoreError(
                 f"{root}: copies of other journals are there, none of {own[:8]}; for one name a new folder"
@@ -249,13 +244,12 @@ class Spare:
             return incarnation.of(connection.execute)
 
     def _note(self, copy: Copy, applying: Applying) -> None:
-        now = time.time()
-        since = min((path.stat().st_mtime for path in applying.waiting), default=now)
+        waiting_s = [time.time() - path.stat().st_mtime for path in applying.waiting]
         newest = applying.connection.execute("SELECT received_us FROM journal ORDER BY id DESC LIMIT 1").fetchone()
         self.progress = replace(
             self.progress, journal=copy.manifest.journal_id, copy=copy.name, incarnation=copy.manifest.incarnation,
             row=applying.last_id, received=moment(newest), fault="; ".join(applying.wrong),
-            behind_s=round(max(0.0, now - since), 1),
+            behind_s=round(max([0.0, *waiting_s]), 1),
         )  # fmt: skip
 
     def _write(self) -> None:
@@ -265,9 +259,8 @@ class Spare:
         beat = (done.row, int(time.monotonic() / BEAT_S))
         if done.journal and beat != self._beat:
             self._beat = beat
-            said = {"journal_id": done.journal, "machine": socket.gethostname(), "row": done.row, "at": done.at}
             with suppress(StoreError, OSError):  # a folder that only lets read
-                catalog.write_json(self._shelf().path / SPARE_NAME, said)
+                catalog.write_json(self._shelf().path / SPARE_NAME, asdict(done) | {"machine": socket.gethostname()})
 
 
 @contextmanager
