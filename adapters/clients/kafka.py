@@ -16,7 +16,8 @@ import importlib
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -108,6 +109,18 @@ class Causes:
             at, cause = self._heard
         silent = error.name() in SILENT and cause is not None and time.monotonic() - at < TELLING_S
         return cause if silent else error
+
+    @contextmanager
+    def told(self, topic: str) -> Iterator[None]:
+        """Raise an error of the library as what it means.
+
+        Raises:
+            DeliveryError: it. ConfigError: the library is not installed.
+        """
+        try:
+            yield
+        except library().KafkaException as fault:
+            raise failure(self.of(fault.args[0]), topic) from None
 
 
 def settings(name: str, brokers: Brokers, client: str, causes: Causes) -> dict[str, Any]:

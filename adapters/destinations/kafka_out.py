@@ -177,10 +177,8 @@ class KafkaOut:
         """
         admin_of = importlib.import_module("confluent_kafka.admin")
         admin, topic = admin_of.AdminClient(self._settings), self._config.topic
-        try:
+        with self._causes.told(topic):
             shown = admin.list_topics(topic, timeout=min(self._config.timeout, 8.0)).topics[topic]
-        except self._kafka.KafkaException as fault:
-            raise failure(self._causes.of(fault.args[0]), topic) from None
         if shown.error is not None:
             raise failure(shown.error, topic)
         replicas = min((len(one.replicas) for one in shown.partitions.values()), default=0)

@@ -18,9 +18,6 @@ Log-in, TLS and errors are those of destinations over HTTP (`adapters.clients.ht
 at the same origin only, since the log-in goes with the request. No error names a resource.
 """
 
-import asyncio
-import contextlib
-import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -36,10 +33,9 @@ from adapters.codecs.fhir.outcome import reasons
 from adapters.codecs.fhir.searchset import Found, Page
 from adapters.codecs.text.whole_link import ACK
 from adapters.transports.errors import SearchError
-from adapters.transports.whole_stream import WholeStream
-from engine.model.errors import ConfigError, ContentError, DeliveryError, StoreError, TransientDeliveryError
+from adapters.transports.polling import Polling
+from engine.model.errors import ContentError, TransientDeliveryError
 from engine.model.ports import PollCursor, PolledVersion, PollMemory, StreamHandler
-from engine.model.process import back_off
 from engine.model.process.clock import Clock, SystemClock
 from engine.model.texts.reasons import ReasonCode
 
@@ -176,8 +172,6 @@ class FhirServer(HttpClient):
         return answer
 
 
-logger = logging.getLogger("labrelay.channel")
-
 MAX_PAGES = 200  # of one search; in order of time, the next search goes on from there
 MAX_REFERRED = 50  # resources that one order refers to
 MAX_READ = 1000  # resources that are read by themselves and remembered within one search
@@ -242,84 +236,37 @@ class _Search:
         self.notices[text] = self.notices.get(text, 0) + 1
 
 
-class FhirSearch:
-    """Search one server; a `engine.model.ports.Transport`. One request at a time."""
+class FhirSearch(Polling):
+    """Search one server. One request at a time."""
 
     def __init__(
         self, source: Settings, handler: StreamHandler, memory: PollMemory, clock: Clock | None = None
     ) -> None:
+        super().__init__(source.url, handler)
         self._source = source
-        self._base = source.url
-        self._handler = handler
         self._memory = memory
         self._clock = clock or SystemClock()
         self._server: FhirServer | None = None
-        self._stream: WholeStream | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._stopping = asyncio.Event()
-        self._failures = 0
-        self._asked_for_s = 0.0  # the pause that the server asked for
         self._goes_on = False  # there is more to read at once
-        self._said = ""
-        self.fault = ""  # why nothing is taken just now
-        self.notice = ""  # what a person should know while orders are taken
-
-    async def start(self) -> int:
-        """Begin to search. The server may come later."""
-        self._task = asyncio.get_running_loop().create_task(self._watch(), name="fhir search")
-        return 0
 
     async def stop(self, grace_s: float = 3.0) -> None:
         """Ask for nothing more, let the resource that is being stored finish."""
-        self._stopping.set()
-        if self._task is not None:
-            done, _ = await asyncio.wait({self._task}, timeout=grace_s)
-            if not done:
-                if self._stream is not None:
-                    self._stream.end()
-                self._task.cancel()
-                await asyncio.wait({self._task}, timeout=1.0)
+        await super().stop(grace_s)
         if self._server is not None:
             await self._server.close()
 
     # -- searching -----------------------------------------------------------------------------------------------
 
-    async def _watch(self) -> None:
-        async for attempt in back_off.trying(back_off.ALWAYS, sleep=self._pause):
-            if self._stopping.is_set():
-                return
-            with attempt:
-                self._asked_for_s = 0.0
-                try:
-                    await self._round()
-                    self._failures, self.fault = 0, ""
-                except TransientDeliveryError as error:
-                    self._failed(f"{error.reason.value}: {error.detail}")
-                    self._asked_for_s = min(error.retry_after or 0.0, MAX_RETRY_AFTER_S)
-                except DeliveryError as error:
-                    self._failed(f"{error.reason.value}: {error.detail}")
-                except (SearchError, StoreError) as error:
-                    self._failed(str(error))
-                except ConfigError as error:
-                    self._failed("; ".join(error.problems).replace("destinations.source.", "source."))
-                except Exception:
-                    logger.exception("the search failed", extra={"peer": self._base})
-                    self._failed("the search failed inside LabRelay; the log says why")
-                self._say()
-            back_off.begin_anew(attempt, self._failures)
-
-    def _failed(self, why: str) -> None:
-        self._failures += 1
-        self.fault = why
-
-    async def _pause(self, back_off_s: float) -> None:
-        pause_s = max(back_off_s, self._asked_for_s) if self._failures else self._source.every
-        if self._goes_on and not self._failures:
-            pause_s = 0.0
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), pause_s)
-
     async def _round(self) -> None:
+        self._pause_s = 0.0
+        try:
+            await self._search()
+        except TransientDeliveryError as error:
+            self._pause_s = min(error.retry_after or 0.0, MAX_RETRY_AFTER_S)
+            raise
+        self._pause_s = 0.0 if self._goes_on else self._source.every
+
+    async def _search(self) -> None:
         """One search with all of its pages; then the cursor moves."""
         self._goes_on = False
         if self._server is None:
@@ -421,15 +368,10 @@ class FhirSearch:
         )
         if self._memory.is_old(polled):
             return
-        content = searchset.message(one, await self._referred(one, there, search, server), self._base)
+        content = searchset.message(one, await self._referred(one, there, search, server), self._peer)
         if len(content) > self._source.max_message:
             raise SearchError("an order is larger than max_message; make that larger")
-        self._stream = stream = WholeStream(self._base, content, polled)
-        try:
-            await self._handler(stream)
-        finally:
-            self._stream = None
-        if stream.answer != ACK:
+        if await self._hand_on(content, polled) != ACK:
             raise SearchError("an order could not be stored yet; it is asked for again")
 
     async def _referred(self, one: Found, there: dict[str, Found], search: _Search, server: FhirServer) -> list[Found]:
@@ -437,7 +379,7 @@ class FhirSearch:
         found: dict[str, Found] = {}
         waiting = list(searchset.references(one.tree))
         while waiting and len(found) < MAX_REFERRED:
-            name = searchset.local(waiting.pop(0), self._base)
+            name = searchset.local(waiting.pop(0), self._peer)
             if not name or name in found or name == one.name:
                 continue
             other = there.get(name) or await self._read(name, search, server)
@@ -464,14 +406,4 @@ class FhirSearch:
         ahead_s = self._server.ahead_s if self._server is not None else 0.0
         if abs(ahead_s) > CLOCKS_APART_S:
             found.append(f"the server's clock is {abs(ahead_s) / 60:.0f} min {'ahead' if ahead_s > 0 else 'behind'}")
-        self.notice = "; ".join(found)
-
-    def _say(self) -> None:
-        """One line in the log when what is wrong has changed."""
-        trouble = "; ".join(filter(None, (self.fault, self.notice)))
-        if trouble != self._said:
-            self._said = trouble
-            if trouble:
-                logger.error("trouble with the server of orders", extra={"peer": self._base, "detail": trouble})
-            else:
-                logger.info("the server of orders answers again", extra={"peer": self._base})
+        self._notices = dict.fromkeys(found)

@@ -16,7 +16,6 @@ import contextlib
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -24,7 +23,8 @@ from adapters.codecs.text.whole_link import ACK, NAK
 from adapters.transports import folder_files
 from adapters.transports.errors import FolderError
 from adapters.transports.folder_files import Files, FoundFile
-from adapters.transports.whole_stream import WholeStream
+from adapters.transports.polling import Polling
+from engine.model.errors import StoreError
 from engine.model.ports import StreamHandler
 from engine.model.process import back_off
 from engine.model.process.clock import Clock, SystemClock
@@ -50,111 +50,51 @@ def build(source: Settings, handler: StreamHandler) -> "WatchedFolder":
     return WatchedFolder(source, handler)
 
 
-@dataclass(slots=True)
-class _Trouble:
-    """The current problems, by subject; each clears itself."""
-
-    folder: str = ""
-    file: str = ""
-    store: str = ""
-    unmoved: str = ""
-    left: list[str] = field(default_factory=list)
-
-    @property
-    def fault(self) -> str:
-        """Why no file is taken."""
-        return "; ".join(filter(None, (self.folder, self.store, self.unmoved)))
-
-    @property
-    def notice(self) -> str:
-        """The problems of single files."""
-        return "; ".join(filter(None, (self.file, *self.left)))
-
-
-class WatchedFolder:
-    """Watch one folder; a `engine.model.ports.Transport`. One file at a time, the oldest first."""
+class WatchedFolder(Polling):
+    """Watch one folder. One file at a time, the oldest first."""
 
     def __init__(self, source: Settings, handler: StreamHandler, clock: Clock | None = None) -> None:
-        self._place = str(source.folder)
+        super().__init__(str(source.folder), handler)
         self._files = Files(source)
-        self._handler = handler
         self._settle_s = source.settle
-        self._every_s = source.every
+        self._every_s = min(source.every, back_off.MAX_S)
         self._clock = clock or SystemClock()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="folder")
         self._hanging: asyncio.Future[None] | None = None
         self._settling: dict[str, tuple[FoundFile, float]] = {}
         self._ended: dict[str, bool] = {}  # claimed files that only have to be put away: finished or failed
-        self._stream: WholeStream | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._stopping = asyncio.Event()
-        self._trouble = _Trouble()
-        self._failures = 0  # files in a row that could not be kept
-        self._pause_s = source.every
-        self._said = ""
+        self._unreached = ""  # why the folder cannot be used
+        self._unmoved = ""  # why a finished file cannot be put away
 
     @property
     def fault(self) -> str:
         """Why files are not taken just now; no file's name."""
-        return self._trouble.fault
-
-    @property
-    def notice(self) -> str:
-        """Which files need a person, while others are taken; no file's name."""
-        return self._trouble.notice
-
-    async def start(self) -> int:
-        """Begin to look. The folder may come later."""
-        self._task = asyncio.get_running_loop().create_task(self._watch(), name="watched folder")
-        return 0
+        return "; ".join(filter(None, (self._unreached, super().fault, self._unmoved)))
 
     async def stop(self, grace_s: float = 3.0) -> None:
         """Take no further file, let the one that is being read finish."""
-        self._stopping.set()
-        if self._task is not None:
-            done, _ = await asyncio.wait({self._task}, timeout=grace_s)
-            if not done:
-                if self._stream is not None:
-                    self._stream.end()
-                self._task.cancel()
-                await asyncio.wait({self._task}, timeout=1.0)
+        await super().stop(grace_s)
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     # -- watching ----------------------------------------------------------------------------------------------
 
-    async def _watch(self) -> None:
-        async for attempt in back_off.trying(back_off.ALWAYS, sleep=self._pause):
-            if self._stopping.is_set():
-                return
-            with attempt:
-                self._pause_s = self._every_s
-                try:
-                    self._pause_s = max(self._every_s, await self._round() * REST)
-                    self._trouble.folder = ""
-                except FolderError as error:
-                    self._trouble.folder = str(error)
-                except Exception:
-                    logger.exception("looking at the folder failed", extra={"peer": self._place})
-                    self._trouble.folder = "looking at the folder failed; the log says why"
-                self._say()
-            back_off.begin_anew(attempt, self._failures)
-
-    async def _pause(self, back_off_s: float) -> None:
-        pause_s = max(self._pause_s, back_off_s) if self._failures else self._pause_s
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), min(pause_s, back_off.MAX_S))
-
-    async def _round(self) -> float:
-        """One look, and every file that is ready; returns how long the look took."""
-        look = await self._call(self._files.look)
-        self._trouble.left = []
-        self._trouble.file = ""
+    async def _round(self) -> None:
+        """One look, and every file that is ready."""
+        self._pause_s = self._every_s
+        try:
+            look = await self._call(self._files.look)
+        except FolderError as error:  # the next look comes as soon as ever
+            self._unreached = str(error)
+            return
+        self._unreached = ""
+        self._pause_s = min(max(self._every_s, look.took_s * REST), back_off.MAX_S)
+        self._notices = {}
         if look.failed:
-            self._trouble.left.append(f"files that could not be taken: {look.failed}; see the failed folder")
+            self._notices[f"files that could not be taken: {look.failed}; see the failed folder"] = None
         await self._put_away()
         for name in look.claimed:
-            if name not in self._ended and not await self._take(name):
-                return look.took_s
+            if name not in self._ended:
+                await self._take(name)
         now = self._clock.monotonic()
         ready: list[FoundFile] = []
         empty = 0
@@ -170,48 +110,41 @@ class WatchedFolder:
                     empty += 1
         self._settling = settling
         if empty:
-            self._trouble.left.append(f"empty files: {empty}; each is taken once there is something in it")
+            self._notices[f"empty files: {empty}; each is taken once there is something in it"] = None
         for file in ready:
             if self._stopping.is_set() or len(self._ended) >= MAX_UNMOVED:
-                return look.took_s
+                return
             try:
                 claimed = await self._call(partial(self._files.claim, file))
             except FolderError as error:  # it stays where it is, and costs the others nothing
-                self._trouble.file = str(error)
+                self._notices[str(error)] = None
                 continue
             del self._settling[file.name]
-            if claimed is not None and not await self._take(claimed):
-                return look.took_s
-        return look.took_s
+            if claimed is not None:
+                await self._take(claimed)
 
-    async def _take(self, name: str) -> bool:
-        """Hand one claimed file to the channel. False: nothing can be kept just now, so no other is tried either."""
+    async def _take(self, name: str) -> None:
+        """Hand one claimed file to the channel.
+
+        Raises:
+            StoreError: nothing can be kept just now, so no other is tried either.
+        """
         if self._stopping.is_set():
-            return False
+            return
         try:
             content = await self._call(partial(self._files.read, name))
         except FolderError as error:
-            self._trouble.file = str(error)
-            return True
+            self._notices[str(error)] = None
+            return
         if content is None:
-            logger.error("a file is empty, or larger than max_message", extra={"peer": self._place})
+            logger.error("a file is empty, or larger than max_message", extra={"peer": self._peer})
             await self._end(name, finished=False)
-            return True
-        self._stream = stream = WholeStream(self._place, content)
-        try:
-            await self._handler(stream)
-        except Exception:  # a fault of ours costs this attempt, never the folder
-            logger.exception("connection handler failed", extra={"peer": self._place})
-        finally:
-            self._stream = None
-        if stream.answer not in (ACK, NAK):
-            self._failures += 1
-            self._trouble.store = "a file could not be kept yet; it is tried again"
-            return False
-        self._failures = 0
-        self._trouble.store = ""
-        await self._end(name, finished=stream.answer == ACK)
-        return True
+            return
+        answer = await self._hand_on(content)
+        if answer not in (ACK, NAK):
+            raise StoreError("a file could not be kept yet; it is tried again")
+        self._works()
+        await self._end(name, finished=answer == ACK)
 
     async def _end(self, name: str, *, finished: bool) -> None:
         self._ended[name] = finished
@@ -219,12 +152,12 @@ class WatchedFolder:
 
     async def _put_away(self) -> None:
         """Move finished files. A file that cannot be moved is tried again, and not read again."""
-        self._trouble.unmoved = ""
+        self._unmoved = ""
         for name, finished in list(self._ended.items()):
             try:
                 await self._call(partial(self._files.put_away, name, finished=finished))
             except FolderError as error:
-                self._trouble.unmoved = str(error)
+                self._unmoved = str(error)
                 return
             del self._ended[name]
 
@@ -242,16 +175,6 @@ class WatchedFolder:
             self._hanging = asyncio.ensure_future(_heard(future))
             raise FolderError(f"the folder has not answered for more than {ANSWER_WITHIN_S:g} s")
         return future.result()
-
-    def _say(self) -> None:
-        """One line in the log when what is wrong has changed."""
-        trouble = "; ".join(filter(None, (self.fault, self.notice)))
-        if trouble != self._said:
-            self._said = trouble
-            if trouble:
-                logger.error("trouble with the folder", extra={"peer": self._place, "detail": trouble})
-            else:
-                logger.info("the folder is read again", extra={"peer": self._place})
 
 
 async def _heard(future: "asyncio.Future[T]") -> None:

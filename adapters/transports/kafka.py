@@ -27,16 +27,15 @@ import importlib
 import logging
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
-from adapters.clients.kafka import LARGEST_BYTES, Brokers, Causes, failure, library, settings
+from adapters.clients.kafka import LARGEST_BYTES, Brokers, Causes, library, settings
 from adapters.codecs.text.whole_link import ACK
 from adapters.transports.errors import SearchError
-from adapters.transports.whole_stream import WholeStream
-from engine.model.errors import ConfigError, DeliveryError, DestinationDownError, HeldBackError, StoreError
+from adapters.transports.polling import Polling
+from engine.model.errors import DestinationDownError, HeldBackError, StoreError
 from engine.model.ports import PolledVersion, PollMemory, StreamHandler
-from engine.model.process import back_off
 from engine.model.texts.reasons import ReasonCode
 
 logger = logging.getLogger("labrelay.channel")
@@ -57,7 +56,6 @@ class Settings(Brokers, Protocol):
 
     group: str
     behind: float
-    max_message: int
     max_connections: int
 
 
@@ -77,7 +75,7 @@ def place(*, own: int, noted: int, note: str, journal: str, topic: str, low: int
 
     Args:
         own: the place in the journal; 0: it has none.
-        noted: the group's; -1: it has none.
+        noted: the group's; below 0: it has none.
         note: the journal whose place that is, and the topic's id; empty: another program has set it.
         journal: our own, as ``journal/incarnation``. A note of an earlier incarnation is passed over: a restored
             journal lacks what was read after the copy. So is one of an earlier topic of this name.
@@ -96,8 +94,8 @@ def place(*, own: int, noted: int, note: str, journal: str, topic: str, low: int
     return Place(max(found, low), lost=max(0, low - found) if found > 0 else 0, other=another)
 
 
-class KafkaIn:
-    """Read one topic; a `engine.model.ports.Transport`.
+class KafkaIn(Polling):
+    """Read one topic. A round lasts as long as its client: until we stop, or something is wrong with it.
 
     Attributes:
         unread: records that wait in the topic.
@@ -106,51 +104,24 @@ class KafkaIn:
     """
 
     def __init__(self, source: Settings, handler: StreamHandler, memory: PollMemory) -> None:
-        self._source, self._handler, self._memory = source, handler, memory
+        super().__init__(str(source.connect[0]), handler)
+        self._source, self._memory = source, memory
         self._causes = Causes()
-        self._at = f"{source.connect[0]}"
-        self._stopping = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._streams: set[WholeStream] = set()
         self._room = asyncio.Semaphore(source.max_connections)  # one stream more would end another
-        self._failures = 0
         self._topic_id = ""
         self._places: dict[int, int] = {}  # of the partitions that are ours
-        self._told: dict[str, None] = {}  # what was found about places, since the start
         self._leaderless = False  # a partition of ours could not be read
-        self._trouble: Exception | None = None  # of a call of the library's
+        self._fault_in_call: Exception | None = None  # of the library's
         self._overtaken = False  # others may have delivered newer documents than those that wait here
         self._leaving = False  # the client closes; the partitions stay ours
         self._proof = (float("-inf"), 0.0)  # when the group last took our note: monotonic, wall time
-        self._said = ""
         self.unread = 0
         self.unread_age_s: float | None = None
         self.lost = 0
-        self.fault = ""
 
-    @property
-    def notice(self) -> str:
-        """What a person should know while records are taken."""
-        return "; ".join(self._told)
-
-    async def start(self) -> int:
-        """Begin to read. The brokers may come later.
-
-        Raises:
-            ValueError: the library is not installed, or a certificate or key file cannot be used.
-        """
-        self._task = asyncio.get_running_loop().create_task(self._watch(), name="kafka")
-        return 0
-
-    async def stop(self, grace_s: float = 3.0) -> None:
-        """Take nothing more, let the records that are being stored finish."""
-        self._stopping.set()
-        if self._task is not None:
-            done, _ = await asyncio.wait({self._task}, timeout=grace_s)
-            if not done:
-                for stream in self._streams:
-                    stream.end()
-                await asyncio.wait({self._task}, timeout=ANSWER_S)
+    async def _break_off(self, task: asyncio.Task[None]) -> None:
+        """A call of the library cannot be."""
+        await asyncio.wait({task}, timeout=ANSWER_S)
 
     def raise_if_not_ours(self) -> None:
         """Right before a document is sent.
@@ -170,64 +141,40 @@ class KafkaIn:
 
     # -- reading -------------------------------------------------------------------------------------------------
 
-    async def _watch(self) -> None:
-        async for attempt in back_off.trying(back_off.ALWAYS, sleep=self._pause):
-            if self._stopping.is_set():
-                return
-            with attempt:
-                try:
-                    await self._life()
-                except (DeliveryError, SearchError, StoreError) as error:
-                    self._failed(str(error))
-                except ConfigError as error:
-                    self._failed("; ".join(error.problems).replace("destinations.source.", "source."))
-                except Exception as error:
-                    if (said := getattr(error, "args", ())) and hasattr(said[0], "name"):  # of the library
-                        self._failed(str(failure(self._causes.of(said[0]), self._source.topic)))
-                    else:
-                        logger.exception("reading the topic failed", extra={"peer": self._at})
-                        self._failed("reading the topic failed inside LabRelay; the log says why")
-                self._say()
-            back_off.begin_anew(attempt, self._failures)
+    async def _round(self) -> None:
+        """The next client begins at the journal's places."""
+        with self._causes.told(self._source.topic):
+            client = _Client(self._source, self._causes)
+            self._leaving = False
+            try:
+                await self._read(client)
+            finally:
+                self._leaving = True
+                await asyncio.to_thread(client.close)
 
-    def _failed(self, why: str) -> None:
-        self._failures += 1
-        self.fault = why
-
-    async def _pause(self, back_off_s: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), back_off_s if self._failures else 0.0)
-
-    async def _life(self) -> None:
-        """One client, until we stop or something is wrong with it: the next one begins at the journal's places."""
-        client = _Client(self._source, self._causes)
-        self._leaving = False
-        try:
-            shape = await asyncio.to_thread(client.shape)
-            known, self._topic_id = self._topic_id, shape.topic
-            if known not in ("", self._topic_id):
-                self._told["the topic was made anew; it is read from its beginning"] = None
-            member = f"{self._memory.journal()}-{shape.topic}-{shape.partitions}"
-            await asyncio.to_thread(client.subscribe, member, self._assigned, self._revoked, self._lost)
-            looked = time.monotonic()
-            while not self._stopping.is_set():
-                records = await asyncio.to_thread(client.consumer.consume, BATCH, WAIT_S)
-                if (trouble := self._trouble) is not None:
-                    self._trouble = None
-                    raise trouble
-                await self._take(client, records)
-                if self._unproven_s > WAIT_S:
-                    await asyncio.to_thread(self._note, client.consumer)
-                self._look(client, records)
-                self._failures, self.fault = 0, ""
-                self._say()
-                if time.monotonic() - looked > LOOK_S:
-                    looked = time.monotonic()
-                    if self._leaderless or await asyncio.to_thread(client.shape) != shape:
-                        return
-        finally:
-            self._leaving = True
-            await asyncio.to_thread(client.close)
+    async def _read(self, client: "_Client") -> None:
+        shape = await asyncio.to_thread(client.shape)
+        known, (self._topic_id, partitions) = self._topic_id, shape
+        if known not in ("", self._topic_id):
+            self._notices["the topic was made anew; it is read from its beginning"] = None
+        member = f"{self._memory.journal()}-{self._topic_id}-{partitions}"
+        await asyncio.to_thread(client.subscribe, member, self._assigned, self._revoked, self._lost)
+        looked = time.monotonic()
+        while not self._stopping.is_set():
+            records = await asyncio.to_thread(client.consumer.consume, BATCH, WAIT_S)
+            if (fault := self._fault_in_call) is not None:
+                self._fault_in_call = None
+                raise fault
+            await self._take(records)
+            if records or self._unproven_s > WAIT_S:
+                await asyncio.to_thread(self._note, client.consumer)
+            self._look(client, records)
+            self._works()
+            self._say()
+            if time.monotonic() - looked > LOOK_S:
+                looked = time.monotonic()
+                if self._leaderless or await asyncio.to_thread(client.shape) != shape:
+                    return
 
     def _assigned(self, consumer: Any, partitions: list[Any]) -> None:
         """Partitions are ours from now on. Called while records are waited for: the library loses an exception here,
@@ -236,7 +183,7 @@ class KafkaIn:
         try:
             self._begin(consumer, partitions)
         except Exception as error:
-            self._places, self._trouble = {}, error
+            self._places, self._fault_in_call = {}, error
             consumer.assign([])
 
     def _begin(self, consumer: Any, partitions: list[Any]) -> None:
@@ -250,7 +197,7 @@ class KafkaIn:
                 continue
             found = place(
                 own=self._memory.number(self._resource(one.partition)),
-                noted=said.offset if said.offset >= 0 else -1,
+                noted=said.offset,
                 note=said.metadata or "",
                 journal=journal,
                 topic=self._topic_id,
@@ -258,11 +205,11 @@ class KafkaIn:
                 high=ends[1],
             )
             if found.told:
-                self._told[f"partition {one.partition}: {found.told}"] = None
+                self._notices[f"partition {one.partition}: {found.told}"] = None
             if found.lost:
                 self.lost += found.lost
                 told = {"place": one.partition, "count": found.lost}
-                logger.error("retention has deleted records before they were read", extra={"peer": self._at} | told)
+                logger.error("retention has deleted records before they were read", extra={"peer": self._peer} | told)
             self._overtaken |= found.other
             places[one.partition] = one.offset = found.offset
             ours.append(one)
@@ -271,7 +218,7 @@ class KafkaIn:
             raise SearchError("the partitions cannot be read now; they are asked for again")
         while self._overtaken and self._drains():  # before our name is in the group's notes
             time.sleep(DRAIN_S)
-        self._overtaken, self._places = self._overtaken and not places, places
+        self._overtaken, self._places = not places, places
         consumer.assign(ours)
         self._note(consumer)
 
@@ -279,7 +226,7 @@ class KafkaIn:
         """Whether documents wait that are to be delivered, or held, before the partitions change."""
         waits = not self._leaving and not self._stopping.is_set() and self._memory.waits()
         if waits:
-            self.fault = "feeders have changed: records taken here are delivered, or held, before more are read"
+            self._trouble = "feeders have changed: records taken here are delivered, or held, before more are read"
         return waits
 
     def _revoked(self, consumer: Any, partitions: list[Any]) -> None:
@@ -290,7 +237,7 @@ class KafkaIn:
                 time.sleep(DRAIN_S)
                 self._note(consumer)
         except Exception as error:
-            self._trouble = error
+            self._fault_in_call = error
         self._places = {}
 
     def _lost(self, consumer: Any, partitions: list[Any]) -> None:
@@ -306,55 +253,45 @@ class KafkaIn:
                 consumer.commit(offsets=places, asynchronous=False)
                 self._proof = began
 
-    async def _take(self, client: "_Client", records: Iterable[Any]) -> None:
-        """Store a batch; then tell the group.
+    async def _take(self, records: list[Any]) -> None:
+        """Store a batch.
 
         Raises:
-            DeliveryError: the library says that something is wrong.
+            KafkaException: the library says that something is wrong.
             SearchError: a record could not be stored; those before it in its partition are.
         """
         parts: dict[int, list[Any]] = {}
         for record in records:
             if record.error() is not None:
-                raise failure(self._causes.of(record.error()), self._source.topic)
+                raise library().KafkaException(record.error())
             parts.setdefault(record.partition(), []).append(record)
-        if not parts:
-            return
-        self._causes.forget()
-        ended = await asyncio.gather(*(self._take_part(one) for one in parts.values()), return_exceptions=True)
-        await asyncio.to_thread(self._note, client.consumer)
-        for error in ended:
-            if isinstance(error, BaseException):
-                raise error
+        if parts:
+            self._causes.forget()
+        ended = await asyncio.gather(*map(self._take_part, parts.values()), return_exceptions=True)
+        for error in filter(None, ended):
+            raise error
 
     async def _take_part(self, records: Iterable[Any]) -> None:
         for record in records:
             if content := record.value():
                 await self._store(record, content)
             else:
-                self._told["records without content were passed over"] = None
+                self._notices["records without content were passed over"] = None
             self._places[record.partition()] = record.offset() + 1
 
     async def _store(self, record: Any, content: bytes) -> None:
         if self._stopping.is_set():
             raise SearchError("stopped")
-        headers: Mapping[str, bytes | None] = dict(record.headers() or [])
         polled = PolledVersion(
             resource=self._resource(record.partition()),
             version=str(record.offset()),
             updated_us=0,
             number=record.offset() + 1,
-            key=(headers.get("Idempotency-Key") or b"").decode("utf-8", "replace"),
+            key=(dict(record.headers() or []).get("Idempotency-Key") or b"").decode("utf-8", "replace"),
         )
-        stream = WholeStream(self._at, content, polled)
-        self._streams.add(stream)
-        try:
-            async with self._room:
-                await self._handler(stream)
-        finally:
-            self._streams.discard(stream)
-        if stream.answer != ACK:
-            raise SearchError("a record could not be stored yet; it is read again")
+        async with self._room:
+            if await self._hand_on(content, polled) != ACK:
+                raise SearchError("a record could not be stored yet; it is read again")
 
     def _resource(self, partition: int) -> str:
         return f"kafka/{self._topic_id}/{partition}"
@@ -369,23 +306,6 @@ class KafkaIn:
         elif records:
             age_s = time.time() - min(one.timestamp()[1] for one in records) / 1000
             self.unread_age_s = age_s if age_s > self._source.behind else None
-
-    def _say(self) -> None:
-        """One line in the log when what is wrong has changed."""
-        trouble = "; ".join(filter(None, (self.fault, *self._told)))
-        if trouble != self._said:
-            self._said = trouble
-            if trouble:
-                logger.error("trouble with the topic", extra={"peer": self._at, "detail": trouble})
-            else:
-                logger.info("the topic is read again", extra={"peer": self._at})
-
-
-class _Shape(NamedTuple):
-    """Which topic it is, and how it is cut."""
-
-    topic: str
-    partitions: int
 
 
 class _Client:
@@ -405,10 +325,10 @@ class _Client:
         said = self._admin.describe_topics(asked, include_authorized_operations=True, request_timeout=ANSWER_S)
         return said[self._source.topic].result()
 
-    def shape(self) -> _Shape:
-        """A topic that is made anew under the same name has another id."""
+    def shape(self) -> tuple[str, int]:
+        """The topic's id, which is another one where it was made anew under the same name, and its partitions."""
         found = self.described()
-        return _Shape(str(found.topic_id), len(found.partitions))
+        return str(found.topic_id), len(found.partitions)
 
     def may_read(self) -> bool:
         """Whether we may read the topic and be of the group; rights that the broker does not tell count as ours."""
@@ -470,11 +390,9 @@ async def probe(source: Settings) -> None:
         DeliveryError, ConfigError: why it cannot be read.
     """
     causes = Causes()
-    client = await asyncio.to_thread(_Client, source, causes)
-    try:
+    with causes.told(source.topic):
+        client = await asyncio.to_thread(_Client, source, causes)
         may_read = await asyncio.to_thread(client.may_read)
-    except library().KafkaException as fault:
-        raise failure(causes.of(fault.args[0]), source.topic) from None
     if not may_read:
         raise DestinationDownError(
             ReasonCode.NOT_AUTHORIZED, f"no right to read topic {source.topic} in {source.group}"

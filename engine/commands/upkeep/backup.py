@@ -6,6 +6,7 @@ copy unless that is asked for: keep it elsewhere, for without it no copy can be 
 
 import time
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -149,8 +150,10 @@ def _make(session: Session, site: "Site", folder: Path | None, with_key: bool) -
 @pass_session
 def list_(session: Session, folder: Path | None, form: Form) -> None:
     """The copies, newest first: age, size, and whether each was read back and found whole."""
+    from engine.store.recovery.backups.catalog import shelves
+
     root = _root(session.load(require_secrets=False), folder)
-    found = [copy for shelf in _shelves(root) for copy in shelf]
+    found = list(chain.from_iterable(shelves(root)))
     document = {"folder": str(root), "copies": COPY.rows(found)}
     show_document(form, document, _lines(found) if found else [f"{root}: no copies"])
 
@@ -269,9 +272,3 @@ def _shelf(session: Session, site: "Site", folder: Path | None) -> "Shelf":
 
     with session.reader() as reader:
         return Shelf(_root(site, folder), identity_of(reader))
-
-
-def _shelves(root: Path) -> Iterator[list["Copy"]]:
-    from engine.store.recovery.backups.catalog import copies
-
-    yield from (copies(path) for path in sorted(root.glob("labrelay-*")))

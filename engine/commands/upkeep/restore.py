@@ -151,7 +151,7 @@ def _newest_anchor(session: Session, data: Path | None) -> Path | None:
 
 def _chosen(session: Session, source: Path | None, shown: Path | None = None) -> "Copy":
     """The newest whole copy in ``source``; people know that folder as ``shown``."""
-    from engine.store.recovery.backups.catalog import copies, incarnations, read_copy
+    from engine.store.recovery.backups.catalog import incarnations, read_copy, shelves
 
     if source is None:
         source = session.load(require_secrets=False).config.backup.folder
@@ -159,8 +159,7 @@ def _chosen(session: Session, source: Path | None, shown: Path | None = None) ->
             raise click.UsageError("say where the copies are: the site names no folder for backups")
     if (copy := read_copy(source)) is not None:
         return copy
-    folders = [source, *sorted(source.glob("labrelay-*"))]
-    found = [whole for folder in folders if (whole := next((c for c in copies(folder) if c.is_whole), None))]
+    found = [whole for copies in shelves(source) if (whole := next((one for one in copies if one.is_whole), None))]
     shown = shown or source
     if not found:
         raise StoreError(f"{shown}: no copy there that was read back and found whole; name one (full-...)")

@@ -7,6 +7,7 @@ that folder as --site.
 
 import signal
 import threading
+from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,8 +16,15 @@ import click
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.selecting import stated_reason
 from engine.commands.shared.session import Session, pass_session
+from engine.config.load import load_site
 from engine.model.errors import ConfigError, LockedError
 from engine.model.process.clock import SystemClock
+from engine.model.site.actor import of_this_process
+from engine.store.core.files.ownership import make_for_owner
+from engine.store.journal import Journal
+from engine.store.recovery import adopting
+from engine.store.recovery.backups import restoring
+from engine.store.recovery.backups.following import Spare
 
 GROUP = "upkeep"
 ROUND_S = 2.0
@@ -28,9 +36,6 @@ ROUND_S = 2.0
 @click.option("--keys", type=click.Path(path_type=Path), help="A folder with the key in it (labrelay.key).")
 @click.pass_context
 def command(context: click.Context, backup: Path | None, folder: Path | None, keys: Path | None) -> ExitCode | None:
-    from engine.store.core.files.ownership import make_for_owner
-    from engine.store.recovery.backups.following import Spare
-
     if context.invoked_subcommand is not None:
         return None
     if backup is None or folder is None:
@@ -39,18 +44,16 @@ def command(context: click.Context, backup: Path | None, folder: Path | None, ke
     spare, stop = Spare(folder, SystemClock(), backup=backup, keys=keys), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    said: tuple[str, str] | None = None
-    while not stop.wait(0.0 if said is None else ROUND_S):
-        if spare.is_over:
-            say("this machine has taken over")
-            break
-        try:
+    said = ("", "")
+    while not spare.is_over:
+        with suppress(LockedError, FileNotFoundError):  # a take-over is under way, or was now
             now = spare.round()
-        except (LockedError, FileNotFoundError):  # a take-over is under way, or was now
-            continue
-        if said != (now.copy, now.fault):
-            said = (now.copy, now.fault)
-            say(now.fault or f"{now.copy}: followed, up to row {now.row}")
+            if said != (now.copy, now.fault):
+                said = (now.copy, now.fault)
+                say(now.fault or f"{now.copy}: followed, up to row {now.row}")
+        if stop.wait(ROUND_S):
+            return ExitCode.OK
+    say("this machine has taken over")
     return ExitCode.OK
 
 
@@ -59,9 +62,7 @@ def command(context: click.Context, backup: Path | None, folder: Path | None, ke
 @pass_session
 def status(session: Session, form: Form) -> ExitCode:
     """How far the spare is: the newest row, and since when a piece waits."""
-    from engine.store.recovery.backups.following import Spare
-
-    now = Spare(_folder(session), SystemClock()).progress
+    now = Spare(Path(session.site or "."), SystemClock()).progress
     lines = [
         f"{now.copy or 'no copy yet'}: up to row {now.row}, received {now.received or 'never'}",
         f"  looked at {now.at}; " + (f"a piece waits for {now.behind_s:.0f} s" if now.behind_s else "no piece waits"),
@@ -85,12 +86,7 @@ def take_over(session: Session, reason: str, anchor: Path | None, form: Form) ->
 
     Stop the old machine where it can be reached. Nothing is delivered where rows are missing, or may be.
     """
-    from engine.config.load import load_site
-    from engine.model.site.actor import of_this_process
-    from engine.store.recovery.backups import restoring
-    from engine.store.recovery.backups.following import Spare
-
-    folder = _folder(session)
+    folder = Path(session.site or ".").absolute()
     done = Spare(folder, SystemClock()).take_over(of_this_process(), reason, anchor)
     lacks: list[str] = []
     try:
@@ -118,21 +114,7 @@ def adopt(session: Session, old: Path, form: Form) -> ExitCode:
     Its messages come in as received then; the next start processes them. A result that would take the place of a newer
     one is held for a person. A message that came again meanwhile is a repeat.
     """
-    from engine.model.site.actor import of_this_process
-    from engine.store.journal import Journal
-    from engine.store.recovery import adopting
-
-    journal = Journal.open(session.data, clock=SystemClock(), elsewhere=session.elsewhere)
-    try:
+    with closing(Journal.open(session.data, clock=SystemClock(), elsewhere=session.elsewhere)) as journal:
         done = adopting.run(journal, old, of_this_process())
-    finally:
-        journal.close()
     show_document(form, asdict(done), adopting.sentences(done))
     return ExitCode.OK
-
-
-def _folder(session: Session) -> Path:
-    """That of the spare, which is no site yet."""
-    if session.site is None:
-        raise click.UsageError("name the folder of the spare: labrelay --site FOLDER standby ...")
-    return Path(session.site)

@@ -111,8 +111,8 @@ class BackupScheduler:
             running=self._running,
             fault=self._fault or self._rows_fault or self._drill_fault,
             same_disk=self._same_disk,
-            spare=self.spare.spare.machine if self.spare.spare is not None else "",
-            spare_behind_s=self.spare.spare.behind_s if self.spare.spare is not None else None,
+            spare=self.spare.machine,
+            spare_behind_s=self.spare.behind_s if self.spare.machine else None,
         )
 
     def alarms(self) -> list[str]:

@@ -5,7 +5,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import NamedTuple
 
 from engine.model.errors import OvertakenError, StoreError
 from engine.model.process.clock import Clock
@@ -22,24 +21,17 @@ LOOK_S = 5.0  # a delivery waits for the folder's answer no longer
 BLIND_S = 30.0  # and the next one waits after this time
 
 
-class Spare(NamedTuple):
-    """``behind_s``: since when it lacks a row of the journal, or has said nothing."""
-
-    machine: str
-    behind_s: float
-
-
 class SpareWatch:
     """Attributes:
     own: the incarnation of the journal. later: the one that goes on with it elsewhere, as the last look has found it.
+    machine: with a spare; empty: there is none. behind_s: since when it lacks a row, or has said nothing.
     """
 
     def __init__(self, journal: Journal, clock: Clock, shelf: Callable[[], Shelf | None]) -> None:
         """``shelf``: the copies of the journal; None where the site has no folder for them."""
         self._journal, self._clock, self._shelf = journal, clock, shelf
-        self._said: object = None
-        self._heard = 0.0  # monotonic: the clocks of two machines differ
-        self.spare: Spare | None = None
+        self._heard: tuple[object, float] = (None, 0.0)  # its note, and when, monotonic: clocks of two machines differ
+        self.machine, self.behind_s = "", 0.0
         with journal.snapshot() as execute:
             self.own = incarnation.of(execute)
         self.later: Incarnation | None = None
@@ -66,8 +58,7 @@ class SpareWatch:
     async def _prove(self) -> None:
         until = self._clock.monotonic() + LOOK_S
         while not self._is_proven():
-            left_s = max(0.0, until - self._clock.monotonic())
-            done, _ = await asyncio.wait({self.look()}, timeout=left_s)
+            done, _ = await asyncio.wait({self.look()}, timeout=max(0.0, until - self._clock.monotonic()))
             if self.later is not None:
                 raise OvertakenError(str(self.later))
             if not done or done.pop().exception() is not None:
@@ -83,13 +74,12 @@ class SpareWatch:
         """A folder that cannot be read is said elsewhere."""
         if (shelf := self._shelf()) is None:
             return
-        at = self._clock.monotonic(), self._clock.now_us()
-        claimed = None
-        with suppress(StoreError, OSError):
+        at, claimed = (self._clock.monotonic(), self._clock.now_us()), None
+        with suppress(StoreError):
             claimed = shelf.claimed_by()
-        self.later = self.own.overtaken_by([claimed]) if claimed is not None else None
+        self.later = self.own.overtaken_by([claimed] if claimed is not None else [])
         self._proof = (*at, PROVEN_S)
-        with suppress(StoreError, OSError):
+        with suppress(StoreError):
             self._follow(shelf)
 
     # -- how far it is -------------------------------------------------------------------------------------------------
@@ -97,19 +87,19 @@ class SpareWatch:
     def _follow(self, shelf: Shelf) -> None:
         """Read its note; there may be none."""
         said, now = read_json(shelf.path / SPARE_NAME), self._clock.monotonic()
-        if said.get("journal_id") != self._journal.journal_id.hex() or not isinstance(said.get("row"), int):
-            self.spare = None
+        if said.get("journal") != self._journal.journal_id.hex() or not isinstance(said.get("row"), int):
+            self.machine = ""
             return
-        if said != self._said:
-            self._said, self._heard = said, now
+        if said != self._heard[0]:
+            self._heard = (said, now)
         with self._journal.snapshot() as execute:
             lacks = received_behind(execute, said["row"])
         lacks_s = (self._clock.now_us() - lacks) / 1e6 if lacks is not None else 0.0
-        self.spare = Spare(str(said.get("machine"))[:64], max(lacks_s, now - self._heard))
+        self.machine, self.behind_s = str(said.get("machine"))[:64], max(lacks_s, now - self._heard[1])
 
     def alarms(self, rows_s: float) -> list[str]:
         """``rows_s``: the time between two pieces."""
-        if self.spare is None or self.spare.behind_s <= LATE_S + rows_s:
+        if not self.machine or self.behind_s <= LATE_S + rows_s:
             return []
-        name, behind_s = self.spare
-        return [Said("The spare machine {name} is behind by {n} minutes", name=name, n=max(1, round(behind_s / 60)))]
+        minutes = max(1, round(self.behind_s / 60))
+        return [Said("The spare machine {name} is behind by {n} minutes", name=self.machine, n=minutes)]

@@ -1,5 +1,6 @@
 """Which messages another machine received, and came in later (`engine.store.recovery.adopting`)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import orjson
@@ -10,27 +11,22 @@ from engine.store.core.connecting import Execute
 class Adopted(NamedTuple):
     """
     Attributes:
-        to, chain: the last row of the old machine that was looked at. ended: the last, when all was done.
-        ranges: (the last row that both had, before the first, the last) of rows that came in at once.
+        to, chain: the last row of the old machine that was looked at; the chain value in hexadecimal digits.
+        ranges: [the last row that both had, before the first, the last] of rows that came in at once.
     """
 
     to: int = 0
-    chain: bytes = b""
-    ended: int = 0
-    ranges: tuple[tuple[int, int, int], ...] = ()
+    chain: str = ""
+    ranges: Sequence[list[int]] = ()
 
     @classmethod
     def read(cls, execute: Execute) -> "Adopted":
         row = execute("SELECT value FROM meta WHERE name = 'adopted'").fetchone()
-        if row is None:
-            return cls()
-        to, chain, ended, ranges = orjson.loads(row[0])
-        return cls(to, bytes.fromhex(chain), ended, tuple(map(tuple, ranges)))
+        return cls(*orjson.loads(row[0])) if row is not None else cls()
 
     def write(self, execute: Execute) -> None:
-        said = orjson.dumps([self.to, self.chain.hex(), self.ended, self.ranges])
-        execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('adopted', ?)", (said,))
+        execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('adopted', ?)", (orjson.dumps([*self]),))
 
     def came_meanwhile(self, message_id: int) -> tuple[int, int]:
         """The rows behind the first and up to the second, which came after an adopted message; (0, 0): it is none."""
-        return next((one[:2] for one in self.ranges if one[1] < message_id <= one[2]), (0, 0))
+        return next(((both, first) for both, first, last in self.ranges if first < message_id <= last), (0, 0))

@@ -24,7 +24,7 @@ the right key, the journal knows.
 
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -136,6 +136,18 @@ def unlock(data: Path, expected: bytes) -> FoundKey:
         f"the key is not the one that this journal was made with; put the right one back: {wanted} is needed, there is "
         f"{seen}. From its recovery sheet: labrelay key init --from-sheet"
     )
+
+
+def unlock_in(places: Iterable[Path], expected: bytes) -> FoundKey:
+    """As `unlock`, in the first of these folders that has the key; else the error is that of the first folder."""
+    trouble: ConfigError | IntegrityError | None = None
+    for place in places:
+        try:
+            return unlock(place, expected)
+        except (ConfigError, IntegrityError) as error:
+            trouble = trouble or error
+    assert trouble is not None, "a folder is named"
+    raise trouble
 
 
 def not_there(data: Path, wanted: str) -> str:

@@ -41,8 +41,7 @@ def run(data: Path) -> CompactResult:
     path = (data / JOURNAL_NAME).resolve()  # a link to another disk stays a link
     if not path.exists():
         raise StoreError(f"{path}: there is no journal")
-    lock = SiteLock.acquire(data)
-    try:
+    with SiteLock.acquire(data):
         try:
             # What the log hides behind a damaged frame would be gone afterwards.
             if (loss := find_loss_in(path, anchor.read(data / ANCHOR_NAME))) is not None:
@@ -56,8 +55,6 @@ def run(data: Path) -> CompactResult:
         except sqlite3.Error as error:
             raise StoreError(f"{path}: cannot be compacted: {error}; labrelay verify says what is wrong") from error
         return CompactResult(before, path.stat().st_size)
-    finally:
-        lock.release()
 
 
 def _copy(path: Path, new: Path) -> None:

@@ -15,7 +15,7 @@ LOCK_NAME = "labrelay.lock"
 
 
 class SiteLock:
-    """Holds a data folder until `release` or the end of the process."""
+    """Holds a data folder until `release`, the end of a ``with``, or that of the process."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -48,6 +48,12 @@ class SiteLock:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         return cls(descriptor)
+
+    def __enter__(self) -> "SiteLock":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     def release(self) -> None:
         """Release the folder; a second call does nothing."""

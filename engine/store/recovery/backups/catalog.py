@@ -280,12 +280,8 @@ class Shelf:
         )
 
     def begin(self) -> Path:
-        """A folder to make a copy in; leftovers of a crash are removed."""
-        for left in self.path.glob(_MAKING + "*"):
-            shutil.rmtree(left, ignore_errors=True)
-        making = self.path / f"{_MAKING}{os.getpid()}"
-        making.mkdir(mode=0o700)
-        return making
+        """As `begin`."""
+        return begin(self.path)
 
     def finish(self, making: Path, manifest: Manifest) -> Copy:
         """Rename a copy to its final name, durable."""
@@ -322,6 +318,15 @@ class Shelf:
         return said
 
 
+def begin(path: Path) -> Path:
+    """A folder to make a copy in, beside those in a journal's folder; leftovers of a crash are removed."""
+    for left in path.glob(_MAKING + "*"):
+        shutil.rmtree(left, ignore_errors=True)
+    making = path / f"{_MAKING}{os.getpid()}"
+    making.mkdir(mode=0o700)
+    return making
+
+
 def names_copies(name: str) -> bool:
     """Whether a copy is found and chosen by this file or folder, below the folder of copies."""
     return name.startswith(SHELF) or notes_beside(name)
@@ -346,6 +351,11 @@ def copies(path: Path) -> list[Copy]:
         key=lambda copy: (copy.manifest.incarnation, copy.made_at <= soon, copy.made_at, copy.manifest.last_id),
         reverse=True,
     )
+
+
+def shelves(root: Path) -> Iterator[list[Copy]]:
+    """As `copies`, of each journal that has some in a folder of copies; it may also be a journal's own folder."""
+    return filter(None, map(copies, (root, *sorted(root.glob(f"{SHELF}*")))))
 
 
 def incarnations(path: Path, journal_id: str) -> list[Incarnation]:

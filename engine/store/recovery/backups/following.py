@@ -11,7 +11,6 @@ the next incarnation in the journal, then claims the folder of copies, then wait
 looked there; then it takes the last pieces. Killed at any step, the same command goes on with it.
 """
 
-import os
 import shutil
 import socket
 import sqlite3
@@ -22,6 +21,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
 from engine.model.errors import LockedError, OvertakenError, StoreError
 from engine.model.process.clock import Clock
 from engine.store.core.connecting import JOURNAL_NAME, connect
@@ -30,16 +31,15 @@ from engine.store.core.files.lock import SiteLock
 from engine.store.operations import incarnation
 from engine.store.operations.incarnation import Incarnation
 from engine.store.recovery.backups import catalog
-from engine.store.recovery.backups.applying import ENDED, Applying, transaction
+from engine.store.recovery.backups.applying import ENDED, Applying
 from engine.store.recovery.backups.catalog import MANIFEST_NAME, SITE_FOLDER, SPARE_NAME, Copy, Shelf
 from engine.store.recovery.backups.restoring import DATA_FOLDER, Restoration, RestoreResult
 from engine.store.recovery.rebuilding import moment
 
 WORK, STATUS = ".standby", "standby.json"
-MAKING = "making-"
-BEAT_S = 10.0  # between two notes for the active machine
+BEAT_S = 10.0  # then the active machine gets a note, too, where no row has come
 STOPS_WITHIN_S = 5.0  # the active machine looks into the folder each second (`engine.runtime.upkeep.backup_scheduler`)
-LOCKED_S = 60.0  # a round, or a copy that is read
+WAIT_S = 60.0  # for a round, or a copy that is read
 UNSEEN = "where the old machine runs, it does not see that this one takes over; stop it"
 BEGUN = "a take-over was begun here: labrelay standby take-over --reason TEXT goes on with it"
 
@@ -77,16 +77,16 @@ class Spare:
         """
         self.folder, self.work = folder, folder / WORK
         self._clock, self._keys = clock, keys
-        self._beat = (0, -BEAT_S)
-        said, self.progress = catalog.read_json(self.work / STATUS), Progress(backup="")
-        with suppress(TypeError):
-            self.progress = Progress(**said)
+        self._beat = (0, 0)
+        self.progress = Progress(backup="")
+        with suppress(TypeError):  # it is of another version, or there is none
+            self.progress = Progress(**catalog.read_json(self.work / STATUS))
         if backup is not None:
             if folder.is_dir() and any(one.name != WORK for one in folder.iterdir()):
                 raise StoreError(f"{folder}: not empty; name a new folder for the spare")
             self.work.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.progress = replace(self.progress, backup=str(backup.absolute()))
-        elif not said:
+        elif not self.progress.backup:
             raise StoreError(f"{folder}: no spare is there; labrelay standby --backup FOLDER --to FOLDER begins one")
 
     @property
@@ -102,14 +102,14 @@ class Spare:
         Raises:
             LockedError: another process is at it. ConfigError: the key is not there.
         """
-        with self._alone():
+        with SiteLock.acquire(self.work):
             try:
                 known = self._known()
                 if known is not None and self._own(known) != known.incarnation:
                     raise StoreError(BEGUN)
                 self._follow(known, waits=True)
             except (StoreError, OSError, sqlite3.Error) as error:
-                self.progress = replace(self.progress, fault=str(error), at=_now())
+                self.progress = replace(self.progress, fault=str(error))
             self._write()
         return self.progress
 
@@ -121,16 +121,15 @@ class Spare:
             StoreError, OSError: the folder, or what is in it, cannot be read, or is not there.
         """
         shelf = self._shelf()
-        copy = shelf.newest(whole=True)
-        if known is not None and (copy is None or not _is_newer(copy, known)):
-            copy = replace(known, path=shelf.path / known.name)
+        known = known and replace(known, path=shelf.path / known.name)
+        copy = max(filter(None, (known, shelf.newest(whole=True))), key=_newness, default=None)
         if copy is None:
             raise StoreError(f"{shelf.path}: no copy there that was read back and found whole; it is waited for")
         later = copy.incarnation.overtaken_by(shelf.written_by())
-        if known is None or (copy.name != known.name and later is None):
+        if known is not None and later is not None:
+            copy = known
+        elif copy is not known:
             self._begin(copy, known)
-        elif copy.name != known.name:
-            copy = replace(known, path=shelf.path / known.name)
         with self._restoration(copy).opened(synced=True) as applying:
             applying.run(waits=waits)
             self._note(copy, applying)
@@ -150,62 +149,44 @@ class Spare:
             OvertakenError: it goes on elsewhere already.
             StoreError: nothing has come yet, or this cannot be done here.
         """
-        with self._alone(LOCKED_S):
+        locked = Retrying(
+            retry=retry_if_exception_type(LockedError), wait=wait_fixed(1), stop=stop_after_delay(WAIT_S), reraise=True
+        )
+        with locked(SiteLock.acquire, self.work):
             copy = self._known()
             if copy is None:
                 raise StoreError(f"{self.folder}: no copy has come yet; labrelay standby takes one")
             wrong: list[str] = []
             is_there = (self._site(copy) / DATA_FOLDER).exists()  # else it was killed while it moved the site
             if is_there and self._own(copy) == copy.incarnation:
-                try:
+                with _said(wrong, "the newest pieces may be missing"):
                     copy = self._follow(copy, waits=False)
-                except OvertakenError:
-                    raise
-                except (StoreError, OSError) as error:
-                    wrong.append(f"{error}: the newest pieces may be missing")
             restoration = self._restoration(copy, old_anchor)
             if is_there:
                 with restoration.opened(synced=True) as applying:
-                    sealed = self._own(copy) != copy.incarnation and not applying.is_known
-                    if not sealed and applying.number != ENDED:
-                        wrong += self._claim(copy, applying)
+                    is_sealed = not applying.is_known
+                    if not is_sealed and applying.number != ENDED:
+                        self._claim(copy, applying.connection, wrong)
                         with suppress(OSError):  # said above
                             applying.run()
                         restoration.end(applying)
-                    else:
-                        restoration.look(applying)
-                if not sealed:
+                    restoration.look(applying)
+                if not is_sealed:
                     restoration.seal(actor, "take-over", reason)
             publish(self._site(copy), self.folder, last=DATA_FOLDER)
             shutil.rmtree(self.work, ignore_errors=True)
             restoration.result.wrong[:0] = wrong
             return restoration.result
 
-    def _claim(self, copy: Copy, applying: Applying) -> list[str]:
-        """Begin the next incarnation here, then in the folder of copies, and let the old machine see it; what of that
-        cannot be done.
-        """
-        execute, others = applying.connection.execute, [copy.incarnation]
-        shelf, wrong = None, []
-        try:
+    def _claim(self, copy: Copy, connection: sqlite3.Connection, wrong: list[str]) -> None:
+        """Begin the next incarnation here, then in the folder of copies, and let the old machine see it."""
+        if incarnation.of(connection.execute) == copy.incarnation:
+            incarnation.begin(connection.execute, copy.incarnation.number, claims=True)
+        with _said(wrong, UNSEEN):
             shelf = self._shelf()
-            others += shelf.written_by()
-        except (StoreError, OSError) as error:
-            wrong.append(f"{error}: {UNSEEN}")
-        if incarnation.of(execute) == copy.incarnation:
-            with transaction(applying.connection):
-                incarnation.begin(execute, max(one.number for one in others), claims=True)
-                applying.note(applying.number)
-        if shelf is not None:
-            try:
-                shelf.claim(incarnation.of(execute))
-                (shelf.path / SPARE_NAME).unlink(missing_ok=True)
-                time.sleep(STOPS_WITHIN_S)
-            except OvertakenError:
-                raise
-            except (StoreError, OSError) as error:
-                wrong.append(f"{error}: {UNSEEN}")
-        return wrong
+            shelf.claim(incarnation.of(connection.execute))
+            (shelf.path / SPARE_NAME).unlink(missing_ok=True)
+            time.sleep(STOPS_WITHIN_S)
 
     # -- its files -----------------------------------------------------------------------------------------------------
 
@@ -215,39 +196,35 @@ class Spare:
         Raises:
             StoreError: there are none, of several journals, or of another one.
         """
-        root = Path(self.progress.backup)
+        root, own = Path(self.progress.backup), self.progress.journal
         if not root.is_dir():
             raise StoreError(f"{root}: the folder of copies is not there")
-        folders = [root] if root.name.startswith(catalog.SHELF) else [*root.glob(f"{catalog.SHELF}*")]
-        found = {one.manifest.journal_id for path in folders for one in catalog.copies(path)[:1]}
-        own = self.progress.journal
-        if own and own not in found:
-            others = " (copies of other journals are there; for one of them name a new folder)" if found else ""
-            raise StoreError(f"{root}: no copy of the journal {own[:8]}, which this spare follows{others}")
-        if not own and len(found) > 1:
-            raise StoreError(f"{root}: copies of several journals; name the folder of one ({catalog.SHELF}...)")
+        found = {one.manifest.journal_id: one.path.parent.parent for one, *_ in catalog.shelves(root)}
         if not found:
             raise StoreError(f"{root}: no copy there yet; it is waited for")
-        return Shelf(root.parent if root in folders else root, bytes.fromhex(own or found.pop()))
+        if own and own not in found:
+            raise StoreError(
+                f"{root}: copies of other journals are there, none of {own[:8]}; for one name a new folder"
+            )
+        if not own and len(found) > 1:
+            raise StoreError(f"{root}: copies of several journals; name the folder of one ({catalog.SHELF}...)")
+        journal = own or next(iter(found))
+        return Shelf(found[journal], bytes.fromhex(journal))
 
     def _begin(self, copy: Copy, before: Copy | None) -> None:
         """Begin anew from a copy; the earlier one stays until this one is there."""
-        for left in self.work.glob(f"{MAKING}*"):
-            shutil.rmtree(left, ignore_errors=True)
-        making = self.work / f"{MAKING}{os.getpid()}"
-        making.mkdir(mode=0o700)
+        making = catalog.begin(self.work)
         keys = self._keys or (self._site(before) / DATA_FOLDER if before is not None else None)
         restoration = Restoration(copy, making / SITE_FOLDER, self._clock, keys)
         restoration.begin()
         if restoration.result.wrong:
             raise StoreError("; ".join(restoration.result.wrong))
-        with restoration.opened(synced=True):
-            pass
+        with restoration.opened(synced=True) as applying:
+            applying.note(0)  # until a take-over has sealed the journal
         catalog.write_json(making / MANIFEST_NAME, asdict(copy.manifest))
         making.rename(self.work / copy.name)
         sync_folder(self.work)
-        if before is not None:
-            shutil.rmtree(self.work / before.name, ignore_errors=True)
+        self._known()  # the earlier one goes
 
     def _known(self) -> Copy | None:
         """The copy that is followed, as it is here."""
@@ -260,53 +237,42 @@ class Spare:
         return self.work / copy.name / SITE_FOLDER
 
     def _restoration(self, copy: Copy, anchor: Path | None = None) -> Restoration:
-        data = self._site(copy) / DATA_FOLDER
-        return Restoration(copy, self._site(copy), self._clock, data, anchor, _leave_key=False)
+        return Restoration(copy, self._site(copy), self._clock, None, anchor, _leave_key=False)
 
     def _own(self, copy: Copy) -> Incarnation:
         with closing(connect(self._site(copy) / DATA_FOLDER / JOURNAL_NAME)) as connection:
             return incarnation.of(connection.execute)
 
     def _note(self, copy: Copy, applying: Applying) -> None:
-        since = min((path.stat().st_mtime for path in applying.waiting), default=0.0)
+        waiting_s = [time.time() - path.stat().st_mtime for path in applying.waiting]
         newest = applying.connection.execute("SELECT received_us FROM journal ORDER BY id DESC LIMIT 1").fetchone()
         self.progress = replace(
             self.progress, journal=copy.manifest.journal_id, copy=copy.name, incarnation=copy.manifest.incarnation,
-            row=applying.last_id, received=moment(newest), at=_now(), fault="; ".join(applying.wrong),
-            behind_s=round(max(0.0, time.time() - since), 1) if since else 0.0,
+            row=applying.last_id, received=moment(newest), fault="; ".join(applying.wrong),
+            behind_s=round(max([0.0, *waiting_s]), 1),
         )  # fmt: skip
 
     def _write(self) -> None:
         """For `labrelay standby status`; and for the active machine, which reads it in the folder of copies."""
-        catalog.write_json(self.work / STATUS, asdict(self.progress))
-        (row, at), now, done = self._beat, self._clock.monotonic(), self.progress
-        if done.journal and (row != done.row or now - at >= BEAT_S):
-            self._beat = (done.row, now)
-            said = {"journal_id": done.journal, "machine": socket.gethostname(), "row": done.row, "at": _now()}
+        done = self.progress = replace(self.progress, at=datetime.now(UTC).isoformat(timespec="seconds"))
+        catalog.write_json(self.work / STATUS, asdict(done))
+        beat = (done.row, int(time.monotonic() / BEAT_S))
+        if done.journal and beat != self._beat:
+            self._beat = beat
             with suppress(StoreError, OSError):  # a folder that only lets read
-                catalog.write_json(self._shelf().path / SPARE_NAME, said)
-
-    @contextmanager
-    def _alone(self, within_s: float = 0.0) -> Iterator[None]:
-        until = time.monotonic() + within_s
-        while True:
-            try:
-                lock = SiteLock.acquire(self.work)
-                break
-            except LockedError:
-                if time.monotonic() > until:
-                    raise
-            time.sleep(0.1)
-        try:
-            yield
-        finally:
-            lock.release()
+                catalog.write_json(self._shelf().path / SPARE_NAME, asdict(done) | {"machine": socket.gethostname()})
 
 
-def _is_newer(copy: Copy, known: Copy) -> bool:
-    one, other = copy.manifest, known.manifest
-    return (one.incarnation, one.last_id, one.made_at) > (other.incarnation, other.last_id, other.made_at)
+@contextmanager
+def _said(wrong: list[str], then: str) -> Iterator[None]:
+    """A fault of the folder of copies stops no take-over, and is said; that the journal goes on elsewhere stops it."""
+    try:
+        yield
+    except OvertakenError:
+        raise
+    except (StoreError, OSError) as error:
+        wrong.append(f"{error}: {then}")
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _newness(copy: Copy) -> tuple[int, int, str]:
+    return copy.manifest.incarnation, copy.manifest.last_id, copy.manifest.made_at

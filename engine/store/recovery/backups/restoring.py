@@ -170,6 +170,7 @@ class Restoration:
         with self.opened(synced=False) as following:
             self.result.from_pieces = following.run()
             self.end(following, self._latest())
+            self.look(following)
         self.seal(actor, "restore", reason)
         began = time.monotonic()
         self.result.findings = [str(found) for found in verify.run(self._data, progress=self._progress)]
@@ -220,7 +221,6 @@ class Restoration:
             restored_to = "INSERT OR REPLACE INTO meta (name, value) VALUES ('restored_to', ?)"
             connection.execute(restored_to, (following.last_id,))
             following.note(ENDED)
-        self.look(following)
 
     def look(self, following: Applying) -> None:
         """What the journal has now."""
@@ -288,22 +288,15 @@ class Restoration:
 
     def _unlock(self, check: bytes) -> None:
         """Find the key in any of its places; a key file goes along with the new journal."""
-        places = [place for place in (self._keys, self._copy.path) if place is not None]
-        self._places = places or [self._data]
-        found: key_encryption_key.FoundKey | None = None
-        trouble: ConfigError | IntegrityError | None = None
-        for place in places or [self._data]:
-            try:
-                found = key_encryption_key.unlock(place, check)
-                break
-            except (ConfigError, IntegrityError) as error:
-                trouble = trouble or error
-        if found is None:
+        self._places = [place for place in (self._keys, self._data, self._copy.path) if place is not None]
+        try:
+            found = key_encryption_key.unlock_in(self._places, check)
+        except (ConfigError, IntegrityError) as error:
             raise ConfigError(
                 f"the key of this journal ({key_encryption_key.key_id(check)}) is not at hand, and without it nothing "
                 "can be read: name its folder with --keys, or type it in from its recovery sheet (labrelay key init "
                 "--from-sheet)"
-            ) from trouble
+            ) from error
         source = key_encryption_key.Source
         if self._leave_key and found.source not in (source.CREDENTIAL, source.ENVIRONMENT):
             write_kek(self._data / KEY_NAME, found.kek)

@@ -93,8 +93,7 @@ def _run(data: Path, target: Path, clock: Clock, actor: str, reason: str, progre
     if not path.exists():
         raise StoreError(f"{path}: there is no journal")
     raise_if_in_use(target)
-    lock = SiteLock.acquire(data)
-    try:
+    with SiteLock.acquire(data):
         order = _Order(anchor.read(data / ANCHOR_NAME), clock, actor, reason, progress)
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         trouble: Exception | None = None
@@ -120,8 +119,6 @@ def _run(data: Path, target: Path, clock: Clock, actor: str, reason: str, progre
             f"{path}: its tables or its keys cannot be read ({trouble}), and nothing was made of it",
             "labrelay restore brings back a backup; without one, docs/runbook.md says how to begin anew",
         )
-    finally:
-        lock.release()
 
 
 def _readings(path: Path, scratch: Path) -> Iterator[tuple[Path, int]]:

@@ -306,7 +306,7 @@ async def test_how_far_behind_a_spare_is_stands_on_the_page_and_is_an_alarm(
         shelf = Shelf(site.parent / "copies", app.journal.journal_id)
         shelf.open()
         assert app.backup.snapshot().spare_behind_s is None
-        said = {"journal_id": app.journal.journal_id.hex(), "machine": "lab-pc2", "at": ""}
+        said = {"journal": app.journal.journal_id.hex(), "machine": "lab-pc2", "at": ""}
         write_json(shelf.path / SPARE_NAME, {**said, "row": app.journal.last_id})
         await until(lambda: app.backup.snapshot().spare == "lab-pc2")
         assert (app.backup.snapshot().spare_behind_s or 0.0) < 30.0
@@ -316,7 +316,7 @@ async def test_how_far_behind_a_spare_is_stands_on_the_page_and_is_an_alarm(
         write_json(shelf.path / SPARE_NAME, {**said, "row": 0})
         await until(lambda: app.backup.alarms() != [])
         assert app.backup.alarms() == ["The spare machine lab-pc2 is behind by 9 minutes"]
-        write_json(shelf.path / SPARE_NAME, {**said, "journal_id": "of another"})
+        write_json(shelf.path / SPARE_NAME, {**said, "journal": "of another"})
         await until(lambda: app.backup.snapshot().spare_behind_s is None)
         assert app.backup.alarms() == []
 

@@ -20,12 +20,13 @@ from engine.model.journal.records import DELIVERIES
 from engine.model.outcome import Outcome
 from engine.model.process.clock import SystemClock
 from engine.model.texts.reasons import ReasonCode
+from engine.store.core.adopted import Adopted
 from engine.store.core.anchor import Anchor, Mark
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.integrity import rollback, verify
 from engine.store.integrity.rollback import Witness
 from engine.store.journal.starting import unprocessed
-from engine.store.operations import append, incarnation, pauses, record_outcome
+from engine.store.operations import append, audit, incarnation, pauses, record_outcome
 from engine.store.operations.incarnation import Incarnation
 from engine.store.queries.acts import acts_page
 from engine.store.queries.messages import trace_of
@@ -336,11 +337,14 @@ def test_what_the_old_machine_receives_later_comes_in_the_next_time(place: Place
     assert (first.messages, adopt(tmp_path, place.site).messages) == (7, 1)
 
 
-@pytest.mark.parametrize("step", ["_message", "_note", "_end"])
-def test_an_adoption_that_is_killed_goes_on(place: Place, tmp_path: Path, step: str) -> None:
+ADOPTING = ((append, "store_adopted"), (append, "store_incomplete"), (Adopted, "write"), (audit, "note"))
+
+
+@pytest.mark.parametrize(("where", "name"), ADOPTING, ids=lambda one: one if isinstance(one, str) else "")
+def test_an_adoption_that_is_killed_goes_on(place: Place, tmp_path: Path, where: Any, name: str) -> None:
     asyncio.run(two_machines(place, tmp_path))
     if (child := os.fork()) == 0:
-        setattr(adopting._Adopting, step, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        setattr(where, name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
         adopt(tmp_path, place.site)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL

@@ -420,7 +420,7 @@ async def test_retry_after_is_kept_to(tmp_path: Path) -> None:
         async with polled(tmp_path, server) as site:
             await until(lambda: "BUSY" in fault(site))
             assert len(server.asked) == 1
-            assert site.app.parts.sources["his"]._transport._asked_for_s == 3600.0  # type: ignore[union-attr]
+            assert site.app.parts.sources["his"]._transport._pause_s == 3600.0  # type: ignore[union-attr]
 
 
 async def test_a_server_that_is_down_is_waited_for(tmp_path: Path) -> None:
