@@ -70,8 +70,7 @@ class Act:
         place: in documents it is listed behind those of smaller ones.
         about: the arguments that name what it is about, for persons of some channels alone (`engine.actions.within`):
             ``NAME:KIND``, where the kind is ``channel``, ``entry`` (of the to-do list) or ``TABLE.COLUMN``; `SELECTED`;
-            `PLACE` (``kind`` and ``name``); `NOTHING`; ``answer:LIST``: its rows have a ``subject``. Empty: they cannot
-            give it.
+            `PLACE` (``kind`` and ``name``); `NOTHING`. Empty: they cannot give it.
     """
 
     name: str

@@ -7,14 +7,14 @@ site.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from engine.actions.admission import Refusals
 from engine.actions.control import Request
-from engine.actions.declaring import NOTHING, Verb
+from engine.actions.declaring import NOTHING, PLACE, SELECTED, Verb
 from engine.actions.running_site import Result
 from engine.actions.verbs import all_acts
 from engine.model.errors import AbsentError, LabRelayError, RefusedError
@@ -25,69 +25,55 @@ from engine.store.queries.within import Within
 NOT_HERE = R_("you may not do this. Please ask the person who administers LabRelay here")
 
 
-def _names(text: str) -> set[str]:
-    return set(re.findall(r"[\w.-]+", text))
-
-
 @dataclass(frozen=True, slots=True)
 class Narrowed:
     """
     Attributes:
-        keys: of the entries on the to-do list about these channels.
+        journal: of these channels.
+        todo: their to-do list.
         others: names of channels and destinations that an answer does not have.
         refused: counts the requests that were refused.
     """
 
     journal: Within
-    channels: frozenset[str]
-    keys: Callable[[], Awaitable[Collection[str]]]
+    todo: Callable[[], Awaitable[Sequence[Any]]]
     others: Callable[[], Set[str]]
     refused: Refusals
 
     def verbs(self, verbs: Mapping[str, Verb]) -> dict[str, Verb]:
-        acts = all_acts()
+        about = {name: act.about.split() for name, act in all_acts().items()}
         return {
-            name: replace(
-                verb,
-                needs=verb.needs if acts[name].about else ALL,  # no button is shown for it
-                work=partial(self._give, acts[name].about.split(), verb),
-            )
-            for name, verb in verbs.items()
+            name: replace(verb, needs=verb.needs if about[name] else ALL, work=partial(self._give, about[name], verb))
+            for name, verb in verbs.items()  # no button is shown where it needs all
         }
 
     async def _give(self, about: list[str], verb: Verb, request: Request) -> Result:
         if not about:
             await self._refuse(request, RefusedError(NOT_HERE))
-        args, shown = dict(request.args), ""
-        for one in about:
-            argument, _, kind = one.partition(":")
-            if argument == "answer":
-                shown = kind
-            elif argument == "selection":
+        args = dict(request.args)
+        for argument, _, kind in (one.partition(":") for one in about):
+            if argument == SELECTED:
                 if isinstance(selection := args.get(argument), dict):  # else the act says what is wrong
-                    args[argument] = {**selection, "channels": sorted(self.channels)}
+                    args[argument] = {**selection, "channels": sorted(self.journal.channels)}
             elif argument != NOTHING and not await self._has(argument, kind, args):
                 await self._refuse(request, AbsentError(f"there is no such {argument}"))
         try:
-            result = await verb.work(replace(request, args=args))
+            return await verb.work(replace(request, args=args))
         except LabRelayError as error:
-            if _names(str(error)) & self.others():
+            if any(re.search(rf"\b{re.escape(name)}\b", str(error)) for name in self.others()):
                 raise RefusedError(NOT_HERE) from None
             raise
-        if shown:
-            result = {**result, shown: [row for row in result[shown] if row["subject"] in self.channels]}
-        return result
 
     async def _has(self, argument: str, kind: str, args: Mapping[str, Any]) -> bool:
-        value = args.get(argument)
-        if argument == "place":
+        value, theirs = args.get(argument), self.journal.channels
+        if argument == PLACE:
             name = str(args.get("name"))
-            return {"channel": name, "lane": name.partition("/")[0]}.get(str(args.get("kind"))) in self.channels
+            return {"channel": name, "lane": name.partition("/")[0]}.get(str(args.get("kind"))) in theirs
         values = value if isinstance(value, list) else [value]
         if kind == "channel":
-            return bool(values) and all(one in self.channels for one in values)
+            return bool(values) and all(one in theirs for one in values)
         if kind == "entry":
-            return value in await self.keys()
+            return any(one.entry.key == value and one.entry.subject in theirs for one in await self.todo())
         table, _, column = kind.partition(".")
         return all([await asyncio.to_thread(self.journal.has, table, column, one) for one in values])
 

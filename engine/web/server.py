@@ -211,8 +211,6 @@ class StatusServer:
 
     async def _routes_within(self, request: web.Request, channels: frozenset[str]) -> Table:
         """Those of the part for these channels."""
-        if self._make_within is None:
-            return {}
         request[PART] = part = await self.part(channels)
         await part._renderer.prepare()
         return part.routes
@@ -414,7 +412,7 @@ class StatusServer:
                 return response
             async for event in events:
                 now = await self._identity.of(request)
-                if now is None or _reads(now) != _reads(principal):  # the session has ended, or a right has
+                if now is None or now.where(WATCHING) != principal:  # the session has ended, or a right has
                     break
                 await asyncio.wait_for(response.write(event), SEND_TIMEOUT_S)
         except (TimeoutError, ConnectionResetError):
@@ -424,10 +422,6 @@ class StatusServer:
             followers.pop(request.protocol, None)
             await events.aclose()
         return response
-
-
-def _reads(principal: Principal) -> tuple[object, ...]:
-    return principal.reads_notes, principal.where(WATCHING).channels
 
 
 @cache

@@ -13,7 +13,7 @@ from engine.monitoring.todo import without_notes
 ACTS = Declared(10)
 
 
-@ACTS.act("todo", LOOKING, not_in_api="a resource", about="answer:todo")
+@ACTS.act("todo", LOOKING, not_in_api="a resource")
 async def listed(site: RunningSite, request: Request) -> Result:
     found = await site.service(TodoList).look()
     return {"todo": TODO.rows(found if request.reads_notes else map(without_notes, found))}

@@ -8,7 +8,7 @@ of these channels; no query knows of it. A table says by its columns which rows 
 
 import re
 import sqlite3
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from engine.store.core.connecting import connect
@@ -61,9 +61,9 @@ class Within(Reader):
 
     is_whole = False
 
-    def __init__(self, whole: Reader, channels: Collection[str]) -> None:
+    def __init__(self, whole: Reader, channels: frozenset[str]) -> None:
         super().__init__(whole.path, whole.keys, immutable=whole.immutable)
-        self._channels = ", ".join("'{}'".format(name.replace("'", "''")) for name in sorted(channels)) or "NULL"
+        self.channels = channels
         self._views = ""
 
     def has(self, table: str, column: str, value: object) -> bool:
@@ -82,10 +82,10 @@ class Within(Reader):
 
     def _made(self, connection: sqlite3.Connection) -> list[str]:
         tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
-        names = f"SELECT value FROM json_each(json_array({self._channels}))"  # noqa: S608 - ours
-        found = [f"CREATE TEMP VIEW these_channels(name) AS {names};"]
+        names = ", ".join("'{}'".format(name.replace("'", "''")) for name in sorted(self.channels)) or "NULL"
+        found = [f"CREATE TEMP VIEW these_channels(name) AS SELECT value FROM json_each(json_array({names}));"]  # noqa: S608
         for (table,) in tables.fetchall():
-            rows = _told(connection, table).format(channels=self._channels)
+            rows = _told(connection, table).format(channels=names)
             found.append(f"CREATE TEMP VIEW {table} AS SELECT * FROM main.{table} WHERE {rows};")  # noqa: S608 - ours
         return found
 
