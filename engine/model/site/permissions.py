@@ -82,8 +82,7 @@ class Principal:
         """The same one, for the channels where all of it is allowed."""
         if self.channels is None:
             return self
-        there = {name: those for name, those in self.channels.items() if needed <= those}
-        return replace(self, channels=there)
+        return replace(self, channels={name: those for name, those in self.channels.items() if needed <= those})
 
     def _may_everywhere(self, needed: Set[Permission]) -> bool:
         """In each channel that this one sees: one page shows several."""
