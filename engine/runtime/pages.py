@@ -62,13 +62,10 @@ class Here:
     def __init__(self, app: "App") -> None:
         self._app = app
         self.clock, self.journal = app.clock, app.journal
-        self.refused = Refusals(refusal_row(app))
+        self.refused, self.snapshot = Refusals(refusal_row(app)), app.observer.snapshot
 
     def site(self) -> Site:
         return self._app.parts.built.site
-
-    def snapshot(self) -> SiteSnapshot:
-        return self._app.observer.snapshot()
 
     def routes(self) -> Mapping[str, ChannelRoutes]:
         return self._app.parts.routes()

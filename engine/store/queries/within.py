@@ -37,6 +37,7 @@ OF_CORE: Mapping[str, str] = {
     " OR type LIKE 'alert.%' AND json_extract(data, '$.subject') IN ({channels})"
     " OR type = 'destination.state' AND json_extract(data, '$.destination') IN (SELECT destination FROM lane)",
 }
+BY_COLUMN = {"channel": "channel IN ({channels})", "message_id": "message_id journal.id"}  # where no more is said
 _REFERENCE = re.compile(r"(\w+) (\w+)\.(\w+)")
 _INDEX = re.compile(r" INDEXED BY \w+")  # a view has none by itself; SQLite chooses one of its table
 _MEMBER = 16  # bytes; the number of the message is the first half
@@ -92,11 +93,9 @@ class Within(Reader):
 
 def _told(connection: sqlite3.Connection, table: str) -> str:
     """Which rows of a table are those of ``{channels}``."""
-    told = {**OF_CORE, **{one.name: one.unit for one in of_features() if one.unit}}.get(table, "")
-    if not told:
-        columns = {row[1] for row in connection.execute(f"PRAGMA main.table_info({table})")}
-        told = "channel IN ({channels})" if "channel" in columns else NO_ROWS
-        told = "message_id journal.id" if told == NO_ROWS and "message_id" in columns else told
+    columns = {row[1] for row in connection.execute(f"PRAGMA main.table_info({table})")}
+    by_column = next((rows for column, rows in BY_COLUMN.items() if column in columns), NO_ROWS)
+    told = {**OF_CORE, **{one.name: one.unit for one in of_features() if one.unit}}.get(table, by_column)
     if found := _REFERENCE.fullmatch(told):
         column, other, key = found.groups()
         told = f"EXISTS (SELECT 1 FROM {other} r WHERE r.{key} = main.{table}.{column})"  # noqa: S608 - ours
