@@ -16,11 +16,11 @@ from engine.model.process.clock import Clock
 from engine.model.routes import ChannelRoutes
 from engine.monitoring.metrics import new_registry, samples_within
 from engine.monitoring.snapshot.site import SiteSnapshot
-from engine.runtime.control_handlers import refusal_row, sources
+from engine.runtime.control_handlers import refusal_row, sources, sources_of
 from engine.runtime.observing.ends import SeenEnds
 from engine.store.queries.reader import Reader
 from engine.store.queries.within import Within
-from engine.web.api.lists import Present, Sources
+from engine.web.api.lists import Sources
 from engine.web.api.service import Api
 from engine.web.pages.frame import Loaded
 from engine.web.running import Apart, Running
@@ -98,10 +98,14 @@ class Seen:
     """
 
     def __init__(self, whole: Behind, channels: frozenset[str]) -> None:
-        self.clock, self.refused, self.site = whole.clock, whole.refused, whole.site
+        self.clock, self.refused = whole.clock, whole.refused
         self.whole, self.channels = whole, channels
         self.journal = Within(whole.journal, channels)
         self._made: tuple[SiteSnapshot, SiteSnapshot] | None = None
+
+    def site(self) -> Site:
+        whole = self.whole.site()
+        return replace(whole, channels={name: one for name, one in whole.channels.items() if name in self.channels})
 
     def snapshot(self) -> SiteSnapshot:
         site = self.whole.snapshot()
@@ -118,15 +122,8 @@ class Seen:
         return {name: one for name, one in self.whole.routes().items() if name in self.channels}
 
     def sources(self) -> Sources:
-        whole = self.whole.sources()
-        return replace(
-            whole,
-            journal=self.journal,
-            present=Present(self.snapshot),
-            backups=lambda: None,
-            routes=self.routes,
-            suggestions=lambda channel: whole.suggestions(channel) if channel in self.channels else (),
-        )
+        theirs = sources_of(self.journal, self.site, self.snapshot, self.routes)
+        return replace(theirs, reached=self.whole.sources().reached, backups=lambda: None)
 
     def loaded(self, plain: Loaded) -> Loaded:
         return plain
