@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from engine.runtime.pages import Seen
 
 logger = logging.getLogger("labrelay.alerts")
-
 T = TypeVar("T")
 
 LOOK_S = 10.0
