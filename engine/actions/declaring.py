@@ -23,7 +23,7 @@ from engine.actions.running_site import Result, RunningSite
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts
 from engine.model.errors import LabRelayError, RefusedError
-from engine.model.site.permissions import Permission
+from engine.model.site.permissions import OF_UNITS, Permission
 
 Work = TypeVar("Work", bound=Callable[..., Awaitable[Result]])
 
@@ -35,7 +35,6 @@ def _selection(given: Any) -> Selection:
     return selection
 
 
-Selected = Annotated[Selection, PlainValidator(_selection)]
 Purpose = Annotated[str, Field(min_length=1)]
 Reason = str | None  # the act itself says whether it needs one
 Why = Annotated[str, Field(min_length=1, max_length=500)]
@@ -43,8 +42,25 @@ RowNumber = Annotated[int, Field(ge=1, lt=2**63 - 1)]
 NumberOrNone = Annotated[int, Field(ge=0, lt=2**63 - 1)]  # 0: none
 Seconds = Annotated[float, Field(ge=1, le=30 * 86_400)]
 Rate = Annotated[float, Field(gt=0, le=100_000)]  # messages a second
-SELECTED, PLACE, NOTHING, OF_MESSAGE = "selection", "place", "nothing", "message:journal.id"
-EntryKey = Annotated[str, Field(min_length=1, max_length=300)]  # of the to-do list
+Key = Annotated[str, Field(min_length=1, max_length=300)]
+SELECTED, PLACE, NOTHING, CHANNEL, ENTRY, MESSAGE = "selection", "place", "nothing", "channel", "entry", "journal.id"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Marks an argument that names what its act is about, for persons of some channels alone (`engine.actions.within`).
+
+    Attributes:
+        what: `CHANNEL`; `PLACE`, of the argument ``kind``; `ENTRY` of the to-do list; ``TABLE.COLUMN``; `SELECTED`;
+            `NOTHING`: the act is about no channel's thing.
+    """
+
+    what: str
+
+
+Selected = Annotated[Selection, PlainValidator(_selection), Names(SELECTED)]
+Message = Annotated[RowNumber, Names(MESSAGE)]
+EntryKey = Annotated[Key, Names(ENTRY)]
 
 
 class NoArguments(BaseModel):
@@ -68,10 +84,7 @@ class Act:
         counted: given by the API for a filter, it repeats the count of a dry run.
         slices: its slices, where it is an operation: a restart goes on with them.
         place: in documents it is listed behind those of smaller ones.
-        about: the arguments that name what it is about, for persons of some channels alone (`engine.actions.within`):
-            ``NAME:KIND``, where the kind is ``channel``, ``entry`` (of the to-do list) or ``TABLE.COLUMN``; `SELECTED`;
-            `PLACE` (``kind`` and ``name``); `NOTHING`; ``answer:LIST``: its rows have a ``subject``. Empty: they cannot
-            give it.
+        shows: a list in its answer, of which persons of some channels get the rows whose ``subject`` is one of these.
     """
 
     name: str
@@ -83,7 +96,15 @@ class Act:
     counted: bool = False
     slices: Callable[[Acts], BulkAct] | None = None
     place: int = 0
-    about: str = ""
+    shows: str = ""
+
+    @property
+    def about(self) -> dict[str, str]:
+        """`Names.what` by argument. An act without it, or `shows`, is of the whole site, as one that no role in a unit
+        gives.
+        """
+        marked = ((name, mark) for name, one in self.arguments.model_fields.items() for mark in one.metadata)
+        return {name: mark.what for name, mark in marked if isinstance(mark, Names) and self.needs <= OF_UNITS}
 
 
 @dataclass(frozen=True, slots=True)

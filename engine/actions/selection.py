@@ -79,12 +79,8 @@ class Selection:
             LabRelayError: not a selection; command and daemon may differ in version.
         """
         numbers = dict.fromkeys(("after_us", "before_us", "last", "counted_us"), (int,))
-        kinds: dict[str, tuple[type, ...]] = {
-            "ids": (list, tuple),
-            "channels": (list, tuple),
-            "all": (bool,),
-            **numbers,
-        }
+        lists = dict.fromkeys(("ids", "channels"), (list, tuple))
+        kinds: dict[str, tuple[type, ...]] = {**lists, "all": (bool,), **numbers}
         known = {field.name for field in fields(cls)}
         if not isinstance(given, dict) or not given.keys() <= known:
             raise LabRelayError("not a selection that this version knows")
@@ -93,14 +89,12 @@ class Selection:
                 raise LabRelayError(f"not a selection: {name} has the wrong kind of value")
             if isinstance(value, int) and abs(value) >= LATEST_US:
                 raise LabRelayError(f"not a selection: {name} is too large")
-        ids = given.get("ids", ())
-        if not all(isinstance(number, int) and 0 <= number < 2**63 - 1 for number in ids):
+        listed = {name: tuple(given[name]) for name in lists if name in given}
+        if not all(isinstance(number, int) and 0 <= number < 2**63 - 1 for number in listed.get("ids", ())):
             raise LabRelayError("not a selection: ids must be numbers of messages")
-        channels = given.get("channels")
-        if not all(isinstance(name, str) for name in channels or ()):
+        if not all(isinstance(name, str) for name in listed.get("channels", ())):
             raise LabRelayError("not a selection: channels must be names")
-        channels = None if channels is None else tuple(channels)
-        return cls(**{**given, "ids": tuple(ids), "channels": channels})
+        return cls(**{**given, **listed})
 
     def filter(self) -> Filter:
         """The part of the selection that the journal can search for."""

@@ -62,27 +62,23 @@ def bulk_acts(acts: Acts) -> Mapping[str, BulkAct]:
 
 
 ACTS = declaring.Declared(3)
+NOTHING = declaring.Names(declaring.NOTHING)
+Operation = Annotated[declaring.RowNumber, declaring.Names("operation.number")]
+Place = Annotated[str | None, declaring.Names(declaring.PLACE)]
 
 
-@ACTS.act(
-    "shown",
-    SEEING_PATIENTS,
-    not_in_api="the contents of a message are a resource, which records each reveal",
-    about=declaring.OF_MESSAGE,
-)
+@ACTS.act("shown", SEEING_PATIENTS, not_in_api="the contents of a message are a resource, which records each reveal")
 async def shown(
-    site: RunningSite, request: Request, *, message: declaring.RowNumber, purpose: declaring.Purpose
+    site: RunningSite, request: Request, *, message: declaring.Message, purpose: declaring.Purpose
 ) -> Result:
     """A person is about to see contents; recorded before they do."""
     await site.journal.run(audit.note, request.actor, "unmask", {"message": message, "purpose": purpose})
     return {}
 
 
-@ACTS.act(
-    "searched", SEEING_PATIENTS, not_in_api="a look, which message-search records by itself", about=declaring.NOTHING
-)
+@ACTS.act("searched", SEEING_PATIENTS, not_in_api="a look, which message-search records by itself")
 async def searched(
-    site: RunningSite, request: Request, *, number: Annotated[str, Field(min_length=1, max_length=MAX_LENGTH)]
+    site: RunningSite, request: Request, *, number: Annotated[str, Field(min_length=1, max_length=MAX_LENGTH), NOTHING]
 ) -> Result:
     """A person is about to learn whether a patient was here. The row has the keyed hash: two for one number agree."""
     token = site.journal.vault.search_token("patient", folded(number)).hex()
@@ -91,7 +87,7 @@ async def searched(
 
 
 class ContentsExported(declaring.NoArguments):
-    what: dict[str, Any]
+    what: Annotated[dict[str, Any], NOTHING]
     purpose: str
 
     @model_validator(mode="after")
@@ -102,7 +98,7 @@ class ContentsExported(declaring.NoArguments):
         return self
 
 
-@ACTS.act("exported", SEEING_PATIENTS, not_in_api="an export is a command", about=declaring.NOTHING)
+@ACTS.act("exported", SEEING_PATIENTS, not_in_api="an export is a command")
 async def exported(site: RunningSite, request: Request, asked: ContentsExported) -> Result:
     await site.journal.run(audit.note, request.actor, "unmask", {"export": asked.what, "purpose": asked.purpose})
     return {}
@@ -210,19 +206,14 @@ async def erase_messages(
     return {"act": act, **done}
 
 
-@ACTS.act(
-    "operation_cancel",
-    ACTING,
-    api="end an operation; letters that it has not come to stay as they are",
-    about="number:operation.number",
-)
-async def cancel_operation(site: RunningSite, request: Request, *, number: declaring.RowNumber) -> Result:
+@ACTS.act("operation_cancel", ACTING, api="end an operation; letters that it has not come to stay as they are")
+async def cancel_operation(site: RunningSite, request: Request, *, number: Operation) -> Result:
     cancelled = await site.acts.operations.cancel(number, actor=request.actor)
     return {"operation": cancelled.number, "left": cancelled.total - cancelled.position}
 
 
-@ACTS.act("operation_waits", LOOKING, not_in_api="a resource", about="number:operation.number")
-async def operation_waits(site: RunningSite, request: Request, *, number: declaring.RowNumber) -> Result:
+@ACTS.act("operation_waits", LOOKING, not_in_api="a resource")
+async def operation_waits(site: RunningSite, request: Request, *, number: Operation) -> Result:
     return {"waits": site.acts.yielding.why(number) if site.acts.yielding is not None else ""}
 
 
@@ -316,18 +307,16 @@ async def key(
     return {}
 
 
-@OF_SITE.act("restart", ACTING, api="close and open it, or try its deliveries at once", place=7, about=declaring.PLACE)
-@OF_SITE.act("resume", ACTING, api="resume it", place=7, about=declaring.PLACE)
-@OF_SITE.act(
-    "pause", ACTING, api="pause a channel, a destination, a lane, or all deliveries", place=7, about=declaring.PLACE
-)
+@OF_SITE.act("restart", ACTING, api="close and open it, or try its deliveries at once", place=7)
+@OF_SITE.act("resume", ACTING, api="resume it", place=7)
+@OF_SITE.act("pause", ACTING, api="pause a channel, a destination, a lane, or all deliveries", place=7)
 async def switch(
-    site: RunningSite, request: Request, *, kind: str, name: str | None = None, reason: str = "", dry_run: bool = False
+    site: RunningSite, request: Request, *, kind: str, name: Place = None, reason: str = "", dry_run: bool = False
 ) -> Result:
     order = SwitchOrder(request.verb, target_of(kind, name), request.actor, reason)
     return await site.switches.carry_out(order, site.loaded(), dry_run=dry_run)
 
 
-@OF_SITE.act("underway", LOOKING, not_in_api="a look, of which the status has the counts", about=declaring.PLACE)
-async def underway(site: RunningSite, request: Request, *, kind: str, name: str | None = None) -> Result:
+@OF_SITE.act("underway", LOOKING, not_in_api="a look, of which the status has the counts")
+async def underway(site: RunningSite, request: Request, *, kind: str, name: Place = None) -> Result:
     return await asyncio.to_thread(site.switches.underway, target_of(kind, name))

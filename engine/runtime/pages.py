@@ -3,10 +3,10 @@
 The daemon builds it of the running site, and the process that draws of what that one knows (`engine.runtime.reader`).
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from engine.actions.admission import Refusals
 from engine.actions.kept import KeptActs
@@ -16,12 +16,11 @@ from engine.model.process.clock import Clock
 from engine.model.routes import ChannelRoutes
 from engine.monitoring.metrics import new_registry, samples_within
 from engine.monitoring.snapshot.site import SiteSnapshot
-from engine.runtime.control_handlers import refusal_row, sources
+from engine.runtime.control_handlers import refusal_row, sources, sources_of
 from engine.runtime.observing.ends import SeenEnds
-from engine.runtime.service import Seen
 from engine.store.queries.reader import Reader
 from engine.store.queries.within import Within
-from engine.web.api.lists import Present, Sources
+from engine.web.api.lists import Sources
 from engine.web.api.service import Api
 from engine.web.pages.frame import Loaded
 from engine.web.running import Apart, Running
@@ -35,15 +34,15 @@ class Behind(Protocol):
     """What the server is built of.
 
     Attributes:
-        refused: writes the audit row of an act that was refused.
+        refused: counts the acts that were refused.
     """
+
+    refused: Refusals
 
     @property
     def clock(self) -> Clock: ...
     @property
     def journal(self) -> Reader: ...
-    @property
-    def refused(self) -> Callable[[str, dict[str, Any]], Awaitable[None]]: ...
     def site(self) -> Site: ...
     def snapshot(self) -> SiteSnapshot: ...
     def routes(self) -> Mapping[str, ChannelRoutes]: ...
@@ -52,7 +51,7 @@ class Behind(Protocol):
         """With what only those ask for who see the whole site."""
         ...
 
-    def running(self, acts: KeptActs, seen: Seen | None) -> Running:
+    def running(self, acts: KeptActs, seen: "Seen | None" = None) -> Running:
         """``seen``: of some channels alone."""
         ...
 
@@ -63,13 +62,10 @@ class Here:
     def __init__(self, app: "App") -> None:
         self._app = app
         self.clock, self.journal = app.clock, app.journal
-        self.refused = refusal_row(app)
+        self.refused, self.snapshot = Refusals(refusal_row(app)), app.observer.snapshot
 
     def site(self) -> Site:
         return self._app.parts.built.site
-
-    def snapshot(self) -> SiteSnapshot:
-        return self._app.observer.snapshot()
 
     def routes(self) -> Mapping[str, ChannelRoutes]:
         return self._app.parts.routes()
@@ -81,7 +77,7 @@ class Here:
         app = self._app
         return plain._replace(trial=app.trial, changed_files=lambda: changed_files(self.site()), changes=app.changes)
 
-    def running(self, acts: KeptActs, seen: Seen | None) -> Running:
+    def running(self, acts: KeptActs, seen: "Seen | None" = None) -> Running:
         app = self._app
         registry = new_registry(app.counters, app.observer.snapshot, lambda: app.services)
         return Running(
@@ -94,48 +90,53 @@ class Here:
         )
 
 
+class Seen:
+    """`Behind`, for those who see these channels alone: all that they read, count and do is theirs.
+
+    Attributes:
+        others: names of channels and destinations that are another's.
+    """
+
+    def __init__(self, whole: Behind, channels: frozenset[str]) -> None:
+        self.clock, self.refused = whole.clock, whole.refused
+        self.whole, self.channels = whole, channels
+        self.journal = Within(whole.journal, channels)
+        self._made: tuple[SiteSnapshot, SiteSnapshot] | None = None
+
+    def site(self) -> Site:
+        whole = self.whole.site()
+        return replace(whole, channels={name: one for name, one in whole.channels.items() if name in self.channels})
+
+    def snapshot(self) -> SiteSnapshot:
+        site = self.whole.snapshot()
+        if self._made is None or self._made[0] is not site:
+            self._made = site, site.within(self.channels)
+        return self._made[1]
+
+    def others(self) -> set[str]:
+        whole, theirs = self.whole.snapshot(), self.snapshot()
+        gone = {one.name for one in whole.channels} - self.channels
+        return gone | {one.name for one in whole.destinations} - {one.name for one in theirs.destinations}
+
+    def routes(self) -> Mapping[str, ChannelRoutes]:
+        return {name: one for name, one in self.whole.routes().items() if name in self.channels}
+
+    def sources(self) -> Sources:
+        theirs = sources_of(self.journal, self.site, self.snapshot, self.routes)
+        return replace(theirs, reached=self.whole.sources().reached, backups=lambda: None)
+
+    def loaded(self, plain: Loaded) -> Loaded:
+        return plain
+
+    def running(self, acts: KeptActs, seen: "Seen | None" = None) -> Running:
+        running = self.whole.running(acts, self)
+        theirs = Narrowed(self.journal, running.todo, self.others, self.refused).verbs(acts.verbs)
+        return replace(running, acts=acts.given(theirs))
+
+
 def server_of(site: Behind, acts: KeptActs, apart: Apart | None = None) -> StatusServer:
-    """Of the whole site; as of `StatusServer`."""
-    reads = site.sources()
-    within = partial(_within, site, acts, Refusals(site.refused))
-    return _server(site, reads, site.running(acts, None), site.loaded(_loaded(site, reads)), within, apart)
-
-
-def _within(site: Behind, acts: KeptActs, refused: Refusals, channels: frozenset[str]) -> StatusServer:
-    """For those who see these channels alone: all that it reads, counts and does is theirs."""
-    journal = Within(site.journal, channels)
-    seen = Seen(channels, journal, site.snapshot)
-    running = site.running(acts, seen)
-
-    async def keys() -> Collection[str]:
-        listed: Sequence[Any] = await running.todo()
-        return {one.entry.key for one in listed if one.entry.subject in channels}
-
-    def others() -> set[str]:
-        whole, mine = seen.whole(), seen.snapshot()
-        gone = {one.name for one in whole.channels} - channels
-        return gone | {one.name for one in whole.destinations} - {one.name for one in mine.destinations}
-
-    def routes() -> dict[str, ChannelRoutes]:
-        return {name: one for name, one in site.routes().items() if name in channels}
-
-    narrowed = acts.given(Narrowed(journal, channels, keys, others, refused).verbs(acts.verbs))
-    reads = site.sources().within(journal, Present(seen.snapshot), routes)
-    return _server(site, reads, replace(running, acts=narrowed), _loaded(site, reads))
-
-
-def _loaded(site: Behind, reads: Sources) -> Loaded:
-    return Loaded(reads.routes, lambda: site.site().hash, reads.suggestions)
-
-
-def _server(
-    site: Behind,
-    reads: Sources,
-    running: Running,
-    loaded: Loaded,
-    within: Callable[[frozenset[str]], StatusServer] | None = None,
-    apart: Apart | None = None,
-) -> StatusServer:
+    """The server of the whole site, or of a part of it; as of `StatusServer`."""
+    reads, running = site.sources(), site.running(acts)
     api = Api(reads, running.acts)
 
     def end() -> None:
@@ -148,9 +149,9 @@ def _server(
         running,
         clock=site.clock,
         reader=reads.journal,
-        loaded=loaded,
+        loaded=site.loaded(Loaded(reads.routes, lambda: site.site().hash, reads.suggestions)),
         api=api.routes(),
         ending=end,
-        within=within,
+        within=lambda channels: server_of(Seen(site, channels), acts),
         apart=apart,
     )

@@ -11,13 +11,13 @@ from engine.model.message import Delivery, Stored
 from engine.model.packing import UnpackingDestination
 from engine.model.ports import PollMemory
 from engine.model.texts.reasons import ReasonCode
-from engine.monitoring.snapshot.site import Notice, SiteSnapshot
+from engine.monitoring.snapshot.site import Notice
 from engine.receiving.channel_parts import OrderAnswers, QuestionDesk
 from engine.runtime.build import BuiltChannel
-from engine.store.queries.reader import Reader
 
 if TYPE_CHECKING:
     from engine.runtime.app import App
+    from engine.runtime.pages import Seen
 
 Loop = Callable[[], Coroutine[Any, Any, None]]
 Today = Mapping[tuple[str, str], Mapping[str, int]]
@@ -48,23 +48,6 @@ class Desks:
     questions: QuestionDesk | None = None
     answers: OrderAnswers | None = None
     polled: PollMemory | None = None
-
-
-@dataclass(slots=True)
-class Seen:
-    """What those see who see these channels alone."""
-
-    channels: frozenset[str]
-    journal: Reader
-    whole: Callable[[], SiteSnapshot]
-    _made: tuple[SiteSnapshot, SiteSnapshot] | None = None
-
-    def snapshot(self) -> SiteSnapshot:
-        """The same object until there is another one."""
-        site = self.whole()
-        if self._made is None or self._made[0] is not site:
-            self._made = site, site.within(self.channels)
-        return self._made[1]
 
 
 class Service:
@@ -133,7 +116,7 @@ class Service:
         """
         return ()
 
-    def of_pages(self, seen: Seen | None) -> Mapping[str, Any]:
+    def of_pages(self, seen: "Seen | None") -> Mapping[str, Any]:
         """What the frame of the pages has of it, by the names of the frame's arguments; None: for the whole site."""
         return {}
 

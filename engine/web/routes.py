@@ -106,10 +106,6 @@ Within = Callable[[web.Request, frozenset[str]], Awaitable[Table]]
 CHANNELS = web.RequestKey("channels", frozenset)
 
 
-async def none_within(request: web.Request, channels: frozenset[str]) -> Table:
-    return {}
-
-
 Forward = Callable[[web.Request, Route], Awaitable[web.StreamResponse | None]]
 """Has a request drawn by another process; None: it is drawn here."""
 
@@ -121,7 +117,7 @@ async def drawn_here(request: web.Request, route: Route) -> None:
 Identify = Callable[[web.Request], Awaitable[Principal | None]]
 
 
-def gate(identify: Identify, table: Table, within: Within = none_within, forward: Forward = drawn_here) -> Middleware:
+def gate(identify: Identify, table: Table, within: Within | None = None, forward: Forward = drawn_here) -> Middleware:
     """The middleware that finds out who asks, and refuses those without the permissions of the route.
 
     Args:
@@ -162,10 +158,8 @@ def gate(identify: Identify, table: Table, within: Within = none_within, forward
         if route is None:
             return await handler(request)
         if CHANNELS in request:
-            theirs = (await within(request, request[CHANNELS])).get((route.path, request.method))
-            if theirs is None:
-                raise web.HTTPForbidden
-            handler = theirs.handler
+            assert within is not None
+            handler = (await within(request, request[CHANNELS]))[route.path, request.method].handler
         drawn: web.StreamResponse | None = route.limit(request)
         if drawn is None and route.may_go:
             drawn = await forward(request, route)

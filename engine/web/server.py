@@ -211,8 +211,6 @@ class StatusServer:
 
     async def _routes_within(self, request: web.Request, channels: frozenset[str]) -> Table:
         """Those of the part for these channels."""
-        if self._make_within is None:
-            return {}
         request[PART] = part = await self.part(channels)
         await part._renderer.prepare()
         return part.routes
@@ -220,14 +218,12 @@ class StatusServer:
     async def part(self, channels: frozenset[str]) -> "StatusServer":
         """It is made at its first use, and kept."""
         assert self._make_within is not None
-        part = self._within.pop(channels, None)
-        if part is None:
-            part = self._make_within(channels)
-            part.listener, part._identity, part._apart = self.listener, self._identity, self._apart
-            while len(self._within) >= MOST_PARTS:
-                await self._within.pop(next(iter(self._within))).end()
+        part = self._within.pop(channels, None) or self._make_within(channels)
+        part.listener, part.config = self.listener, self.config
+        part._identity, part._apart = self._identity, self._apart
+        while len(self._within) >= MOST_PARTS:
+            await self._within.pop(next(iter(self._within))).end()
         self._within[channels] = part  # the one that was used last is the last
-        part.config = self.config
         return part
 
     def _names(self) -> frozenset[str]:
@@ -365,7 +361,7 @@ class StatusServer:
         principal = request.get(PRINCIPAL)
         if part is not None and part is not self:
             return part._error_page(request, status, message)
-        if principal is not None and principal.channels is not None and part is None:
+        if part is None and principal is not None and principal.channels is not None:
             request[PERSON] = Person(theme=theme_of(request))  # the frame of this page counts what others have
         if status == 401 and "text/html" in request.headers.get(hdrs.ACCEPT, ""):
             to = {"next": request.path_qs} if request.method == hdrs.METH_GET else {}
@@ -414,7 +410,7 @@ class StatusServer:
                 return response
             async for event in events:
                 now = await self._identity.of(request)
-                if now is None or _reads(now) != _reads(principal):  # the session has ended, or a right has
+                if now is None or now.where(WATCHING) != principal:  # the session has ended, or a right has
                     break
                 await asyncio.wait_for(response.write(event), SEND_TIMEOUT_S)
         except (TimeoutError, ConnectionResetError):
@@ -424,10 +420,6 @@ class StatusServer:
             followers.pop(request.protocol, None)
             await events.aclose()
         return response
-
-
-def _reads(principal: Principal) -> tuple[object, ...]:
-    return principal.reads_notes, principal.where(WATCHING).channels
 
 
 @cache

@@ -3,7 +3,7 @@ CREATE TABLE app_user (
     id            INTEGER PRIMARY KEY,      -- journal.id of the act that added the user
     name          TEXT NOT NULL,            -- as it is shown
     name_key      TEXT NOT NULL UNIQUE,     -- what a log-in compares: model/accounts.py
-    role          TEXT NOT NULL,
+    role          TEXT NOT NULL,            -- of the whole site; or in units: east:operator,west:viewer
     sees_patients INTEGER NOT NULL,
     disabled      INTEGER NOT NULL,
     credentials   BLOB NOT NULL,            -- sealed: hashes of password, PIN and recovery codes, secret of the second
@@ -12,8 +12,7 @@ CREATE TABLE app_user (
     logged_in_us  INTEGER NOT NULL,         -- 0 never
     issuer        TEXT NOT NULL,            -- the identity provider of this user; empty: a password of ours
     subject       TEXT NOT NULL,            -- how that provider names them
-    language      TEXT NOT NULL DEFAULT '', -- of the pages; empty: as the browser asks
-    units         TEXT NOT NULL DEFAULT '{}' -- JSON: unit of the site -> role there; empty: the whole site
+    language      TEXT NOT NULL DEFAULT ''  -- of the pages; empty: as the browser asks
 );
 CREATE UNIQUE INDEX app_user_subject ON app_user (issuer, subject) WHERE issuer <> '';
 

@@ -1,6 +1,6 @@
 """Acts on users and tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -12,7 +12,7 @@ from engine.features.access.service.accounts import Accounts
 from engine.features.access.service.service import AccessService
 from engine.model.errors import RefusedError
 from engine.model.process.clock import SystemClock
-from engine.model.site.permissions import ADMINISTERING, Permission
+from engine.model.site.permissions import ADMINISTERING, Permission, parts_of
 
 ACTS = Declared(3)
 Units = Annotated[list[str], Field(default_factory=list)]  # of the site; none: the whole site
@@ -28,11 +28,10 @@ async def add_user(
     role: str,
     password: Secret,
     sees_patients: bool = False,
-    units: Units,
 ) -> Result:
     accounts = _accounts(site)
-    _raise_if_unknown(site, units)
-    user = await accounts.users.add(name, role, password, by=request.actor, sees_patients=sees_patients, units=units)
+    _raise_if_unknown(site, [unit for unit, _ in parts_of(role)])
+    user = await accounts.users.add(name, role, password, by=request.actor, sees_patients=sees_patients)
     accounts.set_up.withdraw()
     return {"user": user.name}
 
@@ -43,14 +42,15 @@ async def change_user(
     request: Request,
     *,
     name: str,
-    do: Literal["role", "see-patients", "password", "second-factor-off", "disable", "enable", "remove", "unit"],
+    do: Literal["role", "see-patients", "password", "second-factor-off", "disable", "enable", "remove"],
     value: Secret = "",
 ) -> Result:
-    """``value``: the role, the password, yes as ``on``, or ``UNIT ROLE``; empty where the change needs none."""
+    """``value``: the role, the password, or yes as ``on``; empty where the change needs none."""
     users, by = _accounts(site).users, request.actor
     name = (await users.named(name)).name
     match do:
         case "role":
+            _raise_if_unknown(site, [unit for unit, _ in parts_of(value)])
             await users.set_role(name, value, by=by)
         case "see-patients":
             await users.let_see_patients(name, value == "on", by=by)
@@ -60,10 +60,6 @@ async def change_user(
             await users.drop_second_factor(name, by=by)
         case "disable" | "enable":
             await users.disable(name, do == "disable", by=by)
-        case "unit":
-            unit, _, role = value.partition(" ")
-            _raise_if_unknown(site, [unit] if role else [])  # one that the site has no more can be taken back
-            await users.set_unit(name, unit, role, by=by)
         case "remove":
             await users.remove(name, by=by)
     return {"user": name}
@@ -91,9 +87,9 @@ async def revoke_token(site: RunningSite, request: Request, *, name: str) -> Res
     return {"token": name}
 
 
-def _raise_if_unknown(site: RunningSite, units: Sequence[str]) -> None:
+def _raise_if_unknown(site: RunningSite, units: Iterable[str]) -> None:
     known = site.loaded().config.site.units
-    if unknown := [one for one in units if one not in known]:
+    if unknown := [one for one in units if one and one not in known]:
         raise RefusedError(f"the site has no unit {unknown[0]}; site: units: has {', '.join(known) or 'none'}")
 
 

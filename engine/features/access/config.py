@@ -7,7 +7,7 @@ The part ``access:`` of the site's file: who may give commands to the running da
 The part ``access: oidc:``: people log in to the page at an identity provider (OpenID Connect).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
@@ -16,11 +16,11 @@ from engine.config.destinations.destination_auth import host_in_clear
 from engine.config.reading import values
 from engine.config.reading.joining import Behind, Block, KeyHelp, part
 from engine.config.sitewide import Server, SiteConfig
-from engine.model.site.permissions import ROLES, Permission
+from engine.model.site.permissions import ROLE, ROLES, Permission
 from engine.model.texts.phrases import N_
 
 BACK = "/log-in/oidc/back"  # the page that the provider sends browsers back to
-Role = Literal["viewer", "operator", "engineer", "admin"]
+Role = Annotated[str, StringConstraints(pattern=ROLE), values.Words("role, or roles in units as east:viewer")]
 Listed = Annotated[
     tuple[values.Text, ...],
     BeforeValidator(values.listed),
@@ -59,14 +59,11 @@ class OidcConfig(values.Model):
     """The claim of the ID token with a person's groups; with dots for one inside another, as `realm_access.roles`."""
 
     roles: dict[values.Text, Role] = Field(min_length=1)
-    """Group -> role. Of several the one with the most permissions counts; a person without one is refused."""
+    """Group -> role, or roles in units of the site, as `{east-lab: "east:operator"}`. A person without one is refused.
+    Of several the one with the most permissions counts; where all are of units, they count together."""
 
     see_patients: Listed = ()
     """Groups whose members see patients besides."""
-
-    units: dict[values.Text, Listed] = Field(default_factory=dict)
-    """Group -> units of the site, as `{east-lab: east}`. With it an operator or viewer sees the units of all own groups
-    alone, and is refused without one."""
 
     domains: Listed = ()
     """Only accounts of these domains: the claim `hd`, or the address of a verified `email`. By default any."""
@@ -117,10 +114,10 @@ class AccessConfig(values.Model):
     oidc: OidcConfig | None = None
     """Log-in at an identity provider, beside the passwords of the page."""
 
-    def demands_second_factor(self, role: str, *, sees_patients: bool) -> bool:
-        """Whether a user with this role needs one."""
+    def demands_second_factor(self, roles: Iterable[str], *, sees_patients: bool) -> bool:
+        """Whether a user with these roles needs one."""
         demanded = set(self.second_factor)
-        return bool(demanded & {ALL_USERS, role}) or (sees_patients and Permission.PATIENTS.value in demanded)
+        return bool(demanded & {ALL_USERS, *roles}) or (sees_patients and Permission.PATIENTS.value in demanded)
 
 
 class AccessKeys(values.Model):

@@ -1,7 +1,5 @@
 """Users, their log-in sessions, and tokens; never a secret or a hash."""
 
-from collections.abc import Mapping
-
 from engine.features.access.rules.accounts import ApiToken, LogInSession, User
 from engine.views.view import Field, View, at
 
@@ -10,7 +8,6 @@ USER = View[User](
     Field("name", "NAME"),
     Field("role", "ROLE"),
     Field("sees_patients", "PATIENTS", shown=lambda one: "seen" if one.sees_patients else ""),
-    Field("units", "UNITS", of=lambda one: dict(one.units), shown=lambda one: units_shown(one.units)),
     Field("second_factor", "2ND FACTOR", of=lambda one: bool(one.credentials.totp), shown=lambda one: _factor(one)),
     Field("pin", of=lambda one: bool(one.credentials.pin)),
     Field("recovery_codes", of=lambda one: len(one.credentials.recovery)),
@@ -43,10 +40,6 @@ TOKEN = View[ApiToken](
     Field("used", "LAST USED", of=at("used_us")),
     Field("used_from", "FROM"),
 )
-
-
-def units_shown(roles: Mapping[str, str]) -> str:
-    return ", ".join(f"{unit}: {role}" for unit, role in roles.items())
 
 
 def _factor(one: User) -> str:

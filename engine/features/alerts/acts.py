@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from engine.actions.control import Request
-from engine.actions.declaring import Declared, EntryKey, RowNumber, Seconds, Why
+from engine.actions.declaring import Declared, Key, Names, RowNumber, Seconds, Why
 from engine.actions.running_site import Result, RunningSite
 from engine.features.alerts.lists import ALERT, SENT, SILENCE, shown
 from engine.features.alerts.rows import reading as rows
@@ -15,6 +15,8 @@ from engine.features.alerts.service import Alerting
 from engine.model.site.permissions import ACTING, LOOKING
 
 ACTS = Declared(11)
+AlertKey = Annotated[Key, Names("alert.key")]
+SilenceNumber = Annotated[RowNumber, Names("alert_silence.act")]
 
 
 @ACTS.act("alerts", LOOKING, not_in_api="a look, of which the to-do list has the causes")
@@ -46,22 +48,22 @@ async def sent(
     return {"sent": SENT.rows(found)}
 
 
-@ACTS.act("alert_acknowledge", ACTING, api="take an alert", about="key:alert.key")
+@ACTS.act("alert_acknowledge", ACTING, api="take an alert")
 async def acknowledge(
-    site: RunningSite, request: Request, *, key: EntryKey, note: Annotated[str, Field(max_length=500)] = ""
+    site: RunningSite, request: Request, *, key: AlertKey, note: Annotated[str, Field(max_length=500)] = ""
 ) -> Result:
     key, act = await site.service(Alerting).acknowledge(key, request.actor, note)
     return {"key": key, "act": act}
 
 
-@ACTS.act("alert_silence", ACTING, api="send nothing of some alerts for a time", about="pattern:alert.key")
-async def silence(site: RunningSite, request: Request, *, pattern: EntryKey, seconds: Seconds, reason: Why) -> Result:
+@ACTS.act("alert_silence", ACTING, api="send nothing of some alerts for a time")
+async def silence(site: RunningSite, request: Request, *, pattern: AlertKey, seconds: Seconds, reason: Why) -> Result:
     """``pattern``: a key, or the beginning of keys with a ``*`` behind it."""
     return {"silence": await site.service(Alerting).silence(pattern, request.actor, reason, seconds)}
 
 
-@ACTS.act("alert_unsilence", ACTING, api="end a silence", about="silence:alert_silence.act")
-async def unsilence(site: RunningSite, request: Request, *, silence: RowNumber) -> Result:
+@ACTS.act("alert_unsilence", ACTING, api="end a silence")
+async def unsilence(site: RunningSite, request: Request, *, silence: SilenceNumber) -> Result:
     return {"act": await site.service(Alerting).unsilence(silence, request.actor)}
 
 

@@ -365,10 +365,6 @@ class AlertsConfig(Model):
                 if name not in self.sinks:
                     hint = did_you_mean(name, self.sinks) or f"there are {', '.join(self.sinks)}"
                     raise ValueError(f"{place}: no sink has the name {name}; {hint}")
-        return self
-
-    @model_validator(mode="after")
-    def _whole_site(self) -> Self:
         if all(self.sinks[name].unit for name in self.usual):
             raise ValueError("sinks: each has a unit, so alerts of no channel go nowhere; add one without unit")
         return self

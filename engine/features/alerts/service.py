@@ -37,15 +37,15 @@ from engine.model.texts.reasons import ReasonCode
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import Level
 from engine.monitoring.todo import Entry
-from engine.runtime.service import Loop, Seen, Service
+from engine.runtime.service import Loop, Service
 from engine.store.journal import Journal
 from engine.web.languages import catalogue
 
 if TYPE_CHECKING:
     from engine.runtime.app import App
+    from engine.runtime.pages import Seen
 
 logger = logging.getLogger("labrelay.alerts")
-
 T = TypeVar("T")
 
 LOOK_S = 10.0
@@ -125,7 +125,7 @@ class Alerting(Service):
     def loops(self) -> dict[str, Loop]:
         return {"alerts": self.run}
 
-    def of_pages(self, seen: Seen | None) -> dict[str, Any]:
+    def of_pages(self, seen: "Seen | None") -> dict[str, Any]:
         return {"bell": lambda: sum(seen is None or one in seen.channels for one in self.subjects)}
 
     # -- tasks -------------------------------------------------------------------------------------------------------

@@ -170,7 +170,7 @@ class Webhooks:
         await receiver.start()
         try:
             whole, seen = self._journal, config.channels
-            with nullcontext(whole) if seen is None else closing(Within(whole, seen)) as reader:
+            with nullcontext(whole) if seen is None else closing(Within(whole, frozenset(seen))) as reader:
                 await self._follow(name, receiver, place, partial(rows.page, reader, wanted=wanted(config.events)))
         finally:
             await receiver.close()

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from engine.actions.control import Request
-from engine.actions.declaring import OF_MESSAGE, Declared, NoArguments, Purpose, RowNumber, Why
+from engine.actions.declaring import CHANNEL, Declared, Message, Names, NoArguments, Purpose, RowNumber, Why
 from engine.actions.running_site import Result, RunningSite, known
 from engine.features.orders import rows as worklist
 from engine.features.orders.config.orders import orders_of
@@ -27,6 +27,8 @@ WRONG_CHANNEL = N_("no channel with orders has the name {name}; these have order
 PATIENT = ("number", "family", "given", "birth_date", "sex")  # parts of a patient that a worklist has
 
 ACTS = Declared(8)
+Order = Annotated[RowNumber, Names("order_item.number")]
+Proposal = Annotated[RowNumber, Names("order_reflex.id")]
 OrderText = Annotated[str, Field(max_length=SPECIMEN_LENGTH)]
 # No question over ASTM names a tube with a delimiter in its number.
 TypedSpecimen = Annotated[str, Field(min_length=1, max_length=SPECIMEN_LENGTH, pattern=r"^[^|\\^&]+$", repr=False)]
@@ -45,10 +47,10 @@ class OrderAdd(NoArguments):
     given: OrderText = Field(default="", repr=False)
     birth_date: Annotated[str, Field(pattern=r"^([0-9]{4}([0-9]{2}([0-9]{2})?)?)?$", repr=False)] = ""
     sex: Literal["", "F", "M", "O", "U", "A", "N"] = ""
-    targets: list[OrderText] = Field(default=[])
+    targets: Annotated[list[OrderText], Names(CHANNEL)] = Field(default=[])
 
 
-@ACTS.act("order_add", ACTING, api="enter the orders of a tube", about="targets:channel")
+@ACTS.act("order_add", ACTING, api="enter the orders of a tube")
 async def add(site: RunningSite, request: Request, asked: OrderAdd) -> Result:
     settings = take_settings(site.loaded().channels)
     runners = {*settings.known_channels, *settings.groups}
@@ -86,31 +88,31 @@ def _outcome(line: OrderLine, one: LineOutcome) -> Result:
     }
 
 
-@ACTS.act("reflex_confirm", ACTING, api="make a proposed test an order", about="proposal:order_reflex.id")
-async def confirm(site: RunningSite, request: Request, *, proposal: RowNumber, reason: Why) -> Result:
+@ACTS.act("reflex_confirm", ACTING, api="make a proposed test an order")
+async def confirm(site: RunningSite, request: Request, *, proposal: Proposal, reason: Why) -> Result:
     settings = take_settings(site.loaded().channels)
     by = {"actor": request.actor, "reason": reason}
     act, number = await site.journal.run(reflex.confirm, proposal, settings, **by)
     return {"act": act, "order": item_id(number)}
 
 
-@ACTS.act("reflex_decline", ACTING, api="decline a proposed test", about="proposal:order_reflex.id")
-async def decline(site: RunningSite, request: Request, *, proposal: RowNumber, reason: Why) -> Result:
+@ACTS.act("reflex_decline", ACTING, api="decline a proposed test")
+async def decline(site: RunningSite, request: Request, *, proposal: Proposal, reason: Why) -> Result:
     return {"act": await site.journal.run(reflex.decline, proposal, actor=request.actor, reason=reason)}
 
 
-@ACTS.act("order_cancel", ACTING, api="cancel an order", about="order:order_item.number")
-async def cancel(site: RunningSite, request: Request, *, order: RowNumber, reason: Why) -> Result:
+@ACTS.act("order_cancel", ACTING, api="cancel an order")
+async def cancel(site: RunningSite, request: Request, *, order: Order, reason: Why) -> Result:
     return _stands(order, await site.journal.run(worklist.cancel, order, actor=request.actor, reason=reason))
 
 
-@ACTS.act("order_release", ACTING, api="let a held order go on", about="order:order_item.number")
-async def release(site: RunningSite, request: Request, *, order: RowNumber, reason: Why) -> Result:
+@ACTS.act("order_release", ACTING, api="let a held order go on")
+async def release(site: RunningSite, request: Request, *, order: Order, reason: Why) -> Result:
     return _stands(order, await site.journal.run(worklist.release, order, actor=request.actor, reason=reason))
 
 
-@ACTS.act("order_resend", ACTING, api="let an order wait for the analyzer once more", about="order:order_item.number")
-async def resend(site: RunningSite, request: Request, *, order: RowNumber, reason: Why) -> Result:
+@ACTS.act("order_resend", ACTING, api="let an order wait for the analyzer once more")
+async def resend(site: RunningSite, request: Request, *, order: Order, reason: Why) -> Result:
     return _stands(order, await site.journal.run(worklist.resend, order, actor=request.actor, reason=reason))
 
 
@@ -121,7 +123,7 @@ def _stands(order: int, state: ItemState) -> Result:
 class OrderFetch(NoArguments):
     """Stored results: of one tube, or all since a time (microseconds since 1970)."""
 
-    channel: str
+    channel: Annotated[str, Names(CHANNEL)]
     specimen: Annotated[str, Field(max_length=SPECIMEN_LENGTH, repr=False)] = ""
     since_us: Annotated[int, Field(ge=0, lt=2**62)] = 0
 
@@ -132,7 +134,7 @@ class OrderFetch(NoArguments):
         return self
 
 
-@ACTS.act("order_fetch", ACTING, api="ask an analyzer for results that it keeps", about="channel:channel")
+@ACTS.act("order_fetch", ACTING, api="ask an analyzer for results that it keeps")
 async def fetch(site: RunningSite, request: Request, asked: OrderFetch) -> Result:
     """Ask an analyzer for results that it keeps. The act names no tube."""
     service = site.service(OrderService)
@@ -148,33 +150,18 @@ async def fetch(site: RunningSite, request: Request, asked: OrderFetch) -> Resul
     return {"act": act, "channel": asked.channel}
 
 
-@ACTS.act(
-    "order_match",
-    ACTING,
-    api="say that a result without an order is of this order, of the same specimen number",
-    about=f"order:order_item.number {OF_MESSAGE}",
-)
-async def match(site: RunningSite, request: Request, *, order: RowNumber, message: RowNumber, reason: Why) -> Result:
+@ACTS.act("order_match", ACTING, api="say that a result without an order is of this order, of the same specimen number")
+async def match(site: RunningSite, request: Request, *, order: Order, message: Message, reason: Why) -> Result:
     return _stands(order, await site.journal.run(worklist.match, order, message, actor=request.actor, reason=reason))
 
 
-@ACTS.act(
-    "order_unmatch",
-    ACTING,
-    api="take that back, until the result is delivered with it",
-    about="order:order_item.number",
-)
-async def unmatch(site: RunningSite, request: Request, *, order: RowNumber, reason: Why) -> Result:
+@ACTS.act("order_unmatch", ACTING, api="take that back, until the result is delivered with it")
+async def unmatch(site: RunningSite, request: Request, *, order: Order, reason: Why) -> Result:
     return _stands(order, await site.journal.run(worklist.unmatch, order, actor=request.actor, reason=reason))
 
 
-@ACTS.act(
-    "order_shown",
-    SEEING_PATIENTS,
-    not_in_api="whose an order is, is shown by the command alone",
-    about="order:order_item.number",
-)
-async def shown(site: RunningSite, request: Request, *, order: RowNumber, purpose: Purpose) -> Result:
+@ACTS.act("order_shown", SEEING_PATIENTS, not_in_api="whose an order is, is shown by the command alone")
+async def shown(site: RunningSite, request: Request, *, order: Order, purpose: Purpose) -> Result:
     """A person is about to see tube and patient of an order; recorded before they do."""
     await site.journal.run(audit.note, request.actor, "unmask", {"order": item_id(order), "purpose": purpose})
     return {}
@@ -183,7 +170,7 @@ async def shown(site: RunningSite, request: Request, *, order: RowNumber, purpos
 class OrderWorklist(NoArguments):
     """Waiting orders with their tubes and patients; ``channels``: of these analyzers alone."""
 
-    channels: list[str] = Field(default_factory=list)
+    channels: Annotated[list[str], Names(CHANNEL)] = Field(default_factory=list)
     purpose: Purpose
 
 
@@ -191,7 +178,6 @@ class OrderWorklist(NoArguments):
     "order_worklist",
     SEEING_PATIENTS,
     not_in_api="tubes and patients of waiting orders are shown by the command and on the page",
-    about="channels:channel",
 )
 async def worklist_sheets(site: RunningSite, request: Request, asked: OrderWorklist) -> Result:
     """The waiting orders of each analyzer, for paper; recorded before they are read."""

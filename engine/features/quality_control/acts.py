@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from engine.actions.control import Request
-from engine.actions.declaring import Declared, NumberOrNone, RowNumber, Why
+from engine.actions.declaring import CHANNEL, MESSAGE, Declared, Names, NumberOrNone, RowNumber, Why
 from engine.actions.running_site import Result, RunningSite, known
 from engine.features.quality_control.rows import deciding
 from engine.features.quality_control.rules.lots import IN_FORCE, INTERIM
@@ -25,6 +25,10 @@ MAX_TABLE = 1_000_000  # characters
 Text = Annotated[str, Field(max_length=LONGEST)]
 Named = Annotated[str, Field(min_length=1, max_length=LONGEST)]
 Numbers = Annotated[list[RowNumber], Field(min_length=1, max_length=1000)]
+Messages = Annotated[Numbers, Names(MESSAGE)]
+Channel = Annotated[Named, Names(CHANNEL)]
+Point = Annotated[RowNumber, Names("qc_point.id")]
+Failure = Annotated[RowNumber, Names("qc_closed.id")]
 RuleName = Annotated[str, one_of(RULES)]
 Rules = Annotated[list[RuleName], Field(min_length=1, max_length=len(RULES))]
 InForce = Annotated[str, one_of((IN_FORCE, INTERIM))]
@@ -91,12 +95,12 @@ async def rules(
     return {"version": version}
 
 
-@ACTS.act("quality_exclude", ACTING, api="leave a point out of all counts", about="point:qc_point.id")
+@ACTS.act("quality_exclude", ACTING, api="leave a point out of all counts")
 async def exclude(
     site: RunningSite,
     request: Request,
     *,
-    point: RowNumber,
+    point: Point,
     cause: Annotated[str, one_of(deciding.CAUSES)],
     reason: Why,
 ) -> Result:
@@ -104,19 +108,17 @@ async def exclude(
     return {"act": await site.journal.run(deciding.exclude, point, cause, actor=request.actor, reason=reason)}
 
 
-@ACTS.act("quality_include", ACTING, api="take back that a point is left out", about="point:qc_point.id")
-async def include(site: RunningSite, request: Request, *, point: RowNumber, reason: Why) -> Result:
+@ACTS.act("quality_include", ACTING, api="take back that a point is left out")
+async def include(site: RunningSite, request: Request, *, point: Point, reason: Why) -> Result:
     return {"act": await site.journal.run(deciding.take_back, point, actor=request.actor, reason=reason)}
 
 
-@ACTS.act(
-    "quality_event", ACTING, api="note a calibration, a reagent lot, maintenance, a correction", about="channel:channel"
-)
+@ACTS.act("quality_event", ACTING, api="note a calibration, a reagent lot, maintenance, a correction")
 async def event(
     site: RunningSite,
     request: Request,
     *,
-    channel: Named,
+    channel: Channel,
     kind: Annotated[str, one_of(deciding.KINDS)],
     test: Text = "",
     at_us: NumberOrNone = 0,
@@ -132,9 +134,9 @@ async def event(
     return {"act": act}
 
 
-@ACTS.act("quality_done", ACTING, api="say that maintenance of an analyzer was done", about="channel:channel")
+@ACTS.act("quality_done", ACTING, api="say that maintenance of an analyzer was done")
 async def done(
-    site: RunningSite, request: Request, *, channel: Named, job: Named, at_us: NumberOrNone = 0, reason: Why
+    site: RunningSite, request: Request, *, channel: Channel, job: Named, at_us: NumberOrNone = 0, reason: Why
 ) -> Result:
     """``job``: its name in the channel's file. ``at_us``: when, in microseconds since 1970; 0: now."""
     known(site.loaded().channels, channel)
@@ -154,12 +156,12 @@ def known_job(jobs: Mapping[str, Job], name: str) -> Job:
     return jobs[name]
 
 
-@ACTS.act("quality_enter", ACTING, api="enter a control result that no message brings", about="channel:channel")
+@ACTS.act("quality_enter", ACTING, api="enter a control result that no message brings")
 async def enter(
     site: RunningSite,
     request: Request,
     *,
-    channel: Named,
+    channel: Channel,
     test: Named,
     number: Named,
     value: Named,
@@ -173,11 +175,9 @@ async def enter(
     return await site.journal.run(deciding.enter, channel, control, actor=request.actor, reason=reason)
 
 
-@ACTS.act(
-    "quality_close", ACTING, api="close a failed run, so that results of its test go on", about="failure:qc_closed.id"
-)
+@ACTS.act("quality_close", ACTING, api="close a failed run, so that results of its test go on")
 async def close(
-    site: RunningSite, request: Request, *, failure: RowNumber, cause: Sentence, action: Sentence, reason: Why
+    site: RunningSite, request: Request, *, failure: Failure, cause: Sentence, action: Sentence, reason: Why
 ) -> Result:
     """Its repeat was accepted. It releases no held result."""
     return await site.journal.run(
@@ -185,11 +185,6 @@ async def close(
     )
 
 
-@ACTS.act(
-    "quality_look",
-    ACTING,
-    api="say that you have looked at results sent before their control failed",
-    about="failure:qc_closed.id messages:journal.id",
-)
-async def looked(site: RunningSite, request: Request, *, failure: RowNumber, messages: Numbers, reason: Why) -> Result:
+@ACTS.act("quality_look", ACTING, api="say that you have looked at results sent before their control failed")
+async def looked(site: RunningSite, request: Request, *, failure: Failure, messages: Messages, reason: Why) -> Result:
     return await site.journal.run(deciding.looked_at, failure, messages, actor=request.actor, reason=reason)

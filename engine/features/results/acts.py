@@ -20,7 +20,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from engine.actions.control import Request
-from engine.actions.declaring import OF_MESSAGE, SELECTED, Declared, Purpose, Reason, RowNumber, Selected
+from engine.actions.declaring import Declared, Message, Purpose, Reason, Selected
 from engine.actions.operations import BulkAct, Slice, actor_of
 from engine.actions.running_site import Result, RunningSite
 from engine.actions.selection import Selection, each_letter, held_results
@@ -212,7 +212,7 @@ ANSWERS = (*number_bearers.ANSWERS, *moved_orders.ANSWERS)
 
 
 def _decided(name: str, decide: Callable[..., Awaitable[Result]], slices: BulkAct, api: str) -> None:
-    @ACTS.act(name, ACTING, api=api, counted=True, slices=lambda acts: slices, about=SELECTED)
+    @ACTS.act(name, ACTING, api=api, counted=True, slices=lambda acts: slices)
     async def work(
         site: RunningSite, request: Request, *, reason: Reason = None, dry_run: bool = False, selection: Selected
     ) -> Result:
@@ -244,14 +244,14 @@ _decided("release", release_held, releasing, "let held results go to their desti
 _decided("reject", reject_held, rejecting, "decide that held results are never delivered")
 
 
-@ACTS.act("tell_apart", ACTING | SEEING_PATIENTS, api="say whose a held result is", place=4, about=OF_MESSAGE)
+@ACTS.act("tell_apart", ACTING | SEEING_PATIENTS, api="say whose a held result is", place=4)
 async def tell_apart(
     site: RunningSite,
     request: Request,
     *,
     reason: Reason = None,
     dry_run: bool = False,
-    message: RowNumber,
+    message: Message,
     answer: str,
     mark: Mark,
 ) -> Result:
@@ -261,10 +261,8 @@ async def tell_apart(
     )
 
 
-@ACTS.act(
-    "held_look", ACTING, not_in_api="values are read by POST /held-results: answers to acts are kept", about=OF_MESSAGE
-)
-async def held_look(site: RunningSite, request: Request, *, message: RowNumber, purpose: Purpose) -> Result:
+@ACTS.act("held_look", ACTING, not_in_api="values are read by POST /held-results: answers to acts are kept")
+async def held_look(site: RunningSite, request: Request, *, message: Message, purpose: Purpose) -> Result:
     """A person who decides sees what is held; recorded before they do. Who may release may see what a release sends."""
     journal, channels = site.journal, site.acts.channels()
     await journal.run(audit.note, request.actor, "unmask", {"message": message, "purpose": purpose})

@@ -9,7 +9,7 @@ The to-do list of the running site: it is made anew for each reader, and what pe
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import time
@@ -23,11 +23,11 @@ from engine.features.todo.rules import changes, entries, listed
 from engine.model.errors import RefusedError, StoreError
 from engine.model.journal.journal_views import Filter
 from engine.model.process.clock import Clock, from_us
-from engine.model.site.todo import Look, Since, TodoState
+from engine.model.site.todo import Look, Since
 from engine.model.texts.phrases import Said
 from engine.monitoring.snapshot.site import About, SiteSnapshot
 from engine.monitoring.todo import Entry, Todo, of_features
-from engine.runtime.service import Loop, Seen, Service
+from engine.runtime.service import Loop, Service
 from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
 from engine.store.queries.letters import count_dead_letters
@@ -37,6 +37,7 @@ from engine.views.shifts import ends
 
 if TYPE_CHECKING:
     from engine.runtime.app import App
+    from engine.runtime.pages import Seen
 
 
 NOTED_EVERY_US = 60_000_000  # how old a stored look may be
@@ -141,7 +142,7 @@ class TodoList(Service):
     def loops(self) -> dict[str, Loop]:
         return {"to-do list": self.run}
 
-    def of_pages(self, seen: Seen | None) -> dict[str, Any]:
+    def of_pages(self, seen: "Seen | None") -> dict[str, Any]:
         if seen is not None:
             return {"todo": TodoWithin(self, seen).latest}
         return {"todo": self.latest, "look": TodoLooks(self.journal, self.latest, self.clock).look}
@@ -254,34 +255,30 @@ class TodoList(Service):
 OF_PARTS = ("dead", "orders-", About.DISK, About.DELIVERIES)  # kinds of entries with no subject, counted for a part
 
 
+@dataclass(eq=False)
 class TodoWithin:
     """The list for those who see some channels alone, with people's words about entries of one of these. Words about
     others may be about more than theirs.
     """
 
-    def __init__(self, whole: TodoList, seen: Seen) -> None:
-        self._whole = whole
-        self._seen = seen
-        self._made: tuple[object, Sequence[Todo]] | None = None
+    whole: TodoList
+    seen: "Seen"
+    _made: tuple[object, Sequence[Todo]] | None = None
 
     async def latest(self) -> Sequence[Todo]:
         """As of `TodoList`."""
-        whole = await self._whole.latest()
+        whole = await self.whole.latest()
         if self._made is None or self._made[0] is not whole:
-            self._made = whole, await self._look({one.entry.key: one.state for one in whole})
+            self._made = whole, await self._look(whole)
         return self._made[1]
 
-    async def _look(self, states: Mapping[str, TodoState]) -> list[Todo]:
-        site, now_us, channels = self._seen.snapshot(), self._whole.clock.now_us(), self._seen.channels
-        look = _Look(self._seen.journal, replace(site, unmapped_total=1), now_us, False, self._whole.services())
-        places = channels | {one.name for one in site.destinations}
-        found = [
-            one
-            for one in entries(site, await of_features(look))
-            if (one.subject in places if one.subject else one.kind.startswith(OF_PARTS))
-        ]
-        theirs = {one.key for one in found if one.subject in channels}
-        return listed(found, {key: state for key, state in states.items() if key in theirs}, now_us)
+    async def _look(self, whole: Sequence[Todo]) -> list[Todo]:
+        site, channels, now_us = self.seen.snapshot(), self.seen.channels, self.whole.clock.now_us()
+        look = _Look(self.seen.journal, replace(site, unmapped_total=1), now_us, False, self.whole.services())
+        found, places = entries(site, await of_features(look)), channels | {one.name for one in site.destinations}
+        theirs = [one for one in found if (one.subject in places if one.subject else one.kind.startswith(OF_PARTS))]
+        said = {one.entry.key: one.state for one in whole if one.entry.subject in channels}
+        return listed(theirs, said, now_us)
 
 
 @dataclass(slots=True)

@@ -42,6 +42,16 @@ ROLES: dict[str, frozenset[Permission]] = {
 }
 
 
+# A role of the whole site; or roles in units of it, as `east:operator,west:viewer`.
+_IN_UNIT = r"[\w.-]+:(viewer|operator)"
+ROLE = rf"^({'|'.join(ROLES)}|{_IN_UNIT}(,{_IN_UNIT})*)$"
+
+
+def parts_of(role: str) -> list[tuple[str, str]]:
+    """The unit and the role there of each part of a `ROLE`; one of the whole site has one part, and no unit."""
+    return [(unit, there) for unit, _, there in (part.rpartition(":") for part in role.split(","))]
+
+
 def permissions_of(roles: Iterable[str]) -> frozenset[Permission]:
     """All permissions of these roles; ``see-patients``, which is given besides, counts as one."""
     besides = {Permission.PATIENTS.value: frozenset({Permission.PATIENTS})}
@@ -72,8 +82,7 @@ class Principal:
         """The same one, for the channels where all of it is allowed."""
         if self.channels is None:
             return self
-        there = {name: those for name, those in self.channels.items() if needed <= those}
-        return replace(self, channels=there)
+        return replace(self, channels={name: those for name, those in self.channels.items() if needed <= those})
 
     def _may_everywhere(self, needed: Set[Permission]) -> bool:
         """In each channel that this one sees: one page shows several."""
@@ -96,18 +105,3 @@ class Principal:
         a program that may look, each shows who and when: a person may have written more than belongs there.
         """
         return self._may_everywhere(ACTING) or self.reads_reasons
-
-
-def in_units(
-    roles: Mapping[str, frozenset[Permission]], units: Mapping[str, Iterable[str]]
-) -> dict[str, frozenset[Permission]]:
-    """What roles in units give, by channel. A unit that the site does not have gives nothing.
-
-    Args:
-        roles: by unit. units: the channels of each.
-    """
-    found: dict[str, frozenset[Permission]] = {}
-    for unit, permissions in roles.items():
-        for channel in units.get(unit, ()):
-            found[channel] = found.get(channel, frozenset()) | (permissions & OF_UNITS)
-    return found

@@ -1,6 +1,6 @@
 """One analyzer, one destination, and the lane between them; their connections, with the latest steps."""
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, ClassVar, Literal
@@ -424,24 +424,20 @@ class DestinationSnapshot:
     rate_per_min: float = 0.0
     derived: ClassVar = ("level", "words")
 
-    def within(self, lanes: Sequence[LaneSnapshot], channels: Set[str]) -> "DestinationSnapshot":
-        """The part of these lanes, which are those of these channels."""
-        is_theirs = self.retrying is not None and self.retrying.channel in channels
-        ages: dict[str, Any] = {
-            name: max((age for lane in lanes if (age := getattr(lane, name)) is not None), default=None)
-            for name in ("oldest_age_s", "held_age_s")
-        }
-        counts = ("waiting", "dead", "held", "held_critical", "delivered_today")
-        return replace(
-            self,
-            **ages,
-            **{name: sum(getattr(lane, name) for lane in lanes) for name in counts},
-            in_flight=0,
-            last_delivered_at=None,
-            last_error=self.last_error if self.last_error is not None and self.last_error.away else None,
-            retrying=self.retrying if is_theirs else next((one.retrying for one in lanes if one.retrying), None),
-            rate_per_min=0.0,
-        )
+    def within(self, channels: Sequence[ChannelSnapshot]) -> "DestinationSnapshot | None":
+        """The part of these channels, as far as their lanes have it; None: they send nothing here."""
+        lanes = [lane for one in channels for lane in one.lanes if lane.destination == self.name]
+        if not lanes:
+            return None
+        part: dict[str, Any] = {"in_flight": 0, "last_delivered_at": None, "rate_per_min": 0.0}
+        for name in ("waiting", "dead", "held", "held_critical", "delivered_today"):
+            part[name] = sum(getattr(lane, name) for lane in lanes)
+        for name in ("oldest_age_s", "held_age_s"):
+            part[name] = max((age for lane in lanes if (age := getattr(lane, name)) is not None), default=None)
+        tries = [lane.retrying for lane in lanes if lane.retrying is not None]
+        part["retrying"] = max(tries, key=lambda one: one.attempt, default=None)
+        part["last_error"] = self.last_error if self.last_error is not None and self.last_error.away else None
+        return replace(self, **part)
 
     @property
     def level(self) -> Level:

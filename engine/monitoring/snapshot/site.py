@@ -211,16 +211,14 @@ class SiteSnapshot:
         all work. Codes without a mapping are not counted.
         """
         seen = tuple(one for one in self.channels if one.name in channels)
-        lanes: dict[str, list[LaneSnapshot]] = {}
-        for lane in (lane for one in seen for lane in one.lanes):
-            lanes.setdefault(lane.destination, []).append(lane)
+        parts = [one.within(seen) for one in self.destinations]
         return SiteSnapshot(
             **{name: getattr(self, name) for name in _OF_EACH_PART},
             channels=seen,
-            destinations=tuple(one.within(lanes[one.name], channels) for one in self.destinations if one.name in lanes),
+            destinations=tuple(one for one in parts if one is not None),
             dead_total=sum(one.dead_total for one in seen),
             incomplete_total=sum(one.incomplete for one in seen),
-            of_features={name: _within(one, channels) for name, one in self.of_features.items() if _has_parts(one)},
+            of_features=dict(_parts(self.of_features, channels)),
             alarms=tuple(one for one in self.alarms if one.about in _STOPS_ALL),
         )
 
@@ -330,15 +328,13 @@ class SiteSnapshot:
         }
 
 
-def _has_parts(one: object) -> bool:
-    return isinstance(one, Mapping) or (isinstance(one, Sequence) and not isinstance(one, str))
-
-
-def _within(one: Any, channels: Set[str]) -> object:
-    """A feature's part by channel, or a list of what has one."""
-    if isinstance(one, Mapping):
-        return {name: value for name, value in one.items() if name in channels}
-    return tuple(row for row in one if getattr(row, "channel", None) in channels)
+def _parts(of_features: Mapping[str, object], channels: Set[str]) -> Iterator[tuple[str, object]]:
+    """What features have by channel, or as a list of what has one."""
+    for name, one in of_features.items():
+        if isinstance(one, Mapping):
+            yield name, {channel: value for channel, value in one.items() if channel in channels}
+        elif isinstance(one, tuple | list):
+            yield name, tuple(row for row in one if getattr(row, "channel", "") in channels)
 
 
 def _without_reason(one: P) -> P:

@@ -12,6 +12,7 @@ from pathlib import Path
 from socket import socket
 from typing import Any, cast
 
+from engine.actions.admission import Refusals
 from engine.actions.declaring import Verb
 from engine.actions.kept import KeptActs
 from engine.actions.verbs import all_acts
@@ -28,9 +29,8 @@ from engine.runtime.compiled_code import CompiledCode
 from engine.runtime.control_handlers import sources_of
 from engine.runtime.large import frames
 from engine.runtime.large.wire import Frame, Pipe, encode
-from engine.runtime.pages import server_of
+from engine.runtime.pages import Seen, server_of
 from engine.runtime.reader import BUILD
-from engine.runtime.service import Seen
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import Vault
 from engine.store.queries.listing import others_of
@@ -63,10 +63,9 @@ class Known:
         lists, bells: the to-do list and the open alerts, by the channels that those see who ask; None: all.
     """
 
-    refused = staticmethod(elsewhere)
-
     def __init__(self, site: Site, journal: Reader) -> None:
         self.clock: Clock = SystemClock()
+        self.refused = Refusals(elsewhere)
         self.journal = journal
         self.whole: SiteSnapshot
         self.lists: dict[Audience, Sequence[Any]] = {}
@@ -99,7 +98,7 @@ class Known:
     def loaded(self, plain: Loaded) -> Loaded:
         return plain
 
-    def running(self, acts: KeptActs, seen: Seen | None) -> Running:
+    def running(self, acts: KeptActs, seen: Seen | None = None) -> Running:
         audience = None if seen is None else seen.channels
 
         async def todo() -> Sequence[Any]:

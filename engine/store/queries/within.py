@@ -8,7 +8,7 @@ of these channels; no query knows of it. A table says by its columns which rows 
 
 import re
 import sqlite3
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from engine.store.core.connecting import connect
@@ -37,6 +37,7 @@ OF_CORE: Mapping[str, str] = {
     " OR type LIKE 'alert.%' AND json_extract(data, '$.subject') IN ({channels})"
     " OR type = 'destination.state' AND json_extract(data, '$.destination') IN (SELECT destination FROM lane)",
 }
+BY_COLUMN = {"channel": "channel IN ({channels})", "message_id": "message_id journal.id"}  # where no more is said
 _REFERENCE = re.compile(r"(\w+) (\w+)\.(\w+)")
 _INDEX = re.compile(r" INDEXED BY \w+")  # a view has none by itself; SQLite chooses one of its table
 _MEMBER = 16  # bytes; the number of the message is the first half
@@ -61,9 +62,9 @@ class Within(Reader):
 
     is_whole = False
 
-    def __init__(self, whole: Reader, channels: Collection[str]) -> None:
+    def __init__(self, whole: Reader, channels: frozenset[str]) -> None:
         super().__init__(whole.path, whole.keys, immutable=whole.immutable)
-        self._channels = ", ".join("'{}'".format(name.replace("'", "''")) for name in sorted(channels)) or "NULL"
+        self.channels = channels
         self._views = ""
 
     def has(self, table: str, column: str, value: object) -> bool:
@@ -82,21 +83,19 @@ class Within(Reader):
 
     def _made(self, connection: sqlite3.Connection) -> list[str]:
         tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
-        names = f"SELECT value FROM json_each(json_array({self._channels}))"  # noqa: S608 - ours
-        found = [f"CREATE TEMP VIEW these_channels(name) AS {names};"]
+        names = ", ".join("'{}'".format(name.replace("'", "''")) for name in sorted(self.channels)) or "NULL"
+        found = [f"CREATE TEMP VIEW these_channels(name) AS SELECT value FROM json_each(json_array({names}));"]  # noqa: S608
         for (table,) in tables.fetchall():
-            rows = _told(connection, table).format(channels=self._channels)
+            rows = _told(connection, table).format(channels=names)
             found.append(f"CREATE TEMP VIEW {table} AS SELECT * FROM main.{table} WHERE {rows};")  # noqa: S608 - ours
         return found
 
 
 def _told(connection: sqlite3.Connection, table: str) -> str:
     """Which rows of a table are those of ``{channels}``."""
-    told = {**OF_CORE, **{one.name: one.unit for one in of_features() if one.unit}}.get(table, "")
-    if not told:
-        columns = {row[1] for row in connection.execute(f"PRAGMA main.table_info({table})")}
-        told = "channel IN ({channels})" if "channel" in columns else NO_ROWS
-        told = "message_id journal.id" if told == NO_ROWS and "message_id" in columns else told
+    columns = {row[1] for row in connection.execute(f"PRAGMA main.table_info({table})")}
+    by_column = next((rows for column, rows in BY_COLUMN.items() if column in columns), NO_ROWS)
+    told = {**OF_CORE, **{one.name: one.unit for one in of_features() if one.unit}}.get(table, by_column)
     if found := _REFERENCE.fullmatch(told):
         column, other, key = found.groups()
         told = f"EXISTS (SELECT 1 FROM {other} r WHERE r.{key} = main.{table}.{column})"  # noqa: S608 - ours

@@ -10,7 +10,7 @@ and the function of `engine.web.api.reads`. That module is imported once there i
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime, time, tzinfo
 from functools import cache
 from operator import itemgetter
@@ -55,18 +55,6 @@ class Sources:
     suggestions: Callable[[str | None], Sequence[Suggestion]] = lambda channel: ()
     reached: Callable[[], object] = object
     shifts: Callable[[], Sequence[time]] = lambda: (time(),)
-
-    def within(
-        self, journal: Reader, present: "Present", routes: Callable[[], Mapping[str, ChannelRoutes]]
-    ) -> "Sources":
-        """For those who see the channels of these routes alone; what is suggested for a code is of a channel."""
-
-        def suggestions(channel: str | None) -> Sequence[Suggestion]:
-            return self.suggestions(channel) if channel in routes() else ()
-
-        return replace(
-            self, journal=journal, present=present, routes=routes, suggestions=suggestions, backups=lambda: None
-        )
 
 
 class Present:

@@ -349,9 +349,7 @@ async def test_totals_are_those_of_the_own_unit(here: Laboratory) -> None:
 async def test_pages_of_persons(here: Laboratory) -> None:
     """By log-in: a role of each unit, what it may there, and pages that are of the whole site."""
     accounts = here.app.service(AccessService).accounts
-    await accounts.users.add("asha", "viewer", GOOD, by=ROOT)
-    await accounts.users.set_unit("asha", "alpha", "operator", by=ROOT)
-    await accounts.users.set_unit("asha", "beta", "viewer", by=ROOT)
+    await accounts.users.add("asha", "alpha:operator,beta:viewer", GOOD, by=ROOT)
     jar = aiohttp.CookieJar(unsafe=True)
     async with aiohttp.ClientSession(here.base, cookie_jar=jar) as http:
         asha = Browser(http)
@@ -361,24 +359,22 @@ async def test_pages_of_persons(here: Laboratory) -> None:
         assert (await asha.get("/do/pause?kind=channel&name=betabench"))[0] == 404
         assert (await asha.get("/system"))[0] == 403
         assert (await asha.get("/users"))[0] == 403
-        await accounts.users.set_unit("asha", "beta", "", by=ROOT)
+        await accounts.users.set_role("asha", "alpha:operator", by=ROOT)
         status, page = await asha.get("/analyzer?name=betabench")
         assert (status, "bench of beta" in page.text) == (404, False)
         assert "beta" not in (await asha.get("/"))[1].text
         with pytest.raises(RefusedError):
-            await accounts.users.set_unit("asha", "alpha", "", by=ROOT)
-        with pytest.raises(RefusedError):
-            await accounts.users.set_role("asha", "admin", by=ROOT)
+            await accounts.users.set_role("asha", "alpha:admin", by=ROOT)
         status, page = await asha.get("/no-such-page")
         assert (status, "beta" in page.text) == (404, False)
-        await accounts.users.set_unit("asha", "", "", by=ROOT)
+        await accounts.users.set_role("asha", "viewer", by=ROOT)
         assert (await asha.get("/analyzer?name=betabench"))[0] == 200
 
 
 async def test_no_form_reaches_the_other_unit(here: Laboratory) -> None:
     """Each form of the pages, filled in with things of beta: the answer is that to a thing that is not there."""
     accounts, journal = here.app.service(AccessService).accounts, here.app.journal
-    await accounts.users.add("asha", "operator", GOOD, by=ROOT, sees_patients=True, units=["alpha"])
+    await accounts.users.add("asha", "alpha:operator", GOOD, by=ROOT, sees_patients=True)
     before = [(one.id, one.state, one.end) for one in messages_page(journal, Filter(channel="betabench"))]
     routes = [
         route.split(" ", 1)[1]

@@ -173,20 +173,14 @@ def identity_of(claims: Mapping[str, Any], config: OidcConfig) -> accounts.Ident
     roles = [config.roles[group] for group in groups if group in config.roles]
     if not roles:
         raise IdentityProviderError(accounts.NO_ROLE, "no role")
-    role = max(roles, key=list(ROLES).index)
-    units: dict[str, str] = {}
-    if config.units and role in accounts.ROLES_OF_UNITS:
-        units = {unit: role for group in groups for unit in config.units.get(group, ())}
-        if not units:
-            raise IdentityProviderError(accounts.NO_ROLE, "no unit")
+    of_site = [role for role in roles if role in ROLES]
     given = (claims.get(name) for name in ("preferred_username", "name", "email"))
     return accounts.Identity(
         issuer=config.issuer,
         subject=subject,
         name=next((one for one in given if isinstance(one, str) and one), ""),
-        role=role,
+        role=max(of_site, key=list(ROLES).index) if of_site else ",".join(sorted(roles)),
         sees_patients=bool(groups & set(config.see_patients)),
-        units=units,
     )
 
 

@@ -2,6 +2,8 @@
 
 A role is a set of permissions: viewer (look), operator (and act), engineer (and change), admin (and administer). To see
 patients is given besides. A change works at once, also for a person who is logged in.
+
+A role may be of units of the site (site: units:): with east:operator,west:viewer the user sees these alone.
 """
 
 import sys
@@ -14,7 +16,6 @@ from engine.commands.shared.output import Form, form_option, on_terminal, say, s
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.features.access.lists import SESSION, USER
 from engine.features.access.rows.reading import known
-from engine.features.access.rules.accounts import ROLES_OF_UNITS
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.process.clock import SystemClock
 from engine.model.site.permissions import ROLES, Permission
@@ -22,7 +23,7 @@ from engine.model.site.permissions import ROLES, Permission
 GROUP = "upkeep"
 
 _name = click.argument("name", metavar="NAME")
-_role = click.Choice(list(ROLES))
+_role = "|".join((*ROLES, "UNIT:ROLE,..."))
 _password_stdin = click.option(
     "--password-stdin", is_flag=True, help="Read the password from the first line of standard input."
 )
@@ -36,18 +37,14 @@ def command() -> None:
 
 @command.command()
 @_name
-@click.option("--role", type=_role, default="viewer", show_default=True, help="The permissions of the user.")
+@click.option("--role", metavar=_role, default="viewer", show_default=True, help="The permissions of the user.")
 @click.option("--see-patients", is_flag=True, help="The user may see the contents of messages, too.")
-@click.option("--unit", "units", multiple=True, help="It sees this unit of the site alone; give it again for more.")
 @_password_stdin
 @pass_session
-def add(
-    session: Session, name: str, role: str, see_patients: bool, units: tuple[str, ...], password_stdin: bool
-) -> None:
+def add(session: Session, name: str, role: str, see_patients: bool, password_stdin: bool) -> None:
     """Add a user; asks for the first password, of at least 12 characters."""
     password = _typed(name, from_stdin=password_stdin)
     args = {"name": name, "role": role, "password": password, "sees_patients": see_patients}
-    args |= {"units": list(units)}
     say(f"{ask(session, 'user_add', args)['user']} may log in as {role}")
 
 
@@ -82,7 +79,7 @@ def show(session: Session, name: str, form: Form) -> None:
 
 @command.command()
 @_name
-@click.argument("role", type=_role, metavar="|".join(ROLES))
+@click.argument("role", metavar=_role)
 @pass_session
 def role(session: Session, name: str, role: str) -> None:
     """Give a user another role."""
@@ -98,22 +95,6 @@ def grant(session: Session, name: str, permission: str, take_back: bool) -> None
     """Let a user see patients: the contents of messages and documents."""
     user = _change(session, name, permission, "" if take_back else "on")
     say(f"{user} {'does not see patients any more' if take_back else 'may see patients'}")
-
-
-@command.command()
-@_name
-@click.argument("unit", required=False, default="")
-@click.option("--role", type=click.Choice(ROLES_OF_UNITS), default="viewer", show_default=True, help="The role there.")
-@click.option("--take-back", is_flag=True, help="Take it back.")
-@click.option("--whole-site", is_flag=True, help="The user sees the whole site again.")
-@pass_session
-def unit(session: Session, name: str, unit: str, role: str, take_back: bool, whole_site: bool) -> None:
-    """Let a user see this unit of the site alone (site: units:), with a role there; give it again for more units."""
-    if bool(unit) == whole_site:
-        raise RefusedError("give a unit, or --whole-site")
-    user = _change(session, name, "unit", unit if take_back or whole_site else f"{unit} {role}")
-    said = "sees the whole site" if whole_site else f"is no more of {unit}" if take_back else f"is {role} in {unit}"
-    say(f"{user} {said}")
 
 
 @command.command()

@@ -5,7 +5,6 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from engine.features.access.lists import units_shown
 from engine.features.access.pages.log_in import log_ins
 from engine.features.access.service.accounts import Accounts
 from engine.model.errors import AbsentError, LabRelayError, RefusedError
@@ -95,7 +94,7 @@ class AdministrationPages:
             raise web.HTTPNotFound from None
         sessions = log_ins(self._desk, (one for _, one in await self._accounts.sessions(user.name)))
         return await self._desk.page(
-            request, "user", status, user=user, roles=tuple(ROLES), units=units_shown(user.units),
+            request, "user", status, user=user, roles=tuple(dict.fromkeys((*ROLES, user.role))),
             has_second_factor=bool(user.credentials.totp), sessions=sessions, address=_address_of(user.name),
             logged_in=self._desk.at(user.logged_in_us), trouble=trouble, done=_done(request),
         )  # fmt: skip

@@ -15,8 +15,6 @@ import sqlite3
 from functools import partial
 from typing import Any
 
-import orjson
-
 from engine.feature import Table
 from engine.store.core.vault import Vault
 
@@ -36,7 +34,6 @@ _STATEMENTS = {
     "user-enabled": "UPDATE app_user SET disabled = 0 WHERE name = :user",
     "user-role": "UPDATE app_user SET role = :role WHERE name = :user",
     "user-grant": "UPDATE app_user SET sees_patients = :sees_patients WHERE name = :user",
-    "user-units": "UPDATE app_user SET units = :units WHERE name = :user",
     "token-revoked": "DELETE FROM api_token WHERE name = :token",
     "token-exchanged": "DELETE FROM api_token WHERE name = :token",
 }
@@ -45,8 +42,7 @@ _STATEMENTS = {
 def _redo(
     statement: str, connection: sqlite3.Connection, vault: Vault, act: int, at_us: int, what: dict[str, Any]
 ) -> None:
-    units = {"units": orjson.dumps(what["units"]).decode()} if "units" in what else {}
-    connection.execute(statement, what | units)
+    connection.execute(statement, what)
 
 
 REDONE = {verb: partial(_redo, statement) for verb, statement in _STATEMENTS.items()}

@@ -17,7 +17,7 @@ def known(reader: Reader) -> Known:
     with reader.snapshot() as execute:
         rows = execute(
             "SELECT id, name, name_key, role, sees_patients, disabled, credentials, created_us, logged_in_us,"
-            " issuer, subject, language, units FROM app_user ORDER BY name_key"
+            " issuer, subject, language FROM app_user ORDER BY name_key"
         ).fetchall()
         users = {
             row_id: User(
@@ -32,7 +32,6 @@ def known(reader: Reader) -> Known:
                 issuer=issuer,
                 subject=subject,
                 language=language,
-                units=orjson.loads(units),
             )
             for (
                 row_id,
@@ -47,7 +46,6 @@ def known(reader: Reader) -> Known:
                 issuer,
                 subject,
                 language,
-                units,
             ) in rows
         }
         sessions = execute(

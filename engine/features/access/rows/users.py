@@ -8,14 +8,7 @@ from typing import Any
 
 import orjson
 
-from engine.features.access.rules.accounts import (
-    LONGEST_NAME,
-    ROLES_OF_UNITS,
-    Credentials,
-    Identity,
-    name_key,
-    shown_name,
-)
+from engine.features.access.rules.accounts import LONGEST_NAME, Credentials, Identity, name_key, shown_name
 from engine.model.errors import LabRelayError, LogInError, RefusedError
 from engine.model.site.actor import Actor
 from engine.model.texts.phrases import R_
@@ -27,8 +20,6 @@ from engine.store.operations import audit
 COLUMN = "app_user"  # the place of sealed credentials, with the user's id
 MOST_USERS = 1000
 NO_ADMIN = R_("first an admin with a password has to be set up here")
-OF_UNITS = R_("an engineer or admin is of the whole site: the role here is viewer or operator")
-LAST_UNIT = "without a unit the user would see the whole site: give --whole-site, or disable the user"
 KEPT_OUT = R_("you are kept out; ask the person who administers LabRelay")
 
 
@@ -42,7 +33,6 @@ def add(
     *,
     sees_patients: bool,
     first: bool = False,
-    units: Mapping[str, str] | None = None,
 ) -> int:
     """Add a user; return the id.
 
@@ -56,7 +46,7 @@ def add(
         raise RefusedError("there is a user already; an admin adds the others")
     if batch.execute("SELECT 1 FROM app_user WHERE name_key = ?", (name_key(name),)).fetchone() is not None:
         raise RefusedError(f"there is a user {name} already, or one whose name looks the same")
-    said = {"user": name, "role": role, "sees_patients": sees_patients, **({"units": dict(units)} if units else {})}
+    said = {"user": name, "role": role, "sees_patients": sees_patients}
     return _insert(batch, actor, "set-up" if first else "user-added", said, credentials)
 
 
@@ -69,11 +59,10 @@ def take_in(batch: Batch, identity: Identity, address: str) -> int:
         LogInError: this user is disabled, or no admin has a password: one must be able to come in without the provider.
     """
     row = batch.execute(
-        "SELECT id, name, role, sees_patients, units, disabled FROM app_user WHERE issuer = ? AND subject = ?",
+        "SELECT id, name, role, sees_patients, disabled FROM app_user WHERE issuer = ? AND subject = ?",
         (identity.issuer, identity.subject),
     ).fetchone()
     said = {"role": identity.role, "sees_patients": identity.sees_patients, "issuer": identity.issuer}
-    said |= {"units": dict(identity.units)} if identity.units else {}
     if row is None:
         if batch.execute(
             "SELECT 1 FROM app_user WHERE role = 'admin' AND disabled = 0 AND issuer = ''"
@@ -82,13 +71,13 @@ def take_in(batch: Batch, identity: Identity, address: str) -> int:
         name = _free_name(batch, identity)
         actor = Actor(name, role=identity.role, **{"from": address})
         return _insert(batch, actor, "user-added", {"user": name, **said}, Credentials(), identity.subject)
-    user, name, role, sees, units, disabled = row
+    user, name, role, sees, disabled = row
     if disabled:
         raise LogInError(KEPT_OUT)
-    if (role, bool(sees), orjson.loads(units)) != (identity.role, identity.sees_patients, identity.units):
+    if (role, bool(sees)) != (identity.role, identity.sees_patients):
         batch.execute(
-            "UPDATE app_user SET role = ?, sees_patients = ?, units = ? WHERE id = ?",
-            (identity.role, identity.sees_patients, _encoded(identity.units), user),
+            "UPDATE app_user SET role = ?, sees_patients = ? WHERE id = ?",
+            (identity.role, identity.sees_patients, user),
         )
         actor = Actor(name, role=identity.role, **{"from": address})
         audit.note(batch, actor, "user-role", {"user": name, "before": role, **said})
@@ -118,9 +107,9 @@ def _insert(
     user, name = audit.note(batch, actor, verb, dict(said)), said["user"]
     batch.execute(
         "INSERT INTO app_user (id, name, name_key, role, sees_patients, disabled, credentials, created_us,"
-        " logged_in_us, issuer, subject, units) VALUES (?, ?, ?, ?, ?, 0, ?, ?, 0, ?, ?, ?)",
+        " logged_in_us, issuer, subject) VALUES (?, ?, ?, ?, ?, 0, ?, ?, 0, ?, ?)",
         (user, name, name_key(name), said["role"], said["sees_patients"], _sealed(batch, user, credentials),
-         batch.now_us, said.get("issuer", ""), subject, _encoded(said.get("units", {}))),
+         batch.now_us, said.get("issuer", ""), subject),
     )  # fmt: skip
     return user
 
@@ -128,8 +117,6 @@ def _insert(
 @operation(priority=Priority.SETTLE)
 def set_role(batch: Batch, user: int, role: str, actor: str) -> None:
     name, before = _one(batch, user, "role")
-    if role not in ROLES_OF_UNITS and _one(batch, user, "units")[1] != "{}":
-        raise RefusedError(OF_UNITS)
     if role != "admin":
         _raise_if_last_admin(batch, user, name)
     batch.execute("UPDATE app_user SET role = ? WHERE id = ?", (role, user))
@@ -141,20 +128,6 @@ def let_see_patients(batch: Batch, user: int, actor: str, *, sees: bool) -> None
     name, _ = _one(batch, user, "sees_patients")
     batch.execute("UPDATE app_user SET sees_patients = ? WHERE id = ?", (sees, user))
     audit.note(batch, actor, "user-grant", {"user": name, "sees_patients": sees})
-
-
-@operation(priority=Priority.SETTLE)
-def set_units(batch: Batch, user: int, units: Mapping[str, str], actor: str) -> None:
-    """``units``: unit -> role there; empty: the whole site."""
-    name, before = _one(batch, user, "units")
-    if units and _one(batch, user, "role")[1] not in ROLES_OF_UNITS:
-        raise RefusedError(OF_UNITS)
-    batch.execute("UPDATE app_user SET units = ? WHERE id = ?", (_encoded(units), user))
-    audit.note(batch, actor, "user-units", {"user": name, "units": dict(units), "before": orjson.loads(before)})
-
-
-def _encoded(units: Mapping[str, str]) -> str:
-    return orjson.dumps(dict(units), option=orjson.OPT_SORT_KEYS).decode()
 
 
 @operation(priority=Priority.SETTLE)

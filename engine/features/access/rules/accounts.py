@@ -11,10 +11,9 @@ from hashlib import sha256
 
 from engine.model.errors import NOT_PROVEN, RefusedError
 from engine.model.site.actor import Actor
-from engine.model.site.permissions import OF_UNITS, ROLES, SEEING_PATIENTS, Permission, Principal, in_units
+from engine.model.site.permissions import OF_UNITS, ROLES, SEEING_PATIENTS, Permission, Principal, parts_of
 from engine.model.texts.phrases import R_
 
-ROLES_OF_UNITS = ("viewer", "operator")
 LONGEST_NAME = 64  # characters
 OF_NO_USER = frozenset({"labrelay"})  # the daemon acts under this name
 
@@ -54,7 +53,6 @@ class Identity:
 
     Attributes:
         name: what is shown, if it is free here.
-        units: as of `User`.
     """
 
     issuer: str
@@ -62,7 +60,6 @@ class Identity:
     name: str
     role: str
     sees_patients: bool
-    units: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +67,11 @@ class User:
     """A person who may log in.
 
     Attributes:
+        role: as `engine.model.site.permissions.ROLE` has it.
         issuer: the identity provider at which this user logs in; empty: here, with a password.
         subject: what the provider knows this user by; empty as ``issuer``.
         created_us, logged_in_us: instants; 0 never.
         language: of the pages, as `engine.web.languages` has it; empty: as the browser asks.
-        units: unit -> role there; empty: the whole site.
     """
 
     id: int
@@ -88,19 +85,16 @@ class User:
     issuer: str = ""
     subject: str = ""
     language: str = ""
-    units: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def permissions(self) -> frozenset[Permission]:
-        return self._of(self.role)
+        return frozenset[Permission]().union(*(there for _, there in self.rights))
 
     @property
-    def of_units(self) -> Mapping[str, frozenset[Permission]] | None:
-        """The permissions in each unit; None: the whole site."""
-        return {unit: self._of(role) for unit, role in self.units.items()} or None
-
-    def _of(self, role: str) -> frozenset[Permission]:
-        return ROLES[role] | (SEEING_PATIENTS if self.sees_patients else frozenset())
+    def rights(self) -> list[tuple[str, frozenset[Permission]]]:
+        """Each unit with the permissions there; without a name it is the whole site."""
+        besides = SEEING_PATIENTS if self.sees_patients else frozenset()
+        return [(unit, ROLES[role] | besides) for unit, role in parts_of(self.role)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,9 +158,9 @@ class ApiToken:
     units: tuple[str, ...] = ()
 
     @property
-    def of_units(self) -> Mapping[str, frozenset[Permission]] | None:
+    def rights(self) -> list[tuple[str, frozenset[Permission]]]:
         """As of `User`."""
-        return dict.fromkeys(self.units, self.permissions) or None
+        return [(unit, self.permissions) for unit in self.units or ("",)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,11 +187,14 @@ Units = Mapping[str, Sequence[str]]  # of the site, with their channels
 
 
 def principal_of(account: User | ApiToken, actor: Actor, units: Units, *, held_up: bool = False) -> Principal:
-    """Who asks, by the account that was proven."""
-    if (roles := account.of_units) is None:
+    """Who asks, by the account that was proven. A unit that the site does not have gives nothing."""
+    if not account.rights[0][0]:
         return Principal(actor, account.permissions, held_up)
-    may = frozenset[Permission]().union(*roles.values()) & OF_UNITS
-    return Principal(actor, may, held_up, in_units(roles, units))
+    channels: dict[str, frozenset[Permission]] = {}
+    for unit, there in account.rights:
+        for channel in units.get(unit, ()):
+            channels[channel] = channels.get(channel, frozenset()) | there & OF_UNITS
+    return Principal(actor, account.permissions & OF_UNITS, held_up, channels)
 
 
 def hashed(secret: str) -> bytes:

@@ -34,7 +34,7 @@ from engine.features.access.service.users import WRONG, Directory, OwnAccount, P
 from engine.model.errors import LogInError
 from engine.model.process.clock import Clock
 from engine.model.site.actor import Actor
-from engine.model.site.permissions import Principal
+from engine.model.site.permissions import Principal, parts_of
 from engine.model.texts.phrases import N_, R_
 from engine.store.journal import Journal
 from engine.web.identity import Session
@@ -435,7 +435,8 @@ class Accounts:
         return principal_of(found, Actor(f"token:{found.name}", role="token", **{"from": address}), self._units())
 
     def _demands_second_factor(self, user: User) -> bool:
-        return self._rules().demands_second_factor(user.role, sees_patients=user.sees_patients)
+        roles = [role for _, role in parts_of(user.role)]
+        return self._rules().demands_second_factor(roles, sees_patients=user.sees_patients)
 
     def _first(self, user: User) -> str:
         if user.issuer:  # the provider keeps both

@@ -7,10 +7,11 @@ from engine.config.load import Site
 from engine.features.access.config import access_of
 from engine.features.access.service.accounts import Accounts
 from engine.model.errors import StoreError
-from engine.runtime.service import Seen, Service
+from engine.runtime.service import Service
 
 if TYPE_CHECKING:
     from engine.runtime.app import App
+    from engine.runtime.pages import Seen
 
 logger = logging.getLogger("labrelay.site")
 
@@ -45,5 +46,5 @@ class AccessService(Service):
     def leave(self) -> None:
         self.accounts.set_up.withdraw()
 
-    def of_pages(self, seen: Seen | None) -> dict[str, Any]:
+    def of_pages(self, seen: "Seen | None") -> dict[str, Any]:
         return {"accounts": self.accounts}

@@ -13,6 +13,7 @@ All accounts in memory, so that a request costs no query. Each change drops them
 """
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
@@ -26,7 +27,6 @@ from engine.features.access.rules.accounts import (
     FREE_OF_ADDRESS,
     FREE_OF_USER,
     LONGEST_DELAY_US,
-    ROLES_OF_UNITS,
     Credentials,
     Device,
     Known,
@@ -40,7 +40,7 @@ from engine.features.access.service import passwords, second_factor
 from engine.model.errors import BusyError, LabRelayError, LockedOutError, LogInError, RefusedError, StoreError
 from engine.model.process.clock import Clock
 from engine.model.site.actor import Actor
-from engine.model.site.permissions import ROLES
+from engine.model.site.permissions import ROLE, ROLES
 from engine.model.texts.phrases import R_
 from engine.store.core.writing.batch import Batch
 from engine.store.journal import Journal
@@ -235,9 +235,8 @@ class Users:
         sees_patients: bool = False,
         first: bool = False,
         given: bool = False,
-        units: Sequence[str] = (),
     ) -> User:
-        """Add a user, of these units of the site alone where there are any.
+        """Add a user.
 
         Args:
             first: only while there is none.
@@ -245,21 +244,12 @@ class Users:
         """
         shown = shown_name(name)
         _raise_if_unknown(role)
-        if units and role not in ROLES_OF_UNITS:
-            raise RefusedError(users.OF_UNITS)
         passwords.raise_if_weak(password, shown)
         async with self._directory.changing:
             encoded = await asyncio.to_thread(passwords.hash_of, password)
             credentials = Credentials(password=encoded, given=given)
             number = await self._directory.run(
-                users.add,
-                shown,
-                role,
-                credentials,
-                by,
-                sees_patients=sees_patients,
-                first=first,
-                units=dict.fromkeys(units, role),
+                users.add, shown, role, credentials, by, sees_patients=sees_patients, first=first
             )
         return (await self._directory.known()).users[number]
 
@@ -288,15 +278,6 @@ class Users:
     async def let_see_patients(self, name: str, sees: bool, *, by: str) -> None:
         await self._directory.run(users.let_see_patients, (await self._of_ours(name)).id, by, sees=sees)
 
-    async def set_unit(self, name: str, unit: str, role: str, *, by: str) -> None:
-        """Give a role in a unit of the site. Without ``role``: take it back; without ``unit``: give the whole site."""
-        async with self._directory.changing:
-            user = await self._of_ours(name)
-            units = {one: it for one, it in {**user.units, unit: role}.items() if it and unit}
-            if (unit and not units) or not set(units.values()) <= set(ROLES_OF_UNITS):
-                raise RefusedError(users.OF_UNITS if units else users.LAST_UNIT)
-            await self._directory.run(users.set_units, user.id, units, by)
-
     async def disable(self, name: str, disabled: bool, *, by: str) -> None:
         """Keep a user out at once, or let them in again."""
         await self._directory.run(users.disable, (await self.named(name)).id, by, disabled=disabled)
@@ -324,8 +305,8 @@ class Users:
 
 
 def _raise_if_unknown(role: str) -> None:
-    if role not in ROLES:
-        raise RefusedError(f"there is no role {role}; roles: {', '.join(ROLES)}")
+    if not re.fullmatch(ROLE, role):
+        raise RefusedError(f"there is no role {role}; roles: {', '.join(ROLES)}; in units: east:operator,west:viewer")
 
 
 NO_SESSION = R_("the session has ended; log in again")

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from engine.actions import underway
 from engine.actions.control import Request
-from engine.actions.declaring import OF_MESSAGE, SELECTED, Declared, NoArguments, Rate, Reason, RowNumber, Selected
+from engine.actions.declaring import Declared, Message, NoArguments, Rate, Reason, Selected
 from engine.actions.operations import BulkAct, Slice
 from engine.actions.running_site import Result, RunningSite, known
 from engine.actions.selection import (
@@ -316,7 +316,7 @@ ACTS = Declared(5)
 Hash = Annotated[str, Field(min_length=12)]
 
 
-@ACTS.act("retry", ACTING, api="try dead letters again", counted=True, slices=retrying, place=1, about=SELECTED)
+@ACTS.act("retry", ACTING, api="try dead letters again", counted=True, slices=retrying, place=1)
 async def retry(
     site: RunningSite,
     request: Request,
@@ -338,14 +338,14 @@ async def retry(
     )
 
 
-@ACTS.act("edit", EDITING, api="correct a dead message; `content` is the whole message in base 64", about=OF_MESSAGE)
+@ACTS.act("edit", EDITING, api="correct a dead message; `content` is the whole message in base 64")
 async def edit(
     site: RunningSite,
     request: Request,
     *,
     reason: Reason = None,
     dry_run: bool = False,
-    message: RowNumber,
+    message: Message,
     config_hash: Hash | None = None,
 ) -> Result:
     """``config_hash``: of the configuration that the person has seen the outcome with, as the dry run says it; its
@@ -362,14 +362,14 @@ async def edit(
     )
 
 
-@ACTS.act("set_aside", ACTING, api="set one waiting delivery aside", about=OF_MESSAGE)
+@ACTS.act("set_aside", ACTING, api="set one waiting delivery aside")
 async def set_aside(
     site: RunningSite,
     request: Request,
     *,
     reason: Reason = None,
     dry_run: bool = False,
-    message: RowNumber,
+    message: Message,
     destination: str | None = None,
 ) -> Result:
     return await set_aside_delivery(
@@ -377,7 +377,7 @@ async def set_aside(
     )
 
 
-@ACTS.act("replay", ACTING, api="send stored documents again", counted=True, slices=replaying, about=SELECTED)
+@ACTS.act("replay", ACTING, api="send stored documents again", counted=True, slices=replaying)
 async def replay(
     site: RunningSite,
     request: Request,

@@ -203,17 +203,16 @@ def test_a_user_and_a_token_of_a_unit(site: Path) -> None:
     written = site / "config" / "labrelay.yaml"
     text = written.read_text(encoding="utf-8").replace("Asia/Kolkata", "Asia/Kolkata, units: {east: [], west: []}")
     written.write_text(text, encoding="utf-8")
-    assert "no unit none" in add(site, "asha", "operator", "--unit", "none").err
-    assert "whole site" in add(site, "asha", "admin", "--unit", "east").err
-    done(add(site, "asha", "operator", "--unit", "east"))
-    assert done(labrelay("user", "unit", "asha", "west", site=site)) == "asha is viewer in west"
+    assert "no unit none" in add(site, "asha", "none:operator").err
+    done(add(site, "asha", "east:operator"))
+    for unknown in ("east:admin", "east:", ":viewer", "viewer,east:viewer", "east:operator,", "viewer\n"):
+        assert "there is no role" in labrelay("user", "role", "asha", unknown, site=site).err
+    assert "no unit none" in labrelay("user", "role", "asha", "east:viewer,none:viewer", site=site).err
+    both = "east:operator,west:viewer"
+    assert done(labrelay("user", "role", "asha", both, site=site)) == f"asha is {both} now"
     (found,) = labrelay("user", "list", "-o", "json", site=site).json["users"]
-    assert found["units"] == {"east": "operator", "west": "viewer"}
-    assert "whole site" in labrelay("user", "role", "asha", "engineer", site=site).err
-    assert done(labrelay("user", "unit", "asha", "east", "--take-back", site=site)) == "asha is no more of east"
-    assert "--whole-site" in labrelay("user", "unit", "asha", "west", "--take-back", site=site).err
-    assert done(labrelay("user", "unit", "asha", "--whole-site", site=site)) == "asha sees the whole site"
-    assert labrelay("user", "unit", "asha", site=site).code != ExitCode.OK
+    assert found["role"] == both
+    assert done(labrelay("user", "role", "asha", "engineer", site=site)) == "asha is engineer now"
     labrelay("token", "add", "his", "--unit", "east", site=site)
     assert "and no more" in labrelay("token", "add", "b", "--may", "change", "--unit", "east", site=site).err
     (token,) = labrelay("token", "list", "-o", "json", site=site).json["tokens"]

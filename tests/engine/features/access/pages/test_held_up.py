@@ -35,7 +35,7 @@ async def here(tmp_path: Path) -> AsyncIterator[Site]:
 def test_the_rule_names_those_who_need_a_second_factor(
     rule: tuple[str, ...], role: str, sees: bool, demanded: bool
 ) -> None:
-    assert AccessConfig(second_factor=rule).demands_second_factor(role, sees_patients=sees) is demanded
+    assert AccessConfig(second_factor=rule).demands_second_factor([role], sees_patients=sees) is demanded
 
 
 def test_one_word_is_a_list_of_one() -> None:

@@ -192,8 +192,8 @@ def _without_admin(batch: Batch) -> None:
         ({"domains": ("lab.example",)}, {"email": "a@lab.example", "email_verified": "true"}, False),
         ({"domains": ("lab.example",)}, {"email": "a@lab.example.evil", "email_verified": True}, False),
         ({"domains": ("lab.example",)}, {}, False),
-        ({"units": {"west-lab": "west"}}, {}, False),
-        ({"units": {"west-lab": "west"}}, {"groups": ["lab-admins"]}, True),
+        ({"roles": {"west-lab": "west:viewer"}}, {}, False),
+        ({"roles": {"west-lab": "west:viewer", "lab-admins": "admin"}}, {"groups": ["lab-admins"]}, True),
     ],
 )
 async def test_who_may_come_in(here: Place, rule: dict[str, Any], claims: dict[str, Any], may: bool) -> None:
@@ -207,21 +207,19 @@ async def test_who_may_come_in(here: Place, rule: dict[str, Any], claims: dict[s
         assert ("may not log in here" if "subjects" in rule or "domains" in rule else "have no role here") in said
 
 
-async def test_groups_give_units_at_each_log_in(here: Place) -> None:
-    for units, found in (
-        ({}, {}),
-        (
-            {"lab": "east", "b": ["west", "north"], "c": "south"},
-            {"east": "operator", "west": "operator", "north": "operator"},
-        ),
-        ({"b": "west"}, {"west": "operator"}),
-    ):
-        here.rule(units=units)
+async def test_groups_give_roles_in_units_at_each_log_in(here: Place) -> None:
+    for roles, found in (
+        ({"lab": "east:operator", "b": "west:viewer,north:viewer", "c": "south:viewer"},
+         "east:operator,west:viewer,north:viewer"),
+        ({"b": "west:viewer"}, "west:viewer"),
+        ({"b": "west:operator", "lab": "viewer"}, "viewer"),
+    ):  # fmt: skip
+        here.rule(roles=roles)
         here.provider.claims = {"groups": ["lab", "b"]}
         async with here.site.browser() as browser:
             await here.log_in(browser)
         (user,) = [one for one in await here.site.accounts.users.list() if one.issuer]
-        assert user.units == found
+        assert user.role == found
 
 
 @pytest.mark.parametrize("how", ["basic", "post", "public"])

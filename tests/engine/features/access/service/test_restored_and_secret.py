@@ -96,8 +96,7 @@ async def test_access_that_was_taken_away_last_is_taken_away_again(place: Place)
         await accounts.users.remove("Eve", by=ROOT)
         await accounts.users.disable("Tom", True, by=ROOT)
         await accounts.users.disable("Tom", False, by=ROOT)
-        await accounts.users.set_role("Anna", "operator", by=ROOT)
-        await accounts.users.set_unit("Anna", "east", "viewer", by=ROOT)
+        await accounts.users.set_role("Anna", "east:operator,west:viewer", by=ROOT)
         await accounts.tokens.revoke("old", by=ROOT)
         place.rows(copy)
     await asyncio.to_thread(place.restore, copy, place.site.parent / "new")
@@ -106,11 +105,10 @@ async def test_access_that_was_taken_away_last_is_taken_away_again(place: Place)
         accounts = Accounts(journal, clock)
         found = {user.name: (user.role, user.sees_patients, user.disabled) for user in await accounts.users.list()}
         assert found == {
-            "Anna": ("operator", False, False),
+            "Anna": ("east:operator,west:viewer", False, False),
             "Tom": ("admin", True, False),
             "Vik": ("admin", True, True),
         }
-        assert (await accounts.users.named("Anna")).units == {"east": "viewer"}
         assert await accounts.principal_of_token(token, address=HERE) is None
 
 
