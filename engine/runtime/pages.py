@@ -78,8 +78,7 @@ class Here:
         return sources(self._app)
 
     def loaded(self, plain: Loaded) -> Loaded:
-        app = self._app
-        return plain._replace(trial=app.trial, changed_files=lambda: changed_files(self.site()), changes=app.changes)
+        return plain._replace(trial=self._app.trial)
 
     def running(self, acts: KeptActs, seen: Seen | None) -> Running:
         app = self._app
@@ -125,7 +124,7 @@ def _within(site: Behind, acts: KeptActs, refused: Refusals, channels: frozenset
 
 
 def _loaded(site: Behind, reads: Sources) -> Loaded:
-    return Loaded(reads.routes, lambda: site.site().hash, reads.suggestions)
+    return Loaded(reads.routes, lambda: site.site().hash, reads.suggestions, lambda: changed_files(site.site()))
 
 
 def _server(
