@@ -42,7 +42,8 @@ from tests.support.waiting import until
 START_S = 120.0
 ALL_OF_UNIT = LOOKING | ACTING | SEEING_PATIENTS
 EACH_TIME = re.compile(
-    rb'name="once" value="[0-9a-f]{32}"|"trace_id":"[0-9a-f]{16}"|&#34;counted_us&#34;:\d+|(?:ends |ending-at">)\d\d:\d\d'
+    rb'name="once" value="[0-9a-f]{32}"|"trace_id":"[0-9a-f]{16}"|&#34;counted_us&#34;:\d+'
+    rb'|(?:ends |ending-at">)\d\d:\d\d'
 )
 
 
