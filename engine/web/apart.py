@@ -129,8 +129,10 @@ async def told(frame: Frame, request: web.Request, *asked: Any, content: bytes =
 
     Raises:
         LabRelayError: it was refused.
-        ElsewhereError: it is not to be had in this way.
+        ElsewhereError: it is not to be had in this way, or the sender of the request is gone.
     """
+    if request.transport is None:
+        elsewhere()
     match asked:
         case "channel", str(name):
             return await frame.running.ends.channel(name)

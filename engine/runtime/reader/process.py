@@ -7,7 +7,7 @@ from asyncio.subprocess import Process
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -17,7 +17,7 @@ from engine.model.errors import ElsewhereError, LabRelayError, LargeProcessError
 from engine.model.site.todo import Since
 from engine.model.texts.phrases import Said
 from engine.runtime.large.process import ChildProcess, environment, launch, log_setting
-from engine.runtime.large.wire import Frame, encode
+from engine.runtime.large.wire import Frame, Pipe, encode
 from engine.runtime.reader import BUILD
 from engine.web import apart
 from engine.web.identity import language_of
@@ -42,17 +42,6 @@ Audience = frozenset[str] | None
 ELSEWHERE = Frame("elsewhere", [], [])
 
 
-class _UnderWay(NamedTuple):
-    """
-    Attributes:
-        request, tell: of a page; None: of a live update.
-    """
-
-    answer: asyncio.Future[Frame]
-    request: web.Request | None
-    tell: Ask
-
-
 class PageReader(ChildProcess):
     """The reader of one site (`engine.web.running.Apart`)."""
 
@@ -67,7 +56,7 @@ class PageReader(ChildProcess):
         self._app = app
         self._asked = asyncio.Event()
         self._numbers = count(1)
-        self._under_way: dict[int, _UnderWay] = {}
+        self._under_way: dict[int, tuple[asyncio.Future[Frame], Ask]] = {}
         self._telling: set[asyncio.Task[None]] = set()
         self._site: Site | None = None  # that it has, or is to take over
         self._keys: tuple[int, ...] = ()
@@ -110,10 +99,10 @@ class PageReader(ChildProcess):
         except Exception:  # a value of ours that cannot go there
             logger.exception("a request cannot be given to the process that draws pages")
             return None
-        frame = await self._answer("draw", (), (asked,), within_s=ANSWER_S, request=request, tell=tell)
+        frame = await self._answer("draw", (), (asked,), within_s=ANSWER_S, tell=tell)
         if frame.kind == "drawn":
             return apart.response_of(*frame.fields[1:], *frame.blobs)
-        return web.Response() if _is_gone(request) else None
+        return web.Response() if request.transport is None else None  # nobody waits for it any more
 
     def events(self, request: web.Request, running: Running, last: str) -> AsyncGenerator[bytes, None] | None:
         """As of `Apart`."""
@@ -161,7 +150,6 @@ class PageReader(ChildProcess):
         blobs: Sequence[bytes] = (),
         *,
         within_s: float,
-        request: web.Request | None = None,
         tell: Ask = apart.elsewhere,
     ) -> Frame:
         """What it says to a frame of this kind; "elsewhere" where it ends, or does not answer."""
@@ -169,7 +157,7 @@ class PageReader(ChildProcess):
             return ELSEWHERE
         number = next(self._numbers)
         answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
-        self._under_way[number] = _UnderWay(answer, request, tell)
+        self._under_way[number] = answer, tell
         self._send(encode(kind, (number, *fields), blobs))
         try:
             async with asyncio.timeout(within_s):
@@ -227,10 +215,13 @@ class PageReader(ChildProcess):
         match frame.kind:
             case "drawn" | "elsewhere":
                 self._answered = self._app.clock.monotonic()
-                self._is_answered(frame.fields[0], frame)
-            case "ask":
+                answer, _ = self._under_way.get(frame.fields[0], (None, None))
+                if answer is not None and not answer.done():
+                    answer.set_result(frame)
+            case "ask" if self._pipe is not None:
                 self._answered = self._app.clock.monotonic()
-                task = asyncio.get_running_loop().create_task(self._tell(*frame.fields, content=frame.blobs[0]))
+                telling = self._tell(self._pipe, *frame.fields, content=frame.blobs[0])
+                task = asyncio.get_running_loop().create_task(telling)
                 self._telling.add(task)
                 task.add_done_callback(self._telling.discard)
             case "ready":
@@ -240,17 +231,12 @@ class PageReader(ChildProcess):
             case "leaving":
                 self.ready = False
 
-    async def _tell(self, number: int, question: int, *asked: Any, content: bytes) -> None:
-        """Answer what it asks for a request; one whose sender is gone is dropped."""
-        one, pipe = self._under_way.get(number), self._pipe
-        assert pipe is not None, "it has asked"
-        if one is None or one.request is None or _is_gone(one.request):
-            pipe.send(encode("drop", (number,)))
-            self._is_answered(number, ELSEWHERE)
-            return
+    async def _tell(self, pipe: Pipe, number: int, question: int, *asked: Any, content: bytes) -> None:
+        """Answer what the one at ``pipe`` asks for a request under way."""
         parts = encode("not told", (question, None))
+        _, tell = self._under_way.get(number, (None, apart.elsewhere))
         try:
-            parts = encode("told", (question,), (pickle.dumps(await one.tell(*asked, content=content)),))
+            parts = encode("told", (question,), (pickle.dumps(await tell(*asked, content=content)),))
         except ElsewhereError:
             pass
         except LabRelayError as error:
@@ -258,20 +244,12 @@ class PageReader(ChildProcess):
                 parts = encode("not told", (question, control.said(error)))
         except Exception:
             logger.exception("the process that draws pages is not answered")
-        pipe.send(parts)  # of the process that has asked: the next one counts anew
+        pipe.send(parts)
 
     def _replaced(self, extra: Mapping[str, object]) -> None:
         logger.error("the process that draws pages is replaced", extra=extra)
 
     def _lost(self) -> None:
-        for number in self._under_way:
-            self._is_answered(number, ELSEWHERE)
-
-    def _is_answered(self, number: int, frame: Frame) -> None:
-        one = self._under_way.get(number)
-        if one is not None and not one.answer.done():
-            one.answer.set_result(frame)
-
-
-def _is_gone(request: web.Request) -> bool:
-    return request.transport is None or request.transport.is_closing()
+        for answer, _ in self._under_way.values():
+            if not answer.done():
+                answer.set_result(ELSEWHERE)

@@ -21,7 +21,7 @@ from engine.model.errors import ElsewhereError, LabRelayError
 from engine.model.journal.journal_views import Filter
 from engine.model.site.permissions import ACTING, LOOKING, SEEING_PATIENTS, WATCHING, Permission
 from engine.runtime.large import process as large_process
-from engine.runtime.large.wire import Decoder
+from engine.runtime.large.wire import Decoder, Pipe
 from engine.runtime.observing import observe
 from engine.runtime.reader import child, process
 from engine.runtime.reader.process import PageReader
@@ -98,9 +98,9 @@ async def test_each_page_is_the_one_that_the_daemon_draws(here: Laboratory, monk
 
     asked, tell = set[str](), reader._tell
 
-    async def told(number: int, question: int, kind: str, *more: Any, content: bytes) -> None:
+    async def told(pipe: Pipe, number: int, question: int, kind: str, *more: Any, content: bytes) -> None:
         asked.add(kind)
-        await tell(number, question, kind, *more, content=content)
+        await tell(pipe, number, question, kind, *more, content=content)
 
     monkeypatch.setattr(reader, "draw", counted)
     monkeypatch.setattr(reader, "_tell", told)
@@ -223,13 +223,13 @@ async def test_what_it_asks_for_a_sender_who_is_gone_is_dropped(here: Laboratory
         os.kill(pid_of(here), signal.SIGSTOP)
         asked = asyncio.create_task(http.get(f"/messages/{message}"))
         await until(lambda: bool(reader._under_way))
-        (one,) = reader._under_way.values()
+        ((answered, tell),) = reader._under_way.values()
         asked.cancel()
         await asyncio.gather(asked, return_exceptions=True)
-        await until(lambda: one.request is not None and one.request.transport is None)
+        await until(lambda: cast(Any, tell).args[1].transport is None)
         os.kill(pid_of(here), signal.SIGCONT)
         await until(lambda: not reader._under_way, START_S)
-        assert one.answer.result().kind == "elsewhere"
+        assert answered.result().kind == "elsewhere"
         assert looks() == 0
         await page_of(http, f"/messages/{message}")
         assert (looks(), reader.ready) == (1, True)
