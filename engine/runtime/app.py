@@ -389,9 +389,6 @@ class App:
         await self.compile(built)
         return built, tuple(changes(self.parts.built.site, site))
 
-    async def changes(self) -> Sequence[Change]:
-        return (await self.anew())[1]
-
     def _corrections(self) -> Corrections:
         """Those of code tables that can be read: results are worth more than one correction."""
         lost: list[int] = []

@@ -74,8 +74,7 @@ class Here:
         return sources(self._app)
 
     def loaded(self, plain: Loaded) -> Loaded:
-        app = self._app
-        return plain._replace(trial=app.trial, changed_files=lambda: changed_files(self.site()), changes=app.changes)
+        return plain._replace(trial=self._app.trial)
 
     def running(self, acts: KeptActs, seen: "Seen | None" = None) -> Running:
         app = self._app
@@ -149,7 +148,9 @@ def server_of(site: Behind, acts: KeptActs, apart: Apart | None = None) -> Statu
         running,
         clock=site.clock,
         reader=reads.journal,
-        loaded=site.loaded(Loaded(reads.routes, lambda: site.site().hash, reads.suggestions)),
+        loaded=site.loaded(
+            Loaded(reads.routes, lambda: site.site().hash, reads.suggestions, lambda: changed_files(site.site()))
+        ),
         api=api.routes(),
         ending=end,
         within=lambda channels: server_of(Seen(site, channels), acts),

@@ -1,9 +1,11 @@
-"""A request that another process draws: what goes there of it, and the answer that comes back.
+"""A request that another process draws: what goes there of it, what it asks meanwhile, and the answer that comes back.
 
-The daemon has admitted the request (`engine.web.routes.gate`) and says who asks. No header of the client does.
+The daemon has admitted the request (`engine.web.routes.gate`) and says who asks. No header of the client does. What the
+other process asks is answered for that person and this request alone, and changes nothing but the notes of looks.
 """
 
 import asyncio
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, NamedTuple, NoReturn, cast
 
@@ -17,12 +19,18 @@ from yarl import URL
 from engine.model.errors import ElsewhereError
 from engine.model.site.permissions import Principal
 from engine.model.site.todo import Since
+from engine.web.api import lists
 from engine.web.identity import PERSON, SIGNED_IN, Person, Session
+from engine.web.pages.doing import look_once, purpose_of
+from engine.web.pages.frame import Frame
 from engine.web.routes import PRINCIPAL
 from engine.web.sender import sender_of
 
 Answer = tuple[int, list[tuple[str, str]], bytes]
 """Status, headers, body."""
+
+
+QUESTIONS = frozenset(one.verb for one in lists.QUESTIONS)
 
 
 def elsewhere(*_args: object, **_more: object) -> NoReturn:
@@ -114,6 +122,37 @@ async def trusted(request: web.Request) -> Principal:
     if asked.session is not None:
         request[SIGNED_IN] = asked.session
     return asked.principal
+
+
+async def told(frame: Frame, request: web.Request, *asked: Any, content: bytes = b"") -> Any:
+    """The answer to what the other process asks for ``request``, which it draws.
+
+    Raises:
+        LabRelayError: it was refused.
+        ElsewhereError: it is not to be had in this way, or the sender of the request is gone.
+    """
+    if request.transport is None:
+        elsewhere()
+    match asked:
+        case "channel", str(name):
+            return await frame.running.ends.channel(name)
+        case "destination", str(name):
+            return await frame.running.ends.destination(name)
+        case "look", list(messages), str(purpose):
+            return await look_once(frame, request, *messages, purpose=purpose)
+        case "purpose", int(message):
+            return await purpose_of(frame, request, message)
+        case "give", str(name), dict(args) if _may_look(frame, request, name, args):
+            return await frame.give(request, name, args, content)
+    elsewhere()
+
+
+def _may_look(frame: Frame, request: web.Request, name: str, args: Mapping[str, Any]) -> bool:
+    """Whether an act only looks, and this person may give it."""
+    verb = frame.verbs.get(name)
+    if verb is None or not request[PRINCIPAL].may(verb.needs):
+        return False
+    return name in QUESTIONS or ("dry_run" in verb.arguments.model_fields and args.get("dry_run") is True)
 
 
 def answer_of(response: web.StreamResponse) -> Answer:

@@ -42,7 +42,8 @@ class Route:
         needs: all permissions that a request must have; none: open to all.
         early: also for a person who is held up (`Principal.held_up`).
         whole: of the whole site: not for one who sees some channels alone.
-        here: drawn in the daemon: it needs more than the journal, the configuration and the snapshot.
+        todo: it shows the to-do list, which goes with the request where another process draws it.
+        here: why the daemon draws it; empty: another process may.
         limit: refuses a request in the daemon, wherever it is drawn; None: it is drawn.
     """
 
@@ -52,12 +53,9 @@ class Route:
     method: str = hdrs.METH_GET
     early: bool = False
     whole: bool = False
-    here: bool = False
+    todo: bool = False
+    here: str = ""
     limit: Callable[[web.Request], web.Response | None] = unlimited
-
-    @property
-    def is_overview(self) -> bool:
-        return self.needs == WATCHING
 
     @property
     def may_go(self) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 from prometheus_client import Metric
@@ -14,6 +14,9 @@ from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.web.identity import Accounts
 from engine.web.render import TodoSource
 from engine.web.routes import Route
+
+Ask = Callable[..., Awaitable[Any]]
+"""What it is about, and its arguments, as of `engine.web.apart.told`."""
 
 
 class LookAtList(Protocol):
@@ -35,6 +38,7 @@ class Running:
         ends: looks at both ends of a line.
         acts: of the control socket; None: there are none.
         accounts: who may come in; None: each user of this machine, to look.
+        ask: asks the daemon for the request that is drawn; None: this process is the daemon.
     """
 
     snapshot: Callable[[], SiteSnapshot]
@@ -46,6 +50,7 @@ class Running:
     ends: Ends = field(default_factory=NoEnds)
     acts: KeptActs | None = None
     accounts: Accounts | None = None
+    ask: Ask | None = None
 
 
 class Apart(Protocol):
@@ -58,9 +63,13 @@ class Apart(Protocol):
     @property
     def fault(self) -> str: ...
     async def draw(
-        self, request: web.Request, route: Route, running: Running, since: Since | None
+        self, request: web.Request, route: Route, running: Running, since: Since | None, tell: Ask
     ) -> web.Response | None:
-        """The answer; None: there is no such process just now, or it has no part that this request needs."""
+        """The answer; None: there is no such process just now, or it has no part that this request needs.
+
+        Args:
+            tell: answers what it asks for this request.
+        """
         ...
 
     def events(self, request: web.Request, running: Running, last: str) -> AsyncGenerator[bytes, None] | None:

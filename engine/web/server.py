@@ -32,7 +32,7 @@ from engine.model.texts.phrases import Said
 from engine.model.texts.units import HostPort
 from engine.store.queries.reader import Reader
 from engine.web import bodies, sender
-from engine.web.apart import GIVEN, Answer, Given, answer_of, request_of, trusted
+from engine.web.apart import GIVEN, Answer, Given, answer_of, request_of, told, trusted
 from engine.web.api import problems
 from engine.web.bodies import Body, KeptBodies, html, prepared
 from engine.web.desk import ACCOUNT, LOG_IN, Desk
@@ -122,7 +122,8 @@ class StatusServer:
         self._desk = Desk(running, self._renderer, clock or SystemClock())
         pages: Sequence[Route] = ()
         if reader is not None:
-            pages = pages_of(Frame(reader, self._renderer, running, loaded, self._desk, lambda: self.config))
+            self._frame = Frame(reader, self._renderer, running, loaded, self._desk, lambda: self.config)
+            pages = pages_of(self._frame)
         self.routes = add_routes(app, (*self._routes(), *pages, *api))
         app.middlewares.extend(
             [
@@ -207,7 +208,8 @@ class StatusServer:
             return None
         part = request.get(PART, self)
         request[SINCE] = await part._since(request) if route.path == "/" else None
-        return await self._apart.draw(request, route, part._running, request[SINCE])
+        tell = partial(told, part._frame, request)
+        return await self._apart.draw(request, route, part._running, request[SINCE], tell)
 
     async def _routes_within(self, request: web.Request, channels: frozenset[str]) -> Table:
         """Those of the part for these channels."""
@@ -283,11 +285,11 @@ class StatusServer:
 
     def _routes(self) -> Sequence[Route]:
         return (
-            Route("/", self._overview, WATCHING),
-            Route("/events", self._events, WATCHING, here=True),
-            Route("/live.json", self._live, WATCHING),
+            Route("/", self._overview, WATCHING, todo=True),
+            Route("/events", self._events, WATCHING, here="it has no end, and its parts are drawn apart"),
+            Route("/live.json", self._live, WATCHING, todo=True),
             Route("/status.json", self._status, LOOKING),
-            Route("/metrics", self._metrics, LOOKING, here=True),
+            Route("/metrics", self._metrics, LOOKING, here="its values are those of this process"),
             Route("/healthz", self._healthz, OPEN_TO_ALL),
             Route("/readyz", self._readyz, OPEN_TO_ALL),
             Route("/static/{name}", self._static, OPEN_TO_ALL),

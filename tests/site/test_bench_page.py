@@ -2,8 +2,15 @@
 
 from pathlib import Path
 
+import pytest
+
 from engine.commands.shared.output import ExitCode
+from engine.model.process.clock import SystemClock
+from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.journal import Journal
+from engine.store.queries.lanes import list_channels
 from tests.support.command_line import labrelay
+from workbench.bench import history
 
 
 def test_readers_are_measured_beside_messages(tmp_path: Path) -> None:
@@ -21,3 +28,15 @@ def test_readers_are_measured_beside_messages(tmp_path: Path) -> None:
     assert statuses <= {"0", "200", "304", "503"}  # on a busy machine some wait too long
     assert {"200", "304"} <= reads["overview"]["statuses"].keys()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_log_of_a_history_does_not_grow_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "AT_ONCE", 20)
+    monkeypatch.setattr(history, "OPEN_FOR", 40)
+    log, sizes = tmp_path / "var" / f"{JOURNAL_NAME}-wal", list[int]()
+    for messages in (100, 110):
+        history.fill(tmp_path, messages, lambda said: sizes.append(log.stat().st_size if log.exists() else 0))
+    assert sizes == [0, 0, 0, 0]
+    journal = Journal.open(tmp_path / "var", clock=SystemClock())
+    assert sum(view.last_seq for view in list_channels(journal)) == 110
+    journal.close()

@@ -29,6 +29,7 @@ DAY_US = 86_400_000_000
 DAYS = 90
 FIRST_NUMBER = 50_000_000  # so that a load's own numbers are new
 AT_ONCE = 2_000
+OPEN_FOR = 50_000  # messages: the journal's log is taken into its file when it is closed
 RESULTS = 5
 WINDOW_S = 30 * 86_400.0
 # What dead letters say: each a cause of its own, whatever number it names.
@@ -42,21 +43,19 @@ ANSWERS = (*(f"HTTP {status}" for status in (400, 404, 409, 412, 413, 422)), "Pa
 
 def fill(folder: Path, messages: int, say: Callable[[str], None]) -> None:
     """Make a journal with so many messages in ``folder/var``; one that is there is gone on with."""
-    journal = Journal.open(folder / "var", clock=SystemClock())
-    try:
-        recover(journal)
-        done = sum(view.last_seq for view in list_channels(journal))
-        maker = _Maker(messages)
-        began, start = time.monotonic(), done
-        while done < messages:
-            count = min(AT_ONCE, messages - done)
-            journal.run_alone(partial(maker.store, first=done, count=count))
-            done += count
-            if done % 50_000 < AT_ONCE:
-                rate = (done - start) / (time.monotonic() - began)
-                say(f"{done} of {messages} messages, {rate:.0f} a second")
-    finally:
-        journal.close()
+    maker, done = _Maker(messages), -1
+    while done < messages:
+        began, journal = time.monotonic(), Journal.open(folder / "var", clock=SystemClock())
+        try:
+            recover(journal)
+            first = done = sum(view.last_seq for view in list_channels(journal))
+            while done < min(first + OPEN_FOR, messages):
+                count = min(AT_ONCE, messages - done)
+                journal.run_alone(partial(maker.store, first=done, count=count))
+                done += count
+        finally:
+            journal.close()
+        say(f"{done} of {messages} messages, {(done - first) / (time.monotonic() - began):.0f} a second")
 
 
 class _Maker:

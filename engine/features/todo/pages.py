@@ -205,7 +205,7 @@ GONE = N_("This is not on the list any more.")
 
 def routes(frame: Frame) -> Sequence[Route]:
     return (
-        Route(TODO, partial(_show, frame), LOOKING, here=True),
+        Route(TODO, partial(_show, frame), LOOKING, todo=True),
         Route(TODO, partial(_take, frame), ACTING, method="POST"),
     )
 

@@ -7,12 +7,18 @@ import pickle
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 from socket import socket
+from types import SimpleNamespace
 from typing import Any, cast
 
+from engine.actions import control
 from engine.actions.admission import Refusals
+from engine.actions.control import Request
 from engine.actions.declaring import Verb
 from engine.actions.kept import KeptActs
 from engine.actions.verbs import all_acts
@@ -38,7 +44,7 @@ from engine.store.queries.reader import Reader
 from engine.web.apart import Given, elsewhere
 from engine.web.api.lists import Sources
 from engine.web.pages.frame import Loaded
-from engine.web.running import Running
+from engine.web.running import Ask, Running
 from engine.web.server import StatusServer
 
 logger = logging.getLogger("labrelay.web")
@@ -49,10 +55,7 @@ LOOK_S = 1.0  # at its own memory
 Audience = frozenset[str] | None
 
 
-class Ends:
-    """Both ends of a line are the daemon's."""
-
-    channel = destination = staticmethod(elsewhere)
+DRAWN: ContextVar[int] = ContextVar("drawn", default=0)  # the number of the request that is drawn
 
 
 class Known:
@@ -63,7 +66,8 @@ class Known:
         lists, bells: the to-do list and the open alerts, by the channels that those see who ask; None: all.
     """
 
-    def __init__(self, site: Site, journal: Reader) -> None:
+    def __init__(self, site: Site, journal: Reader, ask: Ask) -> None:
+        """``ask``: the daemon, for the request that is drawn."""
         self.clock: Clock = SystemClock()
         self.refused = Refusals(elsewhere)
         self.journal = journal
@@ -71,6 +75,7 @@ class Known:
         self.lists: dict[Audience, Sequence[Any]] = {}
         self.bells: dict[Audience, int] = {}
         self._site = site
+        self._ask = ask
         self._routes: dict[str, ChannelRoutes] | None = None
         self._building = threading.Lock()
 
@@ -99,7 +104,7 @@ class Known:
         return plain
 
     def running(self, acts: KeptActs, seen: Seen | None = None) -> Running:
-        audience = None if seen is None else seen.channels
+        audience, ask = None if seen is None else seen.channels, self._ask
 
         async def todo() -> Sequence[Any]:
             return self.lists[audience] if audience in self.lists else elsewhere()
@@ -110,9 +115,10 @@ class Known:
             metrics=elsewhere,
             todo=todo,
             bell=lambda: self.bells.get(audience, 0),
-            ends=Ends(),
+            ends=cast(Any, SimpleNamespace(channel=partial(ask, "channel"), destination=partial(ask, "destination"))),
             acts=acts,
             accounts=cast(Any, self),  # the daemon knows who asks
+            ask=ask,
         )
 
 
@@ -127,13 +133,22 @@ class Child:
         self._server: StatusServer | None = None
         self._configuring = asyncio.Lock()
         self._drawing: set[asyncio.Task[None]] = set()
+        self._drawn: dict[int, asyncio.Task[None]] = {}
+        self._questions = count(1)
+        self._asked: dict[int, asyncio.Future[Any]] = {}
         self._streams: dict[int, AsyncGenerator[bytes, None]] = {}
         self._waiting: dict[int, asyncio.Task[None]] = {}  # for the next event of each
 
     def _received(self, frame: Frame) -> None:
         match frame.kind:
             case "draw":
-                self._begin(self._draw(frame.fields[0], _taken(frame)))
+                number = frame.fields[0]
+                self._drawn[number] = task = self._begin(self._draw(number, _taken(frame)))
+                task.add_done_callback(lambda _: self._drawn.pop(number))
+            case "drop" if frame.fields[0] in self._drawn:
+                self._drawn[frame.fields[0]].cancel()
+            case "told" | "not told" if frame.fields[0] in self._asked:
+                _tell(self._asked[frame.fields[0]], frame)
             case "event":
                 number, stream, *told = frame.fields
                 self._waiting[stream] = self._begin(self._event(number, stream, *told))
@@ -156,6 +171,26 @@ class Child:
             case "stop":
                 self.stopped.set()
 
+    async def _ask(self, *about: Any, content: bytes = b"") -> Any:
+        """As of `Ask`.
+
+        Raises:
+            LabRelayError: it was refused.
+            ElsewhereError: the daemon does not say it.
+        """
+        if not (number := DRAWN.get()):
+            elsewhere()
+        question, answer = next(self._questions), asyncio.get_running_loop().create_future()
+        self.pipe.send(encode("ask", (number, question, *about), (content,)))
+        self._asked[question] = answer
+        try:
+            return await answer
+        finally:
+            del self._asked[question]
+
+    async def _give(self, asked: Request) -> Any:
+        return await self._ask("give", asked.verb, asked.args, content=asked.content)
+
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._drawing.add(task)
@@ -175,8 +210,8 @@ class Child:
                 self.pipe.send(encode("refused", (epoch, why)))
                 return
             journal = Reader(site.config.data / JOURNAL_NAME, Vault.of(opened))
-            self._known = Known(site, journal)
-            verbs = {name: Verb(act.needs, act.arguments, elsewhere) for name, act in all_acts().items()}
+            self._known = Known(site, journal, self._ask)
+            verbs = {name: Verb(act.needs, act.arguments, self._give) for name, act in all_acts().items()}
             self._server = server_of(self._known, KeptActs(verbs, cast(Any, journal)))
             self._server.config = web
             self._server.draw_apart()
@@ -186,6 +221,7 @@ class Child:
     async def _draw(self, number: int, asked: Given) -> None:
         assert self._known is not None, "configured first"
         assert self._server is not None
+        DRAWN.set(number)
         channels = asked.principal.channels
         self._known.bells[None if channels is None else frozenset(channels)] = asked.bell
         try:
@@ -228,6 +264,16 @@ class Child:
 
 def _taken(frame: Frame) -> Any:
     return pickle.loads(frame.blobs[0])  # noqa: S301  (of the daemon, which has started us)
+
+
+def _tell(answer: asyncio.Future[Any], frame: Frame) -> None:
+    if answer.done():  # its request is being dropped
+        return
+    if frame.kind == "told":
+        answer.set_result(_taken(frame))
+    else:
+        said = frame.fields[1]
+        answer.set_exception(ElsewhereError() if said is None else control.error_of(said))
 
 
 async def _closed(events: AsyncGenerator[bytes, None]) -> None:

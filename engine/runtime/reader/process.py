@@ -7,21 +7,22 @@ from asyncio.subprocess import Process
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from engine.actions import control
 from engine.config.load import Site
-from engine.model.errors import LargeProcessError
+from engine.model.errors import ElsewhereError, LabRelayError, LargeProcessError
 from engine.model.site.todo import Since
 from engine.model.texts.phrases import Said
 from engine.runtime.large.process import ChildProcess, environment, launch, log_setting
-from engine.runtime.large.wire import Frame, encode
+from engine.runtime.large.wire import Frame, Pipe, encode
 from engine.runtime.reader import BUILD
 from engine.web import apart
 from engine.web.identity import language_of
 from engine.web.routes import CHANNELS, PRINCIPAL, Route
-from engine.web.running import Running
+from engine.web.running import Ask, Running
 
 if TYPE_CHECKING:
     from engine.runtime.app import App
@@ -55,7 +56,8 @@ class PageReader(ChildProcess):
         self._app = app
         self._asked = asyncio.Event()
         self._numbers = count(1)
-        self._under_way: dict[int, asyncio.Future[Frame]] = {}
+        self._under_way: dict[int, tuple[asyncio.Future[Frame], Ask]] = {}
+        self._telling: set[asyncio.Task[None]] = set()
         self._site: Site | None = None  # that it has, or is to take over
         self._keys: tuple[int, ...] = ()
         self._epoch = 0
@@ -84,11 +86,11 @@ class PageReader(ChildProcess):
             raise
 
     async def draw(
-        self, request: web.Request, route: Route, running: Running, since: Since | None
+        self, request: web.Request, route: Route, running: Running, since: Since | None, tell: Ask
     ) -> web.Response | None:
         """As of `Apart`."""
         self._asked.set()
-        listed = await running.todo() if route.is_overview and self.ready else None
+        listed = await running.todo() if route.todo and self.ready else None
         if not self._is_current():
             return None
         try:
@@ -97,8 +99,10 @@ class PageReader(ChildProcess):
         except Exception:  # a value of ours that cannot go there
             logger.exception("a request cannot be given to the process that draws pages")
             return None
-        frame = await self._answer("draw", (), (asked,), within_s=ANSWER_S)
-        return apart.response_of(*frame.fields[1:], *frame.blobs) if frame.kind == "drawn" else None
+        frame = await self._answer("draw", (), (asked,), within_s=ANSWER_S, tell=tell)
+        if frame.kind == "drawn":
+            return apart.response_of(*frame.fields[1:], *frame.blobs)
+        return web.Response() if request.transport is None else None  # nobody waits for it any more
 
     def events(self, request: web.Request, running: Running, last: str) -> AsyncGenerator[bytes, None] | None:
         """As of `Apart`."""
@@ -136,16 +140,24 @@ class PageReader(ChildProcess):
         """As of `Apart`."""
         self._left = True
         self._lost()
+        for task in self._telling:
+            task.cancel()
 
     async def _answer(
-        self, kind: str, fields: Sequence[object], blobs: Sequence[bytes] = (), within_s: float | None = None
+        self,
+        kind: str,
+        fields: Sequence[object],
+        blobs: Sequence[bytes] = (),
+        *,
+        within_s: float,
+        tell: Ask = apart.elsewhere,
     ) -> Frame:
         """What it says to a frame of this kind; "elsewhere" where it ends, or does not answer."""
         if self._pipe is None or self._left:
             return ELSEWHERE
         number = next(self._numbers)
         answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
-        self._under_way[number] = answer
+        self._under_way[number] = answer, tell
         self._send(encode(kind, (number, *fields), blobs))
         try:
             async with asyncio.timeout(within_s):
@@ -156,6 +168,8 @@ class PageReader(ChildProcess):
             return ELSEWHERE
         finally:
             del self._under_way[number]
+            if answer.cancelled():
+                self._send(encode("drop", (number,)))
 
     def _is_current(self) -> bool:
         """Whether it has the configuration and the keys in force; else it gets them."""
@@ -201,9 +215,15 @@ class PageReader(ChildProcess):
         match frame.kind:
             case "drawn" | "elsewhere":
                 self._answered = self._app.clock.monotonic()
-                answer = self._under_way.get(frame.fields[0])
+                answer, _ = self._under_way.get(frame.fields[0], (None, None))
                 if answer is not None and not answer.done():
                     answer.set_result(frame)
+            case "ask" if self._pipe is not None:
+                self._answered = self._app.clock.monotonic()
+                telling = self._tell(self._pipe, *frame.fields, content=frame.blobs[0])
+                task = asyncio.get_running_loop().create_task(telling)
+                self._telling.add(task)
+                task.add_done_callback(self._telling.discard)
             case "ready":
                 self.ready = frame.fields[0] == self._epoch
             case "refused" if frame.fields[0] == self._epoch:
@@ -211,10 +231,25 @@ class PageReader(ChildProcess):
             case "leaving":
                 self.ready = False
 
+    async def _tell(self, pipe: Pipe, number: int, question: int, *asked: Any, content: bytes) -> None:
+        """Answer what the one at ``pipe`` asks for a request under way."""
+        parts = encode("not told", (question, None))
+        _, tell = self._under_way.get(number, (None, apart.elsewhere))
+        try:
+            parts = encode("told", (question,), (pickle.dumps(await tell(*asked, content=content)),))
+        except ElsewhereError:
+            pass
+        except LabRelayError as error:
+            if type(error) in control.ERRORS.values():  # else it is another one there
+                parts = encode("not told", (question, control.said(error)))
+        except Exception:
+            logger.exception("the process that draws pages is not answered")
+        pipe.send(parts)
+
     def _replaced(self, extra: Mapping[str, object]) -> None:
         logger.error("the process that draws pages is replaced", extra=extra)
 
     def _lost(self) -> None:
-        for answer in self._under_way.values():
+        for answer, _ in self._under_way.values():
             if not answer.done():
                 answer.set_result(ELSEWHERE)

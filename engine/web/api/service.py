@@ -126,7 +126,7 @@ class Api:
             found += self._acting(self._acts)
         return [
             *found,
-            self._route(EVENTS, self._events, FROM_JOURNAL, LOOKING, json=False, here=True),
+            self._route(EVENTS, self._events, FROM_JOURNAL, LOOKING, json=False, here="it has no end"),
             self._route("/openapi.json", self._openapi, FROM_MEMORY, LOOKING),
             Route("/api", self._explorer, LOOKING),
         ]
@@ -138,7 +138,8 @@ class Api:
         yield self._route(CONTENTS, partial(self._reveal, acts), AN_ACT, SEEING_PATIENTS, method=hdrs.METH_POST)
         for one in QUESTIONS:
             verb = acts.verbs[one.verb]
-            yield self._route(one.path, partial(self._question, one.verb, verb), FROM_JOURNAL, verb.needs, here=True)
+            ask = partial(self._question, one.verb, verb)
+            yield self._route(one.path, ask, FROM_JOURNAL, verb.needs, here="it is what an act here says")
 
     def _route(
         self, path: str, handle: Handler, cost: float, needs: frozenset[Permission], *, json: bool = True, **more: Any

@@ -172,7 +172,7 @@ COMES_AND_GOES = (
 def routes(frame: Frame) -> Sequence[Route]:
     lately = Lately()
     return (
-        Route(PATH, partial(_show, frame, lately), LOOKING, here=True),
+        Route(PATH, partial(_show, frame, lately), LOOKING),
         Route(DATA, partial(_data, frame, lately), LOOKING),
     )
 

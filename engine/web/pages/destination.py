@@ -35,7 +35,7 @@ ATTEMPTS = 12
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    return (Route(PATH, partial(_show, frame), LOOKING, here=True), Route(DATA, partial(_data, frame), LOOKING))
+    return (Route(PATH, partial(_show, frame), LOOKING), Route(DATA, partial(_data, frame), LOOKING))
 
 
 async def _show(frame: Frame, request: web.Request) -> web.Response:

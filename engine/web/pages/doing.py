@@ -46,6 +46,8 @@ async def look_once(frame: Frame, request: web.Request, *messages: int, purpose:
     Raises:
         LabRelayError: it could not be recorded.
     """
+    if (ask := frame.running.ask) is not None:
+        return bool(await ask("look", messages, purpose))
     principal = request[PRINCIPAL]
     looks = [_look_of(request, message) for message in messages]
     if not principal.sees_held or not all(log_in for log_in, _ in looks) or VERB not in frame.verbs:
@@ -59,8 +61,10 @@ async def look_once(frame: Frame, request: web.Request, *messages: int, purpose:
     return True
 
 
-def purpose_of(frame: Frame, request: web.Request, message: int) -> str:
+async def purpose_of(frame: Frame, request: web.Request, message: int) -> str:
     """The purpose that a person has stated in this log-in for the contents of a message; empty: none."""
+    if (ask := frame.running.ask) is not None:
+        return str(await ask("purpose", message))
     return frame.looks.get(_look_of(request, message), "")
 
 

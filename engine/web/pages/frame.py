@@ -16,7 +16,6 @@ from markupsafe import Markup
 
 from engine.actions.control import Request
 from engine.actions.declaring import Verb
-from engine.config.findings.changes import Change
 from engine.config.web import WebConfig
 from engine.mapping.code_tables.suggestions import Suggestion
 from engine.model import errors
@@ -49,14 +48,9 @@ Channels = Callable[[], Mapping[str, ChannelRoutes]]
 Trial = Callable[[str, str, str, str, str], Awaitable[Mapping[str, Any]]]
 """(channel, mapping, edited text of it, message, character set) -> what became of it."""
 Suggestions = Callable[[str], Sequence[Suggestion]]
-Changes = Callable[[], Awaitable[Sequence[Change]]]
 Values = Mapping[str, Any]
 Handler = Callable[..., Awaitable[web.StreamResponse]]
 """Of a frame and a request."""
-
-
-async def no_changes() -> Sequence[Change]:
-    return ()
 
 
 class Loaded(NamedTuple):
@@ -67,7 +61,6 @@ class Loaded(NamedTuple):
         configured: its hash, code tables included.
         suggestions: what the pack of a channel's analyzer suggests for codes; reads its file, or raises ConfigError.
         changed_files: names of files of the configuration that are not those that run; reads them all.
-        changes: what a reload of the files changes; reads them all, and raises ConfigError where they are wrong.
         trial: tries a mapping; None: there is no page for it.
     """
 
@@ -75,7 +68,6 @@ class Loaded(NamedTuple):
     configured: Callable[[], str] = str
     suggestions: Suggestions = lambda channel: ()
     changed_files: Callable[[], Sequence[str]] = list
-    changes: Changes = no_changes
     trial: Trial | None = None
 
 

@@ -76,13 +76,13 @@ class Step(NamedTuple):
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    return (Route(PATH, partial(_show, frame), LOOKING, here=True),)
+    return (Route(PATH, partial(_show, frame), LOOKING),)
 
 
 async def _show(frame: Frame, request: web.Request) -> web.Response:
     asked = number(frame.asking(request).found["number"])
     sections = [await panels.of_message(frame, request, asked) for panels in PANELS.each()]
-    found = partial(_found, frame, [one for one in sections if one], purpose_of(frame, request, asked))
+    found = partial(_found, frame, [one for one in sections if one], await purpose_of(frame, request, asked))
     return await frame.show(request, _page, found)
 
 

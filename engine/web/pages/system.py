@@ -7,9 +7,9 @@ from functools import partial
 
 from aiohttp import web
 
-from engine.model.errors import ConfigError
+from engine.model.errors import ConfigError, ElsewhereError
 from engine.model.journal.records import DELIVERIES
-from engine.model.site.permissions import CHANGING, LOOKING
+from engine.model.site.permissions import LOOKING
 from engine.model.texts.phrases import N_, PageText, Span, phrase_of
 from engine.model.texts.units import size_words
 from engine.monitoring.snapshot.site import SiteSnapshot
@@ -21,17 +21,18 @@ from engine.web.pages.words import Words, grouped, shown
 from engine.web.routes import Route
 
 PATH = "/system"
+RELOAD = "reload"
 MOST_FILES = 20  # named on the page
 KINDS: dict[str, PageText] = {"channel": "Analyzer", "destination": "Destination", "key": "Setting"}
 Facts = Iterator[tuple[str, str]]
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    return (Route(PATH, partial(_show, frame), LOOKING, whole=True, here=True),)
+    return (Route(PATH, partial(_show, frame), LOOKING, whole=True),)
 
 
 async def _show(frame: Frame, request: web.Request) -> web.Response:
-    return await frame.show(request, _page, partial(_found, await _files(frame, frame.asking(request))))
+    return await frame.show(request, _page, partial(_found, await _files(frame, request)))
 
 
 def _page(asking: Asking) -> Page:
@@ -50,8 +51,9 @@ def _page(asking: Asking) -> Page:
     return Page("system", values)
 
 
-async def _files(frame: Frame, asking: Asking) -> Values:
+async def _files(frame: Frame, request: web.Request) -> Values:
     """Files that were changed, and, for those who may reload, what a reload of them does."""
+    asking = frame.asking(request)
     try:
         changed = await asyncio.to_thread(frame.loaded.changed_files)
     except OSError as error:
@@ -59,7 +61,7 @@ async def _files(frame: Frame, asking: Asking) -> Values:
     return {
         "changed": [shown(name, 300) for name in changed[:MOST_FILES]],
         "more_changed": grouped(len(changed) - MOST_FILES) if len(changed) > MOST_FILES else "",
-        **(await _plan(frame, asking.words) if changed and asking.principal.may(CHANGING) else {}),
+        **(await _plan(frame, request, asking.words) if changed and RELOAD in asking.may else {}),
     }
 
 
@@ -83,15 +85,17 @@ def _found(files: Values, reader: Reader, asking: Asking) -> Values:
     }
 
 
-async def _plan(frame: Frame, words: Words) -> Values:
+async def _plan(frame: Frame, request: web.Request, words: Words) -> Values:
     """As `labrelay reload --dry-run`; where the reload is refused, the places in files, without values."""
     try:
-        found = await frame.loaded.changes()
+        found = (await frame.give(request, RELOAD, {"dry_run": True}))["changes"]
     except ConfigError as error:
         return {"wrong": [shown(": ".join(one.split(": ")[:2]), 300) for one in error.problems[:MOST_FILES]]}
+    except ElsewhereError:
+        raise
     except OSError:
         return {}
-    return {"plan": [(words.say(KINDS[one.kind]), one.name, words.say(one.then)) for one in found]}
+    return {"plan": [(words.say(KINDS[one["kind"]]), one["name"], words.say(one["then"])) for one in found]}
 
 
 def _program(site: SiteSnapshot, words: Words) -> Facts:

@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,15 +15,23 @@ import aiohttp
 import orjson
 import pytest
 
+from engine.actions.verbs import all_acts
 from engine.features.access.service.service import AccessService
-from engine.model.site.permissions import LOOKING, WATCHING
+from engine.model.errors import ElsewhereError, LabRelayError
+from engine.model.journal.journal_views import Filter
+from engine.model.site.permissions import ACTING, LOOKING, SEEING_PATIENTS, WATCHING, Permission
 from engine.runtime.large import process as large_process
-from engine.runtime.large.wire import Decoder
+from engine.runtime.large.wire import Decoder, Pipe
 from engine.runtime.observing import observe
 from engine.runtime.reader import child, process
 from engine.runtime.reader.process import PageReader
+from engine.store.queries.acts import acts_page
+from engine.store.queries.bulk import operations_page
+from engine.store.queries.messages import messages_page
+from engine.web.apart import QUESTIONS
 from engine.web.api import service
-from tests.engine.web.test_units import ROOT, UNITS, Laboratory, addresses, results, two_units
+from engine.web.running import Ask
+from tests.engine.web.test_units import ABOUT, ROOT, UNITS, Laboratory, addresses, filled, results, two_units
 from tests.faults.test_large_kill import alive
 from tests.support.access import GOOD, Browser
 from tests.support.live import Daemon
@@ -32,7 +40,11 @@ from tests.support.senders import lines, send_blocks
 from tests.support.waiting import until
 
 START_S = 120.0
-EACH_TIME = re.compile(rb'name="once" value="[0-9a-f]{32}"|"trace_id":"[0-9a-f]{16}"')
+ALL_OF_UNIT = LOOKING | ACTING | SEEING_PATIENTS
+EACH_TIME = re.compile(
+    rb'name="once" value="[0-9a-f]{32}"|"trace_id":"[0-9a-f]{16}"|&#34;counted_us&#34;:\d+'
+    rb'|(?:ends |ending-at">)\d\d:\d\d'
+)
 
 
 Whole = tuple[int, dict[str, str], bytes]
@@ -84,16 +96,33 @@ async def test_each_page_is_the_one_that_the_daemon_draws(here: Laboratory, monk
         drawn.append((answer := await draw(*asked)) is not None)
         return answer
 
+    asked, tell = set[str](), reader._tell
+
+    async def told(pipe: Pipe, number: int, question: int, kind: str, *more: Any, content: bytes) -> None:
+        asked.add(kind)
+        await tell(pipe, number, question, kind, *more, content=content)
+
     monkeypatch.setattr(reader, "draw", counted)
+    monkeypatch.setattr(reader, "_tell", told)
     async with AsyncExitStack() as stack:
         person = Browser(
             await stack.enter_async_context(aiohttp.ClientSession(here.base, cookie_jar=aiohttp.CookieJar(unsafe=True)))
         )
         assert (await person.log_in("root-admin"))[0] == 200
         clients = {"person": person.client}
-        for name, units, may in (("unit", ("alpha",), LOOKING), ("all", (), LOOKING), ("wall", (), WATCHING)):
-            clients[name] = await stack.enter_async_context(here.client(await here.token(name, *units, may=may)))
-        await ready(here, clients["all"])
+        for name, units, may in (
+            ("unit", ("alpha",), LOOKING),
+            ("acts", ("alpha",), ALL_OF_UNIT),
+            ("wall", (), WATCHING),
+        ):
+            jar = aiohttp.CookieJar(unsafe=True)
+            bearer = {"Authorization": f"Bearer {await here.token(name, *units, may=may)}"}
+            clients[name] = await stack.enter_async_context(
+                aiohttp.ClientSession(here.base, headers=bearer, cookie_jar=jar)
+            )
+        await ready(here, clients["acts"])
+        await page_of(clients["acts"], "/do/retry?all=1")  # which gives a browser its secret
+        await operation(here, clients["acts"])
         for name in ("REFRESH_S", "KEPT_S"):  # one snapshot for both
             monkeypatch.setattr(observe, name, 1e9)
         wrong, elsewhere = [], set()
@@ -111,8 +140,99 @@ async def test_each_page_is_the_one_that_the_daemon_draws(here: Laboratory, monk
                     monkeypatch.setattr(page, "_apart", reader)
                     if there != own:
                         wrong.append((method, address, who, drawn, differing(there, own)))
-        assert not elsewhere, elsewhere
+        refused = "/operations/{number}"  # of what is no operation of the unit: a row of the audit trail
+        assert elsewhere == {(refused, "unit"), (refused, "acts")}
+        assert asked == {"channel", "destination", "look", "purpose", "give"}
         assert not wrong, "\n".join(map(str, wrong))
+
+
+async def operation(here: Laboratory, http: aiohttp.ClientSession) -> None:
+    """One that has ended, of the unit alpha."""
+    given = {"selection": {"channel": "alphabench", "all": True}, "reason": "a walk"}
+    address = "/api/v1/acts/retry"
+    async with http.post(address, json={**given, "dry_run": True}) as answer:
+        counted = await answer.json()
+    given["selection"] |= {name: counted[name] for name in ("last", "counted_us")}  # type: ignore[operator]
+    async with http.post(address, json=given, headers={"Idempotency-Key": "walk"}) as answer:
+        here.numbers["alpha"].append((await answer.json())["operation"])
+    await until(lambda: [one.stage for one in operations_page(here.app.journal)] == ["ended"])
+
+
+async def tells_of(here: Laboratory, monkeypatch: pytest.MonkeyPatch, http: aiohttp.ClientSession) -> Ask:
+    """What answers the questions of the process that draws, for a request of ``http``."""
+    caught: list[Ask] = []
+
+    async def draw(*asked: Any) -> None:
+        caught.append(asked[-1])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reader_of(here), "draw", draw)
+        await page_of(http)
+    return caught[0]
+
+
+def kept(here: Laboratory) -> object:
+    """What an act would change."""
+    journal = here.app.journal
+    return [one.id for one in acts_page(journal)], [(one.id, one.state) for one in messages_page(journal, Filter())]
+
+
+async def test_it_is_told_no_act_but_a_dry_run_of_who_may_give_it(
+    here: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dry = list[str]()
+    async with here.client(await here.token("all", may=frozenset(Permission))) as http:
+        tell = await tells_of(here, monkeypatch, http)
+        before = kept(here)
+        for name, act in all_acts().items():
+            args = filled(ABOUT.get(name, {}), here, "alpha")
+            for wrong in ({}, {"dry_run": False}, {"dry_run": 1}, {"dry_run": "true"}, {"dry_run": None}):
+                if name not in QUESTIONS:
+                    with pytest.raises(ElsewhereError):
+                        await tell("give", name, {**args, **wrong})
+            if "dry_run" in act.arguments.model_fields:
+                with suppress(LabRelayError):
+                    await tell("give", name, {**args, "dry_run": True})
+                    dry.append(name)
+            elif name not in QUESTIONS:
+                with pytest.raises(ElsewhereError):
+                    await tell("give", name, {**args, "dry_run": True})
+        for no_question in (("log_in", "root-admin"), ("channel", 1), ("give", "none", {"dry_run": True}), ()):
+            with pytest.raises(ElsewhereError):
+                await tell(*no_question)
+        assert {"release", "retry", "dismiss", "reload"} <= set(dry)
+        assert kept(here) == before
+    release = {"selection": {"all": True}, "reason": "seen", "dry_run": True}
+    async with here.client(await here.token("looks", may=LOOKING)) as http:
+        tell = await tells_of(here, monkeypatch, http)
+        assert await tell("give", "operation_waits", {"number": 1}) == {"waits": ""}
+        with pytest.raises(ElsewhereError):
+            await tell("give", "release", release)
+    async with here.client(await here.token("acts", "alpha", may=ALL_OF_UNIT)) as http:
+        tell = await tells_of(here, monkeypatch, http)
+        assert (await tell("give", "release", release))["channels"] == ["alphabench"]
+
+
+async def test_what_it_asks_for_a_sender_who_is_gone_is_dropped(here: Laboratory) -> None:
+    def looks() -> int:
+        return sum(one.verb == "unmask" for one in acts_page(here.app.journal, limit=500))
+
+    reader, message = reader_of(here), here.numbers["alpha"][0]
+    async with here.client(await here.token("sees", may=LOOKING | SEEING_PATIENTS)) as http:
+        await ready(here, http)
+        os.kill(pid_of(here), signal.SIGSTOP)
+        asked = asyncio.create_task(http.get(f"/messages/{message}"))
+        await until(lambda: bool(reader._under_way))
+        ((answered, tell),) = reader._under_way.values()
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        await until(lambda: cast(Any, tell).args[1].transport is None)
+        os.kill(pid_of(here), signal.SIGCONT)
+        await until(lambda: not reader._under_way, START_S)
+        assert answered.result().kind == "elsewhere"
+        assert looks() == 0
+        await page_of(http, f"/messages/{message}")
+        assert (looks(), reader.ready) == (1, True)
 
 
 @asynccontextmanager

@@ -102,7 +102,7 @@ class LogInPages:
             Route("/wall", self._desk.acting(self._wall), OPEN_TO_ALL, method="POST"),
             Route("/log-out", self._desk.acting(self._log_out), LOOKING, method="POST", early=True),
             Route("/stay", self._desk.acting(self._stay), LOOKING, method="POST", early=True),
-            Route("/session.json", self._session, LOOKING, early=True, here=True),
+            Route("/session.json", self._session, LOOKING, early=True, here="log-ins are known here alone"),
         )
 
     # -- name and password -------------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ class AccountPages:
 
     def routes(self) -> Sequence[Route]:
         return (
-            Route(ACCOUNT, self._page, LOOKING, early=True, here=True),
+            Route(ACCOUNT, self._page, LOOKING, early=True, here="log-ins are known here alone"),
             Route(ACCOUNT, self._take, LOOKING, method="POST", early=True),
         )
 

@@ -39,7 +39,7 @@ STATES = {
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    return (Route(PATH, partial(_list, frame), LOOKING, here=True), *frame.forms(PATH, VERBS[0], _take))
+    return (Route(PATH, partial(_list, frame), LOOKING), *frame.forms(PATH, VERBS[0], _take))
 
 
 async def _list(frame: Frame, request: web.Request) -> web.Response:

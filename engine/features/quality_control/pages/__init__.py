@@ -38,7 +38,7 @@ _MIDDLE, _STEP, _WIDTH, _EDGE = 14.0, 4.5, 110, 2.0  # of the small chart: two S
 
 def routes(frame: Frame) -> Sequence[Route]:
     return (
-        Route(PATH, partial(_show, frame), LOOKING, here=True),
+        Route(PATH, partial(_show, frame), LOOKING, todo=True),
         *chart.routes(frame),
         *maintenance.routes(frame),
         *targets.routes(frame),

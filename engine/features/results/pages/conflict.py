@@ -79,7 +79,7 @@ class _Conflict(NamedTuple):
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    return (Route(PATH, partial(_show, frame), LOOKING, here=True),)
+    return (Route(PATH, partial(_show, frame), LOOKING),)
 
 
 async def _show(frame: Frame, request: web.Request) -> web.Response:

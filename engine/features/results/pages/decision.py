@@ -40,7 +40,7 @@ NOTHING_HELD = N_("Nothing of message {n} is held.")
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    shown = Route(PATH, partial(_show, frame), LOOKING, here=True)
+    shown = Route(PATH, partial(_show, frame), LOOKING)
     if whose.VERB not in frame.verbs:
         return (shown,)
     needed = frame.verbs[whose.VERB].needs

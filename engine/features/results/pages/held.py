@@ -48,7 +48,7 @@ STATES = ("rejected",)  # besides those that are held
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    return (Route(PATH, partial(_list, frame), LOOKING, here=True),)
+    return (Route(PATH, partial(_list, frame), LOOKING),)
 
 
 async def _list(frame: Frame, request: web.Request) -> web.Response:

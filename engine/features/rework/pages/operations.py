@@ -56,7 +56,7 @@ FAULTS: dict[str, PageText] = {
 
 def routes(frame: Frame) -> Iterator[Route]:
     yield Route(OPERATIONS, partial(_list, frame), LOOKING)
-    yield Route(ONE, partial(_show, frame), LOOKING, here=True)
+    yield Route(ONE, partial(_show, frame), LOOKING)
     yield from frame.forms(ONE, CANCEL, _cancel)
 
 
