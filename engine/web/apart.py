@@ -124,7 +124,7 @@ async def trusted(request: web.Request) -> Principal:
     return asked.principal
 
 
-async def told(frame: Frame, request: web.Request, *asked: Any, content: bytes = b"") -> Any:
+async def answered(frame: Frame, request: web.Request, *asked: Any, content: bytes = b"") -> Any:
     """The answer to what the other process asks for ``request``, which it draws.
 
     Raises:

@@ -16,7 +16,7 @@ from engine.web.render import TodoSource
 from engine.web.routes import Route
 
 Ask = Callable[..., Awaitable[Any]]
-"""What it is about, and its arguments, as of `engine.web.apart.told`."""
+"""What it is about, and its arguments, as of `engine.web.apart.answered`."""
 
 
 class LookAtList(Protocol):

@@ -32,7 +32,7 @@ from engine.model.texts.phrases import Said
 from engine.model.texts.units import HostPort
 from engine.store.queries.reader import Reader
 from engine.web import bodies, sender
-from engine.web.apart import GIVEN, Answer, Given, answer_of, request_of, told, trusted
+from engine.web.apart import GIVEN, Answer, Given, answer_of, answered, request_of, trusted
 from engine.web.api import problems
 from engine.web.bodies import Body, KeptBodies, html, prepared
 from engine.web.desk import ACCOUNT, LOG_IN, Desk
@@ -208,7 +208,7 @@ class StatusServer:
             return None
         part = request.get(PART, self)
         request[SINCE] = await part._since(request) if route.path == "/" else None
-        tell = partial(told, part._frame, request)
+        tell = partial(answered, part._frame, request)
         return await self._apart.draw(request, route, part._running, request[SINCE], tell)
 
     async def _routes_within(self, request: web.Request, channels: frozenset[str]) -> Table:

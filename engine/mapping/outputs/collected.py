@@ -237,7 +237,7 @@ class FactsParts(MessageParts):
         self._run = run
         self.written = written
         self._keys: MessageParts | None = None
-        self._is_other = False  # the person at hand was told apart from the first bearer of the number
+        self._is_other = False  # the person at hand is another than the first bearer of the number
         self.results = self.dropped = 0
         self.made = {}
         self.scope = cast(KeyScope, None)  # both are named by the code of each mapping, and used by none of facts

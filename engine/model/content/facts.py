@@ -176,7 +176,7 @@ class Person(NamedTuple):
         subject: pseudonym, the same in every message and format: the id of this Patient in FHIR; None where nothing
             asks for it (`engine.model.message.MapContext.names_subjects`).
         lasting: the number is one person's for good; else it may be a counter's, or the first bearer's of a number from
-            whom a person has told this one apart.
+            whom a person has found this one to be another.
     """
 
     number: str | None = None

@@ -147,7 +147,7 @@ class Child:
                 task.add_done_callback(lambda _: self._drawn.pop(number))
             case "drop" if frame.fields[0] in self._drawn:
                 self._drawn[frame.fields[0]].cancel()
-            case "told" | "not told" if frame.fields[0] in self._asked:
+            case "answer" | "no answer" if frame.fields[0] in self._asked:
                 _tell(self._asked[frame.fields[0]], frame)
             case "event":
                 number, stream, *told = frame.fields
@@ -269,7 +269,7 @@ def _taken(frame: Frame) -> Any:
 def _tell(answer: asyncio.Future[Any], frame: Frame) -> None:
     if answer.done():  # its request is being dropped
         return
-    if frame.kind == "told":
+    if frame.kind == "answer":
         answer.set_result(_taken(frame))
     else:
         said = frame.fields[1]

@@ -102,7 +102,7 @@ class PageReader(ChildProcess):
         frame = await self._answer("draw", (), (asked,), within_s=ANSWER_S, tell=tell)
         if frame.kind == "drawn":
             return apart.response_of(*frame.fields[1:], *frame.blobs)
-        return web.Response() if request.transport is None else None  # nobody waits for it any more
+        return web.Response() if request.transport is None else None  # its sender is gone
 
     def events(self, request: web.Request, running: Running, last: str) -> AsyncGenerator[bytes, None] | None:
         """As of `Apart`."""
@@ -233,15 +233,15 @@ class PageReader(ChildProcess):
 
     async def _tell(self, pipe: Pipe, number: int, question: int, *asked: Any, content: bytes) -> None:
         """Answer what the one at ``pipe`` asks for a request under way."""
-        parts = encode("not told", (question, None))
+        parts = encode("no answer", (question, None))
         _, tell = self._under_way.get(number, (None, apart.elsewhere))
         try:
-            parts = encode("told", (question,), (pickle.dumps(await tell(*asked, content=content)),))
+            parts = encode("answer", (question,), (pickle.dumps(await tell(*asked, content=content)),))
         except ElsewhereError:
             pass
         except LabRelayError as error:
             if type(error) in control.ERRORS.values():  # else it is another one there
-                parts = encode("not told", (question, control.said(error)))
+                parts = encode("no answer", (question, control.said(error)))
         except Exception:
             logger.exception("the process that draws pages is not answered")
         pipe.send(parts)

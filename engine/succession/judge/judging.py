@@ -31,6 +31,7 @@ from engine.succession.steps import CHANGES, MINUTE, RANK, UNFINISHED, WITHDRAWN
 _GONE = ReasonCode.RESULTS_GONE.value
 _REJECTED = ReasonCode.REJECTED_BEFORE.value
 _GOES_OUT = frozenset({"new", "follows", "amends", "finishes", "withdraws"})
+_MAY_BE_CRITICAL = _GOES_OUT - {"finishes"} | {"held"}
 MOST_PAIRS = 100_000  # of results with one name, that are compared with each other
 
 
@@ -101,7 +102,7 @@ class _Case:
         self.taken: set[Ref] = set()
         self.echoed: set[tuple[Ref, str]] = set()
         self._gone: list[Ref] = []
-        self._uneven: Counter[int] = Counter()  # the first of several runs -> how many were asked about for their count
+        self._uneven = Counter[int]()  # the first of several runs -> how many were asked about for their count
         said = (*message, *(one.last for one in memory.standing))
         self._has_cultures = any(one.isolate or one.organism for one in said)
 
@@ -410,8 +411,7 @@ class _Case:
             now = cultures.replaced(mine, order, one_by_one=self.receipt.one_by_one)
             decisions = [one for new in mine if (one := self._in_culture(new, now)) is not None]
             found += decisions
-            kinds = {one.kind for one in decisions}
-            if not kinds & {"held", "again"}:
+            if not {one.kind for one in decisions} & {"held", "again"}:
                 self._gone += now.gone
         return found
 
@@ -425,13 +425,12 @@ class _Case:
             return Decision(new.place, "echo", meant=same[0].ref if same else None)
         if decision := self._refused(new) or self._clock(new, ()):
             return decision
+        one = now.pairs.get(new.place)
         if now.why:
-            one = now.pairs.get(new.place)
             asked = _asked(new, now.about, _GONE, now.why)
             return asked if one is None else asked._replace(meant=one.ref)
         if decision := self._culture(new):
             return decision
-        one = now.pairs.get(new.place)
         if one is None:
             return None if new.version.said in CHANGES else Decision(new.place, "new", new.version.said)
         last = one.last.version
@@ -457,17 +456,13 @@ class _Case:
         found: list[Critical] = []
         for decision in decisions:
             said = by_place.get(decision.place)
-            if said is None or decision.kind not in (*_GOES_OUT, "held") or decision.reason == _REJECTED:
-                continue
-            if decision.kind == "finishes":
+            if said is None or decision.kind not in _MAY_BE_CRITICAL or decision.reason == _REJECTED:
                 continue
             if decision.kind != "held" and decision.meant in self.by_ref:
                 found += ended(self.by_ref[decision.meant])
             if said.critical:
                 found.append(Critical((said.message, said.place), begins=True))
-        for ref in gone:
-            found += ended(self.by_ref[ref])
-        return found
+        return found + [one for ref in gone for one in ended(self.by_ref[ref])]
 
     def _culture_of(self, new: Said, *, of_all: bool = False) -> list[Standing]:
         """What of its order may be of one culture with a result: of no other tube."""
