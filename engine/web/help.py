@@ -18,6 +18,7 @@ from engine.views.help import library
 from engine.views.help.library import LANGUAGE, Shown, anchor_in, linked
 from engine.views.help.markdown import Anchors, plain, sections
 
+WAITED_FOR = 5  # nice: a person waits for it
 FEW = 3  # parts of a page, of which no list is needed
 ROOT = "/help"
 _PAGE = re.compile(r"([\w-]+)\.md(#.*)?")
@@ -88,6 +89,6 @@ def _reader() -> MarkdownIt:
 
 
 if __name__ == "__main__":
-    give_way()
+    give_way(WAITED_FOR)
     for one in everything():
         sys.stdout.buffer.write(orjson.dumps(one) + b"\n")

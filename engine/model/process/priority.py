@@ -10,7 +10,7 @@ def give_way(by: int = LOWEST) -> None:
     """Let other work go first. Where the system refuses that (a filter of system calls), the work is done as it is.
 
     Args:
-        by: steps of ``nice(2)``.
+        by: steps of ``nice(2)`` below the usual priority; a process that gives way already gives way no further.
     """
     with suppress(OSError):
-        os.nice(by)
+        os.nice(max(0, by - os.nice(0)))

@@ -1,0 +1,6 @@
+"""The process that draws pages (`engine.runtime.reader`), not nice: for a test that draws hundreds on a busy machine."""
+
+from engine.runtime.large.__main__ import main
+
+if __name__ == "__main__":
+    main("engine.runtime.reader.child")
