@@ -1,4 +1,4 @@
-"""The process that draws pages (`engine.runtime.reader`), not nice: for a test that draws hundreds on a busy machine."""
+"""The process that draws pages (`engine.runtime.reader`), not nice: for a test that draws hundreds."""
 
 from engine.runtime.large.__main__ import main
 
