@@ -5,11 +5,13 @@ import os
 import random
 import socket
 import tempfile
+from collections import deque
 from functools import cache
 from pathlib import Path
 
 LOWEST, HIGHEST = 15_000, 32_000  # below what the kernel gives to outgoing connections, which might take them meanwhile
 BLOCK = 800  # ports of one process
+_RECENT: deque[int] = deque(maxlen=BLOCK // 2)  # a server that is to listen there may not have begun
 
 
 def quiet_ports(count: int) -> list[int]:
@@ -20,7 +22,7 @@ def quiet_ports(count: int) -> list[int]:
     chance = random.SystemRandom()  # tests with a seed of their own draw others, too
     while len(found) < count:
         port = chance.choice(block)
-        if port in found:
+        if port in _RECENT:
             continue
         with socket.socket() as probe:
             try:
@@ -28,6 +30,7 @@ def quiet_ports(count: int) -> list[int]:
             except OSError:
                 continue
         found.append(port)
+        _RECENT.append(port)
     return found
 
 
