@@ -19,6 +19,7 @@ from typing import Any
 
 from tools import figures
 from workbench.bench.commands.bench import AGAINST, CASES, READS, TABLES
+from workbench.bench.page_case import CROWD, WITHOUT_PAUSE
 
 Case = dict[str, Any]
 NOISY = " (noisy)"
@@ -40,6 +41,15 @@ class Target:
     least: bool = False
 
 
+def _beside(case: Case, load: str) -> Case:
+    return case if case["load"] == load else {}
+
+
+def _p95(case: Case, *names: str) -> float:
+    reads = {one["name"]: one["answer_ms"]["p95"] for one in _beside(case, CROWD)["reads"]}
+    return max(reads[name] for name in names)
+
+
 TARGETS = (
     Target("CPU per message against the prototype", "oru20", 1.6, lambda c: c["prototype"]["cpu_ratio"]["median"]),
     Target("delivered/s against the prototype", "oru20", 0.6, lambda c: c["prototype"]["e2e_ratio"]["median"], True),
@@ -48,7 +58,26 @@ TARGETS = (
     Target("first message on the event loop, ms", "start", 30, lambda c: c["first_message_loop_ms"]["median"]),
     Target("memory idle, MiB", "start", 75, lambda c: c["rss_mib_idle"]["median"]),
     Target("memory after 1,000 messages, MiB", "start", 100, lambda c: c["rss_mib_1000"]["median"]),
-    Target("ACK p99 beside readers against alone", "page", 1.2, lambda c: c["ack_p99_ratio"]["median"]),
+    Target(
+        "ACK p50 beside 8 readers against alone",
+        "page",
+        2,
+        lambda c: _beside(c, WITHOUT_PAUSE)["ack_ratio"]["p50"]["median"],
+    ),
+    Target(
+        "ACK p99 beside 8 readers against alone",
+        "page",
+        2.5,
+        lambda c: _beside(c, WITHOUT_PAUSE)["ack_ratio"]["p99"]["median"],
+    ),
+    Target("overview of 500 channels, p95, ms", "page", 30, lambda c: _p95(c, "overview")),
+    Target(
+        "messages, search, dead letters, the slowest p95, ms",
+        "page",
+        80,
+        lambda c: _p95(c, "messages", "search", "dead letters"),
+    ),
+    Target("API status of 500 channels, p95, ms", "page", 20, lambda c: _p95(c, "API status")),
     Target("look-up with its answer, CPU p99, ms", "query", 3, lambda c: c["look_up_cpu_ms"]["p99"]),
     Target("commits of a question", "query", 2, lambda c: c["commits_per_question"]),
     Target("item beyond its message, CPU ms", "query", 0.3, lambda c: c["item_cpu_ms"]),
@@ -74,7 +103,7 @@ def tables(report: dict[str, Any]) -> Iterator[tuple[str, list[str], list[list[o
     own = TABLES.get(scenario, CASES)
     yield f"Scenario {scenario}" if own is not CASES else "Messages over connections", *_rows(own, cases)
     for case in cases if scenario == "page" else ():
-        yield "Scenario page: readers", *_rows(READS, case["reads"])
+        yield f"Scenario page: {case['load']}", *_rows(READS, case["reads"])
     if compared := [case for case in cases if case.get("prototype")]:
         yield "Against the prototype", *_rows(AGAINST, compared)
     reached = []

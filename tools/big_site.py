@@ -2,13 +2,14 @@
 
     python tools/big_site.py fill FOLDER [--messages 1000000]      a site's journal, by the store's own operations
     python tools/big_site.py measure FOLDER [--rounds 5] [--json FILE] [--write]
+    python tools/big_site.py readers FOLDER [--rounds 3] [--seconds 20] [--json FILE] [--write]
 
 `fill` makes the site of `labrelay bench` (32 channels, one destination) with messages of the last 90 days in all their
 states: delivered, filtered, dead, refused by the destination, dismissed. `measure` starts the real daemon on it and on
 an empty one in turn, and prints for both: the time until it listens, lists and searches, the page's overview, and the
 CPU time of a message under load; `--write` keeps these in docs/figures-performance.md. Times are the least of several
 rounds, and CPU times where that is what counts: so they can be compared on a machine that does other
-work. Nothing here is run by the tests.
+work. `readers` runs the scenario `page` of the bench on it, with 500 channels. Nothing here is run by the tests.
 """
 
 import argparse
@@ -36,10 +37,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from engine.features.rework.rows.letter_groups import letter_groups
 from engine.model.journal.journal_views import Filter
 from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.queries.lanes import list_channels
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader
 from tools import figures
+from tools.bench import keep
+from workbench.bench import page_case
 from workbench.bench.cases import Case, TcpBench
 from workbench.bench.history import DAY_US, FIRST_NUMBER, fill
 from workbench.bench.messages import control_id
@@ -195,22 +199,39 @@ def show(found: dict[str, Any]) -> Iterator[str]:
         yield f"{name:45}{value:>10.2f}{found['least']['big'][name]:>10.2f}"
 
 
+def _readers(given: argparse.Namespace, began_on: str) -> int:
+    with contextlib.closing(Reader.beside(given.folder / "var")) as journal:
+        history = sum(view.last_seq for view in list_channels(journal))
+    found = page_case.run(given.folder, history=history, seconds=given.seconds, rounds=given.rounds, say=print)
+    if given.write:
+        keep(found, began_on)
+    text = json.dumps(found, indent=2)
+    print(text)
+    if given.json is not None:
+        given.json.write_text(f"{text}\n")
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
     filling = verbs.add_parser("fill")
     filling.add_argument("folder", type=Path)
     filling.add_argument("--messages", type=int, default=1_000_000)
-    measuring = verbs.add_parser("measure")
-    measuring.add_argument("folder", type=Path)
-    measuring.add_argument("--rounds", type=int, default=5)
-    measuring.add_argument("--json", type=Path)
-    measuring.add_argument("--write", action="store_true")
+    for verb, rounds in (("measure", 5), ("readers", 3)):
+        measuring = verbs.add_parser(verb)
+        measuring.add_argument("folder", type=Path)
+        measuring.add_argument("--rounds", type=int, default=rounds)
+        measuring.add_argument("--json", type=Path)
+        measuring.add_argument("--write", action="store_true")
+    measuring.add_argument("--seconds", type=float, default=20.0)
     given = parser.parse_args()
     if given.verb == "fill":
         fill(given.folder, given.messages, print)
         return 0
     began_on = figures.measured(given.folder)
+    if given.verb == "readers":
+        return _readers(given, began_on)
     found = measure(given.folder, given.rounds)
     if given.write:
         least = found["least"]

@@ -1,7 +1,8 @@
 """Readers of the page: one person's browsers, and programs. Run as ``python -m workbench.bench.readers``,
 controlled by JSON lines.
 
-Every request has its time, and its answer time runs from then: a server that is slow is not asked more slowly.
+A request that has its time is timed from then: a server that is slow is not asked more slowly. A reader without pause
+asks again once it is answered.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import json
 import re
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -44,7 +46,9 @@ async def log_in(session: aiohttp.ClientSession, name: str, password: str) -> No
             raise RuntimeError(f"log-in: {answer.status}")
 
 
-async def ask(session: aiohttp.ClientSession, path: str, headers: dict[str, str], due: list[float], into: Read) -> None:
+async def ask(
+    session: aiohttp.ClientSession, path: str, headers: dict[str, str], due: Iterable[float], into: Read
+) -> None:
     """Fetch ``path`` at each moment of ``due``, one after the other, with the ETag of the answer before."""
     etag = ""
     for at in due:
@@ -61,11 +65,22 @@ async def ask(session: aiohttp.ClientSession, path: str, headers: dict[str, str]
         into.answer_s.append(time.monotonic() - at)
 
 
+def _moments(start: float, seconds: float, period_s: float, share: float) -> Iterable[float]:
+    return [start + period_s * (share + turn) for turn in range(int(seconds / period_s))]
+
+
+def _without_pause(start: float, seconds: float) -> Iterator[float]:
+    yield start
+    while (now := time.monotonic()) < start + seconds:
+        yield now
+
+
 async def run(wanted: dict[str, Any]) -> dict[str, Any]:
     """The answers of each kind.
 
     Args:
-        wanted: address, name, password, token, seconds, and kinds: name -> path, readers, rate, with_token.
+        wanted: address, name, password, token, seconds, and kinds: name -> path, readers, rate (0: without pause),
+            with_token.
     """
     timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN_S)
     found = {name: Read() for name in wanted["kinds"]}
@@ -80,10 +95,12 @@ async def run(wanted: dict[str, Any]) -> dict[str, Any]:
         async with asyncio.TaskGroup() as group:
             for name, (path, readers, rate, with_token) in wanted["kinds"].items():
                 headers = {"Authorization": f"Bearer {wanted['token']}"} if with_token else {}
-                period_s = readers / rate
                 for reader in range(readers):
-                    first = start + period_s * reader / readers
-                    due = [first + period_s * turn for turn in range(int(wanted["seconds"] / period_s))]
+                    due = (
+                        _moments(start, wanted["seconds"], readers / rate, reader / readers)
+                        if rate
+                        else _without_pause(start, wanted["seconds"])
+                    )
                     group.create_task(ask(session, path, headers, due, found[name]))
     return {name: asdict(read) for name, read in found.items()}
 

@@ -135,10 +135,18 @@ MEMORY = View[Row](
 )
 PAGE = View[Row](
     "cases",
-    Field("", "page", of=lambda case: f"{case['history']} messages before{_noisy(case)}"),
-    Field("", "ACK p99 ms", of=_as("{ack_p99_ms[alone]:.1f}"), right=True),
-    Field("", "beside readers", of=_as("{ack_p99_ms[beside]:.1f}"), right=True),
-    Field("", "ratio", of=_range("ack_p99_ratio"), right=True),
+    Field("", "page", of=lambda case: f"{case['load']}, {case['history']} messages before{_noisy(case)}"),
+    *(
+        Field(
+            "",
+            f"ACK {of} ms alone / beside",
+            of=_as(f"{{ack_ms[{of}][alone]:.1f}} / {{ack_ms[{of}][beside]:.1f}}"),
+            right=True,
+        )
+        for of in ("p50", "p99")
+    ),
+    Field("", "ratio p50", of=_range("ack_ratio[p50]"), right=True),
+    Field("", "ratio p99", of=_range("ack_ratio[p99]"), right=True),
     Field("", "ratio of CPU", of=_range("cpu_ratio"), right=True),
     Field("", "RSS peak MiB", of=_as("{rss_mib_max:.0f}"), right=True),
     *FAULTS,
@@ -321,7 +329,7 @@ def command(
         elif scenario == "memory":
             report = memory_case.run(folder, seconds=seconds, say=say)
         elif scenario == "page":
-            report = page_case.run(folder, history=history, seconds=seconds, rounds=rounds, say=say)
+            report = page_case.run(folder / "page", history=history, seconds=seconds, rounds=rounds, say=say)
         elif scenario == "abdm":
             report = abdm_case.run(folder, consents=consents, rounds=rounds, say=say)
         elif scenario == "fhir":
