@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 ANY_DAY = Path(__file__).parent / "support" / "any_day"
 HALF_A_YEAR = clock.OLD
+os.umask(UMASK := os.umask(0o077))
 
 # Modules are compiled once and kept, as an installation has them, also where the environment of a container says
 # otherwise: a daemon has a thousand modules, and the tests start daemons and commands by the thousand.
@@ -136,13 +137,14 @@ def no_site_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def zone_of_no_command() -> Iterator[None]:
-    """The command line of an earlier test has left its site's time zone behind."""
+def zone_and_umask_of_no_command() -> Iterator[None]:
+    """The command line of an earlier test has left its site's time zone behind, and `run` the umask of a service."""
     from engine.views.view import ZONE
 
     before = ZONE.set(ZONE.get())
     yield
     ZONE.reset(before)
+    os.umask(UMASK)
 
 
 @pytest.fixture(scope="session", autouse=True)
