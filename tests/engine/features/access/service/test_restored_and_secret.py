@@ -186,9 +186,7 @@ async def test_no_secret_is_stored_or_logged(tmp_path: Path, log: io.StringIO) -
 
 async def test_guesses_at_once_count_as_guesses_in_turn(tmp_path: Path) -> None:
     async with busy(tmp_path) as (accounts, others):
-        guesses = [
-            asyncio.create_task(accounts.log_in("Anna", f"guess {n}", address=f"10.0.0.{n}")) for n in range(60)
-        ]
+        guesses = [asyncio.create_task(accounts.log_in("Anna", f"guess {n}", address=f"10.0.0.{n}")) for n in range(60)]
         await until(lambda: sum(guess.done() for guess in guesses) == 60 - MOST_WAITING)  # all have come
         others.end()
         found = await asyncio.gather(*guesses, return_exceptions=True)
