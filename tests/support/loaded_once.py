@@ -24,9 +24,9 @@ from engine.mapping.code_tables.tables import Table
 from engine.mapping.compiler import compilation
 from engine.mapping.generated import Generated, Uncompiled
 from engine.mapping.program import Program
-from tests.support.shipped import ANALYZERS, MAPPINGS
+from tests.support.shipped import ANALYZERS, MAPPINGS, OWN
 
-SHIPPED = frozenset({MAPPINGS, ANALYZERS})
+SHIPPED = frozenset({MAPPINGS, ANALYZERS, OWN})  # and code tables of tests
 _compile = loading._load
 _python = compilation.compiled
 _kept: dict[Hashable, Program] = {}
