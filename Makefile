@@ -30,7 +30,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 # Modules are compiled once and kept, as an installation has them: the tests start daemons and commands by the thousand.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev demo docs docs-site test test-all timings validate validate-astm validate-hapi collector e2e mutants coverage pictures workflow bench bench-hapi sessions histories fuzz faults soak soak-kafka laboratories size house check format lock bundle image-check install uninstall clean
+.PHONY: help setup setup-dev style demo docs docs-site test test-all timings validate validate-astm validate-hapi collector e2e mutants coverage pictures workflow bench bench-hapi sessions histories fuzz faults soak soak-kafka laboratories size house check format lock bundle image-check install uninstall clean
 .DEFAULT_GOAL := help
 
 help:  ## show these commands
@@ -63,9 +63,11 @@ setup-dev: $(VENV)/.dev  ## the same, with what tests and checks need
 demo: setup  ## daemon, sandbox and simulated analyzers together; DEMO="--messages 200 --exit" ends by itself
 	@$(BIN)/labrelay demo $(DEMO)
 
-check: setup-dev  ## formatting, lint and types
+style: setup-dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
+
+check: style  ## formatting, lint and types
 	@$(BIN)/mypy
 
 docs: setup-dev  ## renew what is generated: schemas for editors, HL7 tables, catalogues, OpenAPI, the recorded help and JSON names
@@ -79,8 +81,11 @@ $(VENV)/.docs: requirements/docs.lock $(VENV)/.dev
 docs-site: $(VENV)/.docs  ## the pages and the topics of labrelay help as a static site with search, in .site
 	@$(BIN)/python -m tools.docs_site
 
-test: check  ## formatting, lint, types and the fast set of tests, in five minutes; TEST="-k mllp" runs these, slow ones, too
-	@$(BIN)/python tools/run_tests.py --numprocesses=auto $(if $(TEST),--dist=loadfile --no-loadscope-reorder $(TEST),--dist=each --fast)
+# Types are checked beside the tests: that is one process.
+test: style  ## formatting, lint, types and the fast set of tests, in five minutes; TEST="-k mllp" runs these, slow ones, too
+	@types=$$(mktemp) && trap 'rm -f "$$types"' EXIT; $(BIN)/mypy >"$$types" 2>&1 & mypy=$$!; \
+	$(BIN)/python tools/run_tests.py --numprocesses=auto $(if $(TEST),--dist=loadfile --no-loadscope-reorder $(TEST),--dist=each --fast); tests=$$?; \
+	wait $$mypy; types_are=$$?; cat "$$types"; exit $$((tests ? tests : types_are))
 
 test-all: check  ## the same with every test; CORE=1 is coverage, too
 	@$(if $(TEST),,echo "Tests: about 27,000. A failing one is named at once.")

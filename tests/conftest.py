@@ -4,7 +4,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 ANY_DAY = Path(__file__).parent / "support" / "any_day"
 HALF_A_YEAR = clock.OLD
+os.umask(UMASK := os.umask(0o077))
 
 # Modules are compiled once and kept, as an installation has them, also where the environment of a container says
 # otherwise: a daemon has a thousand modules, and the tests start daemons and commands by the thousand.
@@ -71,6 +72,25 @@ def pytest_configure_node(node: Any) -> None:
         node.workerinput["files"] = config.parts_of_files.pop(0)
 
 
+def collects_all(config: pytest.Config) -> bool:
+    """Whether this is one of several processes that share the files of a run; all of them must have the same tests."""
+    return "files" not in getattr(config, "workerinput", {"files": ()})
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Each process that collects all files begins with others: in a new checkout pytest compiles a file that no process
+    has compiled before, which takes longer than the rest of the collection."""
+    report = yield
+    if collects_all(collector.config) and isinstance(collector, pytest.Directory):
+        place = vars(collector.config)["workerinput"]
+        at = len(report.result) * int(place["workerid"].removeprefix("gw")) // place["workercount"]
+        report.result = report.result[at:] + report.result[:at]
+    return report
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
     """Of pytest-xdist: a process in the place of one that fell goes on with its files."""
@@ -84,14 +104,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     skip_what_is_absent(items)
     if config.getoption("--fast"):
         fast_set.select(config, items)
-        return
-    if config.getoption("--passed"):
+    elif config.getoption("--passed"):
         from tools.core import CORE_TESTS
 
         fast_set.leave_out_passed(config, items, CORE_TESTS)
-    if hasattr(config, "workerinput"):
+    if collects_all(config):
         files = fast_set.weights_of(items)
-        items.sort(key=lambda item: -files[item.path])
+        items.sort(key=lambda item: (-files[item.path], str(item.path)))  # the same in each process
 
 
 def pytest_collection_finish() -> None:
@@ -136,13 +155,14 @@ def no_site_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def zone_of_no_command() -> Iterator[None]:
-    """The command line of an earlier test has left its site's time zone behind."""
+def zone_and_umask_of_no_command() -> Iterator[None]:
+    """The command line of an earlier test has left its site's time zone behind, and `run` the umask of a service."""
     from engine.views.view import ZONE
 
     before = ZONE.set(ZONE.get())
     yield
     ZONE.reset(before)
+    os.umask(UMASK)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -110,19 +110,39 @@ def changed_files(site: Site) -> list[str]:
     Raises:
         OSError: one cannot be read.
     """
-    now = {name: hashlib.sha256(path.read_bytes()).digest() for name, path in _files(site.folder)}
+    now = {name: hashlib.sha256(_content(path)).digest() for name, path in _files(site.folder)}
     return sorted(name for name in {*now, *site.files} if now.get(name) != site.files.get(name))
 
 
-def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+def _files(folder: Path) -> Iterator[tuple[str, str]]:
     """Every file of a configuration: those of the site by their place in its folder, shipped ones by their whole
     path.
     """
-    found = [folder / CONFIG_FILE, *_channel_files(folder)]
+    found = [str(path) for path in (folder / CONFIG_FILE, *_channel_files(folder))]
     for part in (*mapping_path(folder), *search_path(folder, "layouts")):
-        found += sorted(path for path in part.rglob("*") if path.suffix in (".yaml", ".csv") and path.is_file())
+        found += sorted(_rules_below(str(part)), key=lambda path: path.split(os.sep))
+    own = str(folder / "x")[:-1]
     for path in found:
-        yield path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path), path
+        yield path.removeprefix(own), path
+
+
+def _rules_below(folder: str) -> Iterator[str]:
+    """Files of rules and tables; no link to a folder is followed. Every command looks at some two hundred."""
+    try:
+        with os.scandir(folder) as entries:
+            below = list(entries)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return
+    for entry in below:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _rules_below(entry.path)
+        elif os.path.splitext(entry.name)[1] in (".yaml", ".csv") and entry.is_file():
+            yield entry.path
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.readall()
 
 
 def _channel_files(folder: Path) -> list[Path]:
@@ -425,8 +445,8 @@ class _Loader:
         """The hash over all files, and that of each."""
         digest, each = hashlib.sha256(), {}
         for name, path in _files(self._folder):
-            content = path.read_bytes()
-            digest.update(f"{path.name}\0{len(content)}\0".encode())
+            content = _content(path)
+            digest.update(f"{os.path.basename(path)}\0{len(content)}\0".encode())
             digest.update(content)
             each[name] = hashlib.sha256(content).digest()
         return digest.hexdigest(), each

@@ -8,6 +8,7 @@ import asyncio
 import random
 import re
 import sqlite3
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,15 @@ class Patients:
                 await asyncio.sleep(0.05)
 
 
+def assert_nothing_wrong_but_repeats(sandbox: AbdmSandbox, site: Path) -> None:
+    """An answer whose coming was not noted goes out again, as a program that was killed may do. So does the question
+    for a link token; where the machine is slow, its token has come meanwhile."""
+    asked_again = rows(site, "SELECT count(*) FROM abdm_call WHERE name = 'generate-token' AND attempt > 1")[0][0]
+    rules = Counter(one["rule"] for one in sandbox.violations)
+    assert rules.pop("link-token-asked-twice", 0) <= asked_again
+    assert set(rules) <= {"answered-twice"}
+
+
 def rows(site: Path, select: str) -> list[Any]:
     """What the journal has; nothing where there is none yet."""
     try:
@@ -168,8 +178,7 @@ async def test_each_link_is_made_once_wherever_the_process_ends(
     assert rows(site, "SELECT state, count(*) FROM abdm_context GROUP BY state") == [("linked", count)]
     assert rows(site, "SELECT DISTINCT state, length(text) FROM abdm_code") == [("linked", 0)]
     assert len({address for address, _, _ in sandbox.state.linked}) == len(sandbox.state.linked) == count
-    # An answer whose coming was not noted goes out again, as a program that was killed may do.
-    assert {one["rule"] for one in sandbox.violations} <= {"answered-twice"}
+    assert_nothing_wrong_but_repeats(sandbox, site)
     log = here.log.read_text()
     assert not [word for number in range(count) for word in (mobile(number), address(number)) if word in log]
     assert verify(site / "var", deep=True) == []

@@ -35,6 +35,7 @@ RESIDENT = 144 * MiB  # files that are mapped are in it
 MOST_WAL = 64 * MiB
 CACHES = 8 * MiB  # of SQLite, which a short run does not fill at once; a long one must not grow at all
 MOST_BEHIND = 100  # messages
+MANY = 50  # messages, which come within the first seconds where two processors have little else to do
 DISK = 256 * MiB
 ROOM_LEFT = MiB
 AT_THE_MARK_S = 2
@@ -111,7 +112,7 @@ async def under_load(
 
 async def test_what_the_destination_does_not_take_waits_on_disk_and_not_in_memory(tmp_path: Path, trial: Trial) -> None:
     """Analyzers send ten times what the server takes, and more; once it is quick again, all of it arrives in order."""
-    server = TardyServer(ledger=Ledger(), delay_s=2.0)
+    server = TardyServer(ledger=Ledger(), delay_s=5.0)
     folder = tmp_path / "site"
     async with under_load(folder, ["mllp", "mllp", "astm"], server, mapped=False) as (daemon, analyzers):
         loop, most_wal = asyncio.get_running_loop(), 0
@@ -120,17 +121,20 @@ async def test_what_the_destination_does_not_take_waits_on_disk_and_not_in_memor
             await asyncio.sleep(1.0)
             wal = folder / "var" / "journal.db-wal"
             most_wal = max(most_wal, wal.stat().st_size if wal.exists() else 0)
-        took = loop.time() - began
-        came = sum(len(analyzer.acked) for analyzer in analyzers)
-        went = sum(map(len, server.arrived.values()))
-        waiting = (await status(daemon))["destinations"][0]["waiting"]
+        came = went = waiting = 0
+        async with asyncio.timeout(240.0):
+            while came < MANY or came <= 10 * went:  # on a busy machine the first of them takes longer than all of this
+                await asyncio.sleep(0.1)
+                came, went = sum(len(analyzer.acked) for analyzer in analyzers), sum(map(len, server.arrived.values()))
+            took = loop.time() - began
+            while waiting <= came / 2:  # what is said is of some moment before, and more and more wait
+                await asyncio.sleep(0.1)
+                waiting = (await status(daemon))["destinations"][0]["waiting"]
         for analyzer in analyzers:
             analyzer.stop()
         server.delay_s = 0.0
     tally = judge(folder / "var", server.ledger, settled=True).must_pass()
     daemon.watch.into(tally)
-    assert came > 10 * went
-    assert waiting > came / 2
     assert tally.max_rss * MiB < RESIDENT
     assert most_wal < MOST_WAL
     size = (folder / "var" / "journal.db").stat().st_size

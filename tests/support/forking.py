@@ -34,7 +34,7 @@ from unittest import mock
 from engine.model.process.parent import die_with_parent
 from engine.runtime.large import __main__ as large
 from engine.runtime.large import process as large_process
-from tests.support.before_forks import prepare
+from tests.support.before_forks import compile_mappings_of, prepare
 
 ROOT = Path(__file__).parents[2]
 REQUEST_BYTES = 256 * 1024
@@ -118,10 +118,13 @@ def serve(asking: socket.socket) -> None:
                     request, descriptors, *_ = socket.recv_fds(asking, REQUEST_BYTES, 4)
                     if not request:
                         return
+                    asked = json.loads(request)
+                    if "site" in asked:
+                        compile_mappings_of(Path(asked["site"]))
                     pid = os.fork()
                     if pid == 0:
                         ours = [asking.fileno(), woken, wakes, ready.fileno(), *lives]  # type: ignore[attr-defined]
-                        _become(json.loads(request), descriptors, ours)
+                        _become(asked, descriptors, ours)
                     *given, said = descriptors
                     for one in given:
                         os.close(one)

@@ -131,10 +131,12 @@ def _make(folder: Path, names: Sequence[str], days: int, site: str, data: Path) 
     }
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     try:
-        part.mkdir(mode=0o755)
+        part.mkdir()
+        part.chmod(0o755)  # whatever the umask
         for name, (content, mode) in files.items():
             descriptor = os.open(part / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
             with open(descriptor, "wb") as file:
+                os.fchmod(descriptor, mode)
                 file.write(content)
                 file.flush()
                 os.fsync(descriptor)

@@ -7,7 +7,7 @@ import pytest
 
 from engine.config.destinations import destination
 from engine.config.destinations.destination import FhirDestination, FileDestination
-from engine.config.load import load_site
+from engine.config.load import changed_files, load_site
 from engine.config.reading.secrets import Secret
 from engine.config.site_file import data_folder
 from engine.config.sitewide import site_model
@@ -640,6 +640,24 @@ def test_the_hash_follows_every_file_that_can_change_a_result(tmp_path: Path) ->
     (folder / "channels" / "haematology.yaml").write_text(CHANNEL_YAML + "description: new\n", encoding="utf-8")
 
     assert len({before, with_table, load_site(folder).hash}) == 3
+
+
+def test_files_of_rules_are_found_wherever_they_lie_and_are_in_one_order(tmp_path: Path) -> None:
+    folder = make_site(tmp_path)
+    rules = folder / "mappings"
+    for name in ("x-y.yaml", "x/c.csv", "x/.hidden/d.yaml", ".b.yaml", ".yaml", "notes.txt"):
+        (rules / name).parent.mkdir(parents=True, exist_ok=True)
+        (rules / name).write_text(name, encoding="utf-8")
+    (rules / "link.yaml").symlink_to("x-y.yaml")
+    (rules / "gone.yaml").symlink_to("nowhere")
+    (rules / "other").symlink_to("x")
+
+    site = load_site(folder)
+    own = [name.removeprefix("mappings/") for name in site.files if name.startswith("mappings/")]
+    assert own == [".b.yaml", "link.yaml", "results.yaml", "x/.hidden/d.yaml", "x/c.csv", "x-y.yaml"]
+    assert changed_files(site) == []
+    (rules / "x" / "c.csv").unlink()
+    assert changed_files(site) == ["mappings/x/c.csv"]
 
 
 def test_a_destination_that_nothing_uses_is_a_warning(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`labrelay certificate make`: the page answers over TLS to who trusts the authority, and nothing is overwritten."""
 
 import ipaddress
+import os
 import ssl
 import stat
 from datetime import UTC, datetime, timedelta
@@ -28,12 +29,19 @@ def names_in(cert: Path) -> set[str]:
     return {*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))}
 
 
-def test_the_files_are_for_this_machine_and_the_key_for_its_owner(tmp_path: Path) -> None:
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_the_files_are_for_this_machine_and_the_key_for_its_owner(tmp_path: Path, umask: int) -> None:
     site = make_site(tmp_path)
     before = (site / "config" / "labrelay.yaml").read_text()
-    ran = labrelay("certificate", "make", "--name", "lab.example", "--name", "10.9.8.7", "--days", "90", site=site)
+    named = ("--name", "lab.example", "--name", "10.9.8.7", "--days", "90")
+    earlier = os.umask(umask)
+    try:
+        ran = labrelay("certificate", "make", *named, site=site)
+    finally:
+        os.umask(earlier)
     assert ran.code == ExitCode.OK, ran.err
     tls = site / "tls"
+    assert stat.S_IMODE(tls.stat().st_mode) == 0o755
     assert {"lab.example", "10.9.8.7", "localhost", "127.0.0.1"} <= names_in(tls / "page.pem")
     assert {one.name: stat.S_IMODE(one.stat().st_mode) for one in tls.iterdir()} == {
         "page.pem": 0o644,

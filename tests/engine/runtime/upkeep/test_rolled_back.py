@@ -60,7 +60,14 @@ def newest(folder: Path) -> int:
 
 
 async def run_and_send(folder: Path, *numbers: int, backup: str = "") -> None:
-    """Start, send, wait until all is delivered, make a copy (``now``) or rows, stop in order."""
+    """Start, send, wait until all is delivered, make a copy (``now``) or rows, stop in order.
+
+    In a loop of its own: that ends once its threads have, as a process does, and a backup works in one.
+    """
+    await asyncio.to_thread(asyncio.run, _run_and_send(folder, *numbers, backup=backup))
+
+
+async def _run_and_send(folder: Path, *numbers: int, backup: str) -> None:
     before = delivered(folder)
     async with running_app(folder) as app:
         port = app.parts.sources["chem"].port
