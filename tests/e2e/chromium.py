@@ -82,10 +82,18 @@ class Visitor:
             self.faults.append(f"{self.page.url} asks {url}")
 
     async def open(self, path: str) -> int:
-        """The status of a page, once it is drawn and its scripts have run."""
-        answer = await self.page.goto(self._base + path)
-        assert answer is not None
-        return answer.status
+        """The status of a page, once it is drawn and its scripts have run. Again where the page before it loads itself
+        anew at that moment."""
+        due = time.monotonic() + FOCUS_WITHIN_S
+        while True:
+            try:
+                answer = await self.page.goto(self._base + path)
+            except Error as error:
+                if time.monotonic() >= due or "interrupted by another navigation" not in error.message:
+                    raise
+                continue
+            assert answer is not None
+            return answer.status
 
     async def press(self, words: str) -> None:
         """Press the button of these words, and wait for the page that it leads to."""
