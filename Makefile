@@ -23,8 +23,8 @@ E2E := .e2e
 COLLECTOR := .collector
 SITE := .site
 HAPI := .hapi
-# Those that take longest come first: the processes take tests from each other.
-E2E_TESTS := tests/e2e/walk.py tests/e2e/kafka.py tests/e2e/chain.py tests/e2e/feeders.py tests/e2e/api.py tests/e2e/day.py tests/e2e/days.py tests/e2e/adding.py tests/e2e/technician.py tests/e2e/printing.py tests/e2e/live.py tests/e2e/doors.py tests/e2e/tokens.py tests/e2e/log_in.py tests/e2e/broker.py tests/e2e/alerting.py tests/e2e/monitoring.py tests/e2e/objects.py tests/e2e/real_storage.py tests/e2e/traces.py tests/e2e/log_shipping.py tests/e2e/log_servers.py tests/e2e/relay.py
+# Those that take longest come first (tests/e2e/conftest.py).
+E2E_TESTS := tests/e2e/walk.py tests/e2e/chain.py tests/e2e/api.py tests/e2e/kafka.py tests/e2e/feeders.py tests/e2e/day.py tests/e2e/days.py tests/e2e/adding.py tests/e2e/technician.py tests/e2e/printing.py tests/e2e/live.py tests/e2e/doors.py tests/e2e/tokens.py tests/e2e/log_in.py tests/e2e/broker.py tests/e2e/alerting.py tests/e2e/monitoring.py tests/e2e/objects.py tests/e2e/real_storage.py tests/e2e/traces.py tests/e2e/log_shipping.py tests/e2e/log_servers.py tests/e2e/relay.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
 # Modules are compiled once and kept, as an installation has them: the tests start daemons and commands by the thousand.

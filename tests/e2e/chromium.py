@@ -1,11 +1,13 @@
 """A browser: the system's Chromium, driven by Playwright, and what it notes about each page."""
 
 import asyncio
+import json
 import re
 import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,12 +20,21 @@ from tests.support.waiting import WITHIN_S
 
 LOOK = Path(__file__).with_name("look.js").read_text(encoding="utf-8")
 STANDARDS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-AXE = f"axe.run(document, {{resultTypes: ['violations'], runOnly: {{type: 'tag', values: {STANDARDS}}}}})"
+COLOURS = ["color-contrast", "link-in-text-block"]  # half of the time of all rules
 FOCUS_WITHIN_S = 30.0
+AT_ONCE = 8  # presses of the tabulator key before a look at what they led to
 BY_ITSELF = re.compile(r"[?&]auto\b")  # the address of a page that was loaded anew by itself
 # Chromium says this by itself of a page with such a status.
 OF_A_STATUS = "Failed to load resource: the server responded with a status of"
 expect.set_options(timeout=WITHIN_S * 1000)
+
+
+class Rules(Enum):
+    """Of axe-core, as its options name them."""
+
+    ALL = f"runOnly: {STANDARDS}"
+    OF_COLOUR = f"runOnly: {COLOURS}"
+    OTHERS = f"{ALL}, rules: {json.dumps({one: {'enabled': False} for one in COLOURS})}"
 
 
 class HasPage(Protocol):
@@ -57,6 +68,7 @@ class Visitor:
         self.page = page
         self.faults: list[str] = []
         self._base = base
+        self._examines = False
         page.on("console", lambda said: self._note(f"{page.url}: console: {said.text}"))
         page.on("pageerror", lambda error: self._note(f"{page.url}: {error}"))
         page.on("request", lambda request: self._hear(request.url))
@@ -70,10 +82,18 @@ class Visitor:
             self.faults.append(f"{self.page.url} asks {url}")
 
     async def open(self, path: str) -> int:
-        """The status of a page, once it is drawn and its scripts have run."""
-        answer = await self.page.goto(self._base + path)
-        assert answer is not None
-        return answer.status
+        """The status of a page, once it is drawn and its scripts have run. Again where the page before it loads itself
+        anew at that moment."""
+        due = time.monotonic() + FOCUS_WITHIN_S
+        while True:
+            try:
+                answer = await self.page.goto(self._base + path)
+            except Error as error:
+                if time.monotonic() >= due or "interrupted by another navigation" not in error.message:
+                    raise
+                continue
+            assert answer is not None
+            return answer.status
 
     async def press(self, words: str) -> None:
         """Press the button of these words, and wait for the page that it leads to."""
@@ -98,17 +118,19 @@ class Visitor:
     # -- looks ---------------------------------------------------------------------------------------------------
 
     async def _look(self, what: str) -> Any:
+        """At once: the page may be another one between two requests to the browser."""
+        return await self._evaluated(f"{LOOK}\nlook.{what}()")
+
+    async def _evaluated(self, script: str) -> Any:
         """Again where the page loads itself anew meanwhile, as that of an operation does once it has ended."""
-        for is_last in (False, True):
+        due = time.monotonic() + FOCUS_WITHIN_S
+        while True:
             try:
-                if not await self.page.evaluate("() => 'look' in globalThis"):
-                    await self.page.evaluate(LOOK)
-                return await self.page.evaluate(f"() => look.{what}()")
+                return await self.page.evaluate(script)
             except Error as error:
-                if is_last or "Execution context was destroyed" not in error.message:
+                if time.monotonic() >= due or "Execution context was destroyed" not in error.message:
                     raise
                 await self.page.wait_for_load_state()
-        return None
 
     async def too_wide(self) -> list[str]:
         found: list[str] = await self._look("tooWide")
@@ -127,10 +149,13 @@ class Visitor:
             found = await self._look("told")
         return found
 
-    async def violations(self) -> list[str]:
-        """Of the rules of axe-core."""
-        await self.page.evaluate((modules() / "axe-core" / "axe.min.js").read_text(encoding="utf-8"))
-        found = await self.page.evaluate(AXE)
+    async def violations(self, rules: Rules = Rules.ALL) -> list[str]:
+        """Of these rules of axe-core. From the first time on, each page of this browser has it from its start."""
+        if not self._examines:
+            self._examines, axe = True, (modules() / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+            await self.page.context.add_init_script(axe)
+            await self._evaluated(axe)
+        found = await self._evaluated(f"axe.run(document, {{resultTypes: ['violations'], {rules.value}}})")
         return [f"{one['id']}: {node['html'][:160]}" for one in found["violations"] for node in one["nodes"]]
 
     async def fonts(self, selector: str) -> list[str]:
@@ -148,13 +173,14 @@ class Visitor:
         """Walk through the page with the tabulator key; what is not reached, or whose focus cannot be seen."""
         stops: list[str] = await self._look("stops")
         missing, faults = dict(enumerate(stops)), []
-        for _ in range(8 * len(stops) + 10):  # a field of date and time has a stop for each of its parts
-            if not missing:
-                break
-            await self.page.keyboard.press("Tab")
-            found = await self.page.evaluate("() => look.focus()")
-            if (stop := missing.pop(found["at"], None)) is not None and found["wrong"]:
-                faults.append(f"{found['wrong']}: {stop}")
+        left = 8 * len(stops) + 10  # a field of date and time has a stop for each of its parts
+        while missing and left > 0:
+            for _ in range(few := max(AT_ONCE, len(missing))):
+                await self.page.keyboard.press("Tab")
+            left -= few
+            for found in await self._look("walked"):
+                if (stop := missing.pop(found["at"], None)) is not None and found["wrong"]:
+                    faults.append(f"{found['wrong']}: {stop}")
         return faults + [f"not reached: {stop}" for stop in missing.values()]
 
 

@@ -25,7 +25,7 @@ from engine.store.queries.messages import messages_page
 from tests.support.abdm_rows import fill
 from tests.support.asking import asking, question, result
 from tests.support.astm_peer import one_record_a_frame, session
-from tests.support.running import QUICK, make_running_site, running_app
+from tests.support.running import QUICK, eager_reader, make_running_site, running_app
 from tests.support.senders import AstmAnalyzer, send_blocks
 from tests.support.waiting import until
 from workbench.sandbox import Sandbox
@@ -137,7 +137,8 @@ async def laboratory(folder: Path) -> AsyncIterator[Laboratory]:
                 )
             here = Laboratory(app, hospital, f"http://127.0.0.1:{app.page.port}")
             await _trouble(here)
-            yield here
+            with eager_reader():  # it starts with the first page
+                yield here
     finally:
         await hospital.stop()
         await sandbox.stop()

@@ -1,5 +1,6 @@
 // What a reader with a keyboard, or with a narrow screen, meets on a page; the tests put this into it.
 (() => {
+  if (globalThis.look) return;
   const STOPS = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex]";
   const name = (element) => element.outerHTML.replace(/\s+/g, " ").slice(0, 140);
   const shown = (element) => element.checkVisibility({ visibilityProperty: true });
@@ -52,6 +53,11 @@
     const seen = top && (element.contains(top) || top.contains(element) || top.closest("label")?.control === element);
     return { at, wrong: seen ? "" : "another element is before it" };
   };
+
+  // What that says after each key, since the last time.
+  const walked = [];
+  addEventListener("keyup", () => walked.push(look.focus()));
+  look.walked = () => walked.splice(0);
 
   // What is wrong with the element that says what became of a form: it has the focus, and its links lead to fields.
   look.told = () => {

@@ -6,7 +6,9 @@ journal.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+import os
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from engine.model.journal.journal_views import DeliveryView, Filter, MessageView
 from engine.model.process.clock import Clock
 from engine.runtime import programs
 from engine.runtime.app import App
+from engine.runtime.large.process import launch
+from engine.runtime.reader import process as reader_process
 from engine.store.journal import Journal
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.messages import messages_page, trace_of
@@ -31,6 +35,8 @@ from tests.support.waiting import until
 from workbench.sandbox import Sandbox
 
 Json = dict[str, Any]
+
+REPOSITORY = Path(__file__).parents[2]
 
 SETTLED_WITHIN_S = 90.0
 # In a test nothing is worth waiting for: a failed attempt is repeated at once.
@@ -142,6 +148,18 @@ class RunningSite:
         await self.settled()
         done: Json = ran.json["done"]
         return done
+
+
+@contextlib.contextmanager
+def eager_reader() -> Iterator[None]:
+    """The process that draws pages is not nice: on a busy machine a test would wait for each page."""
+
+    def launched(descriptor: int, environ: Mapping[str, str], _module: str) -> Awaitable[Process]:
+        path = [str(REPOSITORY), *([environ["PYTHONPATH"]] if "PYTHONPATH" in environ else [])]
+        return launch(descriptor, {**environ, "PYTHONPATH": os.pathsep.join(path)}, "tests.support.eager_reader")
+
+    with mock.patch.object(reader_process, "launch", launched):
+        yield
 
 
 def make_running_site(

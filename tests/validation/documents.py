@@ -155,9 +155,10 @@ def _of_tests(documents: Documents) -> None:
 
 
 def _made_by_tests() -> Iterator[Made]:
+    runner = _Keeping()  # of all: it compiles each mapping once
     for path in sorted((MAPPINGS / "tests").glob("*.yaml")):
         for test in read_tests(path):
-            runner = _Keeping()
+            runner.kept.clear()
             runner.run(test, (MAPPINGS, ANALYZERS))
             for mapped in runner.kept:
                 for document in mapped.documents:

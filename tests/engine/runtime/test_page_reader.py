@@ -6,7 +6,7 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -35,7 +35,7 @@ from tests.engine.web.test_units import ABOUT, ROOT, UNITS, Laboratory, addresse
 from tests.faults.test_large_kill import alive
 from tests.support.access import GOOD, Browser
 from tests.support.live import Daemon
-from tests.support.running import hl7_channel, make_running_site, running_app
+from tests.support.running import eager_reader, hl7_channel, make_running_site, running_app
 from tests.support.senders import lines, send_blocks
 from tests.support.waiting import until
 
@@ -85,13 +85,16 @@ def differing(there: Whole, own: Whole) -> object:
     return there[2][max(0, at - 80) : at + 80], own[2][max(0, at - 80) : at + 80]
 
 
+@pytest.fixture
+def eager() -> Iterator[None]:
+    with eager_reader():
+        yield
+
+
+@pytest.mark.usefixtures("eager")
 async def test_each_page_is_the_one_that_the_daemon_draws(here: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service.Buckets, "take", lambda *asked: 0.0)
     monkeypatch.setattr(process, "ANSWER_S", START_S)
-    eager = {"PYTHONPATH": str(Path(__file__).parents[3])}
-    monkeypatch.setattr(
-        process, "launch", lambda end, env, _: large_process.launch(end, env | eager, "tests.support.eager_reader")
-    )
     reader, page = reader_of(here), here.page
     drawn: list[bool] = []
     draw = reader.draw
