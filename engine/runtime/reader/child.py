@@ -43,7 +43,7 @@ from engine.store.queries.listing import others_of
 from engine.store.queries.reader import Reader
 from engine.web.apart import Given, elsewhere
 from engine.web.api.lists import Sources
-from engine.web.pages.frame import Loaded
+from engine.web.pages.frame import Trial
 from engine.web.running import Ask, Running
 from engine.web.server import StatusServer
 
@@ -65,6 +65,8 @@ class Known:
         whole: the snapshot.
         lists, bells: the to-do list and the open alerts, by the channels that those see who ask; None: all.
     """
+
+    trial: Trial | None = None
 
     def __init__(self, site: Site, journal: Reader, ask: Ask) -> None:
         """``ask``: the daemon, for the request that is drawn."""
@@ -99,9 +101,6 @@ class Known:
 
     def sources(self) -> Sources:
         return sources_of(self.journal, self.site, self.snapshot, self.routes)
-
-    def loaded(self, plain: Loaded) -> Loaded:
-        return plain
 
     def running(self, acts: KeptActs, seen: Seen | None = None) -> Running:
         audience, ask = None if seen is None else seen.channels, self._ask

@@ -19,7 +19,7 @@ from engine.store.queries.reader import Reader
 OF_CORE: Mapping[str, str] = {
     "meta": "1",
     "data_key": "1",
-    "journal": "channel IN these_channels OR channel = '' AND kind <> 1",  # acts are read by the number that a row names
+    "journal": "channel IN these_channels OR channel = '' AND kind <> 1",  # acts are read by number
     "message_state": "id journal.id",
     "erased": "EXISTS (SELECT 1 FROM journal j WHERE j.id = number) AND what = 'journal'"
     " OR EXISTS (SELECT 1 FROM document d WHERE d.id = number) AND what = 'document'",
@@ -61,7 +61,7 @@ class Within(Reader):
 
     def _connect(self) -> sqlite3.Connection:
         made = connect(self.path, immutable=self.immutable, factory=_Connection)
-        made.executescript("PRAGMA temp_store = 2; PRAGMA query_only = 0; CREATE TEMP TABLE these_channels(name UNIQUE)")
+        made.executescript("PRAGMA temp_store = 2; PRAGMA query_only = 0; CREATE TEMP TABLE these_channels (name)")
         made.executemany("INSERT INTO these_channels VALUES (?)", [(one,) for one in self.channels])
         tables = made.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
         for (table,) in tables.fetchall():
@@ -75,4 +75,4 @@ def _told(connection: sqlite3.Connection, table: str) -> str:
     columns = {row[1] for row in connection.execute(f"PRAGMA main.table_info({table})")}
     by_column = next((rows for column, rows in BY_COLUMN.items() if column in columns), "0")
     told = {**OF_CORE, **{one.name: one.unit for one in of_features() if one.unit}}.get(table, by_column)
-    return _REFERENCE.sub(rf"EXISTS (SELECT 1 FROM \2 r WHERE r.\3 = main.{table}.\1)", told)
+    return _REFERENCE.sub(rf"EXISTS (SELECT 1 FROM \2 r WHERE r.\3 = main.{table}.\1)", told)  # noqa: S608 - ours

@@ -140,6 +140,12 @@ async def two_units(folder: Path, units: dict[str, list[str]], *, apart: bool = 
         await sandbox.stop()
 
 
+def _shows(site: SiteSnapshot, silent: set[str]) -> bool:
+    """Whether a snapshot has all that the walk looks for."""
+    counted = site.dead_total, sum(one.held for one in site.destinations)
+    return counted == (2, 4) and silent <= {one.name for one in site.channels if one.state is ChannelState.SILENT}
+
+
 async def _fill(here: Laboratory) -> None:
     accounts, journal = here.app.service(AccessService).accounts, here.app.journal
     for unit in UNITS:
@@ -161,11 +167,7 @@ async def _fill(here: Laboratory) -> None:
     await until(lambda: len(messages_page(journal, Filter())) == 12)
     await until(lambda: sum(lane.held > 0 for lane in list_lanes(journal)) >= 2)
     silent = {f"{unit}bench" for unit in UNITS}
-    await until(
-        lambda: (
-            silent <= {one.name for one in here.app.observer.snapshot().channels if one.state is ChannelState.SILENT}
-        )
-    )
+    await until(lambda: _shows(here.app.observer.snapshot(), silent))
     for unit in UNITS:
         here.numbers[unit] = [one.id for one in messages_page(journal, Filter(channel=f"{unit}bench"))]
     await accounts.users.add("root-admin", "admin", GOOD, by=ROOT, sees_patients=True)
