@@ -36,7 +36,7 @@ from engine.runtime.control_handlers import sources_of
 from engine.runtime.large import frames
 from engine.runtime.large.wire import Frame, Pipe, encode
 from engine.runtime.pages import Seen, server_of
-from engine.runtime.reader import BUILD
+from engine.runtime.reader import BUILD, Audience
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import Vault
 from engine.store.queries.listing import others_of
@@ -51,8 +51,6 @@ logger = logging.getLogger("labrelay.web")
 
 MOST_BYTES = 512 * 1024 * 1024
 LOOK_S = 1.0  # at its own memory
-
-Audience = frozenset[str] | None
 
 
 DRAWN: ContextVar[int] = ContextVar("drawn", default=0)  # the number of the request that is drawn
