@@ -60,13 +60,13 @@ class Within(Reader):
         return self.row(f"SELECT 1 FROM {table} WHERE {column} = ? LIMIT 1", (value,)) is not None  # noqa: S608 - ours
 
     def _connect(self) -> sqlite3.Connection:
-        made = connect(self.path, immutable=self.immutable, factory=_Connection)
+        made, views = connect(self.path, immutable=self.immutable, factory=_Connection), ""
         made.executescript("PRAGMA temp_store = 2; PRAGMA query_only = 0; CREATE TEMP TABLE these_channels (name)")
         made.executemany("INSERT INTO these_channels VALUES (?)", [(one,) for one in self.channels])
         tables = made.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
         for (table,) in tables.fetchall():
-            made.execute(f"CREATE TEMP VIEW {table} AS SELECT * FROM main.{table} WHERE {_told(made, table)}")  # noqa: S608
-        made.execute("PRAGMA query_only = 1")
+            views += f"CREATE TEMP VIEW {table} AS SELECT * FROM main.{table} WHERE {_told(made, table)};"  # noqa: S608
+        made.executescript(f"{views} PRAGMA query_only = 1")
         return made
 
 
