@@ -27,7 +27,8 @@ OF_CORE: Mapping[str, str] = {
     "pause": "channel IN these_channels OR channel = '' AND (destination = '' OR destination IN (SELECT destination"
     " FROM lane))",
     "attempt": "delivery delivery.id",
-    "operation": "channels <> '' AND NOT EXISTS (SELECT 1 FROM json_each(channels) WHERE value NOT IN these_channels)",
+    "operation": "json_valid(channels) AND NOT EXISTS (SELECT 1 FROM json_each(channels) WHERE value"
+    " NOT IN these_channels)",
     "event": "json_extract(data, '$.channel') IN these_channels"
     " OR type LIKE 'alert.%' AND json_extract(data, '$.subject') IN these_channels"
     " OR type = 'destination.state' AND json_extract(data, '$.destination') IN (SELECT destination FROM lane)",
