@@ -41,7 +41,7 @@ class Table:
         sealed: a SELECT of its sealed values, for a check: column, row, channel and value; empty: it has none.
         pruned: the column that names a message, where a row goes with its message when retention deletes that.
         unit: which rows are those of some channels: ``COLUMN TABLE.KEY``, the row that a row belongs to, or a condition
-            with ``{channels}``. Empty: by its column ``channel``, else ``message_id``; with neither, none is.
+            with ``these_channels``. Empty: by its column ``channel``, else ``message_id``; with neither, none is.
     """
 
     name: str

@@ -78,9 +78,9 @@ class Selection:
         Raises:
             LabRelayError: not a selection; command and daemon may differ in version.
         """
-        numbers = dict.fromkeys(("after_us", "before_us", "last", "counted_us"), (int,))
+        whole = dict.fromkeys(("after_us", "before_us", "last", "counted_us"), (int,))
         lists = dict.fromkeys(("ids", "channels"), (list, tuple))
-        kinds: dict[str, tuple[type, ...]] = {**lists, "all": (bool,), **numbers}
+        kinds: dict[str, tuple[type, ...]] = {**lists, "all": (bool,), **whole}
         known = {field.name for field in fields(cls)}
         if not isinstance(given, dict) or not given.keys() <= known:
             raise LabRelayError("not a selection that this version knows")
@@ -90,10 +90,9 @@ class Selection:
             if isinstance(value, int) and abs(value) >= LATEST_US:
                 raise LabRelayError(f"not a selection: {name} is too large")
         listed = {name: tuple(given[name]) for name in lists if name in given}
-        if not all(isinstance(number, int) and 0 <= number < 2**63 - 1 for number in listed.get("ids", ())):
-            raise LabRelayError("not a selection: ids must be numbers of messages")
-        if not all(isinstance(name, str) for name in listed.get("channels", ())):
-            raise LabRelayError("not a selection: channels must be names")
+        numbers = all(isinstance(one, int) and 0 <= one < 2**63 - 1 for one in listed.get("ids", ()))
+        if not numbers or not all(isinstance(one, str) for one in listed.get("channels", ())):
+            raise LabRelayError("not a selection: ids must be numbers of messages, and channels names")
         return cls(**{**given, **listed})
 
     def filter(self) -> Filter:
@@ -105,7 +104,7 @@ class Selection:
         """The same messages for an audit row, without the number of a specimen."""
         if self.specimen is None and self.number is None:
             return self
-        return Selection(ids=tuple(found), destination=self.destination, state=self.state)
+        return Selection(ids=tuple(found), channels=self.channels, destination=self.destination, state=self.state)
 
 
 held_results: Pages = partial(held_deliveries, in_words=False)

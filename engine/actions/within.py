@@ -63,10 +63,8 @@ class Narrowed:
             if any(re.search(rf"\b{re.escape(name)}\b", str(error)) for name in self.others()):
                 raise RefusedError(NOT_HERE) from None
             raise
-        if act.shows:
-            theirs = [row for row in result[act.shows] if row["subject"] in self.journal.channels]
-            result = {**result, act.shows: theirs}
-        return result
+        theirs = [row for row in result.get(act.shows, ()) if row["subject"] in self.journal.channels]
+        return {**result, act.shows: theirs} if act.shows else result
 
     async def _has(self, what: str, value: object, args: Mapping[str, Any]) -> bool:
         theirs = self.journal.channels

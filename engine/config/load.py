@@ -6,7 +6,7 @@ names are checked across files. A problem in one file never hides one in another
 
 import hashlib
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ from engine.config.reading.problems import Reporter, closest
 from engine.config.reading.secrets import Lookup, expand, lookup
 from engine.config.reading.yaml_nodes import KeyPath, Node, line, read_file, walk
 from engine.config.site import CONFIG_FILE, mapping_path, search_path
-from engine.config.sitewide import SiteConfig, site_model
+from engine.config.sitewide import OfUnit, SiteConfig, servers, site_model
 from engine.config.sources.source_folder import FolderPart
 from engine.config.sources.source_serial import USE_BY_ID, SerialPart
 from engine.config.sources.source_tee import TeePart
@@ -207,7 +207,7 @@ class _Loader:
             self._look_at_use(site_node, channels)
             if config is not None:
                 self._warnings += exposed(config, site_node)
-                self._check_units(config.site.units, site_node, channels)
+                self._check_units(config, site_node, channels)
             for name, channel in channels.items():
                 self._warnings += asked_in_clear(channel, nodes[name])
                 self._warnings += open_to_all(channel, nodes[name])
@@ -431,12 +431,17 @@ class _Loader:
                 text = "no route sends anything here; name it in to: of a route, or take it out"
                 self._warnings.append(line(key, ("destinations", key.value), text))
 
-    def _check_units(self, units: Mapping[str, Sequence[str]], site: Node, channels: Collection[str]) -> None:
-        for unit, names in units.items():
-            for name in names:
-                if name not in channels:
-                    path = ("site", "units", unit)
-                    self._add(walk(site, path), path, f"unknown channel '{name}'{closest(name, channels)}")
+    def _check_units(self, config: SiteConfig, site: Node, channels: Collection[str]) -> None:
+        units = config.site.units
+        at: KeyPath = ("site", "units")
+        named = [("channel", name, channels, (*at, unit)) for unit in units for name in units[unit]]
+        for place in servers(config):
+            if isinstance(place.block, OfUnit) and place.block.unit:
+                place.block._channels = units.get(place.block.unit, ())
+                named.append(("unit", place.block.unit, units, (*place.path, "unit")))
+        for what, name, known, path in named:
+            if name not in known:
+                self._add(walk(site, path), path, f"unknown {what} '{name}'{closest(name, known)}")
 
     def _add(self, node: Node, path: KeyPath, text: str) -> None:
         self._problems.append((node.file, node.line, node.column, line(node, path, text)))

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from engine.config.destinations.destination import DestinationConfig, destination_type
 from engine.config.reading import values
@@ -19,7 +19,6 @@ from engine.config.web import WebConfig
 from engine.feature import Hook
 from engine.model.journal.records import INCOMPLETE_BYTES
 from engine.model.process.receive_memory import DEFAULT_BYTES
-from engine.model.texts.spelling import did_you_mean
 from engine.model.texts.units import duration_text
 
 DAY_S = 86_400.0
@@ -140,16 +139,18 @@ class SiteInfo(Model):
     token of a unit sees these alone; others see the whole site."""
 
 
-def channels_of(config: object, unit: str | None, key: str) -> tuple[str, ...]:
-    """Of a unit of the site that ``key`` names; none without one.
+class OfUnit(BaseModel):
+    """A place that alerts or events go to."""
 
-    Raises:
-        ValueError: the site has none of this name.
-    """
-    units = config.site.units if isinstance(config, SiteConfig) else {}
-    if unit and unit not in units:
-        raise ValueError(f"{key}: no unit has the name {unit}; {did_you_mean(unit, units) or 'see site.units'}")
-    return units[unit] if unit else ()
+    unit: Name | None = None
+    """Unit of the site (`site.units`): only what is about its channels goes here. Unset: all."""
+
+    _channels: tuple[str, ...] = ()
+
+    @property
+    def channels(self) -> tuple[str, ...] | None:
+        """Those of its unit (`engine.config.load`); None: all."""
+        return self._channels if self.unit else None
 
 
 class LimitsConfig(Model):

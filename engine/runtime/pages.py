@@ -22,7 +22,7 @@ from engine.store.queries.reader import Reader
 from engine.store.queries.within import Within
 from engine.web.api.lists import Sources
 from engine.web.api.service import Api
-from engine.web.pages.frame import Loaded
+from engine.web.pages.frame import Loaded, Trial
 from engine.web.running import Apart, Running
 from engine.web.server import StatusServer
 
@@ -35,9 +35,11 @@ class Behind(Protocol):
 
     Attributes:
         refused: counts the acts that were refused.
+        trial: tries a mapping, for those who see the whole site.
     """
 
     refused: Refusals
+    trial: Trial | None
 
     @property
     def clock(self) -> Clock: ...
@@ -47,10 +49,6 @@ class Behind(Protocol):
     def snapshot(self) -> SiteSnapshot: ...
     def routes(self) -> Mapping[str, ChannelRoutes]: ...
     def sources(self) -> Sources: ...
-    def loaded(self, plain: Loaded) -> Loaded:
-        """With what only those ask for who see the whole site."""
-        ...
-
     def running(self, acts: KeptActs, seen: "Seen | None" = None) -> Running:
         """``seen``: of some channels alone."""
         ...
@@ -62,7 +60,7 @@ class Here:
     def __init__(self, app: "App") -> None:
         self._app = app
         self.clock, self.journal = app.clock, app.journal
-        self.refused, self.snapshot = Refusals(refusal_row(app)), app.observer.snapshot
+        self.refused, self.snapshot, self.trial = Refusals(refusal_row(app)), app.observer.snapshot, app.trial
 
     def site(self) -> Site:
         return self._app.parts.built.site
@@ -72,9 +70,6 @@ class Here:
 
     def sources(self) -> Sources:
         return sources(self._app)
-
-    def loaded(self, plain: Loaded) -> Loaded:
-        return plain._replace(trial=self._app.trial)
 
     def running(self, acts: KeptActs, seen: "Seen | None" = None) -> Running:
         app = self._app
@@ -96,9 +91,11 @@ class Seen:
         others: names of channels and destinations that are another's.
     """
 
+    trial: Trial | None = None
+
     def __init__(self, whole: Behind, channels: frozenset[str]) -> None:
-        self.clock, self.refused = whole.clock, whole.refused
         self.whole, self.channels = whole, channels
+        self.clock, self.refused = whole.clock, whole.refused
         self.journal = Within(whole.journal, channels)
         self._made: tuple[SiteSnapshot, SiteSnapshot] | None = None
 
@@ -124,9 +121,6 @@ class Seen:
         theirs = sources_of(self.journal, self.site, self.snapshot, self.routes)
         return replace(theirs, reached=self.whole.sources().reached, backups=lambda: None)
 
-    def loaded(self, plain: Loaded) -> Loaded:
-        return plain
-
     def running(self, acts: KeptActs, seen: "Seen | None" = None) -> Running:
         running = self.whole.running(acts, self)
         theirs = Narrowed(self.journal, running.todo, self.others, self.refused).verbs(acts.verbs)
@@ -148,8 +142,8 @@ def server_of(site: Behind, acts: KeptActs, apart: Apart | None = None) -> Statu
         running,
         clock=site.clock,
         reader=reads.journal,
-        loaded=site.loaded(
-            Loaded(reads.routes, lambda: site.site().hash, reads.suggestions, lambda: changed_files(site.site()))
+        loaded=Loaded(
+            reads.routes, lambda: site.site().hash, reads.suggestions, lambda: changed_files(site.site()), site.trial
         ),
         api=api.routes(),
         ending=end,

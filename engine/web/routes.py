@@ -5,6 +5,7 @@ A route without a permission is open to all who reach the server; `OPEN` says of
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
@@ -99,9 +100,10 @@ class InUse:
 IN_USE = web.RequestKey("in use", InUse)
 
 Table = Mapping[tuple[str, str], Route]
-Within = Callable[[web.Request, frozenset[str]], Awaitable[Table]]
-"""The routes for those who see these channels alone: the same ones, of parts that know no others."""
+Within = Callable[[frozenset[str]], Awaitable[Any]]
+"""The server for those who see these channels alone: the same routes, of parts that know no others."""
 CHANNELS = web.RequestKey("channels", frozenset)
+PART: web.RequestKey[Any] = web.RequestKey("part", object)
 
 
 Forward = Callable[[web.Request, Route], Awaitable[web.StreamResponse | None]]
@@ -157,7 +159,8 @@ def gate(identify: Identify, table: Table, within: Within | None = None, forward
             return await handler(request)
         if CHANNELS in request:
             assert within is not None
-            handler = (await within(request, request[CHANNELS]))[route.path, request.method].handler
+            request[PART] = part = await within(request[CHANNELS])
+            handler = part.routes[route.path, request.method].handler
         drawn: web.StreamResponse | None = route.limit(request)
         if drawn is None and route.may_go:
             drawn = await forward(request, route)

@@ -57,7 +57,7 @@ from engine.web.listener import Listener
 from engine.web.pages.all_pages import pages_of
 from engine.web.pages.frame import NOTHING_LOADED, Frame, Loaded
 from engine.web.render import STATIC, Renderer
-from engine.web.routes import IN_USE, OPEN_TO_ALL, PRINCIPAL, InUse, Route, Table, add_routes, gate, unlimited
+from engine.web.routes import IN_USE, OPEN_TO_ALL, PART, PRINCIPAL, InUse, Route, add_routes, gate, unlimited
 from engine.web.running import Apart, Running
 
 logger = logging.getLogger("labrelay.web")
@@ -129,7 +129,7 @@ class StatusServer:
             [
                 self._record_request,
                 wall(self._error_page, self._refusal),
-                gate(self._identify, self.routes, self._routes_within, self._forward),
+                gate(self._identify, self.routes, self.part, self._forward),
             ]
         )
         app.on_response_prepare.extend([add_headers, self._keep_to_tls])
@@ -190,7 +190,7 @@ class StatusServer:
     def draw_apart(self) -> None:
         """Be the one of the process that draws: `draw` takes what another one has admitted."""
         routes = {key: replace(route, limit=unlimited) for key, route in self.routes.items()}  # the daemon has limits
-        admitted = gate(trusted, routes, self._routes_within)
+        admitted = gate(trusted, routes, self.part)
         self._app.middlewares[:] = [wall(self._error_page, lambda request: 0), admitted]
         self._app.on_response_prepare.clear()
         self._app.freeze()
@@ -211,12 +211,6 @@ class StatusServer:
         tell = partial(answered, part._frame, request)
         return await self._apart.draw(request, route, part._running, request[SINCE], tell)
 
-    async def _routes_within(self, request: web.Request, channels: frozenset[str]) -> Table:
-        """Those of the part for these channels."""
-        request[PART] = part = await self.part(channels)
-        await part._renderer.prepare()
-        return part.routes
-
     async def part(self, channels: frozenset[str]) -> "StatusServer":
         """It is made at its first use, and kept."""
         assert self._make_within is not None
@@ -226,6 +220,7 @@ class StatusServer:
         while len(self._within) >= MOST_PARTS:
             await self._within.pop(next(iter(self._within))).end()
         self._within[channels] = part  # the one that was used last is the last
+        await part._renderer.prepare()
         return part
 
     def _names(self) -> frozenset[str]:
@@ -359,19 +354,18 @@ class StatusServer:
     def _error_page(self, request: web.Request, status: int, message: str) -> web.Response:
         if request.path.startswith(API):
             return problems.page(request, status, message)
-        part: StatusServer | None = request.get(PART)
-        principal = request.get(PRINCIPAL)
-        if part is not None and part is not self:
+        part: StatusServer = request.get(PART, self)
+        if part is not self:
             return part._error_page(request, status, message)
-        if part is None and principal is not None and principal.channels is not None:
-            request[PERSON] = Person(theme=theme_of(request))  # the frame of this page counts what others have
         if status == 401 and "text/html" in request.headers.get(hdrs.ACCEPT, ""):
             to = {"next": request.path_qs} if request.method == hdrs.METH_GET else {}
             return web.Response(status=303, headers={hdrs.LOCATION: f"{LOG_IN}?{urlencode(to)}".rstrip("?")})
         held_up = PRINCIPAL in request and request[PRINCIPAL].held_up
         if status == 403 and held_up and request.method == hdrs.METH_GET:
             return self._desk.go(request, ACCOUNT)
-        is_page = PERSON in request and request.method == hdrs.METH_GET  # what a form answers has no address of its own
+        # What a form answers has no address of its own; and without a part, the frame would count what others have.
+        others = PRINCIPAL in request and request[PRINCIPAL].channels is not None and PART not in request
+        is_page = PERSON in request and request.method == hdrs.METH_GET and not others
         person = request[PERSON] if is_page else Person(theme=theme_of(request))
         page = self._renderer.error(language_of(request), person, status, message)
         headers = {hdrs.WWW_AUTHENTICATE: "Bearer"} if status == 401 else None
@@ -459,5 +453,4 @@ class _Collected(CollectorRegistry):
         return self._metrics
 
 
-PART: web.RequestKey[StatusServer] = web.RequestKey("part", StatusServer)
 SINCE: web.RequestKey[Since | None] = web.RequestKey("since", Since)

@@ -82,7 +82,6 @@ LISTS = {
 TABLES = {
     "message_state": "journal",
     "attempt": "delivery",
-    "operation_part": "operation",
     "journal": OWN,
     "channel": OWN,
     "erased": OWN,
@@ -94,6 +93,7 @@ TABLES = {
     "gap": NONE,
     "kept_answer": NONE,
     "open_act": NONE,
+    "operation_part": NONE,
     "polled": NONE,
     "pruned": NONE,
     "server_version": NONE,

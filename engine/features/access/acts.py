@@ -15,7 +15,6 @@ from engine.model.process.clock import SystemClock
 from engine.model.site.permissions import ADMINISTERING, Permission, parts_of
 
 ACTS = Declared(3)
-Units = Annotated[list[str], Field(default_factory=list)]  # of the site; none: the whole site
 Secret = Annotated[str, Field(repr=False)]
 
 
@@ -73,7 +72,7 @@ async def add_token(
     name: str,
     permissions: Annotated[list[Annotated[Permission, Field(strict=False)]], Field(min_length=1)],
     ends_us: int,
-    units: Units,
+    units: Annotated[list[str], Field(default_factory=list)],
 ) -> Result:
     _raise_if_unknown(site, units)
     tokens = _accounts(site).tokens

@@ -23,7 +23,7 @@ from engine.config.reading import values
 from engine.config.reading.joining import Behind, Block, KeyHelp, part
 from engine.config.reading.values import Duration, Flag, Language, Model, Name, Names, Whole
 from engine.config.reading.yaml_nodes import KeyPath
-from engine.config.sitewide import Server, SiteConfig, channels_of
+from engine.config.sitewide import OfUnit, Server, SiteConfig
 from engine.config.tls import ConnectTls
 from engine.model.process.clock import Clock
 from engine.model.site.alerts import SAMPLE
@@ -56,7 +56,7 @@ def _plain_topic(text: str) -> str:
     return text
 
 
-class SinkBase(values.Model, ABC):
+class SinkBase(OfUnit, values.Model, ABC):
     """The base of each kind of sink.
 
     Attributes:
@@ -72,9 +72,6 @@ class SinkBase(values.Model, ABC):
 
     language: Language | None = None
     """Language of what goes here. Unset: that of `alerts:`."""
-
-    unit: Name | None = None
-    """Unit of the site (`site.units`): only alerts about its channels come here. Unset: all."""
 
     # a YAML list is a Python list; each window in it is still read strictly
     quiet: Annotated[tuple[DowntimeWindow, ...], AfterValidator(_leaves_time)] = Field(default=(), strict=False)
@@ -407,12 +404,6 @@ class AlertsKeys(Model):
 
     alerts: Annotated[AlertsConfig | None, Behind("backup")] = None
     """Who is notified of what waits for a person, and how."""
-
-    @model_validator(mode="after")
-    def _units(self) -> Self:
-        for name, sink in self.alerts.sinks.items() if self.alerts is not None else ():
-            channels_of(self, sink.unit, f"alerts.sinks.{name}.unit")
-        return self
 
 
 def alerts_of(config: SiteConfig) -> AlertsConfig | None:

@@ -249,7 +249,7 @@ class Alerting(Service):
         config = self.config
         if config is None:
             return
-        settings = settings_of(config, self._site().config.site.units)
+        settings = settings_of(config)
         entries, site, now_us = await self._entries(), self._snapshot(), self._clock.now_us()
 
         def decide(kept: Mapping[str, Alert], silences: Sequence[Silence]) -> Changes:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from engine.config.destinations.destination_auth import USE_HTTPS, host_in_clear
 from engine.config.reading.joining import Behind, Block, KeyHelp, part
 from engine.config.reading.values import Model, Name, Names, SecretName, WebAddress
-from engine.config.sitewide import Server, SiteConfig, channels_of
+from engine.config.sitewide import OfUnit, Server, SiteConfig
 from engine.config.tls import ConnectTls
 from engine.features.events.rules import wanted
 from engine.model.process.clock import Clock
@@ -24,7 +24,7 @@ def _known(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-class WebhookConfig(Model):
+class WebhookConfig(OfUnit, Model):
     """A program that gets events, signed as the Standard Webhooks specification has it."""
 
     adapter: ClassVar[str] = "adapters.clients.http.webhook"
@@ -44,13 +44,8 @@ class WebhookConfig(Model):
     """The events that are sent, by kind or by type, as `[delivery.dead, alert]`. Acts of people are sent only where
     `act` is named."""
 
-    unit: Name | None = None
-    """Unit of the site (`site.units`): only events of its channels are sent, as its persons see them. Unset: all."""
-
     tls: ConnectTls | None = None
     """Trust and client certificate for https."""
-
-    _channels: tuple[str, ...] = ()  # of the unit
 
     @model_validator(mode="after")
     def _encrypted(self) -> Self:
@@ -59,11 +54,6 @@ class WebhookConfig(Model):
         if self.unit and not wanted(self.events).needs <= LOOKING:
             raise ValueError("events: acts of people are the whole site's; leave out act, or unit")
         return self
-
-    @property
-    def channels(self) -> tuple[str, ...] | None:
-        """Those of its unit."""
-        return self._channels if self.unit else None
 
     @property
     def place(self) -> str:
@@ -86,12 +76,6 @@ class EventsKeys(Model):
         default_factory=dict
     )
     """Programs that events are sent to, by name."""
-
-    @model_validator(mode="after")
-    def _webhooks_of_units(self) -> Self:  # parts of one model: another name than those of alerts
-        for name, hook in self.webhooks.items():
-            hook._channels = channels_of(self, hook.unit, f"webhooks.{name}.unit")
-        return self
 
 
 def webhooks_of(config: SiteConfig) -> Mapping[str, WebhookConfig]:

@@ -144,7 +144,7 @@ class TodoList(Service):
 
     def of_pages(self, seen: "Seen | None") -> dict[str, Any]:
         if seen is not None:
-            return {"todo": TodoWithin(self, seen).latest}
+            return {"todo": within(self, seen)}
         return {"todo": self.latest, "look": TodoLooks(self.journal, self.latest, self.clock).look}
 
     async def run(self) -> None:
@@ -255,30 +255,25 @@ class TodoList(Service):
 OF_PARTS = ("dead", "orders-", About.DISK, About.DELIVERIES)  # kinds of entries with no subject, counted for a part
 
 
-@dataclass(eq=False)
-class TodoWithin:
-    """The list for those who see some channels alone, with people's words about entries of one of these. Words about
-    others may be about more than theirs.
+def within(every: TodoList, seen: "Seen") -> Callable[[], Awaitable[Sequence[Todo]]]:
+    """`TodoList.latest` for those who see some channels alone, with people's words about entries of one of these. Words
+    about others may be about more than theirs.
     """
+    made: tuple[object, Sequence[Todo]] = (None, ())
 
-    whole: TodoList
-    seen: "Seen"
-    _made: tuple[object, Sequence[Todo]] | None = None
+    async def latest() -> Sequence[Todo]:
+        nonlocal made
+        if made[0] is not (whole := await every.latest()):
+            site, now_us = seen.snapshot(), every.clock.now_us()
+            places = seen.channels | {one.name for one in site.destinations}
+            look = _Look(seen.journal, replace(site, unmapped_total=1), now_us, False, every.services())
+            found = entries(site, await of_features(look))
+            theirs = [one for one in found if (one.subject in places if one.subject else one.kind.startswith(OF_PARTS))]
+            said = {one.entry.key: one.state for one in whole if one.entry.subject in seen.channels}
+            made = whole, listed(theirs, said, now_us)
+        return made[1]
 
-    async def latest(self) -> Sequence[Todo]:
-        """As of `TodoList`."""
-        whole = await self.whole.latest()
-        if self._made is None or self._made[0] is not whole:
-            self._made = whole, await self._look(whole)
-        return self._made[1]
-
-    async def _look(self, whole: Sequence[Todo]) -> list[Todo]:
-        site, channels, now_us = self.seen.snapshot(), self.seen.channels, self.whole.clock.now_us()
-        look = _Look(self.seen.journal, replace(site, unmapped_total=1), now_us, False, self.whole.services())
-        found, places = entries(site, await of_features(look)), channels | {one.name for one in site.destinations}
-        theirs = [one for one in found if (one.subject in places if one.subject else one.kind.startswith(OF_PARTS))]
-        said = {one.entry.key: one.state for one in whole if one.entry.subject in channels}
-        return listed(theirs, said, now_us)
+    return latest
 
 
 @dataclass(slots=True)

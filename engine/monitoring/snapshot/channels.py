@@ -435,9 +435,9 @@ class DestinationSnapshot:
         for name in ("oldest_age_s", "held_age_s"):
             part[name] = max((age for lane in lanes if (age := getattr(lane, name)) is not None), default=None)
         tries = [lane.retrying for lane in lanes if lane.retrying is not None]
-        part["retrying"] = max(tries, key=lambda one: one.attempt, default=None)
-        part["last_error"] = self.last_error if self.last_error is not None and self.last_error.away else None
-        return replace(self, **part)
+        worst = max(tries, key=lambda one: one.attempt, default=None)
+        away = self.last_error if self.last_error is not None and self.last_error.away else None
+        return replace(self, **part, retrying=worst, last_error=away)
 
     @property
     def level(self) -> Level:

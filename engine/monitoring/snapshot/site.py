@@ -211,11 +211,10 @@ class SiteSnapshot:
         all work. Codes without a mapping are not counted.
         """
         seen = tuple(one for one in self.channels if one.name in channels)
-        parts = [one.within(seen) for one in self.destinations]
         return SiteSnapshot(
             **{name: getattr(self, name) for name in _OF_EACH_PART},
             channels=seen,
-            destinations=tuple(one for one in parts if one is not None),
+            destinations=tuple(filter(None, (one.within(seen) for one in self.destinations))),
             dead_total=sum(one.dead_total for one in seen),
             incomplete_total=sum(one.incomplete for one in seen),
             of_features=dict(_parts(self.of_features, channels)),

@@ -33,3 +33,4 @@ def _build() -> list[int]:
 
 
 BUILD = _build()
+Audience = frozenset[str] | None  # the channels that those see who ask; None: all

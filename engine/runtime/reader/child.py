@@ -36,14 +36,14 @@ from engine.runtime.control_handlers import sources_of
 from engine.runtime.large import frames
 from engine.runtime.large.wire import Frame, Pipe, encode
 from engine.runtime.pages import Seen, server_of
-from engine.runtime.reader import BUILD
+from engine.runtime.reader import BUILD, Audience
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import Vault
 from engine.store.queries.listing import others_of
 from engine.store.queries.reader import Reader
 from engine.web.apart import Given, elsewhere
 from engine.web.api.lists import Sources
-from engine.web.pages.frame import Loaded
+from engine.web.pages.frame import Trial
 from engine.web.running import Ask, Running
 from engine.web.server import StatusServer
 
@@ -51,8 +51,6 @@ logger = logging.getLogger("labrelay.web")
 
 MOST_BYTES = 512 * 1024 * 1024
 LOOK_S = 1.0  # at its own memory
-
-Audience = frozenset[str] | None
 
 
 DRAWN: ContextVar[int] = ContextVar("drawn", default=0)  # the number of the request that is drawn
@@ -65,6 +63,8 @@ class Known:
         whole: the snapshot.
         lists, bells: the to-do list and the open alerts, by the channels that those see who ask; None: all.
     """
+
+    trial: Trial | None = None
 
     def __init__(self, site: Site, journal: Reader, ask: Ask) -> None:
         """``ask``: the daemon, for the request that is drawn."""
@@ -99,9 +99,6 @@ class Known:
 
     def sources(self) -> Sources:
         return sources_of(self.journal, self.site, self.snapshot, self.routes)
-
-    def loaded(self, plain: Loaded) -> Loaded:
-        return plain
 
     def running(self, acts: KeptActs, seen: Seen | None = None) -> Running:
         audience, ask = None if seen is None else seen.channels, self._ask

@@ -18,7 +18,7 @@ from engine.model.site.todo import Since
 from engine.model.texts.phrases import Said
 from engine.runtime.large.process import ChildProcess, environment, launch, log_setting
 from engine.runtime.large.wire import Frame, Pipe, encode
-from engine.runtime.reader import BUILD
+from engine.runtime.reader import BUILD, Audience
 from engine.web import apart
 from engine.web.identity import language_of
 from engine.web.routes import CHANNELS, PRINCIPAL, Route
@@ -38,7 +38,6 @@ MANY = 3  # ends within `HEALTHY_S`
 PUSH_S = 1.0  # to those who follow the overview
 MOST_LISTS = 64  # of those who see some channels alone
 
-Audience = frozenset[str] | None
 ELSEWHERE = Frame("elsewhere", [], [])
 
 

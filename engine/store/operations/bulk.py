@@ -176,11 +176,11 @@ def begin(
     """
     if batch.execute("SELECT count(*) FROM operation WHERE stage = 'running'").fetchone()[0] >= MOST_RUNNING:
         raise RefusedError(f"{MOST_RUNNING} operations are under way; wait for one of them, or cancel it")
-    number = audit.begin(batch, actor, verb, what)
+    number, channels = audit.begin(batch, actor, verb, what), what.get("selection", {}).get("channels")
     batch.execute(
-        "INSERT INTO operation (number, verb, stage, last, counted_us, total, outcomes, ended_us, fault)"
-        " VALUES (?, ?, 'running', ?, ?, ?, '{}', 0, '')",
-        (number, verb, last, counted_us, len(members)),
+        "INSERT INTO operation (number, verb, stage, last, counted_us, total, outcomes, ended_us, fault, channels)"
+        " VALUES (?, ?, 'running', ?, ?, ?, '{}', 0, '', ?)",
+        (number, verb, last, counted_us, len(members), orjson.dumps(channels).decode() if channels else ""),
     )
     batch.executemany(
         "INSERT INTO operation_part (operation, position, members) VALUES (?, ?, ?)",

@@ -244,7 +244,8 @@ CREATE TABLE operation (
     total      INTEGER NOT NULL,            -- members
     outcomes   TEXT NOT NULL,               -- JSON: outcome -> members; they are dealt with in their order
     ended_us   INTEGER NOT NULL,            -- 0: it has not
-    fault      TEXT NOT NULL                -- the part of it that was damaged or lost; or ''
+    fault      TEXT NOT NULL,               -- the part of it that was damaged or lost; or ''
+    channels   TEXT NOT NULL                -- JSON: all that the person sees who began it; '': the whole site
 );
 CREATE INDEX operation_running ON operation (number) WHERE stage = 'running';
 

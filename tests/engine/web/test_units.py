@@ -34,6 +34,7 @@ from engine.runtime.app import App
 from engine.store.core.connecting import connect
 from engine.store.queries import within
 from engine.store.queries.acts import acts_page
+from engine.store.queries.bulk import running_operations
 from engine.store.queries.lanes import list_lanes, list_pauses
 from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader
@@ -139,6 +140,12 @@ async def two_units(folder: Path, units: dict[str, list[str]], *, apart: bool = 
         await sandbox.stop()
 
 
+def _shows(site: SiteSnapshot, silent: set[str]) -> bool:
+    """Whether a snapshot has all that the walk looks for."""
+    counted = site.dead_total, sum(one.held for one in site.destinations)
+    return counted == (2, 4) and silent <= {one.name for one in site.channels if one.state is ChannelState.SILENT}
+
+
 async def _fill(here: Laboratory) -> None:
     accounts, journal = here.app.service(AccessService).accounts, here.app.journal
     for unit in UNITS:
@@ -160,11 +167,7 @@ async def _fill(here: Laboratory) -> None:
     await until(lambda: len(messages_page(journal, Filter())) == 12)
     await until(lambda: sum(lane.held > 0 for lane in list_lanes(journal)) >= 2)
     silent = {f"{unit}bench" for unit in UNITS}
-    await until(
-        lambda: (
-            silent <= {one.name for one in here.app.observer.snapshot().channels if one.state is ChannelState.SILENT}
-        )
-    )
+    await until(lambda: _shows(here.app.observer.snapshot(), silent))
     for unit in UNITS:
         here.numbers[unit] = [one.id for one in messages_page(journal, Filter(channel=f"{unit}bench"))]
     await accounts.users.add("root-admin", "admin", GOOD, by=ROOT, sees_patients=True)
@@ -283,6 +286,33 @@ async def test_an_act_on_a_thing_of_the_own_unit(here: Laboratory, name: str, mo
         http = here.client(await here.token(token, "alpha", may=may))
         async with http, http.post(f"/api/v1/acts/{name}", json=given, headers={"Idempotency-Key": name}) as answer:
             assert answer.status in statuses, await answer.text()
+
+
+async def test_an_operation_is_of_those_who_see_the_channels_of_the_person_who_began_it(here: Laboratory) -> None:
+    """While it runs and after its end; one of the whole site is never a unit's, also where its last letters are."""
+    begun: dict[str, int] = {}
+    for name, units in (("alphas", ("alpha",)), ("betas", ("beta",)), ("both", UNITS), ("all", ())):
+        async with here.client(await here.token(name, *units)) as http:
+            given: dict[str, Any] = {"selection": {"all": True}, "reason": "asked"}
+            async with http.post("/api/v1/acts/retry", json=given | {"dry_run": True}) as answer:
+                counted = await answer.json()
+            given["selection"] |= {one: counted[one] for one in ("last", "counted_us")}
+            headers = {"Idempotency-Key": name}
+            async with http.post("/api/v1/acts/retry", json=given, headers=headers) as answer:
+                begun[name] = (await answer.json())["operation"]
+    await until(lambda: not running_operations(here.app.journal))
+    seen: dict[str, set[str]] = {}
+    for name, units in (("alpha", ("alpha",)), ("every", UNITS), ("site", ())):
+        async with here.client(await here.token(name, *units)) as http:
+            answers = {}
+            for by, number in begun.items():
+                async with http.get(f"/api/v1/operations/{number}") as answer:
+                    answers[by] = answer.status
+            async with http.get("/api/v1/operations") as answer:
+                listed = {one["number"] for one in (await answer.json())["operations"]}
+            seen[name] = {by for by, status in answers.items() if status == 200}
+            assert listed == {begun[by] for by in seen[name]}
+    assert seen == {"alpha": {"alphas"}, "every": {"alphas", "betas", "both"}, "site": set(begun)}
 
 
 async def test_an_act_of_the_whole_site_is_none_of_a_unit(here: Laboratory) -> None:
@@ -433,7 +463,7 @@ async def test_without_units_nothing_of_them_is_made(here: Laboratory, monkeypat
 
 
 # How rows are told apart -> what the reader of a unit is told.
-WHOLE = {BY_CHANNEL: "channel IN ({channels})", oracle.ALL: "1", oracle.NONE: "0"}
+WHOLE = {BY_CHANNEL: "channel IN these_channels", oracle.ALL: "1", oracle.NONE: "0"}
 TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
 
 

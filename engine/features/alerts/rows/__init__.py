@@ -6,7 +6,7 @@ The tables of alerts in the journal, and how each comes back with a backup.
 from engine.feature import Table
 
 TABLES = (
-    Table(name="alert", unit="subject IN ({channels})"),
+    Table(name="alert", unit="subject IN these_channels"),
     Table(name="alert_silence", unit="pattern alert.key"),
     Table(
         name="alert_line",

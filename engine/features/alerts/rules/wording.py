@@ -6,7 +6,7 @@ first, up to `SHOWN`. Below them are the time, and the next step with its addres
 The configuration of alerts as the machine takes it: the usual rules, and what a site has changed of them.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, tzinfo
 from typing import Any
@@ -130,12 +130,11 @@ def _said(line: Line, catalogue: Catalogue) -> str:
     return Phrase(_ONE[line.what], {"what": words, "age": Span(line.lasted_us / 1e6)}).say(catalogue)
 
 
-def settings_of(config: AlertsConfig, units: Mapping[str, Collection[str]]) -> Settings:
-    """The settings of a site with these units."""
+def settings_of(config: AlertsConfig) -> Settings:
     return Settings(
         rules={name: _rule(name, rule, config) for name, rule in RULES.items()},
         sinks=frozenset(config.sinks),
-        only={name: units.get(one.unit, ()) for name, one in config.sinks.items() if one.unit},
+        only={name: one.channels for name, one in config.sinks.items() if one.channels is not None},
         escalation=tuple(Escalation(after_s=one.after, to=one.to) for one in config.escalation),
         remind_s=config.remind,
         group_s=config.group,

@@ -158,7 +158,7 @@ TABLES = (
         copied="SELECT * FROM main.order_item WHERE written_us >= :since",
         newest="written_us",
         sealed="SELECT 'order_item', number, '', content FROM order_item",
-        unit="channel IN ({channels}) OR channel = '' AND (source IN ({channels}) OR EXISTS"
+        unit="channel IN these_channels OR channel = '' AND (source IN these_channels OR EXISTS"
         " (SELECT 1 FROM these_channels c WHERE instr(',' || targets, ',' || c.name || ',')))",
     ),
     Table(

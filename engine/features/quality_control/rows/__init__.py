@@ -2,7 +2,7 @@
 
 from engine.feature import Table
 
-_OF_EVERY = "channel IN ('', {channels})"
+_OF_EVERY = "channel = '' OR channel IN these_channels"
 _NEW = "SELECT * FROM main.{0} WHERE id > (SELECT number FROM known.highest WHERE name = '{0}')"
 
 TABLES = (

@@ -9,7 +9,7 @@ TABLES = (
     Table(
         name="downtime",
         copied="SELECT * FROM main.downtime WHERE until_us >= :since - :day",
-        unit="kind = 'channel' AND name IN ({channels})"
+        unit="kind = 'channel' AND name IN these_channels"
         " OR kind = 'destination' AND name IN (SELECT destination FROM lane)",
     ),
     Table(name="result_day", copied="SELECT * FROM main.result_day WHERE changed_us >= :since"),

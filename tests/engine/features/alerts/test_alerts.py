@@ -89,7 +89,7 @@ def test_a_password_in_clear_is_a_warning(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_unit_that_the_site_does_not_have_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"alerts\.sinks\.b\.unit: no unit has the name eats"):
+    with pytest.raises(ConfigError, match=r"alerts\.sinks\.b\.unit: unknown unit 'eats'"):
         read(tmp_path, f"{{sinks: {{a: {SINK}, b: {MAIL % ', unit: eats'}}}}}")
 
 
@@ -109,7 +109,7 @@ def test_what_a_site_changes_is_changed_and_all_else_is_as_usual(tmp_path: Path)
         f"{{sinks: {{a: {SINK}, b: {SINK}}}, escalation: [{{after: 15m, to: b}}], rules: {{silent: {{after: 1h,"
         " least: attention}, dead: {above: 7, to: b}, disk: {enabled: false}}}",
     )
-    settings = settings_of(config, {})
+    settings = settings_of(config)
     silent, dead, away = settings.rules["silent"], settings.rules["dead"], settings.rules["destination"]
     assert (silent.after_s, silent.keep_s, silent.least, silent.to) == (3600.0, 300.0, Level.ATTENTION, ("a",))
     assert (dead.above, dead.to) == (7, ("b",))

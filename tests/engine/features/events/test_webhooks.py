@@ -260,7 +260,7 @@ async def test_a_webhook_of_a_unit_gets_what_a_viewer_of_that_unit_sees(tmp_path
             states = [rows.StateChange("channel", one, "down", "up") for one in ("heme", "chem")]
             await journal.run(rows.note, states)
             await until(lambda: len(server.requests) == len(whole.requests) == 3)
-            with pytest.raises(ConfigError, match=r"webhooks\.erp\.unit: no unit has the name east"):
+            with pytest.raises(ConfigError, match=r"webhooks\.erp\.unit: unknown unit 'east'"):
                 configured()
             now = configured("chem", "heme")  # as a reload has it
             ran = [one for one in asyncio.all_tasks() if one.get_name() == "to erp"]
