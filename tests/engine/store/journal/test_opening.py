@@ -1,6 +1,8 @@
 """What a journal says when it cannot be opened, and what it does when it is opened all the same."""
 
+import _sqlite3
 import asyncio
+import ctypes
 import errno
 import logging
 import os
@@ -395,3 +397,17 @@ async def test_the_log_of_a_journal_that_is_a_link_to_another_disk_is_watched(tm
             while not upkeep.wal_bytes:
                 await store(journal, b"one more")
         assert upkeep.wal_bytes == (disk / "results.db-wal").stat().st_size
+
+
+async def test_what_was_read_while_it_was_opened_is_not_kept_in_memory(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        for number in range(40):
+            await store(journal, b"%d" % number + os.urandom(60_000))
+    used = ctypes.CDLL(_sqlite3.__file__).sqlite3_memory_used
+    used.restype = ctypes.c_int64
+    before = used()
+    journal = opened(tmp_path)
+    try:
+        assert used() - before < 1024 * 1024
+    finally:
+        journal.close()
