@@ -102,9 +102,9 @@ class RouteConfig(values.Model):
     """Keeps a mapped result back until a person releases it (`labrelay held`): a condition about each result of the
     document, as `=flags in ['HH', 'LL']`, or a list of `{when: ..., reason: ...}`."""
 
-    failed_control: Literal["hold", "pass"] = "hold"
-    """A message that passes on as it came, with a result of a test whose control failed, waits for a person (`hold`),
-    or goes out (`pass`). With a mapping only the results of that test wait."""
+    doubtful: Literal["hold", "pass"] = "hold"
+    """A message that passes on as it came waits for a person (`hold`), or goes out (`pass`), where one of its results
+    would wait with a mapping: a control failed, or it does not follow those before it."""
 
     filter: values.Text | None = None
     """Why such messages are not wanted. They end as *filtered* with this text; takes the place of `mapping` and
@@ -129,8 +129,8 @@ class RouteConfig(values.Model):
                 raise ValueError(
                     "drain: newest-first needs a mapping: nothing else says which result is a newer version of another"
                 )
-        if self.failed_control == "pass" and self.mapping is not None:
-            raise ValueError("failed_control: pass is of messages as they came; take it out, or the mapping")
+        if self.doubtful == "pass" and self.mapping is not None:
+            raise ValueError("doubtful: pass is of messages as they came; take it out, or the mapping")
         if self.filter is not None:
             if self.mapping is not None or self.to is not None:
                 raise ValueError("filter sends nothing; take out mapping and to, or filter")

@@ -63,7 +63,7 @@ class Route:
         worklist: its mapping reads orders, whose place is the worklist.
         hold: the rules that hold its documents until a person releases them; None without any.
         joins: its reports list the results that other messages of the same orders brought, too.
-        passes: its documents go out whole, whatever the controls of their tests said.
+        passes: copies of its messages go out, whatever was decided about their results.
         of_site: a result of another channel for the same order and test is the same result.
         form: the place of results in its documents, for CSV and JSON; None: these are not compared.
     """
@@ -128,6 +128,7 @@ def routed_by(route: Route, document: Document, *, claimed: tuple[bool, ...] = (
         claimed=claimed,
         hold=hold,
         joins=route.joins,
+        is_copy=route.program is None,
         passes=route.passes,
         of_site=route.of_site,
         form=route.form,

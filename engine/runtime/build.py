@@ -349,7 +349,7 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
                     worklist=program is not None and program.target.kind == "orders",
                     hold=hold,
                     joins=config.report_list == "join",
-                    passes=route.failed_control == "pass",
+                    passes=route.doubtful == "pass",
                     of_site=config.results_of == "site",
                     form=None if program is None else form_of(program.target, program.columns, config.settings),
                 )

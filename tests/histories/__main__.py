@@ -8,8 +8,8 @@ What breaks an invariant is printed by invariant, with the seed of each history:
 program of another checkout, which has a ``.venv`` of its own. `--write` keeps the figures in
 docs/figures-histories.md. A quarter as many histories are of samples (`tests.histories.samples`), whose faults of today
 are known; `--sample 23` plays that one alone. As many are played in one process, and of a plain one nothing may be held
-(`tests.histories.beside`). `--calls` plays histories of results without a daemon (`tests.histories.called`): the same
-is asked of them at a part of the cost. Exit code 1 where something was broken, or something that is not known.
+(`tests.histories.beside`). `--calls` plays both without a daemon (`tests.histories.called`), and without orders: the
+same is asked of them, but for alerts, at a part of the cost. Exit code 1 where something was broken that is not known.
 """
 
 import argparse
@@ -79,10 +79,10 @@ def main() -> int:
         row = (played_of, asked.seed, counts["histories"], messages, found, f"{seconds:.0f} s", began_on)
         figures.write("histories", "Histories", ("played", "seed", "number", "messages", "broken", "time"), [row])
     _say(f"seed {asked.only or asked.seed}: {counted}; broken: {found}; {seconds:.0f} s")
-    if asked.only or asked.replay or asked.calls:
+    if asked.only or asked.replay:
         return int(bool(broken))
     new = bool(_samples(asked, seeds_of(asked.seed, asked.samples)))
-    if asked.against == ROOT:
+    if asked.against == ROOT and not asked.calls:
         _say("\nheld in one process, by reason:")
         new |= play_beside(asked.seed % STRIDE, asked.samples, _say)
     return int(bool(broken) or new)
@@ -93,7 +93,7 @@ def _samples(asked: argparse.Namespace, seeds: Sequence[int]) -> int:
         tempfile.TemporaryDirectory(prefix="labrelay-samples-") as folder,
         ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn")) as pool,
     ):
-        return int(play_all(seeds, asked.against, Path(folder), pool, _say))
+        return int(play_all(seeds, asked.against, Path(folder), pool, _say, called=asked.calls))
 
 
 def _arguments() -> argparse.Namespace:
@@ -108,7 +108,7 @@ def _arguments() -> argparse.Namespace:
         "--against", type=Path, default=ROOT, metavar="CHECKOUT", help="the program of another checkout"
     )
     parser.add_argument("--results", action="store_true", help="of results alone, for a program without orders")
-    parser.add_argument("--calls", action="store_true", help="of results alone, by calls: no daemon, no sockets")
+    parser.add_argument("--calls", action="store_true", help="without orders, by calls: no daemon, no sockets")
     parser.add_argument("--only", default="", metavar="SEED", help="one history, as 1/0/17")
     parser.add_argument("--replay", type=Path, nargs="+", default=[], metavar="FILE", help="kept histories")
     parser.add_argument("--write", action="store_true", help="keep the figures in docs/figures-histories.md")

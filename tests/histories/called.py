@@ -24,6 +24,7 @@ from engine.model.message import Received, Stored
 from engine.model.packing import unpack
 from engine.model.process.clock import to_us
 from engine.model.routes import ChannelRoutes, routed_by
+from engine.model.texts.reasons import ReasonCode
 from engine.processing.process import process
 from engine.processing.reprocessing import examine
 from engine.runtime.build import build_site
@@ -82,6 +83,10 @@ class CalledServer:
         if not fault or fault in KEEPING:
             Interactions(self._store, URL, now_us).transaction(parse(body))
         return not fault
+
+    def refuses(self, body: bytes) -> bool:
+        """Whether it has one of the identifiers that the fault `refuse` names."""
+        return any(f'"value":"{one}"'.encode() in body for one in self.faults.refuse)
 
     async def start(self) -> None:
         """It is there already."""
@@ -142,7 +147,7 @@ class CalledProduct(Product):
     async def kill(self) -> None:
         """With the next deliveries of each lane under way. The files are those of that moment; nothing is put away."""
         for name in sorted(self._open):
-            self._journal.run_alone(claims.claim, name, SERVER, 1)
+            self._journal.run_alone(claims.claim, name, self._to(name), 1)
         left = self._data
         self._lives += 1
         shutil.copytree(left, self._data)
@@ -185,7 +190,7 @@ class CalledProduct(Product):
 
     def _deliver_next(self, batch: Batch, name: str) -> bool:
         """Whether the server had the next of a lane, and more may follow."""
-        found = claims.claim(batch, name, SERVER, 1)
+        found = claims.claim(batch, name, self._to(name), 1)
         if not found:
             self._open.discard(name)
             return False
@@ -196,11 +201,22 @@ class CalledProduct(Product):
         body = unpack(one.body) if one.packed else one.body
         if one.joins and (one.manual or one.known_order):
             body = guard.joined(batch, one.id) or body
-        if self._server.take(body, self._clock.now_us()):
+        if self._server.refuses(body):
+            attempts.bury(batch, one.id, ReasonCode.REFUSED, "", b"")
+            return True
+        if self._is_taken(name, body):
             attempts.settle(batch, one.id, self._clock.now_us())
             return True
         claims.unclaim(batch, [one.id], maybe_delivered=True)
         return False
+
+    def _to(self, name: str) -> str:
+        """Where what a channel brings goes."""
+        return SERVER
+
+    def _is_taken(self, name: str, body: bytes) -> bool:
+        """Whether the sender hears that its receiver has it."""
+        return self._server.take(body, self._clock.now_us())
 
     async def is_processed(self, channels: Iterable[str]) -> bool:
         return True

@@ -35,7 +35,7 @@ def routes(folder: Path) -> tuple[dict, dict]:
     """To FHIR; as it came; as it came, whatever its controls said."""
     names = ("copies", "archive")
     files = {name: {"kind": "file", "folder": str(folder / name)} for name in names}
-    made = channel(MLLP, HL7_ROUTE, {"to": "copies"}, {"to": "archive", "failed_control": "pass"}, settings=SETTINGS)
+    made = channel(MLLP, HL7_ROUTE, {"to": "copies"}, {"to": "archive", "doubtful": "pass"}, settings=SETTINGS)
     return {"chem": made}, files
 
 

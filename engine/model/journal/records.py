@@ -113,7 +113,7 @@ class Routed:
             lease) or leaves it to a later claim (``waiting``). Shorter than ``destinations``: the rest waits.
         joins: its reports list the results that other messages of the same orders brought, too.
         of_site: results of other channels for the same order and test are the same results.
-        passes: it goes out whole, whatever the controls of its tests said.
+        is_copy: it is the message as it came. passes: it goes out, whatever was decided about its results.
         echo: it says again what was accepted before, and is not sent (`engine.features.results.rows.applying`).
         form: of CSV and JSON, where the results are; None: they are not compared.
     """
@@ -124,6 +124,7 @@ class Routed:
     hold: Rules | None = None
     joins: bool = True
     of_site: bool = False
+    is_copy: bool = False
     passes: bool = False
     echo: bool = False
     form: Form | None = None

@@ -132,7 +132,7 @@ MISTAKES = {
     "unknown key without a near one": (
         CHANNEL_YAML.replace("to: archive", "to: archive\n    colour: red"),
         "channels/a.yaml:7:5: routes.0.colour: unknown key; known keys here: "
-        "when, mapping, to, on_dead, order, drain, hold, failed_control, filter",
+        "when, mapping, to, on_dead, order, drain, hold, doubtful, filter",
     ),
     "key of a later version": (
         CHANNEL_YAML + "key_memory: 90d\n",

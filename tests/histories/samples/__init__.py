@@ -6,7 +6,7 @@ lives      lives of samples: ordinary ones, and traps
 draw       a history from a seed: some ordinary lives, and one that is a trap or none
 render     a message's bytes
 site       the program under test: channels, a destination of each kind, alerts
-play       a batch of histories on one daemon, step by step
+play       a batch of histories on one daemon, step by step; or by calls, on the site of `called`
 receivers  what those who were sent something believe at the end, of every kind of output
 oracle     the five questions: pure, and knows nothing of keys of the program
 known      faults that are known, each with its seed: a test walks them

@@ -1,7 +1,4 @@
-"""Faults that are known: each history here still breaks these questions and no other. What is mended leaves.
-
-Those that are left are of raw copies: the judge decides about documents, and a copy goes as it came (docs/held.md).
-"""
+"""Faults that are known: each history here still breaks these questions and no other. What is mended leaves."""
 
 FAULTS = {
     1: "a withdrawal that finds nothing leaves the wrong result final",
@@ -14,17 +11,14 @@ FAULTS = {
     10: "a result of a clock that is wrong by a year goes out with its time, unsaid",
 }
 
-KNOWN: tuple[tuple[int, int, str], ...] = (  # seed, fault, questions
-    (1664, 1, "a"),
-    (1414, 2, "ac"),
-    (97, 10, "ac"),
-)  # fmt: skip
+KNOWN: tuple[tuple[int, int, str], ...] = ()  # seed, fault, questions
 
 MENDED = (
     *(38, 54, 126, 317, 601),  # of critical values
     *(374, 958, 1324, 2019, 131, 1774, 2552, 2617, 4134, 0, 186, 3, 17, 28, 36, 235, 20, 176, 78, 619),  # of FHIR, ABDM
     *(8, 15, 401, 2024000217),  # of a tube of two patients
     *(413, 641, 168, 2819, 37, 41, 40, 141, 61, 179, 381),  # of lists and HL7 v2
+    *(1664, 1414, 97),  # of copies
 )
 PLAYED = tuple(sorted({*range(32), *MENDED, *(seed for seed, _, _ in KNOWN)}))
 """With histories that break nothing."""

@@ -5,14 +5,16 @@ import base64
 import json
 import shutil
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import zip_longest
 from pathlib import Path
 
+from tests.histories.called import CalledServer
 from tests.histories.history import Act, Json
 from tests.histories.play import ZONE
 from tests.histories.render import here, ordering
+from tests.histories.samples.called import CalledSite
 from tests.histories.samples.facts import Decision, History, Message, Ordered, Sample, Shown, Step
 from tests.histories.samples.oracle import Ended, Finding, Row, judge
 from tests.histories.samples.receivers import Believed, in_folder, on_server
@@ -25,6 +27,8 @@ from workbench.sandbox import Faults, Sandbox
 QUIET_WITHIN_S = 300.0
 LOOK_EVERY_S = 0.05
 OPEN = frozenset({"held", "dead", "waiting", "sending"})
+ALERTED = "e"
+NOWHERE = "http://127.0.0.1:9/"
 CLOCKS = ("CLOCK", "TIME")  # of a remark that a time is wrong
 
 
@@ -68,10 +72,10 @@ class Ward:
             writer.close()
 
 
-def play_alone(histories: tuple[History, ...], checkout: Path, work: Path) -> list[Played]:
+def play_alone(histories: tuple[History, ...], checkout: Path, work: Path, called: bool = False) -> list[Played]:
     """The same for a process of its own. Nothing is left of ``work``."""
     try:
-        return asyncio.run(play(histories, checkout, work))
+        return asyncio.run((play_called if called else play)(histories, checkout, work))
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -95,10 +99,34 @@ async def play(histories: tuple[History, ...], checkout: Path, work: Path) -> li
         await ward.stop()
 
 
+async def play_called(histories: tuple[History, ...], checkout: Path, work: Path) -> list[Played]:
+    """The same in this process, without a daemon: of histories without orders, and question e is not asked."""
+    server = CalledServer(work / "server")
+    site = CalledSite(checkout, work / "site", server)
+    try:
+        site.write(histories, server.url, NOWHERE)
+        played = await _Player(histories, site, server, Ward(), work, is_called=True).play()
+    finally:
+        await site.stop()
+        await server.stop()
+    asked = ([finding for finding in one.findings if finding.question != ALERTED] for one in played)
+    return [replace(one, findings=tuple(findings)) for one, findings in zip(played, asked, strict=True)]
+
+
 class _Player:
-    def __init__(self, histories: tuple[History, ...], site: Site, sandbox: Sandbox, ward: Ward, work: Path) -> None:
+    def __init__(
+        self,
+        histories: tuple[History, ...],
+        site: Site,
+        sandbox: Sandbox | CalledServer,
+        ward: Ward,
+        work: Path,
+        *,
+        is_called: bool = False,
+    ) -> None:
         self._histories, self._site, self._sandbox, self._ward, self._work = histories, site, sandbox, ward, work
         self._morning = datetime.now(ZONE).replace(hour=8, minute=0, second=0, microsecond=0) - timedelta(days=2)
+        self._is_called = is_called  # then nothing alerts
         self._clocks: dict[int, Clock] = {}
         self._senders: dict[str, Sender | Lis] = {}
         self._markers = 0
@@ -120,7 +148,7 @@ class _Player:
         return [self._ending(place, history, messages) for place, history in enumerate(self._histories)]
 
     def _line(self, name: str, protocol: str) -> None:
-        self._senders[name] = Sender(self._site.host, self._site.ports[name], protocol)
+        self._senders[name] = self._site.sender(name, protocol)
 
     async def _column(self, steps: tuple[Step | None, ...]) -> None:
         """The next step of each history; then all comes to rest."""
@@ -170,6 +198,8 @@ class _Player:
 
     async def _alerted(self) -> None:
         """Wait until a last critical value has its alert: then no other has one to come."""
+        if self._is_called:
+            return
         place = len(self._histories)
         self._markers += 1
         sample = Sample(id=0, person=0, order=f"LAST{self._markers}", at=0)

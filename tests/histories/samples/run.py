@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 
 from tests.histories.samples.draw import history
@@ -14,13 +15,26 @@ STRIDE = 1_000_000  # between the seeds of two runs
 EXAMPLES = 3
 
 
-def play_all(seeds: Sequence[int], against: Path, folder: Path, pool: Executor, say: Callable[[str], None]) -> bool:
-    """Whether something was broken that is not known."""
-    batches = [tuple(map(history, seeds[at : at + BATCH])) for at in range(0, len(seeds), BATCH)]
+def play_all(
+    seeds: Sequence[int],
+    against: Path,
+    folder: Path,
+    pool: Executor,
+    say: Callable[[str], None],
+    *,
+    called: bool = False,
+) -> bool:
+    """Whether something was broken that is not known.
+
+    Args:
+        called: by calls; those with orders are left out.
+    """
+    histories = [one for one in map(history, seeds) if not (called and one.has_orders)]
+    batches = [tuple(histories[at : at + BATCH]) for at in range(0, len(histories), BATCH)]
     folders = [folder / f"samples{number}" for number in range(len(batches))]
     broken: dict[tuple[int, str], list[tuple[Played, str]]] = defaultdict(list)
     count = 0
-    for batch in pool.map(play_alone, batches, [against] * len(batches), folders):
+    for batch in pool.map(partial(play_alone, called=called), batches, [against] * len(batches), folders):
         count += len(batch)
         wrong = sum(bool(one.findings) for one in batch)
         say(f"samples from {batch[0].history.seed}: {len(batch)} histories, {wrong} broken")

@@ -1,4 +1,5 @@
-"""What the judge of facts has decided, applied to documents whose results have no ids: HL7 v2, CSV and JSON.
+"""What the judge of facts has decided, applied to documents whose results have no ids: HL7 v2, CSV and JSON; and to
+copies, which are the message as it came.
 
 A mapping says what each result of its message became (`engine.model.message.Document.places`), so a decision changes
 that part, and nothing is read again. A mapping that writes results where no rule says of which they are (an order's
@@ -9,6 +10,7 @@ row, with a column for each test: ``OBX[2]-5``) is decided as a whole: it goes o
     held, of any result   the document is held, as it will be once a person releases it
     several fit           receivers without ids go by number and test: what they may take for another one is held
     gone from a culture   held, too: a list cannot take back what it does not have
+    a copy                is never changed: where one of its results is held, it is, unless its route lets copies pass
 """
 
 import logging
@@ -67,6 +69,8 @@ class Compared:
 def is_decided(routed: Routed) -> bool:
     """Whether the judge of facts decides about a document."""
     document = routed.document
+    if routed.is_copy:
+        return bool(routed.destinations) and not routed.passes
     if document.media_type in (MEDIA_TYPE, FHIR):
         return bool(routed.destinations and (document.reports or document.places))
     return bool(routed.destinations) and routed.form is not None
@@ -92,14 +96,16 @@ def applied(
     mine = {place: one for place, one in enumerate(routes, start=1) if is_decided(one)}
     if judged.judgement is None and status_only:
         return Compared((), (), {}, no_value=f"a status change without its value, and {judged.why}")
-    if judged.judgement is not None and (dead := [one for one in judged.judgement.decisions if one.kind == "dead"]):
+    decisions = judged.judgement.decisions if judged.judgement is not None else ()
+    dead = [one for one in decisions if one.kind == "dead"]
+    if dead and not all(one.is_copy for one in mine.values()):
         text = f"a status change without its value, and {dead[0].words}{_called(judged, dead[0].place)}"
         return Compared((), (), {}, no_value=text)
     made, facts = list(routes), dict[int, DocumentFacts]()
     held: list[HoldReason | None] = [None] * len(routes)
     for place, routed in mine.items():
         try:
-            before = delivered(batch, message_id, routed) if again else {}
+            before = delivered(batch, message_id, routed) if again and not routed.is_copy else {}
             made[place - 1], held[place - 1], decided = _applied(
                 batch, routed, judged.to(routed.destinations), before, older
             )
@@ -133,6 +139,9 @@ def _applied(
     judgement, document = judged.judgement, routed.document
     if judgement is None:
         return routed, *_not_judged(judged.why)
+    if routed.is_copy:
+        held = [one for one in judgement.decisions if one.kind == "held"]
+        return routed, _all([*_problems(held, judged)]), NOTHING
     there = {place for place, _ in document.places}
     decisions = [one for one in judgement.decisions if one.place in there or not there]
     is_bundle = document.media_type == FHIR

@@ -339,11 +339,12 @@ def remembered(
     if tests and len(found) > FEW and (wanted := facts.of_tests(batch, found, tests)) is not None:
         some = [one for one in found if one[0] in wanted]
         # what waits may have other results that are withdrawn with these
-        if len(some) <= max(FEW, len(found) - len(kept.fates)) and not any(one[2] == facts.WAITS for one in some):
+        if len(some) <= max(FEW, len(found) - len(kept.fates)) and not any(one[2] in facts.WAITING for one in some):
             memory = Known(to).with_those(batch, some).memory
             standing = tuple(one for one in memory.standing if one.last.test in tests)
             refused = frozenset(one for one in memory.refused if one.what[1] in tests)
-            return Memory(standing, refused, frozenset(one[0] for one in found if one[2] in (facts.SENT, facts.WAITS)))
+            in_force = frozenset(one[0] for one in found if one[2] == facts.SENT or one[2] in facts.WAITING)
+            return Memory(standing, refused, in_force)
     kept = kept.with_those(batch, found[len(kept.fates) :])
     if batch.judged.isdisjoint(one[0] for one in found):  # else this transaction may yet fail
         batch.tail.standing.keep((within, to), kept)
@@ -402,14 +403,16 @@ class Known:
         standing = {one.ref: one for one in self.memory.standing}
         refused = set(self.memory.refused)
         has_isolates = self.has_isolates
-        became: dict[int, set[int | None]] = {}
-        lanes: dict[int, set[int | None]] = {}
-        for message, lane, became_of_it, _ in more:
-            became.setdefault(message, set()).add(became_of_it)
-            lanes.setdefault(message, set()).add(lane)
+        fates: dict[int, list[Fate]] = {}
+        for fate in more:
+            fates.setdefault(fate[0], []).append(fate)
         names = facts.destinations(rows, {one[1] for one in more if one[1] is not None}) if self.to else {}
-        for one in facts.stored(rows, [*became]):
-            sent, waits, is_refused = (fate in became[one.message] for fate in (facts.SENT, facts.WAITS, facts.REFUSED))
+        for one in facts.stored(rows, [*fates]):
+            its = fates[one.message]
+            # what others have beside these, an archive its copy, says nothing of these
+            mine = [fate for fate in its if fate[1] is not None and names.get(fate[1], "") in self.to]
+            became = {fate[2] for fate in mine or its}
+            sent, waits, is_refused = facts.SENT in became, became & facts.WAITING, facts.REFUSED in became
             if one.decisions is None:
                 one = _judged_late(one, standing)
             said = _said(one)
@@ -417,11 +420,12 @@ class Known:
             if has_isolates:
                 told, _ = cultures.with_isolates([*said.values()], [*standing.values()])
                 said = {each.place: each for each in told}
-            has = [names[lane] for lane in lanes[one.message] if lane in names]
+            has = [names[fate[1]] for fate in mine if fate[1] is not None and fate[2] != facts.DEAD]
             if (sent or waits) and (lack := self.to.difference(has, one.spared)):
                 said = {place: each._replace(version=each.version._replace(refused=lack))
                         for place, each in said.items()}  # fmt: skip
             if sent:
+                refused.difference_update(each.content for each in said.values())  # a person's later word
                 note(standing, _as_sent(_judgement(one, said), standing), is_sent=True)
             elif waits:
                 note(standing, _judgement(one, said), held=True)
