@@ -97,10 +97,6 @@ IMPORTED_LATE = {
     ("engine.__main__", "engine.model.texts.spelling"): "only a wrong verb needs a suggestion",
     ("engine.web.api.service", "engine.web.api.reads"): "models that a site without requests to the API does not need",
     (
-        "engine.runtime.app",
-        "engine.runtime.pages",
-    ): "read in a thread, once sources are open: no analyzer waits for pages",
-    (
         "engine.features.access.service.accounts",
         "engine.features.access.client.flow",
     ): "few sites have a provider",

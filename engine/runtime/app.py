@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from engine.actions.admission import system_users
@@ -23,7 +23,7 @@ from engine.actions.control_server import ControlServer
 from engine.actions.kept import KeptActs
 from engine.actions.pause_resume import Switches
 from engine.actions.underway import Acts, Yielding
-from engine.actions.verbs import all_acts, bulk_acts, verbs_of
+from engine.actions.verbs import bulk_acts, verbs_of
 from engine.config.findings import tls_files
 from engine.config.findings.changes import REFUSED, Change, changes
 from engine.config.load import Site, load_site
@@ -43,6 +43,7 @@ from engine.runtime.large import process as large_process
 from engine.runtime.observing import notices
 from engine.runtime.observing.notices import ClockWatch
 from engine.runtime.observing.observe import Observer
+from engine.runtime.pages import Here, server_of
 from engine.runtime.parts import STOP_SOURCES_S, STOP_WORKERS_S, Parts, log_lost_data
 from engine.runtime.reader.process import HEALTHY_S, LONGEST_BACK_OFF_S, PageReader
 from engine.runtime.service import Service, services
@@ -63,10 +64,8 @@ from engine.store.operations import audit
 from engine.store.queries.acts import list_corrections
 from engine.store.queries.lanes import list_pauses
 from engine.store.queries.warm_up import WarmUp
-
-if TYPE_CHECKING:
-    from engine.web.pages.frame import Trial
-    from engine.web.server import StatusServer
+from engine.web.pages.frame import Trial
+from engine.web.server import StatusServer
 
 logger = logging.getLogger("labrelay.site")
 
@@ -89,7 +88,7 @@ class App:
         *,
         counters: Counters | None = None,
         clock: Clock | None = None,
-        trial: "Trial | None" = None,
+        trial: Trial | None = None,
         apart: bool = False,
     ) -> None:
         """
@@ -219,7 +218,6 @@ class App:
         warm_up = WarmUp(site.config.data / JOURNAL_NAME)
         await warm_up.start()
         running.push_async_callback(warm_up.stop)
-        await asyncio.to_thread(_load, site)
         acts = Acts(
             self.journal,
             channels=parts.routes,
@@ -416,11 +414,9 @@ class App:
 
     # -- the page ----------------------------------------------------------------------------------------------
 
-    async def _start_page(self, site: Site, acts: KeptActs) -> "StatusServer | None":
+    async def _start_page(self, site: Site, acts: KeptActs) -> StatusServer | None:
         if not site.config.web.enabled:
             return None
-        from engine.runtime.pages import Here, server_of
-
         page = server_of(Here(self), acts, self.reader)
         await self._open_page(page)
         if self.reader is not None:
@@ -428,13 +424,13 @@ class App:
         self.supervisor.supervise("page", lambda: self._keep_opening(page))
         return page
 
-    async def _keep_opening(self, page: "StatusServer") -> None:
+    async def _keep_opening(self, page: StatusServer) -> None:
         """Open the page where it could not be opened, and elsewhere once it may be."""
         while True:
             await asyncio.sleep(PAGE_RETRY_S)
             await self._open_page(page)
 
-    async def _open_page(self, page: "StatusServer") -> None:
+    async def _open_page(self, page: StatusServer) -> None:
         """Results matter more than the page: a fault is reported, and does not stop the start."""
         try:
             await page.listen()
@@ -468,15 +464,6 @@ class App:
         """A commit or sync failed for good."""
         self.fatal = error
         self._stop.set()
-
-
-def _load(site: Site) -> None:
-    """Import acts and pages. In a thread, once sources are open: analyzers are served meanwhile."""
-    all_acts()
-    if site.config.web.enabled:
-        from engine.runtime import pages
-
-        pages.load()
 
 
 def _warn(lines: Iterable[str]) -> None:

@@ -20,10 +20,8 @@ from engine.runtime.control_handlers import refusal_row, sources, sources_of
 from engine.runtime.observing.ends import SeenEnds
 from engine.store.queries.reader import Reader
 from engine.store.queries.within import Within
-from engine.web.api import lists, service
 from engine.web.api.lists import Sources
 from engine.web.api.service import Api
-from engine.web.pages import all_pages
 from engine.web.pages.frame import Loaded, Trial
 from engine.web.running import Apart, Running
 from engine.web.server import StatusServer
@@ -127,12 +125,6 @@ class Seen:
         running = self.whole.running(acts, self)
         theirs = Narrowed(self.journal, running.todo, self.others, self.refused).verbs(acts.verbs)
         return replace(running, acts=acts.given(theirs))
-
-
-def load() -> None:
-    """Import what `server_of` needs of the features."""
-    for hook in (all_pages.OF_FEATURES, lists.DECLARED, service.STREAMS):
-        hook.each()
 
 
 def server_of(site: Behind, acts: KeptActs, apart: Apart | None = None) -> StatusServer:

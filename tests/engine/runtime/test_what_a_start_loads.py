@@ -40,39 +40,6 @@ def test_a_plain_site_loads_nothing_for_other_sites_and_for_its_page_only_once_i
     assert ran.stdout.splitlines() == ["[]", "[]"], ran.stderr
 
 
-LATE = """
-import asyncio, sys, threading
-from pathlib import Path
-from engine.runtime.app import App
-
-class Noted:
-    seen = {}
-    def find_spec(self, name, path=None, target=None):
-        if name in ("engine.runtime.pages", "engine.features.todo.pages", "engine.features.rework.acts"):
-            main = threading.current_thread() is threading.main_thread()
-            self.seen[name] = (app.parts.sources["lab"].port is not None, main)
-
-async def main():
-    global app
-    app, started = App(Path(sys.argv[1])), asyncio.Event()
-    sys.meta_path.insert(0, Noted())
-    running = asyncio.create_task(app.run(lambda app: started.set()))
-    await started.wait()
-    print(sorted(Noted.seen.values()))
-    app.stop()
-    await running
-
-asyncio.run(main())
-"""
-
-
-def test_pages_and_acts_are_imported_beside_messages_once_sources_are_open(tmp_path: Path) -> None:
-    nowhere = {"lab-fhir": {"kind": "fhir", "url": "http://127.0.0.1:9/fhir"}}
-    site = make_running_site(tmp_path / "site", {"lab": hl7_channel()}, nowhere, web="127.0.0.1:0")
-    ran = subprocess.run([sys.executable, "-c", LATE, str(site)], capture_output=True, text=True, timeout=120)
-    assert ran.stdout == f"{[(True, False)] * 3}\n", ran.stderr
-
-
 def test_no_model_is_built_before_it_is_used() -> None:
     """Pydantic makes a checker of a model in a millisecond, and there are over a hundred."""
     script = """
