@@ -55,7 +55,8 @@ def write_site(folder: Path, to: Server, port: int) -> None:
         f'destinations:\n  server: {{kind: http, url: "http://127.0.0.1:{to.port}/in"}}\n'
     )
     (folder / "channels" / "c0.yaml").write_text(
-        f'channel: c0\nsource: {{kind: mllp, listen: "127.0.0.1:{port}"}}\nroutes:\n  - to: server\n'
+        f'channel: c0\nsource: {{kind: mllp, listen: "127.0.0.1:{port}"}}\nroutes:\n'
+        "  - {to: server, doubtful: pass}\n"
     )
 
 

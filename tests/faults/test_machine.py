@@ -93,7 +93,7 @@ async def test_a_clock_that_is_moved_neither_stalls_nor_storms(
         folder = make_running_site(
             tmp_path,
             {
-                f"c{n}": channel({"kind": kind, "listen": "127.0.0.1:0"}, {"to": "server"})
+                f"c{n}": channel({"kind": kind, "listen": "127.0.0.1:0"}, {"to": "server", "doubtful": "pass"})
                 for n, kind in enumerate(PROTOCOLS)
             },
             {"server": {"kind": "http", "url": f"http://127.0.0.1:{server.port}/", **QUICK}},

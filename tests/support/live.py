@@ -273,7 +273,8 @@ class Daemon:
             (self.folder / "channels" / f"c{number}.yaml").write_text(
                 f"channel: c{number}\n"
                 f"source: {{{source}}}\n"
-                "routes:\n" + (f"  - mapping: {mapping}\n    to: server\n" if self.mapped else "  - to: server\n")
+                "routes:\n"
+                + (f"  - mapping: {mapping}\n    to: server\n" if self.mapped else "  - {to: server, doubtful: pass}\n")
             )
 
     @property
