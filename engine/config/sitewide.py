@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from engine.config.destinations.destination import DestinationConfig, destination_type
 from engine.config.reading import values
@@ -139,7 +139,7 @@ class SiteInfo(Model):
     token of a unit sees these alone; others see the whole site."""
 
 
-class OfUnit(Model):
+class OfUnit(BaseModel, defer_build=True):
     """A place that alerts or events go to."""
 
     unit: Name | None = None

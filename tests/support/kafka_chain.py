@@ -67,7 +67,7 @@ READS = """\
 channel: feed
 source: {{kind: kafka, connect: [{connect}], topic: lab.results, group: feeder, format: hl7v2}}
 routes:
-  - {to: server, doubtful: pass}
+  - {{to: server, doubtful: pass}}
 """
 
 

@@ -56,7 +56,7 @@ def _plain_topic(text: str) -> str:
     return text
 
 
-class SinkBase(OfUnit, ABC):
+class SinkBase(OfUnit, values.Model, ABC):
     """The base of each kind of sink.
 
     Attributes:

@@ -24,7 +24,7 @@ def _known(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-class WebhookConfig(OfUnit):
+class WebhookConfig(OfUnit, Model):
     """A program that gets events, signed as the Standard Webhooks specification has it."""
 
     adapter: ClassVar[str] = "adapters.clients.http.webhook"
