@@ -104,7 +104,8 @@ class RouteConfig(values.Model):
 
     doubtful: Literal["hold", "pass"] = "hold"
     """A message that passes on as it came waits for a person (`hold`), or goes out (`pass`), where one of its results
-    would wait with a mapping: a control failed, or it does not follow those before it."""
+    would wait with a mapping: a control failed, or it does not follow those before it. One whose results cannot be read
+    goes out."""
 
     filter: values.Text | None = None
     """Why such messages are not wanted. They end as *filtered* with this text; takes the place of `mapping` and

@@ -10,7 +10,8 @@ row, with a column for each test: ``OBX[2]-5``) is decided as a whole: it goes o
     held, of any result   the document is held, as it will be once a person releases it
     several fit           receivers without ids go by number and test: what they may take for another one is held
     gone from a culture   held, too: a list cannot take back what it does not have
-    a copy                is never changed: where one of its results is held, it is, unless its route lets copies pass
+    a copy                is never changed: where one of its results is held, it is, unless its route lets copies pass;
+                          one that cannot be compared passes
 """
 
 import logging
@@ -137,11 +138,11 @@ def _applied(
         ValueError: it is not what its type says.
     """
     judgement, document = judged.judgement, routed.document
+    if routed.is_copy:
+        held = [one for one in judgement.decisions if one.kind == "held"] if judgement is not None else []
+        return routed, _all([*_problems(held, judged)]), NOTHING
     if judgement is None:
         return routed, *_not_judged(judged.why)
-    if routed.is_copy:
-        held = [one for one in judgement.decisions if one.kind == "held"]
-        return routed, _all([*_problems(held, judged)]), NOTHING
     there = {place for place, _ in document.places}
     decisions = [one for one in judgement.decisions if one.place in there or not there]
     is_bundle = document.media_type == FHIR
