@@ -249,6 +249,7 @@ async def test_a_stop_under_load_ends_and_loses_nothing(folder: Folder, all_the_
                     before = len(first.acked) + len(second.acked)
                     await until(lambda before=before: len(first.acked) + len(second.acked) > before + 20)
         async with running_app(folder.path) as app:
+            await until(lambda: not any(view.stored for view in list_channels(app.journal)), 240.0)
             await until(lambda: not any(view.open for view in list_lanes(app.journal)), 240.0)
             trace = [trace_of(app.journal, view.id) for view in messages_page(app.journal, limit=10)]
             assert all(one is not None for one in trace)
