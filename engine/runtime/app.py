@@ -106,7 +106,7 @@ class App:
         self.ready = False
         self.fatal: StoreError | None = None
         self.lost_corrections: Sequence[int] = ()  # versions of those that cannot be read
-        self._stop = asyncio.Event()
+        self._stop, self._runs = asyncio.Event(), asyncio.Event()
         self._notifier = Notifier()
         self.page: StatusServer | None = None
         self._yielding: Yielding | None = None
@@ -182,6 +182,7 @@ class App:
                 await self._start(site, recovery, supervisor, running)
                 allocator.settle(first=True)
                 self.ready = True
+                self._runs.set()
                 self._notifier.ready("receiving")
                 started(self)
                 await self._until_stopped(supervisor)
@@ -347,11 +348,12 @@ class App:
     # -- configuration -----------------------------------------------------------------------------------------
 
     async def reload(self) -> Site:
-        """Read the site again and swap to it (`Parts.swap`), or keep everything as it is.
+        """Read the site again once it runs, and swap to it (`Parts.swap`), or keep everything as it is.
 
         Raises:
             ConfigError: with every problem; nothing was changed.
         """
+        await self._runs.wait()
         async with self.parts.reloading:
             self._notifier.reloading()
             try:

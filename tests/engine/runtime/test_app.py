@@ -310,6 +310,22 @@ async def test_a_bad_configuration_changes_nothing_and_says_why(folder: Folder) 
             writer.close()
 
 
+async def test_a_reload_while_it_starts_waits_until_it_runs(folder: Folder) -> None:
+    async with server() as to:
+        folder.write({"server": http(to)}, {"c0": {}})
+        app = App(folder.path)
+        reload = asyncio.create_task(app.reload())
+        await asyncio.sleep(0)  # it asks before the site is read
+        running = asyncio.create_task(app.run(lambda up: folder.write({"server": http(to)}, {"c0": {}, "c1": {}})))
+        try:
+            async with asyncio.timeout(240.0):
+                await reload
+            assert set(app.parts.sources) == {"c0", "c1"}
+        finally:
+            app.stop()
+            await running
+
+
 async def test_what_needs_a_restart_is_refused(folder: Folder) -> None:
     async with server() as to:
         folder.write({"server": http(to)}, {"c0": {}})
