@@ -274,7 +274,7 @@ class Daemon:
                 f"channel: c{number}\n"
                 f"source: {{{source}}}\n"
                 "routes:\n"
-                + (f"  - mapping: {mapping}\n    to: server\n" if self.mapped else "  - to: server\n    doubtful: pass\n")
+                f"  - to: server\n    {f'mapping: {mapping}' if self.mapped else 'doubtful: pass'}\n"
             )
 
     @property

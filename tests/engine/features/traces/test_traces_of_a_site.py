@@ -141,7 +141,8 @@ async def test_a_dead_letter_ends_its_trace_with_a_reason(tmp_path: Path) -> Non
     async with scripted(REFUSED) as target, trace_collector() as collector:
         daemon = site(tmp_path, target, collector)
         route = daemon.folder / "channels" / "c0.yaml"
-        route.write_text(route.read_text().replace("- to: server\n    doubtful: pass", "- mapping: hl7-results\n    to: server"))
+        copied, mapped = "- to: server\n    doubtful: pass", "- mapping: hl7-results\n    to: server"
+        route.write_text(route.read_text().replace(copied, mapped))
         async with alive(daemon):
             unreadable = await send(
                 daemon, 1, TEXT.replace("148.53", "148.53|").replace("718-7", "").replace("F\r", "\r")
