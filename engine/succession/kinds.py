@@ -14,7 +14,8 @@ A document is one unit: its receiver shows the newest issue (the same Bundle.ide
 and no other one. So no result is left out of it, and a result of an older issue that the new one lacks would be gone.
 
     Observation    by its id, as in a transaction
-    Composition    the whole: all that the document says, but for ids, statuses and times of issue
+    Composition    the whole: all that the document says, but for ids, statuses and times of issue; by its id the
+                   document is known, as it is of Bundle.identifier and Composition.identifier
 
 A document that changes what a final one said is ``amended`` (Composition.status has no ``corrected``), and so are its
 report and the reference to a finished document (``docStatus``). The version rises, also where the sender's time of
@@ -153,6 +154,8 @@ def results_in(bundle: Json) -> list[Resource]:
 
 def as_sent(bundle: Json, facts: DocumentFacts) -> bytes:
     """The document as it goes out under ``facts``; ``bundle`` is used up."""
+    statements.give_ids(bundle, facts.apart)
+    statements.give_ids(bundle, facts.corrects)
     for name, resource in _named(bundle, ("Observation", "Composition")):
         if name in facts.statuses:
             change_status(resource, facts.statuses[name])

@@ -321,12 +321,17 @@ def rename(bundle: Json, ids: Mapping[str, str]) -> bytes:
 
 
 def give_ids(bundle: Json, ids: Mapping[str, str]) -> None:
-    """Give resources the ids of those that they correct, in place: ``ids`` gives the new one for an old one."""
+    """Give resources the ids of those that they correct, in place: ``ids`` gives the new one for an old one. The
+    identifier of a document, and of its Composition, is the address of the Composition.
+    """
     if not ids:
         return
     urls = {f"{_URN}{old}": f"{_URN}{new}" for old, new in ids.items()}
+    _identify(bundle, urls)
     for entry in bundle.get("entry", ()):
         resource, request = entry["resource"], entry.get("request", {})
+        if resource["resourceType"] == "Composition":
+            _identify(resource, urls)
         kind, _, identity = request.get("url", "").partition("/")
         if identity in ids:
             request["url"] = f"{kind}/{ids[identity]}"
@@ -336,6 +341,12 @@ def give_ids(bundle: Json, ids: Mapping[str, str]) -> None:
             _find_as(entry, id_of(entry["fullUrl"]), id_of(new))
             entry["fullUrl"] = new
     refer(bundle["entry"], urls)
+
+
+def _identify(one: Json, urls: Mapping[str, str]) -> None:
+    identifier = one.get("identifier", {})
+    if (new := urls.get(identifier.get("value", ""))) is not None:
+        identifier["value"] = new
 
 
 def _find_as(entry: Json, old: str, new: str) -> None:

@@ -33,7 +33,8 @@ Json = dict[str, Any]
 
 NO_NUMBER = "-"  # in a key, replaces an order or specimen number that the sender did not give
 _NO_NUMBER = NO_NUMBER + SEPARATOR
-_OF_A_CHANNEL = frozenset({"DiagnosticReport", "Media", "Observation"})  # two analyzers may measure one tube
+# Two analyzers may measure one tube.
+_OF_A_CHANNEL = frozenset({"Composition", "DiagnosticReport", "Media", "Observation"})
 _RUNS = frozenset({"Observation", "Media"})
 _SEARCH_MARKS = re.compile(r"[\\,$|]")  # mean something in the value of a search parameter
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch  # RFC 3986, 2.3: need no escape
@@ -47,7 +48,7 @@ class BundleBuilder:
         made: id -> reference of the resource with this id.
         envelope: entries that steps made of the Bundle itself, once they are part of it.
         scope: distinguishes numbers that restart.
-        own_reports: references of the reports that are written under our own ids.
+        own_reports: references of the reports that are written under our own ids; of a document, its Composition.
     """
 
     def __init__(self, run: MessageContext, *, transaction: bool) -> None:
@@ -157,6 +158,8 @@ class BundleBuilder:
             self.entries.append({"fullUrl": url, "resource": resource, "request": {"method": "POST", "url": kind}})
         else:
             self.entries.append({"fullUrl": url, "resource": resource})
+            if kind == "Composition":
+                self.own_reports.append(reference)
         if len(self.entries) >= self._write_at:
             self._write_older()
         return reference

@@ -1,8 +1,9 @@
 """Care contexts: one report of one laboratory is one. What becomes of each issue of a report, and whose it is. Pure.
 
-A report is known by the identifier of its document: the mapping makes it of accession, patient and day under the site's
-key, so each issue has the same one, and the number of a tube that is given again to another patient has another. The
-laboratory is part of what a context is known by: two laboratories of one account may count alike.
+A report is known by the identifier of its document: the mapping makes it of accession, patient, day and channel under
+the site's key, and a correction of another day takes that of what it corrects. So each issue has the same one, and the
+number of a tube that is given again, to another patient or on another day, has another. The laboratory is part of what
+a context is known by: two laboratories of one account may count alike.
 
     step       an issue that comes    new, a later version of what is there, the same again, or older than it
     claim      a report whose number another patient's report has: given again, moved to another patient, or doubtful

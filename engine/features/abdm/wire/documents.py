@@ -90,7 +90,7 @@ def _report(bundle: Json, systems: Collection[str], digest: bytes) -> Report:
         birth_year=int(year[1]) if (year := _YEAR.fullmatch(_text(patient, "birthDate"))) else None,
         mobiles=frozenset(_mobiles(patient)),
         own_number=_own_number(identifiers, systems),
-        accession=_text(_object(composition, "identifier"), "value"),
+        accession=_accession(bundle),
         measured=_measured(bundle),
         is_day_alone=bool(_DAY.fullmatch(_text(composition, "date"))),
         is_correction=_text(composition, "status") == "amended",
@@ -206,6 +206,14 @@ def _measured(bundle: Json) -> date | None:
         with suppress(ValueError):
             return date.fromisoformat(said[:10])
     return None
+
+
+def _accession(bundle: Json) -> str:
+    """The laboratory's number of the report, else that of who ordered it: the Composition is known by its own."""
+    reports = [*_resources(bundle, "DiagnosticReport"), *_resources(bundle, "DocumentReference")]
+    numbers = [one for report in reports for one in _objects(report, "identifier")]
+    own = [one for one in numbers if any(c.get("code") == "FILL" for c in _objects(_object(one, "type"), "coding"))]
+    return next((text for one in (*own, *numbers) if (text := _text(one, "value"))), "")
 
 
 def _name(name: Json) -> str:

@@ -7,7 +7,8 @@
                       are written anew beside the others
     reports           `reports`: their statuses, and those of other messages that list what changes
 
-A document of a network (ABDM) takes the place of the one before as a whole: nothing is left out of it.
+A document of a network (ABDM) takes the place of the one before as a whole: nothing is left out of it. It is known as
+that one, whatever its mapping calls it: its day may be corrected, or be that of the message.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ from engine.model.journal.records import Routed
 from engine.model.persons import Person
 from engine.model.texts.reasons import ReasonCode
 from engine.store.core.writing.batch import Batch
+from engine.succession import kinds
 from engine.succession.judge.memory import withdrawn, words_of
 from engine.succession.judge.words import Decision, Ref, Standing
 from engine.succession.kinds import RESULT, OpenedDocument
@@ -80,7 +82,9 @@ def applied(
     is_one = bool(persons) and all(one.is_one for one in persons)
     case = _Case(found.resources, names, decisions, judged, sent, is_one=is_one)
     verdict = case.verdict()
-    mine = [_as_meant(one, verdict.ids) for one in found.resources]
+    if found.whole and verdict.ids:
+        found = _under(found, verdict.ids)
+    mine = [one if found.whole else _as_meant(one, verdict.ids) for one in found.resources]
     out = {one.identity: verdict.statuses.get(one.name, one.status) for one in mine if one.kind == "Observation"}
     verdict.statuses |= {
         name: status for name, status in repaired(mine, before).items() if name not in verdict.statuses
@@ -97,6 +101,7 @@ def applied(
     )
     problems = [
         *case.nameless(mine),
+        *case.elsewhere(),
         *(reports.back(mine, again, sent, joins=routed.joins) if not found.whole else _missing(mine, sent)),
     ]
     changed = {
@@ -120,6 +125,14 @@ def applied(
         theirs = moved_orders.reports_of(batch, judgement.gone, document.reports)
         routed = replace(routed, document=replace(document, reports=(*document.reports, *theirs)))
     return _written(routed, found, facts, again), problems, facts
+
+
+def _under(found: OpenedDocument, ids: Mapping[str, str]) -> OpenedDocument:
+    """A document under these ids."""
+    made = kinds.opened(found.write(DocumentFacts(corrects=ids)), kinds.FHIR, None)
+    assert made is not None
+    write = made.write
+    return replace(made, write=lambda facts: write(replace(facts, corrects={})))
 
 
 def _written(routed: Routed, found: OpenedDocument, facts: DocumentFacts, again: Collection[str]) -> Routed:
@@ -158,6 +171,7 @@ class _Case:
         self.is_moved, self._is_one = judged.is_moved, is_one
         self._changing: dict[str, set[int]] = {}
         self._ids: Mapping[str, str] = {}
+        self._is_of_several = False
 
     def verdict(self) -> Verdict:
         found = Verdict()
@@ -247,6 +261,7 @@ class _Case:
             self._around(found, {old: new for old, new in found.ids.items() if old not in others})
         if others and not homes:
             self._name_samples(found)
+        self._name_issue(found, homes)
 
     def _is_of_other_time(self, own: str, place: int) -> bool:
         """Whether it has no number of an order, and the id of a result that was measured at another time: two values
@@ -305,6 +320,25 @@ class _Case:
             return
         if theirs[0].identity not in (*self._resources, *found.ids.values()):
             found.ids.setdefault(mine[0].identity, theirs[0].identity)
+
+    def _name_issue(self, found: Verdict, homes: Mapping[int, str]) -> None:
+        """A document is the next issue of the one that has what it has a later word of."""
+        mine = next((one.identity for one in self._mine if one.kind == "Composition"), "")
+        issues: dict[bool, set[str]] = {False: set(), True: set()}
+        for one in self._decisions if mine else ():
+            if one.place in homes:
+                last = self._sent.last(f"Observation/{homes[one.place]}", self._messages(self._words[one.place]))
+                named = last[0].named.values() if last is not None else ()
+                issues[one.kind in _AGAIN] |= {each.identity for each in named if each.kind == "Composition"}
+        theirs = issues[False] or issues[True]
+        if len(theirs) == 1 and mine not in theirs:
+            found.ids[mine] = next(iter(theirs))
+        self._is_of_several = len(issues[False]) > 1
+
+    def elsewhere(self) -> Iterable[Problem]:
+        """Of a document that changes results of several others: those would stand as they were."""
+        if self._is_of_several:
+            yield ReasonCode.CORRECTS_UNKNOWN, "it changes results of several documents"
 
     def _name_samples(self, found: Verdict) -> None:
         """Another sample has a Specimen of its own."""

@@ -28,6 +28,7 @@ from engine.model.packing import unpack
 from engine.model.process.clock import from_us
 from engine.model.texts.reasons import ReasonCode
 from engine.store.core.writing.batch import Batch
+from engine.succession.kinds import results_in
 from engine.succession.statements import Json, loads, references, rename, resource_id, resources_in
 from engine.succession.steps import FIRST_YEAR
 
@@ -37,22 +38,23 @@ _URN = "urn:uuid:"
 
 
 def apart(document: Document, reports: Mapping[str, int]) -> tuple[Document, Ids]:
-    """A document under ids of its own, and these ids; unchanged where it is no transaction.
+    """A document under ids of its own, and these ids; unchanged where it is no Bundle.
 
     Args:
-        reports: id of a DiagnosticReport -> the use of its number.
+        reports: id of a DiagnosticReport, or of the Composition of a whole document -> the use of its number.
     """
     if not reports:
         return document, {}
     try:
         bundle = loads(unpack(document.body) if document.packed else document.body)
-        own = {one.identity for one in resources_in(bundle)}
+        is_whole = bundle.get("type") == "document"
+        own = {one.identity for one in (results_in if is_whole else resources_in)(bundle)}
     except ValueError:
         return document, {}
     by_url = {entry["fullUrl"]: entry["resource"] for entry in bundle["entry"]}
     ids: Ids = {}
     for report, use in reports.items():
-        for identity in _around(report, own, by_url):
+        for identity in own if is_whole else _around(report, own, by_url):
             ids.setdefault(identity, resource_id(f"{identity}\x1f{use}"))
     places = tuple((place, ids.get(one, one)) for place, one in document.places)
     return replace(document, body=rename(bundle, ids), packed=False, places=places), ids

@@ -219,7 +219,7 @@ def create(c: Compilation, step: Step, scope: Scope, outer: Scope) -> Made | Non
     if kind in SCOPED:
         key_code = scoped_key(c, key_code, kind, scope)
     _put(c, step, kind, scope, variable, key_code, identifier)
-    if kind == "DiagnosticReport":
+    if kind in ("DiagnosticReport", "Composition"):
         patient = scope.patient_variable() or "None"
         person = person_fields(c, scope)
         code.emit(f"making.report({number}, {patient}, {order_time(c, scope)}, {person})")

@@ -1,6 +1,7 @@
 """Documents of ABDM: the facts for their care contexts, and the form in which they go out."""
 
 import json
+import re
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -61,6 +62,18 @@ def test_a_document_says_whose_report_it_is_and_which_issue() -> None:
     assert (report.own_number, report.accession, str(report.measured)) == ("MR-1001", "2603010042", "2026-03-01")
     assert (report.is_day_alone, report.is_correction) == (False, False)
     assert (report.name, report.gender, report.birth_year) == ("Meera S Rao", "F", 1984)
+
+
+@pytest.mark.parametrize(
+    ("sent", "number"),
+    [(b"||2603010042|", "2603010042"), (b"|PL-7|2603010042|", "2603010042"), (b"|PL-7||", "PL-7")],
+)
+@pytest.mark.parametrize("payload", [STRUCTURED, PDF_ONLY], ids=["results", "a finished document"])
+def test_the_number_of_a_report_is_the_laboratorys_own_else_that_of_who_ordered_it(
+    payload: bytes, sent: bytes, number: str
+) -> None:
+    payload = re.sub(rb"ORC[^\r\n]*[\r\n]+", b"", payload)
+    assert read_report(body(re.sub(rb"OBR\|1\|[^|]*\|[^|]*\|", b"OBR|1" + sent, payload))).accession == number
 
 
 @pytest.mark.parametrize("profile", PROFILES)
