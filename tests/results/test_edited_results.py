@@ -1,11 +1,12 @@
 """A message is edited after newer ones: it has the age of its original, so nothing older goes over what is newer.
 
 the edit                                 once a person releases it, or replays it
-came before the correction, or after     not sent: closed, or held for what it has in common
-waits, while its correction came         the same
+came before the correction, or after     closed, where that is of the same time
+came after another value, or is further  held
+waits, while its correction came         closed
 is rejected                              its content waits when it is sent again; the correction goes on
 was replayed                             the same as before the correction
-moves a result to another order          not sent over what is newer there
+moves a result to another order          held, where there is a newer one
 says what its original said              a later word of it is no refused one
 """
 
@@ -20,7 +21,6 @@ from tests.results.test_results_in_succession import SETTINGS, Lab
 from tests.support.running import HL7_ROUTE, MLLP, RunningSite, channel, running_site
 from workbench.sandbox import Faults
 
-NOT_SENT = (["superseded"], ["held"])
 HOLD = [{"when": "=value and value > 50", "reason": "implausible"}]
 
 
@@ -76,8 +76,31 @@ async def test_an_edit_after_the_correction_is_not_sent(site: RunningSite, value
     if value == "55":
         assert states(site, now) == ["held"]
         await decided(site, "release", now)
-    assert states(site, now) in NOT_SENT
+    assert states(site, now) == ["superseded"]
     assert lab.results() == {"GLU": "corrected 6.6"}
+
+
+@pytest.mark.parametrize(
+    ("said", "later", "shown"),
+    [
+        ("F GLU 5.5 09:30", "C GLU 6.6 09:40", "corrected 6.6"),
+        ("F GLU 5.5 09:30", "F GLU 6.6 09:30", "final 6.6"),
+        ("F GLU 5.5 09:30", "P GLU 6.6 09:30", "preliminary 6.6"),
+        ("C GLU 5.5 09:30", "F GLU 6.6 09:30", "amended 6.6"),
+    ],
+)
+async def test_an_edit_is_not_closed_where_it_may_be_more_than_an_older_version(
+    site: RunningSite, said: str, later: str, shown: str
+) -> None:
+    lab = Lab(site, "hl7", count(1))
+    original = await refused(site, lab, said)
+    await lab.says(later)
+    if states(site, last(site)) == ["held"]:
+        await decided(site, "release", last(site))
+    assert states(site, last(site)) == ["delivered"]
+    now = await edited(site, original, "|5.5|", "|5.7|")
+    assert states(site, now) == ["held"]
+    assert lab.results() == {"GLU": shown}
 
 
 @pytest.mark.parametrize("verb", ["release", "reject"])
@@ -88,7 +111,7 @@ async def test_a_correction_that_comes_while_the_edit_waits_stays(site: RunningS
     await lab.says("C GLU 6.6 09:30")
     assert lab.results() == {"GLU": "corrected 6.6"}
     await decided(site, verb, now)
-    assert states(site, now) in (NOT_SENT if verb == "release" else (["rejected"],))
+    assert states(site, now) == ["superseded" if verb == "release" else "rejected"]
     assert lab.results() == {"GLU": "corrected 6.6"}
     await lab.says("F GLU 55 09:30")  # the memory
     assert states(site, last(site)) != ["delivered"]
@@ -121,10 +144,10 @@ async def test_an_edit_that_moves_a_result_to_another_order_does_not_replace_wha
 ) -> None:
     lab = Lab(site, "hl7", count(1))
     original = await refused(site, lab, "F GLU 5.5 09:30")
-    await lab.says("F GLU 7.7 09:40", order="S2")
-    await lab.says("C GLU 8.8 09:40", order="S2")
+    await lab.says("F GLU 7.7 09:30", order="S2")
+    await lab.says("C GLU 8.8 09:30", order="S2")
     now = await edited(site, original, "|S1|", "|S2|")
-    assert states(site, now) in NOT_SENT
+    assert states(site, now) == ["held"]
     assert lab.results() == {"GLU": "corrected 8.8"}
 
 

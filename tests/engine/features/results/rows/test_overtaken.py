@@ -132,13 +132,13 @@ def record(it: Desk, number: int, decision: Decision = NO_DECISION) -> None:
 
 @pytest.mark.parametrize(
     ("newer", "expected"),
-    [(["F GLU 6.5 1130"], "part"), (["C GLU 6.5"], "part"), (["F K 4.4"], ""), (["F GLU 5.5"], "part")],
+    [(["F GLU 6.5 1130"], "part"), (["C GLU 6.5"], "whole"), (["F K 4.4"], ""), (["F GLU 5.5"], "whole")],
     ids=["run again", "corrected", "other tests", "the same"],
 )
 def test_one_that_gets_its_outcome_late_is_compared_with_those_behind_it(
     it: Desk, newer: list[str], expected: str
 ) -> None:
-    """Nothing of it was known when they were judged: a person decides."""
+    """Nothing of it was known when they were judged: a person decides, unless they say its time of measurement."""
     it.clock.at = NOON
     received = Received(
         channel="hl7", payload=message("F GLU 5.5"), received_us=it.clock.now_us(), message_type="ORU^R01"
