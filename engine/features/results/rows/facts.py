@@ -72,7 +72,7 @@ class Stored(NamedTuple):
 
     Attributes:
         decisions: by place, of those that were decided; None: the message was never judged.
-        spared: receivers for which it had nothing that was new.
+        spared: receivers for which it had nothing that was new, and those whose copies pass: these make nothing so.
     """
 
     message: int

@@ -155,7 +155,7 @@ def keep(now: Recording, read: ReadResults, judged: Judged) -> None:
     """Store the facts of a message, with what was decided of them."""
     if not read.facts:
         return
-    spared = {destination for one in now.routes if one.echo for destination in one.destinations}
+    spared = {to for one in now.routes if one.echo or (one.is_copy and one.passes) for to in one.destinations}
     made = facts.made_of(now.batch, now.id) if now.decision.again else {}
     made |= {place: found for place, one in enumerate(now.routes, start=1) if (found := _made(now, place, one))}
     in_text = {str(place): found for place, found in made.items()}
@@ -409,9 +409,10 @@ class Known:
         names = facts.destinations(rows, {one[1] for one in more if one[1] is not None}) if self.to else {}
         for one in facts.stored(rows, [*fates]):
             its = fates[one.message]
-            # what others have beside these, an archive its copy, says nothing of these
+            # what others have beside these says nothing of these; what an archive alone has, of no receiver
             mine = [fate for fate in its if fate[1] is not None and names.get(fate[1], "") in self.to]
-            became = {fate[2] for fate in mine or its}
+            others = (fate for fate in its if fate[1] is None or names.get(fate[1], "") not in one.spared)
+            became = {fate[2] for fate in mine or others}
             sent, waits, is_refused = facts.SENT in became, became & facts.WAITING, facts.REFUSED in became
             if one.decisions is None:
                 one = _judged_late(one, standing)
