@@ -336,7 +336,7 @@ class _Case:
         self._is_of_several = len(issues[False]) > 1
 
     def elsewhere(self) -> Iterable[Problem]:
-        """Of a document that changes results of several others: those would stand as they were."""
+        """Of a document that changes results of several others: those would keep what they have."""
         if self._is_of_several:
             yield ReasonCode.CORRECTS_UNKNOWN, "it changes results of several documents"
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 
 from engine.features.results.rows import superseding
+from engine.features.results.rows.compared import Overtaken
 from engine.features.results.rows.delta_history import DeltaHistory
 from engine.features.results.rows.superseding import NewerMessage
 from engine.model.content.results import Result
@@ -13,7 +14,7 @@ from engine.store.queries.reader import Reader
 from engine.store.queries.reader import Rows as RowsOf
 
 
-def overtaken(reader: Reader, delivery_id: int) -> superseding.Overtaken:
+def overtaken(reader: Reader, delivery_id: int) -> Overtaken:
     """How much of a held delivery newer messages have had delivered (`superseding.overtaken`)."""
     with reader.snapshot() as execute:
         return superseding.overtaken(RowsOf(execute, reader.vault), delivery_id)
