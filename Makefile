@@ -24,7 +24,7 @@ COLLECTOR := .collector
 SITE := .site
 HAPI := .hapi
 # Those that take longest come first (tests/e2e/conftest.py).
-E2E_TESTS := tests/e2e/walk.py tests/e2e/chain.py tests/e2e/api.py tests/e2e/kafka.py tests/e2e/feeders.py tests/e2e/day.py tests/e2e/days.py tests/e2e/adding.py tests/e2e/technician.py tests/e2e/printing.py tests/e2e/live.py tests/e2e/doors.py tests/e2e/tokens.py tests/e2e/log_in.py tests/e2e/broker.py tests/e2e/alerting.py tests/e2e/monitoring.py tests/e2e/objects.py tests/e2e/real_storage.py tests/e2e/traces.py tests/e2e/log_shipping.py tests/e2e/log_servers.py tests/e2e/relay.py
+E2E_TESTS := tests/e2e/walk.py tests/e2e/chain.py tests/e2e/api.py tests/e2e/kafka.py tests/e2e/feeders.py tests/e2e/day.py tests/e2e/days.py tests/e2e/firefox.py tests/e2e/adding.py tests/e2e/technician.py tests/e2e/printing.py tests/e2e/live.py tests/e2e/doors.py tests/e2e/tokens.py tests/e2e/log_in.py tests/e2e/broker.py tests/e2e/alerting.py tests/e2e/monitoring.py tests/e2e/objects.py tests/e2e/real_storage.py tests/e2e/traces.py tests/e2e/log_shipping.py tests/e2e/log_servers.py tests/e2e/relay.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
 # Modules are compiled once and kept, as an installation has them: the tests start daemons and commands by the thousand.
@@ -152,7 +152,7 @@ $(E2E)/kafka-classpath: tests/e2e/kafka_broker/pom.xml | $(E2E)/.installed
 	@! command -v java >/dev/null || ! command -v mvn >/dev/null || \
 	  mvn -q -B -f $< org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-classpath -Dmdep.outputFile=$(abspath $@)
 
-e2e: $(VENV)/.e2e $(E2E)/.installed $(E2E)/kafka-classpath  ## destinations, alerts and the log-in against real servers (authorization, mail, MQTT, Kafka, syslog, an S3 fake), the API against schemathesis, every page in Chromium, on loopback (needs Node.js; Kafka Java and Maven)
+e2e: $(VENV)/.e2e $(E2E)/.installed $(E2E)/kafka-classpath  ## destinations, alerts and the log-in against real servers (authorization, mail, MQTT, Kafka, syslog, an S3 fake), the API against schemathesis, every page in Chromium and Firefox, on loopback (needs Node.js; Kafka Java and Maven)
 	@LABRELAY_KAFKA=$(E2E)/kafka-classpath LABRELAY_E2E=$(E2E)/node_modules timeout 1800 $(BIN)/python tools/run_tests.py --numprocesses=auto --dist=worksteal $(E2E_TESTS)
 
 $(COLLECTOR)/otelcol: tests/e2e/collector/main.go tests/e2e/collector/go.mod tests/e2e/collector/go.sum

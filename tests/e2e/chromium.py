@@ -110,7 +110,8 @@ class Visitor:
         await self.open("/log-in?lang=en")
         await self.page.get_by_label("Name").fill(name)
         await self.page.get_by_label("Password").fill(password)
-        await self.press("Log in")
+        async with self.page.expect_navigation():
+            await self.page.get_by_label("Password").press("Enter")
 
     async def text(self) -> str:
         return await self.page.locator("main").inner_text()
@@ -171,6 +172,7 @@ class Visitor:
 
     async def by_keyboard(self) -> list[str]:
         """Walk through the page with the tabulator key; what is not reached, or whose focus cannot be seen."""
+        await self.page.bring_to_front()  # Firefox shows the focus in one window alone
         stops: list[str] = await self._look("stops")
         missing, faults = dict(enumerate(stops)), []
         left = 8 * len(stops) + 10  # a field of date and time has a stop for each of its parts

@@ -31,7 +31,7 @@
 
   function wide() {
     const width = document.documentElement.clientWidth;
-    const over = [...document.body.querySelectorAll("*")]
+    const over = [...document.body.querySelectorAll(":not(svg svg)")] // Firefox gives one in a drawing the drawing's size
       .filter((element) => shown(element) && !inScroller(element) && element.getBoundingClientRect().right > width + 1);
     if (!over.length && document.documentElement.scrollWidth > width) return ["the page itself"];
     return over.filter((element) => ![...element.children].some((child) => over.includes(child))).map(name);
@@ -43,7 +43,7 @@
   look.focus = () => {
     const element = document.activeElement;
     const at = stops().indexOf(element); // anew each time: a live update puts others in their places
-    if (at < 0) return { at, wrong: "" };
+    if (at < 0 || !document.hasFocus()) return { at: -1, wrong: "" }; // Firefox has stops of its own behind the last one
     const style = getComputedStyle(element);
     if (style.outlineStyle === "none" || parseFloat(style.outlineWidth) < 2) return { at, wrong: "focus is not shown" };
     const [box] = element.getClientRects();

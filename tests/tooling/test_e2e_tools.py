@@ -36,5 +36,5 @@ def test_every_file_of_tests_is_run_by_the_makefile() -> None:
     [listed] = re.findall(r"^E2E_TESTS := (.*)$", (CHECKOUT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     files = {path.relative_to(CHECKOUT).as_posix() for path in FOLDER.glob("*.py")}
     assert set(listed.split()) == files - {
-        f"tests/e2e/{name}.py" for name in ("chromium", "conftest", "counterparts", "laboratory")
+        f"tests/e2e/{name}.py" for name in ("bidi", "chromium", "conftest", "counterparts", "laboratory")
     }
