@@ -19,7 +19,7 @@ from typing import Any
 
 from tools import figures
 from workbench.bench.commands.bench import AGAINST, CASES, READS, TABLES
-from workbench.bench.page_case import CROWD, WITHOUT_PAUSE
+from workbench.bench.page_case import PEOPLE, WITHOUT_PAUSE
 
 Case = dict[str, Any]
 NOISY = " (noisy)"
@@ -46,7 +46,7 @@ def _beside(case: Case, load: str) -> Case:
 
 
 def _p95(case: Case, *names: str) -> float:
-    reads = {one["name"]: one["answer_ms"]["p95"] for one in _beside(case, CROWD)["reads"]}
+    reads = {one["name"]: one["answer_ms"]["p95"] for one in _beside(case, PEOPLE)["reads"]}
     return max(reads[name] for name in names)
 
 

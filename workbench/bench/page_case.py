@@ -21,7 +21,7 @@ from workbench.bench.processes import JsonProcess
 
 PASSWORD = "a password of the benchmark"  # noqa: S105 - of a site that runs for it alone
 OVERVIEW, STATUS, SEARCH = "/", "/api/v1/status", f"/messages?q=S{FIRST_NUMBER + 4321}"
-WITHOUT_PAUSE, CROWD = "8 readers without pause", "232 requests/s"
+WITHOUT_PAUSE, PEOPLE, CROWD = "8 readers without pause", "32 requests/s", "232 requests/s"
 WANTED_MS = {  # p95
     "overview": 30.0,
     "messages": 80.0,
@@ -53,6 +53,17 @@ LOADS = {
             "messages": ("/messages", 2, 0.0, False),
             "search": (SEARCH, 2, 0.0, False),
             "API status": (STATUS, 2, 0.0, True),
+        },
+    ),
+    PEOPLE: Load(
+        Case(connections=16, rate_offered=20.0),
+        {
+            "overview": (OVERVIEW, 10, 10.0, False),
+            "messages": ("/messages", 4, 4.0, False),
+            "search": (SEARCH, 4, 4.0, False),
+            "dead letters": ("/dead-letters", 4, 4.0, False),
+            "API status": (STATUS, 4, 8.0, True),
+            "API messages": ("/api/v1/messages", 2, 2.0, True),
         },
     ),
     CROWD: Load(

@@ -54,7 +54,7 @@ class Words:
 
     def reason(self, code: str) -> str:
         """The meaning of a reason code in one sentence; empty where this version does not know it."""
-        found = next((one for one in ReasonCode if one.value == code), None)
+        found = ReasonCode.__members__.get(code)
         return self.say(meaning(found)) if found is not None else ""
 
     def href(self, path: str, **query: str | int) -> str:

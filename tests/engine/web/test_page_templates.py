@@ -85,3 +85,34 @@ def test_the_installer_compiles_every_template() -> None:
     assert len(pages) > 90
     for page in pages:
         assert [*(page.parent / "__pycache__").glob(f"{page.name}.*.jinja-*")], page
+
+
+def test_a_key_of_a_row_is_read_before_a_method_of_the_same_name(tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text(
+        "{{ who.items }} {{ who.name }} {% for key, of in who.more.items() %}{{ key }}{{ of }}{% endfor %}",
+        encoding="utf-8",
+    )
+    shown = templates(tmp_path).get_template("page.html").render(who={"items": 3, "name": "<b>", "more": {"a": 1}})
+    assert shown == "3 &lt;b&gt; a1"
+    with pytest.raises(jinja2.UndefinedError):
+        templates(tmp_path).get_template("page.html").render(who={"items": 3, "more": {}})
+
+
+MACROS = """\
+{%- macro cell(words, kind="") -%}<td{% if kind %} class="{{ kind }}"{% endif %}>{{ words }}{{ caller() if caller is defined }}</td>{%- endmacro -%}
+{%- macro loose() -%}{{ varargs | join(",") }}{{ kwargs | xmlattr }}{%- endmacro -%}
+{% for n in of %}{% call cell(n, kind="<a>") %}{{ loop.index }}<i>{% endcall %}{{ loose(n, "<", b=n) }}{% endfor %}
+{%- block more %}{{ cell("&") }}{% endblock %}"""  # noqa: E501
+
+
+def test_macros_say_the_same_as_the_library_has_them_say(tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text(MACROS, encoding="utf-8")
+    plain = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    given = {"of": ["<x>", "y"]}
+    assert templates(tmp_path).get_template("page.html").render(given) == plain.from_string(MACROS).render(given)
