@@ -33,8 +33,8 @@ def oru(report: str, person: int = 0, *, minute: int = 0, value: str = "148.50")
     ).encode()
 
 
-def write_site(folder: Path, gateway: str, port: int, **other: Any) -> Path:
-    """A site with an analyzer whose reports go to ABDM; callbacks come to ``port``."""
+def write_site(folder: Path, gateway: str, port: int, *also: str, results_of: str = "channel", **other: Any) -> Path:
+    """A site with analyzers, ``chem`` and others, whose reports go to ABDM; callbacks come to ``port``."""
     destination = {
         "kind": "abdm",
         "environment": "sbx",
@@ -48,5 +48,6 @@ def write_site(folder: Path, gateway: str, port: int, **other: Any) -> Path:
         **other,
     }
     source = {"kind": "mllp", "listen": "127.0.0.1:0"}
-    chem = channel(source, {"mapping": "abdm-report", "to": "abdm"}, settings=SETTINGS)
-    return make_running_site(folder, {"chem": chem}, {"abdm": destination})
+    route = {"mapping": "abdm-report", "to": "abdm"}
+    analyzers = {name: channel(source, route, settings=SETTINGS, results_of=results_of) for name in ("chem", *also)}
+    return make_running_site(folder, analyzers, {"abdm": destination})

@@ -36,7 +36,7 @@ CREATE TABLE abdm_context (
     number      INTEGER PRIMARY KEY,
     facility    TEXT NOT NULL,
     reference   TEXT NOT NULL UNIQUE,       -- as which the network knows it: drawn by chance
-    accession   BLOB NOT NULL,              -- 16-byte keyed hash of channel and document: its later issues find it
+    accession   BLOB NOT NULL,              -- 16-byte keyed hash of the document's identifier: its later issues find it
     tube        BLOB NOT NULL,              -- of channel and the laboratory's number, which other patients may have, too
     mobile      BLOB NOT NULL,              -- keyed hashes of what the report says of its patient, or empty
     abha        BLOB NOT NULL,

@@ -110,7 +110,7 @@ def facility_of(ours: AbdmDestination, delivery: Delivery) -> str:
 @operation(priority=Priority.SETTLE)
 def keep(batch: Batch, ours: AbdmDestination, came: Arrival, report: Report) -> int:
     """Keep an issue of a report, and begin what follows on it; return the number of its context."""
-    row = contexts.of_report(batch, came.facility, came.channel, report.document)
+    row = contexts.of_report(batch, came.facility, report.document)
     known = _known(batch, row)
     if row is not None and known is None:  # nothing is left of it
         return row.number

@@ -27,7 +27,7 @@ class NewReport:
 
     Attributes:
         reference: of its context, where it is a new one.
-        report: number by which its later versions are known, within the channel.
+        report: identifier of its document, which later versions have, too, also of another channel.
         accession: the laboratory's number, which other patients' reports may have, too; empty: none.
         patient: number of the patient of the network; 0: none is known.
         issued_us: the time of the report.
@@ -69,7 +69,7 @@ def put(batch: Batch, new: NewReport) -> int:
 
     The same message again changes nothing. The patient of a context never changes here.
     """
-    accession = sealing.accession_token(batch.vault, new.channel, new.report)
+    accession = sealing.accession_token(batch.vault, new.report)
     row = batch.execute(
         "SELECT number, message_id, document_id FROM abdm_context WHERE accession = ? AND facility = ?"
         " AND accession <> x''",
@@ -109,9 +109,9 @@ def put(batch: Batch, new: NewReport) -> int:
     return int(number)
 
 
-def of_report(rows: Rows, facility: str, channel: str, report: str) -> Context | None:
-    """The context of a report, by its number."""
-    token = sealing.accession_token(rows.vault, channel, report)
+def of_report(rows: Rows, facility: str, report: str) -> Context | None:
+    """The context of a report, by the identifier of its document."""
+    token = sealing.accession_token(rows.vault, report)
     row = rows.execute(
         f"{_SELECT} WHERE accession = ? AND facility = ? AND accession <> x''", (token, facility)
     ).fetchone()

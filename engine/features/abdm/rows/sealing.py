@@ -52,8 +52,9 @@ def patient_token(vault: Vault, number: str) -> bytes:
     return _token(vault, b"abdm-patient", folded(number))
 
 
-def accession_token(vault: Vault, channel: str, report: str) -> bytes:
-    return _token(vault, b"abdm-accession", f"{channel}\0{report}" if report else "")
+def accession_token(vault: Vault, report: str) -> bytes:
+    """Of a document by its own identifier, which no other one has (FHIR R4, Bundle.identifier), of any channel."""
+    return _token(vault, b"abdm-accession", report)
 
 
 def tube_token(vault: Vault, channel: str, accession: str) -> bytes:

@@ -44,3 +44,27 @@ async def test_a_report_of_an_analyzer_is_linked_and_amended(tmp_path: Path, mon
     kept = b"".join(path.read_bytes() for path in (site / "var").iterdir() if path.is_file())
     for secret in (b"meera.iyer", b"91100000000016", b"9000000001", b"Meera", b"eyJ"):
         assert secret not in kept, secret
+
+
+@pytest.mark.parametrize(("results_of", "contexts"), [("channel", [(1, 1), (1, 1)]), ("site", [(2, 2)])])
+async def test_an_issue_of_another_analyzer_is_of_the_same_context_where_its_results_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, results_of: str, contexts: list[tuple[int, int]]
+) -> None:
+    """Else the app would show the value that was corrected beside the new one."""
+    monkeypatch.setenv(SECRET, Settings().secret)
+    sandbox = AbdmSandbox(settings=Settings())
+    await sandbox.start()
+    (port,) = quiet_ports(1)
+    try:
+        site = write_site(tmp_path, sandbox.url, port, "other", results_of=results_of)
+        async with running_app(site) as app:
+            sandbox.state.bridge_url = f"http://127.0.0.1:{port}/abdm"
+            linked = "SELECT version, notified FROM abdm_context WHERE state = 'linked' ORDER BY number"
+            for name, minute, wanted in (("chem", 0, [(1, 1)]), ("other", 5, contexts)):
+                source = app.parts.sources[name].port
+                assert source is not None
+                await send_blocks(source, [oru("A-1", minute=minute, value=f"15{minute}")])
+                await until(lambda wanted=wanted: app.journal.rows(linked) == wanted)  # type: ignore[misc]
+            assert len(sandbox.state.linked) == len(contexts)
+    finally:
+        await sandbox.stop()

@@ -96,12 +96,12 @@ def test_counts_are_those_of_all_rows(journal: Journal, table: str) -> None:
 
 def test_a_report_is_found_by_its_number_in_any_channel(journal: Journal) -> None:
     def put(batch: Batch) -> None:
-        for channel in ("chem", "other"):
+        for channel, document in (("chem", "A-7"), ("other", "B-7")):
             batch.execute(
                 "INSERT INTO channel (name, last_seq, last_us, stored, dead, incomplete) VALUES (?, 0, 0, 0, 0, 0)",
                 (channel,),
             )
-            contexts.put(batch, replace(report("A-7"), channel=channel, accession="2026-7"))
+            contexts.put(batch, replace(report(document), channel=channel, accession="2026-7"))
         contexts.put(batch, replace(report("A-8"), accession="2026-8"))
 
     journal.run_alone(put)
