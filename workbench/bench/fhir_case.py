@@ -303,6 +303,7 @@ def run(folder: Path, *, rounds: int, say: Callable[[str], None]) -> dict[str, A
     """
     if (classpath := os.environ.get(CLASSPATH)) is None:
         raise RuntimeError("run this with: make bench-hapi")
+    folder.chmod(0o711)  # of a bench alone; started by root, the server's data are another user's
     with tempfile.TemporaryDirectory(dir=folder) as place:
         server = FhirServer(Path(place), Path(classpath))
         try:
