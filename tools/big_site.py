@@ -120,8 +120,11 @@ def _page(site: Path) -> Iterator[tuple[str, float]]:
             break
         time.sleep(0.1)
 
+    token = page_case.user_of(site)["token"]
+
     def ask(path: str) -> None:
-        with urllib.request.urlopen(f"http://{listen}{path}", timeout=30) as answer:
+        asked = urllib.request.Request(f"http://{listen}{path}", headers={"Authorization": f"Bearer {token}"})
+        with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310
             answer.read()
 
     # A snapshot is made at most once a second; each of these makes one.

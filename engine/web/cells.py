@@ -186,6 +186,7 @@ def iso(at: datetime | None) -> str:
     return "" if at is None else at.isoformat(timespec="seconds")
 
 
+@lru_cache(4096)
 def row_id(kind: str, name: str) -> str:
     """An element id that no channel's or destination's name can break."""
     return f"{kind}-" + "".join(char if char.isalnum() or char in "-_." else f"~{ord(char):x}" for char in name)

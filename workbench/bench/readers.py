@@ -7,6 +7,7 @@ asks again once it is answered.
 
 import asyncio
 import json
+import random
 import re
 import sys
 import time
@@ -65,8 +66,9 @@ async def ask(
         into.answer_s.append(time.monotonic() - at)
 
 
-def _moments(start: float, seconds: float, period_s: float, share: float) -> Iterable[float]:
-    return [start + period_s * (share + turn) for turn in range(int(seconds / period_s))]
+def _moments(start: float, seconds: float, period_s: float, chance: random.Random) -> Iterable[float]:
+    """One in each period, by chance: readers do not know of each other."""
+    return [start + period_s * (turn + chance.random()) for turn in range(int(seconds / period_s))]
 
 
 def _without_pause(start: float, seconds: float) -> Iterator[float]:
@@ -97,7 +99,7 @@ async def run(wanted: dict[str, Any]) -> dict[str, Any]:
                 headers = {"Authorization": f"Bearer {wanted['token']}"} if with_token else {}
                 for reader in range(readers):
                     due = (
-                        _moments(start, wanted["seconds"], readers / rate, reader / readers)
+                        _moments(start, wanted["seconds"], readers / rate, random.Random(f"{name} {reader}"))
                         if rate
                         else _without_pause(start, wanted["seconds"])
                     )

@@ -11,6 +11,7 @@ from engine.model.process.clock import from_us
 from engine.model.texts.link_words import fault_words
 from engine.model.texts.phrases import N_, Phrase, Span
 from engine.model.texts.reasons import ReasonCode
+from engine.monitoring.snapshot.pickled import pickled
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level, Paused, State
 from engine.store.operations.line_trace import LineEntry
 
@@ -59,6 +60,7 @@ class LinkFaults:
         return Phrase(fault_words(self.kind))
 
 
+@pickled
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkSnapshot:
     """The line of a channel.
@@ -127,6 +129,7 @@ def line_step(step: Step) -> LineStep:
     return LineStep(at=from_us(step.at_us), way=step.way, words=phrase)
 
 
+@pickled
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsualGap:
     """How far apart messages usually are at this hour.
@@ -194,6 +197,7 @@ class LastError:
     away: str = ""
 
 
+@pickled
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneSnapshot:
     """The deliveries of one channel to one destination.
@@ -247,6 +251,7 @@ class ReagentSnapshot:
         )
 
 
+@pickled
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelSnapshot:
     """One analyzer or system.

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import datetime
 from enum import Enum, StrEnum
+from functools import cache
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 from engine.model.journal.records import UNMAPPED_ROWS
@@ -124,7 +125,7 @@ class BackupSnapshot:
 SCHEMA_VERSION = 1
 DISK_DAYS_PROBLEM, DISK_DAYS_ATTENTION = 7, 30
 DISK_FREE_PROBLEM = 1 << 30
-_AS_THEY_ARE = frozenset({str, int, float, bool})  # in JSON; most values are
+_AS_THEY_ARE = frozenset({str, int, float, bool, type(None)})  # in JSON; most values are
 _STOPS_ALL = frozenset({About.DISK, About.DELIVERIES})
 _OF_EACH_PART = ("site_name", "version", "started_at", "now", "timezone", "config_hash", "held_alarm_s", "notifies")
 P = TypeVar("P", ChannelSnapshot, DestinationSnapshot, LaneSnapshot)
@@ -382,21 +383,29 @@ def disk_findings(free_bytes: int | None, days_left: float | None) -> list[Findi
     return []
 
 
+@cache
+def _keys(kind: Any) -> tuple[str, ...] | None:
+    """The fields of a dataclass, and its properties that are named in ``derived``; None: it is another class."""
+    if not is_dataclass(kind):
+        return None
+    return (*(entry.name for entry in fields(kind)), *getattr(kind, "derived", ()))
+
+
 def _plain(value: object) -> Any:
-    """Dataclasses to objects (with their properties that are named in ``derived``), instants to ISO 8601."""
-    if value is None or type(value) in _AS_THEY_ARE:
+    """Dataclasses to objects, instants to ISO 8601."""
+    kind: Any = type(value)
+    if kind in _AS_THEY_ARE:
         return value
-    if isinstance(value, Phrase):
+    if isinstance(value, tuple | list):
+        return [one if type(one) in _AS_THEY_ARE else _plain(one) for one in value]
+    if kind is Phrase:
         return str(value)
-    if is_dataclass(value):
-        names = [*(entry.name for entry in fields(value)), *getattr(value, "derived", ())]
-        return {name: _plain(getattr(value, name)) for name in names}
+    if (keys := _keys(kind)) is not None:
+        return {key: one if type(one := getattr(value, key)) in _AS_THEY_ARE else _plain(one) for key in keys}
     if isinstance(value, datetime):
         return value.isoformat(timespec="milliseconds")
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(entry) for entry in value]
     return value
