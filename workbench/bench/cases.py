@@ -1,7 +1,6 @@
 """Run the cases of a benchmark in rotating rounds, and count what was lost, repeated or out of order."""
 
 import json
-import shutil
 import statistics
 import time
 from collections import Counter, defaultdict
@@ -111,8 +110,9 @@ class Bench:
         self.first = 1
         self.sink = JsonProcess("workbench.bench.sink")
         (folder / "config").mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(folder / "channels", ignore_errors=True)  # another bench of this folder may have had more of them
-        (folder / "channels").mkdir()
+        (folder / "channels").mkdir(exist_ok=True)
+        for before in (folder / "channels").glob("c*.yaml"):  # another bench of this folder may have had more of them
+            before.unlink()
         site = SITE.format(web=web, sink=self.sink.hear()["port"])
         (folder / "config" / "labrelay.yaml").write_text(site)
         for number, (source, mapping) in enumerate(channels):
