@@ -38,33 +38,11 @@ TRIES, TRY_AGAIN_S = 5, 1.0  # of one member, until it is counted as failed
 
 Kind = Literal["done", "failed", "skipped"]
 KINDS: Mapping[str, Kind] = {
-    "requeued": "done",
-    "processed": "done",
-    "dismissed": "done",
-    "released": "done",
-    "rejected": "done",
-    "superseded": "done",
-    "still_dead": "failed",
-    "number_conflicts": "failed",
-    "failed": "failed",
-    "conflicts": "skipped",
-    "incomplete": "skipped",
-    "overtaken": "skipped",
-    "unanswered": "skipped",
-    "too_old": "skipped",
-    "damaged": "skipped",
-    "erased": "skipped",
-    "no_channel": "skipped",
-    "no_document": "skipped",
-    "unchanged": "skipped",
-    "outdated": "skipped",
-    "withdrawn": "skipped",
-    "dead": "skipped",
-    "unsettled": "skipped",
-    "undelivered": "skipped",
-    "gone": "skipped",
-    "configuration_changed": "skipped",
-    "skipped": "skipped",
+    **dict.fromkeys(("requeued", "processed", "dismissed", "released", "rejected", "superseded"), "done"),
+    **dict.fromkeys(("still_dead", "number_conflicts", "failed"), "failed"),
+    **dict.fromkeys(("conflicts", "incomplete", "overtaken", "unanswered", "too_old", "damaged", "erased"), "skipped"),
+    **dict.fromkeys(("no_channel", "no_document", "unchanged", "outdated", "withdrawn", "dead"), "skipped"),
+    **dict.fromkeys(("unsettled", "undelivered", "gone", "configuration_changed", "skipped"), "skipped"),
 }
 
 Reclaim = Callable[[str, str], None]

@@ -32,29 +32,13 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from engine.model.process.log_limits import LINES_AN_HOUR, REPEAT_WINDOW_S
+from engine.model.tables import table_lines
 from engine.monitoring.counters import LOG_FIELDS_DROPPED, LOG_LINES, LOG_OVER_BUDGET, LOG_REPEATS, Counters
 
 OURS = "labrelay"
-# The loggers: `labrelay.` and one of these. Operators filter by them, so a name does not follow its module: each module
-# has its own literal. Two more exist for errors that no task has handled: `labrelay.loop` and `labrelay.crash`.
-LOGGERS = {
-    "run": "start, reload and stop of the daemon; a store that ends it",
-    "site": "recovery at a start, the configuration in use, the clock of the machine",
-    "tasks": "tasks that end or hang; the watchdog",
-    "large": "the process for large messages",
-    "channel": "sources, connections, serial lines, folders, tees",
-    "processing": "from a stored message to its outcome",
-    "orders": "questions of analyzers and their answers; orders by their numbers here",
-    "journal": "the store: disk, damage, retention, anchors, the daily look",
-    "delivery": "destinations and deliveries",
-    "alerts": "alerts, and the sinks that they go to",
-    "events": "webhooks: receivers that are away, events that were given up",
-    "traces": "the collector that traces go to",
-    "abdm": "ABDM: calls to the gateway, callbacks from it",
-    "backup": "backups and restore tests",
-    "actions": "orders of people, and the control socket",
-    "web": "the status page",
-}
+# Each module has the literal of its own logger. Two more exist for errors that no task has handled: `labrelay.loop` and
+# `labrelay.crash`.
+LOGGERS = dict(line.split(": ", 1) for line in table_lines(__file__, "loggers.txt"))
 REPEATS_REMEMBERED = 1000
 OVER_BUDGET = "too many lines of one level: more of it are counted, not written, until the hour is over"
 TEXT_MAX = 200

@@ -2,14 +2,17 @@
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import yaml
+
 from engine.config.load import load_site
 from engine.config.pack import find_pack
+from engine.mapping.code_tables.tables import LOINC
 from engine.mapping.trying.inputs import messages_in
 from engine.model.link_events import Block, Frame, LinkFault
 from engine.model.message import Mapped, Stored
@@ -71,19 +74,13 @@ def judged(built: BuiltChannel, payload: bytes) -> Told:
             routes.append(route)
             continue
         recorders.append(Recorder(route.program))  # type: ignore[arg-type]  # a Program, behind its Protocol
-        routes.append(_replace(route, program=recorders[-1]))
-    channel: ChannelRoutes = _replace(built.routes, routes=tuple(routes))
+        routes.append(replace(route, program=recorders[-1]))
+    channel: ChannelRoutes = replace(built.routes, routes=tuple(routes))
     stored = Stored(
         id=1, channel=channel.channel, seq=1, payload=payload, received_us=int(RECEIVED.timestamp() * 1_000_000)
     )
     verdict = process(stored, channel)
     return Told(verdict, next((one.mapped for one in recorders if one.mapped is not None), None))
-
-
-def _replace(value: Any, **changes: Any) -> Any:
-    from dataclasses import replace
-
-    return replace(value, **changes)
 
 
 def payloads_of(built: BuiltChannel, data: bytes) -> list[bytes]:
@@ -124,6 +121,52 @@ def corpus_file(name: str) -> CorpusFile:
         "INDEX.tsv of the corpus lists, as astm/sysmex-xn550.astm, or put the message into the corpus, with its row"
     )
     return CORPUS_FILES[name]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one file of the corpus must yield.
+
+    Attributes:
+        outcomes: of its messages, in order.
+        results: R records or OBX segments; ``left_out`` of them are no results.
+        specimens, patients: every number that a Specimen, a Patient has.
+        samples: (code as sent, LOINC or "" where there is none, value as sent, unit as it goes out).
+    """
+
+    outcomes: Sequence[str] = ("mapped",)
+    results: int = 0
+    left_out: int = 0
+    specimens: Sequence[str] = ()
+    patients: Sequence[str] = ()
+    samples: Sequence[Sequence[str]] = ()
+    reports: int = 1
+
+
+def read_facts(path: Path) -> dict[tuple[str, str], Facts]:
+    """By pack and file."""
+    packs = yaml.safe_load(path.read_text(encoding="utf-8")).items()
+    return {(name, file): Facts(**facts) for name, files in packs for file, facts in files.items()}
+
+
+@cache
+def told(name: str, file: str) -> list[Told]:
+    """What became of the messages of a file of the corpus, through a pack."""
+    built = channel_of(name)
+    return [judged(built, payload) for payload in payloads_of(built, corpus_file(file).path.read_bytes())]
+
+
+def everything(name: str, file: str, kind: str) -> list[Json]:
+    return [resource for one in told(name, file) for resource in one.all(kind)]
+
+
+def code_sent(observation: Json) -> str:
+    """The code as it was sent: the last coding, also where a table's stands before it."""
+    return str(observation["code"]["coding"][-1]["code"])
+
+
+def loinc(observation: Json) -> str:
+    return next((one["code"] for one in observation["code"]["coding"] if one.get("system") == LOINC), "")
 
 
 def evidence() -> list[dict[str, str]]:

@@ -7,6 +7,7 @@ ignored, because a wrong letter in a name is worse than a message that waits for
 
 from engine.model.errors import ContentError
 from engine.model.message import Issue
+from engine.model.tables import table_lines
 from engine.model.texts.reasons import ReasonCode
 
 UNDECLARED = ""  # MSH-18 says nothing: the channel's list decides
@@ -18,32 +19,8 @@ _WIDE_STARTS = (  # longest first: the UTF-16 mark is the beginning of the UTF-3
     (b"\xfe\xff", "utf-16-be"),
 )
 
-# Table 0211, and names outside it that senders use. None: known, but Python has no codec for it.
-_CODECS: dict[str, str | None] = {
-    "ASCII": UNDECLARED,
-    "ISO IR6": "ascii",
-    **{f"8859/{part}": f"iso8859-{part}" for part in (1, 2, 3, 4, 5, 6, 7, 8, 9, 15)},
-    "UNICODE": "utf-16",
-    "UNICODE UTF-8": "utf-8",
-    "UNICODE UTF-16": "utf-16",
-    "UNICODE UTF-32": "utf-32",
-    "ISO IR14": "iso2022_jp_2",
-    "ISO IR87": "iso2022_jp_2",
-    "ISO IR159": "iso2022_jp_2",
-    "JIS X 0202": "iso2022_jp_2",
-    "GB 18030-2000": "gb18030",
-    "KS X 1001": "euc_kr",
-    "BIG-5": "big5hkscs",
-    "CNS 11643-1992": None,
-    "JAS2020": None,
-    # seen, not in the table
-    "UTF-8": "utf-8",
-    "UTF8": "utf-8",
-    "UTF-16": "utf-16",
-    "GB18030": "gb18030",
-    "CP1252": "cp1252",
-    "WINDOWS-1252": "cp1252",
-}
+_NAMED = (line.split("|") for line in table_lines(__file__, "charsets.txt"))
+_CODECS = {name: None if codec == "-" else codec for name, codec in _NAMED}
 
 
 def wide_codec(payload: bytes) -> str:

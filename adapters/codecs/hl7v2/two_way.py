@@ -18,57 +18,27 @@ def links(source: object) -> "Callable[[], MllpTwoWayLink]":
     return lambda: MllpTwoWayLink(options)
 
 
-class MllpTwoWayLink:
+class MllpTwoWayLink(MllpLink):
     """One connection's link in both directions (`engine.model.ports.TwoWayLink`)."""
 
-    traced = False
-
     def __init__(self, options: MllpOptions | None = None) -> None:
-        self._inner = MllpLink(options)
+        super().__init__(options)
         self._offered: dict[int, bytes] = {}  # ticket -> framed
         self._ended: list[SendEnd] = []
-
-    # -- receiving ---------------------------------------------------------------------------------------------------
-
-    @property
-    def held(self) -> int:
-        return self._inner.held
-
-    @property
-    def resting(self) -> bool:
-        return self._inner.resting
-
-    def receive(self, data: bytes, now: float) -> list[LinkEvent]:
-        return self._inner.receive(data, now)
-
-    def committed(self, now: float) -> None:
-        self._inner.committed(now)
-
-    def failed(self, now: float) -> None:
-        self._inner.failed(now)
 
     def outgoing(self) -> bytes:
         """Hand over all that was offered; the caller writes it before it asks `sends_ended`."""
         self._ended += map(Sent, self._offered)
-        out = self._inner.outgoing() + b"".join(self._offered.values())
+        out = b"".join(self._offered.values())
         self._offered.clear()
         return out
-
-    def deadline(self) -> float | None:
-        return self._inner.deadline()
-
-    def tick(self, now: float) -> list[LinkEvent]:
-        return self._inner.tick(now)
 
     def closed(self) -> list[LinkEvent]:
         # The caller asks `sends_ended` after each write: what it did not ask for is of a write that has failed.
         self._ended = [NotSent(end.ticket, "closed", maybe=True) for end in self._ended]
         self._ended += [NotSent(ticket, "closed") for ticket in self._offered]
         self._offered.clear()
-        return self._inner.closed()
-
-    def wrap(self, payload: bytes) -> bytes:
-        return self._inner.wrap(payload)
+        return super().closed()
 
     # -- sending -----------------------------------------------------------------------------------------------------
 
@@ -81,7 +51,7 @@ class MllpTwoWayLink:
         return not self.resting
 
     def offer(self, ticket: int, payload: bytes, now: float) -> None:
-        self._offered[ticket] = self._inner.wrap(payload)
+        self._offered[ticket] = self.wrap(payload)
 
     def withdraw(self, ticket: int) -> bool:
         return self._offered.pop(ticket, None) is not None

@@ -12,7 +12,7 @@ from datetime import date, time
 from ipaddress import ip_network
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -22,6 +22,8 @@ from engine.config.reading.secrets import Secret, parse_secret
 from engine.config.registry import dialects
 from engine.model.texts.spelling import did_you_mean
 from engine.model.texts.units import HostPort, parse_duration, parse_host_port, parse_size
+
+T = TypeVar("T")
 
 
 class Model(BaseModel):
@@ -208,23 +210,15 @@ def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
 TOPIC_FIELDS = ("channel", "destination", "message_type")
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
+Several = Annotated[tuple[T, ...], BeforeValidator(listed), AfterValidator(_some), AfterValidator(distinct)]
+"""One or a list of them, each once."""
 Text = Annotated[str, StringConstraints(min_length=1), Words("text")]
 Dialect = Annotated[str, AfterValidator(_dialect), Words("name of a dialect")]
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN), Words("name")]
 Fixes = Annotated[tuple[Literal["unescaped_newlines"], ...], BeforeValidator(listed), Words("name or list of names")]
-Names = Annotated[
-    tuple[Name, ...],
-    BeforeValidator(listed),
-    AfterValidator(_some),
-    AfterValidator(distinct),
-    Words("name or list of names"),
-]
+Names = Annotated[Several[Name], Words("name or list of names")]
 Roles = Annotated[
-    tuple[Literal["viewer", "operator", "engineer", "admin", "see-patients"], ...],
-    BeforeValidator(listed),
-    AfterValidator(_some),
-    AfterValidator(distinct),
-    Words("role or list of roles"),
+    Several[Literal["viewer", "operator", "engineer", "admin", "see-patients"]], Words("role or list of roles")
 ]
 Networks = Annotated[
     tuple[Annotated[str, AfterValidator(_network), Words("address or network")], ...],
@@ -251,22 +245,10 @@ TimesOfDay = Annotated[
     Words("time of day or list of them"),
 ]
 Address = Annotated[HostPort, _from_text(parse_host_port), Words("host:port")]
-Addresses = Annotated[
-    tuple[Address, ...],
-    BeforeValidator(listed),
-    AfterValidator(_some),
-    AfterValidator(distinct),
-    Words("host:port or list of them"),
-]
+Addresses = Annotated[Several[Address], Words("host:port or list of them")]
 Zone = Annotated[str, AfterValidator(_zone), Words("time zone")]
 Charset = Annotated[str, AfterValidator(_charset), Words("character set")]
-Charsets = Annotated[
-    tuple[Charset, ...],
-    BeforeValidator(listed),
-    AfterValidator(_some),
-    AfterValidator(distinct),
-    Words("character set or list of them"),
-]
+Charsets = Annotated[Several[Charset], Words("character set or list of them")]
 HttpUrl = Annotated[str, AfterValidator(_http_url), Words("URL")]
 WebAddress = Annotated[str, AfterValidator(_web_address), Words("URL")]
 Topic = Annotated[str, AfterValidator(_topic), Words("topic")]

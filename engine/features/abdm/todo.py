@@ -51,87 +51,33 @@ def of_callbacks(one: RefusedCallbacks) -> Entry:
     )
 
 
-_UNDECIDED: dict[str, tuple[Level, PageText, str]] = {
-    "moved": (
-        Level.PROBLEM,
-        "Reports that a correction took away from a patient at ABDM: {n}. The patient's app may have one: tell the"
-        " patient.",
-        "labrelay abdm contexts --reason moved",
-    ),
-    "same_number": (
-        Level.ATTENTION,
-        "Reports of two patients with one number, which ABDM does not get: {n}. Look whose each one is.",
-        "labrelay abdm contexts --reason same_number",
-    ),
-    "other_name": (
-        Level.ATTENTION,
-        "Reports with the ABHA of a patient of another name, which ABDM does not get: {n}. Look whose each one is.",
-        "labrelay abdm contexts --reason other_name",
-    ),
-    "failed": (
-        Level.ATTENTION,
-        "Reports that ABDM has not linked with their patient: {n}. Look why, then link or try again.",
-        "labrelay abdm contexts --state failed",
-    ),
-    "not-notified": (
-        Level.ATTENTION,
-        "Linked reports of which the patient's app does not know the newest version: {n}. Try again.",
-        "labrelay abdm contexts --reason not-notified",
-    ),
-    "blocked": (
-        Level.ATTENTION,
-        "Reports of patients whom ABDM blocks for a day, for name, gender or year of birth did not fit: {n}. Look at"
-        " the card, then link or try again.",
-        "labrelay abdm contexts --reason blocked",
-    ),
-    "ABDM-1092": (
-        Level.ATTENTION,
-        "Reports of patients of whom ABDM gave a link token that is not here, as after a restore: {n}. Let the patients"
-        " search for them in the app.",
-        "labrelay abdm contexts --reason ABDM-1092",
-    ),
-    "bad_signature": (
-        Level.ATTENTION,
-        "Consents whose signature no key of ABDM proves, under which nothing goes out: {n}.",
-        "labrelay abdm consents --reason bad_signature",
-    ),
-    "other_patient": (
-        Level.ATTENTION,
-        "Consents of an ABHA address that is not known as the report's, under which nothing goes out: {n}. If it is"
-        " the same person, let the person scan the code at the counter, then grant it again.",
-        "labrelay abdm consents --reason other_patient",
-    ),
-    "suspended": (
-        Level.ATTENTION,
-        "Consents under which nothing goes out, since they may have been revoked: {n}. Look at the network's own list.",
-        "labrelay abdm consents --reason suspended",
-    ),
-    "leaving": (
-        Level.PROBLEM,
-        "Patients who have left ABDM by a notice of which the gateway has not taken our answer: {n}. Withdraw the"
-        " reports of each, or link one again with the patient's card.",
-        "labrelay abdm contexts --reason leaving",
-    ),
-    "unshared": (
-        Level.ATTENTION,
-        "Profiles of patients at a counter that do not count, for the gateway has not taken our answer: {n}. Let the"
-        " patients scan the code again.",
-        "labrelay abdm status",
-    ),
-    "doubtful": (
-        Level.ATTENTION,
-        "Consents of which the gateway has not taken our answer, under which nothing goes out: {n}. Look at the"
-        " network's own list.",
-        "labrelay abdm consents --reason doubtful",
-    ),
-    "damaged": (
-        Level.PROBLEM,
-        "Requests for records (ABDM) that ended because a row of the journal cannot be opened: {n}",
-        "labrelay verify",
-    ),
+_UNDECIDED: dict[str, PageText] = {
+    "moved": "Reports that a correction took away from a patient at ABDM: {n}. The patient's app may have one: tell"
+    " the patient.",
+    "same_number": "Reports of two patients with one number, which ABDM does not get: {n}. Look whose each one is.",
+    "other_name": "Reports with the ABHA of a patient of another name, which ABDM does not get: {n}. Look whose each"
+    " one is.",
+    "failed": "Reports that ABDM has not linked with their patient: {n}. Look why, then link or try again.",
+    "not-notified": "Linked reports of which the patient's app does not know the newest version: {n}. Try again.",
+    "blocked": "Reports of patients whom ABDM blocks for a day, for name, gender or year of birth did not fit: {n}."
+    " Look at the card, then link or try again.",
+    "ABDM-1092": "Reports of patients of whom ABDM gave a link token that is not here, as after a restore: {n}. Let"
+    " the patients search for them in the app.",
+    "bad_signature": "Consents whose signature no key of ABDM proves, under which nothing goes out: {n}.",
+    "other_patient": "Consents of an ABHA address that is not known as the report's, under which nothing goes out:"
+    " {n}. If it is the same person, let the person scan the code at the counter, then grant it again.",
+    "suspended": "Consents under which nothing goes out, since they may have been revoked: {n}. Look at the network's"
+    " own list.",
+    "leaving": "Patients who have left ABDM by a notice of which the gateway has not taken our answer: {n}. Withdraw"
+    " the reports of each, or link one again with the patient's card.",
+    "unshared": "Profiles of patients at a counter that do not count, for the gateway has not taken our answer: {n}."
+    " Let the patients scan the code again.",
+    "doubtful": "Consents of which the gateway has not taken our answer, under which nothing goes out: {n}. Look at"
+    " the network's own list.",
+    "damaged": "Requests for records (ABDM) that ended because a row of the journal cannot be opened: {n}",
 }
-"""What a person has to decide of ABDM: how urgent it is, words, and the command that lists it."""
-
+"""What a person has to decide of ABDM."""
+_PROBLEMS = ("moved", "leaving", "damaged")
 
 _OF = {
     **dict.fromkeys(("suspended", "bad_signature", "other_patient", "doubtful"), "consents"),
@@ -139,28 +85,20 @@ _OF = {
     "damaged": "transfers",
     "unshared": "shares",
 }
-
-
-_ON_NO_PAGE = ("damaged", "unshared")
-
-
-def _way(what: str) -> Way | None:
-    """The list of the pages that has it."""
-    if what in _ON_NO_PAGE:
-        return None
-    if _OF.get(what) == "consents":
-        return Way("Decide: {n}", "/abdm/consents", {"reason": what})
-    return Way("Decide: {n}", "/abdm/contexts", {"state" if what == "failed" else "reason": what})
+# What no list has, with the command that shows it.
+_IN_NO_LIST = {"damaged": "labrelay verify", "unshared": "labrelay abdm status"}
 
 
 def of_undecided(one: Undecided) -> Entry:
-    level, text, step = _UNDECIDED[one.what]
+    subject = _OF.get(one.what, "reports")
+    place = "consents" if subject == "consents" else "contexts"
+    column = "state" if one.what == "failed" else "reason"
     return Entry(
-        key=f"abdm-{_OF.get(one.what, 'reports')}-{one.what}",
-        level=level,
-        phrase=Phrase(text, {"n": one.count}),
-        step=step,
-        way=_way(one.what),
+        key=f"abdm-{subject}-{one.what}",
+        level=Level.PROBLEM if one.what in _PROBLEMS else Level.ATTENTION,
+        phrase=Phrase(_UNDECIDED[one.what], {"n": one.count}),
+        step=_IN_NO_LIST.get(one.what, f"labrelay abdm {place} --{column} {one.what}"),
+        way=None if one.what in _IN_NO_LIST else Way("Decide: {n}", f"/abdm/{place}", {column: one.what}),
         count=one.count,
         since=from_us(one.oldest_us),
     )

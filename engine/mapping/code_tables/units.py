@@ -55,27 +55,9 @@ _KINDS = {
 }
 _COUNTED = re.compile(r"\{(?:cells?|copies|count|particles|#|.*bc)\}")
 _ARBITRARY = re.compile(r"\[(?:iU|IU|.*'U|AU|BAU|EU|ELU)\]")
-# Numerator / denominator -> the words of the tables (`dimension` in ucum.csv and loinc.csv).
+# Numerator / denominator -> the words of the tables.
 _DIMENSIONS = {
-    ("", "volume"): "count/volume",
-    ("", "area"): "count/area",
-    ("mass", "volume"): "mass/volume",
-    ("amount", "volume"): "molar",
-    ("equivalents", "volume"): "equivalent",
-    ("activity", "volume"): "catalytic",
-    ("activity", "mass"): "catalytic/mass",
-    ("arbitrary", "volume"): "arbitrary",
-    ("part", ""): "fraction",
-    ("volume", "volume"): "fraction",
-    ("mass", ""): "mass",
-    ("volume", ""): "volume",
-    ("mass", "mass"): "mass-ratio",
-    ("amount", "amount"): "molar-ratio",
-    ("mass", "time"): "mass/time",
-    ("length", "time"): "velocity",
-    ("osmoles", "mass"): "osmolality",
-    ("pressure", ""): "pressure",
-    ("time", ""): "time",
+    tuple(over.split("/")): words for over, words in map(str.split, table_lines(__file__, "../data/dimensions.txt"))
 }
 
 

@@ -31,40 +31,9 @@ UCUM = "http://unitsofmeasure.org"
 TERMINOLOGY = "http://terminology.hl7.org/CodeSystem/"
 IDENTIFIER_TYPE = TERMINOLOGY + "v2-0203"
 
-CODING_SYSTEMS = {
-    "LN": LOINC,
-    "LOINC": LOINC,
-    "SCT": "http://snomed.info/sct",
-    "SNOMED-CT": "http://snomed.info/sct",
-    "UCUM": UCUM,
-    "I10": "http://hl7.org/fhir/sid/icd-10",
-    "I10C": "http://hl7.org/fhir/sid/icd-10-cm",
-    "I9C": "http://hl7.org/fhir/sid/icd-9-cm",
-    "CVX": "http://hl7.org/fhir/sid/cvx",
-    "NDC": "http://hl7.org/fhir/sid/ndc",
-    "C4": "http://www.ama-assn.org/go/cpt",
-    "CPT": "http://www.ama-assn.org/go/cpt",
-    "RXNORM": "http://www.nlm.nih.gov/research/umls/rxnorm",
-    "MDC": "urn:iso:std:iso:11073:10101",
-    "NULLFL": TERMINOLOGY + "v3-NullFlavor",
-    "ISO3166_1": "urn:iso:std:iso:3166",
-    "CDCREC": "urn:oid:2.16.840.1.113883.6.238",
-}
-
-# FHIR names these by their own URIs, and not by their OIDs (R4, section 4.3).
-SYSTEMS_BY_OID = {
-    "2.16.840.1.113883.6.1": LOINC,
-    "2.16.840.1.113883.6.96": "http://snomed.info/sct",
-    "2.16.840.1.113883.6.8": UCUM,
-    "2.16.840.1.113883.6.3": "http://hl7.org/fhir/sid/icd-10",
-    "2.16.840.1.113883.6.90": "http://hl7.org/fhir/sid/icd-10-cm",
-    "2.16.840.1.113883.6.103": "http://hl7.org/fhir/sid/icd-9-cm",
-    "2.16.840.1.113883.6.12": "http://www.ama-assn.org/go/cpt",
-    "2.16.840.1.113883.6.69": "http://hl7.org/fhir/sid/ndc",
-    "2.16.840.1.113883.6.88": "http://www.nlm.nih.gov/research/umls/rxnorm",
-    "2.16.840.1.113883.12.292": "http://hl7.org/fhir/sid/cvx",
-    "2.16.840.1.113883.5.1008": TERMINOLOGY + "v3-NullFlavor",
-}
+_SYSTEMS = [line.split("|") for line in table_lines(__file__, "../data/coding_systems.txt")]
+CODING_SYSTEMS = {name: uri for names, uri, _ in _SYSTEMS for name in names.split()}
+SYSTEMS_BY_OID = {oid: uri for _, uri, oid in _SYSTEMS if oid}
 
 _HL7_TABLE_OIDS = "2.16.840.1.113883.12."
 _HL7_TABLES = TERMINOLOGY + "v2-"

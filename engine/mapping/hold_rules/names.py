@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from engine.mapping.hold_rules.values import Bound, Number, Test
 from engine.model.content.results import EarlierResults, Result, age_days, age_years
+from engine.model.tables import table_lines
 
 MAX_UNKNOWN = 3  # reasons that are reported
 
@@ -171,26 +172,4 @@ NAMES: dict[str, tuple[Term, str]] = {
 }
 
 # signature -> what the documentation says
-FUNCTIONS: dict[str, str] = {
-    "previous(within)": "the patient's last value with this code and unit, measured before this one and at most "
-    "`'7d'` before; unknown where there is none",
-    "delta(within)": "`value - previous(within)`",
-    "delta_percent(within)": "the same in per cent of the earlier value; unknown where that is 0",
-    "days_since(within)": "days since that value was measured: `=abs(delta('7d') / days_since('7d')) > 44` is a change "
-    "per day",
-    "delta_exceeds('table')": "whether it changed by more than the row of `tables/<table>.csv` allows (columns "
-    "`code`, `unit`, `change`, `percent`, `within`; where both limits are given, both must "
-    "be exceeded)",
-    "critical('table')": "whether it is below `low` or above `high` of its row in `tables/<table>.csv` (columns "
-    "`code`, `unit`, `low`, `high`); so are measuring ranges and absurd values",
-    "other('code')": "the number of another result of its tube in its message; unknown where there is none, or two "
-    "that differ. A result that the code table leaves out counts, too",
-    "interference('table')": "whether an index of haemolysis, icterus or lipaemia of its tube is above `high` of its "
-    "row in `tables/<table>.csv` (columns `code`, `index`, `high`; `index` is a code, as of `other`)",
-    "failed_deltas('table')": "how many results of its tube changed by more than `delta_exceeds` allows; those without "
-    "an earlier value do not count, and it is unknown where none has one",
-    "qc_failed(within)": "whether the last run of a control of this test on this channel failed, of any material, "
-    "within `'24h'` before the message; unknown where no control was judged in that time",
-    "abs(number)": "without its sign",
-    "known(x)": "whether x is known; never unknown itself",
-}
+FUNCTIONS: dict[str, str] = dict(line.split(": ", 1) for line in table_lines(__file__, "functions.txt"))

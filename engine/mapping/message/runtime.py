@@ -203,36 +203,18 @@ BOUND: dict[str, Any] = {
 }
 """Globals of generated code that are the same for every message."""
 
-PROLOGUE = """\
- text = m.text
- whole = m.whole
- present = m.present
- has = m.has
- component = m.component
- subcomponent = m.subcomponent
- repetitions = m.repetitions
- each_field = m.each_field
- setting = m.setting
- required = m.required
- to_datetime = m.times.datetime
- to_event_time = m.times.event
- times_sent = m.times.sent
- events_sent = m.times.events_sent
- only = m.only
- not_a_code = m.not_a_code
- warn = m.warn
- drop = m.drop
- accounted = m.accounted
- C = m.C
- R = m.R
- S = m.S
- X = m.X
- root = m.root
- made = making.made
- scope = making.scope
- own_id = making.own_id
- shared_id = making.shared_id
- identity_of = making.identity_of
- put = making.put
- put_shared = making.put_shared
-"""
+
+def _named(owner: str, *names: str) -> str:
+    """Names of generated code for members of the same name."""
+    return "".join(f" {name} = {owner}.{name}\n" for name in names)
+
+
+PROLOGUE = (
+    _named("m", "text", "whole", "present", "has", "component", "subcomponent", "repetitions", "each_field")
+    + _named("m", "setting", "required")
+    + " to_datetime = m.times.datetime\n to_event_time = m.times.event\n"
+    + " times_sent = m.times.sent\n events_sent = m.times.events_sent\n"
+    + _named("m", "only", "not_a_code", "warn", "drop", "accounted", "C", "R", "S", "X", "root")
+    + " made = making.made\n"
+    + _named("making", "scope", "own_id", "shared_id", "identity_of", "put", "put_shared")
+)

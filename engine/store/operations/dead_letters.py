@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from engine.model.tables import table_lines
 from engine.model.texts.reasons import ReasonCode
 from engine.store.core.notes import opened_note
 
@@ -37,57 +38,14 @@ _PARTS = re.compile(
 
 _RETRY = "labrelay dlq retry --code {code}{channel}"
 _AGAIN = "then: " + _RETRY
-_SEND_AGAIN = "have the analyzer send it again, then: labrelay dlq dismiss --code {code}{channel} --reason TEXT"
-_MAPPING = "extend the mapping or its tables, `labrelay reload`, " + _AGAIN
-# The usual fix for each reason code of a dead letter. A code that is not listed here has only the help of its reason.
-_FIXES: dict[ReasonCode, str] = {
-    ReasonCode.UNREADABLE: "look at the bytes (dlq show --unmask); correct a single one with labrelay dlq edit",
-    ReasonCode.UNKNOWN_CHARSET: "where MSH-18 declares a set, it is the wrong one: set the analyzer right, and correct "
-    "MSH-18 of this one with labrelay dlq edit. Where none is declared: set `charset:` of the channel, `labrelay "
-    "reload`, " + _AGAIN,
-    ReasonCode.NO_ROUTE: "add a route (or one with `filter:`) to the channel, `labrelay reload`, " + _AGAIN,
-    ReasonCode.ACCOUNTS: "add a route with `filter:` to the channel, `labrelay reload`, " + _AGAIN,
-    ReasonCode.TOO_LARGE: "raise `max_message` of the channel if it is legitimate, `labrelay reload`; " + _SEND_AGAIN,
-    ReasonCode.INCOMPLETE: _SEND_AGAIN,
-    ReasonCode.SENDER_ABORTED: _SEND_AGAIN,
-    ReasonCode.UNMAPPED_CODE: "labrelay gaps prints the missing rows: add them to the table, `labrelay reload`, "
-    + _AGAIN,
-    ReasonCode.UNMAPPED_UNIT: "add a row for the unit to the table, `labrelay reload`, " + _AGAIN,
-    ReasonCode.UNMAPPED_STATUS: _MAPPING,
-    ReasonCode.BAD_STATUS: _SEND_AGAIN,
-    ReasonCode.NO_VALUE: _SEND_AGAIN,
-    ReasonCode.BAD_VALUE: "correct it with labrelay dlq edit, or " + _MAPPING,
-    ReasonCode.UNREAD_SEGMENT: _MAPPING,
-    ReasonCode.REQUIRED_ABSENT: _MAPPING,
-    ReasonCode.NO_PATIENT: "correct it with labrelay dlq edit, or have the analyzer send it again with a patient",
-    ReasonCode.NO_SPECIMEN: "correct it with labrelay dlq edit, or have the analyzer send it again with the number",
-    ReasonCode.NO_IDENTITY: "correct it with labrelay dlq edit, or have the analyzer send it again with its numbers",
-    ReasonCode.NOT_PRODUCTION: "labrelay dlq dismiss --code {code}{channel} --reason TEXT",
-    ReasonCode.COUNT_MISMATCH: "correct the mapping, `labrelay reload`, " + _AGAIN,
-    ReasonCode.MAPPING_FAULT: "report it; after an upgrade: " + _RETRY,
-    ReasonCode.NOT_WRITTEN: "tell the laboratory system by other means what became of the order (its number names it: "
-    "labrelay orders show), report it, then: labrelay dlq dismiss --code {code}{channel} --reason TEXT",
-    ReasonCode.IDENTITY_CONFLICT: "compare both messages; labrelay dlq edit corrects a wrong number, labrelay dlq "
-    "retry NUMBER accepts two patients",
-    ReasonCode.REFUSED: "the server's answer (dlq show) says why. Where the mapping is wrong, correct it, `labrelay "
-    "reload`, and labrelay reprocess --refused --channel {name} (shows; --apply sends). Where the server is: have it "
-    "corrected, " + _AGAIN,
-    ReasonCode.REFUSED_LATE: "look at the receiver what it has of the message and why it refused it, " + _AGAIN,
-    ReasonCode.AMBIGUOUS_ON_SERVER: "merge the resources on the server, " + _AGAIN,
-    ReasonCode.DECIDED_IN_PART: (
-        "labrelay audit list says what was decided and why: retry it if another destination needs it, else dismiss it"
-    ),
-    ReasonCode.DAMAGED: "labrelay verify names the rows; " + _SEND_AGAIN,
-    ReasonCode.GAVE_UP: "once the destination takes documents again: " + _RETRY,
-    ReasonCode.SET_ASIDE: "have the destination take it, " + _AGAIN,
-    ReasonCode.CORRECTION_SET_ASIDE: "have the destination take it, "
-    + _AGAIN
-    + ". Until then it shows what was wrong: inform the wards",
-    ReasonCode.NO_DESTINATION: "configure the destination again, `labrelay reload`, " + _AGAIN,
-    ReasonCode.CONFLICT: "compare both (dlq show): labrelay dlq retry NUMBER --overwrite --reason TEXT writes ours, "
-    "labrelay dlq dismiss leaves theirs",
-    ReasonCode.NEGATIVE_ACK: "the receiver's answer (dlq show) says why; mend it there, " + _AGAIN,
-    ReasonCode.NO_ANSWER: "labrelay check --online says what is wrong with the destination, " + _AGAIN,
+_TEXTS = {
+    "retry": _RETRY,
+    "again": _AGAIN,
+    "send_again": "have the analyzer send it again, then: labrelay dlq dismiss --code {code}{channel} --reason TEXT",
+    "mapping": "extend the mapping or its tables, `labrelay reload`, " + _AGAIN,
+}
+_FIXES = {
+    ReasonCode[code]: text for code, _, text in (one.partition(": ") for one in table_lines(__file__, "fixes.txt"))
 }
 
 
@@ -230,8 +188,9 @@ def likely_fix(code: str, channel: str = "") -> str:
     reason = next((reason for reason in ReasonCode if reason.value == code), None)
     if reason is None:
         return ""
-    text = _FIXES.get(reason, _RETRY)
-    return text.format(code=code, channel=f" --channel {channel}" if channel else "", name=channel or "NAME")
+    words = {"code": code, "channel": f" --channel {channel}" if channel else "", "name": channel or "NAME"}
+    texts = {name: text.format(**words) for name, text in _TEXTS.items()}
+    return _FIXES.get(reason, _RETRY).format(**words, **texts)
 
 
 def _common(found: re.Match[str]) -> str:

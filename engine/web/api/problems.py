@@ -3,12 +3,13 @@
 import logging
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
 from engine.model import errors
+from engine.model.tables import table_lines
 from engine.views.view import encoded
 
 logger = logging.getLogger("labrelay.web")
@@ -27,31 +28,13 @@ class Kind:
     title: str
 
 
-KINDS: Mapping[str, Kind] = {
-    "not-understood": Kind(400, "The request cannot be understood"),
-    "log-in": Kind(401, "Log in, or send a token"),
-    "not-permitted": Kind(403, "A permission is missing"),
-    "another-site": Kind(403, "A page of another site sent this"),
-    "not-found": Kind(404, "There is no such thing"),
-    "method": Kind(405, "This address does not take that method"),
-    "not-acceptable": Kind(406, "The answer is JSON"),
-    "not-possible": Kind(409, "This cannot be done now"),
-    "refused": Kind(409, "This was refused"),
-    "configuration": Kind(409, "The configuration has problems"),
-    "under-way": Kind(409, "An act with this key is under way"),
-    "cut-short": Kind(409, "An act with this key was cut short"),
-    "gone": Kind(410, "The content was erased"),
-    "changed": Kind(412, "It has changed since"),
-    "too-large": Kind(413, "The request is too large"),
-    "media-type": Kind(415, "The body must be JSON"),
-    "misdirected": Kind(421, "This name is not one of this machine"),
-    "arguments": Kind(422, "Arguments are wrong"),
-    "too-wide": Kind(422, "The question is too wide"),
-    "other-body": Kind(422, "This key came with another request before"),
-    "too-many": Kind(429, "Too many requests"),
-    "inside": Kind(500, "LabRelay failed inside"),
-    "unavailable": Kind(503, "Not available just now"),
-}
+def _kinds() -> Iterator[tuple[str, Kind]]:
+    for line in table_lines(__file__, "problems.txt"):
+        name, status, title = line.split(maxsplit=2)
+        yield name.removesuffix(":"), Kind(int(status), title)
+
+
+KINDS: Mapping[str, Kind] = dict(_kinds())
 NARROW = "narrow it: name a channel, or a time by since and until"
 # Errors of the engine, the first that fits.
 _OF_ERRORS: tuple[tuple[type[errors.LabRelayError], str], ...] = (

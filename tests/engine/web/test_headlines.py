@@ -99,7 +99,7 @@ def headlines() -> list[str]:
     """Of to-do entries and alerts, besides those of the page's texts: what tables put together."""
     tables = (_together(), causes._SUMS.values(), wording._STEPS.values())
     found = [one if isinstance(one, str) else str(one[0]) for table in tables for one in table]
-    return [*found, *(words for _, words, _ in abdm._UNDECIDED.values())]
+    return [*found, *abdm._UNDECIDED.values()]
 
 
 def test_headlines_of_the_to_do_list_and_of_alerts_are_words_in_each_language() -> None:

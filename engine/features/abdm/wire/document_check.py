@@ -67,16 +67,14 @@ class Rule:
     """One rule.
 
     Attributes:
-        kind: type of the resources that it is about.
         at: the nodes there, as names with dots; empty: the resource itself. Of a list each one.
         profiles: in which it holds.
     """
 
     name: str
-    kind: str
-    at: str
     test: Test
     words: str
+    at: str = ""
     profiles: tuple[Profile, ...] = PROFILES
 
     def faults(self, document: Document, path: str, resource: Json) -> Iterator[Fault]:
@@ -223,6 +221,16 @@ def both(*tests: Test) -> Test:
         yield from dict.fromkeys(found)
 
     return test
+
+
+def leads(name: str, *kinds: str) -> Test:
+    """The member is there, and `refers` to these types."""
+    return both(has(name), refers(name, *kinds))
+
+
+def has_fit(name: str, is_right: Callable[[str], bool]) -> Test:
+    """The member is there, and `fits`."""
+    return both(has(name), fits(name, is_right))
 
 
 def within(name: str, *tests: Test) -> Test:

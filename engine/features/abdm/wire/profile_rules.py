@@ -21,7 +21,6 @@ from engine.features.abdm.rules.abha import (
     IDENTIFIER_TYPE,
     NDHM_IDENTIFIER_TYPE,
     NUMBER,
-    PROFILES,
     AbhaAddress,
     AbhaNumber,
     Profile,
@@ -35,6 +34,7 @@ from engine.features.abdm.wire.document_check import (
     each,
     fits,
     has,
+    has_fit,
     has_none,
     is_date,
     is_in,
@@ -43,6 +43,7 @@ from engine.features.abdm.wire.document_check import (
     is_there,
     is_time,
     is_url_of,
+    leads,
     listed,
     lists,
     member,
@@ -97,9 +98,8 @@ def _faults(document: Document, profile: Profile) -> Iterator[Fault]:
 
 @cache
 def _rules(profile: Profile) -> Mapping[str, Sequence[Rule]]:
-    """Those that hold, by the type of the resources that they are about."""
-    kinds = dict.fromkeys(rule.kind for rule in RULES)
-    return {kind: [one for one in RULES if one.kind == kind and profile in one.profiles] for kind in kinds}
+    """Those that hold."""
+    return {kind: [one for one in rules if profile in one.profiles] for kind, rules in RULES.items()}
 
 
 # -- tests of one rule -------------------------------------------------------------------------------------------------
@@ -253,242 +253,181 @@ def _collected(collection: Json, _: Document) -> Iterator[str]:
 
 _CODED = "each coding has system, code and display"
 
-RULES: tuple[Rule, ...] = (
-    Rule("bundle-version", "Bundle", "", within("meta", has("versionId")), "a document has a version"),
-    Rule(
-        "bundle-profile",
-        "Bundle",
-        "",
-        within("meta", lists("profile", f"{BASE}DocumentBundle")),
-        "a document names its profile",
-    ),
-    Rule(
-        "bundle-identifier",
-        "Bundle",
-        "",
-        within("identifier", has("system"), has("value")),
-        "a document has an identifier with its system",
-    ),
-    Rule("bundle-type", "Bundle", "", is_in("type", "document"), "the type is document", LATER),
-    Rule(
-        "bundle-timestamp",
-        "Bundle",
-        "",
-        both(has("timestamp"), fits("timestamp", is_instant)),
-        "a document has a time with its zone",
-    ),
-    Rule("bundle-composition", "Bundle", "", _composition_first, "the first entry is the Composition"),
-    Rule("bundle-url", "Bundle", "", _urls, "each entry has a URL of its own: urn:uuid:, or its type and id"),
-    Rule("bundle-closed", "Bundle", "", _closed, "each reference leads to an entry"),
-    Rule("ours-pdf-once", "Bundle", "", _pdf_once, "a finished document is there once"),
-    Rule("ours-one-patient", "Bundle", "", _one_patient, "a document is about one patient"),
-    Rule("ours-one-subject", "Bundle", "", _one_subject, "all resources are of one patient"),
-    # -- the Composition
-    Rule(
-        "composition-profile",
-        "Composition",
-        "",
-        within("meta", lists("profile", f"{BASE}DiagnosticReportRecord")),
-        "the Composition names its profile",
-    ),
-    Rule("composition-status", "Composition", "", is_in("status", *ISSUED), "the status is of an issued report"),
-    Rule("composition-type", "Composition", "type", has("coding", most=1), "the type has one coding"),
-    Rule(
-        "composition-type-coding",
-        "Composition",
-        "",
-        both(has("type"), coded("type", SNOMED)),
-        "the type is of SNOMED CT, with code and display",
-    ),
-    Rule(
-        "composition-subject",
-        "Composition",
-        "",
-        both(has("subject"), refers("subject", "Patient")),
-        "the subject is a Patient",
-    ),
-    Rule("composition-date", "Composition", "", both(has("date"), fits("date", is_time)), "there is a date"),
-    Rule("composition-title", "Composition", "", has("title"), "there is a title"),
-    Rule(
-        "composition-author",
-        "Composition",
-        "",
-        both(has("author"), refers("author", *AUTHORS)),
-        "there is an author, of a type that may be one",
-    ),
-    Rule("composition-encounter", "Composition", "", refers("encounter", "Encounter"), "the encounter is an Encounter"),
-    Rule("composition-attester", "Composition", "", _attested, "an Organization attests officially"),
-    Rule(
-        "composition-custodian",
-        "Composition",
-        "",
-        refers("custodian", "Organization"),
-        "the custodian is an Organization",
-    ),
-    Rule("section", "Composition", "", has("section", most=1), "there is one section"),
-    Rule("section-code", "Composition", "section", coded("code", SNOMED), "its codings are of SNOMED CT, in full"),
-    Rule("section-entries", "Composition", "section", has("entry", most=2), "it has one entry or two"),
-    Rule(
-        "section-entry-type",
-        "Composition",
-        "section.entry",
-        is_in("type", "DiagnosticReport", "DocumentReference"),
-        "an entry says its type: DiagnosticReport or DocumentReference",
-    ),
-    Rule("section-entry-once", "Composition", "section", _entry_once, "it has one entry of each type"),
-    Rule("section-entry-target", "Composition", "section", _entry_kinds, "an entry is of the type that it says"),
-    # -- the report
-    Rule("report-status", "DiagnosticReport", "", is_in("status", *REPORTED), "the status is of an issued report"),
-    Rule("report-category", "DiagnosticReport", "", coded("category", SNOMED), "categories are of SNOMED CT, in full"),
-    Rule("report-code", "DiagnosticReport", "", _words_or_code, "the code has a coding or words"),
-    Rule("report-code-loinc", "DiagnosticReport", "", coded("code", LOINC), "codings are of LOINC, in full"),
-    Rule(
-        "report-subject",
-        "DiagnosticReport",
-        "",
-        both(has("subject"), refers("subject", "Patient")),
-        "the subject is a Patient",
-    ),
-    Rule("report-issued", "DiagnosticReport", "", fits("issued", is_instant), "a time of issue has its zone"),
-    Rule("report-effective", "DiagnosticReport", "", fits("effectiveDateTime", is_time), "its time is a time"),
-    Rule(
-        "report-performer",
-        "DiagnosticReport",
-        "",
-        refers("performer", "Organization", "Practitioner", "PractitionerRole", "CareTeam"),
-        "a performer is an organization or a person of care",
-    ),
-    Rule(
-        "report-interpreter",
-        "DiagnosticReport",
-        "",
-        both(
-            has("resultsInterpreter"),
-            refers("resultsInterpreter", "Organization", "Practitioner", "PractitionerRole", "CareTeam"),
+
+def _of_party(name: str) -> Sequence[Rule]:
+    """The rules for a person or a laboratory."""
+    return (
+        Rule(f"{name}-identifier", has("identifier"), "there is an identifier"),
+        Rule(f"{name}-identifier-type", has("type"), "an identifier has a type", at="identifier"),
+        Rule(f"{name}-identifier-type-coding", coded("type"), _CODED, at="identifier"),
+        Rule(
+            f"{name}-identifier-type-0203", _types_of_0203, "types are of HL7 table 0203", at="identifier", profiles=OLD
         ),
-        "there is who interprets: a person or the laboratory",
+        Rule(f"{name}-identifier-value", has("value"), "an identifier has a value", at="identifier"),
+        Rule(f"{name}-telecom", has("value"), "a telecom has a value", at="telecom"),
+    )
+
+
+RULES: Mapping[str, Sequence[Rule]] = {
+    "Bundle": (
+        Rule("bundle-version", within("meta", has("versionId")), "a document has a version"),
+        Rule(
+            "bundle-profile", within("meta", lists("profile", f"{BASE}DocumentBundle")), "a document names its profile"
+        ),
+        Rule(
+            "bundle-identifier",
+            within("identifier", has("system"), has("value")),
+            "a document has an identifier with its system",
+        ),
+        Rule("bundle-type", is_in("type", "document"), "the type is document", profiles=LATER),
+        Rule("bundle-timestamp", has_fit("timestamp", is_instant), "a document has a time with its zone"),
+        Rule("bundle-composition", _composition_first, "the first entry is the Composition"),
+        Rule("bundle-url", _urls, "each entry has a URL of its own: urn:uuid:, or its type and id"),
+        Rule("bundle-closed", _closed, "each reference leads to an entry"),
+        Rule("ours-pdf-once", _pdf_once, "a finished document is there once"),
+        Rule("ours-one-patient", _one_patient, "a document is about one patient"),
+        Rule("ours-one-subject", _one_subject, "all resources are of one patient"),
     ),
-    Rule("report-specimen", "DiagnosticReport", "", refers("specimen", "Specimen"), "a specimen is a Specimen"),
-    Rule(
-        "report-result",
-        "DiagnosticReport",
-        "",
-        both(has("result"), refers("result", "Observation")),
-        "there are results, which are Observations",
+    "Composition": (
+        Rule(
+            "composition-profile",
+            within("meta", lists("profile", f"{BASE}DiagnosticReportRecord")),
+            "the Composition names its profile",
+        ),
+        Rule("composition-status", is_in("status", *ISSUED), "the status is of an issued report"),
+        Rule("composition-type", has("coding", most=1), "the type has one coding", at="type"),
+        Rule(
+            "composition-type-coding",
+            both(has("type"), coded("type", SNOMED)),
+            "the type is of SNOMED CT, with code and display",
+        ),
+        Rule("composition-subject", leads("subject", "Patient"), "the subject is a Patient"),
+        Rule("composition-date", has_fit("date", is_time), "there is a date"),
+        Rule("composition-title", has("title"), "there is a title"),
+        Rule("composition-author", leads("author", *AUTHORS), "there is an author, of a type that may be one"),
+        Rule("composition-encounter", refers("encounter", "Encounter"), "the encounter is an Encounter"),
+        Rule("composition-attester", _attested, "an Organization attests officially"),
+        Rule("composition-custodian", refers("custodian", "Organization"), "the custodian is an Organization"),
+        Rule("section", has("section", most=1), "there is one section"),
+        Rule("section-code", coded("code", SNOMED), "its codings are of SNOMED CT, in full", at="section"),
+        Rule("section-entries", has("entry", most=2), "it has one entry or two", at="section"),
+        Rule(
+            "section-entry-type",
+            is_in("type", "DiagnosticReport", "DocumentReference"),
+            "an entry says its type: DiagnosticReport or DocumentReference",
+            at="section.entry",
+        ),
+        Rule("section-entry-once", _entry_once, "it has one entry of each type", at="section"),
+        Rule("section-entry-target", _entry_kinds, "an entry is of the type that it says", at="section"),
+        Rule("narrative", has("div"), "a narrative has its text", at="text"),
     ),
-    Rule("report-media", "DiagnosticReport", "media", refers("link", "Media"), "a picture is a Media"),
-    Rule("report-conclusion", "DiagnosticReport", "", has("conclusion"), "there is a conclusion"),
-    Rule(
-        "report-conclusion-code",
-        "DiagnosticReport",
-        "",
-        coded("conclusionCode", SNOMED),
-        "codes of the conclusion are of SNOMED CT, in full",
+    "DiagnosticReport": (
+        Rule("report-status", is_in("status", *REPORTED), "the status is of an issued report"),
+        Rule("report-category", coded("category", SNOMED), "categories are of SNOMED CT, in full"),
+        Rule("report-code", _words_or_code, "the code has a coding or words"),
+        Rule("report-code-loinc", coded("code", LOINC), "codings are of LOINC, in full"),
+        Rule("report-subject", leads("subject", "Patient"), "the subject is a Patient"),
+        Rule("report-issued", fits("issued", is_instant), "a time of issue has its zone"),
+        Rule("report-effective", fits("effectiveDateTime", is_time), "its time is a time"),
+        Rule(
+            "report-performer",
+            refers("performer", "Organization", "Practitioner", "PractitionerRole", "CareTeam"),
+            "a performer is an organization or a person of care",
+        ),
+        Rule(
+            "report-interpreter",
+            leads("resultsInterpreter", "Organization", "Practitioner", "PractitionerRole", "CareTeam"),
+            "there is who interprets: a person or the laboratory",
+        ),
+        Rule("report-specimen", refers("specimen", "Specimen"), "a specimen is a Specimen"),
+        Rule("report-result", leads("result", "Observation"), "there are results, which are Observations"),
+        Rule("report-media", refers("link", "Media"), "a picture is a Media", at="media"),
+        Rule("report-conclusion", has("conclusion"), "there is a conclusion"),
+        Rule(
+            "report-conclusion-code",
+            coded("conclusionCode", SNOMED),
+            "codes of the conclusion are of SNOMED CT, in full",
+        ),
+        Rule(
+            "report-form", both(has("contentType"), has("data")), "a form has its type and its data", at="presentedForm"
+        ),
     ),
-    Rule(
-        "report-form",
-        "DiagnosticReport",
-        "presentedForm",
-        both(has("contentType"), has("data")),
-        "a form has its type and its data",
+    "Observation": (
+        Rule("result-status", is_in("status", *OBSERVED), "there is a status"),
+        Rule("result-code", _words_or_code, "the code has a coding or words"),
+        Rule(
+            "result-code-system",
+            coded("code", LOINC, SNOMED),
+            "codings are of LOINC or SNOMED CT, in full; other codes are words",
+        ),
+        Rule("result-subject", leads("subject", "Patient"), "the subject is a Patient"),
+        Rule("result-specimen", refers("specimen", "Specimen"), "a specimen is a Specimen"),
+        Rule("result-members", refers("hasMember", "Observation"), "its members are Observations"),
+        Rule("result-value", _value_or_reason, "there is a value, or the reason why there is none"),
+        Rule("result-effective", fits("effectiveDateTime", is_time), "its time is a time"),
+        Rule("result-issued", fits("issued", is_instant), "a time of issue has its zone"),
+        Rule("result-number", _numbers, "values of quantities are numbers"),
+        Rule("result-unit", _units, "coded units are of UCUM"),
     ),
-    # -- a result
-    Rule("result-status", "Observation", "", is_in("status", *OBSERVED), "there is a status"),
-    Rule("result-code", "Observation", "", _words_or_code, "the code has a coding or words"),
-    Rule(
-        "result-code-system",
-        "Observation",
-        "",
-        coded("code", LOINC, SNOMED),
-        "codings are of LOINC or SNOMED CT, in full; other codes are words",
+    "Patient": (
+        *_of_party("patient"),
+        Rule("patient-abha", _abha, "an ABHA number has dashes, an address a domain", at="identifier", profiles=LATER),
+        Rule("patient-name", has("text"), "a name has its text", at="name"),
+        Rule(
+            "patient-gender",
+            is_in_if_there("gender", "male", "female", "other", "unknown"),
+            "the gender is one of FHIR's four words",
+        ),
+        Rule("patient-birth", fits("birthDate", is_date), "a date of birth is a date, or its year"),
     ),
-    Rule(
-        "result-subject",
-        "Observation",
-        "",
-        both(has("subject"), refers("subject", "Patient")),
-        "the subject is a Patient",
+    "Practitioner": (
+        *_of_party("practitioner"),
+        Rule("practitioner-name", has("text"), "a name has its text", at="name"),
     ),
-    Rule("result-specimen", "Observation", "", refers("specimen", "Specimen"), "a specimen is a Specimen"),
-    Rule("result-members", "Observation", "", refers("hasMember", "Observation"), "its members are Observations"),
-    Rule("result-value", "Observation", "", _value_or_reason, "there is a value, or the reason why there is none"),
-    Rule("result-effective", "Observation", "", fits("effectiveDateTime", is_time), "its time is a time"),
-    Rule("result-issued", "Observation", "", fits("issued", is_instant), "a time of issue has its zone"),
-    Rule("result-number", "Observation", "", _numbers, "values of quantities are numbers"),
-    Rule("result-unit", "Observation", "", _units, "coded units are of UCUM"),
-    # -- people and the laboratory
-    *(
-        Rule(f"{name}-{what}", kind, at, test, words, profiles)
-        for name, kind in (("patient", "Patient"), ("practitioner", "Practitioner"), ("lab", "Organization"))
-        for what, at, test, words, profiles in (
-            ("identifier", "", has("identifier"), "there is an identifier", PROFILES),
-            ("identifier-type", "identifier", has("type"), "an identifier has a type", PROFILES),
-            ("identifier-type-coding", "identifier", coded("type"), _CODED, PROFILES),
-            ("identifier-type-0203", "identifier", _types_of_0203, "types are of HL7 table 0203", OLD),
-            ("identifier-value", "identifier", has("value"), "an identifier has a value", PROFILES),
-            ("telecom", "telecom", has("value"), "a telecom has a value", PROFILES),
-        )
+    "Organization": (
+        *_of_party("lab"),
+        Rule("lab-name", has("name", most=1), "there is a name"),
+        Rule("lab-identifier-system", has("system"), "an identifier has a system", at="identifier"),
+        Rule("lab-type", coded("type", ORGANIZATION_TYPE), "the type is of HL7's table, in full"),
     ),
-    Rule("patient-abha", "Patient", "identifier", _abha, "an ABHA number has dashes, an address a domain", LATER),
-    Rule("patient-name", "Patient", "name", has("text"), "a name has its text"),
-    Rule(
-        "patient-gender",
-        "Patient",
-        "",
-        is_in_if_there("gender", "male", "female", "other", "unknown"),
-        "the gender is one of FHIR's four words",
+    "Specimen": (
+        Rule("specimen-type", coded("type", SNOMED), "the type is of SNOMED CT, in full"),
+        Rule("specimen-received", has_fit("receivedTime", is_time), "there is a time of receipt"),
+        Rule("specimen-collected", _collected, "a collection has one time, which is a time", at="collection"),
+        Rule("specimen-subject", refers("subject", "Patient"), "the subject is a Patient"),
+        Rule("specimen-subject-reference", has("reference"), "it is a reference", at="subject", profiles=OLD),
     ),
-    Rule("patient-birth", "Patient", "", fits("birthDate", is_date), "a date of birth is a date, or its year"),
-    Rule("practitioner-name", "Practitioner", "name", has("text"), "a name has its text"),
-    Rule("lab-name", "Organization", "", has("name", most=1), "there is a name"),
-    Rule("lab-identifier-system", "Organization", "identifier", has("system"), "an identifier has a system"),
-    Rule("lab-type", "Organization", "", coded("type", ORGANIZATION_TYPE), "the type is of HL7's table, in full"),
-    # -- the rest
-    Rule("specimen-type", "Specimen", "", coded("type", SNOMED), "the type is of SNOMED CT, in full"),
-    Rule(
-        "specimen-received",
-        "Specimen",
-        "",
-        both(has("receivedTime"), fits("receivedTime", is_time)),
-        "there is a time of receipt",
+    "ServiceRequest": (
+        Rule("order-status", both(has("status"), has("intent")), "there are status and intent"),
+        Rule("order-code", coded("code", SNOMED), "codings are of SNOMED CT, in full"),
+        Rule("order-subject", has("subject"), "there is a subject"),
+        Rule("order-requester", has("requester"), "there is who ordered"),
+        Rule("order-subject-reference", has("reference"), "it is a reference", at="subject", profiles=OLD),
+        Rule("order-requester-reference", has("reference"), "it is a reference", at="requester", profiles=OLD),
     ),
-    Rule("specimen-collected", "Specimen", "collection", _collected, "a collection has one time, which is a time"),
-    Rule("specimen-subject", "Specimen", "", refers("subject", "Patient"), "the subject is a Patient"),
-    Rule("specimen-subject-reference", "Specimen", "subject", has("reference"), "it is a reference", OLD),
-    Rule("order-status", "ServiceRequest", "", both(has("status"), has("intent")), "there are status and intent"),
-    Rule("order-code", "ServiceRequest", "", coded("code", SNOMED), "codings are of SNOMED CT, in full"),
-    Rule("order-subject", "ServiceRequest", "", has("subject"), "there is a subject"),
-    Rule("order-requester", "ServiceRequest", "", has("requester"), "there is who ordered"),
-    Rule("order-subject-reference", "ServiceRequest", "subject", has("reference"), "it is a reference", OLD),
-    Rule("order-requester-reference", "ServiceRequest", "requester", has("reference"), "it is a reference", OLD),
-    Rule("finished-status", "DocumentReference", "", is_in("status", "current"), "the document is current"),
-    Rule("finished-content", "DocumentReference", "", has("content"), "there is a document"),
-    Rule(
-        "finished-attachment",
-        "DocumentReference",
-        "content",
-        within("attachment", has("contentType"), has("data"), has_none("url")),
-        "a document has its type and its data, no address",
+    "DocumentReference": (
+        Rule("finished-status", is_in("status", "current"), "the document is current"),
+        Rule("finished-content", has("content"), "there is a document"),
+        Rule(
+            "finished-attachment",
+            within("attachment", has("contentType"), has("data"), has_none("url")),
+            "a document has its type and its data, no address",
+            at="content",
+        ),
+        Rule("finished-subject", leads("subject", "Patient"), "the subject is a Patient"),
+        Rule("finished-date", fits("date", is_instant), "a date has its time and zone"),
+        Rule("finished-type", has("type"), "there is a type"),
     ),
-    Rule(
-        "finished-subject",
-        "DocumentReference",
-        "",
-        both(has("subject"), refers("subject", "Patient")),
-        "the subject is a Patient",
+    "Media": (
+        Rule("picture-status", has("status"), "there is a status"),
+        Rule(
+            "picture-content", within("content", has("contentType"), has("data")), "a picture has its type and its data"
+        ),
     ),
-    Rule("finished-date", "DocumentReference", "", fits("date", is_instant), "a date has its time and zone"),
-    Rule("finished-type", "DocumentReference", "", has("type"), "there is a type"),
-    Rule("picture-status", "Media", "", has("status"), "there is a status"),
-    Rule(
-        "picture-content",
-        "Media",
-        "",
-        within("content", has("contentType"), has("data")),
-        "a picture has its type and its data",
+    "Binary": (Rule("binary", both(has("contentType"), has("data")), "there are type and data"),),
+    "Encounter": (
+        Rule("encounter-status", both(has("status"), has("class")), "there are status and class"),
+        Rule("encounter-codes", both(coded("type"), coded("serviceType")), _CODED),
     ),
-    Rule("binary", "Binary", "", both(has("contentType"), has("data")), "there are type and data"),
-    Rule("encounter-status", "Encounter", "", both(has("status"), has("class")), "there are status and class"),
-    Rule("encounter-codes", "Encounter", "", both(coded("type"), coded("serviceType")), _CODED),
-    Rule("narrative", "Composition", "text", has("div"), "a narrative has its text"),
-)
+}
+"""By the type of the resources that they are about."""

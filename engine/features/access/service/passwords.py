@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from engine.features.access.rules.accounts import name_key
 from engine.model.errors import RefusedError
+from engine.model.tables import table_lines
 from engine.model.texts.phrases import R_
 
 if TYPE_CHECKING:
@@ -22,48 +23,7 @@ SHORTEST, LONGEST = 12, 256  # characters
 SHORTEST_PIN, LONGEST_PIN = 6, 12  # digits
 _OWN_CHARACTERS = 8  # of a password, beside the user's name
 _DISTINCT = 5
-# Of the lists of passwords that became known, the most frequent ones that are long enough.
-COMMON = frozenset(
-    [
-        "123456789012",
-        "1234567890123",
-        "123456123456",
-        "123123123123",
-        "1q2w3e4r5t6y",
-        "1qaz2wsx3edc",
-        "1qazxsw23edc",
-        "password1234",
-        "password12345",
-        "passwordpassword",
-        "passw0rd1234",
-        "qwerty123456",
-        "qwertyuiop123",
-        "qwertyuiop[]",
-        "qwertyqwerty",
-        "administrator",
-        "administrator1",
-        "admin1234567",
-        "adminadmin12",
-        "welcome12345",
-        "welcome123456",
-        "letmein12345",
-        "iloveyou1234",
-        "changeme1234",
-        "changemenow1",
-        "abcdefghijkl",
-        "abcd12345678",
-        "abc123456789",
-        "india1234567",
-        "laboratory12",
-        "laboratory123",
-        "labrelay1234",
-        "labrelaylabrelay",
-        "hospital1234",
-        "pathology123",
-        "microscope12",
-        "correcthorsebatterystaple",
-    ]
-)  # fmt: skip
+COMMON = frozenset(table_lines(__file__, "common_passwords.txt"))
 
 
 def raise_if_weak(password: str, name: str) -> None:

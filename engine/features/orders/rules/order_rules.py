@@ -83,71 +83,57 @@ class Step:
 _S, _R, _E = ItemState, ItemReason, ItemEvent
 _KEEP = None  # a reason of `_LASTS` stays, another one has had its time
 
-# (state, event) -> state and reason. A pair that is missing changes nothing. Beside the table: `_special`.
-TRANSITIONS: dict[tuple[ItemState, ItemEvent], tuple[ItemState, ItemReason | None]] = {
-    (_S.WAITING, _E.SENT): (_S.OFFERED, _KEEP),
-    (_S.WAITING, _E.MAYBE_SENT): (_S.WAITING, _R.MAYBE_KNOWN),
-    (_S.WAITING, _E.ACCEPTED): (_S.ACCEPTED, _R.NONE),
-    (_S.WAITING, _E.REFUSED): (_S.REFUSED, _R.ANALYZER_REFUSED),
-    (_S.WAITING, _E.UNSUPPORTED): (_S.REFUSED, _R.DILUTION_UNSUPPORTED),
-    (_S.WAITING, _E.PRELIMINARY): (_S.IN_PROGRESS, _R.NONE),
-    (_S.WAITING, _E.FINAL): (_S.RESULTED, _R.NONE),
-    (_S.WAITING, _E.RESULT_HELD): (_S.IN_PROGRESS, _R.RESULT_HELD),
-    (_S.WAITING, _E.CANCEL): (_S.CANCELLED, _R.NONE),
-    (_S.WAITING, _E.HOLD): (_S.HELD, _R.HELD_BY_LIS),
-    (_S.WAITING, _E.CONFLICT): (_S.HELD, _R.SPECIMEN_CONFLICT),
-    (_S.WAITING, _E.REPLACE): (_S.SUPERSEDED, _R.NONE),
-    (_S.WAITING, _E.RESEND): (_S.WAITING, _R.NONE),
-    (_S.WAITING, _E.EXPIRE): (_S.EXPIRED, _R.NONE),
-    (_S.HELD, _E.CANCEL): (_S.CANCELLED, _R.NONE),
-    (_S.HELD, _E.FREE): (_S.WAITING, _R.NONE),
-    (_S.HELD, _E.REPLACE): (_S.SUPERSEDED, _R.NONE),
-    (_S.HELD, _E.EXPIRE): (_S.EXPIRED, _R.NONE),
-    (_S.OFFERED, _E.SENT): (_S.OFFERED, _KEEP),
-    (_S.OFFERED, _E.MAYBE_SENT): (_S.WAITING, _R.MAYBE_KNOWN),
-    (_S.OFFERED, _E.ACCEPTED): (_S.ACCEPTED, _R.NONE),
-    (_S.OFFERED, _E.REFUSED): (_S.REFUSED, _R.ANALYZER_REFUSED),
-    (_S.OFFERED, _E.PRELIMINARY): (_S.IN_PROGRESS, _R.NONE),
-    (_S.OFFERED, _E.FINAL): (_S.RESULTED, _R.NONE),
-    (_S.OFFERED, _E.RESULT_HELD): (_S.IN_PROGRESS, _R.RESULT_HELD),
-    (_S.OFFERED, _E.CANCEL): (_S.CANCEL_PENDING, _R.NONE),
-    (_S.OFFERED, _E.CONFLICT): (_S.HELD, _R.SPECIMEN_CONFLICT),
-    (_S.OFFERED, _E.REPLACE): (_S.CANCEL_PENDING, _R.NONE),
-    (_S.OFFERED, _E.RESEND): (_S.WAITING, _R.MAYBE_KNOWN),
-    (_S.OFFERED, _E.EXPIRE): (_S.EXPIRED, _R.NONE),
-    (_S.ACCEPTED, _E.SENT): (_S.ACCEPTED, _R.NONE),
-    (_S.ACCEPTED, _E.ACCEPTED): (_S.ACCEPTED, _R.NONE),
-    (_S.ACCEPTED, _E.REFUSED): (_S.REFUSED, _R.ANALYZER_REFUSED),
-    (_S.ACCEPTED, _E.PRELIMINARY): (_S.IN_PROGRESS, _R.NONE),
-    (_S.ACCEPTED, _E.FINAL): (_S.RESULTED, _R.NONE),
-    (_S.ACCEPTED, _E.RESULT_HELD): (_S.IN_PROGRESS, _R.RESULT_HELD),
-    (_S.ACCEPTED, _E.CANCEL): (_S.CANCEL_PENDING, _R.NONE),
-    (_S.ACCEPTED, _E.CONFLICT): (_S.HELD, _R.SPECIMEN_CONFLICT),
-    (_S.ACCEPTED, _E.REPLACE): (_S.CANCEL_PENDING, _R.NONE),
-    (_S.ACCEPTED, _E.RESEND): (_S.WAITING, _R.MAYBE_KNOWN),
-    (_S.ACCEPTED, _E.EXPIRE): (_S.EXPIRED, _R.NONE),
-    (_S.IN_PROGRESS, _E.SENT): (_S.IN_PROGRESS, _KEEP),
-    (_S.IN_PROGRESS, _E.ACCEPTED): (_S.IN_PROGRESS, _KEEP),
-    (_S.IN_PROGRESS, _E.REFUSED): (_S.REFUSED, _R.ANALYZER_REFUSED),
-    (_S.IN_PROGRESS, _E.PRELIMINARY): (_S.IN_PROGRESS, _KEEP),
-    (_S.IN_PROGRESS, _E.FINAL): (_S.RESULTED, _R.NONE),
-    (_S.IN_PROGRESS, _E.RESULT_HELD): (_S.IN_PROGRESS, _R.RESULT_HELD),
-    (_S.IN_PROGRESS, _E.CANCEL): (_S.CANCEL_PENDING, _KEEP),
-    (_S.IN_PROGRESS, _E.CONFLICT): (_S.HELD, _R.SPECIMEN_CONFLICT),
-    (_S.IN_PROGRESS, _E.REPLACE): (_S.CANCEL_PENDING, _KEEP),
-    (_S.IN_PROGRESS, _E.RESEND): (_S.WAITING, _R.MAYBE_KNOWN),
-    (_S.IN_PROGRESS, _E.EXPIRE): (_S.EXPIRED, _R.NONE),
-    (_S.CANCEL_PENDING, _E.RESULT_HELD): (_S.CANCEL_PENDING, _R.RESULT_HELD),
-    (_S.CANCEL_PENDING, _E.CANCEL): (_S.CANCEL_PENDING, _KEEP),
-    (_S.CANCEL_PENDING, _E.REFUSED): (_S.CANCELLED, _R.NONE),  # the analyzer never runs it
-    (_S.CANCEL_PENDING, _E.CANCEL_CONFIRMED): (_S.CANCELLED, _R.NONE),
-    (_S.CANCEL_PENDING, _E.CLOSE): (_S.CANCELLED, _R.NONE),
-    (_S.CANCEL_PENDING, _E.EXPIRE): (_S.EXPIRED, _R.NONE),
-    (_S.RESULTED, _E.WITHDRAWN): (_S.IN_PROGRESS, _R.RESULT_WITHDRAWN),
-    (_S.REFUSED, _E.RESEND): (_S.WAITING, _R.NONE),
-    (_S.REFUSED, _E.CLOSE): (_S.CANCELLED, _R.NONE),
-    (_S.EXPIRED, _E.RESEND): (_S.WAITING, _R.NONE),
-    (_S.CANCELLED, _E.CANCEL): (_S.CANCELLED, _R.NONE),
+# What is the same of an item that waits and of one that an analyzer has or may have.
+_OPEN: dict[ItemEvent, tuple[ItemState, ItemReason | None]] = {
+    _E.ACCEPTED: (_S.ACCEPTED, _R.NONE),
+    _E.REFUSED: (_S.REFUSED, _R.ANALYZER_REFUSED),
+    _E.PRELIMINARY: (_S.IN_PROGRESS, _R.NONE),
+    _E.FINAL: (_S.RESULTED, _R.NONE),
+    _E.RESULT_HELD: (_S.IN_PROGRESS, _R.RESULT_HELD),
+    _E.CONFLICT: (_S.HELD, _R.SPECIMEN_CONFLICT),
+    _E.EXPIRE: (_S.EXPIRED, _R.NONE),
+}
+# The same of one that an analyzer has or may have.
+_AT_ANALYZER = _OPEN | {
+    _E.CANCEL: (_S.CANCEL_PENDING, _R.NONE),
+    _E.REPLACE: (_S.CANCEL_PENDING, _R.NONE),
+    _E.RESEND: (_S.WAITING, _R.MAYBE_KNOWN),
+}
+# State -> event -> state and reason. An event that is missing changes nothing. Beside the table: `_special`.
+TRANSITIONS: dict[ItemState, dict[ItemEvent, tuple[ItemState, ItemReason | None]]] = {
+    _S.WAITING: _OPEN
+    | {
+        _E.SENT: (_S.OFFERED, _KEEP),
+        _E.MAYBE_SENT: (_S.WAITING, _R.MAYBE_KNOWN),
+        _E.UNSUPPORTED: (_S.REFUSED, _R.DILUTION_UNSUPPORTED),
+        _E.CANCEL: (_S.CANCELLED, _R.NONE),
+        _E.HOLD: (_S.HELD, _R.HELD_BY_LIS),
+        _E.REPLACE: (_S.SUPERSEDED, _R.NONE),
+        _E.RESEND: (_S.WAITING, _R.NONE),
+    },
+    _S.HELD: {
+        _E.CANCEL: (_S.CANCELLED, _R.NONE),
+        _E.FREE: (_S.WAITING, _R.NONE),
+        _E.REPLACE: (_S.SUPERSEDED, _R.NONE),
+        _E.EXPIRE: (_S.EXPIRED, _R.NONE),
+    },
+    _S.OFFERED: _AT_ANALYZER | {_E.SENT: (_S.OFFERED, _KEEP), _E.MAYBE_SENT: (_S.WAITING, _R.MAYBE_KNOWN)},
+    _S.ACCEPTED: _AT_ANALYZER | {_E.SENT: (_S.ACCEPTED, _R.NONE)},
+    _S.IN_PROGRESS: _AT_ANALYZER
+    | dict.fromkeys((_E.SENT, _E.ACCEPTED, _E.PRELIMINARY), (_S.IN_PROGRESS, _KEEP))
+    | dict.fromkeys((_E.CANCEL, _E.REPLACE), (_S.CANCEL_PENDING, _KEEP)),
+    _S.CANCEL_PENDING: {
+        _E.RESULT_HELD: (_S.CANCEL_PENDING, _R.RESULT_HELD),
+        _E.CANCEL: (_S.CANCEL_PENDING, _KEEP),
+        _E.REFUSED: (_S.CANCELLED, _R.NONE),  # the analyzer never runs it
+        _E.CANCEL_CONFIRMED: (_S.CANCELLED, _R.NONE),
+        _E.CLOSE: (_S.CANCELLED, _R.NONE),
+        _E.EXPIRE: (_S.EXPIRED, _R.NONE),
+    },
+    _S.RESULTED: {_E.WITHDRAWN: (_S.IN_PROGRESS, _R.RESULT_WITHDRAWN)},
+    _S.REFUSED: {_E.RESEND: (_S.WAITING, _R.NONE), _E.CLOSE: (_S.CANCELLED, _R.NONE)},
+    _S.EXPIRED: {_E.RESEND: (_S.WAITING, _R.NONE)},
+    _S.CANCELLED: {_E.CANCEL: (_S.CANCELLED, _R.NONE)},
 }
 
 MAKES_KNOWN = frozenset({_E.SENT, _E.MAYBE_SENT, _E.ACCEPTED, _E.PRELIMINARY, _E.FINAL, _E.RESULT_HELD})
@@ -165,7 +151,7 @@ def step(now: Standing, event: ItemEvent) -> Step:
     known = now.known or event in MAKES_KNOWN
     if special := _special(now, event):
         return special
-    to = TRANSITIONS.get((now.state, event))
+    to = TRANSITIONS.get(now.state, {}).get(event)
     if to is None:
         late = event in _RESULTS and now.state in _LATE_IN
         return Step(Standing(now.state, now.reason, known), done=False, late=late)

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.features.abdm.rules.abha import NDHM_IDENTIFIER_TYPE, PROFILES, Profile
+from engine.features.abdm.wire import profile_rules
 from engine.features.abdm.wire.documents import read_report
-from engine.features.abdm.wire.profile_rules import MAX_FAULTS, RULES, faults
+from engine.features.abdm.wire.profile_rules import MAX_FAULTS, faults
 from engine.model.errors import ContentError
 from tests.documents.test_abdm_documents import PDF_ONLY, STRUCTURED
 from tests.engine.features.abdm.wire.test_documents import ROOM, SYSTEM, body
@@ -22,6 +23,7 @@ from tests.support.corpus import PROFILES as GUIDE
 from tests.support.examples import examples
 
 Json = dict[str, Any]
+RULES = [rule for rules in profile_rules.RULES.values() for rule in rules]
 SCT = "http://snomed.info/sct"
 
 
