@@ -64,7 +64,7 @@ class QualityControl(Step):
         if not (now.outcome.results or now.outcome.controls):  # it is not known which results it has
             self._tests = {test: now.received_us for tests in codes.values() for test in tests}
         for group in now.outcome.results:
-            is_timed = 0 < group.resulted_us <= now.received_us + points.AHEAD_US
+            is_timed = points.is_believed(group.resulted_us, now.received_us)
             at_us = group.resulted_us if is_timed else now.received_us
             for code, test in zip(group.codes, group.tests, strict=True):
                 parts = {code, *_PARTS.split(test.partition("\0")[0])}
