@@ -117,10 +117,11 @@ def _routed(
     stored: Stored, parsed: Parsed, channel: ChannelRoutes, reagents: tuple[Reagent, ...], numbers: tuple[Number, ...]
 ) -> Processed:
     try:
-        return _route(stored, parsed, channel, reagents, numbers)
+        routed = _route(stored, parsed, channel, reagents, numbers)
     except ContentError as error:
         controls = _controls(stored, parsed, _reading(stored, parsed, channel), channel, set())
-        return Outcome("dead", error.reason, _told(error), reagents=reagents, numbers=numbers, controls=controls)
+        routed = Outcome("dead", error.reason, _told(error), reagents=reagents, numbers=numbers, controls=controls)
+    return replace(routed, controls_of=channel.controls_of) if channel.controls_of else routed
 
 
 def _doubted(

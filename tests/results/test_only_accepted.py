@@ -188,3 +188,30 @@ async def test_only_an_accepted_control_keeps_a_test_open(tmp_path: Path) -> Non
         for one in failures:
             await site.journal.run(deciding.open_test, one.id, cause="air", action="primed", **BY)
         assert not [one for one in reading.list_failures(site.journal) if not one.until_us]
+
+
+async def test_a_control_on_another_connection_of_the_analyzer_closes_its_tests(tmp_path: Path) -> None:
+    """On either of the two; and no other channel's."""
+    own = {"controls_of": "chem"}
+    channels = {
+        "chem": channel(MLLP, HL7_ROUTE),
+        "results": channel(MLLP, HL7_ROUTE, **own),
+        "astm": astm_channel(**own),
+        "other": channel(MLLP, HL7_ROUTE),
+    }
+    scenes = [(test, "", Form()) for test in ("A", "B", "C")]
+    async with running_site(tmp_path, channels) as site:
+        await set_up(site, scenes)
+
+        async def measured(test: str, to: str) -> str:
+            (hers,) = await send(site, message_of(test, Form(number=f"S{to}{test}", ago=5), f"P{to}{test}"), channel=to)
+            return state_of(site, hers)
+
+        await send_form(site, "A", Form("1.60"))
+        await send_form(site, "B", Form("1.60", by="ASTM"))
+        await send_form(site, "C", Form())
+        found = {(test, to): await measured(test, to) for test in "ABC" for to in ("chem", "results", "other")}
+        assert found == {
+            (test, to): "held CONTROL_FAILED" if test != "C" and to != "other" else "delivered" for test, to in found
+        }
+        assert {one.channel for one in reading.list_failures(site.journal)} == {"chem"}
