@@ -46,7 +46,7 @@ def add(
 ) -> tuple[int, tuple[int, int]] | None:
     """Add a point; its stream, and its place there in measuring order. None: it is there already."""
     stream = stream_of(batch, channel, control.module, control.test)
-    measured_us, known, target = _placed(batch, channel, control, received_us)
+    measured_us, known, target = _placed(batch, channel, control, received_us, act)
     is_timed = measured_us == control.at_us
     if _is_repeat(batch, stream, message_id, control) or (
         not is_timed and _is_sent_again(batch, stream, message_id, received_us, control)
@@ -54,7 +54,9 @@ def add(
         return None
     why = why_not(control, known, target, batch.day_of(measured_us))
     is_other = not known.listed and (control.mark == OTHER or is_control_number(control.number))  # as a blank count
-    rejects = bool(why) and not is_other and _had_target(batch, channel, control.test, received_us)
+    rejects = (
+        bool(why) and not is_other and _had_target(batch, channel, control.test, measured_us if act else received_us)
+    )
     if not why:
         batch.execute(
             "INSERT INTO qc_level (stream, level, lot, first_us) VALUES (?, ?, ?, ?)"
@@ -85,16 +87,22 @@ def is_believed(at_us: int, received_us: int) -> bool:
     return received_us - BEHIND_US <= at_us <= received_us + AHEAD_US
 
 
-def _placed(batch: Batch, channel: str, control: ControlResult, received_us: int) -> tuple[int, Known, TargetOf | None]:
-    """When a control was measured, of what, and its target. A time before its lot or its target is not believed."""
-    times = (control.at_us, received_us) if is_believed(control.at_us, received_us) else (received_us,)
+def _placed(
+    batch: Batch, channel: str, control: ControlResult, received_us: int, act: int
+) -> tuple[int, Known, TargetOf | None]:
+    """When a control was measured, of what, and its target. A time before its lot or its target is not believed, unless
+    it is that of a person."""
+    if act and control.at_us:
+        times = [control.at_us]
+    else:
+        times = [*([control.at_us] if is_believed(control.at_us, received_us) else ()), received_us]
     places = []
     for at_us in times:
         known = known_as(control, lots_at(batch, channel, at_us))
         places.append((at_us, known, target_at(batch, channel, control, known, at_us)))
-        if places[-1][2] is not None:
-            return places[-1]
-    return places[0]
+    (_, of, target), (_, newer_of, newer_target) = places[0], places[-1]
+    is_before = newer_target is not None and (target is None or (of.level, of.lot) != (newer_of.level, newer_of.lot))
+    return places[-1 if is_before else 0]
 
 
 def _had_target(batch: Batch, channel: str, test: str, at_us: int) -> bool:

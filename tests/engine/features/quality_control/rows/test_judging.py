@@ -670,6 +670,37 @@ def test_a_test_whose_targets_have_all_ended_is_opened_without_a_repeat(tmp_path
         assert [one.test for one in reading.list_failures(journal)] == ["GLU"]
 
 
+@pytest.mark.parametrize("of", ["a time before its lot", "a time before its lot, which it names"])
+def test_a_time_before_the_lot_of_a_control_is_not_believed(tmp_path: Path, of: str) -> None:
+    with laboratory(tmp_path) as journal:
+        journal.run_alone(lambda batch: batch.execute("UPDATE qc_target SET mean = '200' WHERE lot = 'A'"))
+        rows = [TargetRow("chem", "", "GLU", "L1", "B", "mg/dL", "100", "5", "lab")]
+        lots = [Lot("chem", "QC-L1-A", "Chemtrol", "L1", "B")]
+        journal.run_alone(lambda batch: deciding.load(batch, lots, rows, file="controls.csv", **BY))
+        (target,) = [one.id for one in reading.list_targets(journal) if one.state == "proposed"]
+        journal.run_alone(lambda batch: deciding.accept(batch, [target], IN_FORCE, NOW_US - HOUR, **BY))
+        one = replace(control("100", "L1", NOW_US - 20 * HOUR), lot="B" if "names" in of else "")
+        measure(journal, 1, one)
+        (point,) = reading.list_points(journal)
+        assert (point.lot, point.mean, point.measured_us, point.verdict) == ("B", "100", NOW_US, "accept")
+
+
+def test_a_person_may_enter_controls_of_last_year(tmp_path: Path) -> None:
+    """Also those from before there was a target: they close nothing."""
+    with laboratory(tmp_path) as journal:
+        row = TargetRow("chem", "", "NA", "L1", "A", "mg/dL", "100", "5", "lab")
+        journal.run_alone(lambda batch: deciding.load(batch, [], [row], file="targets.csv", **BY))
+        (target,) = [one.id for one in reading.list_targets(journal) if one.state == "proposed"]
+        journal.run_alone(lambda batch: deciding.accept(batch, [target], IN_FORCE, at(0), **BY))
+        for test in ("GLU", "NA"):
+            one = control("101", "L1", NOW_US - 400 * 24 * HOUR, test=test)
+            journal.run_alone(lambda batch, one=one: deciding.enter(batch, "chem", one, **BY))
+        assert [(one.measured_us, one.verdict) for one in reading.list_points(journal)] == [
+            (NOW_US - 400 * 24 * HOUR, "not evaluated"), (NOW_US - 400 * 24 * HOUR, "accept"),
+        ]  # fmt: skip
+        assert reading.list_failures(journal) == []
+
+
 def test_words_beside_the_number_of_a_control_are_no_control_of_their_own(tmp_path: Path) -> None:
     with laboratory(tmp_path) as journal:
         words = replace(control("normal", "L1", at(0)), unit="")
