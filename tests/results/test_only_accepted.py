@@ -190,6 +190,14 @@ async def test_only_an_accepted_control_keeps_a_test_open(tmp_path: Path) -> Non
         assert not [one for one in reading.list_failures(site.journal) if not one.until_us]
 
 
+async def test_a_control_that_cannot_be_read_is_a_dead_letter(tmp_path: Path) -> None:
+    """It rings at once: no mapping says what its status means."""
+    channels = {"chem": channel(MLLP, HL7_ROUTE, OUL), "astm": astm_channel()}
+    async with running_site(tmp_path, channels) as site:
+        ends = [site.end_of(await send_form(site, "A", Form(status="Z", by=by))) for by in ("ORU", "OUL", "ASTM")]
+        assert ends == ["UNMAPPED_STATUS"] * 3
+
+
 async def test_a_control_on_another_connection_of_the_analyzer_closes_its_tests(tmp_path: Path) -> None:
     """On either of the two; and no other channel's."""
     own = {"controls_of": "chem"}
