@@ -43,7 +43,7 @@ logger = logging.getLogger("labrelay.processing")
 
 T = TypeVar("T")
 
-UNREAD_CONTROL = "the results of its controls cannot be read: nobody knows whether they were accepted"
+UNREAD_CONTROL = "the results of its controls cannot be read: it is not known whether they were accepted"
 NAMED = "its number is that of a control (`control_numbers`), and the message says that it is a patient's"
 YIELD_AFTER = 4  # messages processed here before sockets get their turn: about half a millisecond
 

@@ -62,7 +62,7 @@ CLOSES = {  # the form of the control after the accepted one -> the patient's re
     "deleted": Form('""', status="D", ago=60),
     "corrected": Form("1.60", status="C", ago=60),
     "its quality control failed": Form(flag="QCF"),
-    "off scale": Form("1.25", flag=">"),
+    "off scale": Form("1.05", flag=">"),
     "an error of the analyzer": Form(flag="H~CalErr"),
     "an error by ASTM": Form(flag="R.ERR", by="ASTM"),
     "another unit": Form("90", unit="umol/L"),
@@ -96,6 +96,7 @@ STAYS = {
     "never had a target, no list": Form("----", number="QC-NEW"),
     "expected NEG": Form("NEG", unit=""),
     "expected NEG, coded": Form("NEG^Negative^L", unit=""),
+    "expected NEG, below the scale": Form("NEG", unit="", flag="<"),
 }
 
 

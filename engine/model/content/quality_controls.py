@@ -40,7 +40,7 @@ _NORMAL = "N"
 OTHER = "other role"  # a proficiency test, a replicate, an electronic check ...: of no material with a target
 _NOT_OBTAINED = "X"  # HL7 table 0085, and E1394 9.4.9: no result could be obtained
 _NOW_FINAL = "U"  # 0085: the status of a result changes, which is not sent again
-_OFF_SCALE = ("<", ">")  # table 0078; H, L and A are about a range, also that of patients
+_OFF_SCALE = ("<", ">")  # table 0078: the number is a bound. H, L and A are about a range, also that of patients
 _FAILURE = re.compile(r"QCF|ERR|Err|(?i:error|fail|invalid|reject)")  # table 0078, and words of analyzers
 _LOT_AND_LEVEL = re.compile(r"#([0-9]+)(q[0-9])#", re.IGNORECASE | re.ASCII)
 _LEVEL = "05001"  # of a Mindray BC: a result that says the level of the control
@@ -55,7 +55,7 @@ class ControlResult:
     Attributes:
         test: as sent. codes: as sent, and as meant: those that the same result of a patient has.
         number: of the specimen or order; distinguishes levels and lots.
-        value, unit: as sent.
+        value, unit: as sent; a number that is flagged as off the scale is a bound.
         at_us: when it was measured; 0: the message does not say.
         failed: outside of its limits, by the analyzer's own flag or the range that it sent; None: it sent neither.
         invalid: none was obtained, it was withdrawn, or the analyzer says that it failed.
@@ -177,7 +177,8 @@ def _control(
         lot, level = said[1], said[2].upper()
     elif is_hl7 and (facts.processing or "").upper().startswith(ASTM_ROLE):
         lot, expires, level = person.number or "", person.born or "", _level_of(order)
-    sent = f"{value.comparator or ''}{value.number}" if value.number else value.sent or ""
+    bound = value.comparator or next((flag for flag in measure.flags or () if flag in _OFF_SCALE), "")
+    sent = f"{bound}{value.number}" if value.number else value.sent or ""
     return ControlResult(
         test=(measure.test or "")[:MAX_CODE],
         codes=tuple(_codes(measure)),
@@ -295,7 +296,7 @@ def _is_invalid(result: Result) -> bool:
     if measure.state in ("cancelled", "entered-in-error"):
         return True
     words = (*(measure.flags or ()), result.value.words or "")
-    return any(word in _OFF_SCALE or _FAILURE.search(word) for word in words)
+    return any(map(_FAILURE.search, words))
 
 
 def _failed(result: Result) -> bool | None:
