@@ -8,6 +8,10 @@ DEMO ?=
 TEST ?=
 MUTANTS ?=
 COVERAGE ?=
+REF ?=
+NIGHTLY ?=
+BUDGET ?=
+AGAINST ?=
 BUNDLE ?=
 FAULTS ?=
 INSTALL ?=
@@ -25,12 +29,14 @@ SITE := .site
 HAPI := .hapi
 # Those that take longest come first (tests/e2e/conftest.py).
 E2E_TESTS := tests/e2e/walk.py tests/e2e/chain.py tests/e2e/api.py tests/e2e/kafka.py tests/e2e/feeders.py tests/e2e/day.py tests/e2e/days.py tests/e2e/firefox.py tests/e2e/adding.py tests/e2e/technician.py tests/e2e/printing.py tests/e2e/live.py tests/e2e/doors.py tests/e2e/tokens.py tests/e2e/log_in.py tests/e2e/broker.py tests/e2e/alerting.py tests/e2e/monitoring.py tests/e2e/objects.py tests/e2e/real_storage.py tests/e2e/traces.py tests/e2e/log_shipping.py tests/e2e/log_servers.py tests/e2e/relay.py
+# Without the walk of all pages, long days, Firefox and real brokers.
+E2E_SHORT := $(filter-out tests/e2e/walk.py tests/e2e/chain.py tests/e2e/kafka.py tests/e2e/feeders.py tests/e2e/day.py tests/e2e/days.py tests/e2e/firefox.py,$(E2E_TESTS))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
 # Modules are compiled once and kept, as an installation has them: the tests start daemons and commands by the thousand.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev style demo docs docs-site test test-all timings validate validate-astm validate-hapi collector e2e mutants coverage pictures workflow bench bench-hapi sessions histories fuzz faults soak soak-kafka laboratories size house check format lock bundle image-check install uninstall clean
+.PHONY: help setup setup-dev style demo docs docs-site test test-all timings validate validate-astm validate-hapi collector e2e e2e-short nightly budget mutants coverage pictures workflow bench bench-against bench-hapi sessions histories fuzz faults soak soak-kafka laboratories size house check format lock bundle image-check install uninstall clean
 .DEFAULT_GOAL := help
 
 help:  ## show these commands
@@ -155,6 +161,15 @@ $(E2E)/kafka-classpath: tests/e2e/kafka_broker/pom.xml | $(E2E)/.installed
 e2e: $(VENV)/.e2e $(E2E)/.installed $(E2E)/kafka-classpath  ## destinations, alerts and the log-in against real servers (authorization, mail, MQTT, Kafka, syslog, an S3 fake), the API against schemathesis, every page in Chromium and Firefox, on loopback (needs Node.js; Kafka Java and Maven)
 	@LABRELAY_KAFKA=$(E2E)/kafka-classpath LABRELAY_E2E=$(E2E)/node_modules timeout 1800 $(BIN)/python tools/run_tests.py --numprocesses=auto --dist=worksteal $(E2E_TESTS)
 
+e2e-short: $(VENV)/.e2e $(E2E)/.installed  ## the part of it that continuous integration runs
+	@LABRELAY_E2E=$(E2E)/node_modules timeout 1800 $(BIN)/python tools/run_tests.py --numprocesses=auto --dist=worksteal $(E2E_SHORT)
+
+nightly: setup-dev  ## what continuous integration has no time for: e2e whole, validators, mutants, brokers, costs, faults, soak; NIGHTLY="e2e mutants" runs these
+	@$(BIN)/python -m tools.nightly $(NIGHTLY)
+
+budget: setup-dev  ## lines of code of each room, and names that say nothing, beside what they may be; BUDGET=--lower lowers the rows
+	@$(BIN)/python -m tools.budget $(BUDGET)
+
 $(COLLECTOR)/otelcol: tests/e2e/collector/main.go tests/e2e/collector/go.mod tests/e2e/collector/go.sum
 	@command -v go >/dev/null || { echo "make collector needs Go 1.26 or newer: https://go.dev"; exit 1; }
 	@go -C tests/e2e/collector build -mod=readonly -trimpath -o $(abspath $@) .
@@ -183,6 +198,9 @@ $(HAPI)/classpath: workbench/bench/hapi/pom.xml
 	  exit 1; }
 	@mkdir -p $(HAPI)
 	@mvn -q -B -f $< org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-classpath -Dmdep.outputFile=$(abspath $@)
+
+bench-against: setup-dev  ## this checkout beside other commits, in turns, and whether it costs more; REF="7667c386", AGAINST=--gate; REF is the parent and the anchor (needs strace)
+	@$(BIN)/python -m tools.against $(AGAINST) $(REF)
 
 bench-hapi: setup-dev $(HAPI)/classpath  ## the cost of a message to a real FHIR server, one thing left out at a time; 40 minutes (needs Java, Maven and PostgreSQL)
 	@LABRELAY_HAPI=$(HAPI)/classpath $(BIN)/python -m tools.bench --scenario fhir $(BENCH)
@@ -258,4 +276,4 @@ uninstall:  ## remove program and unit; site and journal stay
 	@DESTDIR="$(DESTDIR)" tools/install.sh --uninstall
 
 clean:  ## remove .venv, .validation, .astm, .e2e, .collector, .site and caches; data in var/ stays
-	rm -rf $(VENV) $(VALIDATION) $(ASTM) $(E2E) $(COLLECTOR) $(SITE) .mypy_cache .ruff_cache .pytest_cache dist
+	rm -rf $(VENV) $(VALIDATION) $(ASTM) $(E2E) $(COLLECTOR) $(SITE) .against .mypy_cache .ruff_cache .pytest_cache dist

@@ -105,6 +105,7 @@ IMPORTED_LATE = {
         "engine.features.abdm.rules.gateway_tokens",
     ): "joserfc is slow to read, and few sites have ABDM",
     ("adapters.clients.http.oauth2", "adapters.clients.http.jwt"): "joserfc is slow to read, and rarely used",
+    ("workbench.bench.under_test", "engine.processing.process"): "of another version, too: only one probe needs it",
 }
 
 IMPURE_MODULES = names(

@@ -92,18 +92,21 @@ class Bench:
     def __init__(
         self,
         folder: Path,
-        sender: JsonProcess,
+        sender: JsonProcess | None,
         channels: Iterable[tuple[str, str]],
         *,
         web: int,
         port: int,
+        **daemon: Any,
     ) -> None:
         """
         Args:
-            sender: sends the load on request; reports when it begins, and then the messages that it has sent.
+            sender: sends the load on request; reports when it begins, and then the messages that it has sent. None:
+                there is nothing to `play`.
             channels: the source of each, and its mapping.
             web: the port of the site's page.
             port: opens once the daemon listens.
+            daemon: further arguments of `Daemon`.
         """
         self.folder = folder
         self.sender = sender
@@ -118,15 +121,17 @@ class Bench:
         for number, (source, mapping) in enumerate(channels):
             text = CHANNEL.format(number=number, source=source, mapping=mapping)
             (folder / "channels" / f"c{number:03d}.yaml").write_text(text)
-        self.daemon = Daemon(folder, port, folder / "daemon.log")
+        self.daemon = Daemon(folder, port, folder / "daemon.log", **daemon)
 
     def close(self) -> None:
-        self.sender.stop()
+        if self.sender is not None:
+            self.sender.stop()
         self.daemon.stop()
         self.sink.stop()
 
     def play(self, told: dict[str, Any]) -> tuple[Round, dict[str, Any]]:
         """Have the sender send, and count; with it what the sender says, and the daemon's CPU time as ``cpu_s``."""
+        assert self.sender is not None
         self.sender.tell(json.dumps(told))
         start = self.sender.hear()["start"]
         before = self.daemon.usage()
@@ -166,7 +171,7 @@ class TcpBench(Bench):
         ports: of each channel, and its kind.
     """
 
-    def __init__(self, folder: Path, scenario: str, commit: str, *, channels: int = CHANNELS) -> None:
+    def __init__(self, folder: Path, scenario: str, commit: str, *, channels: int = CHANNELS, **daemon: Any) -> None:
         self.web, *ports = free_ports(channels + 1)
         self.ports: list[tuple[int, str]] = []
         sources: list[tuple[str, str]] = []
@@ -178,7 +183,7 @@ class TcpBench(Bench):
             sources.append((f'kind: {kind}, listen: "127.0.0.1:{port}"{more}', mapping))
         sender = JsonProcess("workbench.bench.load")
         sender.hear()  # it is ready, and takes no CPU time from the daemon's start
-        super().__init__(folder, sender, sources, web=self.web, port=ports[-1])
+        super().__init__(folder, sender, sources, web=self.web, port=ports[-1], **daemon)
 
     def run(self, case: Case, count: int) -> Round:
         """``count`` messages per connection."""

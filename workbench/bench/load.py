@@ -36,8 +36,8 @@ class Outcome:
     refused: int = 0
 
 
-def mllp_frames(line: int, number: int, rng: random.Random) -> list[bytes]:
-    return [VT + oru(line, number, rng) + END]
+def mllp_frames(line: int, number: int, rng: random.Random, *, results: int = 20) -> list[bytes]:
+    return [VT + oru(line, number, rng, results=results) + END]
 
 
 def astm_frames(line: int, number: int, rng: random.Random) -> list[bytes]:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,21 +20,55 @@ STOP_WITHIN_S = 15.0
 LOWEST_PORT = 10_000
 # An unbuffered standard output writes what the pipe takes, and drops the rest of a long line. Modules are compiled once
 # and kept, as an installation has them: without that a start takes a third longer.
-NOT_FOR_OURS = frozenset({"PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"})
+NOT_FOR_OURS = frozenset({"PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH"})
+CHECKOUT = Path(__file__).resolve().parents[2]
+UNDER_TEST = Path(__file__).with_name("under_test.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A checkout of LabRelay, and the interpreter with the packages that it runs on."""
+
+    folder: Path
+    python: str
+
+    def command(self, *arguments: str) -> list[str]:
+        """Of its interpreter; modules come from the checkout, not from the folder of a script."""
+        return [self.python, "-P", *arguments]
+
+    def environment(self) -> dict[str, str]:
+        """``PYTHONHASHSEED`` makes counts of two runs equal."""
+        inherited = {name: text for name, text in os.environ.items() if name not in NOT_FOR_OURS}
+        return {"PYTHONHASHSEED": "0", **inherited, "PYTHONPATH": str(self.folder)}
+
+
+THIS = Program(CHECKOUT, sys.executable)
 
 
 class JsonProcess:
     """A process that reads JSON lines on standard input and answers on standard output."""
 
-    def __init__(self, module: str, *arguments: str, log: IO[bytes] | None = None) -> None:
-        environment = {name: value for name, value in os.environ.items() if name not in NOT_FOR_OURS}
+    def __init__(
+        self,
+        module: str,
+        *arguments: str,
+        log: IO[bytes] | None = None,
+        program: Program = THIS,
+        wrapper: Sequence[str] = (),
+    ) -> None:
+        """
+        Args:
+            module: its name; of another program than this, the path of a script.
+            wrapper: a command that runs the process, as strace.
+        """
+        start = [module] if module.endswith(".py") else ["-m", module]
         self.process = subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
-            [sys.executable, "-m", module, *arguments],
+            [*wrapper, *program.command(*start, *arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env=environment,
+            env=program.environment(),
         )
 
     def tell(self, line: str) -> None:
@@ -93,10 +128,21 @@ class Usage:
 class Daemon:
     """`labrelay run` on a site, with its CPU time and memory as the kernel counts them."""
 
-    def __init__(self, site: Path, port: int, log: Path) -> None:
+    def __init__(
+        self,
+        site: Path,
+        port: int,
+        log: Path,
+        *,
+        program: Program = THIS,
+        probe: str = "usage",
+        wrapper: Sequence[str] = (),
+    ) -> None:
+        """``probe``: what the process counts (`workbench.bench.under_test`)."""
         began = time.monotonic()
+        start = [probe, "--site", str(site), "run"]
         with log.open("ab") as output:
-            self._door = JsonProcess("workbench.bench.under_test", "--site", str(site), "run", log=output)
+            self._door = JsonProcess(str(UNDER_TEST), *start, log=output, program=program, wrapper=wrapper)
         self._process = self._door.process
         self.listening_s = self._wait_listening(port, began, log)
 
@@ -120,7 +166,11 @@ class Daemon:
 
     def usage(self) -> Usage:
         """All of it so far."""
-        return Usage(self._cpu_s(), **self._door.ask("counts"))
+        return Usage(self._cpu_s(), **self.ask("counts"))
+
+    def ask(self, line: str) -> dict[str, Any]:
+        """The answer of its probe."""
+        return self._door.ask(line)
 
     def cpu_s(self) -> float:
         """User and system time so far, of all processes."""
@@ -203,9 +253,20 @@ def free_ports(count: int) -> list[int]:
             sock.close()
 
 
-def cost_of(*arguments: str) -> tuple[float, float]:
-    """Run our interpreter with ``arguments``: seconds until it has ended, and its CPU time."""
+def cost_of(*arguments: str, program: Program = THIS, codes: Collection[int] = (0,)) -> tuple[float, float]:
+    """Run the program's interpreter with ``arguments``: seconds until it has ended, and its CPU time.
+
+    Args:
+        codes: exit codes that are expected.
+
+    Raises:
+        RuntimeError: it ended with another one.
+    """
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    subprocess.run([sys.executable, *arguments], check=True)  # noqa: S603 - our own interpreter
+    quiet = subprocess.DEVNULL
+    command, environment = program.command(*arguments), program.environment()
+    ended = subprocess.run(command, check=False, stdout=quiet, stderr=quiet, env=environment)  # noqa: S603 - our own
+    if ended.returncode not in codes:
+        raise RuntimeError(f"{' '.join(arguments)} ended with exit code {ended.returncode}")
     took, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -10,7 +10,7 @@ from typing import Any
 
 from workbench.bench.box import is_noisy, report, spread
 from workbench.bench.cases import CHANNELS, Case, Round, TcpBench, totals
-from workbench.bench.processes import cost_of
+from workbench.bench.processes import THIS, Program, cost_of
 
 ONE, MANY = Case(connections=1), Case(connections=CHANNELS)
 SOME_MESSAGES = 1_000
@@ -41,7 +41,7 @@ def _case(site: Path, rounds: int, say: Callable[[str], None]) -> dict[str, Any]
     starts = []
     for index in range(rounds + 1):
         say(f"start {index} of {rounds}" if index else "the first start of a new site")
-        starts.append(_start(site, played))
+        starts.append(start(site, played))
     new, *measured = starts
     figures = {name: spread((each[name] for each in measured), digits) for name, digits in DIGITS.items()}
     return {
@@ -55,14 +55,14 @@ def _case(site: Path, rounds: int, say: Callable[[str], None]) -> dict[str, Any]
     }
 
 
-def _start(site: Path, played: list[Round]) -> dict[str, float]:
+def start(site: Path, played: list[Round], program: Program = THIS) -> dict[str, float]:
     """Start the library and the daemon, and send the daemon's first messages.
 
     Args:
         played: what this site has been sent so far; becomes longer.
     """
-    library_s, library_cpu_s = cost_of(*LIBRARY)
-    bench = TcpBench(site, "oru20", "frame")
+    library_s, library_cpu_s = cost_of(*LIBRARY, program=program)
+    bench = TcpBench(site, "oru20", "frame", program=program)
     bench.first += sum(each.messages for each in played)  # no number comes twice
     try:
         listening_s, listening_cpu_s = bench.daemon.listening_s, bench.daemon.cpu_s()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from workbench.bench.processes import JsonProcess, Usage, cost_of
-from workbench.bench.under_test import counts
+from workbench.bench.processes import UNDER_TEST, JsonProcess, Usage, cost_of
+from workbench.bench.under_test import usage
 
 
 def test_usage_between_two_moments_is_of_each_process() -> None:
@@ -17,13 +17,14 @@ def test_usage_between_two_moments_is_of_each_process() -> None:
 
 def test_objects_that_only_the_collector_frees_are_counted() -> None:
     gc.collect()
-    before = counts()
+    counts = usage()
+    before = counts("")
     for _ in range(50):
         circle: list[object] = []
         circle.append(circle)
     del circle
     gc.collect()
-    after = counts()
+    after = counts("")
     assert after["collections"] > before["collections"]
     assert after["collected"] - before["collected"] >= 50
 
@@ -41,7 +42,7 @@ def test_the_process_under_test_keeps_its_compiled_modules_as_an_installation_do
 
 
 def test_the_process_under_test_is_the_command_line() -> None:
-    process = JsonProcess("workbench.bench.under_test", "version")
+    process = JsonProcess(str(UNDER_TEST), "usage", "version")
     assert process.process.stdout is not None
     assert process.process.stdout.read().startswith("labrelay ")
     process.stop()

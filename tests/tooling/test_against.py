@@ -1,0 +1,152 @@
+"""`make bench-against`: what costs more than another commit fails; the anchor moves to cheaper commits."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tools import budget
+from tools.against import anchor, counting
+from tools.against.programs import full_hash
+from tools.against.site import KINDS, serial_bench
+from tools.against.verdict import Comparison, compared, lines, lower
+from tools.size import ROOT
+from workbench.bench.processes import THIS
+
+COUNTS = {"ORU 20": {"statements": 33.0, "python_calls": 2000.0, "syncs": 3.0}}
+
+
+def comparison(group: str, mine: list[float], other: list[float]) -> Comparison:
+    (only,) = compared(group, {"a figure": mine}, {"a figure": other})
+    return only
+
+
+@pytest.mark.parametrize(
+    ("group", "mine", "other", "is_over"),
+    [
+        ("counts", [34.0], [33.0], True),  # a statement more
+        ("counts", [33.4], [33.0], False),
+        ("counts", [3.3], [3.0], False),  # a batch that ended elsewhere
+        ("counts", [2030.0], [2000.0], False),
+        ("counts", [2050.0], [2000.0], True),
+        ("in process, CPU", [1.06] * 3 + [0.9] * 2, [1.0] * 5, True),
+        ("in process, CPU", [1.06] * 2 + [1.0] * 3, [1.0] * 5, False),
+        ("in process, wall", [1.3] * 5, [1.0] * 5, True),  # a pause of the mapping
+        ("sockets", [1.16] * 5, [1.0] * 5, True),
+        ("start", [1.14] * 5, [1.0] * 5, False),
+        ("memory", [121.0] * 5, [115.0] * 5, True),
+    ],
+)
+def test_a_figure_over_its_limit_is_told(group: str, mine: list[float], other: list[float], is_over: bool) -> None:
+    figure = comparison(group, mine, other)
+    assert figure.is_over is is_over
+    assert ("OVER" in list(lines([figure]))[1]) is is_over
+
+
+def test_a_machine_that_is_slow_for_some_turns_is_none_of_the_programs() -> None:
+    """Turns are paired: both programs are slow in the same turn."""
+    assert comparison("sockets", [1.0, 3.0, 1.0, 2.0, 1.0], [1.0, 3.0, 1.0, 2.0, 1.0]).ratio == 1.0
+
+
+def test_of_two_runs_the_lower_ratio_counts() -> None:
+    high, low = comparison("sockets", [1.3], [1.0]), comparison("sockets", [1.01], [1.0])
+    assert lower([high], [low]) == lower([low], [high]) == [low]
+
+
+def test_a_figure_that_the_other_program_has_not_is_left_out() -> None:
+    assert not list(compared("counts", {"new": [1.0]}, {}))
+
+
+def move(commit: str, factor: float = 1.0, **more: Any) -> anchor.Move:
+    counts = {kind: {name: count * factor for name, count in own.items()} for kind, own in COUNTS.items()}
+    return {"commit": commit, "reason": "cheaper", "counts": counts, **more}
+
+
+@pytest.mark.parametrize(
+    ("history", "told"),
+    [
+        ([move("a")], []),
+        ([move("a"), move("b", 0.9)], []),
+        (
+            [move("a"), move("b", 1.02)],
+            ["b: ORU 20, statements is 1.020", "b: ORU 20, python_calls", "b: ORU 20, syncs", "b: no count"],
+        ),
+        ([move("a"), move("b", 1.0)], ["b: no count is lower"]),
+        ([move("a"), move("b", 1.09, mechanism=True)], []),
+        ([move("a"), move("b", 1.11, mechanism=True)], ["b: ", "b: ", "b: "]),
+        (
+            [move("a"), move("b", 1.01, mechanism=True), move("c", 1.02, mechanism=True)],
+            ["the anchor moved to a dearer"],
+        ),
+        ([move("a"), move("b", 0.9, reason=" ")], ["b: a move needs its reason"]),
+    ],
+)
+def test_the_anchor_moves_to_cheaper_commits(history: list[anchor.Move], told: list[str]) -> None:
+    faults = list(anchor.faults(history))
+    assert len(faults) == len(told)
+    assert all(fault.startswith(start) for fault, start in zip(faults, told, strict=True))
+
+
+def test_a_move_that_is_not_allowed_leaves_the_file_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "anchor.yaml"
+    anchor.record(file, move("a"))
+    anchor.record(file, move("b", 0.9))
+    text = file.read_text()
+    with pytest.raises(ValueError, match="stays where it is"):
+        anchor.record(file, move("c", 1.2))
+    assert file.read_text() == text
+    assert [each["commit"] for each in anchor.moves(text)] == ["a", "b"]
+
+
+def test_the_committed_anchor_is_sound_and_keeps_its_history() -> None:
+    history = anchor.moves(anchor.FILE.read_text(encoding="utf-8"))
+    before = yaml.safe_load(budget.text_before(anchor.FILE.relative_to(ROOT))) or []
+    assert not list(anchor.faults(history))
+    assert history[: len(before)] == before
+    assert {"commit", "date", "machine", "load", "reason", "counts"} <= history[-1].keys()
+    assert set(history[-1]["counts"]) == {kind.name for kind in KINDS}
+
+
+def test_a_commit_that_is_not_here_is_named() -> None:
+    with pytest.raises(ValueError, match=r"none-of-ours: there is no such commit here.*--unshallow"):
+        full_hash("none-of-ours")
+
+
+TRACE = """\
+7 10.5 pwrite64(5</site/var/journal.db-wal>, ""..., 100, 0) = 100
+7 11.0 pwrite64(5</site/var/journal.db-wal>, ""..., 200, 0) = 200
+8 11.1 write(6</site/var/anchor>, ""..., 30 <unfinished ...>
+7 11.2 fdatasync(5</site/var/journal.db-wal> <unfinished ...>
+8 11.3 <... write resumed>) = 30
+7 11.4 <... fdatasync resumed>) = 0
+9 11.5 write(9<socket:[123]>, ""..., 1000) = 1000
+9 11.6 write(9</elsewhere/log>, ""..., 1000) = 1000
+7 12.0 pwrite64(5</site/var/journal.db-wal>, ""..., 400, 0) = 400
+"""
+
+
+def test_bytes_and_syncs_are_those_of_the_site_in_the_window() -> None:
+    assert counting.written_between(TRACE.splitlines(), "/site", 11.0, 12.0) == {"bytes_written": 230, "syncs": 1}
+
+
+@pytest.mark.parametrize("probe", ["statements", "calls"])
+def test_a_probe_counts_what_a_message_costs(tmp_path: Path, probe: str) -> None:
+    with serial_bench(tmp_path / probe, THIS, probe) as bench:
+        for kind in KINDS:
+            before = bench.daemon.ask("begin")
+            bench.send(kind, 1)
+            after = bench.daemon.ask("end")
+            assert all(after[name] - before[name] > 10 for name in after)
+
+
+def test_time_in_process_is_of_messages_that_are_mapped(tmp_path: Path) -> None:
+    kind = KINDS[1]
+    payload = kind.payload(1, 900, random.Random(1)).decode("latin-1")
+    file = tmp_path / "batch.json"
+    with serial_bench(tmp_path / "site", THIS, "processing") as bench:
+        bench.send(kind, 1)
+        file.write_text(json.dumps([payload]), encoding="utf-8")
+        assert bench.daemon.ask(f"c001 {file}")["CPU us"] > 0
