@@ -199,9 +199,9 @@ def _control(
 
 def _is_measured(result: Result) -> bool:
     """Whether it is a result, and no head of others; nor one that is still to come, nor a word about one before it."""
-    measure, value = result.measure, result.value
-    is_word = measure.state == "registered" or measure.status == _NOW_FINAL
-    return not result.kind and (value.sent is not None or (value.missing is not None and not is_word))
+    if result.value.sent is None and (result.measure.state == "registered" or result.measure.status == _NOW_FINAL):
+        return False
+    return not result.kind and (result.value.sent is not None or result.value.missing is not None)
 
 
 def _number_of(order: Order, result: Result) -> str:
@@ -226,7 +226,7 @@ def _mark(
         return "processing"
     samples = _samples_of(order, result)
     if _is_by_role(order, samples, is_hl7):
-        roles = {order.role, *(_role(one, order, is_hl7) for one in samples)}
+        roles = {order.role, *(_role(sample, order, is_hl7) for sample in samples)}
         return "role" if not is_hl7 or "Q" in roles else OTHER
     if is_control_number(_number_of(order, result)):
         return "number"

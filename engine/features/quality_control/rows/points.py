@@ -98,8 +98,8 @@ def _placed(
         times = [*([control.at_us] if is_believed(control.at_us, received_us) else ()), received_us]
     places = []
     for at_us in times:
-        known = known_as(control, lots_at(batch, channel, at_us))
-        places.append((at_us, known, target_at(batch, channel, control, known, at_us)))
+        material = known_as(control, lots_at(batch, channel, at_us))
+        places.append((at_us, material, target_at(batch, channel, control, material, at_us)))
     (_, of, target), (_, newer_of, newer_target) = places[0], places[-1]
     is_before = newer_target is not None and (target is None or (of.level, of.lot) != (newer_of.level, newer_of.lot))
     return places[-1 if is_before else 0]
