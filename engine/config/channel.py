@@ -211,6 +211,10 @@ class ChannelConfig(values.Model):  # the core's keys; `channel_model` has all
     """Results that two channels send for one order and test: `channel`, they are kept side by side; `site`, it is
     one result, and the later one follows the earlier one as if one analyzer had sent both."""
 
+    controls_of: values.Name | None = None
+    """Another channel of the same analyzer, which lots and targets name ([controls](controls.md)): a control on either
+    of the two decides about the results of both."""
+
     report_list: Literal["join", "replace"] = "join"
     """Of a report whose results come in several messages: `join`, its list holds the results of all of them;
     `replace`, the sender repeats the whole report each time, and its list is taken as it is."""

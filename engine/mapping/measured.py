@@ -36,7 +36,7 @@ class Reading:
 
     Attributes:
         taken: whether a reader takes the message; known once the facts are. by: its name and hash, ``name@hash``.
-        failed: it does, and the facts cannot be read.
+        failed: it does, and the facts cannot be read; for this ``reason``.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class Reading:
         self._facts: Facts | None = None
         self._is_read = False
         self.taken = self.failed = False
+        self.reason = ReasonCode.MAPPING_FAULT
         self.by = ""
 
     @property
@@ -73,8 +74,10 @@ class Reading:
             self.taken, self.by = True, f"{reader.name}@{reader.content_hash[:12]}"
             self._facts = reader.facts_in(self._parsed, self.context)
             return
-        except (ConfigError, ContentError) as error:
-            detail = str(error) if isinstance(error, ConfigError) else error.reason.value
+        except ContentError as error:
+            self.reason, detail = error.reason, error.reason.value
+        except ConfigError as error:
+            detail = str(error)
         except Exception as error:
             detail = type(error).__name__
         self.taken = self.failed = True

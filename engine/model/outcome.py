@@ -87,6 +87,7 @@ class Outcome(Generic[R]):
         spoken: its results, where one is critical, or takes something back.
         read: its results as facts; None: it has none.
         conflict: why a number of controls is a patient's here: people decide about all documents. Empty: none is.
+        controls_of: as `engine.model.routes.ChannelRoutes` has it.
         doubted: numbers that a pattern alone makes those of controls, and the outcome where they are patients'.
     """
 
@@ -106,6 +107,7 @@ class Outcome(Generic[R]):
     spoken: tuple[Spoken, ...] = ()
     read: ReadResults | None = None
     conflict: str = ""
+    controls_of: str = ""
     doubted: "tuple[tuple[str, ...], Outcome[R]] | None" = None
 
     @property

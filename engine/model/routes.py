@@ -97,6 +97,7 @@ class ChannelRoutes:
         is_draft: nothing is made of its messages yet.
         says: of its hold rules, the reason -> language -> the words in it.
         has_other_numbers: its reports are known by numbers that `engine.processing.names` does not read.
+        controls_of: the channel whose controls are those of its analyzer, too; empty: its own alone.
     """
 
     channel: str
@@ -112,6 +113,7 @@ class ChannelRoutes:
     redundant: bool = False
     is_draft: bool = False
     has_other_numbers: bool = False
+    controls_of: str = ""
     says: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     reader: Callable[[Parsed], Program | None] | None = None
 

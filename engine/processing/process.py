@@ -43,6 +43,7 @@ logger = logging.getLogger("labrelay.processing")
 
 T = TypeVar("T")
 
+UNREAD_CONTROL = "the results of its controls cannot be read: it is not known whether they were accepted"
 NAMED = "its number is that of a control (`control_numbers`), and the message says that it is a patient's"
 YIELD_AFTER = 4  # messages processed here before sockets get their turn: about half a millisecond
 
@@ -117,10 +118,11 @@ def _routed(
     stored: Stored, parsed: Parsed, channel: ChannelRoutes, reagents: tuple[Reagent, ...], numbers: tuple[Number, ...]
 ) -> Processed:
     try:
-        return _route(stored, parsed, channel, reagents, numbers)
+        routed = _route(stored, parsed, channel, reagents, numbers)
     except ContentError as error:
         controls = _controls(stored, parsed, _reading(stored, parsed, channel), channel, set())
-        return Outcome("dead", error.reason, _told(error), reagents=reagents, numbers=numbers, controls=controls)
+        routed = Outcome("dead", error.reason, _told(error), reagents=reagents, numbers=numbers, controls=controls)
+    return replace(routed, controls_of=channel.controls_of) if channel.controls_of else routed
 
 
 def _doubted(
@@ -203,7 +205,7 @@ def _route(
         )
     found = _controls(stored, parsed, reading, channel, set_apart)
     if reading.failed and set_apart:
-        issues.append(Issue(code="CONTROL_UNREAD", text="the results of its controls cannot be read: no point is made"))
+        return Outcome("dead", reading.reason, UNREAD_CONTROL, issues=tuple(issues), reagents=reagents, numbers=numbers)
     return Outcome(
         "mapped" if documents else "filtered",
         None if documents else filtered or ReasonCode.FILTERED,

@@ -226,6 +226,7 @@ def build_channel(
             redundant=talk.redundant,
             is_draft=config.draft,
             has_other_numbers=_has_other_numbers(site, config, programs),
+            controls_of=config.controls_of or "",
             says=config.says,
             reader=partial(programs.reader, site.tables_of(config)),
         ),

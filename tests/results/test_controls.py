@@ -11,7 +11,7 @@ from engine.features.quality_control.rows import deciding
 from engine.model.errors import RefusedError
 from tests.support.astm_peer import one_record_a_frame
 from tests.support.astm_peer import session as frames
-from tests.support.controls import NUMBERS, message, points, rows, send, set_up, verdicts
+from tests.support.controls import DAY, NUMBERS, message, points, rows, send, set_up, verdicts
 from tests.support.ordering_lis import answered, order, ordering
 from tests.support.running import (
     ASTM,
@@ -111,7 +111,7 @@ async def test_a_morning_with_a_failed_control(tmp_path: Path) -> None:
 def untimed(one: bytes) -> bytes:
     """The message without the times of its order and results."""
     head, *more = one.split(b"\r")
-    return b"\r".join([head, *(re.sub(rb"20240301\d{6}", b"", line) for line in more)])
+    return b"\r".join([head, *(re.sub(DAY.encode() + rb"\d{6}", b"", line) for line in more)])
 
 
 @pytest.mark.parametrize("copied", [True, False])

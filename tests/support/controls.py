@@ -1,6 +1,7 @@
 """Controls and patients of one analyzer, as messages; its lots and targets, and what people decide about them."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
 
@@ -16,12 +17,13 @@ LEVELS = {"QC-L1": ("L1", "A7"), "QC-L2": ("L2", "B7")}
 TARGETS = {("GLU", "L1"): ("100", "5"), ("GLU", "L2"): ("200", "8"), ("K", "L1"): ("4.0", "0.1")}
 UNITS = {"GLU": "mg/dL", "K": "mmol/L", "NA": "mmol/L"}
 NUMBERS = count(1)
+DAY = f"{datetime.now(UTC) - timedelta(days=1):%Y%m%d}"
 
 
 def message(specimen: str, results: Mapping[str, str], at: str, *, patient: str = "", flag: str = "") -> bytes:
-    """One message of an analyzer, measured at ``at`` of 2024-03-01 (``0740``); without a patient, a control's."""
+    """One message of an analyzer, measured at ``at`` of `DAY` (``0740``); without a patient, a control's."""
     number = next(NUMBERS)
-    time = f"20240301{at}{number % 60:02}"
+    time = f"{DAY}{at}{number % 60:02}"
     person = f"PID|1||{patient}||Iyer^Meena||19550101|F\r" if patient else ""
     side = "" if patient else "^^^^^^Q"
     head = f"MSH|^~\\&|AN|LAB|LIS|H|{time}||ORU^R01|M{number}|P|2.5.1\r{person}"

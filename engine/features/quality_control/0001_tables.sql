@@ -76,6 +76,7 @@ CREATE TABLE qc_point (
     mark        TEXT NOT NULL,              -- what shows that it is a control's
     target      INTEGER NOT NULL,           -- qc_target.id that it was judged with; 0: none
     why         TEXT NOT NULL,              -- why it could not be evaluated; '': it was
+    rejects     INTEGER NOT NULL,           -- 1: it rejects its run for that, for its test had a target
     message_id  INTEGER NOT NULL,           -- 0: a person has entered it (act)
     place       INTEGER NOT NULL,           -- of the result in its message
     act         INTEGER NOT NULL

@@ -21,6 +21,7 @@ FEATURE = Feature(
     service="service:quality",
     keys="config:ControlsKeys",
     channel_keys="config:AnalyzerKeys",
+    agreement="config:disagreements",
     key_help="config:KEYS",
     acts="acts:ACTS",
     lists="lists.listed:LISTS",

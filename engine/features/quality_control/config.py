@@ -1,11 +1,14 @@
 """The ``controls:`` of a site: when controls are due. The ``maintenance:`` of a channel: jobs of its analyzer."""
 
+from collections.abc import Iterator
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from engine.config.channel import FeatureKeys
+from engine.config.findings.agreement import Channels, Destinations, Disagreement
 from engine.config.reading.joining import Behind, Block, KeyHelp, part
+from engine.config.reading.problems import closest
 from engine.config.reading.values import Days, Duration, Flag, Model, Whole
 from engine.config.sitewide import SiteConfig
 
@@ -62,6 +65,20 @@ class AnalyzerKeys(FeatureKeys):
         Field(default_factory=dict)
     )
     """Jobs of maintenance of its analyzer, each with its days."""
+
+
+def disagreements(channels: Channels, destinations: Destinations) -> Iterator[Disagreement]:
+    """Channels that have the controls of no other one, or of one that has not its own."""
+    for name, channel in channels.items():
+        if (other := channel.controls_of) is None:
+            continue
+        if other not in channels:
+            hint = closest(other, channels) or "; name a channel of this site"
+            yield Disagreement(name, ("controls_of",), 1, f"unknown channel '{other}'{hint}")
+        elif channels[other].controls_of is not None:
+            yield Disagreement(
+                name, ("controls_of",), 1, f"{other} has controls_of itself; name the channel of the lots"
+            )
 
 
 KEYS = KeyHelp(

@@ -23,6 +23,7 @@ _PARTS = re.compile(r"[\^&~\\|]")
 class QualityControl(Step):
     """The controls of one message, and those of its tests."""
 
+    _channel: str  # whose lots, targets and closed tests count
     _tests: dict[str, int]  # under control, of patients' results -> when it came, or was measured if that is later
     _measured: dict[str, int]  # ... and when it was measured, at the earliest
     _others: set[str]  # codes of its results that are of none of these
@@ -31,19 +32,20 @@ class QualityControl(Step):
 
     def __init__(self, now: Recording) -> None:
         super().__init__(now)
+        self._channel = now.outcome.controls_of or now.channel
         self._tests, self._measured, self._others, self._out, self._waiting = {}, {}, set(), [], {}
 
     def decide(self) -> None:
         now = self.now
         if now.outcome.controls:  # first: they may be those of its own patients
-            points.note(self.batch, now.id, now.channel, now.received_us, now.outcome.controls)
+            points.note(self.batch, now.id, self._channel, now.received_us, now.outcome.controls)
         if now.state != "mapped" or not now.routes:
             return
         if now.outcome.conflict:
             self._hold_all(now.outcome.conflict)
         if closing.is_unused(self.batch):
             return
-        if codes := closing.codes_under_control(self.batch, now.channel):
+        if codes := closing.codes_under_control(self.batch, self._channel):
             self._read(codes)
             closed = self._closed()
             if closed:
@@ -54,7 +56,7 @@ class QualityControl(Step):
     def stored(self) -> None:
         now = self.now
         if now.state == "mapped" and self._tests:
-            closing.note_results(self.batch, now.id, now.channel, self._tests, self._measured, self._waiting)
+            closing.note_results(self.batch, now.id, self._channel, self._tests, self._measured, self._waiting)
             closing.to_be_looked_at(self.batch, now.id, self._out)
 
     # -- what waits --------------------------------------------------------------------------------------------------
@@ -64,7 +66,7 @@ class QualityControl(Step):
         if not (now.outcome.results or now.outcome.controls):  # it is not known which results it has
             self._tests = {test: now.received_us for tests in codes.values() for test in tests}
         for group in now.outcome.results:
-            is_timed = 0 < group.resulted_us <= now.received_us + points.AHEAD_US
+            is_timed = points.is_believed(group.resulted_us, now.received_us)
             at_us = group.resulted_us if is_timed else now.received_us
             for code, test in zip(group.codes, group.tests, strict=True):
                 parts = {code, *_PARTS.split(test.partition("\0")[0])}
@@ -78,8 +80,8 @@ class QualityControl(Step):
 
     def _closed(self) -> dict[str, ClosedTest]:
         """The tests that are closed, or were when its results were measured."""
-        open_now = closing.closed_tests(self.batch, self.now.channel)
-        return closing.failed_then(self.batch, self.now.channel, self._measured) | open_now
+        open_now = closing.closed_tests(self.batch, self._channel)
+        return closing.failed_then(self.batch, self._channel, self._measured) | open_now
 
     def _part(self, codes: dict[str, set[str]], closed: dict[str, ClosedTest]) -> None:
         now = self.now
@@ -123,7 +125,7 @@ class QualityControl(Step):
         specimens = {group.specimen for group in now.outcome.results} - {""}
         if not specimens:
             return
-        lots = points.lots_at(self.batch, now.channel, now.received_us)
+        lots = points.lots_at(self.batch, self._channel, now.received_us)
         numbers = [lot.number for lot in lots if lot.number.strip("*")]  # one of any text names the lot of all
         if any(matches(one, numbers) for one in specimens):
             self._hold_all("the specimen has the number of a control material")

@@ -37,7 +37,11 @@ _RANGE = re.compile(r"\s*(-?\d{1,20}(?:\.\d{1,20})?)\s*(?:-|to|\.\.)\s*(-?\d{1,2
 _NUMBER = re.compile(r"\s*([+-]?\d{1,20}(?:\.\d{1,20})?)\s*", re.ASCII)
 _DILUTED = re.compile(r"[0-9]{1,9}/")
 _NORMAL = "N"
+OTHER = "other role"  # a proficiency test, a replicate, an electronic check ...: of no material with a target
 _NOT_OBTAINED = "X"  # HL7 table 0085, and E1394 9.4.9: no result could be obtained
+_NOW_FINAL = "U"  # 0085: the status of a result changes, which is not sent again
+_OFF_SCALE = ("<", ">")  # table 0078: the number is a bound. H, L and A are about a range, also that of patients
+_FAILURE = re.compile(r"QCF|ERR|Err|(?i:error|fail|invalid|reject)")  # table 0078, and words of analyzers
 _LOT_AND_LEVEL = re.compile(r"#([0-9]+)(q[0-9])#", re.IGNORECASE | re.ASCII)
 _LEVEL = "05001"  # of a Mindray BC: a result that says the level of the control
 _NOT_OF_CONTROLS = frozenset("CLG")  # calibrators and pools are no patient's, and no control's
@@ -51,15 +55,16 @@ class ControlResult:
     Attributes:
         test: as sent. codes: as sent, and as meant: those that the same result of a patient has.
         number: of the specimen or order; distinguishes levels and lots.
-        value, unit: as sent.
+        value, unit: as sent; a number that is flagged as off the scale is a bound.
         at_us: when it was measured; 0: the message does not say.
         failed: outside of its limits, by the analyzer's own flag or the range that it sent; None: it sent neither.
+        invalid: none was obtained, it was withdrawn, or the analyzer says that it failed.
         module: the part of the analyzer that measured it, where the message names one.
         level, lot, expires: of the material, where the message says them.
         mean, sd: its target, likewise.
         place: of the result in the message, from 1.
-        mark: what shows that it is a control's: ``processing``, ``role``, ``number``, ``order``, ``filter``, or
-            ``list``: a pattern of `control_numbers` alone.
+        mark: what shows that it is a control's: ``processing``, ``role``, ``number``, ``order``, ``filter``,
+            ``list``: a pattern of `control_numbers` alone, or `OTHER`: a role that is not ``Q``.
     """
 
     test: str
@@ -69,6 +74,7 @@ class ControlResult:
     unit: str = ""
     at_us: int = 0
     failed: bool | None = None
+    invalid: bool = False
     module: str = ""
     level: str = ""
     lot: str = ""
@@ -171,7 +177,8 @@ def _control(
         lot, level = said[1], said[2].upper()
     elif is_hl7 and (facts.processing or "").upper().startswith(ASTM_ROLE):
         lot, expires, level = person.number or "", person.born or "", _level_of(order)
-    sent = f"{value.comparator or ''}{value.number}" if value.number else value.sent or ""
+    bound = value.comparator or next((flag for flag in measure.flags or () if flag in _OFF_SCALE), "")
+    sent = f"{bound}{value.number}" if value.number else value.sent or ""
     return ControlResult(
         test=(measure.test or "")[:MAX_CODE],
         codes=tuple(_codes(measure)),
@@ -180,6 +187,7 @@ def _control(
         unit=(value.unit or measure.unit or "")[:MAX_TEXT],
         at_us=at(result.at),
         failed=_failed(result),
+        invalid=_is_invalid(result),
         module=(result.device or "")[:MAX_TEXT],
         level=level[:MAX_TEXT],
         lot=lot[:MAX_TEXT],
@@ -190,7 +198,9 @@ def _control(
 
 
 def _is_measured(result: Result) -> bool:
-    """Whether it is a result, and no head of others."""
+    """Whether it is a result, and no head of others; nor one that is still to come, nor a word about one before it."""
+    if result.value.sent is None and (result.measure.state == "registered" or result.measure.status == _NOW_FINAL):
+        return False
     return not result.kind and (result.value.sent is not None or result.value.missing is not None)
 
 
@@ -214,8 +224,10 @@ def _mark(
 ) -> str:
     if (facts.processing or "").upper().startswith(ASTM_ROLE):
         return "processing"
-    if _is_by_role(order, _samples_of(order, result), is_hl7):
-        return "role"
+    samples = _samples_of(order, result)
+    if _is_by_role(order, samples, is_hl7):
+        roles = {order.role, *(_role(sample, order, is_hl7) for sample in samples)}
+        return "role" if not is_hl7 or "Q" in roles else OTHER
     if is_control_number(_number_of(order, result)):
         return "number"
     if orders and _is_of_controls(order, is_hl7, orders):
@@ -277,6 +289,14 @@ def _of_mindray_bs(parsed: Parsed, at: Callable[[str | None], int]) -> Iterator[
 
 def _texts_of(segment: Segment) -> Callable[[int], str]:
     return lambda field: segment.get(field).strip()[:MAX_TEXT]
+
+
+def _is_invalid(result: Result) -> bool:
+    measure = result.measure
+    if measure.state in ("cancelled", "entered-in-error"):
+        return True
+    words = (*(measure.flags or ()), result.value.words or "")
+    return any(map(_FAILURE.search, words))
 
 
 def _failed(result: Result) -> bool | None:

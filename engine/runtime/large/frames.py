@@ -243,6 +243,7 @@ def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
         tuple(Spoken(*one) for one in spoken),
         None if read is None else _read(of_results, read),
         conflict,
+        channel.controls_of,
         None if doubted is None else (tuple(doubted), read_outcome(Decoder().feed(next(blobs))[0], channel)),
     )
 

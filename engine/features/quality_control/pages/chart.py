@@ -334,7 +334,7 @@ def _row(one: PointView, words: Words, *, is_far: bool) -> dict[str, Any]:
         "value": f"{shown(one.value)} {shown(one.unit)}".strip(),
         "z": levey.short(one.z),
         "state": words.say(levey.WORDS[kind]),
-        "why": one.rules or (one.why and words.say(one.why)),
+        "why": (one.why and words.say(one.why)) or one.rules,
         "cause": words.say(CAUSES[one.excluded]) if one.excluded in CAUSES else one.excluded,
         "far": words.say("far from the others") if is_far else "",
         "excluded": bool(one.excluded),

@@ -46,7 +46,11 @@ def _waits(reader: Reader, channel: str, test: str, points: Sequence[PointView],
     failure = next((one for one in closed if not one.until_us), None)
     if failure is None:
         return ""
-    fired = [f"{one.rules} ({shown(one.level)})" for one in points if one.run == failure.run and one.rules]
+    fired = [
+        f"{words.say(one.why) if one.why else one.rules} ({shown(one.level)})"
+        for one in points
+        if one.run == failure.run and one.rules
+    ]
     return words.say(
         "{rules}: results of this test wait since {time}; {n} went out before.",
         rules=", ".join(fired) or f"{words.say('Run')} {failure.run}",

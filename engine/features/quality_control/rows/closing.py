@@ -83,7 +83,7 @@ def taken_out(batch: Batch, stream: Stream) -> None:
     at; where it was the repeat by which a person has closed the failed run, the test is closed again."""
     row = batch.execute(
         "SELECT c.id, c.run, c.until_us FROM qc_closed c JOIN qc_run f ON f.id = c.run WHERE c.channel = ?"
-        " AND c.test = ? AND f.stream = ? AND (c.until_us = 0 OR c.act > 0)"
+        " AND c.test = ? AND f.stream = ? AND (c.until_us = 0 OR c.repeat > 0 AND c.act > 0)"
         " ORDER BY c.until_us = 0 DESC, f.first_us DESC, c.id DESC LIMIT 1",
         (stream.channel, stream.test, stream.id),
     ).fetchone()
@@ -252,8 +252,8 @@ def _repeats(batch: Batch, run: int, failed: Mapping[str, int]) -> bool:
 
 def _failed_levels(batch: Batch, stream_id: int, run: int, since_us: int) -> dict[str, int]:
     """The last points, by level, that a rule fired about, of this run and the failed ones before it since then, in any
-    verdict that rejected them: an excluded point does not take that back. Of one that was erased the level is not
-    known: then they are all levels that have a target."""
+    verdict that rejected them: an excluded point does not take that back. Where the level has no target, or is not
+    known (erased, a control of no list), they are all levels that have one."""
     rows = batch.execute(
         "SELECT p.level, max(p.id) FROM qc_run n JOIN qc_run r ON r.stream = ? AND r.first_us BETWEEN ? AND n.first_us"
         " JOIN qc_verdict v ON v.run = r.id AND v.verdict = 'reject',"
@@ -262,13 +262,15 @@ def _failed_levels(batch: Batch, stream_id: int, run: int, since_us: int) -> dic
         (stream_id, since_us, run),
     )
     levels: dict[str, int] = dict(rows.fetchall())
-    if erased := levels.pop("", 0):
-        levels |= {
-            level: max(erased, levels.get(level, 0))
-            for (level,) in batch.execute(
-                "SELECT t.level FROM qc_target t JOIN qc_stream s ON s.channel = t.channel AND s.test = t.test"
-                " WHERE s.id = ? AND t.module IN ('', s.module) AND t.state IN ('interim', 'in force')",
-                (stream_id,),
-            )
-        }
+    judged = {
+        level
+        for (level,) in batch.execute(
+            "SELECT t.level FROM qc_target t JOIN qc_stream s ON s.channel = t.channel AND s.test = t.test"
+            " WHERE s.id = ? AND t.module IN ('', s.module) AND t.state IN ('interim', 'in force')",
+            (stream_id,),
+        )
+    }
+    if others := levels.keys() - judged:
+        last = max(map(levels.__getitem__, others))
+        levels = {level: max(last, levels.get(level, 0)) for level in judged}
     return levels

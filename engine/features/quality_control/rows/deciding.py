@@ -253,18 +253,26 @@ def open_test(batch: Batch, number: int, *, cause: str, action: str, actor: str,
     """Close a failed run: results of its test go on from now. It releases no held result.
 
     Raises:
-        RefusedError: it is closed already, or no repeat with each level that failed was accepted.
+        RefusedError: it is closed already, or no repeat with each level that failed was accepted. Where all targets of
+            the test have ended it needs none.
     """
     row = batch.execute("SELECT channel, test, run, repeat, until_us FROM qc_closed WHERE id = ?", (number,)).fetchone()
     if row is None or row[4]:
         raise RefusedError(f"failure {number} is {'closed already' if row else 'not there'}")
     channel, test, run, repeat, _ = row
-    if not repeat:
+    if not repeat and _is_judged(batch, channel, test):
         raise RefusedError(f"no repeat of run {run} was accepted: measure each level that failed again")
     what = {"failure": number, "channel": channel, "test": test, "run": run, "repeat": repeat}
     act = audit.note(batch, actor, "quality-close", {**what, "cause": cause, "action": action, "reason": reason})
     batch.execute("UPDATE qc_closed SET until_us = ?, act = ? WHERE id = ?", (batch.now_us, act, number))
     return {"run": run, "repeat": repeat, "act": act}
+
+
+def _is_judged(batch: Batch, channel: str, test: str) -> bool:
+    row = batch.execute(
+        "SELECT 1 FROM qc_target WHERE channel = ? AND test = ? AND state IN ('interim', 'in force')", (channel, test)
+    ).fetchone()
+    return row is not None
 
 
 @operation(priority=Priority.SETTLE)

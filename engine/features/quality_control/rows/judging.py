@@ -27,8 +27,8 @@ from engine.store.core.writing.batch import Batch
 MEASURED, LATE, EXCLUDED, TAKEN_BACK, EVENT = "measured", "measured before others", "excluded", "taken back", "event"
 MOST_AFTER = 500  # points behind a late one that are judged again: with 12 of each level, forty levels
 _COLUMNS = (
-    "SELECT p.id, p.run, p.level, p.value, p.lot, p.measured_us, p.why, coalesce(t.id, 0), coalesce(t.unit, ''),"
-    " coalesce(t.mean, ''), coalesce(t.sd, ''),"
+    "SELECT p.id, p.run, p.level, p.value, p.lot, p.measured_us, p.why, p.rejects, coalesce(t.id, 0),"
+    " coalesce(t.unit, ''), coalesce(t.mean, ''), coalesce(t.sd, ''),"
     " EXISTS (SELECT 1 FROM qc_excluded x WHERE x.point = p.id AND x.back = 0)"
     " FROM qc_point p LEFT JOIN qc_target t ON t.id = p.target WHERE "
 )
@@ -106,7 +106,7 @@ def empty(execute: Execute, message_id: int) -> list[tuple[int, int, int]]:
     """Stream, time and number of the points of a message, which have no more than these now."""
     return execute(
         "UPDATE qc_point SET level = '', lot = '', number = '', value = '', unit = '', failed = NULL, target = 0,"
-        " why = ? WHERE message_id = ? AND why <> ? RETURNING stream, measured_us, id",
+        " why = ?, rejects = 0 WHERE message_id = ? AND why <> ? RETURNING stream, measured_us, id",
         (lots.ERASED, message_id, lots.ERASED),
     ).fetchall()
 
@@ -229,11 +229,14 @@ def _rows(batch: Batch, statement: str, values: tuple[Any, ...]) -> dict[int, Ro
 
 
 def _row(
-    number: int, run: int, level: str, value: str, lot: str, measured_us: int, why: str, *target_and_excluded: Any
+    number: int, run: int, level: str, value: str, lot: str, measured_us: int, why: str, rejects: int, *more: Any
 ) -> Row:
-    *target, excluded = target_and_excluded
+    *target, excluded = more
     known = TargetOf(*target) if target[0] and not why else None
-    point = Point(number, run, level, value, lot, known and known.figures, excluded=bool(excluded))
+    point = Point(
+        number, run, level, value, lot, known and known.figures,
+        excluded=bool(excluded or (why and not rejects)), fault=why if rejects else "",
+    )  # fmt: skip
     return Row(measured_us, point, known.expected if known else frozenset())
 
 

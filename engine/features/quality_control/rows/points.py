@@ -3,20 +3,21 @@
 Written with the outcome of the message, and judged in the same transaction (`judging`). A message that is processed
 again has its points already; a result that another message brought with the same number, time and value is no second
 one. One without a time is none where that message had the same bytes: it was sent once more, and nothing was measured
-again. Points are added and never changed.
+again. A time that is not believed is none: its point is judged by when it came. Points are added and never changed.
 """
 
 from collections.abc import Sequence
 
 from engine.features.quality_control.rows import judging
-from engine.features.quality_control.rules.lots import Known, Lot, TargetOf, known_as, why_not
-from engine.model.content.quality_controls import ControlResult, spellings
+from engine.features.quality_control.rules.lots import INVALID, OTHER_UNIT, Known, Lot, TargetOf, known_as, why_not
+from engine.model.content.quality_controls import OTHER, ControlResult, is_control_number, spellings
 from engine.store.core.writing.batch import Batch
 from engine.store.operations.dedup import TOKEN_BYTES
 
 RUN_US = 30 * 60_000_000  # controls of one test that are measured within so long of the first are one run
 SAME_US = 86_400_000_000  # so long the same bytes are the same message; without a number of its own as long as a run
 AHEAD_US = 2 * 86_400_000_000  # an analyzer's clock may be wrong; a time from later than this is not believed
+BEHIND_US = 182 * 86_400_000_000  # ... nor one from longer before it came
 _AT = "(channel = ? OR channel = '') AND from_us <= ? AND (until_us = 0 OR until_us > ?)"
 
 
@@ -30,6 +31,12 @@ def note(batch: Batch, message_id: int, channel: str, received_us: int, controls
         if known is None and (made := add(batch, message_id, channel, received_us, control)) is not None:
             stream, order = made
             begins[stream] = min(order, begins.get(stream, order))
+    batch.execute(  # the same result in words, or in another unit, beside the one that is judged
+        "UPDATE qc_point SET rejects = 0 WHERE message_id = ? AND why = ? AND EXISTS (SELECT 1 FROM qc_point p"
+        " WHERE p.message_id = qc_point.message_id AND p.stream = qc_point.stream AND p.number = qc_point.number"
+        " AND p.measured_us = qc_point.measured_us AND p.why = '')",
+        (message_id, OTHER_UNIT),
+    )
     for stream, order in begins.items():
         judging.settle(batch, stream, order, judging.MEASURED)
 
@@ -38,15 +45,18 @@ def add(
     batch: Batch, message_id: int, channel: str, received_us: int, control: ControlResult, *, act: int = 0
 ) -> tuple[int, tuple[int, int]] | None:
     """Add a point; its stream, and its place there in measuring order. None: it is there already."""
-    is_timed = 0 < control.at_us <= received_us + AHEAD_US
-    measured_us = control.at_us if is_timed else received_us
     stream = stream_of(batch, channel, control.module, control.test)
-    is_known = _is_repeat if is_timed else _is_sent_again
-    if is_known(batch, stream, message_id, measured_us, control):
+    measured_us, known, target = _placed(batch, channel, control, received_us, act)
+    is_timed = measured_us == control.at_us
+    if _is_repeat(batch, stream, message_id, control) or (
+        not is_timed and _is_sent_again(batch, stream, message_id, received_us, control)
+    ):
         return None
-    known = known_as(control, lots_at(batch, channel, measured_us))
-    target = target_at(batch, channel, control, known, measured_us)
     why = why_not(control, known, target, batch.day_of(measured_us))
+    is_other = not known.listed and (control.mark == OTHER or is_control_number(control.number))  # as a blank count
+    rejects = (
+        bool(why) and not is_other and _had_target(batch, channel, control.test, measured_us if act else received_us)
+    )
     if not why:
         batch.execute(
             "INSERT INTO qc_level (stream, level, lot, first_us) VALUES (?, ?, ?, ?)"
@@ -60,15 +70,50 @@ def add(
         )
     cursor = batch.execute(
         "INSERT INTO qc_point (stream, run, level, lot, number, value, unit, measured_us, received_us, timed, failed,"
-        " mark, target, why, message_id, place, act) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " mark, target, why, rejects, message_id, place, act)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            stream, _run(batch, stream, measured_us, known), known.level, known.lot, control.number, control.value,
-            control.unit, measured_us, received_us, int(is_timed),
+            stream, _run(batch, stream, measured_us, known, control.number), known.level, known.lot, control.number,
+            control.value, control.unit, measured_us, received_us, int(is_timed),
             None if control.failed is None else int(control.failed), control.mark,
-            0 if target is None else target.id, why, message_id, control.place, act,
+            0 if target is None else target.id, why, int(rejects), message_id, control.place, act,
         ),
     )  # fmt: skip
     return stream, (measured_us, int(cursor.lastrowid or 0))
+
+
+def is_believed(at_us: int, received_us: int) -> bool:
+    """Whether a message that came then may say this time; 0: it says none."""
+    return received_us - BEHIND_US <= at_us <= received_us + AHEAD_US
+
+
+def _placed(
+    batch: Batch, channel: str, control: ControlResult, received_us: int, act: int
+) -> tuple[int, Known, TargetOf | None]:
+    """When a control was measured, of what, and its target. A time before its lot or its target is not believed, unless
+    it is that of a person."""
+    if act and control.at_us:
+        times = [control.at_us]
+    else:
+        times = [*([control.at_us] if is_believed(control.at_us, received_us) else ()), received_us]
+    places = []
+    for at_us in times:
+        material = known_as(control, lots_at(batch, channel, at_us))
+        places.append((at_us, material, target_at(batch, channel, control, material, at_us)))
+    (_, of, target), (_, newer_of, newer_target) = places[0], places[-1]
+    is_before = newer_target is not None and (target is None or (of.level, of.lot) != (newer_of.level, newer_of.lot))
+    return places[-1 if is_before else 0]
+
+
+def _had_target(batch: Batch, channel: str, test: str, at_us: int) -> bool:
+    """Whether a test had a target, unless all had ended before a person opened it without a repeat."""
+    row = batch.execute(
+        "SELECT 1 FROM qc_target t WHERE channel = ? AND test = ? AND from_us > 0 AND from_us <= ? AND (until_us = 0 OR"
+        " until_us > coalesce((SELECT max(c.until_us) FROM qc_closed c WHERE c.channel = t.channel AND c.test = t.test"
+        " AND c.act > 0 AND c.repeat = 0), 0)) LIMIT 1",
+        (channel, test, at_us),
+    ).fetchone()
+    return row is not None
 
 
 def stream_of(batch: Batch, channel: str, module: str, test: str) -> int:
@@ -102,12 +147,12 @@ def target_at(batch: Batch, channel: str, control: ControlResult, known: Known, 
     return None if row is None else TargetOf(*row)
 
 
-def _is_repeat(batch: Batch, stream: int, message_id: int, measured_us: int, control: ControlResult) -> bool:
+def _is_repeat(batch: Batch, stream: int, message_id: int, control: ControlResult) -> bool:
     return (
         batch.execute(
             "SELECT 1 FROM qc_point WHERE stream = ? AND measured_us = ? AND number = ? AND value = ?"
-            " AND (message_id <> ? OR message_id = 0) AND timed = 1 LIMIT 1",
-            (stream, measured_us, control.number, control.value, message_id),
+            " AND (message_id <> ? OR message_id = 0) AND timed = 1 AND (why = ?) = ? LIMIT 1",
+            (stream, control.at_us, control.number, control.value, message_id, INVALID, control.invalid),
         ).fetchone()
         is not None
     )
@@ -133,16 +178,18 @@ def _is_sent_again(batch: Batch, stream: int, message_id: int, received_us: int,
     )  # fmt: skip
 
 
-def _run(batch: Batch, stream: int, measured_us: int, known: Known) -> int:
+def _run(batch: Batch, stream: int, measured_us: int, known: Known, number: str) -> int:
     """The run of a point: one that began shortly before it, else one that begins with it. No other run changes.
 
-    A level that a failed run has already is measured again: that begins a run, which may be accepted.
+    A level that a failed run has already is measured again: that begins a run, which may be accepted. So does a number
+    whose level was not known.
     """
     row = batch.execute(
         "SELECT id, (SELECT verdict FROM qc_verdict v WHERE v.run = r.id ORDER BY version DESC LIMIT 1) = 'reject'"
-        " AND EXISTS (SELECT 1 FROM qc_point p WHERE p.run = r.id AND p.level = ? AND p.lot = ? AND p.measured_us < ?)"
+        " AND EXISTS (SELECT 1 FROM qc_point p WHERE p.run = r.id AND p.measured_us < ?"
+        " AND (p.level = ? AND p.lot = ? OR p.rejects AND p.number = ?))"
         " FROM qc_run r WHERE stream = ? AND first_us BETWEEN ? AND ? ORDER BY first_us DESC LIMIT 1",
-        (known.level, known.lot, measured_us, stream, measured_us - RUN_US, measured_us),
+        (measured_us, known.level, known.lot, number, stream, measured_us - RUN_US, measured_us),
     ).fetchone()
     if row is None or row[1]:
         row = batch.execute(

@@ -7,9 +7,12 @@ and the control is unknown. Where the message says another lot than the list, it
 from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
+from functools import cache
 from typing import NamedTuple
 
+from engine.config.site import search_path
 from engine.features.quality_control.rules.westgard import Target, number_in
+from engine.mapping.code_tables.table_files import first_file, rows_in
 from engine.model.content.quality_controls import ControlResult, matches
 from engine.model.texts.phrases import N_
 
@@ -19,6 +22,7 @@ STATES = (PROPOSED, INTERIM, IN_FORCE, CLOSED)
 
 # Why a point cannot be evaluated.
 NO_NUMBER, NO_TARGET, OTHER_UNIT, NO_SD = N_("no number"), N_("no target"), N_("other unit"), N_("no SD")
+INVALID = N_("invalid, says the analyzer")
 EXPIRED, UNKNOWN = N_("lot expired"), N_("unknown control")
 ERASED = N_("erased")  # its message was, and what the point had of it
 
@@ -81,20 +85,36 @@ def known_as(control: ControlResult, lots: Iterable[Lot]) -> Known:
 
 def why_not(control: ControlResult, known: Known, target: TargetOf | None, day: str) -> str:
     """Why a point that was measured on this day of the site cannot be evaluated; empty: it can."""
+    if control.invalid:
+        return INVALID
     if not known.listed:
         return UNKNOWN
     if known.expires and day > known.expires:
         return EXPIRED
     if target is None:
         return NO_TARGET
-    if target.unit != control.unit:
+    if not control.value.strip():
+        return NO_NUMBER
+    if ucum_of(target.unit) != ucum_of(control.unit):
         return OTHER_UNIT
     if target.expected:
-        return "" if control.value.strip() else NO_NUMBER
+        return ""
     figures = target.figures
     if figures is None or figures.sd <= Decimal(0):
         return NO_SD
     return "" if number_in(control.value) is not None else NO_NUMBER
+
+
+def ucum_of(unit: str) -> str:
+    """The code of UCUM that a spelling of a unit has in the shipped table; any other text is itself."""
+    return _spellings().get(unit.strip(), unit.strip())
+
+
+@cache
+def _spellings() -> dict[str, str]:
+    path = first_file("tables/ucum.csv", search_path(None, "mappings"))
+    lines = [] if path is None else rows_in(path.read_text(encoding="utf-8"), lambda number: None)
+    return {spelling: ucum for _, (spelling, ucum, *_), _ in lines}
 
 
 def expiry_of(text: str) -> str:

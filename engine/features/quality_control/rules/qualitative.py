@@ -21,7 +21,7 @@ def judge_each(
     points: Sequence[Point],
     rules: RuleSet,
     known: Collection[tuple[str, str]],
-    expected: Mapping[int, Collection[str]],
+    expected: Mapping[int, frozenset[str]],
     past: Collection[int] = (),
 ) -> Judgement:
     """Judge the points of one test, each by what its target is: a run has the worst verdict of the two kinds.
@@ -53,7 +53,7 @@ def _place(points: Sequence[Point]) -> Callable[[Violation], int]:
     return lambda found: places[found.at]
 
 
-def judge_expected(points: Sequence[Point], expected: Mapping[int, Collection[str]]) -> Judgement:
+def judge_expected(points: Sequence[Point], expected: Mapping[int, frozenset[str]]) -> Judgement:
     """Judge qualitative points of one test.
 
     Args:
@@ -63,7 +63,7 @@ def judge_expected(points: Sequence[Point], expected: Mapping[int, Collection[st
     wrong = {
         one.number: Violation(one.number, UNEXPECTED, POINT, (one.number,))
         for one in counted
-        if folded(one.value) not in expected[one.number]
+        if expected[one.number].isdisjoint(map(folded, (one.value, *one.value.split("^"))))
     }
     runs: dict[int, Verdict] = {}
     for run in dict.fromkeys(one.run for one in points):

@@ -6,8 +6,8 @@ Scopes: *point*; *level*, consecutive points of one level and lot, across runs; 
 consecutive points of at least two levels in measuring order, across runs.
 
 A point that has no number, no target or no SD cannot be evaluated; it and an excluded one neither break nor complete a
-count. A value equal to the mean is on no side. A reset empties all counts; a new lot of a level begins a count of its
-own, and empties the one across levels.
+count. One with a fault rejects its run. A value equal to the mean is on no side. A reset empties all counts; a new lot
+of a level begins a count of its own, and empties the one across levels.
 
 The verdict on a run is *reject* where a rejecting rule fired at one of its points, else *not evaluated* where a point
 could not be, else *warn*, else *accept*.
@@ -85,6 +85,7 @@ class Point(NamedTuple):
         number: of the point, rising in measuring order. value: as sent.
         target: in force for its level and lot; None: there is none.
         reset: the counts begin anew before it.
+        fault: why it cannot be evaluated, where that rejects its run; else empty.
     """
 
     number: int
@@ -95,6 +96,7 @@ class Point(NamedTuple):
     target: Target | None = None
     excluded: bool = False
     reset: bool = False
+    fault: str = ""
 
 
 class Violation(NamedTuple):
@@ -167,7 +169,9 @@ def judge(
             continue
         mine.append(point)
         seen = _seen(point)
-        if seen is None:
+        if point.fault:
+            found.append(Violation(point.number, point.fault, POINT, (point.number,)))
+        elif seen is None:
             missing.add(point.run)
         else:
             found += counts.add(seen, () if point.number in past else rules.rules)

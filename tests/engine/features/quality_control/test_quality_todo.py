@@ -87,10 +87,10 @@ async def test_a_test_whose_target_has_ended_is_due_no_more(journal: Journal) ->
     assert await Seen(journal).keys() == ["control-lot/chem/Chemtrol/L1/A7"]
 
 
-async def test_a_control_that_is_not_evaluated_leaves_it_due(journal: Journal) -> None:
+async def test_a_control_that_is_not_evaluated_is_a_failed_one(journal: Journal) -> None:
     await measure(journal, 1, "101", NOW_US - 30 * HOUR)
     await measure(journal, 2, "<60", NOW_US - HOUR)
-    assert await Seen(journal).keys() == ["control-due/chem"]
+    assert await Seen(journal).keys() == ["control-failed/1"]
 
 
 async def test_a_control_is_due_after_so_many_patients(journal: Journal) -> None:
@@ -133,7 +133,7 @@ async def test_a_repeat_that_is_not_evaluated_any_more_opens_nothing(journal: Jo
     await measure(journal, 1, "130", NOW_US - 3 * HOUR)
     await measure(journal, 2, "100", NOW_US - HOUR)
     await measure(journal, 3, "<60", NOW_US - HOUR + 1)
-    with pytest.raises(RefusedError, match="no repeat of run 1 was accepted"):
+    with pytest.raises(RefusedError, match="no repeat of run 2 was accepted"):
         await journal.run(deciding.open_test, 1, cause="reagent", action="changed", **BY)
 
 
@@ -149,7 +149,7 @@ async def test_a_lot_that_ends_and_one_without_a_target_are_told(journal: Journa
 async def test_a_control_that_is_on_no_list_stays_in_sight_for_a_week(journal: Journal) -> None:
     await measure(journal, 1, "101", NOW_US - 2 * HOUR, number="X1")
     await measure(journal, 2, "101", NOW_US - HOUR)
-    assert await Seen(journal).keys() == ["control-unknown/chem"]
+    assert await Seen(journal).keys() == ["control-failed/1", "control-unknown/chem"]
     assert "control-unknown/chem" not in await Seen(journal, now_us=NOW_US + 8 * 24 * HOUR).keys()
 
 

@@ -193,21 +193,29 @@ def test_a_point_comes_once_however_often_its_message_does(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("given", "why"),
+    ("given", "why", "verdict"),
     [
-        ({"value": "<60"}, "no number"),
-        ({"value": ""}, "no number"),
-        ({"unit": "mmol/L"}, "other unit"),
-        ({"number": "QC-L1-B"}, "unknown control"),
-        ({"test": "NA"}, "no target"),
+        ({"value": "<60"}, "no number", "reject"),
+        ({"value": ""}, "no number", "reject"),
+        ({"unit": "mmol/L"}, "other unit", "reject"),
+        ({"number": "QC-L1-B"}, "unknown control", "reject"),
+        ({"number": "#77Q1#", "lot": "77", "level": "L1"}, "no target", "reject"),
+        ({"invalid": True}, "invalid, says the analyzer", "reject"),
+        ({"number": "BACKGROUND"}, "unknown control", "not evaluated"),
+        ({"number": "PT-1", "mark": "other role"}, "unknown control", "not evaluated"),
+        ({"test": "NA"}, "no target", "not evaluated"),
+        ({"test": "NA", "value": "<60", "invalid": True}, "invalid, says the analyzer", "not evaluated"),
     ],
 )
-def test_a_point_that_cannot_be_evaluated_says_why(tmp_path: Path, given: dict[str, str], why: str) -> None:
+def test_a_point_that_cannot_be_evaluated_says_why(
+    tmp_path: Path, given: dict[str, Any], why: str, verdict: str
+) -> None:
+    """It rejects its run, unless its test never had a target, or it is of no material with one."""
     said = {"test": "GLU", "number": "QC-L1-A", "value": "101", "unit": "mg/dL", **given}
     with laboratory(tmp_path) as journal:
         measure(journal, 1, ControlResult(at_us=at(0), **said))
         (point,) = reading.list_points(journal)
-        assert (point.why, point.verdict, point.z) == (why, "not evaluated", "")
+        assert (point.why, point.verdict, point.z) == (why, verdict, "")
 
 
 def test_after_its_expiry_a_lot_is_not_evaluated(tmp_path: Path) -> None:
@@ -227,7 +235,8 @@ def test_the_last_day_of_a_lot_is_one_of_the_site(tmp_path: Path, zone: str, why
         journal.run_alone(lambda batch: deciding.load(batch, [lot], [target], file="controls.csv", **BY))
         journal.run_alone(lambda batch: deciding.accept(batch, [1], IN_FORCE, 1, **BY))
         journal.run_alone(lambda batch: batch.execute("UPDATE qc_lot SET from_us = 1"))
-        measure(journal, 1, control("101", "L1", at_us))
+        one = control("101", "L1", at_us)
+        journal.run_alone(lambda batch: points.note(batch, 1, "chem", at_us, [one]))
         assert [one.why for one in reading.list_points(journal)] == [why]
 
 
@@ -445,10 +454,9 @@ def test_a_failed_run_that_comes_after_its_repeat_closes_its_test(tmp_path: Path
     "after",
     [
         control("201", "L2", at(2)),
-        control("words", "L1", at(2)),
         control("101", "L1", NOW_US + 20 * HOUR),  # by a clock that was ahead
     ],
-    ids=["another level", "not evaluated", "ahead"],
+    ids=["another level", "ahead"],
 )
 def test_a_failed_run_that_no_later_one_repeats_closes_its_test(tmp_path: Path, after: ControlResult) -> None:
     with laboratory(tmp_path) as journal:
@@ -594,7 +602,7 @@ def test_a_decision_about_a_target_counts_before_those_that_would_begin_later(tm
 
 @pytest.mark.parametrize(("value", "word", "verdict"), [
     ("100", "negative", "accept"), ("111", "Negative", "warn"), ("160", "negative", "reject"),
-    ("100", "positive", "reject"), ("<1", "negative", "not evaluated"), ("100", " ", "not evaluated"),
+    ("100", "positive", "reject"), ("<1", "negative", "reject"), ("100", " ", "reject"),
 ])  # fmt: skip
 def test_a_test_may_have_levels_with_numbers_beside_qualitative_ones(
     tmp_path: Path, value: str, word: str, verdict: str
@@ -627,3 +635,76 @@ def test_a_time_that_is_far_ahead_is_not_believed(tmp_path: Path, days: int, *, 
         (point,) = reading.list_points(journal)
         assert point.timed is timed
         assert point.measured_us == (NOW_US + 24 * HOUR if timed else NOW_US)
+
+
+def test_the_repeat_of_a_control_of_no_list_has_all_levels_with_a_target(tmp_path: Path) -> None:
+    """Also where its number is put on the list, and it is measured again at once."""
+    with laboratory(tmp_path) as journal:
+        measure(journal, 1, replace(control("101", "L1", at(1)), number="NEW"))
+        lot = Lot("chem", "NEW", "Chemtrol", "L1", "A")
+        journal.run_alone(lambda batch: deciding.load(batch, [lot], [], file="controls.csv", **BY))
+        measure(journal, 2, replace(control("102", "L1", at(1, 9)), number="NEW"))
+        assert [found[-1][0] for found in verdicts(journal).values()] == ["reject", "accept"]
+        assert repeats(journal) == [0]
+        measure(journal, 3, control("200", "L2", at(1, 10)), control("300", "L3", at(1, 11)))
+        assert repeats(journal) == [2]
+
+
+def test_a_test_whose_targets_have_all_ended_is_opened_without_a_repeat(tmp_path: Path) -> None:
+    more = {"cause": "no controls here any more", "action": "none", **BY}
+    with laboratory(tmp_path) as journal:
+        measure(journal, 1, control("101", "L1", at(0)))
+        targets = [one.id for one in reading.list_targets(journal) if one.test == "GLU"]
+        for target in targets:
+            journal.run_alone(lambda batch, target=target: deciding.close_target(batch, target, at(1), **BY))
+        measure(journal, 2, control("101", "L1", at(2)))
+        (failure,) = reading.list_failures(journal)
+        journal.run_alone(lambda batch: deciding.open_test(batch, failure.id, **more))
+        measure(journal, 3, control("101", "L1", at(3)))  # it is as a test that never had one
+        assert reading.list_failures(journal) == []
+        row = TargetRow("chem", "", "GLU", "L1", "A", "mg/dL", "101", "5", "lab")
+        journal.run_alone(lambda batch: deciding.load(batch, [], [row], file="targets.csv", **BY))
+        (target,) = [one.id for one in reading.list_targets(journal) if one.state == "proposed"]
+        journal.run_alone(lambda batch: deciding.accept(batch, [target], IN_FORCE, at(4), **BY))
+        measure(journal, 4, control("words", "L1", at(5)))
+        assert [one.test for one in reading.list_failures(journal)] == ["GLU"]
+
+
+@pytest.mark.parametrize("of", ["a time before its lot", "a time before its lot, which it names"])
+def test_a_time_before_the_lot_of_a_control_is_not_believed(tmp_path: Path, of: str) -> None:
+    with laboratory(tmp_path) as journal:
+        journal.run_alone(lambda batch: batch.execute("UPDATE qc_target SET mean = '200' WHERE lot = 'A'"))
+        rows = [TargetRow("chem", "", "GLU", "L1", "B", "mg/dL", "100", "5", "lab")]
+        lots = [Lot("chem", "QC-L1-A", "Chemtrol", "L1", "B")]
+        journal.run_alone(lambda batch: deciding.load(batch, lots, rows, file="controls.csv", **BY))
+        (target,) = [one.id for one in reading.list_targets(journal) if one.state == "proposed"]
+        journal.run_alone(lambda batch: deciding.accept(batch, [target], IN_FORCE, NOW_US - HOUR, **BY))
+        one = replace(control("100", "L1", NOW_US - 20 * HOUR), lot="B" if "names" in of else "")
+        measure(journal, 1, one)
+        (point,) = reading.list_points(journal)
+        assert (point.lot, point.mean, point.measured_us, point.verdict) == ("B", "100", NOW_US, "accept")
+
+
+def test_a_person_may_enter_controls_of_last_year(tmp_path: Path) -> None:
+    """Also those from before there was a target: they close nothing."""
+    with laboratory(tmp_path) as journal:
+        row = TargetRow("chem", "", "NA", "L1", "A", "mg/dL", "100", "5", "lab")
+        journal.run_alone(lambda batch: deciding.load(batch, [], [row], file="targets.csv", **BY))
+        (target,) = [one.id for one in reading.list_targets(journal) if one.state == "proposed"]
+        journal.run_alone(lambda batch: deciding.accept(batch, [target], IN_FORCE, at(0), **BY))
+        for test in ("GLU", "NA"):
+            one = control("101", "L1", NOW_US - 400 * 24 * HOUR, test=test)
+            journal.run_alone(lambda batch, one=one: deciding.enter(batch, "chem", one, **BY))
+        assert [(one.measured_us, one.verdict) for one in reading.list_points(journal)] == [
+            (NOW_US - 400 * 24 * HOUR, "not evaluated"), (NOW_US - 400 * 24 * HOUR, "accept"),
+        ]  # fmt: skip
+        assert reading.list_failures(journal) == []
+
+
+def test_words_beside_the_number_of_a_control_are_no_control_of_their_own(tmp_path: Path) -> None:
+    with laboratory(tmp_path) as journal:
+        words = replace(control("normal", "L1", at(0)), unit="")
+        measure(journal, 1, words, control("101", "L1", at(0)))
+        measure(journal, 2, control("101", "L1", at(1)))
+        measure(journal, 3, replace(words, at_us=at(2)))
+        assert [found[-1][0] for found in verdicts(journal).values()] == ["accept", "accept", "reject"]
