@@ -5,17 +5,22 @@ stored     which tests it has
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+
+import orjson
 
 from engine.features.quality_control.rows import closing, points
 from engine.features.quality_control.rows.closing import ClosedTest
-from engine.features.quality_control.rules.parting import Closed, Parts, Waits, parted
-from engine.model.content.quality_controls import matches, spellings
+from engine.features.quality_control.rules.parting import Closed, Measured, Waits, parted
+from engine.model.content.facts import stored
+from engine.model.content.quality_controls import matches, of_patients, spellings
 from engine.model.journal.document_facts import NOTHING, DocumentFacts
 from engine.model.journal.records import HoldReason, Routed
 from engine.model.texts.reasons import ReasonCode
 from engine.store.operations.recording import Recording, Step
+from engine.succession.judge import cultures
+from engine.succession.kinds import has_ids
 
 _PARTS = re.compile(r"[\^&~\\|]")
 
@@ -67,14 +72,13 @@ class QualityControl(Step):
             is_timed = 0 < group.resulted_us <= now.received_us + points.AHEAD_US
             at_us = group.resulted_us if is_timed else now.received_us
             for code, test in zip(group.codes, group.tests, strict=True):
-                parts = {code, *_PARTS.split(test.partition("\0")[0])}
-                said = {one for part in parts for one in spellings(part)}
-                names = {name for one in said for name in codes.get(one, ())}
+                spelled = _spelled(code, test.partition("\0")[0])
+                names = {name for one in spelled for name in codes.get(one, ())}
                 for name in names:
                     self._tests[name] = max(at_us, now.received_us, self._tests.get(name, 0))
                     self._measured[name] = min(at_us, self._measured.get(name, at_us))
                 if not names:
-                    self._others |= said - {""}
+                    self._others |= spelled - {""}
 
     def _closed(self) -> dict[str, ClosedTest]:
         """The tests that are closed, or were when its results were measured."""
@@ -87,7 +91,9 @@ class QualityControl(Step):
         words = ", ".join(f"{one.test} (run {one.run})" for one in mine or closed.values())
         why = HoldReason(reason=ReasonCode.CONTROL_FAILED, text=f"the control failed: {words}")
         shut = {code: tests & closed.keys() for code, tests in codes.items() if not tests.isdisjoint(closed)}
-        here = Closed(shut, {one.test for one in mine}, self._others | (codes.keys() - shut.keys()))
+        results, has_culture = self._results(shut)
+        tests = {one.test for one in mine}
+        what = Closed(shut, tests, self._others | (codes.keys() - shut.keys()), results, has_culture)
         facts = dict(now.facts or {})
         routes: list[Routed] = []
         more: list[Routed] = []
@@ -100,13 +106,16 @@ class QualityControl(Step):
                 self._out = mine
                 routes.append(routed)
                 continue
-            is_cut = bool(facts.get(place, NOTHING).echoes)  # then its results are at other places
-            whole = replace(routed, document=replace(routed.document, places=())) if is_cut else routed
-            found = parted(whole, here, why, self.batch.zone)
-            if isinstance(found, Parts) and (is_cut or any(now.held[place - 1 : place])):
+            decided, uncut = facts.get(place, NOTHING), routed
+            if decided.echoes and not has_ids(routed.document.media_type):  # its results are at other places now
+                uncut = replace(routed, document=now.made[place - 1].document)
+            found = parted(uncut, what, why, self.batch.zone, NOTHING if uncut is routed else decided)
+            if isinstance(found, Routed):
+                found = replace(routed, hold=found.hold)
+            elif any(now.held[place - 1 : place]):
                 found = replace(routed, hold=Waits(why, routed.hold))  # it waits for another reason, too: as a whole
-            if isinstance(found, Parts):
-                facts[place] = _joined(facts.get(place, NOTHING), found.facts)
+            else:
+                facts[place] = _joined(decided, found.facts)
                 more.append(found.waits)
                 waiting |= found.codes
                 found = found.goes
@@ -116,6 +125,33 @@ class QualityControl(Step):
             now.facts, now.known_order = facts, True
             if not any(isinstance(one.hold, Waits) for one in routes):
                 now.waiting = waiting
+
+    def _results(self, shut: Mapping[str, Collection[str]]) -> tuple[dict[int, Measured], bool]:
+        """The results of patients by place, each with the closed tests that it is of; whether one is of a culture.
+
+        Args:
+            shut: codes of closed tests.
+        """
+        read = self.now.outcome.read
+        if read is None or not read.facts:
+            return {}, False
+        facts = read.known or stored(orjson.loads(read.facts))
+        of_person = of_patients(facts, is_hl7=read.is_hl7, numbers=read.numbers, orders=read.orders)
+        results = [result for _, _, result in of_person]
+        tests: dict[int, set[str]] = {}  # of a panel, by the place of its head
+        for result in results:
+            names = {test for code in _spelled(result.measure.test or "") for test in shut.get(code, ())}
+            tests.setdefault(result.head or result.place, set()).update(names)
+        measured = {
+            result.place: Measured(
+                frozenset(tests[result.head or result.place]),
+                frozenset(
+                    code.rpartition("|")[2] for code in (result.measure.test or "", *(result.measure.codes or ()))
+                ),
+            )
+            for result in results
+        }
+        return measured, cultures.are_in(facts)
 
     def _hold_numbers(self) -> None:
         """A patient's specimen with the number of a control material is looked at by a person."""
@@ -134,6 +170,12 @@ class QualityControl(Step):
             replace(one, hold=Waits(why, one.hold)) if one.destinations and not one.echo else one
             for one in self.now.routes
         ]
+
+
+def _spelled(*codes: str) -> set[str]:
+    """As controls may have these codes: each, and its parts, also without a dilution."""
+    parts = {part for code in codes for part in (code, *_PARTS.split(code))}
+    return {spelled for part in parts for spelled in spellings(part)}
 
 
 def _joined(facts: DocumentFacts, more: DocumentFacts) -> DocumentFacts:
