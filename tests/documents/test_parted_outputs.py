@@ -17,7 +17,8 @@ from engine.features.quality_control.rows import deciding, reading
 from engine.features.quality_control.rules.lots import IN_FORCE, Lot
 from engine.features.quality_control.rules.tables import TargetRow
 from engine.mapping.outputs.documents import form_of
-from engine.model.content.facts import Result, stored
+from engine.model.content.computed import sources_by_test, sources_of
+from engine.model.content.facts import Result, plain_codes, stored
 from engine.model.content.quality_controls import ControlResult, of_patients
 from engine.model.journal.journal_views import Trace
 from engine.model.journal.records import Routed
@@ -150,7 +151,13 @@ def walked(
     ((document, _),) = verdict.documents
     everything = read(document.body)
     known = measured(verdict)
-    mine = [known[place].measure.test == laboratory.test for place in dict(document.places)]
+    assert verdict.read is not None
+    by_test = sources_by_test(verdict.read.computed)
+    mine = [
+        known[place].measure.test == laboratory.test
+        or not sources_of(plain_codes(known[place].measure), by_test).isdisjoint(laboratory.codes)
+        for place in dict(document.places)
+    ]
     is_whole = any(word in document.body for word in (b'"type":"document"', b'"conclusion"', b'"presentedForm"'))
     for minute, amount in enumerate(("100", "130"), 100):
         laboratory.control(amount, minute=minute)
@@ -174,7 +181,11 @@ SENDERS = {
 TABLE = """code,unit_in,loinc,display,type,source
 GLU,mg/dL,2345-7,Glucose [Mass/volume] in Serum or Plasma,NM,a test
 GLUP,mg/dL,2345-7,Glucose [Mass/volume] in Serum or Plasma,NM,a test
+TC,mg/dL,2093-3,Cholesterol [Mass/volume] in Serum or Plasma,NM,a test
+NHDL,mg/dL,43396-1,Cholesterol non HDL [Mass/volume] in Serum or Plasma,NM,a test
+MHDL,mg/dL,43396-1,Cholesterol non HDL [Mass/volume] in Serum or Plasma,NM,a test
 """
+COMPUTED = {"EGFR": ["CRE"], "LDL": ["CHOL", "HDL", "TG"], "RISK": ["LDL"], "MHDL": []}
 ISOLATE = "600-7^Bacteria identified^LN"
 # name -> messages before the control fails, the one after it (rows: test, value, status, OBX-4); the closed test; what
 # waits of the last message, by test, and what is out.
@@ -191,6 +202,13 @@ NEIGHBOURS: dict[str, tuple[list[str], str, str, str, str]] = {
     "one that is diluted": ([], "717/10 90 F,NA 140 F", "717/", "717/10", "NA"),
     "measured twice": ([], "CRE 1.1 F 1,CRE 1.2 F 2,NA 140 F", "CRE", "CRE CRE", "NA"),
     "a culture": ([], f"{ISOLATE} ECOLI F 1,AMP 2 F 1,CRE 1.1 F", "CRE", "600-7 AMP CRE", ""),
+    "one computed from it": ([], "CRE 1.1 F,EGFR 80 F,NA 140 F", "CRE", "CRE EGFR", "NA"),
+    "one computed from it, alone": ([], "EGFR 80 F,NA 140 F", "CRE", "EGFR", "NA"),
+    "one computed from what is computed from it": ([], "RISK 3 F,HDL 50 F", "CHOL", "RISK", "HDL"),
+    "one of three that it is computed from": ([], "LDL 90 F,HDL 50 F,CHOL 180 F", "HDL", "LDL HDL", "CHOL"),
+    "what it is computed from": ([], "CRE 1.1 F,EGFR 80 F", "EGFR", "EGFR", "CRE"),
+    "computed, by its LOINC code": ([], "NHDL 1.1 F,TC 12 F,NA 140 F", "TC", "NHDL TC", "NA"),
+    "measured, says the site": ([], "MHDL 1.1 F,TC 12 F", "TC", "TC", "MHDL"),
     "it is withdrawn": (["CRE 1.1 F,NA 140 F"], "CRE 1.1 D,K 4.1 F", "CRE", "", "CRE K"),
 }  # fmt: skip
 ONLY_HL7 = {"a culture", "it is withdrawn", "measured twice"}
@@ -219,7 +237,25 @@ def message(sender: str, rows: str, number: int) -> bytes:
 
 
 def codes_in(found: list[Read]) -> str:
-    known = ["600-7", "AMP", "CRE", "NA", "K", "CL", "GLUP", "GLU", "717/10"]
+    known = [
+        "600-7",
+        "AMP",
+        "CRE",
+        "NA",
+        "K",
+        "CL",
+        "GLUP",
+        "GLU",
+        "717/10",
+        "EGFR",
+        "RISK",
+        "LDL",
+        "HDL",
+        "CHOL",
+        "NHDL",
+        "MHDL",
+        "TC",
+    ]
     return " ".join(sorted(next(one for one in known if one in result.tests) for result in found))
 
 
@@ -228,12 +264,12 @@ def test_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) 
     (tmp_path / "glucose.csv").write_text(TABLE, encoding="utf-8")
     monkeypatch.setattr(shipped, "ANALYZERS", tmp_path)
     before, last, test, waits, out = NEIGHBOURS[name]
-    settings = {"tables": {"analytes": "glucose.csv"}, "head_codes": ["600-7"]}
+    settings = {"tables": {"analytes": "glucose.csv"}, "head_codes": ["600-7"], "computed": COMPUTED}
     found = {}
     for sender, (message_format, forms) in SENDERS.items():
         for form in forms if sender == "oru" or name not in ONLY_HL7 else ():
             read = FORMS["ORU" if sender == "oru" else "astm"][form]
-            codes = (test, "2345-7") if test == "GLU" else (test,)
+            codes = (test, *({"GLU": ("2345-7",), "TC": ("2093-3",)}.get(test, ())))
             with closing(Journal.open(tmp_path / form, clock=ManualClock(from_us(NOW_US)))) as journal:
                 laboratory = Laboratory(journal, test, codes)
                 made = [message(sender, rows, number) for number, rows in enumerate((*before, last), 1)]
@@ -246,3 +282,16 @@ def test_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) 
                 told = [laboratory.results(number, state, read) for state in ("held", "waiting")]
                 found[form] = " / ".join(map(codes_in, told))
     assert found == dict.fromkeys(found, " / ".join(" ".join(sorted(one.split())) for one in (waits, out)))
+
+
+def test_a_computed_result_that_went_out_before_is_looked_at(tmp_path: Path) -> None:
+    """Its message has none of the test whose control fails."""
+    with closing(Journal.open(tmp_path, clock=ManualClock(from_us(NOW_US)))) as journal:
+        laboratory = Laboratory(journal, "CRE", ("CRE",))
+        laboratory.control("100", minute=10)
+        given = ("", message("oru", "EGFR 80 F,NA 140 F", 1), "hl7v2", {"computed": COMPUTED}, {})
+        verdict, routes = documents(given, "hl7-results")
+        sent = laboratory.record(verdict, *routes, minute=20)
+        laboratory.control("130", minute=30)
+        (failure,) = reading.list_failures(journal)
+        assert [one.message for one in reading.list_looks(journal, failure.id)] == [sent]

@@ -5,15 +5,17 @@ stored     which tests it has
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import orjson
 
 from engine.features.quality_control.rows import closing, points
 from engine.features.quality_control.rows.closing import ClosedTest
 from engine.features.quality_control.rules.parting import Closed, Measured, Waits, parted
-from engine.model.content.facts import stored
+from engine.model.content.computed import sources_by_test, sources_of
+from engine.model.content.facts import Facts, Result, plain_codes, stored
 from engine.model.content.quality_controls import matches, of_patients, spellings
 from engine.model.journal.document_facts import NOTHING, DocumentFacts
 from engine.model.journal.records import HoldReason, Routed
@@ -31,6 +33,9 @@ class QualityControl(Step):
     _tests: dict[str, int]  # under control, of patients' results -> when it came, or was measured if that is later
     _measured: dict[str, int]  # ... and when it was measured, at the earliest
     _others: set[str]  # codes of its results that are of none of these
+    _facts: Facts | None = None
+    _patients: Sequence[Result] = ()  # their results in these facts; what each test is made of:
+    _sources: Mapping[str, frozenset[str]] = MappingProxyType({})
     _waiting: Mapping[str, ClosedTest]  # those of its tests that are closed
     _out: list[ClosedTest]  # closed tests that go out all the same
 
@@ -68,12 +73,14 @@ class QualityControl(Step):
         now = self.now
         if not (now.outcome.results or now.outcome.controls):  # it is not known which results it has
             self._tests = {test: now.received_us for tests in codes.values() for test in tests}
+        self._read_facts()
         for group in now.outcome.results:
             is_timed = 0 < group.resulted_us <= now.received_us + points.AHEAD_US
             at_us = group.resulted_us if is_timed else now.received_us
             for code, test in zip(group.codes, group.tests, strict=True):
-                spelled = _spelled(code, test.partition("\0")[0])
-                names = {name for one in spelled for name in codes.get(one, ())}
+                sent = test.partition("\0")[0]
+                spelled = _spelled(code, sent)
+                names = {name for part in spelled | self._sources.get(sent, set()) for name in codes.get(part, ())}
                 for name in names:
                     self._tests[name] = max(at_us, now.received_us, self._tests.get(name, 0))
                     self._measured[name] = min(at_us, self._measured.get(name, at_us))
@@ -91,9 +98,9 @@ class QualityControl(Step):
         words = ", ".join(f"{one.test} (run {one.run})" for one in mine or closed.values())
         why = HoldReason(reason=ReasonCode.CONTROL_FAILED, text=f"the control failed: {words}")
         shut = {code: tests & closed.keys() for code, tests in codes.items() if not tests.isdisjoint(closed)}
-        results, has_culture = self._results(shut)
-        tests = {one.test for one in mine}
-        what = Closed(shut, tests, self._others | (codes.keys() - shut.keys()), results, has_culture)
+        others = self._others | (codes.keys() - shut.keys())
+        has_culture = self._facts is not None and cultures.are_in(self._facts)
+        what = Closed(shut, {one.test for one in mine}, others, self._results(shut), has_culture)
         facts = dict(now.facts or {})
         routes: list[Routed] = []
         more: list[Routed] = []
@@ -126,32 +133,36 @@ class QualityControl(Step):
             if not any(isinstance(one.hold, Waits) for one in routes):
                 now.waiting = waiting
 
-    def _results(self, shut: Mapping[str, Collection[str]]) -> tuple[dict[int, Measured], bool]:
-        """The results of patients by place, each with the closed tests that it is of; whether one is of a culture.
+    def _read_facts(self) -> None:
+        read = self.now.outcome.read
+        if read is None or not read.facts:
+            return
+        self._facts = read.known or stored(orjson.loads(read.facts))
+        of_person = of_patients(self._facts, is_hl7=read.is_hl7, numbers=read.numbers, orders=read.orders)
+        self._patients = [result for _, _, result in of_person]
+        by_test = sources_by_test(read.computed)
+        sources: dict[str, frozenset[str]] = {}
+        for measure in {result.measure for result in self._patients}:
+            if codes := sources_of(plain_codes(measure), by_test):
+                sources[measure.test or ""] = codes | sources.get(measure.test or "", frozenset())
+        self._sources = sources
+
+    def _results(self, shut: Mapping[str, Collection[str]]) -> dict[int, Measured]:
+        """The results of patients by place, each with the closed tests that it is of, or computed from.
 
         Args:
             shut: codes of closed tests.
         """
-        read = self.now.outcome.read
-        if read is None or not read.facts:
-            return {}, False
-        facts = read.known or stored(orjson.loads(read.facts))
-        of_person = of_patients(facts, is_hl7=read.is_hl7, numbers=read.numbers, orders=read.orders)
-        results = [result for _, _, result in of_person]
         tests: dict[int, set[str]] = {}  # of a panel, by the place of its head
-        for result in results:
-            names = {test for code in _spelled(result.measure.test or "") for test in shut.get(code, ())}
+        for result in self._patients:
+            test = result.measure.test or ""
+            codes = _spelled(test) | self._sources.get(test, set())
+            names = {name for code in codes for name in shut.get(code, ())}
             tests.setdefault(result.head or result.place, set()).update(names)
-        measured = {
-            result.place: Measured(
-                frozenset(tests[result.head or result.place]),
-                frozenset(
-                    code.rpartition("|")[2] for code in (result.measure.test or "", *(result.measure.codes or ()))
-                ),
-            )
-            for result in results
+        return {
+            result.place: Measured(frozenset(tests[result.head or result.place]), plain_codes(result.measure))
+            for result in self._patients
         }
-        return measured, cultures.are_in(facts)
 
     def _hold_numbers(self) -> None:
         """A patient's specimen with the number of a control material is looked at by a person."""

@@ -186,10 +186,12 @@ FUNCTIONS: dict[str, str] = {
     "other('code')": "the number of another result of its tube in its message; unknown where there is none, or two "
     "that differ. A result that the code table leaves out counts, too",
     "interference('table')": "whether an index of haemolysis, icterus or lipaemia of its tube is above `high` of its "
-    "row in `tables/<table>.csv` (columns `code`, `index`, `high`; `index` is a code, as of `other`)",
+    "row in `tables/<table>.csv` (columns `code`, `index`, `high`; `index` is a code, as of `other`), or of that "
+    "of a test that it is computed from",
     "failed_deltas('table')": "how many results of its tube changed by more than `delta_exceeds` allows; those without "
     "an earlier value do not count, and it is unknown where none has one",
-    "qc_failed(within)": "whether the last run of a control of this test on this channel failed, of any material, "
+    "qc_failed(within)": "whether the last run of a control of this test, or of one that it is computed from, on this "
+    "channel failed, of any material, "
     "within `'24h'` before the message; unknown where no control was judged in that time",
     "abs(number)": "without its sign",
     "known(x)": "whether x is known; never unknown itself",
