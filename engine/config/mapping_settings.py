@@ -69,9 +69,25 @@ def number_patterns(given: Any) -> Any:
     return given
 
 
+def _computed(given: Any) -> Any:
+    if not isinstance(given, dict) or not all(map(_are_codes, given.values())):
+        raise ValueError(
+            "computed names the tests that each test is made of, as computed: {EGFR: [CRE], LDL: [CHOL, HDL, TG]}; "
+            "[] says that it is measured"
+        )
+    if twice := next((test for test, sources in given.items() if test in sources), None):
+        raise ValueError(f"{twice} would be made of itself; name the tests that are measured")
+    return given
+
+
+def _are_codes(sources: object) -> bool:
+    return isinstance(sources, list) and all(isinstance(code, str) and code for code in sources)
+
+
 class MappingSettings(Model):
     """The settings that have a form of their own."""
 
+    computed: Annotated[Any, AfterValidator(_computed)] = None
     control_numbers: Annotated[Any, AfterValidator(number_patterns)] = None
     control_orders: Annotated[Any, AfterValidator(number_patterns)] = None
 

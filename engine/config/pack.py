@@ -22,6 +22,7 @@ from engine.config.reading.problems import Reporter, closest
 from engine.config.reading.values import Charsets, Dialect, Model, Name, NotEmpty, Text, Words
 from engine.config.reading.yaml_nodes import Node, read_file
 from engine.config.site import search_path
+from engine.model.content.computed import COMPUTED
 from engine.model.errors import ConfigError
 
 FOLDER = "analyzers"
@@ -180,6 +181,9 @@ class Pack:
         settings = {**gives.settings, **own}
         if self.codes is not None and isinstance(tables, dict):
             settings["tables"] = {TABLE: f"{self.name}/{CODES_FILE}", **tables}
+        listed = [given for given in (gives.settings.get(COMPUTED), own.get(COMPUTED)) if isinstance(given, dict)]
+        if len(listed) > 1:  # the channel adds to what the pack knows
+            settings[COMPUTED] = {**listed[0], **listed[1]}
         if settings:
             channel["settings"] = settings
 

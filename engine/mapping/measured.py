@@ -12,7 +12,19 @@ from typing import Any, NamedTuple
 
 from engine.mapping.functions.channel import are_runs_apart
 from engine.mapping.functions.controls import NUMBERS, ORDERS, listed
-from engine.model.content.facts import DATA, DOCUMENT, LEFT_OUT, PICTURE, Facts, Measure, Order, Person, Value
+from engine.model.content.computed import COMPUTED, sources_by_test, sources_of
+from engine.model.content.facts import (
+    DATA,
+    DOCUMENT,
+    LEFT_OUT,
+    PICTURE,
+    Facts,
+    Measure,
+    Order,
+    Person,
+    Value,
+    plain_codes,
+)
 from engine.model.content.facts import Result as Fact
 from engine.model.content.order_results import has_results
 from engine.model.content.quality_controls import of_patients
@@ -178,6 +190,7 @@ def told_in(
     name = _Runs(context, is_hl7=parsed.format == "hl7v2")
     times: dict[str | None, int | None] = {None: None}
     tubes: dict[object, int] = {}
+    by_test = sources_by_test(context.settings.get(COMPUTED))
     for person, order, result in known:
         is_beside = beside and result.kind == LEFT_OUT
         if (result.kind in _NO_RESULT and not is_beside) or (result.place in heads and result.value.sent is None):
@@ -187,7 +200,14 @@ def told_in(
         number, tube = numbers_of(order, result)
         of = tubes.setdefault((id(person), tube or number or id(order)), len(tubes) + 1)
         run = "" if is_beside else name.of(person, order, result)
-        common = {"at_us": times[result.at], "tube": of, "beside": is_beside, "dilution": decimal_in(result.dilution)}
+        sources = sources_of(plain_codes(result.measure), by_test) if beside else ()
+        common = {
+            "at_us": times[result.at],
+            "tube": of,
+            "beside": is_beside,
+            "dilution": decimal_in(result.dilution),
+            "made_of": tuple(sorted(sources)),
+        }
         yield person, order, result, [*_results(person, result, run, common)]
 
 

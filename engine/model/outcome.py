@@ -47,6 +47,7 @@ class ReadResults(NamedTuple):
         facts: as `engine.model.content.facts.packed` writes them.
         reader: of what has read them, ``name@hash``.
         is_hl7, of_site, whole, runs_apart, one_by_one, unique, of_a_day: as of `engine.succession.judge.words.Receipt`.
+        computed: as `engine.model.content.computed.sources_by_test` takes it.
         numbers, orders: patterns of controls.
         known: the same facts, where they were read in this process.
     """
@@ -60,6 +61,7 @@ class ReadResults(NamedTuple):
     one_by_one: bool = False
     unique: bool = False
     of_a_day: bool = False
+    computed: dict[str, list[str]] | None = None
     numbers: tuple[str, ...] = ()
     orders: tuple[str, ...] = ()
     known: Facts | None = None

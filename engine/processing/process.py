@@ -21,6 +21,7 @@ from engine.mapping.outputs.collected import order_lines
 from engine.mapping.shipped import refusal
 from engine.mapping.values.local_time import LocalTimes, silent
 from engine.model.content import quality_controls
+from engine.model.content.computed import COMPUTED
 from engine.model.content.facts import packed
 from engine.model.content.order_results import TubeResults, has_results, question_in, tubes_in
 from engine.model.content.reagents import reagents_in
@@ -244,6 +245,7 @@ def _read(parsed: Parsed, reading: Reading, channel: ChannelRoutes) -> ReadResul
         one_by_one=are_one_by_one(context.settings),
         unique=context.specimen_ids == "unique",
         of_a_day=context.specimen_ids == "day",
+        computed=context.settings.get(COMPUTED),
         numbers=listed(context.settings, NUMBERS),
         orders=listed(context.settings, ORDERS),
         known=reading.facts,

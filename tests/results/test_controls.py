@@ -369,12 +369,22 @@ def ordered_site(folder: Path) -> dict:
     return {"chem": analyzer, "lis": {**lis, "lis": {"deadline": "60s"}}}
 
 
-async def measure_tube(site: RunningSite, *tubes: str, role: str = "", last: str = "F", patient: str = "") -> int:
-    """The analyzer's message about these tubes; it names no patient. ``last``: the status of its last result."""
+async def measure_tube(
+    site: RunningSite,
+    *tubes: str,
+    role: str = "",
+    last: str = "F",
+    patient: str = "",
+    amount: str = "101",
+    more: str = "",
+) -> int:
+    """The analyzer's message about these tubes; it names no patient. ``last``: the status of its last result;
+    ``more``: records behind each."""
     states = ["F"] * (len(tubes) - 1) + [last]
     orders = [
         f"O|{at}|{tube if '|' in tube else f'{tube}|'}|^^^GLU|R||||||{role}\r"
-        f"R|1|^^^GLU|101|mg/dL||N||{state}||||2024030109000{at}\r"
+        f"R|1|^^^GLU|{amount}|mg/dL||N||{state}||||2024030109000{at}\r"
+        f"{more}"
         for at, (tube, state) in enumerate(zip(tubes, states, strict=True), 1)
     ]
     text = f"H|\\^&|{next(NUMBERS)}||AN|||||||P|1|20240301090100\rP|1|{patient}\r{''.join(orders)}L|1|N\r"
@@ -384,6 +394,33 @@ async def measure_tube(site: RunningSite, *tubes: str, role: str = "", last: str
     await until(lambda: len(site.messages("chem")) > before)
     await site.settled()
     return site.messages("chem")[-1].id
+
+
+POTASSIUM = "R|2|^^^K|4.27|mmol/L||N||F||||20240301090001\r"
+OUTPUTS = ("astm-results", "astm-to-csv", "astm-to-json", "astm-to-hl7")
+
+
+async def test_each_receiver_has_the_same_results(tmp_path: Path) -> None:
+    """The control of GLU fails: to each of them K goes at once, and GLU once a person releases it."""
+    files = {name: {"kind": "file", "folder": str(tmp_path / name)} for name in OUTPUTS}
+    made = channel(ASTM, *({"mapping": name, "to": name} for name in OUTPUTS), settings=TUBE)
+
+    def has(amount: str) -> list[int]:
+        """How many times each receiver has got it."""
+        texts = [[one.read_text() for one in (tmp_path / name).rglob("*") if one.is_file()] for name in OUTPUTS]
+        return [sum(bool(re.search(rf"\b{amount}\b", text)) for text in some) for some in texts]
+
+    async with running_site(tmp_path / "site", {"chem": made}, files) as site:
+        await set_up(site.journal)
+        await measure_tube(site, "QC-L1", role="Q")
+        await measure_tube(site, "QC-L1", role="Q", amount="140")
+        both = await measure_tube(site, "S1", patient="|MR1||Iyer^Meena", amount="87.3", more=POTASSIUM)
+        assert sorted(states(site, both).items()) == [(name, ["delivered", "held"]) for name in sorted(OUTPUTS)]
+        assert (has("87.3"), has("4.27")) == ([0] * 4, [1] * 4)
+        ran = await site.labrelay("held", "release", str(both), "--reason", "repeat accepted", "--yes")
+        assert ran.code == ExitCode.OK, ran.err
+        await site.settled()
+        assert (has("87.3"), has("4.27")) == ([1] * 4, [1] * 4)
 
 
 async def test_a_tube_with_an_open_order_is_no_control(tmp_path: Path) -> None:

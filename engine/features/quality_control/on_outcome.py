@@ -5,17 +5,24 @@ stored     which tests it has
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
+
+import orjson
 
 from engine.features.quality_control.rows import closing, points
 from engine.features.quality_control.rows.closing import ClosedTest
-from engine.features.quality_control.rules.parting import Closed, Parts, Waits, parted
-from engine.model.content.quality_controls import matches, spellings
+from engine.features.quality_control.rules.parting import Closed, Measured, Waits, parted
+from engine.model.content.computed import sources_by_test, sources_of
+from engine.model.content.facts import Facts, Result, plain_codes, stored
+from engine.model.content.quality_controls import matches, of_patients, spellings
 from engine.model.journal.document_facts import NOTHING, DocumentFacts
 from engine.model.journal.records import HoldReason, Routed
 from engine.model.texts.reasons import ReasonCode
 from engine.store.operations.recording import Recording, Step
+from engine.succession.judge import cultures
+from engine.succession.kinds import has_ids
 
 _PARTS = re.compile(r"[\^&~\\|]")
 
@@ -27,6 +34,9 @@ class QualityControl(Step):
     _tests: dict[str, int]  # under control, of patients' results -> when it came, or was measured if that is later
     _measured: dict[str, int]  # ... and when it was measured, at the earliest
     _others: set[str]  # codes of its results that are of none of these
+    _facts: Facts | None = None
+    _patients: Sequence[Result] = ()  # their results in these facts; what each test is made of:
+    _sources: Mapping[str, frozenset[str]] = MappingProxyType({})
     _waiting: Mapping[str, ClosedTest]  # those of its tests that are closed
     _out: list[ClosedTest]  # closed tests that go out all the same
 
@@ -65,18 +75,19 @@ class QualityControl(Step):
         now = self.now
         if not (now.outcome.results or now.outcome.controls):  # it is not known which results it has
             self._tests = {test: now.received_us for tests in codes.values() for test in tests}
+        self._read_facts()
         for group in now.outcome.results:
             is_timed = points.is_believed(group.resulted_us, now.received_us)
             at_us = group.resulted_us if is_timed else now.received_us
             for code, test in zip(group.codes, group.tests, strict=True):
-                parts = {code, *_PARTS.split(test.partition("\0")[0])}
-                said = {one for part in parts for one in spellings(part)}
-                names = {name for one in said for name in codes.get(one, ())}
+                sent = test.partition("\0")[0]
+                spelled = _spelled(code, sent)
+                names = {name for part in spelled | self._sources.get(sent, set()) for name in codes.get(part, ())}
                 for name in names:
                     self._tests[name] = max(at_us, now.received_us, self._tests.get(name, 0))
                     self._measured[name] = min(at_us, self._measured.get(name, at_us))
                 if not names:
-                    self._others |= said - {""}
+                    self._others |= spelled - {""}
 
     def _closed(self) -> dict[str, ClosedTest]:
         """The tests that are closed, or were when its results were measured."""
@@ -89,7 +100,9 @@ class QualityControl(Step):
         words = ", ".join(f"{one.test} (run {one.run})" for one in mine or closed.values())
         why = HoldReason(reason=ReasonCode.CONTROL_FAILED, text=f"the control failed: {words}")
         shut = {code: tests & closed.keys() for code, tests in codes.items() if not tests.isdisjoint(closed)}
-        here = Closed(shut, {one.test for one in mine}, self._others | (codes.keys() - shut.keys()))
+        others = self._others | (codes.keys() - shut.keys())
+        has_culture = self._facts is not None and cultures.are_in(self._facts)
+        what = Closed(shut, {one.test for one in mine}, others, self._results(shut), has_culture)
         facts = dict(now.facts or {})
         routes: list[Routed] = []
         more: list[Routed] = []
@@ -102,13 +115,16 @@ class QualityControl(Step):
                 self._out = mine
                 routes.append(routed)
                 continue
-            is_cut = bool(facts.get(place, NOTHING).echoes)  # then its results are at other places
-            whole = replace(routed, document=replace(routed.document, places=())) if is_cut else routed
-            found = parted(whole, here, why, self.batch.zone)
-            if isinstance(found, Parts) and (is_cut or any(now.held[place - 1 : place])):
+            decided, uncut = facts.get(place, NOTHING), routed
+            if decided.echoes and not has_ids(routed.document.media_type):  # its results are at other places now
+                uncut = replace(routed, document=now.made[place - 1].document)
+            found = parted(uncut, what, why, self.batch.zone, NOTHING if uncut is routed else decided)
+            if isinstance(found, Routed):
+                found = replace(routed, hold=found.hold)
+            elif any(now.held[place - 1 : place]):
                 found = replace(routed, hold=Waits(why, routed.hold))  # it waits for another reason, too: as a whole
-            if isinstance(found, Parts):
-                facts[place] = _joined(facts.get(place, NOTHING), found.facts)
+            else:
+                facts[place] = _joined(decided, found.facts)
                 more.append(found.waits)
                 waiting |= found.codes
                 found = found.goes
@@ -118,6 +134,37 @@ class QualityControl(Step):
             now.facts, now.known_order = facts, True
             if not any(isinstance(one.hold, Waits) for one in routes):
                 now.waiting = waiting
+
+    def _read_facts(self) -> None:
+        read = self.now.outcome.read
+        if read is None or not read.facts:
+            return
+        self._facts = read.known or stored(orjson.loads(read.facts))
+        of_person = of_patients(self._facts, is_hl7=read.is_hl7, numbers=read.numbers, orders=read.orders)
+        self._patients = [result for _, _, result in of_person]
+        by_test = sources_by_test(read.computed)
+        sources: dict[str, frozenset[str]] = {}
+        for measure in {result.measure for result in self._patients}:
+            if codes := sources_of(plain_codes(measure), by_test):
+                sources[measure.test or ""] = codes | sources.get(measure.test or "", frozenset())
+        self._sources = sources
+
+    def _results(self, shut: Mapping[str, Collection[str]]) -> dict[int, Measured]:
+        """The results of patients by place, each with the closed tests that it is of, or computed from.
+
+        Args:
+            shut: codes of closed tests.
+        """
+        tests: dict[int, set[str]] = {}  # of a panel, by the place of its head
+        for result in self._patients:
+            test = result.measure.test or ""
+            codes = _spelled(test) | self._sources.get(test, set())
+            names = {name for code in codes for name in shut.get(code, ())}
+            tests.setdefault(result.head or result.place, set()).update(names)
+        return {
+            result.place: Measured(frozenset(tests[result.head or result.place]), plain_codes(result.measure))
+            for result in self._patients
+        }
 
     def _hold_numbers(self) -> None:
         """A patient's specimen with the number of a control material is looked at by a person."""
@@ -136,6 +183,12 @@ class QualityControl(Step):
             replace(one, hold=Waits(why, one.hold)) if one.destinations and not one.echo else one
             for one in self.now.routes
         ]
+
+
+def _spelled(*codes: str) -> set[str]:
+    """As controls may have these codes: each, and its parts, also without a dilution."""
+    parts = {part for code in codes for part in (code, *_PARTS.split(code))}
+    return {spelled for part in parts for spelled in spellings(part)}
 
 
 def _joined(facts: DocumentFacts, more: DocumentFacts) -> DocumentFacts:

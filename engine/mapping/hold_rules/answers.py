@@ -118,7 +118,8 @@ PAST: dict[str, Callable[[int, str], NumberOf]] = {
 
 def qc_failed(within_us: int, told: str) -> TestOf:
     def test(asked: HoldContext) -> Test:
-        failed = asked.earlier.control_failed(tuple(code for _, code in asked.result.codes), within_us)
+        codes = (*(code for _, code in asked.result.codes), *asked.result.made_of)
+        failed = asked.earlier.control_failed(codes, within_us)
         if failed is None:
             asked.miss(f"{told}: no control of this test was judged in that time")
         return failed
@@ -197,6 +198,8 @@ def other(code: str, told: str) -> NumberOf:
 def interference(table: limits.Limits, told: str) -> TestOf:
     def test(asked: HoldContext) -> Test:
         rows = table.of([code for _, code in asked.result.codes])
+        for source in asked.result.made_of:
+            rows = [*rows, *(row for row in table.of([source]) if row not in rows)]
         answers = [compare(">", other(row.unit, f"{told}, {row.unit}")(asked), row.high) for row in rows]
         return True if True in answers else None if None in answers else False
 

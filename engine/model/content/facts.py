@@ -52,6 +52,11 @@ class Measure(NamedTuple):
     meant: tuple[str, ...] | None = None
 
 
+def plain_codes(measure: Measure) -> frozenset[str]:
+    """As sent, and as meant, without their systems."""
+    return frozenset(code.rpartition("|")[2] for code in (measure.test, *(measure.codes or ())) if code)
+
+
 class Value(NamedTuple):
     """What was found.
 

@@ -46,6 +46,7 @@ class Result:
         sex: ``Patient.gender``. born: ``Patient.birthDate``, where it is a whole date.
         dilution: factor of it; None where that is not known.
         tube: which of the specimens of its message it is of, from 1; 0: that is not said.
+        made_of: codes of the tests that it is computed from.
         beside: it is no result by the code table; rules are not asked for it, and others of its tube may ask it.
     """
 
@@ -66,6 +67,7 @@ class Result:
     dilution: Decimal | None = None
     tube: int = 0
     beside: bool = False
+    made_of: tuple[str, ...] = ()
 
     @property
     def test(self) -> str:
@@ -292,7 +294,7 @@ def age_years(result: Result, now_us: int) -> int | None:
 def from_json(given: dict[str, Any]) -> Result:
     """A result that `orjson` wrote, with numbers as text (``default=str``): JSON has no decimals and no tuples."""
     numbers = {name: Decimal(given[name]) for name in ("value", "low", "high", "dilution") if given[name] is not None}
-    texts = {name: tuple(given[name]) for name in ("units", "flags")}
+    texts = {name: tuple(given[name]) for name in ("units", "flags", "made_of")}
     return Result(**{**given, **numbers, **texts, "codes": tuple(map(tuple, given["codes"]))})
 
 

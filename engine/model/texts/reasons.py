@@ -240,6 +240,10 @@ class ReasonCode(Enum):
         "at the results of the order, then release it (it is then sent beside them), or reject it and correct at the "
         "analyzer."
     )
+    COMPUTED_BEFORE = (
+        "A result is changed, and another one that is computed from it stays as it was. Have that one sent, too, or "
+        "look whether it is still right. Then release this one, or reject it."
+    )
     SAMPLE_UNKNOWN = (
         "A result of a test that its order has already, and it is not known whether it is the same sample or another "
         "one. Look at both, then release it where it is right, or reject it."

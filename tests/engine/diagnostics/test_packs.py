@@ -56,22 +56,29 @@ def test_a_channel_takes_over_what_its_pack_gives_and_keeps_what_it_says(tmp_pat
     own = tmp_path / "own"
     shutil.copytree(CHECKOUT / "analyzers" / "sysmex-xn", own / "analyzers" / "sysmex-xn")
     path = own / "analyzers" / "sysmex-xn" / "pack.yaml"
-    gives = "gives:\n  charset: [cp1252]\n  settings: {test_code: 4/5, lab: Theirs}\n"
-    path.write_text(path.read_text("utf-8").replace("gives:\n", gives), encoding="utf-8")
+    text = path.read_text("utf-8").replace("gives:\n", "gives:\n  charset: [cp1252]\n")
+    path.write_text(
+        text.replace("  settings:\n", "  settings:\n    test_code: 4/5\n    lab: Theirs\n"), encoding="utf-8"
+    )
     plain = channel(own, CHANNEL)
     assert (plain["charset"], plain["dialect"]) == (("cp1252",), "sysmex")
     assert plain["settings"] == {
         "test_code": "4/5",
         "lab": "Theirs",
+        "computed": {"MCV": ["HCT", "RBC"]},
         "tables": {"analytes": "sysmex-xn/codes.csv"},
     }
     said = channel(
-        own, CHANNEL + "dialect: horiba-pentra\ncharset: utf-8\nsettings: {lab: Mine, tables: {ucum: tables/x.csv}}\n"
+        own,
+        CHANNEL + "dialect: horiba-pentra\ncharset: utf-8\n"
+        "settings: {lab: Mine, tables: {ucum: tables/x.csv}, "
+        "computed: {EGFR: [CRE]}}\n",
     )
     assert (said["charset"], said["dialect"]) == (("utf-8",), "horiba-pentra")
     assert said["settings"] == {
         "test_code": "4/5",
         "lab": "Mine",
+        "computed": {"MCV": ["HCT", "RBC"], "EGFR": ["CRE"]},
         "tables": {"analytes": "sysmex-xn/codes.csv", "ucum": "tables/x.csv"},
     }
 
@@ -109,10 +116,16 @@ def broken(tmp_path: Path, old: str, new: str) -> Path:
         ("maker: Sysmex", "makre: Sysmex", "pack.yaml:2:1: makre: unknown key; did you mean maker?"),
         ("what: capture", "what: rumour", "pack.yaml:9:11: seen.0.what: unknown value 'rumour'"),
         (
-            "gives:\n",
-            "gives:\n  settings: {r4: value^-^units}\n",
-            "pack.yaml:40:18: gives.settings.r4: 'value^-^units'",
+            "  settings:\n",
+            "  settings:\n    r4: value^-^units\n",
+            "pack.yaml:42:9: gives.settings.r4: 'value^-^units'",
         ),
+        (
+            "[HCT, RBC]",
+            "[HCT, MCV]",
+            "pack.yaml:42:15: gives.settings.computed: MCV would be made of itself",
+        ),
+        ("{MCV: [HCT, RBC]}", "{MCV: HCT}", "pack.yaml:42:15: gives.settings.computed: computed names the tests"),
         ("analyzer: sysmex-xn", "analyzer: other", "pack.yaml:1:11: analyzer: 'other' is not the name of its folder"),
         ("  - when: =H-5", "  - when: H-5", "when is an expression and starts with ="),
     ],

@@ -176,9 +176,23 @@ def fact(place: int, test: str, value: str, **more: Any) -> Fact:
     return Fact(place, measure=Measure(test=test, codes=(f"|{test}",)), value=Value(value, meant=value), **more)
 
 
-def read(*orders: Order) -> list[Result]:
+def read(*orders: Order, **settings: Any) -> list[Result]:
     parsed = records.parse(b"H|\\^&\rL|1|N\r", FormatOptions())
-    return results_in(Facts(people=(Person("MR1", orders=orders),)), parsed, MapContext(channel="lab", key=b"k"))
+    context = MapContext(channel="lab", key=b"k", settings=settings)
+    return results_in(Facts(people=(Person("MR1", orders=orders),)), parsed, context)
+
+
+def test_what_is_computed_from_a_test_is_held_with_it(tables: tuple[Path]) -> None:
+    """Its index, and its failed control."""
+    for listed, wanted in (({"RATIO": ["K"], "RISK": ["RATIO"]}, "held"), ({"RATIO": []}, "no"), ({}, "no")):
+        for test in ("RATIO", "RISK"):
+            results = read(
+                Order(1, filler="A", results=(fact(1, test, "7.1"), fact(2, "H", "90", kind=LEFT_OUT))), computed=listed
+            )
+            for text in ("=interference('hil')", "=qc_failed('24h') | false"):
+                holding = rules(text, search=tables)
+                why = holding.about(holding.facts(MESSAGE, results)).decide(Known(controls={"K": True}), 0)
+                assert ("no" if why is None else CAUSES[why.reason]) == wanted, (text, test, listed)
 
 
 def test_facts_say_which_tube_a_result_is_of_and_what_is_left_out() -> None:

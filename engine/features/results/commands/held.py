@@ -52,6 +52,7 @@ CODES = (
     ReasonCode.RESULTS_GONE,
     ReasonCode.REJECTED_BEFORE,
     ReasonCode.CORRECTS_UNKNOWN,
+    ReasonCode.COMPUTED_BEFORE,
     ReasonCode.SAMPLE_UNKNOWN,
     ReasonCode.POOL,
     ReasonCode.CLOCK,

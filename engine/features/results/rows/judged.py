@@ -13,6 +13,7 @@ import orjson
 
 from engine.features.results.rows import facts, moved_orders
 from engine.features.results.rows.facts import Fate, Numbered, Stored
+from engine.model.content.computed import sources_by_test
 from engine.model.content.facts import Facts, stored
 from engine.model.errors import TooManyAlikeError
 from engine.model.journal.records import Routed
@@ -24,7 +25,7 @@ from engine.model.texts.reasons import ReasonCode
 from engine.store.core.connecting import Rows
 from engine.store.core.writing.batch import Batch
 from engine.store.operations.recording import Recording
-from engine.succession.judge import clock, cultures
+from engine.succession.judge import clock, composites, cultures
 from engine.succession.judge.judging import judge
 from engine.succession.judge.memory import note, withdrawn, words_of
 from engine.succession.judge.reading import key_of, numbers_in, said_in
@@ -185,9 +186,10 @@ def _judged(
     """Args: of_all: after whatever is known of its orders, also of other tests."""
     near = facts.EVER if read.unique else facts.NEAR_DAYS
     tests = {one.measure.test or "" for *_, one in said.results()}
+    by_test = sources_by_test(read.computed)
     has_cultures = cultures.are_in(said)
     of_all = of_all or has_cultures or read.whole or any(one.head is not None for *_, one in said.results())
-    alone = () if of_all else tests
+    alone = () if of_all else tests | {test for test, codes in by_test.items() if not codes.isdisjoint(tests)}
     memory = remembered(now.batch, numbers, now.first, asked.older, near=near, to=asked.to, tests=alone)
     if memory is None:
         return Judged(numbers=numbers, why=f"there are more than {MOST_MESSAGES} messages of the same order")
@@ -220,6 +222,7 @@ def _judged(
             found = {one.place: one for one in judge(said, wide, receipt).decisions}
             decisions = [found[one.place] if _corrects_unknown(one) else one for one in judgement.decisions]
             judgement, memory = judgement._replace(decisions=tuple(decisions)), wide
+    judgement = composites.with_questions(judgement, memory.standing, by_test)
     return Judged(judgement, memory, numbers, tests=() if _are_of_others(judgement, memory) else tests)
 
 

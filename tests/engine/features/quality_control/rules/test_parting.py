@@ -1,12 +1,13 @@
 """Which part of a document waits: by kind of document, and where one cannot be taken apart."""
 
+from dataclasses import replace
 from datetime import UTC
 from typing import Any
 
 import orjson
 import pytest
 
-from engine.features.quality_control.rules.parting import Closed, Parts, Waits, parted
+from engine.features.quality_control.rules.parting import Closed, Measured, Parts, Waits, parted
 from engine.model.content.list_form import Form
 from engine.model.journal.records import HoldReason, Routed
 from engine.model.message import Document, Report
@@ -179,6 +180,27 @@ def test_a_message_of_hl7_says_that_not_all_is_there() -> None:
     ]
     assert [line[:13] for line in waits if line[:2] in ("OB", "NT")] == ["OBR|1||S1|CHE", "OBX|1|NM|GLU|", "NTE|1||low"]
     assert [line.split("|")[25] for line in goes if line.startswith("OBR")] == ["A", "F"]
+    assert [line.split("|")[25] for line in waits if line.startswith("OBR")] == ["F"]  # then all are there
+
+
+def test_the_facts_of_a_message_say_which_rows_are_of_the_test() -> None:
+    """A mapping of the site has codes of its own, and a row without a result may be one of the test."""
+    form = Form(
+        patient="patient", order="order", test="test", value=("value",), columns=("patient", "order", "test", "value")
+    )
+    body = b"patient,order,test,value\r\n7,S1,Zucker,5\r\n7,S1,Kalium,4\r\n"
+    list_of_site = of(body, "text/csv; charset=utf-8", form=form)
+    places = replace(list_of_site.document, places=((1, "1"), (2, "2")))
+    results = {1: Measured(frozenset({"GLU"}), frozenset({"GLU"})), 2: Measured(frozenset(), frozenset({"K"}))}
+    closed = CLOSED._replace(results=results)
+    found = divided(replace(list_of_site, document=places), closed)
+    assert [b"Zucker" in one.document.body for one in (found.goes, found.waits)] == [False, True]
+    assert "GLU" in found.codes
+    whole = parted(
+        replace(list_of_site, document=replace(places, places=((2, "2"),))), CLOSED._replace(results=results), WHY, UTC
+    )
+    assert isinstance(whole, Routed)
+    assert isinstance(whole.hold, Waits)
 
 
 def test_the_rows_of_a_list_are_divided() -> None:

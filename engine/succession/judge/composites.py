@@ -1,0 +1,71 @@
+"""A result is changed, and one that is computed from it stays: a person is asked (`engine.model.content.computed`).
+
+Only results under the same order of the same person count, by the codes of tests as they are sent. Nothing is asked
+where the message, or a correction since then, has the computed one, too.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from engine.model.content.computed import sources_of
+from engine.model.content.quality_controls import spellings
+from engine.model.texts.reasons import ReasonCode
+from engine.succession.judge.words import Decision, Judgement, Said, Standing
+from engine.succession.steps import CANCELLED, CHANGES, WITHDRAWN
+
+_CHANGING = frozenset({"amends", "follows", "withdraws"})
+_GONE = frozenset({WITHDRAWN, CANCELLED})
+
+
+def with_questions(
+    judgement: Judgement, standing: Sequence[Standing], by_test: Mapping[str, frozenset[str]]
+) -> Judgement:
+    """The judgement, with a question in place of each change of a result that leaves a computed one behind.
+
+    Args:
+        by_test: what each test is made of, by code.
+    """
+    if not any(decision.kind in _CHANGING for decision in judgement.decisions):
+        return judgement
+    by_ref = {result.ref: result for result in standing}
+    decisions = []
+    for decision in judgement.decisions:
+        before = by_ref.get(decision.meant) if decision.meant is not None and decision.kind in _CHANGING else None
+        if before is not None and (tests := sorted(_left_behind(decision, judgement, before.last, standing, by_test))):
+            decision = decision._replace(
+                kind="held",
+                reason=ReasonCode.COMPUTED_BEFORE.value,
+                words=f"another result is computed from it, and stays as it was: {', '.join(tests)}",
+                meant=None,
+                may_mean=(before.ref,),
+            )
+        decisions.append(decision)
+    return judgement._replace(decisions=tuple(decisions))
+
+
+def _left_behind(
+    decision: Decision,
+    judgement: Judgement,
+    before: Said,
+    standing: Sequence[Standing],
+    by_test: Mapping[str, frozenset[str]],
+) -> Iterator[str]:
+    """The computed tests that say what was computed from another value."""
+    said = judgement.said[decision.place]
+    is_changed = said.version.said in CHANGES or decision.kind == "amends"
+    if not is_changed or (said.value == before.value and said.version.said not in _GONE):
+        return
+    brought = {(result.person, result.number, result.test) for result in judgement.said.values()}
+    codes = {*spellings(before.test), *spellings(said.test)}
+    for result in standing:
+        last = result.last
+        is_of_order = (last.person, last.number) == (before.person, before.number)
+        is_newer = last.message > before.message and last.version.said in CHANGES
+        if (
+            not is_of_order
+            or is_newer
+            or last.version.said in _GONE
+            or (said.person, said.number, last.test) in brought
+        ):
+            continue
+        if not codes.isdisjoint(sources_of(spellings(last.test), by_test)):
+            yield last.test
