@@ -14,6 +14,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 
+from tests.support.serving import serving
+
 PRODUCE, METADATA, COORDINATOR, VERSIONS, INIT, CONFIGS = 0, 3, 10, 18, 22, 32
 OFFERED = {PRODUCE: 3, 1: 4, 2: 1, METADATA: 1, COORDINATOR: 0, VERSIONS: 0, INIT: 0, CONFIGS: 1}
 
@@ -129,28 +131,8 @@ class Peer:
 async def kafka_peer(tls: ssl.SSLContext | None = None, **settings: object) -> AsyncIterator[Peer]:
     """Serve on 127.0.0.1, on a free port if none is given."""
     peer = Peer(**settings)  # type: ignore[arg-type]  # fields of Peer by name
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        try:
-            await peer.serve(reader, writer)
-        finally:
-            tasks.discard(task)
-            writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", peer.port, ssl=tls)
-    peer.port = server.sockets[0].getsockname()[1]
-    try:
+    async with serving(peer.serve, peer.port, tls) as peer.port:
         yield peer
-    finally:
-        server.close()
-        for task in [*tasks]:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await server.wait_closed()
 
 
 # -- the protocol ------------------------------------------------------------------------------------------------------

@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 
+from tests.support.serving import serving
+
 
 class Step(Enum):
     CLOSE = "close the connection"
@@ -73,21 +75,5 @@ class MllpPeer:
 @asynccontextmanager
 async def mllp_peer(*script: Answer, tls: ssl.SSLContext | None = None) -> AsyncIterator[MllpPeer]:
     peer = MllpPeer(list(script))
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        with contextlib.suppress(asyncio.CancelledError):
-            await peer.serve(reader, writer)
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    peer.port = server.sockets[0].getsockname()[1]
-    try:
+    async with serving(peer.serve, tls=tls) as peer.port:
         yield peer
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -14,6 +14,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 
+from tests.support.serving import serving
+
 
 class Step(Enum):
     ACK = "acknowledge"
@@ -144,24 +146,8 @@ class Peer:
 async def mqtt_peer(*script: Script, tls: ssl.SSLContext | None = None, **settings: object) -> AsyncIterator[Peer]:
     """Serve ``script`` on a free port of 127.0.0.1."""
     peer = Peer(list(script), **settings)  # type: ignore[arg-type]  # fields of Peer by name
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-        await peer.serve(reader, writer)
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    peer.port = server.sockets[0].getsockname()[1]
-    try:
+    async with serving(peer.serve, tls=tls) as peer.port:
         yield peer
-    finally:
-        server.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 # -- packets (MQTT 5.0, chapters 1.5 and 2) ----------------------------------------------------------------------

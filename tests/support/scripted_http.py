@@ -16,6 +16,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 
+from tests.support.serving import serving
+
 
 class Step(Enum):
     RESET = "reset the connection"
@@ -96,30 +98,9 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 async def scripted(*script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[ScriptedServer]:
     """Serve ``script`` on a free port of 127.0.0.1; `ScriptedServer.url` is its base address."""
     scripted_server = ScriptedServer(list(script))
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        try:
-            await scripted_server.serve(reader, writer)
-        finally:
-            tasks.discard(task)
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    port = server.sockets[0].getsockname()[1]
-    scripted_server.url = f"http{'s' if tls else ''}://127.0.0.1:{port}/fhir"
-    try:
+    async with serving(scripted_server.serve, tls=tls) as port:
+        scripted_server.url = f"http{'s' if tls else ''}://127.0.0.1:{port}/fhir"
         yield scripted_server
-    finally:
-        server.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def http(status: int, body: bytes = b"", *headers: str, media_type: str = "application/fhir+json") -> bytes:

@@ -15,6 +15,8 @@ from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
 
+from tests.support.serving import serving
+
 
 @dataclass
 class Mail:
@@ -97,27 +99,10 @@ class MailServer:
 async def mail_server(tls: ssl.SSLContext | None = None, *, from_the_start: bool = False) -> AsyncIterator[MailServer]:
     """On a free port of 127.0.0.1; with TLS after STARTTLS, or from the first byte."""
     peer = MailServer(tls=None if from_the_start else tls)
-    tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
-                await peer.serve(reader, writer)
-        finally:
-            tasks.discard(task)
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
+            await peer.serve(reader, writer)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls if from_the_start else None)
-    peer.port = server.sockets[0].getsockname()[1]
-    try:
+    async with serving(serve, tls=tls if from_the_start else None) as peer.port:
         yield peer
-    finally:
-        server.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

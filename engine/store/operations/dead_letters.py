@@ -145,10 +145,7 @@ class Groups:
 
     def _group(self, reason: str, cause: str, destination: str) -> Group:
         key = reason, cause, destination
-        group = self._groups.get(key)
-        if group is None:
-            group = self._groups[key] = Group(*key)
-        return group
+        return self._groups.setdefault(key, Group(*key))
 
     def largest_first(self) -> list[Group]:
         return sorted(
