@@ -182,7 +182,8 @@ FUNCTIONS: dict[str, str] = {
     "`code`, `unit`, `change`, `percent`, `within`; where both limits are given, both must "
     "be exceeded)",
     "critical('table')": "whether it is below `low` or above `high` of its row in `tables/<table>.csv` (columns "
-    "`code`, `unit`, `low`, `high`); so are measuring ranges and absurd values",
+    "`code`, `unit`, `low`, `high`; also `sex`, and ages `from` and `until`, as `28d` or `18y`); so are measuring "
+    "ranges and absurd values",
     "other('code')": "the number of another result of its tube in its message; unknown where there is none, or two "
     "that differ. A result that the code table leaves out counts, too",
     "interference('table')": "whether an index of haemolysis, icterus or lipaemia of its tube is above `high` of its "

@@ -1,7 +1,7 @@
 """Reflex: a result of an order proposes one more test of its tube, and a person confirms or declines.
 
 Where its row says ``auto``, it is ordered without a person, unless a restore brought it back, it cannot be ordered, or
-somebody has wanted the order of the result to end.
+the order of the result was cancelled meanwhile.
 
     waits      the rule says yes, and the result is held
     proposed   the result is on its way
