@@ -97,6 +97,8 @@ SCENES = {
     "a person has taken it": Scene((HIGH, "take 1"), ()),
     "a person has taken it, and it is corrected": Scene((HIGH, "take 1", RIGHT), words="message 1 is critical no more"),
     "a person has taken it, and it is final": Scene(("P K 7.9 HH 0915", "take 1", HIGH)),
+    "the patient is erased before the correction": Scene((HIGH, "erase 4711", RIGHT), (1,)),
+    "the patient is erased behind the correction": Scene((HIGH, RIGHT, "erase 4711", "F NA 140 N 0915")),
     "the value is sent again": Scene((HIGH, RIGHT, "replay 1")),
 }  # fmt: skip
 
@@ -144,6 +146,18 @@ class Stage:
             "release": ("held", "release", message, "--reason", "seen", "--yes"),
             "reject": ("held", "reject", message, "--reason", "seen", "--yes"),
             "dismiss": ("dlq", "dismiss", message, "--reason", "seen", "--yes"),
+            "erase": (
+                "erase",
+                "--patient",
+                message,
+                "--reason",
+                "asked",
+                "--authority",
+                "x",
+                "--force",
+                "--no-compact",
+                "--yes",
+            ),
             "take": ("alert", "acknowledge", f"critical/{message}", "--note", "phoned"),
         }
         if step == "422":
