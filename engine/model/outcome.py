@@ -1,7 +1,5 @@
 """The outcome of processing a message: its state, its documents, and its warnings.
 
-A result as critical values know it: which one it is, and what it says, in hashes under the site's key.
-
 What a message says of results, as it is stored and judged.
 """
 
@@ -16,28 +14,6 @@ from engine.model.message import Document, Issue, Reagent, Unmapped
 from engine.model.texts.reasons import ReasonCode
 from engine.model.values import value
 from engine.model.worklist import Ordered
-
-
-class Spoken(NamedTuple):
-    """What a message says of one result.
-
-    Attributes:
-        key: of its order, its test and its unit; empty: it names no order, so it is compared with no other.
-        person: of the patient's number, or name; empty: none is named. lasting: that is one person's for good.
-        said: of its value, its flags and its time. at: of its time alone; empty: it has none, or a day alone.
-        drawn: of the time when its sample was taken; empty: not known.
-        state: of FHIR.
-        critical: it has the flag of a critical value, and is not withdrawn.
-    """
-
-    key: str = ""
-    person: str = ""
-    lasting: bool = False
-    said: str = ""
-    at: str = ""
-    drawn: str = ""
-    state: str = ""
-    critical: bool = True
 
 
 class ReadResults(NamedTuple):
@@ -86,7 +62,7 @@ class Outcome(Generic[R]):
         tubes: its results, as the worklist sees them; none where the channel has no orders.
         results: with their times, for the reports on turnaround.
         ordered: its orders for the worklist; None: it is no order.
-        spoken: its results, where one is critical, or takes something back.
+        critical: the places of its critical results; 0: its documents alone show one.
         read: its results as facts; None: it has none.
         conflict: why a number of controls is a patient's here: people decide about all documents. Empty: none is.
         controls_of: as `engine.model.routes.ChannelRoutes` has it.
@@ -106,12 +82,8 @@ class Outcome(Generic[R]):
     tubes: tuple[TubeResults, ...] = ()
     ordered: Ordered | None = None
     results: tuple[ResultGroup, ...] = ()
-    spoken: tuple[Spoken, ...] = ()
+    critical: tuple[int, ...] = ()
     read: ReadResults | None = None
     conflict: str = ""
     controls_of: str = ""
     doubted: "tuple[tuple[str, ...], Outcome[R]] | None" = None
-
-    @property
-    def is_critical(self) -> bool:
-        return any(one.critical for one in self.spoken)

@@ -36,8 +36,8 @@ from engine.model.process.clock import to_us
 from engine.model.routes import ChannelRoutes, Holding, Processed, Route, context_of
 from engine.model.texts.reasons import ReasonCode
 from engine.model.worklist import Ordered
+from engine.processing.criticals import criticals_in
 from engine.processing.formats import MEDIA_TYPES
-from engine.processing.spoken import spoken_of
 from engine.succession.steps import FIRST_YEAR
 
 logger = logging.getLogger("labrelay.processing")
@@ -220,7 +220,7 @@ def _route(
         ordered=Ordered(lines=tuple(lines), settings=channel.takes) if lines is not None and channel.takes else None,
         tubes=_tubes(reading, parsed, channel, set_apart) if documents and channel.dialogue is not None else (),
         results=_results(stored, reading, parsed, channel, set_apart, without_row) if documents else (),
-        spoken=spoken_of(parsed, reading, channel, documents, set_apart) if documents else (),
+        critical=criticals_in(parsed, reading, documents, set_apart) if documents else (),
         read=_read(parsed, reading, channel) if documents else None,
     )
 

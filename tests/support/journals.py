@@ -14,7 +14,7 @@ from engine.model.errors import StoreError
 from engine.model.journal.records import Routed
 from engine.model.link_events import Line
 from engine.model.message import Document, Received, Report, Stored
-from engine.model.outcome import Outcome, Spoken
+from engine.model.outcome import Outcome
 from engine.model.process.clock import Clock, ManualClock
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
@@ -120,10 +120,10 @@ async def queue(
     *bodies: bytes,
     to: tuple[str, ...] = ("fhir",),
     claimed: bool = False,
-    spoken: tuple[Spoken, ...] = (),
+    critical: tuple[int, ...] = (),
 ) -> list[int]:
     """Append and map messages whose documents are their bodies; the message ids."""
-    outcome: Outcome[Any] = Outcome("mapped", spoken=spoken)
+    outcome: Outcome[Any] = Outcome("mapped", critical=critical)
     stored = await store(journal, *bodies)
     for one in stored:
         await journal.run(record_outcome.record, one.id, outcome, [routed(one.payload, *to, claimed=claimed)])

@@ -78,23 +78,13 @@ CREATE TABLE critical_call (
 CREATE INDEX critical_call_seen ON critical_call (seen_us);
 CREATE INDEX critical_call_open ON critical_call (message_id) WHERE taken_us = 0;
 
--- Their results, as keyed hashes (`engine.model.outcome`): what a later message says of them.
+-- What messages say of results that are critical, or were: a later one takes the place of those before it.
 CREATE TABLE critical_result (
-    id         INTEGER PRIMARY KEY,
     message_id INTEGER NOT NULL,
-    channel    TEXT NOT NULL,
-    key        TEXT NOT NULL,
-    person     TEXT NOT NULL,
-    said       TEXT NOT NULL,
-    measured   TEXT NOT NULL,
-    drawn      TEXT NOT NULL,
-    state      TEXT NOT NULL,
-    noted_us   INTEGER NOT NULL,
-    over_us    INTEGER NOT NULL DEFAULT 0,
-    denied_by  INTEGER NOT NULL DEFAULT 0    -- a message that says otherwise, and waits for a person
-);
-CREATE INDEX critical_result_denied ON critical_result (denied_by) WHERE denied_by > 0;
-CREATE INDEX critical_result_key ON critical_result (key) WHERE over_us = 0;
+    of_message INTEGER NOT NULL,             -- of the first word about the result, and the place of that
+    of_place   INTEGER NOT NULL,
+    alert      INTEGER NOT NULL,             -- critical_value.message_id, which may repeat it; 0: it is not critical
+    PRIMARY KEY (of_message, of_place, message_id, alert)
+) WITHOUT ROWID;
 CREATE INDEX critical_result_message ON critical_result (message_id);
-CREATE INDEX critical_result_unfinished ON critical_result (channel)
-    WHERE over_us = 0 AND state IN ('registered', 'preliminary', 'partial');
+CREATE INDEX critical_result_alert ON critical_result (alert) WHERE alert > 0;

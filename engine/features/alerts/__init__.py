@@ -10,8 +10,8 @@ from engine.feature import Feature
 
 FEATURE = Feature(
     on_outcome="on_outcome:CriticalValues",
-    on_decided="rows.spoken:decided",
-    forgets="rows.spoken:forget",
+    on_decided="rows.critical:decided",
+    on_taken_back="rows.critical:decided",
     tables="rows:TABLES",
     every="rows.changes:EVERY",
     keeps="rows.changes:keeps",

@@ -8,7 +8,7 @@ from engine.features.orders import rows as worklist
 from engine.features.orders.rows import announcing, holding, naming, reflex
 from engine.model.content.order_results import TubeResults
 from engine.model.journal.document_facts import NOTHING
-from engine.model.journal.records import Routed
+from engine.model.journal.records import ORDERED, Routed
 from engine.model.message import Issue
 from engine.model.packing import unpack
 from engine.model.texts.reasons import ReasonCode
@@ -71,6 +71,7 @@ class Orders(Step):
             worklist.note_answer(self.batch, now.id)
 
     def stored(self) -> None:
+        self.now.marks |= ORDERED * bool(self.now.outcome.tubes)
         if self.now.reason is ReasonCode.QUESTION:
             worklist.explain(self.batch, self.now.id, self.now.channel)
 

@@ -192,6 +192,7 @@ class Results(Step):
             delta_history.note_controls(self.batch, self.now.channel, self.now.received_us, self.now.outcome.controls)
         if (read := self.now.outcome.read) is not None and (found := self._judge()) is not None:
             judged.keep(self.now, read, found)
+            self.now.judgement, self.now.memory = found.judgement, found.memory
 
     def hold(self) -> None:
         now = self.now

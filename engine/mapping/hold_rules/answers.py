@@ -127,37 +127,54 @@ def qc_failed(within_us: int, told: str) -> TestOf:
     return test
 
 
-def _row_for(asked: HoldContext, table: limits.Limits, told: str) -> limits.Limit | bool:
-    """The row for a result; True: the table has the code and not the unit, False: it does not have the code."""
+def _rows_for(asked: HoldContext, table: limits.Limits, told: str) -> list[limits.Limit] | bool:
+    """The rows for a result; True: the table has the code and not the unit, False: it does not have the code."""
     rows = table.of([code for _, code in asked.result.codes])
     if not rows:
         return False
     units = asked.result.units or ("",)
-    for row in rows:
-        if row.unit in units:
-            return row
+    if of_unit := [row for row in rows if row.unit in units]:
+        return of_unit
     asked.miss(f"{told}: the table has the code, and not with this unit")
     return True
 
 
 def critical(table: limits.Limits, told: str) -> TestOf:
     def test(asked: HoldContext) -> Test:
-        row = _row_for(asked, table, told)
-        if isinstance(row, bool):
-            return None if row else False
+        rows = _rows_for(asked, table, told)
+        if isinstance(rows, bool):
+            return None if rows else False
         value = value_of(asked)
-        below = False if row.low is None else compare("<", value, row.low)
-        above = False if row.high is None else compare(">", value, row.high)
-        return either([lambda: below, lambda: above])
+        answers: list[Test] = []
+        for row in rows:
+            fits = row.fits(asked.result, asked.now_us)
+            if fits is not False:
+                answers.append(_is_beyond(value, row))
+            if fits:
+                break
+        else:
+            asked.miss(f"{told}: no row is known to be of the patient's age and sex")
+            return None
+        if len({*answers}) > 1:
+            asked.miss(f"{told}: it depends on the patient's age or sex, which is not known")
+            return None
+        return answers[0]
 
     return test
 
 
+def _is_beyond(value: Number | None, row: limits.Limit) -> Test:
+    below = False if row.low is None else compare("<", value, row.low)
+    above = False if row.high is None else compare(">", value, row.high)
+    return either([lambda: below, lambda: above])
+
+
 def delta_exceeds(table: limits.Limits, told: str) -> TestOf:
     def test(asked: HoldContext) -> Test:
-        row = _row_for(asked, table, told)
-        if isinstance(row, bool):
-            return None if row else False
+        rows = _rows_for(asked, table, told)
+        if isinstance(rows, bool):
+            return None if rows else False
+        row = rows[0]
         found = _change(asked, row.within_us, told)
         if found is None:
             return None

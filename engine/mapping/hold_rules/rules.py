@@ -121,8 +121,11 @@ class HoldRules:
         """Beyond what tables of limits say that a result is critical: ``< 7``, ``< 2.5, > 6.5``; empty: nothing."""
         codes, units = [code for _, code in result.codes], result.units or ("",)
         tables = (table for rule in self.rules for table in rule.compiled.tables if table.columns == CRITICAL)
-        rows = [row for table in tables for row in table.of(codes)]
-        low, high = ([end for row in rows if row.unit in units and (end := getattr(row, name)) is not None]
+        rows = [
+            next((row for row in table.of(codes) if row.unit in units and row.fits(result, result.at_us or 0)), None)
+            for table in tables
+        ]
+        low, high = ([end for row in rows if row is not None and (end := getattr(row, name)) is not None]
                      for name in ("low", "high"))  # fmt: skip
         return ", ".join([*(f"< {end}" for end in low[:1]), *(f"> {end}" for end in high[:1])])
 

@@ -48,6 +48,7 @@ JOINS = 128
 KNOWN_ORDER = 256
 CRITICAL = 512  # its message has a critical value (`engine.succession.critical`)
 ORDERED = 1024  # its message has results of tubes that may have orders (`engine.features.orders.rows.holding`)
+OF_CRITICAL = 2048  # its message says something of a result that is critical, or was
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

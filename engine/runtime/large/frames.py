@@ -35,7 +35,7 @@ from engine.model.message import (
     Unmapped,
     UsedNumber,
 )
-from engine.model.outcome import Outcome, ReadResults, Spoken
+from engine.model.outcome import Outcome, ReadResults
 from engine.model.routes import ChannelRoutes, Processed
 from engine.model.site.corrections import NONE, Corrections, Sheet
 from engine.model.texts.reasons import ReasonCode
@@ -148,7 +148,7 @@ def outcome(
         found.tubes,
         order_lines.encode(list(found.ordered.lines)).decode() if found.ordered is not None else None,
         found.results,
-        [tuple(one) for one in found.spoken],
+        found.critical,
         found.read and found.read[1:-1],
         found.conflict,
         None if found.doubted is None else found.doubted[0],
@@ -204,7 +204,7 @@ def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
     _, state, reason, detail, mapping, documents = frame.fields
     blobs = iter(frame.blobs)
     unmapped = tuple(Unmapped(*one) for one in orjson.loads(next(blobs)))  # before the rest: it may be large
-    issues, reagents, controls, numbers, tubes, lines, results, spoken, read, conflict, doubted = orjson.loads(
+    issues, reagents, controls, numbers, tubes, lines, results, critical, read, conflict, doubted = orjson.loads(
         next(blobs)
     )
     of_results = next(blobs)
@@ -240,7 +240,7 @@ def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
         if lines is None or channel.takes is None
         else Ordered(lines=order_lines.decode(lines.encode()), settings=channel.takes),
         tuple(ResultGroup(**{**one, "codes": tuple(one["codes"]), "tests": tuple(one["tests"])}) for one in results),
-        tuple(Spoken(*one) for one in spoken),
+        tuple(critical),
         None if read is None else _read(of_results, read),
         conflict,
         channel.controls_of,

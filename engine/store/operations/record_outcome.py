@@ -97,7 +97,7 @@ def record(
         step.hold()
     deliveries, waiting, places = queueing.put(
         batch, queueing.QueuedMessage(message_id, channel, received_us, message_type, token), now.routes, now.held,
-        revision=revision, manual=decision.again or now.late, known_order=now.known_order, outcome=outcome,
+        revision=revision, manual=decision.again or now.late, known_order=now.known_order, marks=now.marks,
     )  # fmt: skip
     for step in steps:
         step.queued()

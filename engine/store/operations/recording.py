@@ -22,6 +22,9 @@ from engine.model.orders import LineAnswer
 from engine.model.outcome import Outcome
 from engine.model.texts.reasons import ReasonCode
 from engine.store.core.writing.batch import Batch
+from engine.succession.judge.words import Judgement, Memory
+
+NOTHING_KNOWN = Memory()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,6 +46,8 @@ class Recording:
             None: they name none.
         late: a newer message may have the same orders. ``known_order``: others have them.
         answers: to each of its order lines; None: it brought none.
+        judgement: about its results; None: there is none. ``memory``: what was in force before it.
+        marks: flags of its deliveries.
     """
 
     batch: Batch
@@ -70,6 +75,9 @@ class Recording:
     late: bool = False
     known_order: bool = False
     answers: tuple[LineAnswer, ...] | None = None
+    judgement: Judgement | None = None
+    memory: Memory = NOTHING_KNOWN
+    marks: int = 0
 
     @property
     def is_edit(self) -> bool:

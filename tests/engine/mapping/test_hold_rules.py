@@ -1,6 +1,7 @@
 """Rules that hold results back: what they know, what they do not know, and that neither is taken for the other."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from hypothesis import strategies as st
 from adapters.codecs.astm import records
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.config.reading.yaml_nodes import Node
+from engine.mapping.hold_rules.answers import critical
+from engine.mapping.hold_rules.limits import CRITICAL, read_limits
+from engine.mapping.hold_rules.names import HoldContext
 from engine.mapping.hold_rules.rules import HoldRules, RuleText, compile_holding
 from engine.mapping.hold_rules.values import Bound, arithmetic, both, compare, either, negated
 from engine.mapping.measured import Reading
@@ -294,6 +298,55 @@ def test_critical_limits_of_the_site(tables: tuple[Path], result: dict[str, Any]
     assert outcome("=critical('critical')", result, search=tables) == expected
 
 
+OF_AGES = """code,unit,low,high,sex,from,until
+2823-3,mmol/L,2.5,6.5,,,28d
+2823-3,mmol/L,3.0,6.0,female,18y,
+2823-3,mmol/L,2.8,6.2,male,18y,
+718-7,g/dL,10,,,,28d
+718-7,g/dL,7,,,,
+"""
+TODAY = "2026-03-01"
+
+
+@pytest.mark.parametrize(
+    ("code", "number", "born", "sex", "expected"),
+    [
+        ("2823-3", "6.4", "2026-02-02", "male", "no"),  # 27 days
+        ("2823-3", "6.6", "2026-02-02", "male", "held"),
+        ("2823-3", "6.4", "2026-02-01", "male", "undecided"),  # 28 days: no row is of children
+        ("2823-3", "6.1", "2008-03-01", "female", "held"),  # 18 years today
+        ("2823-3", "6.1", "2008-03-01", "male", "no"),
+        ("2823-3", "6.1", "2008-03-02", "male", "undecided"),
+        ("2823-3", "6.1", "1970-01-01", "", "undecided"),
+        ("2823-3", "6.3", "1970-01-01", "", "undecided"),  # held all the same
+        ("2823-3", "6.3", "1970-01-01", "other", "undecided"),
+        ("2823-3", "5.0", "", "male", "undecided"),
+        ("718-7", "9", "2026-02-20", "", "held"),
+        ("718-7", "9", "2025-02-20", "", "no"),
+        ("718-7", "11", "", "", "no"),  # whoever it is
+        ("718-7", "6.9", "", "", "held"),
+        ("718-7", "9", "", "", "undecided"),
+        ("718-7", "9", "2026", "", "undecided"),
+    ],
+)
+def test_critical_limits_by_age_and_sex(
+    tmp_path: Path, code: str, number: str, born: str, sex: str, expected: str
+) -> None:
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables/critical.csv").write_text(OF_AGES)
+    table = read_limits("critical", (tmp_path,), CRITICAL)
+    unit = "mmol/L" if code == "2823-3" else "g/dL"
+    at_us = round(datetime.fromisoformat(f"{TODAY}T08:00:00+00:00").timestamp() * 1e6)
+    result = Result(
+        codes=(("http://loinc.org", code),), value=Decimal(number), units=(unit,), at_us=at_us, sex=sex,
+        born=born if len(born) == len(TODAY) else "",
+    )  # fmt: skip
+    asked = HoldContext(result=result, earlier=Known(), tests=(), now_us=at_us)
+    answer = critical(table, "critical")(asked)
+    assert {True: "held", False: "no", None: "undecided"}[answer] == expected
+    assert bool(asked.unknown) is (expected == "undecided")
+
+
 @pytest.mark.parametrize(
     ("result", "said"),
     [
@@ -338,6 +391,9 @@ def test_limits_of_change(tables: tuple[Path], result: dict[str, Any], before: s
             "tables/x.csv:3:1: code and unit are here a second time",
         ),
         ("code,unit,low,high\n718-7,g/dL,9,7\n", "low is above high"),
+        ("code,unit,low,sex\n718-7,g/dL,7,F\n", "sex 'F' is none; write female, male, other"),
+        ("code,unit,low,until\n718-7,g/dL,7,18\n", "'18' is no age; write it in days or years, as 28d or 18y"),
+        ("code,unit,low,sex\n718-7,g/dL,7,male\n718-7,g/dL,8,male\n", "are here a second time"),
         ("code,unit,low,high\n718-7,g/dL,,\n", "the row says no limit"),
         ("code,unit,low\n,g/dL,7\n", "the cell under 'code' is empty"),
         ("code,unit,low\n*,g/dL,7\n", "* means nothing"),

@@ -10,10 +10,9 @@ from adapters.codecs.hl7v2 import message as hl7v2
 from engine.mapping.measured import Reading
 from engine.model.errors import ConfigError, ContentError
 from engine.model.message import Delimiters, Document, FormatOptions, Group, MapContext, Parsed, Stored
-from engine.model.outcome import Spoken
 from engine.model.routes import ChannelRoutes, Program, Route, context_of
 from engine.model.texts.reasons import ReasonCode
-from engine.processing.spoken import spoken_of
+from engine.processing.criticals import criticals_in
 
 ORU = (
     b"MSH|^~\\&|AN|LAB|LIS|H|20240301090000||ORU^R01|M1|P|2.5.1\rPID|1||7\rOBR|1||S1|K\r"
@@ -32,14 +31,14 @@ def broken(error: Exception) -> Callable[[Parsed], Program | None]:
     return reader
 
 
-def found(parsed: Parsed, body: bytes, reader: Callable[[Parsed], Program | None] | None) -> tuple[Spoken, ...]:
+def found(parsed: Parsed, body: bytes, reader: Callable[[Parsed], Program | None] | None) -> tuple[int, ...]:
     channel = ChannelRoutes(
         channel="lab", message_format=hl7v2, media_type="", options=FormatOptions(), routes=(ROUTE,),
         context=MapContext(), reader=reader,
     )  # fmt: skip
     stored = Stored(id=1, channel="lab", seq=1, payload=body, received_us=1)
     reading = Reading(parsed, partial(context_of, stored, channel.context), reader)
-    return spoken_of(parsed, reading, channel, [(Document(body=body), ROUTE)])
+    return criticals_in(parsed, reading, [(Document(body=body), ROUTE)])
 
 
 def document(flag: str) -> bytes:
@@ -73,7 +72,7 @@ def test_where_the_reader_fails_the_documents_show_it_and_the_log_says_so(
     error: Exception, detail: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR):
-        assert found(hl7v2.parse(ORU % b"HH", FormatOptions()), ORU % b"HH", broken(error)) == (Spoken(),)
+        assert found(hl7v2.parse(ORU % b"HH", FormatOptions()), ORU % b"HH", broken(error)) == (0,)
     (line,) = caplog.records
     assert (line.getMessage(), line.__dict__["detail"]) == ("facts cannot be read", detail)
     assert found(hl7v2.parse(ORU % b"N", FormatOptions()), ORU % b"N", broken(error)) == ()
@@ -81,5 +80,5 @@ def test_where_the_reader_fails_the_documents_show_it_and_the_log_says_so(
 
 def test_a_message_of_training_is_no_fault_of_its_reader(caplog: pytest.LogCaptureFixture) -> None:
     error = ContentError(ReasonCode.NOT_PRODUCTION, "processing id T")
-    assert found(hl7v2.parse(ORU % b"HH", FormatOptions()), ORU % b"HH", broken(error)) == (Spoken(),)
+    assert found(hl7v2.parse(ORU % b"HH", FormatOptions()), ORU % b"HH", broken(error)) == (0,)
     assert not caplog.records

@@ -25,7 +25,9 @@ TABLES = (
     ),
     Table(
         name="critical_result",
-        copied="SELECT * FROM main.critical_result WHERE noted_us >= :since OR over_us >= :since OR denied_by > 0",
-        pruned="message_id",
+        copied="SELECT id FROM state.touched UNION SELECT message_id FROM main.critical_result"
+        " WHERE alert IN (SELECT id FROM state.touched)",
+        by="message_id",
+        pruned="of_message",
     ),
 )

@@ -46,7 +46,7 @@ class CriticalValue:
 
     Attributes:
         over_us: since when it is so no more; 0: it is.
-        over_by: the message that says so; 0: a person does.
+        over_by: the message that says so; 0: a person does. is_replaced: what that says is critical, too.
         held: a person is to decide whether it goes out.
     """
 
@@ -56,12 +56,17 @@ class CriticalValue:
     over_us: int = 0
     over_by: int = 0
     held: bool = False
+    is_replaced: bool = False
 
     @property
     def phrase(self) -> Phrase:
         named: dict[str, str | int | Span | Phrase] = {"name": self.channel, "n": self.message}
         if self.over_by:
             named["other"] = self.over_by
+            if self.is_replaced:
+                return Phrase(
+                    "{name}: the value of message {n} is replaced: message {other} has another critical value", named
+                )
             return Phrase("{name}: message {n} is critical no more: message {other} says another", named)
         if self.over_us:
             return Phrase("{name}: message {n} is critical no more: a person has rejected it", named)
@@ -171,7 +176,9 @@ def critical_values(reader: Reader) -> list[CriticalValue]:
     """Those that no person has taken, the oldest first; of more than `MOST_CRITICAL` the newest."""
     rows = reader.rows(
         "SELECT message_id, channel, seen_us, over_us, over_by, EXISTS (SELECT 1 FROM delivery d"
-        " WHERE d.message_id = c.message_id AND d.state = 'held') FROM critical_value c WHERE taken_us = 0"
+        " WHERE d.message_id = c.message_id AND d.state = 'held'), EXISTS (SELECT 1 FROM critical_result a"
+        " JOIN critical_result b USING (of_message, of_place) WHERE a.alert = c.message_id"
+        " AND b.message_id = c.over_by AND b.alert > 0) FROM critical_value c WHERE taken_us = 0"
         " ORDER BY message_id DESC LIMIT ?",
         (MOST_CRITICAL,),
     )

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from engine.feature import Hook
 from engine.model.errors import StoreError
-from engine.model.journal.records import AGAIN, CRITICAL, ORDERED, SHARED
+from engine.model.journal.records import AGAIN, CRITICAL, OF_CRITICAL, ORDERED, SHARED
 from engine.model.texts.reasons import ReasonCode
 from engine.store.core.notes import note_of
 from engine.store.core.writing.batch import Batch, LaneTally
@@ -69,13 +69,15 @@ def move(
     if lane.held_by == delivery_id and old == "dead":
         lane.held_by = 0  # a person has decided about the delivery that held the lane
     by_person = (old == "held" and state != "superseded") or old in _UNDONE or state in _UNDONE
-    if by_person and (old == "held" or flags & (ORDERED | CRITICAL)):
+    is_given_up = flags & OF_CRITICAL and "dead" in (old, state)  # or it is tried again
+    if is_given_up or (by_person and (old == "held" or flags & (ORDERED | CRITICAL | OF_CRITICAL))):
         decided(batch, message_id)
     return MovedDelivery(lane, old, message_id, flags)
 
 
 def decided(batch: Batch, message_id: int) -> None:
-    """A person, or a newer result, has decided about a delivery of a message that may be of orders."""
+    """A person, or a newer result, has decided about a delivery of a message that may be of orders or critical values;
+    or one of those was given up."""
     for follow in DECIDED.each():
         follow(batch, message_id)
 

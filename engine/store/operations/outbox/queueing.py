@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from engine.model.journal import records
 from engine.model.journal.hashes import pack_reports
 from engine.model.message import Delivery, Document
-from engine.model.outcome import Outcome
 from engine.store.core.chain import document_hash
 from engine.store.core.vault import DOCUMENT_KEYS
 from engine.store.core.writing.batch import Batch, LaneTally
@@ -35,14 +34,14 @@ def put(
     revision: int,
     manual: bool,
     known_order: bool,
-    outcome: Outcome[Any],
+    marks: int,
 ) -> tuple[tuple[Delivery, ...], int, frozenset[int]]:
     """Store documents and queue their deliveries.
 
     Args:
         held: the reason for each of ``routes`` why its deliveries are held, or None.
         known_order: other messages have the same orders.
-        outcome: of the message, as it was processed.
+        marks: flags of the deliveries.
 
     Returns:
         The claimed deliveries, in queue order; how many others wait; and the places, in queue order from 0, of
@@ -52,8 +51,7 @@ def put(
     waiting = 0
     kept: list[int] = []
     number = -1
-    common = (records.MANUAL * manual) | (records.KNOWN_ORDER * known_order) | (records.ORDERED * bool(outcome.tubes))
-    common |= records.CRITICAL * outcome.is_critical
+    common = (records.MANUAL * manual) | (records.KNOWN_ORDER * known_order) | marks
     if revision > 1 or sum(len(routed.destinations) for routed in routes) > 1:
         common |= records.SHARED
     for ordinal, (routed, why) in enumerate(zip(routes, held, strict=True), start=1):
@@ -149,7 +147,7 @@ class _Sent:
 _SENT = (
     "SELECT DISTINCT d.document_id, d.lane, (SELECT s.state FROM delivery s WHERE s.message_id = d.message_id"  # noqa: S608 - a constant
     "  AND s.lane = d.lane AND s.document_id = d.document_id ORDER BY s.state = 'superseded', s.id DESC LIMIT 1),"
-    f" d.key, d.flags & {records.JOINS | records.ORDERED | records.CRITICAL}"
+    f" d.key, d.flags & {records.JOINS | records.ORDERED | records.CRITICAL | records.OF_CRITICAL}"
     " FROM delivery d JOIN document o ON o.id = d.document_id"
     " WHERE d.message_id = ? AND o.revision = (SELECT max(p.revision) FROM delivery e"
     "  JOIN document p ON p.id = e.document_id"

@@ -19,12 +19,12 @@ import yaml
 from engine.config.load import Site, load_site
 from engine.features.alerts import service as alerting
 from engine.features.alerts.rows import changes as alerts
+from engine.features.alerts.rows import critical
 from engine.features.alerts.rows import reading as rows
-from engine.features.alerts.rows import spoken
+from engine.features.alerts.rules.critical import Word
 from engine.features.alerts.service import REFUSALS, Alerting
 from engine.features.todo.service import TodoList
 from engine.model.errors import OvertakenError, RefusedError, StoreError
-from engine.model.outcome import Spoken
 from engine.model.process.clock import ManualClock
 from engine.model.site.alerts import Line, What
 from engine.model.texts.phrases import Phrase, Span
@@ -280,7 +280,7 @@ async def test_a_refused_address_is_named_where_the_others_have_the_mail(tmp_pat
         sinks = {"mail": mail_sink(mails, to=["a@x.example", "b@x.example"])}
         async with house(tmp_path, {"sinks": sinks, **QUICK}) as home:
             mails.answers = {"RCPT": ["550 Asha Rao", "", "250 ok", "450 Asha Rao"]}
-            (message,) = await queue(home.journal, CRITICAL_BODY, spoken=(Spoken(),))
+            (message,) = await queue(home.journal, CRITICAL_BODY, critical=(1,))
             await home.look(AWAY)
             await home.look(AWAY, seconds=1)
             sent = {one.line.key: (one.is_sent, one.refused) for one in rows.sent(home.journal)}
@@ -340,7 +340,7 @@ async def test_a_critical_value_is_told_at_once_and_the_record_says_to_whom_and_
         sinks = {"mail": mail_sink(mails), "chat": chat_sink(chat, quiet=window)}
         async with house(tmp_path, {"sinks": sinks, **QUICK, "group": "30s"}, night) as home:
             await home.look(AWAY)
-            (message,) = await queue(home.journal, CRITICAL_BODY, spoken=(Spoken(),))
+            (message,) = await queue(home.journal, CRITICAL_BODY, critical=(1,))
             await home.look(AWAY, seconds=1)
             sent = f"Test Lab: chem: message {message} has a critical value"
             assert texts(chat) == [sent]
@@ -364,29 +364,30 @@ async def test_a_critical_value_is_told_at_once_and_the_record_says_to_whom_and_
     assert b"7.9" not in sent
 
 
+@operation(priority=Priority.SETTLE)
+def corrects(batch: Any, by: int, *messages: int) -> None:
+    critical.note(batch, by, "chem", [Word((message, 1), critical=False) for message in messages])
+
+
 async def test_who_was_told_of_a_critical_value_is_told_when_it_is_so_no_more(tmp_path: Path) -> None:
     """Under its key, to the same sinks, once; a person takes it all the same. What was taken begins anew."""
-    told = Spoken(key="K of F1", said="7.9", at="8:00", state="final")
     async with scripted(TAKEN) as chat, house(tmp_path, {"sinks": {"chat": chat_sink(chat)}, **QUICK}) as home:
-        first, second = [
-            *await queue(home.journal, b"1", spoken=(told,)),
-            *await queue(home.journal, b"2", spoken=(told._replace(key="K of F2"),)),
-        ]
+        first, second = await queue(home.journal, b"1", b"2", critical=(1,))
         await home.look()
         await home.alerting.acknowledge(f"critical/{second}", "asha", "phoned the ward")
         await home.look(seconds=60)
-        normal = told._replace(said="4.1", state="corrected", critical=False)
-        (third,) = await queue(home.journal, b"3", spoken=(normal, normal._replace(key="K of F2")))
+        (third,) = await queue(home.journal, b"3")
+        await home.journal.run(corrects, third, first, second)
         for _ in range(2):
             await home.look(seconds=60)
         lines = {number: [] for number in (first, second)}
         for one in reversed(rows.sent(home.journal)):
             lines[int(one.line.key.partition("/")[2])].append((one.line.what.value, one.line.phrase.say()))
-        critical = "chem: message {} has a critical value"
+        begun = "chem: message {} has a critical value"
         over = f"chem: message {{}} is critical no more: message {third} says another"
         assert lines == {
-            first: [("start", critical.format(first)), ("no-more", over.format(first))],
-            second: [(one, critical.format(second)) for one in ("start", "end")] + [("start", over.format(second))],
+            first: [("start", begun.format(first)), ("no-more", over.format(first))],
+            second: [(one, begun.format(second)) for one in ("start", "end")] + [("start", over.format(second))],
         }
         assert len(texts(chat)) == 5
         await home.alerting.acknowledge(f"critical/{first}", "asha", "")
@@ -396,12 +397,12 @@ async def test_who_was_told_of_a_critical_value_is_told_when_it_is_so_no_more(tm
 
 async def test_a_value_that_is_over_right_behind_its_taking_is_for_a_person_again(tmp_path: Path) -> None:
     """Before any look: its alert is still the one that was taken."""
-    told = Spoken(key="K of F1", said="7.9", at="8:00", state="final")
     async with scripted(TAKEN) as chat, house(tmp_path, {"sinks": {"chat": chat_sink(chat)}, **QUICK}) as home:
-        (first,) = await queue(home.journal, b"1", spoken=(told,))
+        (first,) = await queue(home.journal, b"1", critical=(1,))
         await home.look()
         await home.alerting.acknowledge(f"critical/{first}", "asha", "phoned the ward")
-        await queue(home.journal, b"2", spoken=(told._replace(state="corrected", critical=False),))
+        (second,) = await queue(home.journal, b"2")
+        await home.journal.run(corrects, second, first)
         await home.look(seconds=60)
         (alert,) = rows.kept(home.journal, home.clock.now_us())[0].values()
         assert (alert.key, alert.taken, alert.taken_us) == (f"critical/{first}", 0, 0)
@@ -411,12 +412,12 @@ async def test_a_value_that_is_over_right_behind_its_taking_is_for_a_person_agai
 @operation(priority=Priority.SETTLE)
 def rejected(batch: Any, message: int) -> None:
     batch.execute("UPDATE delivery SET state = 'rejected' WHERE message_id = ?", (message,))
-    spoken.decided(batch, message)
+    critical.decided(batch, message)
 
 
 async def test_a_site_that_wants_no_critical_values_gets_none_back_by_a_rejection(tmp_path: Path) -> None:
     async with scripted(TAKEN) as chat, house(tmp_path, {"sinks": {"chat": chat_sink(chat)}, **QUICK}) as home:
-        first, second = await queue(home.journal, b"1", b"2", spoken=(Spoken(),))
+        first, second = await queue(home.journal, b"1", b"2", critical=(1,))
         await home.journal.run(rejected, first)
         assert [bool(one.over_us) for one in rows.critical_values(home.journal)] == [True, False]
         home.journal.upkeep.notes_critical = False
@@ -425,26 +426,9 @@ async def test_a_site_that_wants_no_critical_values_gets_none_back_by_a_rejectio
         assert rows.critical_values(home.journal) == []
 
 
-@pytest.mark.parametrize(
-    ("person", "lasting", "hours", "is_over"),
-    [("", False, 35, True), ("", False, 37, False), ("A", False, 37, False), ("A", True, 37, True)],
-)
-async def test_a_number_that_may_be_a_counters_is_of_one_day(
-    tmp_path: Path, person: str, lasting: bool, hours: int, is_over: bool
-) -> None:
-    told = Spoken(key="K of 1", person=person, lasting=lasting, said="7.9", at="8:00", state="final")
-    async with house(
-        tmp_path, {"sinks": {"chat": {"kind": "http", "url": "http://127.0.0.1:1", "body": "{text}", "type": "text"}}}
-    ) as home:
-        await queue(home.journal, b"1", spoken=(told,))
-        home.clock.advance(hours * 3600)
-        await queue(home.journal, b"2", spoken=(told._replace(said="4.1", state="corrected", critical=False),))
-        assert [bool(one.over_us) for one in rows.critical_values(home.journal)] == [is_over]
-
-
 async def test_a_message_that_is_processed_again_rings_no_second_time(tmp_path: Path) -> None:
     async with scripted(TAKEN) as chat, house(tmp_path, {"sinks": {"chat": chat_sink(chat)}, **QUICK}) as home:
-        (message,) = await queue(home.journal, CRITICAL_BODY, spoken=(Spoken(),))
+        (message,) = await queue(home.journal, CRITICAL_BODY, critical=(1,))
         await home.look()
         await home.alerting.acknowledge(f"critical/{message}", "asha", "")
 
@@ -600,7 +584,7 @@ async def test_a_silence_has_an_owner_a_reason_and_an_end(tmp_path: Path) -> Non
 
 async def test_without_alerts_only_critical_values_stay_open(tmp_path: Path) -> None:
     async with scripted(TAKEN) as chat, house(tmp_path, {"sinks": {"chat": chat_sink(chat)}, **QUICK}) as home:
-        (message,) = await queue(home.journal, CRITICAL_BODY, spoken=(Spoken(),))
+        (message,) = await queue(home.journal, CRITICAL_BODY, critical=(1,))
         await home.look(AWAY)
         await home.journal.run(alerts.forget)
         assert not rows.anything_kept(home.journal)

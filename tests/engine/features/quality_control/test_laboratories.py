@@ -22,7 +22,7 @@ from engine.model.content.result_times import FINAL_RESULT, ResultGroup
 from engine.model.journal.records import Routed
 from engine.model.message import Document, Report
 from engine.model.orders import OrderLine
-from engine.model.outcome import Outcome, Spoken
+from engine.model.outcome import Outcome
 from engine.model.packing import unpack
 from engine.model.process.clock import ManualClock, from_us
 from engine.model.texts.reasons import ReasonCode
@@ -122,7 +122,7 @@ class Laboratory:
         ]
         group = ResultGroup("MR1", f"S{number}", 0, self.now_us, FINAL_RESULT, tuple(tests), tuple(tests))
         critical = self.rng.random() < 0.2
-        outcome = Outcome("mapped", results=(group,), spoken=(Spoken(critical=True),) if critical else ())
+        outcome = Outcome("mapped", results=(group,), critical=(1,) if critical else ())
         message = self.record(outcome, routes[: self.rng.randint(1, 3)] if self.rng.random() < 0.5 else routes)
         self.times[message] = self.now_us
         self.held[message] = set(tests) & self.closed

@@ -19,7 +19,7 @@ from engine.model.message import (
     Unmapped,
 )
 from engine.model.orders import OrderedPatient, OrderLine
-from engine.model.outcome import Outcome, ReadResults, Spoken
+from engine.model.outcome import Outcome, ReadResults
 from engine.model.packing import Packer, unpack
 from engine.model.routes import ChannelRoutes, Processed, Route
 from engine.model.texts.reasons import ReasonCode
@@ -93,7 +93,7 @@ verdicts = st.builds(
         st.builds(ControlResult, test=texts, codes=st.lists(texts, max_size=2).map(tuple), number=texts, value=texts),
         max_size=3,
     ).map(tuple),
-    spoken=st.lists(st.builds(Spoken, texts, texts, critical=st.booleans()), max_size=2).map(tuple),
+    critical=st.lists(st.integers(0, 9), max_size=2).map(tuple),
     read=st.none()
     | st.builds(
         ReadResults,

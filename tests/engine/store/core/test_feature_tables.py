@@ -58,6 +58,7 @@ OUTLASTS_OF_STORE = {
 # Rows that an erasure of the message that they name leaves as they are, and why: nothing of them is a patient's.
 STAYS_ERASED = {
     "critical_call": "times, and whose act it was",
+    "critical_result": "numbers of messages",
     "critical_value": "times",
     "order_event": "its detail goes with its order (`engine.features.orders.rows.forgetting`)",
     "order_query": "times, and numbers of orders",

@@ -8,7 +8,8 @@ a correction that makes it untrue             it is withdrawn; what a person has
 a person confirms                             the order of the same tube and patient, with its parent; once, also by two
 a person declines                             it is never proposed again
 auto: true                                    the order, once, made by the rule and its version; a correction later is
-                                              told as above; the rule unsure, or no analyzer runs it: a person decides
+                                              told as above; the rule unsure, no analyzer runs it, or somebody wants the
+                                              order to end: a person decides
 """
 
 import asyncio
@@ -239,6 +240,33 @@ async def test_a_held_result_orders_nothing_until_a_person_has_released_it(tmp_p
         message = str(site.messages("chemistry")[-1].id)
         assert (await site.labrelay("held", "release", message, "--reason", "looked at", "--yes")).code == 0
         await until(lambda: found(site) == [("FT4", "confirmed")])
+
+
+@pytest.mark.parametrize(
+    ("ends", "value", "is_released"),
+    [("CA", "60.0", False), ("person", "60.0", False), ("CA", "950.0", True)],
+)
+async def test_what_somebody_wants_to_end_orders_nothing_by_itself(
+    tmp_path: Path, ends: str, value: str, is_released: bool
+) -> None:
+    """The analyzer has the order, and measures it all the same."""
+    async with site_of(tmp_path, AUTO) as (site, his, peer):
+        if is_released:  # the result waits, and then the LIS cancels
+            await send(site, peer, value)
+        if ends == "person":
+            assert (await site.labrelay("orders", "cancel", "W1", "--reason", "not wanted")).code == 0
+        else:
+            await his.ask(order("M2", (ends, "P1", "TSH")))
+        if is_released:
+            message = str(site.messages("chemistry")[-1].id)
+            assert (await site.labrelay("held", "release", message, "--reason", "seen", "--yes")).code == 0
+        else:
+            await send(site, peer, value)
+        await until(lambda: bool(reflex.proposals(site.journal)))
+        assert found(site) == [("FT4", PROPOSED)]
+        assert not reflex.due(site.journal)
+        assert reading.item(site.journal, 2) is None
+        assert await decide(site, "confirm") == 0, "a person may"
 
 
 async def test_a_restored_proposal_is_for_a_person(tmp_path: Path) -> None:

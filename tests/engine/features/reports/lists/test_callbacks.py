@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from engine.features.alerts.rows import changes, spoken
+from engine.features.alerts.rows import changes, critical
+from engine.features.alerts.rules.critical import Word
 from engine.features.reports.lists import REPORTS, Asked, Period, about, callback, calls
 from engine.features.reports.rules import CallTimes
-from engine.model.outcome import Spoken
 from engine.model.process.clock import ManualClock
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
@@ -24,13 +24,12 @@ KOLKATA = ZoneInfo("Asia/Kolkata")
 BEGAN = datetime(2026, 2, 26, 3, tzinfo=UTC)
 WHOLE = Period(date(2026, 2, 1), date(2026, 4, 30))
 SHIFTS = (time(6), time(14), time(22))
-TOLD = Spoken(said="7.9", at="8:00", state="final")
 HALF_HOUR_US = 1_800_000_000
 
 
 @operation(priority=Priority.SETTLE)
-def arrives(batch: Batch, number: int, channel: str, told: Spoken) -> None:
-    spoken.note(batch, number, channel, (told,), is_held=False)
+def arrives(batch: Batch, number: int, channel: str, *words: Word) -> None:
+    critical.note(batch, number, channel, words)
 
 
 @operation(priority=Priority.SETTLE)
@@ -66,7 +65,7 @@ class Laboratory:
     def critical(self) -> None:
         self.number += 1
         channel = self.chance.choice(("blood", "chem"))
-        self.journal.run_alone(arrives, self.number, channel, TOLD._replace(key=f"K{self.number}"))
+        self.journal.run_alone(arrives, self.number, channel, Word((self.number, 1)))
         self.calls[self.number] = Call(self.number, channel, self.clock.now_us())
 
     def one(self) -> Call | None:
@@ -82,23 +81,23 @@ class Laboratory:
     def again(self) -> None:
         """The message is processed once more, or replayed."""
         if (one := self.one()) is not None:
-            self.journal.run_alone(arrives, one.message, one.channel, TOLD._replace(key=f"K{one.message}"))
+            self.journal.run_alone(arrives, one.message, one.channel, Word((one.message, 1)))
 
     def echo(self) -> None:
-        """The result comes once more in another message, within the day: it rings for no second time."""
-        if (one := self.one()) is not None and self.clock.now_us() - one.seen_us < spoken.COUNTER_US:
+        """The result comes once more in another message: it rings for no second time."""
+        if (one := self.one()) is not None:
             if not self.journal.rows(
-                "SELECT 1 FROM critical_result WHERE message_id = ? AND over_us = 0", (one.message,)
+                "SELECT 1 FROM critical_value WHERE message_id = ? AND over_us = 0", (one.message,)
             ):
                 return
             self.number += 1
-            self.journal.run_alone(arrives, self.number, one.channel, TOLD._replace(key=f"K{one.message}"))
+            again = Word((one.message, 1), repeats=(one.message,))
+            self.journal.run_alone(arrives, self.number, one.channel, again)
 
     def corrected(self) -> None:
-        if (one := self.one()) is not None and self.clock.now_us() - one.seen_us < spoken.COUNTER_US:
+        if (one := self.one()) is not None:
             self.number += 1
-            normal = TOLD._replace(key=f"K{one.message}", said="4.1", state="corrected", critical=False)
-            self.journal.run_alone(arrives, self.number, one.channel, normal)
+            self.journal.run_alone(arrives, self.number, one.channel, Word((one.message, 1), critical=False))
             if one.taken_us and self.journal.rows(
                 "SELECT 1 FROM critical_value WHERE message_id = ? AND taken_us = 0", (one.message,)
             ):
@@ -164,25 +163,18 @@ def test_no_critical_value_is_left_out_whatever_happens_to_it(tmp_path: Path, se
 
 
 def test_a_value_that_is_critical_anew_is_counted_anew(tmp_path: Path) -> None:
-    """A person has rejected it after it was taken, and it is sent all the same."""
+    """It was corrected after it was taken, and the correction is no more."""
     home = Laboratory(tmp_path, 0)
     home.critical()
     home.clock.advance(60)
     home.take()
-    for state in ("rejected", "waiting"):
-        home.journal.run_alone(rejected, home.number)
-        home.again() if state == "waiting" else None
+    for words in ([Word((1, 1), critical=False)], []):
+        home.journal.run_alone(arrives, 2, "chem", *words)
     found = calls(home.journal, Asked(WHOLE, "", None, KOLKATA, SHIFTS))
     assert [(one.message, bool(one.taken_us)) for one in found] == [(1, False), (1, True)]
     home.again()
     assert len(calls(home.journal, Asked(WHOLE, "", None, KOLKATA, SHIFTS))) == 2
     home.journal.close()
-
-
-@operation(priority=Priority.SETTLE)
-def rejected(batch: Batch, message: int) -> None:
-    batch.notes_critical = True
-    spoken.decided(batch, message)
 
 
 def test_a_clock_that_was_set_back_makes_no_time_short() -> None:

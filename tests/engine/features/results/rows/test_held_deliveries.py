@@ -28,7 +28,7 @@ from engine.model.errors import StoreError
 from engine.model.journal.journal_views import Filter
 from engine.model.journal.records import Decision, HoldReason, Routed
 from engine.model.message import Bearer, Document, Report
-from engine.model.outcome import Outcome, Spoken
+from engine.model.outcome import Outcome
 from engine.model.persons import Person
 from engine.model.process.clock import ManualClock
 from engine.model.texts.reasons import ReasonCode
@@ -498,7 +498,7 @@ async def test_what_was_refused_before_is_not_why_it_is_held_or_closed_now(tmp_p
 # -- critical values -------------------------------------------------------------------------------------------------
 
 
-CRITICAL: Outcome[Any] = Outcome("mapped", spoken=(Spoken(),))
+CRITICAL: Outcome[Any] = Outcome("mapped", critical=(0,))
 
 
 async def test_a_held_critical_value_is_noted_whenever_it_is_held(tmp_path: Path) -> None:

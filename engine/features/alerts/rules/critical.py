@@ -1,0 +1,58 @@
+"""What a message says of critical values: by what the judge decided of its results. Pure."""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from engine.succession.judge.memory import withdrawn, words_of
+from engine.succession.judge.words import Judgement, Memory, Ref, Said, Standing
+
+_NO_WORD = frozenset({"echo", "again", "filtered", "dead", "finishes"})
+
+
+class Word(NamedTuple):
+    """What a message says of one result.
+
+    Attributes:
+        ref: of the result (`engine.succession.judge.words.Ref`).
+        critical: it is so; else it was, and is no more.
+        echo: the message repeats it, and does not send it.
+        repeats: messages with the same value, flags and time of it.
+    """
+
+    ref: Ref
+    critical: bool = True
+    echo: bool = False
+    repeats: tuple[int, ...] = ()
+
+
+def words_in(message: int, critical: Collection[int], judgement: Judgement | None, memory: Memory) -> list[Word]:
+    """What a message says, once all of it is sent.
+
+    Args:
+        critical: the places of its results that are. judgement: None: there is none.
+        memory: what was in force before it.
+    """
+    if judgement is None:
+        return [Word((message, place)) for place in critical]
+    standing = {result.ref: result for result in memory.standing}
+    refs = words_of(judgement.decisions, judgement.said, standing) if standing else {}
+    kinds = {decision.place: decision.kind for decision in judgement.decisions}
+    words: dict[Ref, Word] = {}
+    for place in critical:
+        ref, kind = refs.get(place, (message, place)), kinds.get(place, "new")  # a picture is not judged
+        if kind == "echo" or kind not in _NO_WORD:
+            repeats = _repeated(judgement.said.get(place), standing.get(ref))
+            words[ref] = Word(ref, echo=kind == "echo", repeats=repeats)
+    for ref in (*(refs[place] for place in refs if kinds[place] not in _NO_WORD), *withdrawn(judgement)):
+        if ref not in words and ref in standing and any(word.critical for word in standing[ref].words):
+            words[ref] = Word(ref, critical=False)
+    return [*words.values()]
+
+
+def _repeated(new: Said | None, result: Standing | None) -> tuple[int, ...]:
+    if new is None or result is None or not new.stated:
+        return ()
+    content = new.version.content, new.stated
+    return tuple(
+        word.message for word in result.words if word.critical and (word.version.content, word.stated) == content
+    )
