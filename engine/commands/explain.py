@@ -38,6 +38,7 @@ from engine.model.errors import ContentError, IntegrityError
 from engine.model.journal.document_facts import NOTHING, DocumentFacts
 from engine.model.message import MapContext, Parsed, Stored
 from engine.model.routes import context_of
+from engine.processing.impossible_times import readable
 from engine.store.queries.listing import others_of
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import stored_message, why_absent
@@ -94,6 +95,7 @@ def command(
             context, facts = mapper.context_for(parsed, one.found.payload), NOTHING
         else:
             context = stored.context(mapper.context)
+            parsed = readable(parsed, mapper.reading(parsed, one.found.payload).facts, context).mapped
             facts = stored.decided(mapper, parsed, program, context)
         listed = form_of(program.target, program.columns, context.settings)
         trace = program.explain(parsed, context)

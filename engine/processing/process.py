@@ -36,6 +36,7 @@ from engine.model.routes import ChannelRoutes, Holding, Processed, Route, contex
 from engine.model.texts.reasons import ReasonCode
 from engine.model.worklist import Ordered
 from engine.processing.formats import MEDIA_TYPES
+from engine.processing.impossible_times import readable
 from engine.processing.spoken import spoken_of
 from engine.succession.steps import FIRST_YEAR
 
@@ -170,6 +171,7 @@ def _route(
     reading = _reading(stored, parsed, channel)
     if channel.dialogue is not None and (about := about_orders(parsed, channel.dialogue)):
         return Outcome("filtered", about, numbers=numbers)
+    parsed, judged, reading = _right(stored, parsed, reading, channel)
     for route in channel.routes:
         if route.when is not None and not route.when(parsed):
             continue
@@ -218,8 +220,17 @@ def _route(
         tubes=_tubes(reading, parsed, channel, set_apart) if documents and channel.dialogue is not None else (),
         results=_results(stored, reading, parsed, channel, set_apart, without_row) if documents else (),
         spoken=spoken_of(parsed, reading, channel, documents, set_apart) if documents else (),
-        read=_read(parsed, reading, channel) if documents else None,
+        read=_read(parsed, judged, channel) if documents else None,
     )
+
+
+def _right(stored: Stored, parsed: Parsed, reading: Reading, channel: ChannelRoutes) -> tuple[Parsed, Reading, Reading]:
+    """The message without times that cannot be; what the judge reads of it, and all others."""
+    for_judge, right = readable(parsed, reading.facts, reading.context)
+    if right is parsed:
+        return parsed, reading, reading
+    judged = reading if for_judge is parsed else _reading(stored, for_judge, channel)
+    return right, judged, _reading(stored, right, channel)
 
 
 def _read(parsed: Parsed, reading: Reading, channel: ChannelRoutes) -> ReadResults | None:
@@ -254,7 +265,7 @@ def read_again(stored: Stored, channel: ChannelRoutes) -> ReadResults | None:
         parsed = channel.message_format.parse(stored.payload, channel.options)
     except ContentError:
         return None
-    return _read(parsed, Reading(parsed, partial(context_of, stored, channel.context), channel.reader), channel)
+    return _read(parsed, _right(stored, parsed, _reading(stored, parsed, channel), channel)[1], channel)
 
 
 def _with_facts(

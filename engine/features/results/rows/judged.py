@@ -209,11 +209,8 @@ def _judged(
     back = {place for place, one in judgement.said.items() if one.version.said in CHANGES}
     if memory.messages and any(one.meant is None and one.place in back for one in judgement.decisions):
         return _judged(now, read, said, numbers, asked, of_all=True)  # it may mean what has another code
-    if any(one.reason == CLOCK for one in judgement.decisions):
-        if _is_clock_told(now):
-            judgement = judge(said, memory, receipt._replace(clock_told=True))
-        else:
-            now.batch.count(now.channel, "", CLOCK_TOLD)
+    if any(one.reason == CLOCK for one in judgement.decisions) and _is_clock_released(now, judgement):
+        judgement = judge(said, memory, receipt._replace(clock_told=True))
     if not read.unique and any(map(_corrects_unknown, judgement.decisions)):
         wide = _with_days(now, said, numbers, asked, memory, facts.EVER)
         if wide is not memory:
@@ -288,14 +285,25 @@ def _number(one: Standing) -> tuple[str, ...]:
 
 PART = "\x1f"
 DAY_US = 86_400_000_000
-CLOCK_TOLD = "clock_told"  # counter: messages of a channel that were held for a wrong clock
+CLOCK_RELEASED = "clock_released "  # counter, with days: results of a channel that a person released, so far behind
+CLOCK_DAYS = 30  # a later fault of the clock is another one
 
 
-def _is_clock_told(now: Recording) -> bool:
-    """Whether a person was asked about it in these days: a later fault of the clock is another one."""
-    since = now.batch.day_of(now.batch.now_us - facts.NEAR_DAYS * DAY_US)
-    told = "SELECT 1 FROM counter WHERE day >= ? AND channel = ? AND destination = '' AND name = ? LIMIT 1"
-    return now.batch.execute(told, (since, now.channel, CLOCK_TOLD)).fetchone() is not None
+def note_clock(batch: Batch, message_id: int, channel: str) -> None:
+    """A person has released a message that was held for its clock."""
+    for stored_one in facts.stored(batch, [message_id]):
+        for days in {said.behind for said in _said(stored_one).values() if said.unsure}:
+            batch.count(channel, "", f"{CLOCK_RELEASED}{days}")
+
+
+def _is_clock_released(now: Recording, judgement: Judgement) -> bool:
+    """Whether a person has released a result of this clock: one that is off by as many days."""
+    since = now.batch.day_of(now.batch.now_us - CLOCK_DAYS * DAY_US)
+    names = "SELECT name FROM counter WHERE day >= ? AND channel = ? AND destination = '' AND name GLOB ?"
+    rows = now.batch.execute(names, (since, now.channel, f"{CLOCK_RELEASED}*")).fetchall()
+    released = [int(name.removeprefix(CLOCK_RELEASED)) for (name,) in rows]
+    wrong = {said.behind for said in judgement.said.values() if said.unsure}
+    return all(any(abs(days - before) <= 1 for before in released) for days in wrong)
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------
