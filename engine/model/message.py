@@ -273,7 +273,7 @@ class MapContext:
         specimen_ids: ``restart``, ``day`` or ``unique``. reuse_days: unused, a unique number may be another's.
         results_of: ``channel``: results of one order from two channels are separate resources; or ``site``.
         apart: differs from that of an earlier one with the same bytes, where it may be another result; else empty.
-        clock_offset: seconds by which the clock of the analyzer is wrong, ahead or behind; 0: nobody has stated it.
+        clock_offset: seconds by which the clock of the analyzer is wrong, ahead or behind; 0: no person has stated it.
         others: `Bearer.number` and `Bearer.whole` -> which person of the number it is, where a user has decided that
             the number has several. Shared by all channels, and filled while the site runs.
         patient_numbers: ``lasting``, or ``counter`` where they may restart: then they name a person in one order only.

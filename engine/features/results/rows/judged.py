@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import orjson
 
-from engine.features.results.rows import facts, moved_orders
+from engine.features.results.rows import clocks, facts, moved_orders
 from engine.features.results.rows.facts import Fate, Numbered, Stored
 from engine.model.content.facts import Facts, stored
 from engine.model.errors import TooManyAlikeError
@@ -209,7 +209,7 @@ def _judged(
     back = {place for place, one in judgement.said.items() if one.version.said in CHANGES}
     if memory.messages and any(one.meant is None and one.place in back for one in judgement.decisions):
         return _judged(now, read, said, numbers, asked, of_all=True)  # it may mean what has another code
-    if any(one.reason == CLOCK for one in judgement.decisions) and _is_clock_released(now, judgement):
+    if any(one.reason == CLOCK for one in judgement.decisions) and clocks.is_released(now, judgement):
         judgement = judge(said, memory, receipt._replace(clock_told=True))
     if not read.unique and any(map(_corrects_unknown, judgement.decisions)):
         wide = _with_days(now, said, numbers, asked, memory, facts.EVER)
@@ -284,26 +284,6 @@ def _number(one: Standing) -> tuple[str, ...]:
 
 
 PART = "\x1f"
-DAY_US = 86_400_000_000
-CLOCK_RELEASED = "clock_released "  # counter, with days: results of a channel that a person released, so far behind
-CLOCK_DAYS = 30  # a later fault of the clock is another one
-
-
-def note_clock(batch: Batch, message_id: int, channel: str) -> None:
-    """A person has released a message that was held for its clock."""
-    for stored_one in facts.stored(batch, [message_id]):
-        for days in {said.behind for said in _said(stored_one).values() if said.unsure}:
-            batch.count(channel, "", f"{CLOCK_RELEASED}{days}")
-
-
-def _is_clock_released(now: Recording, judgement: Judgement) -> bool:
-    """Whether a person has released a result of this clock: one that is off by as many days."""
-    since = now.batch.day_of(now.batch.now_us - CLOCK_DAYS * DAY_US)
-    names = "SELECT name FROM counter WHERE day >= ? AND channel = ? AND destination = '' AND name GLOB ?"
-    rows = now.batch.execute(names, (since, now.channel, f"{CLOCK_RELEASED}*")).fetchall()
-    released = [int(name.removeprefix(CLOCK_RELEASED)) for (name,) in rows]
-    wrong = {said.behind for said in judgement.said.values() if said.unsure}
-    return all(any(abs(days - before) <= 1 for before in released) for days in wrong)
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------
