@@ -13,10 +13,23 @@ from typing import Any
 
 import pytest
 
+from engine.commands.shared.output import ExitCode
 from engine.succession.judge import clock
+from tests.histories.beside import ZONE
 from tests.histories.samples.site import ABDM
 from tests.results.test_judged_by_place import BOTH, NOON, Desk
-from tests.support.running import ASTM, MLLP, channel, make_running_site
+from tests.support.running import (
+    ASTM,
+    HL7_ROUTE,
+    MLLP,
+    QUICK,
+    RunningSite,
+    channel,
+    make_running_site,
+    running_app,
+)
+from tests.support.senders import send_blocks
+from workbench.sandbox import Sandbox
 
 TODAY, LAST_YEAR, TO_COME = "20260301", "20250301", "20260321"
 TIMES = ("MSH-7", "OBX-14", "OBR-7", "SPM-17", "OBR-22", "R-13", "R-12", "O-8")
@@ -217,3 +230,36 @@ def test_it_is_the_same_clock_as_long_as_it_is_off_by_as_many_days(tmp_path: Pat
         other = (datetime(2025, 3, 1) + apart).strftime("%Y%m%d")
         assert says(desk, oru(2, other, "OBX-14")) == (HELD if apart else SENT)
         assert says(desk, oru(3, LAST_YEAR, "OBX-14"), minutes=60 * 24 * 3) == HELD  # it stands still
+
+
+async def test_in_a_running_site(tmp_path: Path, sandbox: Sandbox) -> None:
+    """Messages that come apart, so that none shares its write batch with another."""
+    destinations = {"lab-fhir": {"kind": "fhir", "url": sandbox.url, **QUICK}}
+    make_running_site(tmp_path, {"lab": channel(MLLP, HL7_ROUTE)}, destinations)
+    now = datetime.now(ZONE)
+    days = {True: f"{now - timedelta(days=365):%Y%m%d}", False: f"{now:%Y%m%d}"}
+    async with running_app(tmp_path) as app:
+        site = RunningSite(tmp_path, app, sandbox)
+
+        async def send(number: int, *, wrong: bool) -> str:
+            content = oru(number, days[wrong], "OBX-14", "OBR-22", hour=f"{now:%H}").replace(
+                TODAY.encode(), days[False].encode()
+            )
+            await send_blocks(site.port("lab"), [content])
+            await site.settled()
+            return site.deliveries(site.messages()[-1].id)[0].state
+
+        assert [await send(number, wrong=True) for number in (1, 2)] == ["held", "held"]
+        (entry,) = [
+            one for one in (await site.labrelay("todo", "list", "-o", "json")).json["todo"] if "clock" in one["key"]
+        ]
+        assert "A release sends them" in str(entry), entry
+        assert len((await site.labrelay(*entry["step"].split()[1:], "-o", "json")).json["held"]) == 2
+        first = str(site.messages()[0].id)
+        assert (await site.labrelay("held", "release", first, "--reason", "its clock", "--yes")).code == ExitCode.OK
+        await site.settled()
+        assert await send(3, wrong=True) == "delivered"
+        assert await send(4, wrong=False) == "delivered"
+    results = sandbox.resources("Observation")
+    assert sorted("effectiveDateTime" in one for one in results) == [False, False, True]
+    assert {one["issued"][:10] for one in results} == {f"{now:%Y-%m-%d}"}

@@ -3,9 +3,11 @@
 A person decides of a clock by releasing a result of it. It is the same clock as long as it is off by as many days.
 """
 
+from contextlib import suppress
 from typing import NamedTuple
 
 from engine.features.results.rows import facts
+from engine.model.errors import IntegrityError
 from engine.model.process.clock import from_us
 from engine.model.texts.reasons import ReasonCode
 from engine.store.core.writing.batch import Batch
@@ -37,15 +39,12 @@ def wrong_clocks(reader: Reader) -> list[WrongClock]:
 
 
 def note_released(batch: Batch, message_id: int) -> None:
-    """A person has released a message that was held for its clock.
-
-    Raises:
-        IntegrityError, ValueError, TypeError: its facts are damaged.
-    """
-    for stored in facts.stored(batch, [message_id]):
-        receipt = Receipt(stored.message, stored.channel, from_us(stored.received_us), is_hl7=stored.is_hl7)
-        for days in {said.behind for said, _ in said_in(stored.facts, receipt, judged=True) if said.unsure}:
-            batch.count(stored.channel, "", f"{RELEASED}{days}")
+    """A person has released a message that was held for its clock; without its facts the next one is asked about."""
+    with suppress(IntegrityError, ValueError, TypeError):
+        for stored in facts.stored(batch, [message_id]):
+            receipt = Receipt(stored.message, stored.channel, from_us(stored.received_us), is_hl7=stored.is_hl7)
+            for days in {said.behind for said, _ in said_in(stored.facts, receipt, judged=True) if said.unsure}:
+                batch.count(stored.channel, "", f"{RELEASED}{days}")
 
 
 def is_released(now: Recording, judgement: Judgement) -> bool:
