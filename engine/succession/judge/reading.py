@@ -129,12 +129,16 @@ class WrongTimes(NamedTuple):
 
 
 def wrong_times(facts: Facts, received: datetime) -> WrongTimes:
-    times, drawn = Times(received), set[str | None]()
+    times, drawn, right = Times(received), set[str | None](), set[str | None]()
     measured = False
     for person in facts.people:
         for order in person.orders:
-            drawn.update((order.collected, *(one.collected for one in order.samples)))
-            measured |= any(times.are_wrong(one) for one in order.results if one.kind not in NO_RESULT)
+            drawn.add(order.collected)
+            drawn.update(one.collected for one in order.samples)
+            for result in order.results:
+                if (at := result.at or result.stated) not in right and result.kind not in NO_RESULT:
+                    measured = measured or times.are_wrong(result)
+                    right.add(at)
     return WrongTimes(measured, any(clock.is_wrong(one or "", received, taken=True) for one in drawn))
 
 
