@@ -95,7 +95,9 @@ def command(
             context, facts = mapper.context_for(parsed, one.found.payload), NOTHING
         else:
             context = stored.context(mapper.context)
-            parsed = readable(parsed, mapper.reading(parsed, one.found.payload).facts, context).mapped
+            right = readable(parsed, mapper.reading(parsed, one.found.payload).facts, context)
+            parsed = right.own if program.is_own else right.shipped
+            context = replace(context, impossible=right.impossible)
             facts = stored.decided(mapper, parsed, program, context)
         listed = form_of(program.target, program.columns, context.settings)
         trace = program.explain(parsed, context)

@@ -1,10 +1,12 @@
-"""Messages without the times that cannot be (`engine.succession.judge.clock`), as mappings read them. Pure.
+"""Times of a message that cannot be (`engine.succession.judge.clock`), as mappings read them. Pure.
 
-left out    no document and no count uses it; a comment of its result names it
+left out    `event_time` and `instant` read none (`MapContext.impossible`), so no document and no count has it; a
+            comment of its result names it. A site's own mapping may read a field otherwise: there it is empty
 corrected   by `clock_offset`, where it can be then: what the laboratory states
 issued      an order whose result has lost its time: when its message was received
 """
 
+from collections.abc import Iterator
 from copy import deepcopy
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
@@ -28,26 +30,35 @@ CORRECTED = "The sender gives a time that cannot be right: {}; it was corrected 
 
 
 class Readable(NamedTuple):
-    """A message, as the judge reads it, and as mappings do."""
+    """A message, as the judge reads it, shipped mappings, and those of the site.
+
+    Attributes:
+        impossible: the times that mappings leave out, as sent.
+    """
 
     judged: Parsed
-    mapped: Parsed
+    shipped: Parsed
+    own: Parsed
+    impossible: frozenset[str] = frozenset()
 
 
 def readable(parsed: Parsed, facts: Facts | None, context: MapContext) -> Readable:
-    """Twice the message itself, where each time of its results can be right.
+    """The message itself, where each time of its results can be right.
 
     Args:
         facts: of the message, as it is.
     """
     if facts is None or context.received_at is None or not parsed.segments:
-        return Readable(parsed, parsed)
+        return Readable(parsed, parsed, parsed)
     wrong = wrong_times(facts, context.received_at)
     if not any(wrong):
-        return Readable(parsed, parsed)
+        return Readable(parsed, parsed, parsed)
     if context.clock_offset:
-        parsed = _Changing(parsed, context, is_old=wrong.measured, by=timedelta(seconds=context.clock_offset)).changed()
-    return Readable(parsed, _Changing(parsed, context, is_old=wrong.measured).changed())
+        by = timedelta(seconds=context.clock_offset)
+        parsed = _Changing(parsed, context, is_old=wrong.measured, by=by).changed()
+    changing = _Changing(parsed, context, is_old=wrong.measured)
+    shipped = changing.changed()
+    return Readable(parsed, shipped, changing.emptied(shipped), frozenset(changing.impossible))
 
 
 class _Changing:
@@ -62,6 +73,7 @@ class _Changing:
         self._received = context.received_at.astimezone(ZoneInfo(context.timezone))
         header = parsed.segments[0].get(7 if parsed.format == "hl7v2" else 14)
         self._times = LocalTimes(header, context.timezone, silent)
+        self.impossible: set[str] = set()
 
     def changed(self) -> Parsed:
         lost: dict[str, str] = {}  # by segment: the time of the last one that is changed
@@ -70,8 +82,8 @@ class _Changing:
         for segment in self._parsed.segments:
             name = segment.name
             order = segment if name in _ISSUED else order
-            lost[name] = self._change(segment, _SAMPLED.get(name, ()), may_be_old=not self._is_old)
-            measured = self._change(segment, _MEASURED.get(name, ()))
+            lost[name] = self._change(segment, _SAMPLED, may_be_old=not self._is_old)
+            measured = self._change(segment, _MEASURED)
             if name in _COMMENTS and (text := measured or lost.get("OBR") or lost.get("O") or lost.get("SPM")):
                 notes[segment.position] = text
                 if order is not None and self._by is None:
@@ -79,19 +91,35 @@ class _Changing:
         self._comment(self._parsed.root, notes)
         return self._parsed
 
-    def _change(self, segment: Segment, numbers: tuple[int, ...], *, may_be_old: bool = False) -> str:
-        """The first time that is changed, as sent; empty: none."""
-        cut, changed = self._parsed.delimiters, ""
-        ends = cut.repetition or "~", cut.component or "^"
-        for number in numbers:
-            text = segment.get(number).partition(ends[0])[0].partition(ends[1])[0].strip()
+    def emptied(self, parsed: Parsed) -> Parsed:
+        """With no text in the fields of these times."""
+        parsed = deepcopy(parsed)
+        for segment in parsed.segments:
+            for number, text in (*self._fields(segment, _SAMPLED), *self._fields(segment, _MEASURED)):
+                if text in self.impossible:
+                    segment.fields[number] = ""
+        return parsed
+
+    def _fields(self, segment: Segment, numbers: dict[str, tuple[int, ...]]) -> Iterator[tuple[int, str]]:
+        cut = self._parsed.delimiters
+        for number in numbers.get(segment.name, ()):
+            first = segment.get(number).partition(cut.repetition or "~")[0]
+            yield number, first.partition(cut.component or "^")[0].strip()
+
+    def _change(self, segment: Segment, numbers: dict[str, tuple[int, ...]], *, may_be_old: bool = False) -> str:
+        """The first time that is left out or corrected, as sent; empty: none."""
+        changed = ""
+        for number, text in self._fields(segment, numbers):
             at = self._times.datetime(text) if text else None
             if at is None or not is_wrong(at, self._received, taken=may_be_old):
                 continue
-            right = "" if self._by is None else self._corrected(at, self._by)
-            if right or self._by is None:
+            if self._by is None:
+                self.impossible.add(text)
+            elif right := self._corrected(at, self._by):
                 segment.fields[number] = right
-                changed = changed or text
+            else:
+                continue
+            changed = changed or text
         return changed
 
     def _corrected(self, at: str, by: timedelta) -> str:
@@ -114,13 +142,14 @@ class _Changing:
         for name, (comment, fields) in _COMMENTS.items():
             for result in group.segments.get(name, ()):
                 if text := notes.get(result.position):
-                    words = LEFT_OUT.format(text) if self._by is None else _words(text, self._by)
+                    by = self._by
+                    words = (
+                        LEFT_OUT.format(text)
+                        if by is None
+                        else CORRECTED.format(text, duration_text(by.total_seconds()))
+                    )
                     added = Segment(comment, [*fields, words], result.position, result.ordinal)
                     group.segments.setdefault(comment, []).append(added)
-
-
-def _words(text: str, by: timedelta) -> str:
-    return CORRECTED.format(text, duration_text(by.total_seconds()))
 
 
 def _set(segment: Segment, number: int, text: str) -> None:

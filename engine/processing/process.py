@@ -36,7 +36,7 @@ from engine.model.routes import ChannelRoutes, Holding, Processed, Route, contex
 from engine.model.texts.reasons import ReasonCode
 from engine.model.worklist import Ordered
 from engine.processing.formats import MEDIA_TYPES
-from engine.processing.impossible_times import readable
+from engine.processing.impossible_times import Readable, readable
 from engine.processing.spoken import spoken_of
 from engine.succession.steps import FIRST_YEAR
 
@@ -171,7 +171,8 @@ def _route(
     reading = _reading(stored, parsed, channel)
     if channel.dialogue is not None and (about := about_orders(parsed, channel.dialogue)):
         return Outcome("filtered", about, numbers=numbers)
-    parsed, judged, reading = _right(stored, parsed, reading, channel)
+    right, judged, reading = _right(stored, parsed, reading, channel)
+    parsed = right.shipped
     for route in channel.routes:
         if route.when is not None and not route.when(parsed):
             continue
@@ -184,7 +185,7 @@ def _route(
             passed = Document(body=stored.payload, media_type=media_type)
             documents += [(document, route) for document in _with_facts([passed], route.hold, parsed, reading)]
             continue
-        mapped = route.program.apply(parsed, reading.context)
+        mapped = route.program.apply(right.own if route.program.is_own else parsed, reading.context)
         names.append(f"{route.program.name}@{route.program.content_hash[:12]}")
         issues += [issue for issue in mapped.issues if issue.severity != "note"]  # notes are for `explain`
         unmapped += mapped.unmapped
@@ -224,13 +225,16 @@ def _route(
     )
 
 
-def _right(stored: Stored, parsed: Parsed, reading: Reading, channel: ChannelRoutes) -> tuple[Parsed, Reading, Reading]:
-    """The message without times that cannot be; what the judge reads of it, and all others."""
-    for_judge, right = readable(parsed, reading.facts, reading.context)
-    if right is parsed:
-        return parsed, reading, reading
-    judged = reading if for_judge is parsed else _reading(stored, for_judge, channel)
-    return right, judged, _reading(stored, right, channel)
+def _right(
+    stored: Stored, parsed: Parsed, reading: Reading, channel: ChannelRoutes
+) -> tuple[Readable, Reading, Reading]:
+    """The message without times that cannot be; the facts for the judge, and those for all others."""
+    right = readable(parsed, reading.facts, reading.context)
+    if right.shipped is parsed:
+        return right, reading, reading
+    judged = reading if right.judged is parsed else _reading(stored, right.judged, channel)
+    without = replace(channel, context=replace(channel.context, impossible=right.impossible))
+    return right, judged, _reading(stored, right.shipped, without)
 
 
 def _read(parsed: Parsed, reading: Reading, channel: ChannelRoutes) -> ReadResults | None:
