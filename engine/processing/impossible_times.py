@@ -6,7 +6,7 @@ corrected   by `clock_offset`, where it can be then: what the laboratory states
 issued      an order whose result has lost its time: when its message was received
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
@@ -100,13 +100,13 @@ class _Changing:
                     segment.fields[number] = ""
         return parsed
 
-    def _fields(self, segment: Segment, numbers: dict[str, tuple[int, ...]]) -> Iterator[tuple[int, str]]:
+    def _fields(self, segment: Segment, numbers: Mapping[str, tuple[int, ...]]) -> Iterator[tuple[int, str]]:
         cut = self._parsed.delimiters
         for number in numbers.get(segment.name, ()):
             first = segment.get(number).partition(cut.repetition or "~")[0]
             yield number, first.partition(cut.component or "^")[0].strip()
 
-    def _change(self, segment: Segment, numbers: dict[str, tuple[int, ...]], *, may_be_old: bool = False) -> str:
+    def _change(self, segment: Segment, numbers: Mapping[str, tuple[int, ...]], *, may_be_old: bool = False) -> str:
         """The first time that is left out or corrected, as sent; empty: none."""
         changed = ""
         for number, text in self._fields(segment, numbers):

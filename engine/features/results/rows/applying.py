@@ -140,8 +140,8 @@ def _applied(
     """
     judgement, document = judged.judgement, routed.document
     if routed.is_copy:
-        decisions = judgement.decisions if judgement is not None else ()
-        held = [_TIMED._replace(place=one.place) if one.finding == CLOCK else one for one in decisions]
+        of_copy = judgement.decisions if judgement is not None else ()
+        held = [_TIMED._replace(place=one.place) if one.finding == CLOCK else one for one in of_copy]
         return routed, _all([*_problems([one for one in held if one.kind == "held"], judged)]), NOTHING
     if judgement is None:
         return routed, *_not_judged(judged.why)
