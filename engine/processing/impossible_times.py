@@ -34,12 +34,14 @@ class Readable(NamedTuple):
 
     Attributes:
         impossible: the times that mappings leave out, as sent.
+        early: a result was measured before its sample was taken, or its patient born.
     """
 
     judged: Parsed
     shipped: Parsed
     own: Parsed
     impossible: frozenset[str] = frozenset()
+    early: bool = False
 
 
 def readable(parsed: Parsed, facts: Facts | None, context: MapContext) -> Readable:
@@ -51,8 +53,8 @@ def readable(parsed: Parsed, facts: Facts | None, context: MapContext) -> Readab
     if facts is None or context.received_at is None or not parsed.segments:
         return Readable(parsed, parsed, parsed)
     wrong = wrong_times(facts, context.received_at)
-    if not any(wrong):
-        return Readable(parsed, parsed, parsed)
+    if not (wrong.measured or wrong.drawn):
+        return Readable(parsed, parsed, parsed, early=wrong.early)
     if context.clock_offset:
         by = timedelta(seconds=context.clock_offset)
         parsed = _Changing(parsed, context, is_old=wrong.measured, by=by).changed()

@@ -45,6 +45,7 @@ logger = logging.getLogger("labrelay.processing")
 T = TypeVar("T")
 
 NAMED = "its number is that of a control (`control_numbers`), and the message says that it is a patient's"
+EARLY = Issue(code="EARLY", text="a result was measured before its sample was collected, or its patient born")
 YIELD_AFTER = 4  # messages processed here before sockets get their turn: about half a millisecond
 
 
@@ -173,6 +174,7 @@ def _route(
         return Outcome("filtered", about, numbers=numbers)
     right, judged, reading = _right(stored, parsed, reading, channel)
     parsed = right.shipped
+    issues += [EARLY] if right.early else []
     for route in channel.routes:
         if route.when is not None and not route.when(parsed):
             continue

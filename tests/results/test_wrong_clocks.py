@@ -18,6 +18,7 @@ from engine.succession.judge import clock
 from tests.histories.beside import ZONE
 from tests.histories.samples.site import ABDM
 from tests.results.test_judged_by_place import BOTH, NOON, Desk
+from tests.results.test_judged_in_time import said_of
 from tests.support.running import (
     ASTM,
     HL7_ROUTE,
@@ -263,3 +264,24 @@ async def test_in_a_running_site(tmp_path: Path, sandbox: Sandbox) -> None:
     results = sandbox.resources("Observation")
     assert sorted("effectiveDateTime" in one for one in results) == [False, False, True]
     assert {one["issued"][:10] for one in results} == {f"{now:%Y-%m-%d}"}
+
+
+@pytest.mark.parametrize(
+    ("born", "drawn", "early"),
+    [
+        ("19550101", "20260301095900", False), ("19550101", "20260301101000", False),  # clocks differ by minutes
+        ("19550101", "20260301103000", True), ("20260301", "", False), ("20260302", "", True), ("", "", False),
+        ("19550101", "20260301", False),
+    ],
+)  # fmt: skip
+def test_what_was_measured_before_its_collection_or_the_birth_is_warned_of(
+    tmp_path: Path, born: str, drawn: str, early: bool
+) -> None:
+    with clocks(tmp_path, "hl7-results") as desk:
+        content = (
+            oru(1, TODAY)
+            .replace(b"|19550101|", f"|{born}|".encode())
+            .replace(b"Panel^L|||", f"Panel^L|||{drawn}".encode())
+        )
+        assert says(desk, content) == SENT
+        assert ("EARLY" in said_of(desk)) is early

@@ -10,6 +10,7 @@ it is said of each. Where something is known under the same key it is held each 
 rerun from another sample.
 """
 
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 
@@ -43,6 +44,16 @@ def is_wrong(text: str, received: datetime, *, taken: bool = False) -> bool:
         return False  # a month or a year alone: nothing is known
     today = received.date()
     return day > today + timedelta(days=1) or today - day > oldest
+
+
+def is_early(measured: str, born: str, collected: Iterable[str | None]) -> bool:
+    """Whether a time of measurement is before the day of birth, or a quarter of an hour before each of collection."""
+    if not measured:
+        return False
+    if 0 < day_of(measured) < day_of(born):
+        return True
+    at, drawn = instant(measured), [moment for text in collected if (moment := instant(text or "")) is not None]
+    return at is not None and bool(drawn) and min(drawn) - at > AHEAD
 
 
 def days_behind(text: str, received: datetime) -> int:

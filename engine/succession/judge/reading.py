@@ -122,24 +122,28 @@ def _unsure(said: Said, received: datetime, *, is_measured: bool) -> Said:
 
 
 class WrongTimes(NamedTuple):
-    """Whether a result of a message was measured, or its sample taken, when that cannot be."""
+    """Whether a result of a message was measured, or its sample taken, when that cannot be; whether it was measured
+    before its sample was taken, or its patient born."""
 
     measured: bool
     drawn: bool
+    early: bool
 
 
 def wrong_times(facts: Facts, received: datetime) -> WrongTimes:
-    times, drawn, right = Times(received), set[str | None](), set[str | None]()
-    measured = False
+    times, drawn = Times(received), set[str | None]()
+    measured = early = False
     for person in facts.people:
         for order in person.orders:
-            drawn.add(order.collected)
-            drawn.update(one.collected for one in order.samples)
+            right: set[str | None] = set()
+            collected = {order.collected, *(sample.collected for sample in order.samples)}
+            drawn |= collected
             for result in order.results:
                 if (at := result.at or result.stated) not in right and result.kind not in NO_RESULT:
                     measured = measured or times.are_wrong(result)
+                    early = early or clock.is_early(result.timed or "", person.birthday or "", collected)
                     right.add(at)
-    return WrongTimes(measured, any(clock.is_wrong(one or "", received, taken=True) for one in drawn))
+    return WrongTimes(measured, any(clock.is_wrong(one or "", received, taken=True) for one in drawn), early)
 
 
 def numbers_in(facts: Facts, received: datetime) -> set[tuple[str, int]]:
