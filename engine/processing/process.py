@@ -187,7 +187,8 @@ def _route(
             passed = Document(body=stored.payload, media_type=media_type)
             documents += [(document, route) for document in _with_facts([passed], route.hold, parsed, reading)]
             continue
-        mapped = route.program.apply(right.own if route.program.is_own else parsed, reading.context)
+        is_emptied = right.impossible and route.program.is_own
+        mapped = route.program.apply(right.own if is_emptied else parsed, reading.context)
         names.append(f"{route.program.name}@{route.program.content_hash[:12]}")
         issues += [issue for issue in mapped.issues if issue.severity != "note"]  # notes are for `explain`
         unmapped += mapped.unmapped
