@@ -38,6 +38,7 @@ from engine.model.errors import ContentError, IntegrityError
 from engine.model.journal.document_facts import NOTHING, DocumentFacts
 from engine.model.message import MapContext, Parsed, Stored
 from engine.model.routes import context_of
+from engine.processing.impossible_times import readable
 from engine.store.queries.listing import others_of
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import stored_message, why_absent
@@ -93,7 +94,7 @@ def command(
         if stored is None:
             context, facts = mapper.context_for(parsed, one.found.payload), NOTHING
         else:
-            context = stored.context(mapper.context)
+            parsed, context = stored.as_mapped(mapper, parsed, program)
             facts = stored.decided(mapper, parsed, program, context)
         listed = form_of(program.target, program.columns, context.settings)
         trace = program.explain(parsed, context)
@@ -148,8 +149,12 @@ class _Journaled:
         """The message as intake reads it; an incomplete one as files are read."""
         return [FoundMessage(self.message.payload, "")] if self.whole else mapper.messages_in(self.message.payload)
 
-    def context(self, base: MapContext) -> MapContext:
-        return context_of(self.message, replace(base, key=self.key, others=self.others))
+    def as_mapped(
+        self, mapper: mapping_options.ChannelMapper, parsed: Parsed, program: Program
+    ) -> tuple[Parsed, MapContext]:
+        context = context_of(self.message, replace(mapper.context, key=self.key, others=self.others))
+        right = readable(parsed, mapper.reading(parsed, self.message.payload).facts, context)
+        return right.own if program.is_own else right.shipped, replace(context, impossible=right.impossible)
 
     def decided(
         self, mapper: mapping_options.ChannelMapper, parsed: Parsed, program: Program, context: MapContext

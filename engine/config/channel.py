@@ -165,6 +165,10 @@ class ChannelConfig(values.Model):  # the core's keys; `channel_model` has all
     timezone: values.Zone
     """IANA zone of the analyzer's clock, as `Asia/Kolkata`. Without it, the site's."""
 
+    clock_offset: values.Duration = Field(default=0.0, ge=0)
+    """By how much the analyzer's clock is wrong, ahead or behind, as `365d`: a time that [cannot be](held.md#clocks) is
+    corrected by it, where it can be then; its result has a comment."""
+
     source: AnySource
     """How messages come in."""
 

@@ -273,6 +273,8 @@ class MapContext:
         specimen_ids: ``restart``, ``day`` or ``unique``. reuse_days: unused, a unique number may be another's.
         results_of: ``channel``: results of one order from two channels are separate resources; or ``site``.
         apart: differs from that of an earlier one with the same bytes, where it may be another result; else empty.
+        clock_offset: seconds by which the clock of the analyzer is wrong, ahead or behind; 0: no person has stated it.
+        impossible: times of the message that cannot be, as sent: no event has one.
         others: `Bearer.number` and `Bearer.whole` -> which person of the number it is, where a user has decided that
             the number has several. Shared by all channels, and filled while the site runs.
         patient_numbers: ``lasting``, or ``counter`` where they may restart: then they name a person in one order only.
@@ -291,6 +293,8 @@ class MapContext:
     reuse_days: int = 30
     results_of: str = "channel"
     apart: str = ""
+    clock_offset: float = 0.0
+    impossible: frozenset[str] = frozenset()
     patient_numbers: str = "counter"
     others: Mapping[bytes, int] = field(default_factory=dict)
     packs: bool = False

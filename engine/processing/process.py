@@ -38,6 +38,7 @@ from engine.model.texts.reasons import ReasonCode
 from engine.model.worklist import Ordered
 from engine.processing.criticals import criticals_in
 from engine.processing.formats import MEDIA_TYPES
+from engine.processing.impossible_times import Readable, readable
 from engine.succession.steps import FIRST_YEAR
 
 logger = logging.getLogger("labrelay.processing")
@@ -46,6 +47,7 @@ T = TypeVar("T")
 
 UNREAD_CONTROL = "the results of its controls cannot be read: it is not known whether they were accepted"
 NAMED = "its number is that of a control (`control_numbers`), and the message says that it is a patient's"
+EARLY = Issue(code="EARLY", text="a result was measured before its sample was collected, or its patient born")
 YIELD_AFTER = 4  # messages processed here before sockets get their turn: about half a millisecond
 
 
@@ -173,6 +175,9 @@ def _route(
     reading = _reading(stored, parsed, channel)
     if channel.dialogue is not None and (about := about_orders(parsed, channel.dialogue)):
         return Outcome("filtered", about, numbers=numbers)
+    right, judged, reading = _right(stored, parsed, reading, channel)
+    parsed = right.shipped
+    issues += [EARLY] if right.early else []
     for route in channel.routes:
         if route.when is not None and not route.when(parsed):
             continue
@@ -185,7 +190,8 @@ def _route(
             passed = Document(body=stored.payload, media_type=media_type)
             documents += [(document, route) for document in _with_facts([passed], route.hold, parsed, reading)]
             continue
-        mapped = route.program.apply(parsed, reading.context)
+        is_emptied = right.impossible and route.program.is_own
+        mapped = route.program.apply(right.own if is_emptied else parsed, reading.context)
         names.append(f"{route.program.name}@{route.program.content_hash[:12]}")
         issues += [issue for issue in mapped.issues if issue.severity != "note"]  # notes are for `explain`
         unmapped += mapped.unmapped
@@ -221,8 +227,20 @@ def _route(
         tubes=_tubes(reading, parsed, channel, set_apart) if documents and channel.dialogue is not None else (),
         results=_results(stored, reading, parsed, channel, set_apart, without_row) if documents else (),
         critical=criticals_in(parsed, reading, documents, set_apart) if documents else (),
-        read=_read(parsed, reading, channel) if documents else None,
+        read=_read(parsed, judged, channel) if documents else None,
     )
+
+
+def _right(
+    stored: Stored, parsed: Parsed, reading: Reading, channel: ChannelRoutes
+) -> tuple[Readable, Reading, Reading]:
+    """The message without times that cannot be; the facts for the judge, and those for all others."""
+    right = readable(parsed, reading.facts, reading.context)
+    if right.shipped is parsed:
+        return right, reading, reading
+    judged = reading if right.judged is parsed else _reading(stored, right.judged, channel)
+    without = replace(channel, context=replace(channel.context, impossible=right.impossible))
+    return right, judged, _reading(stored, right.shipped, without)
 
 
 def _read(parsed: Parsed, reading: Reading, channel: ChannelRoutes) -> ReadResults | None:
@@ -258,7 +276,7 @@ def read_again(stored: Stored, channel: ChannelRoutes) -> ReadResults | None:
         parsed = channel.message_format.parse(stored.payload, channel.options)
     except ContentError:
         return None
-    return _read(parsed, Reading(parsed, partial(context_of, stored, channel.context), channel.reader), channel)
+    return _read(parsed, _right(stored, parsed, _reading(stored, parsed, channel), channel)[1], channel)
 
 
 def _with_facts(

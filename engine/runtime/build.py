@@ -184,6 +184,7 @@ def build_channel(
         specimen_ids=config.specimen_ids,
         reuse_days=config.reuse_days,
         results_of=config.results_of,
+        clock_offset=config.clock_offset,
         patient_numbers=site.patient_numbers(config),
         others={} if others is None else others,
         names_subjects=any(route.hold for route in config.routes),

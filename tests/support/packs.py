@@ -18,11 +18,10 @@ from engine.model.link_events import Block, Frame, LinkFault
 from engine.model.message import Mapped, Stored
 from engine.model.process.clock import SystemClock
 from engine.model.routes import ChannelRoutes, Processed
-from engine.processing.process import process
 from engine.runtime.build import BuiltChannel, build_site
 from tests.support.corpus import REFERENCE, CorpusFile, corpus_files
 from tests.support.fhir_check import check_bundle, resources
-from tests.support.shipped import KEY, RECEIVED, Recorder
+from tests.support.shipped import KEY, RECEIVED, Recorder, of_any_day
 from tests.support.sites import make_site
 
 CHECKOUT = Path(__file__).parents[2]
@@ -79,7 +78,7 @@ def judged(built: BuiltChannel, payload: bytes) -> Told:
     stored = Stored(
         id=1, channel=channel.channel, seq=1, payload=payload, received_us=int(RECEIVED.timestamp() * 1_000_000)
     )
-    verdict = process(stored, channel)
+    verdict = of_any_day(stored, channel)
     return Told(verdict, next((one.mapped for one in recorders if one.mapped is not None), None))
 
 

@@ -216,6 +216,7 @@ def channel_mapper(
         specimen_ids=config.specimen_ids,
         reuse_days=config.reuse_days,
         results_of=config.results_of,
+        clock_offset=config.clock_offset,
         patient_numbers=site.patient_numbers(config),
     )
     made = ChannelMapper(

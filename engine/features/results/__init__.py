@@ -17,6 +17,7 @@ FEATURE = Feature(
     forgets_again="rows.erasing:forget_again",
     salvage="rows.salvage:SALVAGE",
     service="service:ResultService",
+    todo="todo:entries",
     pages="pages:routes",
     menu="pages:MENU",
     panels="pages:PANELS",

@@ -176,7 +176,7 @@ class MessageContext:
         at = self._message_time()
         first = str(self.settings.get("first_year") or FIRST_YEAR)
         bounds = bounds_of_events(first, context.received_at, at, context.timezone)
-        self.times = LocalTimes(at, context.timezone, self._warn_of_time, bounds)
+        self.times = LocalTimes(at, context.timezone, self._warn_of_time, bounds, context.impossible)
         # Patient numbers as they were read, (system, value): those that name a person for good, and those that do not.
         self.lasting: set[tuple[str | None, str]] = set()
         self.counted: set[tuple[str | None, str]] = set()

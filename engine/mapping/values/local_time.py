@@ -38,10 +38,19 @@ class LocalTimes:
         message_time: MSH-7 or H-14, as sent.
         zone: IANA name.
         bounds: the first year and the last time that an event may have (`bounds_of_events`); a birth may be earlier.
+        impossible: times that no event has, as sent.
         warn: called with a code and a text for what had to be decided, and the time as it was sent.
     """
 
-    def __init__(self, message_time: str, zone: str, warn: Warn, bounds: tuple[str, str] = ("0001", "9999")) -> None:
+    def __init__(
+        self,
+        message_time: str,
+        zone: str,
+        warn: Warn,
+        bounds: tuple[str, str] = ("0001", "9999"),
+        impossible: frozenset[str] = frozenset(),
+    ) -> None:
+        self._impossible = impossible
         self._first, self._last = bounds
         self.message_time = message_time
         self._zone = zone
@@ -103,6 +112,8 @@ class LocalTimes:
     def event(self, text: str) -> str | None:
         """The dateTime at which something was measured, collected, reported or sent; None, with a warning, where it
         is too early (a time of day without its day, 1015; a clock that was reset) or to come (another calendar)."""
+        if text in self._impossible:
+            return self._implausible(text)
         if self._first <= text[:4] and text <= self._last:
             return self.datetime(text)
         return self._to_come(text) if text > self._last and self._says_so(text) else self._implausible(text)

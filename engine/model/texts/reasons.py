@@ -254,7 +254,8 @@ class ReasonCode(Enum):
     )
     CLOCK = (
         "A result with a time that is after its receipt, or half a year before it: the clock of the analyzer may be "
-        "wrong. Set the clock right; release it where the time is right, else reject it."
+        "wrong. Set the clock right. A release sends it without that time, and so later results of this clock; reject "
+        "what is old."
     )
     ORDER_MOVED = (
         "A correction under the number of an order that another patient has: the first one's result may be a mistake. "

@@ -4,17 +4,23 @@
     measured half a year before it              a clock that was set to another year, or an old memory
 
 An analyzer whose clock is wrong by a year files today's result under last year: the newest value is not the newest, a
-trend is false. A memory of last year that is known is an echo and asked before. What is held once has been seen by a
-person: after that results of the channel go out, and it is said of each. Where something is known under the same key it
-is held each time, for times are what would tell a rerun from another sample.
+trend is false. A memory of last year that is known is an echo and asked before. Such a time is used for nothing. Each
+result is held, until a person has released one of a clock that is off by as many days; after that results go out, and
+it is said of each. Where something is known under the same key it is held each time, for times are what would tell a
+rerun from another sample.
 """
 
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 
 from engine.succession.judge.samples import instant
 from engine.succession.steps import AHEAD
 
+WRONG = (
+    "a time of it is after its receipt, or half a year before; released, it goes out without that time, and so do later"
+    " results of this clock"
+)
 OLD = timedelta(days=182)
 _DAY = len("2026-03-01")
 _DAY_SENT = len("20260301")
@@ -38,6 +44,22 @@ def is_wrong(text: str, received: datetime, *, taken: bool = False) -> bool:
         return False  # a month or a year alone: nothing is known
     today = received.date()
     return day > today + timedelta(days=1) or today - day > oldest
+
+
+def is_early(measured: str, born: str, collected: Iterable[str | None]) -> bool:
+    """Whether a time of measurement is before the day of birth, or a quarter of an hour before each of collection."""
+    if not measured:
+        return False
+    if 0 < day_of(measured) < day_of(born):
+        return True
+    at, drawn = instant(measured), [moment for text in collected if (moment := instant(text or "")) is not None]
+    return at is not None and bool(drawn) and min(drawn) - at > AHEAD
+
+
+def days_behind(text: str, received: datetime) -> int:
+    """By how many days a time, in FHIR or as it was sent, lies before the receipt; 0: it has no day."""
+    day = day_of(text) or day_of(text[:_DAY_SENT])
+    return received.toordinal() - day if day else 0
 
 
 @lru_cache(maxsize=256)

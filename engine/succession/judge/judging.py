@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from engine.model.content.facts import Facts
 from engine.model.errors import TooManyAlikeError
 from engine.model.texts.reasons import ReasonCode
-from engine.succession.judge import cultures, keys, taking_back
+from engine.succession.judge import clock, cultures, keys, taking_back
 from engine.succession.judge.matching import SAMPLE, UNEVEN, has_key, is_person, match, with_key
 from engine.succession.judge.reading import said_in
 from engine.succession.judge.rejected import is_same
@@ -26,7 +26,7 @@ from engine.succession.judge.words import (
     Standing,
     ended,
 )
-from engine.succession.steps import CHANGES, MINUTE, RANK, UNFINISHED, WITHDRAWN, Step, Version, follow
+from engine.succession.steps import CHANGES, MINUTE, RANK, UNFINISHED, WITHDRAWN, Step, follow
 
 _GONE = ReasonCode.RESULTS_GONE.value
 _REJECTED = ReasonCode.REJECTED_BEFORE.value
@@ -188,7 +188,8 @@ class _Case:
             for line in new:
                 one = pairs.get(line.place)
                 fresh = Decision(line.place, "new", line.version.said)
-                decision = self._refused(line) or (fresh if one is None else self._follows(line, one))
+                decision = self._refused(line) or self._clock(line, before)
+                decision = decision or (fresh if one is None else self._follows(line, one))
                 if lacking and decision.kind != "held":
                     words = "a text has fewer lines than before"
                     decision = decision._replace(kind="held", reason=_GONE, words=words, may_mean=lacking)
@@ -226,7 +227,7 @@ class _Case:
 
     def _again(self, new: Said) -> Decision | None:
         """An analyzer sends its memory: the same content under the same key, measured in the same minute."""
-        version = new.version
+        version = new.version._replace(repeats=True) if new.unsure and new.stated else new.version
         if not (version.repeats or len(version.time) >= MINUTE):
             return None
         for one in self._keyed(new):
@@ -288,7 +289,7 @@ class _Case:
         withdraws = new.version.said == WITHDRAWN
         keyed = with_key(new, self._alike(new), self.receipt)
         decision = None if withdraws else self._refused(new)
-        if decision or (keyed and (decision := self._clock(new, keyed))):
+        if decision := decision or self._clock(new, keyed):
             return decision
         if is_beside:
             return _asked(new, (), ReasonCode.CORRECTS_UNKNOWN.value, "its message has the result beside it")
@@ -305,9 +306,7 @@ class _Case:
             return _asked(new, found.may_mean, reason.value, found.words)
         if withdraws or not new.person:
             return _asked(new, (), ReasonCode.CORRECTS_UNKNOWN.value, "no result is known that it takes back")
-        return self._clock(new, ()) or Decision(
-            new.place, "new", new.version.said, finding=ReasonCode.CORRECTS_UNKNOWN.value
-        )
+        return Decision(new.place, "new", new.version.said, finding=ReasonCode.CORRECTS_UNKNOWN.value)
 
     def _keyed(self, new: Said) -> list[Standing]:
         """What is known under its key, and is not what another result of the message is a word of. What the message
@@ -336,7 +335,7 @@ class _Case:
     def _clock(self, new: Said, keyed: Sequence[Standing]) -> Decision | None:
         if not new.unsure or (self.receipt.clock_told and not keyed):
             return None
-        return _asked(new, keyed, CLOCK, "its times are after its receipt, or half a year before")
+        return _asked(new, keyed, CLOCK, clock.WRONG)
 
     def _culture(self, new: Said) -> Decision | None:
         if not (self._has_cultures or new.isolate or cultures.is_no_growth(new.value)):
@@ -384,8 +383,7 @@ class _Case:
         self.taken.add(one.ref)
         if all(word.doubt for word in one.words):
             return _asked(new, [one], SAMPLE, "the result that it is a word of waits for a person")
-        version, accepted = _timed(new), [_timed(word) for word in one.words]
-        step = follow(version, accepted, self.receipt.received)
+        step = follow(new.version, one.versions, self.receipt.received)
         if step.kind == "held":
             return _held_by(step, new, one)
         if step.kind in ("echo", "again") and new.person and not one.last.person:
@@ -432,7 +430,10 @@ class _Case:
         if decision := self._culture(new):
             return decision
         if one is None:
-            return None if new.version.said in CHANGES else Decision(new.place, "new", new.version.said)
+            finding = CLOCK if new.unsure else ""
+            return (
+                None if new.version.said in CHANGES else Decision(new.place, "new", new.version.said, finding=finding)
+            )
         last = one.last.version
         if (last.whole, last.said) == (new.version.whole, new.version.said):
             self.taken.add(one.ref)
@@ -482,11 +483,6 @@ class _Case:
 def _stands(one: Standing) -> bool:
     """Whether receivers have it, and it is not withdrawn."""
     return one.last.version.said != WITHDRAWN and not one.last.version.waits
-
-
-def _timed(said: Said) -> Version:
-    """A version, without a time that is a wrong clock's."""
-    return said.version._replace(time="") if said.unsure else said.version
 
 
 def _held_by(step: Step, new: Said, one: Standing) -> Decision:

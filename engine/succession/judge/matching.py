@@ -47,6 +47,9 @@ def match(new: Said, left: int, runs: int, found: Sequence[Standing], receipt: R
         left: of the ``runs`` of its message, which are of its key and sample, those from this one on.
         found: what is known under its key.
     """
+    undated = tuple(one for one in found if one.last.unsure and one.last.version.said not in UNFINISHED)
+    if undated and not new.unsure:
+        return Match(among=undated, words="the result before it has no time, for its clock was wrong")
     night = tuple(one for one in found if is_over_night(new, one.last, receipt))
     found = [one for one in found if not is_another_order(new, one.last, receipt)]
     samples = [(one, compare(new, one.last, receipt)) for one in found]

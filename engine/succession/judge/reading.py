@@ -57,7 +57,7 @@ def said_in(facts: Facts, receipt: Receipt, *, judged: bool = False) -> Iterator
         judged: it was judged before; then nothing is asked about samples.
     """
     controls = is_of_controls(facts)
-    times = Times(receipt)
+    times = Times(receipt.received)
     for person in facts.people:
         whose = key_of(person)
         heads = {one.head for order in person.orders for one in order.results if one.head is not None}
@@ -85,16 +85,16 @@ def said_in(facts: Facts, receipt: Receipt, *, judged: bool = False) -> Iterator
                         counted=said.counted or f"#{isolates}",
                         numbers=said.numbers | root.numbers, panel=root.panel,
                     )  # fmt: skip
-                if drawn.unsure or times.are_wrong(result):
-                    said = said._replace(unsure=True)
+                if (is_measured := times.are_wrong(result)) or drawn.unsure:
+                    said = _unsure(said, receipt.received, is_measured=is_measured)
                 yield said, "control" if controls else drawn.role
 
 
 class Times:
     """When results of one message were measured: few times, each of many results."""
 
-    def __init__(self, receipt: Receipt) -> None:
-        self._received = receipt.received
+    def __init__(self, received: datetime) -> None:
+        self._received = received
         self._wrong: dict[str | None, bool] = {}
 
     def are_wrong(self, result: Result) -> bool:
@@ -104,6 +104,46 @@ class Times:
             is_wrong = clock.is_wrong if result.at else clock.is_ahead
             known = self._wrong[at] = is_wrong(at or "", self._received)
         return known
+
+
+def _unsure(said: Said, received: datetime, *, is_measured: bool) -> Said:
+    """Without the times that cannot be; those of its sample neither, where an old time of measurement is one.
+
+    Args:
+        is_measured: its time of measurement is one.
+    """
+    version, drawn = said.version, said.collected
+    off = (version.time or said.stated) if is_measured else drawn
+    if clock.is_wrong(drawn, received, taken=not is_measured):
+        drawn = ""
+    issued = "" if clock.is_wrong(version.issued, received) else version.issued
+    version = version._replace(time="" if is_measured else version.time, issued=issued)
+    return said._replace(unsure=True, behind=clock.days_behind(off, received), collected=drawn, version=version)
+
+
+class WrongTimes(NamedTuple):
+    """Whether a result of a message was measured, or its sample taken, when that cannot be; whether it was measured
+    before its sample was taken, or its patient born."""
+
+    measured: bool
+    drawn: bool
+    early: bool
+
+
+def wrong_times(facts: Facts, received: datetime) -> WrongTimes:
+    times, drawn = Times(received), set[str | None]()
+    measured = early = False
+    for person in facts.people:
+        for order in person.orders:
+            right: set[str | None] = set()
+            collected = {order.collected, *(sample.collected for sample in order.samples)}
+            drawn |= collected
+            for result in order.results:
+                if (at := result.at or result.stated) not in right and result.kind not in NO_RESULT:
+                    measured = measured or times.are_wrong(result)
+                    early = early or clock.is_early(result.timed or "", person.birthday or "", collected)
+                    right.add(at)
+    return WrongTimes(measured, any(clock.is_wrong(one or "", received, taken=True) for one in drawn), early)
 
 
 def numbers_in(facts: Facts, received: datetime) -> set[tuple[str, int]]:
@@ -116,7 +156,10 @@ def numbers_in(facts: Facts, received: datetime) -> set[tuple[str, int]]:
             tubes = set() if own else {one.tube for one in order.results}
             numbers = own or {number for tube in tubes if (number := tube or _first_tube(order) or _count(order))}
             times = {one.at for one in order.results} | {one.collected for one in order.samples} | {order.collected}
-            days = {day for time in times if time and (day := clock.day_of(time))} or {received.toordinal()}
+            days = {
+                day for time in times if time and (day := clock.day_of(time)) and not clock.is_wrong(time, received)
+            }
+            days = days or {received.toordinal()}
             found |= {(number, day) for number in numbers for day in days}
     return found
 

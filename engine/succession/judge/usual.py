@@ -20,7 +20,7 @@ def usual(facts: Facts, receipt: Receipt) -> Judgement | None:
     decisions: list[Decision] = []
     critical: list[Critical] = []
     named: set[tuple[str, str, str]] = set()
-    times = Times(receipt)
+    times = Times(receipt.received)
     right: set[str | None] = set()  # times that are not wrong
     for person in facts.people:
         whose = key_of(person)

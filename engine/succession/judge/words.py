@@ -28,7 +28,7 @@ class Receipt(NamedTuple):
         of_a_day: not on the same day (`day`).
         collection: what the sender gives as time of collection is one, whatever it looks like; False: it never is;
             None: the judge has to find out (`samples`).
-        clock_told: that the channel's clock is wrong has been said, and a person has seen it.
+        clock_told: a person has released a result of the clock that is wrong.
         numbers, orders: patterns of controls (`control_numbers`, `control_orders`).
         later: the messages behind the first and up to the second came after this one, on another machine.
     """
@@ -68,7 +68,7 @@ class Said(NamedTuple):
             place of the isolate that it belongs to, or is.
         critical: it has the flag of a critical value, and is not withdrawn.
         status_only: it makes final what was sent before, and does not send it again (OBX-11 U).
-        unsure: its times are a wrong clock's.
+        unsure: its times are a wrong clock's; it has none of them. behind: by how many days that is; ahead: below 0.
         doubt: why it waits for a person, where it is not known what it is a word of.
     """
 
@@ -94,6 +94,7 @@ class Said(NamedTuple):
     critical: bool = False
     status_only: bool = False
     unsure: bool = False
+    behind: int = 0
     doubt: str = ""
 
     @property

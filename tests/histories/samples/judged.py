@@ -21,7 +21,7 @@ from engine.model.message import FormatOptions, MapContext
 from engine.succession import steps
 from engine.succession.judge.judging import judge as judged_by
 from engine.succession.judge.memory import rejected, remember
-from engine.succession.judge.words import CLOCK, Critical, Decision, Judgement, Memory, Receipt, Ref
+from engine.succession.judge.words import Critical, Decision, Judgement, Memory, Receipt, Ref
 from tests.histories.samples.facts import CONTROL, History, Message, Step
 from tests.histories.samples.facts import Decision as Decided
 from tests.histories.samples.oracle import Ended, Finding, Row, judge
@@ -61,7 +61,6 @@ class Bench:
     told: dict[int, list[tuple[str, str]]] = field(default_factory=lambda: defaultdict(list))
     became: dict[int, list[tuple[bool, str]]] = field(default_factory=lambda: defaultdict(list))
     failed: set[str] = field(default_factory=set)
-    clocks: set[str] = field(default_factory=set)
     saying: dict[Ref, int] = field(default_factory=dict)
     going: dict[Ref, str] = field(default_factory=dict)
     together: random.Random | None = None
@@ -116,7 +115,7 @@ class Bench:
         received = BEGAN + timedelta(minutes=message.sent, seconds=20)
         receipt = Receipt(
             message=group[0].id, channel=channel, received=received.replace(tzinfo=ZONE), is_hl7=protocol == "hl7",
-            of_site=self.history.joined, clock_told=channel in self.clocks, unique=self.unique,
+            of_site=self.history.joined, unique=self.unique,
             collection=self.collection,
         )  # fmt: skip
         judgement = judged_by(facts, self.memory, receipt)
@@ -125,15 +124,11 @@ class Bench:
             (self.failed.discard if message.flag == "N" else self.failed.add)(message.about)
         held = by_rule or message.refused
         self.memory = remember(self.memory, judgement, held=held)
-        if any(one.reason == CLOCK for one in judgement.decisions):
-            self.clocks.add(channel)
         for place, one in enumerate(group, start=1):
             self.saying[group[0].id, place] = one.id
         self.going = {(group[0].id, one.place): one.status for one in judgement.decisions}
         for decision in judgement.decisions:
-            shown = (
-                held or decision.kind in ("held", "again") or decision.finding == CLOCK or self._is_ambiguous(decision)
-            )
+            shown = held or decision.kind in ("held", "again") or self._is_ambiguous(decision)
             state = f"{decision.kind} {decision.reason}{decision.finding} {decision.words}".strip()
             self.became[group[decision.place - 1].id].append((shown, "held by rule" if held else state))
         self._tell(one for one in judgement.critical if one.begins or not held)

@@ -30,7 +30,7 @@ from engine.model.values import value
 from engine.store.core.connecting import body_of
 from engine.store.core.writing.batch import Batch
 from engine.succession.hl7_statements import MEDIA_TYPE
-from engine.succession.judge.words import Decision, Ref, Said
+from engine.succession.judge.words import CLOCK, Decision, Ref, Said
 from engine.succession.kinds import FHIR, RESULT, open_of, opened
 from engine.succession.statements import Resource
 from engine.succession.steps import CANCELLED, CHANGES, UNFINISHED, WITHDRAWN, is_said
@@ -43,6 +43,7 @@ _AGAIN = frozenset({"echo", "again"})
 _NO_RESULT_YET = UNFINISHED | {CANCELLED}
 _GOES_OUT = frozenset({"new", "follows", "amends", "withdraws"})
 _REASONS = {ReasonCode.ORDER_MOVED.value: ReasonCode.CORRECTS_UNKNOWN}  # what is moved, only FHIR can withdraw
+_TIMED = Decision(0, "held", reason=CLOCK, words="a copy has a time that is after its receipt, or half a year before")
 _TO_BE_ANSWERED = frozenset({ReasonCode.IDENTITY_CONFLICT.value, ReasonCode.ORDER_MOVED.value})
 
 
@@ -139,8 +140,9 @@ def _applied(
     """
     judgement, document = judged.judgement, routed.document
     if routed.is_copy:
-        held = [one for one in judgement.decisions if one.kind == "held"] if judgement is not None else []
-        return routed, _all([*_problems(held, judged)]), NOTHING
+        of_copy = judgement.decisions if judgement is not None else ()
+        held = [_TIMED._replace(place=one.place) if one.finding == CLOCK else one for one in of_copy]
+        return routed, _all([*_problems([one for one in held if one.kind == "held"], judged)]), NOTHING
     if judgement is None:
         return routed, *_not_judged(judged.why)
     there = {place for place, _ in document.places}

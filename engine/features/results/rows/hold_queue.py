@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from engine.features.results.rows import delta_history, number_bearers, report_owners, used_numbers
+from engine.features.results.rows import clocks, delta_history, number_bearers, report_owners, used_numbers
 from engine.features.results.rows.superseding import NewerMessage, overtaken, overtaken_by
 from engine.model.errors import IntegrityError, StoreError
 from engine.model.journal.records import HoldReason, Routed
@@ -141,6 +141,8 @@ def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str
             return "overtaken"
     decisions.release(batch, delivery_id)
     used_numbers.released(batch, message_id)
+    if cause == ReasonCode.CLOCK.value:
+        clocks.note_released(batch, message_id)
     lanes.add((channel, destination))
     delta_history.released(batch, message_id, ordinal)
     return "released"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import orjson
 
-from engine.features.results.rows import facts, moved_orders
+from engine.features.results.rows import clocks, facts, moved_orders
 from engine.features.results.rows.facts import Fate, Numbered, Stored
 from engine.model.content.computed import sources_by_test
 from engine.model.content.facts import Facts, stored
@@ -211,11 +211,8 @@ def _judged(
     back = {place for place, one in judgement.said.items() if one.version.said in CHANGES}
     if memory.messages and any(one.meant is None and one.place in back for one in judgement.decisions):
         return _judged(now, read, said, numbers, asked, of_all=True)  # it may mean what has another code
-    if any(one.reason == CLOCK for one in judgement.decisions):
-        if _is_clock_told(now):
-            judgement = judge(said, memory, receipt._replace(clock_told=True))
-        else:
-            now.batch.count(now.channel, "", CLOCK_TOLD)
+    if any(one.reason == CLOCK for one in judgement.decisions) and clocks.is_released(now, judgement):
+        judgement = judge(said, memory, receipt._replace(clock_told=True))
     if not read.unique and any(map(_corrects_unknown, judgement.decisions)):
         wide = _with_days(now, said, numbers, asked, memory, facts.EVER)
         if wide is not memory:
@@ -290,15 +287,6 @@ def _number(one: Standing) -> tuple[str, ...]:
 
 
 PART = "\x1f"
-DAY_US = 86_400_000_000
-CLOCK_TOLD = "clock_told"  # counter: messages of a channel that were held for a wrong clock
-
-
-def _is_clock_told(now: Recording) -> bool:
-    """Whether a person was asked about it in these days: a later fault of the clock is another one."""
-    since = now.batch.day_of(now.batch.now_us - facts.NEAR_DAYS * DAY_US)
-    told = "SELECT 1 FROM counter WHERE day >= ? AND channel = ? AND destination = '' AND name = ? LIMIT 1"
-    return now.batch.execute(told, (since, now.channel, CLOCK_TOLD)).fetchone() is not None
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------
