@@ -1,4 +1,4 @@
-"""Histories before the judge alone: render, parse, read facts, judge, apply to a model of the outputs, ask the five
+"""Histories before the judge alone: render, parse, read facts, judge, apply to a model of the outputs, ask the
 questions. No daemon, no journal, no socket; some thousand histories in a minute.
 
 A receiver of documents keeps a state: a decision that takes a place writes there. One of a stream gets rows, and
@@ -61,7 +61,6 @@ class Bench:
     told: dict[int, list[tuple[str, str]]] = field(default_factory=lambda: defaultdict(list))
     became: dict[int, list[tuple[bool, str]]] = field(default_factory=lambda: defaultdict(list))
     failed: set[str] = field(default_factory=set)
-    clocks: set[str] = field(default_factory=set)
     saying: dict[Ref, int] = field(default_factory=dict)
     going: dict[Ref, str] = field(default_factory=dict)
     together: random.Random | None = None
@@ -74,7 +73,16 @@ class Bench:
                 self.memory, alerts = rejected(self.memory, group[0].of)
                 self._tell(alerts)
         became = {
-            number: tuple(Row(shown=shown, state=state, told=tuple(self.told[number])) for shown, state in some)
+            number: tuple(
+                Row(
+                    shown=shown,
+                    state=state,
+                    told=tuple(self.told[number]),
+                    waits=state.startswith("held"),
+                    alarm={BEGINS: "open", ENDS: "over"}[self.told[number][-1]] if self.told[number] else "",
+                )
+                for shown, state in some
+            )
             for number, some in self.became.items()
         }
         return Ended(place=0, clock=self.clock, believed=self._believed(), rows=became)
@@ -111,12 +119,13 @@ class Bench:
         message, protocol = group[-1], self.history.protocols[0]
         channel = f"c{message.shown.channel}"
         facts = together(
-            facts_of(collected(payload(one, protocol, self.clock, 0), self._collection(one)), protocol) for one in group
+            facts_of(collected(payload([one], protocol, self.clock, 0), self._collection(one)), protocol)
+            for one in group
         )
         received = BEGAN + timedelta(minutes=message.sent, seconds=20)
         receipt = Receipt(
             message=group[0].id, channel=channel, received=received.replace(tzinfo=ZONE), is_hl7=protocol == "hl7",
-            of_site=self.history.joined, clock_told=channel in self.clocks, unique=self.unique,
+            of_site=self.history.joined, unique=self.unique,
             collection=self.collection,
         )  # fmt: skip
         judgement = judged_by(facts, self.memory, receipt)
@@ -125,8 +134,6 @@ class Bench:
             (self.failed.discard if message.flag == "N" else self.failed.add)(message.about)
         held = by_rule or message.refused
         self.memory = remember(self.memory, judgement, held=held)
-        if any(one.reason == CLOCK for one in judgement.decisions):
-            self.clocks.add(channel)
         for place, one in enumerate(group, start=1):
             self.saying[group[0].id, place] = one.id
         self.going = {(group[0].id, one.place): one.status for one in judgement.decisions}
@@ -186,7 +193,7 @@ class Bench:
             held = Held(
                 patient=person.number or "", numbers=frozenset(filter(None, [order.filler, order.placer, *tubes])),
                 code=result.measure.test or "", value=result.value.sent or "", status=status,
-                at=stamp(result.at or ""),
+                at="" if decision.finding == CLOCK else stamp(result.at or ""),
             )  # fmt: skip
             self.rows.append(held)
             self._put(decision, judgement, held)
@@ -228,7 +235,7 @@ class Bench:
 
 
 def questions(bench: Bench) -> list[Finding]:
-    """What of the five questions its history breaks."""
+    """What of the questions its history breaks."""
     history = bench.history
     return [one for one in judge(history, bench.play()) if not bench.is_asked(one)]
 
