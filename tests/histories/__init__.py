@@ -14,6 +14,6 @@ seen       what was found afterwards, on the server and in the journal
 look       puts `seen` together
 model      which must hold of results: pure, and knows nothing of the program
 orders_model  the same of orders, questions and their answers; with `order_book`, what was ordered and measured
-samples    histories of samples, whose messages show only some of what is true; five questions of the end
+samples    histories of samples, whose messages show only some of what is true; nine questions of the end
 shrink     the smallest history that still shows a fault
 """

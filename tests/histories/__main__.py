@@ -1,15 +1,18 @@
 """`make histories`: random histories through the real daemon, and a model that says what must hold at the end.
 
     python -m tests.histories [--count 200] [--seed 1] [--keep] [--against CHECKOUT [--results]] [--only SEED]
-                              [--replay FILE] [--write] [--samples COUNT] [--sample SEED ...] [--calls]
+                              [--replay FILE] [--write] [--calls]
+                              [--samples COUNT] [--sample SEED ...] [--shifts COUNT] [--shift SEED ...]
 
 What breaks an invariant is printed by invariant, with the seed of each history: `--only 1/0/17` plays that one alone.
 `--keep` shrinks the first of each kind into ``tests/histories/found``, which the tests replay. `--against` asks the
 program of another checkout, which has a ``.venv`` of its own. `--write` keeps the figures in
 docs/figures-histories.md. A quarter as many histories are of samples (`tests.histories.samples`), whose faults of today
-are known; `--sample 23` plays that one alone. As many are played in one process, and of a plain one nothing may be held
-(`tests.histories.beside`). `--calls` plays both without a daemon (`tests.histories.called`), and without orders: the
-same is asked of them, but for alerts, at a part of the cost. Exit code 1 where something was broken that is not known.
+are known; `--sample 23` plays that one alone. An eighth as many are shifts, with controls, wrong clocks and alarms;
+`--shift 23` plays that one alone. As many as of samples are played in one process, and of a plain one nothing may be
+held (`tests.histories.beside`). `--calls` plays all of them without a daemon (`tests.histories.called`), and without
+orders: the same is asked of them, but for alerts that are sent, at a part of the cost. Exit code 1 where something was
+broken that is not known.
 """
 
 import argparse
@@ -33,6 +36,8 @@ from tests.histories.model import Fault
 from tests.histories.orders_model import EVERY
 from tests.histories.play import Ending, play_alone
 from tests.histories.product import ROOT
+from tests.histories.samples.draw import history as history_of_samples
+from tests.histories.samples.draw import shift
 from tests.histories.samples.run import STRIDE, play_all, seeds_of
 from tests.histories.shrink import breaks, shrink, told
 from tools import figures
@@ -44,8 +49,8 @@ _Broken = tuple[str, Batch, Ending, Fault]  # seed of the history
 
 def main() -> int:
     asked = _arguments()
-    if asked.sample:
-        return _samples(asked, asked.sample)
+    if asked.sample or asked.shift:
+        return int(_samples(asked, "samples", asked.sample) | _samples(asked, "shifts", asked.shift))
     began, began_on = time.monotonic(), figures.measured()
     counts: Counter[str] = Counter()
     broken: dict[str, list[_Broken]] = defaultdict(list)
@@ -81,19 +86,24 @@ def main() -> int:
     _say(f"seed {asked.only or asked.seed}: {counted}; broken: {found}; {seconds:.0f} s")
     if asked.only or asked.replay:
         return int(bool(broken))
-    new = bool(_samples(asked, seeds_of(asked.seed, asked.samples)))
+    new = _samples(asked, "samples", seeds_of(asked.seed, asked.samples))
+    new |= _samples(asked, "shifts", seeds_of(asked.seed, asked.shifts))
     if asked.against == ROOT and not asked.calls:
         _say("\nheld in one process, by reason:")
         new |= play_beside(asked.seed % STRIDE, asked.samples, _say)
     return int(bool(broken) or new)
 
 
-def _samples(asked: argparse.Namespace, seeds: Sequence[int]) -> int:
+def _samples(asked: argparse.Namespace, what: str, seeds: Sequence[int]) -> bool:
+    """Whether something was broken that is not known."""
+    if not seeds:
+        return False
+    draw = {"samples": history_of_samples, "shifts": shift}[what]
     with (
         tempfile.TemporaryDirectory(prefix="labrelay-samples-") as folder,
         ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn")) as pool,
     ):
-        return int(play_all(seeds, asked.against, Path(folder), pool, _say, called=asked.calls))
+        return play_all(what, draw, seeds, asked.against, Path(folder), pool, _say, called=asked.calls)
 
 
 def _arguments() -> argparse.Namespace:
@@ -114,10 +124,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--write", action="store_true", help="keep the figures in docs/figures-histories.md")
     parser.add_argument("--samples", type=int, default=None, help="how many of samples (a quarter of --count)")
     parser.add_argument("--sample", type=int, nargs="+", default=[], metavar="SEED", help="these of samples alone")
+    parser.add_argument("--shifts", type=int, default=None, help="how many shifts (an eighth of --count)")
+    parser.add_argument("--shift", type=int, nargs="+", default=[], metavar="SEED", help="these shifts alone")
     asked = parser.parse_args()
     asked.results |= asked.calls
     if asked.samples is None:
         asked.samples = asked.count // 4
+    if asked.shifts is None:
+        asked.shifts = asked.count // 8
     if asked.seed is None:
         asked.seed = int(time.time())
     asked.against = asked.against.resolve()

@@ -144,7 +144,7 @@ def _play_samples(site: InOneProcess, place: int, one: History) -> None:
     numbers: dict[int, int] = {}
     for step in one.steps:
         if isinstance(step, Message):
-            content = payload(step, one.protocols[step.shown.channel], clock, place)
+            content = payload([step], one.protocols[step.shown.channel], clock, place)
             at = BEGAN.replace(tzinfo=ZONE) + timedelta(minutes=step.sent, seconds=20)
             name = channel(place, step.shown.channel)
             numbers[step.id] = site.say(name, content, at, refused=step.refused)

@@ -147,7 +147,8 @@ class CalledProduct(Product):
     async def kill(self) -> None:
         """With the next deliveries of each lane under way. The files are those of that moment; nothing is put away."""
         for name in sorted(self._open):
-            self._journal.run_alone(claims.claim, name, self._to(name), 1)
+            for destination in self._to(name):
+                self._journal.run_alone(claims.claim, name, destination, 1)
         left = self._data
         self._lives += 1
         shutil.copytree(left, self._data)
@@ -184,15 +185,16 @@ class CalledProduct(Product):
         self._journal.run_alone(self._record, stored_message(self._journal, message), decision)
 
     def _deliver(self, name: str) -> None:
-        """All of a lane, until the server has no answer."""
-        while self._journal.run_alone(self._deliver_next, name):
-            pass
+        """All of the lanes of a channel, each until the server has no answer."""
+        self._open.discard(name)
+        for destination in self._to(name):
+            while self._journal.run_alone(self._deliver_next, name, destination):
+                pass
 
-    def _deliver_next(self, batch: Batch, name: str) -> bool:
+    def _deliver_next(self, batch: Batch, name: str, destination: str) -> bool:
         """Whether the server had the next of a lane, and more may follow."""
-        found = claims.claim(batch, name, self._to(name), 1)
+        found = claims.claim(batch, name, destination, 1)
         if not found:
-            self._open.discard(name)
             return False
         (one,), (guard,) = found, GUARDS.each()
         if one.manual and (how := guard.overtaken(batch, one.id)):
@@ -204,17 +206,18 @@ class CalledProduct(Product):
         if self._server.refuses(body):
             attempts.bury(batch, one.id, ReasonCode.REFUSED, "", b"")
             return True
-        if self._is_taken(name, body):
+        if self._is_taken(destination, body):
             attempts.settle(batch, one.id, self._clock.now_us())
             return True
         claims.unclaim(batch, [one.id], maybe_delivered=True)
+        self._open.add(name)
         return False
 
-    def _to(self, name: str) -> str:
+    def _to(self, name: str) -> tuple[str, ...]:
         """Where what a channel brings goes."""
-        return SERVER
+        return (SERVER,)
 
-    def _is_taken(self, name: str, body: bytes) -> bool:
+    def _is_taken(self, destination: str, body: bytes) -> bool:
         """Whether the sender hears that its receiver has it."""
         return self._server.take(body, self._clock.now_us())
 

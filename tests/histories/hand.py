@@ -5,6 +5,8 @@
     {"do": "settled", "site": FOLDER}                      -> {"settled": true, "messages": number of the newest}
     {"do": "processed", "site": FOLDER, "channels": [...]} -> {"processed": true}: none of theirs waits to be mapped
     {"do": "alerts", "site": FOLDER}                       -> {"waiting": true}: a sink has not taken one yet
+    {"do": "critical", "site": FOLDER}                     -> {"critical": {message: true}}: those that no person has
+                                                              taken; false: it is so no more
     {"do": "orders", "site": FOLDER}                       -> {"items", "questions"}, oldest first, and "busy": whether
                                                               there is news of one to tell
 
@@ -65,6 +67,17 @@ def alerts(site: str) -> Json:
 
     with _journal(site) as journal:
         return {"waiting": bool(unsent_since(journal, ()))}
+
+
+def critical(site: str) -> Json:
+    with _journal(site) as journal:
+        return {"critical": critical_of(journal)}
+
+
+def critical_of(journal: Any) -> dict[int, bool]:
+    from engine.features.alerts.rows.reading import critical_values
+
+    return {one.message: not one.over_us for one in critical_values(journal)}
 
 
 def orders(site: str) -> Json:
@@ -128,7 +141,13 @@ def _message(journal: Any, view: Any) -> Json:
         "payload": base64.b64encode(stored_payload(journal, view.id)).decode(),
         "documents": {str(one.id): stored_document(journal, one.id).decode() for one in trace.documents},
         "deliveries": [
-            {"document": one.document_id, "state": one.state, "cause": one.cause, "detail": one.detail}
+            {
+                "document": one.document_id,
+                "to": one.destination,
+                "state": one.state,
+                "cause": one.cause,
+                "detail": one.detail,
+            }
             for one in trace.deliveries
         ],
     }
@@ -146,6 +165,8 @@ def main() -> None:
                 answer = processed(asked["site"], asked["channels"])
             case "alerts":
                 answer = alerts(asked["site"])
+            case "critical":
+                answer = critical(asked["site"])
             case "orders":
                 answer = orders(asked["site"])
             case _:

@@ -14,8 +14,8 @@ ORGANISMS = ("Gram positive cocci", "Escherichia coli", "Candida albicans", "Sta
 class Day:
     """A history that is being made up."""
 
-    def __init__(self, rng: random.Random, output: str, protocol: str) -> None:
-        self.rng, self.output, self.protocol = rng, output, protocol
+    def __init__(self, rng: random.Random, output: str, protocol: str, beside: tuple[str, ...] = ()) -> None:
+        self.rng, self.output, self.protocol, self.outputs = rng, output, protocol, (output, *beside)
         self.joined = rng.random() < 0.3
         self.can_withdraw = protocol == "hl7" and output != "abdm"  # there it is a trap
         self._counts = rng.random() < 0.7  # control ids; else each message has the same
@@ -45,14 +45,20 @@ class Day:
         return str(100 + number) if self._counts else "1"
 
     def say(self, sample: Sample, about: str, status: str, *, value: str = "", at: int | None = None, flag: str = "",
-            refused: bool = False, **shown: Any) -> Message:  # fmt: skip
-        """Measured now, if not ``at`` another time; with a value of its own, unless it is said."""
+            refused: bool = False, unit: str = "mmol/L", passed: bool = False, beside: Message | None = None,
+            **shown: Any) -> Message:  # fmt: skip
+        """Measured now, if not ``at`` another time; with a value of its own, unless it is said.
+
+        Args:
+            beside: a statement in whose message it comes.
+        """
         self._values += 1
-        self.minutes += self.rng.randrange(1, 9)
+        self.minutes += 0 if beside else self.rng.randrange(1, 9)
         number = len(self.steps)
         message = Message(
-            id=number, of=number, control=self.control(number), sample=sample, about=about, status=status,
-            flag=flag, refused=refused,
+            id=number, of=number, control=beside.control if beside else self.control(number), sample=sample,
+            about=about, status=status, flag=flag, refused=refused, unit=unit, passed=passed,
+            carrier=beside.carrier if beside else number,
             value=value or f"{10 + self._values}.{self.rng.randrange(1, 10)}",
             at=self.minutes if at is None else at, sent=self.minutes, shown=Shown(**{"code": about, **shown}),
         )  # fmt: skip
@@ -60,11 +66,13 @@ class Day:
         return message
 
     def again(self, message: Message) -> None:
-        """The analyzer sends its memory: another control id and another time of the message."""
+        """The analyzer sends its memory, all of a message: another control id and another time of the message."""
         self.minutes += 30
-        number = len(self.steps)
-        again = replace(message, id=number, control=self.control(number), sent=self.minutes, refused=False)
-        self.steps.append(again)
+        first = len(self.steps)
+        more = {"carrier": first, "control": self.control(first), "sent": self.minutes, "refused": False}
+        carried = [one for one in self.steps if isinstance(one, Message) and one.carrier == message.id]
+        for one in carried:
+            self.steps.append(replace(one, id=len(self.steps), **more))  # type: ignore[arg-type]
 
     def decide(self, act: str, message: Message) -> None:
         self.steps.append(Decision(act=act, of=message.id))

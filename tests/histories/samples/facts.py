@@ -41,6 +41,7 @@ class Shown:
         panel: OBR-4.
         named: the patient is.
         tube: the specimen is, with its role.
+        kind: of the message: ``ORU``, ``OUL``, or ``Q``, whose header says that all of it is of controls.
     """
 
     channel: int = 0
@@ -50,6 +51,7 @@ class Shown:
     panel: str = "CHEM"
     named: bool = True
     tube: bool = False
+    kind: str = "ORU"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,8 @@ class Message:
         flag: OBX-8.
         of: of what the analyzer sends once more from its memory, the first message that said it; else its own id.
         refused: the server refuses it.
+        carrier: the statement that its message begins with; else its own id.
+        passed: whether a control shows that its test is good.
     """
 
     id: int
@@ -79,15 +83,19 @@ class Message:
     flag: str = ""
     of: int
     refused: bool = False
+    unit: str = "mmol/L"
+    carrier: int
+    passed: bool = False
 
     @property
     def critical(self) -> bool:
-        return self.flag == "HH"
+        return self.flag in ("HH", "LL") and self.sample.role == PATIENTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What a person does to a message: ``reject`` or ``dismiss``."""
+    """What a person does to a message: ``reject``, ``release`` or ``dismiss``; ``take``: its alert; ``close``: failures
+    of controls on its channel whose repeat was accepted."""
 
     act: str
     of: int
@@ -112,6 +120,8 @@ class History:
     protocols: of the analyzers, by channel.
     holds: results are held after a control that failed.
     joined: two channels that send one test of an order mean one result.
+    beside: further outputs, which get the same.
+    targets: tests that have a target for their controls.
     """
 
     seed: int
@@ -122,6 +132,16 @@ class History:
     steps: tuple[Step, ...] = field(default=())
     holds: bool = False
     joined: bool = False
+    beside: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return self.output, *self.beside
+
+    def carried(self, message: Message) -> tuple[Message, ...]:
+        """All statements of a message, by the first of them."""
+        return tuple(one for one in self.messages if one.carrier == message.id)
 
     @property
     def messages(self) -> tuple[Message, ...]:

@@ -1,4 +1,4 @@
-"""Histories before the judge alone: render, parse, read facts, judge, apply to a model of the outputs, ask the five
+"""Histories before the judge alone: render, parse, read facts, judge, apply to a model of the outputs, ask the
 questions. No daemon, no journal, no socket; some thousand histories in a minute.
 
 A receiver of documents keeps a state: a decision that takes a place writes there. One of a stream gets rows, and
@@ -73,7 +73,16 @@ class Bench:
                 self.memory, alerts = rejected(self.memory, group[0].of)
                 self._tell(alerts)
         became = {
-            number: tuple(Row(shown=shown, state=state, told=tuple(self.told[number])) for shown, state in some)
+            number: tuple(
+                Row(
+                    shown=shown,
+                    state=state,
+                    told=tuple(self.told[number]),
+                    waits=state.startswith("held"),
+                    alarm={BEGINS: "open", ENDS: "over"}[self.told[number][-1]] if self.told[number] else "",
+                )
+                for shown, state in some
+            )
             for number, some in self.became.items()
         }
         return Ended(place=0, clock=self.clock, believed=self._believed(), rows=became)
@@ -110,7 +119,8 @@ class Bench:
         message, protocol = group[-1], self.history.protocols[0]
         channel = f"c{message.shown.channel}"
         facts = together(
-            facts_of(collected(payload(one, protocol, self.clock, 0), self._collection(one)), protocol) for one in group
+            facts_of(collected(payload([one], protocol, self.clock, 0), self._collection(one)), protocol)
+            for one in group
         )
         received = BEGAN + timedelta(minutes=message.sent, seconds=20)
         receipt = Receipt(
@@ -181,7 +191,7 @@ class Bench:
             held = Held(
                 patient=person.number or "", numbers=frozenset(filter(None, [order.filler, order.placer, *tubes])),
                 code=result.measure.test or "", value=result.value.sent or "", status=status,
-                at=stamp(result.at or ""),
+                at="" if decision.finding == CLOCK else stamp(result.at or ""),
             )  # fmt: skip
             self.rows.append(held)
             self._put(decision, judgement, held)
@@ -223,7 +233,7 @@ class Bench:
 
 
 def questions(bench: Bench) -> list[Finding]:
-    """What of the five questions its history breaks."""
+    """What of the questions its history breaks."""
     history = bench.history
     return [one for one in judge(history, bench.play()) if not bench.is_asked(one)]
 

@@ -5,6 +5,7 @@ import base64
 import json
 import shutil
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import zip_longest
@@ -19,7 +20,7 @@ from tests.histories.samples.facts import Decision, History, Message, Ordered, S
 from tests.histories.samples.oracle import Ended, Finding, Row, judge
 from tests.histories.samples.receivers import Believed, in_folder, on_server
 from tests.histories.samples.render import Clock, ordered, payload
-from tests.histories.samples.site import MARKER, Site, channel, folder, orders_channel
+from tests.histories.samples.site import MARKER, Site, channel, folder, orders_channel, output_of
 from tests.histories.senders import Sender
 from tests.histories.two_way import Lis
 from workbench.sandbox import Faults, Sandbox
@@ -29,6 +30,8 @@ LOOK_EVERY_S = 0.05
 OPEN = frozenset({"held", "dead", "waiting", "sending"})
 ALERTED = "e"
 NOWHERE = "http://127.0.0.1:9/"
+EARLIER = timedelta(days=5)  # than the first morning a site begins, and targets are in force
+OF_LISTS = ("SAMPLE_UNKNOWN", "CHANGE_UNSAID", "OVERTAKEN")  # causes that documents with identifiers do not have
 CLOCKS = ("CLOCK", "TIME")  # of a remark that a time is wrong
 
 
@@ -81,7 +84,7 @@ def play_alone(histories: tuple[History, ...], checkout: Path, work: Path, calle
 
 
 async def play(histories: tuple[History, ...], checkout: Path, work: Path) -> list[Played]:
-    """Play them on a new site in ``work``, and ask the five questions of each.
+    """Play them on a new site in ``work``, and ask the nine questions of each.
 
     Raises:
         RuntimeError: the program does not start, or refuses the site.
@@ -105,7 +108,7 @@ async def play_called(histories: tuple[History, ...], checkout: Path, work: Path
     site = CalledSite(checkout, work / "site", server)
     try:
         site.write(histories, server.url, NOWHERE)
-        played = await _Player(histories, site, server, Ward(), work, is_called=True).play()
+        played = await _Player(histories, site, server, Ward(), work).play()
     finally:
         await site.stop()
         await server.stop()
@@ -121,15 +124,14 @@ class _Player:
         sandbox: Sandbox | CalledServer,
         ward: Ward,
         work: Path,
-        *,
-        is_called: bool = False,
     ) -> None:
         self._histories, self._site, self._sandbox, self._ward, self._work = histories, site, sandbox, ward, work
         self._morning = datetime.now(ZONE).replace(hour=8, minute=0, second=0, microsecond=0) - timedelta(days=2)
-        self._is_called = is_called  # then nothing alerts
         self._clocks: dict[int, Clock] = {}
         self._senders: dict[str, Sender | Lis] = {}
         self._markers = 0
+        self._undone: set[tuple[int, int]] = set()
+        self._alarms: dict[int, bool] = {}
 
     async def play(self) -> list[Played]:
         for place, history in enumerate(self._histories):
@@ -138,10 +140,14 @@ class _Player:
             if history.has_orders:
                 self._senders[orders_channel(place)] = Lis(self._site.host, self._site.ports[orders_channel(place)])
         self._line(MARKER, "hl7")
+        if isinstance(self._site, CalledSite):
+            self._site.begin(self._morning - EARLIER)
         await self._site.start()
-        for steps in zip_longest(*(history.steps for history in self._histories)):
+        await self._site.set_targets(self._histories, self._morning - EARLIER)
+        for steps in self._columns():
             await self._column(steps)
         await self._alerted()
+        self._alarms = await self._site.alarms()
         for sender in self._senders.values():
             await sender.close()
         messages = await self._site.messages()
@@ -150,27 +156,57 @@ class _Player:
     def _line(self, name: str, protocol: str) -> None:
         self._senders[name] = self._site.sender(name, protocol)
 
-    async def _column(self, steps: tuple[Step | None, ...]) -> None:
-        """The next step of each history; then all comes to rest."""
-        refused = {
-            here(one.sample.order, at) for at, one in enumerate(steps) if isinstance(one, Message) and one.refused
-        }
+    def _columns(self) -> Iterator[dict[int, Step]]:
+        """Steps of histories by their places, at once or, by calls, each at its time."""
+        whole = [
+            [one for one in history.steps if not isinstance(one, Message) or one.carrier == one.id]
+            for history in self._histories
+        ]
+        if not isinstance(self._site, CalledSite):
+            for steps in zip_longest(*whole):
+                yield {place: step for place, step in enumerate(steps) if step is not None}
+            return
+        timed: list[tuple[int, int, int, Step]] = []
+        for place, some in enumerate(whole):
+            minute = 0
+            for number, step in enumerate(some):
+                minute = step.sent if isinstance(step, Message) else minute
+                timed.append((minute, place, number, step))
+        for minute, place, _, step in sorted(timed, key=lambda one: one[:3]):
+            self._site.set_clock(self._clock(place).instant(minute))
+            yield {place: step}
+
+    async def _column(self, steps: dict[int, Step]) -> None:
+        """Steps of histories; then all comes to rest."""
+        refused = {here(one.sample.order, at) for at, one in steps.items() if isinstance(one, Message) and one.refused}
         self._sandbox.faults.change(Faults(refuse=frozenset(refused)))
         async with asyncio.TaskGroup() as group:
-            for place, step in enumerate(steps):
+            for place, step in steps.items():
                 if isinstance(step, Message):
                     group.create_task(self._say(place, step))
                 elif isinstance(step, Ordered):
                     group.create_task(self._order(place, step))
         await self._rest()
-        if any(isinstance(one, Message) and one.critical for one in steps):
+        if any(isinstance(one, Message) and one.critical for one in steps.values()):
             await self._alerted()  # it is true now, and need not be so after the next step
-        decisions = [(place, step) for place, step in enumerate(steps) if isinstance(step, Decision)]
-        messages = await self._site.messages() if decisions else []
+        decisions = [(place, step) for place, step in steps.items() if isinstance(step, Decision)]
         for place, step in decisions:
-            data = self._bytes(place, self._histories[place].steps[step.of])
-            await self._site.act(Act(act=step.act), [one for one in messages if _is(one, data)])
-        await self._rest()
+            await self._decide(place, step)
+        if decisions:
+            await self._rest()
+
+    async def _decide(self, place: int, step: Decision) -> None:
+        about = self._histories[place].steps[step.of]
+        assert isinstance(about, Message)
+        name, data = channel(place, about.shown.channel), self._bytes(place, about)
+        if step.act == "close":
+            await self._site.close_failures(name)
+            return
+        messages = [one for one in await self._site.messages([name]) if _is(one, data)]
+        if step.act == "take":
+            await self._site.take_alerts(one["id"] for one in messages)
+        elif not await self._site.act(Act(act=step.act), messages):
+            self._undone.add((place, step.of))
 
     async def _say(self, place: int, message: Message) -> None:
         await self._senders[channel(place, message.shown.channel)].send(message.id, self._bytes(place, message))
@@ -182,7 +218,10 @@ class _Player:
 
     def _bytes(self, place: int, message: Step) -> bytes:
         assert isinstance(message, Message)
-        return payload(message, self._histories[place].protocols[message.shown.channel], self._clock(place), place)
+        if place == len(self._histories):
+            return payload([message], "hl7", self._clock(place), place)
+        history = self._histories[place]
+        return payload(history.carried(message), history.protocols[message.shown.channel], self._clock(place), place)
 
     def _clock(self, place: int) -> Clock:
         """It begins with the first message about a result."""
@@ -198,16 +237,16 @@ class _Player:
 
     async def _alerted(self) -> None:
         """Wait until a last critical value has its alert: then no other has one to come."""
-        if self._is_called:
+        if isinstance(self._site, CalledSite):
             return
         place = len(self._histories)
         self._markers += 1
         sample = Sample(id=0, person=0, order=f"LAST{self._markers}", at=0)
         last = Message(
-            id=0, of=0, control=str(self._markers), sample=sample, about="K", value="9.9", status="F", at=1, sent=1,
-            flag="HH", shown=Shown(code="K"),
+            id=0, of=0, carrier=0, control=str(self._markers), sample=sample, about="K", value="9.9", status="F", at=1,
+            sent=1, flag="HH", shown=Shown(code="K"),
         )  # fmt: skip
-        await self._senders[MARKER].send(0, payload(last, "hl7", self._clock(place), place))
+        await self._senders[MARKER].send(0, self._bytes(place, last))
         await self._rest()
         newest = await self._site.newest()
         async with asyncio.timeout(QUIET_WITHIN_S):
@@ -220,23 +259,38 @@ class _Player:
         own = [one for one in messages if one["channel"].startswith(channel(place, 0)[:-1])]
         rows: dict[int, tuple[Row, ...]] = {}
         for message in history.messages:
-            data = self._bytes(place, message)
-            rows[message.id] = tuple(self._row(one) for one in own if _is(one, data))
-        ended = Ended(place=place, clock=self._clock(place), believed=self._believed(place, history, own), rows=rows)
+            if message.carrier == message.id:
+                data = self._bytes(place, message)
+                rows[message.id] = tuple(self._row(one) for one in own if _is(one, data))
+        believed, *beside = (self._believed(place, output, own) for output in history.outputs)
+        undone = frozenset(of for at, of in self._undone if at == place)
+        ended = Ended(
+            place=place, clock=self._clock(place), believed=believed, rows=rows, beside=tuple(beside), undone=undone
+        )
         return Played(history=history, findings=tuple(judge(history, ended)))
 
     def _row(self, message: Json) -> Row:
-        states = [one["state"] for one in message["deliveries"]]
+        number, states = message["id"], [one["state"] for one in message["deliveries"]]
         causes = [one["cause"] for one in message["deliveries"] if one["cause"]]
-        shown = message["state"] in ("dead", "held", "stored", "incomplete") or not OPEN.isdisjoint(states)
-        shown |= any(word in code for code in message["issues"] for word in CLOCKS)
+        waits = message["state"] in ("dead", "held", "stored", "incomplete") or not OPEN.isdisjoint(states)
+        shown = waits or any(word in code for code in message["issues"] for word in CLOCKS)
         state = " ".join([message["reason"] or message["state"], *states, *causes])
-        return Row(shown=shown, state=state, told=tuple(self._ward.told[f"critical/{message['id']}"]))
+        alarm = {None: "", True: "open", False: "over"}[self._alarms.get(number)]
+        doubted = {one["to"] for one in message["deliveries"] if one["state"] == "held" and one["cause"] in OF_LISTS}
+        return Row(
+            shown=shown, state=state, waits=waits, alarm=alarm, doubted=frozenset(map(output_of, doubted)),
+            told=tuple(self._ward.told[f"critical/{number}"]),
+        )  # fmt: skip
 
-    def _believed(self, place: int, history: History, messages: list[Json]) -> Believed:
-        if history.output != "fhir":
-            return in_folder(history.output, self._site.folder / folder(place))
-        documents = [json.loads(text) for one in messages for text in one["documents"].values()]
+    def _believed(self, place: int, output: str, messages: list[Json]) -> Believed:
+        if output != "fhir":
+            return in_folder(output, self._site.folder / folder(place, output))
+        documents = [
+            json.loads(text)
+            for one in messages
+            for text in one["documents"].values()
+            if text.startswith('{"resourceType"')
+        ]
         entries = [entry for document in documents for entry in document.get("entry", ())]
         return on_server(self._work / "server", frozenset(_ident(entry) for entry in entries))
 

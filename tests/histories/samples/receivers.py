@@ -30,7 +30,7 @@ class Held:
 
     Attributes:
         numbers: of orders and tubes that it is said to be of.
-        at: when it was measured, as YYYYMMDDHHMMSS.
+        at: when it was measured, as YYYYMMDDHHMMSS. issued: when its report was made, likewise.
         past: values that stood in its place before.
     """
 
@@ -41,6 +41,7 @@ class Held:
     status: str
     at: str
     past: tuple[str, ...] = ()
+    issued: str = ""
 
     @property
     def live(self) -> bool:
@@ -204,6 +205,7 @@ def _resources(rows: list[Named], last: Json | None = None) -> Believed:
             patient=min(identifiers([body["subject"]] if "subject" in body else []), default=""),
             numbers=frozenset(numbers), code=body["code"].get("text", ""), value=value_of(body), status=body["status"],
             at=stamp(body.get("effectiveDateTime", "")), past=tuple(value_of(one) for one in versions[name][:-1]),
+            issued=stamp(body.get("issued", "")),
         )  # fmt: skip
 
     results = {name: held(name) for name in now if kinds[name] == "Observation"}

@@ -1,6 +1,8 @@
 """The bytes of a message: what it shows of its statement, and nothing else."""
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import groupby
 
 from tests.histories.history import Line, Ordering, ordered_as
 from tests.histories.render import HERE, here, is_number
@@ -24,12 +26,16 @@ class Clock:
     def __init__(self, began: datetime, *, quick: bool = False) -> None:
         self._began, self._minute = began, timedelta(seconds=1) if quick else timedelta(minutes=1)
 
+    def instant(self, minutes: int) -> datetime:
+        return self._began + minutes * self._minute
+
     def at(self, minutes: int, days: int = 0) -> str:
-        return (self._began + minutes * self._minute + timedelta(days=days)).strftime("%Y%m%d%H%M%S")
+        return (self.instant(minutes) + timedelta(days=days)).strftime("%Y%m%d%H%M%S")
 
 
-def payload(message: Message, protocol: str, clock: Clock, place: int) -> bytes:
-    records = _hl7(message, clock) if protocol == "hl7" else _astm(message, clock)
+def payload(some: Sequence[Message], protocol: str, clock: Clock, place: int) -> bytes:
+    """``some``: the statements of one message."""
+    records = _hl7(some, clock) if protocol == "hl7" else _astm(some, clock)
     return b"".join(here(record, place).encode() + b"\r" for record in records)
 
 
@@ -56,32 +62,65 @@ def _person(message: Message) -> str:
     return f"{patient(person)}||{NAMES[person % len(NAMES)]}||19{50 + person}0707|F"
 
 
-def _hl7(message: Message, clock: Clock) -> list[str]:
-    sample, shown = message.sample, message.shown
-    collected, measured, sent = _times(message, clock)
-    report = "C" if message.status in "CD" else message.status
-    kind, unit = ("NM", "mmol/L") if is_number(message.value) else ("ST", "")
-    records = [f"MSH|^~\\&|AN{shown.channel}|LAB|LIS|H|{sent}||ORU^R01|{message.control}|P|2.5.1"]
+def _unit(message: Message) -> str:
+    return message.unit if is_number(message.value.lstrip("<>")) else ""
+
+
+def _panels(some: Sequence[Message]) -> Iterator[list[Message]]:
+    for _, panel in groupby(some, key=lambda one: (one.sample.id, one.shown.panel)):
+        yield [*panel]
+
+
+def _hl7(some: Sequence[Message], clock: Clock) -> list[str]:
+    first, shown = some[0], some[0].shown
+    sent = _times(first, clock)[2]
+    kind, processing = ("OUL^R22", "P") if shown.kind == "OUL" else ("ORU^R01", "Q" if shown.kind == "Q" else "P")
+    records = [f"MSH|^~\\&|AN{shown.channel}|LAB|LIS|H|{sent}||{kind}|{first.control}|{processing}|2.5.1"]
     if shown.named:
-        records.append(f"PID|1||{_person(message)}")
-    records += [
-        f"OBR|1||{sample.order}|{shown.panel}|||{collected}{'|' * 15}{sent}||LAB|{report}",
-        f"OBX|1|{kind}|{shown.code}||{message.value}|{unit}||{message.flag}|||{message.status}|||{measured}",
-    ]
-    if shown.tube or sample.role != PATIENTS:
-        records.append(f"SPM|1|{sample.tube}||SER|||||||{sample.role}||||||{collected}")
+        records.append(f"PID|1||{_person(first)}")
+    for number, panel in enumerate(_panels(some), start=1):
+        order = _order(panel, clock, number)
+        specimen = _specimen(panel[0], clock)
+        records += [*specimen, *order] if shown.kind == "OUL" else [*order, *specimen]
     return records
 
 
-def _astm(message: Message, clock: Clock) -> list[str]:
+def _order(panel: Sequence[Message], clock: Clock, number: int) -> Iterator[str]:
+    first = panel[0]
+    collected, _, sent = _times(first, clock)
+    report = "C" if first.status in "CD" else first.status
+    yield f"OBR|{number}||{first.sample.order}|{first.shown.panel}|||{collected}{'|' * 15}{sent}||LAB|{report}"
+    for place, one in enumerate(panel, start=1):
+        kind, measured = "NM" if is_number(one.value) else "ST", _times(one, clock)[1]
+        yield f"OBX|{place}|{kind}|{one.shown.code}||{one.value}|{_unit(one)}||{one.flag}|||{one.status}|||{measured}"
+
+
+def _specimen(message: Message, clock: Clock) -> list[str]:
     sample, shown = message.sample, message.shown
-    collected, measured, sent = _times(message, clock)
-    person = f"|{_person(message)}" if shown.named else ""
-    unit = "mmol/L" if is_number(message.value) else ""
-    return [
-        f"H|\\^&|{message.control}||AN{shown.channel}^1||||||||LIS2-A2|{sent}",
+    if shown.kind == "Q" or not (shown.tube or sample.role != PATIENTS or shown.kind == "OUL"):
+        return []
+    return [f"SPM|1|{sample.tube}||SER|||||||{sample.role}||||||{_times(message, clock)[0]}"]
+
+
+def _astm(some: Sequence[Message], clock: Clock) -> list[str]:
+    first, shown = some[0], some[0].shown
+    sent = _times(first, clock)[2]
+    person = f"|{_person(first)}" if shown.named else ""
+    processing = "Q" if shown.kind == "Q" else ""
+    records = [
+        f"H|\\^&|{first.control}||AN{shown.channel}^1|||||||{processing}|LIS2-A2|{sent}",
         f"P|1|{person}".rstrip("|"),
-        f"O|1|{sample.order}||^^^{shown.code}|R||{collected}{'|' * 18}{message.status}",
-        f"R|1|^^^{shown.code}|{message.value}|{unit}||{message.flag}||{message.status}||||{measured}",
-        "L|1|N",
     ]
+    for number, panel in enumerate(_panels(some), start=1):
+        one = panel[0]
+        tests = "\\".join(f"^^^{each.shown.code}" for each in panel)
+        action = "Q" if one.sample.role != PATIENTS and shown.kind != "Q" else ""
+        records.append(
+            f"O|{number}|{one.sample.order}||{tests}|R||{_times(one, clock)[0]}||||{action}{'|' * 14}{one.status}"
+        )
+        records += [
+            f"R|{place}|^^^{each.shown.code}|{each.value}|{_unit(each)}||{each.flag}||{each.status}||||"
+            f"{_times(each, clock)[1]}"
+            for place, each in enumerate(panel, start=1)
+        ]
+    return [*records, "L|1|N"]

@@ -6,7 +6,7 @@ from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 
-from tests.histories.samples.draw import history
+from tests.histories.samples.facts import History
 from tests.histories.samples.known import FAULTS, is_known
 from tests.histories.samples.play import Played, play_alone
 
@@ -16,6 +16,8 @@ EXAMPLES = 3
 
 
 def play_all(
+    what: str,
+    draw: Callable[[int], History],
     seeds: Sequence[int],
     against: Path,
     folder: Path,
@@ -27,17 +29,18 @@ def play_all(
     """Whether something was broken that is not known.
 
     Args:
+        what: samples, or shifts. draw: a history from a seed.
         called: by calls; those with orders are left out.
     """
-    histories = [one for one in map(history, seeds) if not (called and one.has_orders)]
+    histories = [one for one in map(draw, seeds) if not (called and one.has_orders)]
     batches = [tuple(histories[at : at + BATCH]) for at in range(0, len(histories), BATCH)]
-    folders = [folder / f"samples{number}" for number in range(len(batches))]
+    folders = [folder / f"{what}{number}" for number in range(len(batches))]
     broken: dict[tuple[int, str], list[tuple[Played, str]]] = defaultdict(list)
     count = 0
     for batch in pool.map(partial(play_alone, called=called), batches, [against] * len(batches), folders):
         count += len(batch)
         wrong = sum(bool(one.findings) for one in batch)
-        say(f"samples from {batch[0].history.seed}: {len(batch)} histories, {wrong} broken")
+        say(f"{what} from {batch[0].history.seed}: {len(batch)} histories, {wrong} broken")
         for one in batch:
             for finding in {finding.question: finding for finding in one.findings}.values():
                 broken[one.history.fault, finding.question].append((one, finding.words))
@@ -45,9 +48,9 @@ def play_all(
         said = f"known: {FAULTS[fault]}" if is_known(fault, question) else "NOT KNOWN"
         say(f"\n{question} of {fault}: {len(some)} histories; {said}")
         for one, words in some[:EXAMPLES]:
-            say(f"  {one.history.seed:10} {one.history.name}, {one.history.output}: {words}")
+            say(f"  {one.history.seed:10} {one.history.name}, {' '.join(one.history.outputs)}: {words}")
     new = [place for place in broken if not is_known(*place)]
-    say(f"samples: {count} histories; {len(new)} ways in which they broke are not known")
+    say(f"{what}: {count} histories; {len(new)} ways in which they broke are not known")
     return bool(new)
 
 

@@ -1,4 +1,4 @@
-"""Histories before the judge alone: it breaks none of the five questions, and of a plain history it holds nothing.
+"""Histories before the judge alone: it breaks none of the questions, and of a plain history it holds nothing.
 
 `python -m tests.histories.samples.test_judged 0 20000` plays many.
 """
