@@ -21,7 +21,7 @@ from engine.model.message import FormatOptions, MapContext
 from engine.succession import steps
 from engine.succession.judge.judging import judge as judged_by
 from engine.succession.judge.memory import rejected, remember
-from engine.succession.judge.words import Critical, Decision, Judgement, Memory, Receipt, Ref
+from engine.succession.judge.words import CLOCK, Critical, Decision, Judgement, Memory, Receipt, Ref
 from tests.histories.samples.facts import CONTROL, History, Message, Step
 from tests.histories.samples.facts import Decision as Decided
 from tests.histories.samples.oracle import Ended, Finding, Row, judge
