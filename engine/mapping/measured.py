@@ -48,7 +48,8 @@ class Reading:
 
     Attributes:
         taken: whether a reader takes the message; known once the facts are. by: its name and hash, ``name@hash``.
-        failed: it does, and the facts cannot be read; for this ``reason``.
+        failed: it does, and the facts cannot be read; for this ``reason``. fault: it in words for the log; empty of
+            training, where nothing is wrong.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Reading:
         self._is_read = False
         self.taken = self.failed = False
         self.reason = ReasonCode.MAPPING_FAULT
-        self.by = ""
+        self.by = self.fault = ""
 
     @property
     def context(self) -> MapContext:
@@ -93,8 +94,12 @@ class Reading:
         except Exception as error:
             detail = type(error).__name__
         self.taken = self.failed = True
-        if detail != ReasonCode.NOT_PRODUCTION.value:  # training: its dead letter says so, and nothing is wrong
-            logger.error("facts cannot be read", extra={"channel": self.context.channel, "detail": detail})
+        self.fault = detail if detail != ReasonCode.NOT_PRODUCTION.value else ""
+
+    def log_fault(self) -> None:
+        """Of a message that goes out without facts; a dead letter says it itself."""
+        if self.fault:
+            logger.error("facts cannot be read", extra={"channel": self.context.channel, "detail": self.fault})
 
     def measured(self, controls: Collection[int] = ()) -> Iterator[tuple[Person, Order, Fact]]:
         """As the function `measured`; nothing without facts."""

@@ -24,6 +24,7 @@ def criticals_in(
         controls: positions of the results that a mapping's filter took as a control's.
     """
     if reading.facts is None:
+        reading.log_fault()
         is_shown = any(tells_critical(document) for document, _ in documents)
         return (SHOWN,) if is_shown or (parsed.format == "astm" and _records_tell(parsed)) else ()
     if _is_flagged(reading.facts):

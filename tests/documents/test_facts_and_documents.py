@@ -76,8 +76,9 @@ def asked_otherwise(facts: Facts, asked: list[Result], written: list[Result]) ->
 
 def is_same(written: Result, asked: Result) -> bool:
     """Whether a document and the facts say the same of a result, but for what is known better here."""
-    # Of which tube it is, and how far diluted, facts know alone.
+    # Of which tube it is, how far diluted, and computed of what, facts know alone.
     unlike: dict[str, Any] = {"run": asked.run, "tube": asked.tube, "dilution": asked.dilution}
+    unlike["made_of"] = asked.made_of
     if not asked.subject:  # FHIR's Patient of one without a number is of this order and day; none has sex and birth
         unlike["subject"] = ""
     if not written.subject:
