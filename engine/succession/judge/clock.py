@@ -10,7 +10,7 @@ it is said of each. Where something is known under the same key it is held each 
 rerun from another sample.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 
@@ -46,12 +46,14 @@ def is_wrong(text: str, received: datetime, *, taken: bool = False) -> bool:
     return day > today + timedelta(days=1) or today - day > oldest
 
 
-def is_early(measured: str, born: str, collected: Iterable[str | None]) -> bool:
+def is_early(measured: str, born: str, collected: Collection[str | None]) -> bool:
     """Whether a time of measurement is before the day of birth, or a quarter of an hour before each of collection."""
     if not measured:
         return False
-    if 0 < day_of(measured) < day_of(born):
+    if measured[:_DAY] < born[:_DAY] and 0 < day_of(measured) < day_of(born):
         return True
+    if measured in collected:
+        return False
     at, drawn = instant(measured), [moment for text in collected if (moment := instant(text or "")) is not None]
     return at is not None and bool(drawn) and min(drawn) - at > AHEAD
 

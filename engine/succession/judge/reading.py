@@ -131,19 +131,21 @@ class WrongTimes(NamedTuple):
 
 
 def wrong_times(facts: Facts, received: datetime) -> WrongTimes:
-    times, drawn = Times(received), set[str | None]()
-    measured = early = False
+    times = Times(received)
+    measured = drawn = early = False
     for person in facts.people:
         for order in person.orders:
-            right: set[str | None] = set()
-            collected = {order.collected, *(sample.collected for sample in order.samples)}
-            drawn |= collected
+            checked: set[str | None] = set()
+            collected = [order.collected, *(sample.collected for sample in order.samples)]
             for result in order.results:
-                if (at := result.at or result.stated) not in right and result.kind not in NO_RESULT:
+                if (at := result.at or result.stated) not in checked and result.kind not in NO_RESULT:
                     measured = measured or times.are_wrong(result)
                     early = early or clock.is_early(result.timed or "", person.birthday or "", collected)
-                    right.add(at)
-    return WrongTimes(measured, any(clock.is_wrong(one or "", received, taken=True) for one in drawn), early)
+                    checked.add(at)
+            for text in collected:
+                if text and (measured or text not in checked):
+                    drawn = drawn or clock.is_wrong(text, received, taken=True)
+    return WrongTimes(measured, drawn, early)
 
 
 def numbers_in(facts: Facts, received: datetime) -> set[tuple[str, int]]:

@@ -122,6 +122,7 @@ def at_same_time(new: Said, one: Said) -> bool:
 
 
 @lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def instant(text: str) -> datetime | None:
     """A FHIR dateTime with its minute; None: it has none."""
     if len(text) < MINUTE:
