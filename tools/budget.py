@@ -27,7 +27,6 @@ HEAD = {
 }
 CODE = ("engine", "adapters", "workbench", "tools", "tests")
 NAMED = ("engine", "adapters", "workbench")
-DEEP = ("engine/features",)  # of these each folder is a room
 SINGLE = "single"  # the list to which each name of one letter belongs, too
 WORDS = "docs"  # the room that is counted in words
 
@@ -71,7 +70,7 @@ def written(path: Path, rows: Iterable[Row]) -> str:
 def room_of(path: str) -> str:
     """`engine/store`, `engine/features/orders`, `tests/site`; `engine/*` of a module that lies flat."""
     parts = path.split("/")
-    depth = 3 if path.startswith(tuple(f"{folder}/" for folder in DEEP)) else 2
+    depth = 3 if path.startswith("engine/features/") else 2
     return "/".join(parts[:depth]) if len(parts) > depth else "/".join([*parts[:-1][:depth], "*"])
 
 
@@ -82,8 +81,8 @@ def modules(root: Path, folders: Iterable[str]) -> Iterator[Module]:
 
 
 def rooms(root: Path, rows: Iterable[str] = ()) -> Counts:
-    """What each room of a checkout holds; a module is counted in the first row that names it or its folder."""
-    own = [row for row in rows if row.count("/") > 1]
+    """What each room of a checkout holds; a module is counted in the row that names it, or the innermost folder."""
+    own = sorted((row for row in rows if row.count("/") > 1), key=len, reverse=True)
     counts: Counter[str] = Counter()
     for module in modules(root, CODE):
         room = next((row for row in own if f"{module.path}/".startswith(f"{row}/")), room_of(module.path))

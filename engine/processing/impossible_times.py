@@ -145,11 +145,7 @@ class _Changing:
             for result in group.segments.get(name, ()):
                 if text := notes.get(result.position):
                     by = self._by
-                    words = (
-                        LEFT_OUT.format(text)
-                        if by is None
-                        else CORRECTED.format(text, duration_text(by.total_seconds()))
-                    )
+                    words = CORRECTED.format(text, duration_text(by.total_seconds())) if by else LEFT_OUT.format(text)
                     added = Segment(comment, [*fields, words], result.position, result.ordinal)
                     group.segments.setdefault(comment, []).append(added)
 

@@ -45,7 +45,7 @@ def test_each_room_is_counted(checkout: Path) -> None:
 
 def test_a_new_module_with_a_row_of_its_own_is_counted_there(checkout: Path) -> None:
     judge = "engine/features/orders/rules/judge.py"
-    assert budget.rooms(checkout, ["engine/model", judge]) == ROOMS | {"engine/features/orders": 1, judge: 3}
+    assert budget.rooms(checkout, ["engine/features/orders", judge]) == ROOMS | {"engine/features/orders": 1, judge: 3}
 
 
 def test_a_room_one_line_over_its_row_is_told(checkout: Path) -> None:
