@@ -60,8 +60,7 @@ def report(passes: Mapping[str, Pass]) -> Iterator[str]:
     """A line for each step, also for one that has never passed."""
     for step in STEPS:
         last = passes.get(step)
-        passed = f"passed {last.date} on {last.commit} in {last.minutes} min" if last else "HAS NOT PASSED YET"
-        yield f"{step:12}{passed}"
+        yield f"{step:12}passed {last.date} on {last.commit} in {last.minutes} min" if last else f"{step:12}NOT YET"
 
 
 def main(arguments: list[str], root: Path = ROOT) -> int:
@@ -91,8 +90,7 @@ def main(arguments: list[str], root: Path = ROOT) -> int:
 
 
 def _git(root: Path, *arguments: str) -> str:
-    command = ["git", *arguments]
-    return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603
+    return subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603, S607
 
 
 if __name__ == "__main__":

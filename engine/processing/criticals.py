@@ -39,12 +39,13 @@ def criticals_in(
 
 def _is_flagged(facts: Facts) -> bool:
     """Whether a result, also of a control, has the flag of a critical value."""
-    return any(
-        (flags := one.measure.meant or one.measure.flags) is not None and not CRITICAL.isdisjoint(flags)
-        for person in facts.people
-        for order in person.orders
-        for one in order.results
-    )
+    for person in facts.people:
+        for order in person.orders:
+            for result in order.results:
+                flags = result.measure.meant or result.measure.flags
+                if flags and not CRITICAL.isdisjoint(flags):
+                    return True
+    return False
 
 
 def _records_tell(parsed: Parsed) -> bool:

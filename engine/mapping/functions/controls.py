@@ -54,5 +54,6 @@ def is_control(
 
 def listed(settings: Mapping[str, Any], name: str) -> tuple[str, ...]:
     """The patterns of a setting."""
-    found = settings.get(name) or ()
+    if not (found := settings.get(name)):
+        return ()
     return tuple(str(one) for one in (found if isinstance(found, (list, tuple)) else (found,)))

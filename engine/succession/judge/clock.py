@@ -37,7 +37,7 @@ def is_wrong(text: str, received: datetime, *, taken: bool = False) -> bool:
     oldest = timedelta.max if taken else OLD
     at = instant(text)
     if at is not None:
-        return at > received + AHEAD or received - at > oldest
+        return (ahead := at - received) > AHEAD or -ahead > oldest
     try:
         day = date.fromisoformat(text[:_DAY])
     except ValueError:

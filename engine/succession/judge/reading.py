@@ -131,7 +131,6 @@ class WrongTimes(NamedTuple):
 
 
 def wrong_times(facts: Facts, received: datetime) -> WrongTimes:
-    times = Times(received)
     measured = drawn = early = False
     for person in facts.people:
         for order in person.orders:
@@ -139,7 +138,8 @@ def wrong_times(facts: Facts, received: datetime) -> WrongTimes:
             collected = [order.collected, *(sample.collected for sample in order.samples)]
             for result in order.results:
                 if (at := result.at or result.stated) not in checked and result.kind not in NO_RESULT:
-                    measured = measured or times.are_wrong(result)
+                    is_wrong = clock.is_wrong if result.at else clock.is_ahead
+                    measured = measured or is_wrong(at or "", received)
                     early = early or clock.is_early(result.timed or "", person.birthday or "", collected)
                     checked.add(at)
             for text in collected:
