@@ -68,8 +68,7 @@ def main(arguments: list[str], root: Path = ROOT) -> int:
     parser.add_argument("step", nargs="*", choices=[*STEPS, []], help="these alone")
     parser.add_argument("--last", action="store_true", help="show when each step passed last")
     options = parser.parse_args(arguments)
-    file = root / FILE
-    passes = read(file.read_text(encoding="utf-8")) if file.exists() else {}
+    passes = read((root / FILE).read_text(encoding="utf-8")) if (root / FILE).exists() else {}
     if options.last:
         print(*report(passes), sep="\n")
         return 0
@@ -82,7 +81,7 @@ def main(arguments: list[str], root: Path = ROOT) -> int:
         print(f"== {step}", flush=True)
         if all(subprocess.run(["make", *call], cwd=root, check=False).returncode == 0 for call in STEPS[step]):  # noqa: S603, S607
             passes[step] = Pass(f"{datetime.now(UTC):%Y-%m-%d}", commit, round((time.monotonic() - began) / 60))
-            file.write_text(written(passes), encoding="utf-8")
+            (root / FILE).write_text(written(passes), encoding="utf-8")
         else:
             failed.append(step)
     print(*(f"== FAILED: {step}" for step in failed), *report(passes), sep="\n", flush=True)

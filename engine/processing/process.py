@@ -175,7 +175,7 @@ def _route(
     reading = _reading(stored, parsed, channel)
     if channel.dialogue is not None and (about := about_orders(parsed, channel.dialogue)):
         return Outcome("filtered", about, numbers=numbers)
-    right, judged, reading = _right(stored, parsed, reading, channel)
+    sent, (right, judged, reading) = (reading, parsed), _right(stored, parsed, reading, channel)
     parsed = right.shipped
     issues += [EARLY] if right.early else []
     for route in channel.routes:
@@ -225,7 +225,7 @@ def _route(
         numbers=numbers,
         ordered=Ordered(lines=tuple(lines), settings=channel.takes) if lines is not None and channel.takes else None,
         tubes=_tubes(reading, parsed, channel, set_apart) if documents and channel.dialogue is not None else (),
-        results=_results(stored, reading, parsed, channel, set_apart, without_row) if documents else (),
+        results=_results(stored, *sent, channel, set_apart, without_row) if documents else (),
         critical=criticals_in(parsed, reading, documents, set_apart) if documents else (),
         read=_read(parsed, judged, channel) if documents else None,
     )

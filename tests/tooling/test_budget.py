@@ -34,10 +34,6 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def rows(**most: int) -> dict[str, Row]:
-    return {name: Row(name, count) for name, count in most.items()}
-
-
 def test_each_room_is_counted(checkout: Path) -> None:
     assert budget.rooms(checkout) == ROOMS
     assert budget.vague_names(checkout, LISTS) == {"vague": 2, "single": 2}
@@ -54,16 +50,13 @@ def test_a_room_one_line_over_its_row_is_told(checkout: Path) -> None:
     with (checkout / "engine/model/values.py").open("a", encoding="utf-8") as module:
         module.write("THIRD = 3\n")
     assert list(budget.excess(budget.rooms(checkout), allowed)) == ["engine/model holds 3, and may hold 2"]
+    assert list(budget.excess({"engine/new": 1}, {})) == ["engine/new has no row, and holds 1"]
 
 
 def test_one_more_name_that_says_nothing_is_told(checkout: Path) -> None:
     (checkout / "engine/model/values.py").write_text("found = 1\n", encoding="utf-8")
     told = list(budget.excess(budget.vague_names(checkout, LISTS), LISTS))
     assert told == ["vague holds 3, and may hold 2"]
-
-
-def test_a_room_without_a_row_is_told() -> None:
-    assert list(budget.excess({"engine/new": 1}, {})) == ["engine/new has no row, and holds 1"]
 
 
 BEFORE = {name: Row(name, most) for name, most in {"engine/a": 10, "engine/b": 10, "tests/a": 10, "docs": 10}.items()}

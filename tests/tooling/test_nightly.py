@@ -16,10 +16,14 @@ def checkout(tmp_path: Path) -> Path:
     rules = "".join(f"{call[0]}:\n\t@test {call[0]} != faults\n" for calls in nightly.STEPS.values() for call in calls)
     (tmp_path / "Makefile").write_text("".join(dict.fromkeys(rules.splitlines(keepends=True))), encoding="utf-8")
     (tmp_path / "tests").mkdir()
-    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
-    for command in (["init", "-q"], ["add", "."], [*identity, "commit", "-q", "-m", "first"]):
-        subprocess.run(["git", *command], cwd=tmp_path, check=True, timeout=60)
-    return tmp_path
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True, timeout=60)
+    return committed(tmp_path)
+
+
+def committed(folder: Path) -> Path:
+    identity = "git -c user.name=t -c user.email=t@example.org -c commit.gpgsign=false"
+    subprocess.run(f"git add . && {identity} commit -qm all", shell=True, cwd=folder, check=True, timeout=60)
+    return folder
 
 
 def test_steps_that_pass_are_noted_also_behind_one_that_fails(
@@ -33,9 +37,7 @@ def test_steps_that_pass_are_noted_also_behind_one_that_fails(
 
 def test_every_call_of_a_step_must_pass(checkout: Path) -> None:
     (checkout / "Makefile").write_text("validate-astm:\n\t@true\nvalidate-hapi:\n\t@false\n")
-    subprocess.run(
-        ["git", "-c", "user.name=t", "-c", "user.email=t@e.org", "commit", "-qam", "x"], cwd=checkout, check=True
-    )
+    committed(checkout)
     assert nightly.main(["validators"], checkout) == 1
     assert not (checkout / nightly.FILE).exists()
 

@@ -20,6 +20,7 @@ from typing import Any
 from engine.config import registry
 from workbench.bench.abdm_network import FACILITY, person
 from workbench.bench.box import is_noisy, percentile, report, spread
+from workbench.bench.messages import DAY
 from workbench.bench.processes import Daemon, JsonProcess, free_ports
 
 RESULTS_PER_HOUR = 5_000
@@ -212,10 +213,10 @@ def _report(number: int, index: int) -> bytes:
     born = "{:04}{:02}{:02}".format(*one["birth"])
     pdf = b64encode(b"%PDF-1.4\n" + os.urandom(PDF_BYTES)).decode()
     lines = [
-        f"MSH|^~\\&|LIS|LAB|||20260301101500+0530||ORU^R01^ORU_R01|B{number}|P|2.5.1||||||UNICODE UTF-8",
+        f"MSH|^~\\&|LIS|LAB|||{DAY:%Y%m%d}101500+0530||ORU^R01^ORU_R01|B{number}|P|2.5.1||||||UNICODE UTF-8",
         f"PID|1||MR-{index}^^^LAB^MR~{one['number']}^^^NDHM^HIN~{one['address']}^^^NDHM^ABHA||{family}^{given}||{born}"
         f"|{one['gender']}",
-        f"OBR|1||ACC-{number}|CBC^Blood count^L|||20260301091500|||||||||||||||20260301101500+0530||HM|F",
+        f"OBR|1||ACC-{number}|CBC^Blood count^L|||{DAY:%Y%m%d}091500|||||||||||||||{DAY:%Y%m%d}101500+0530||HM|F",
         *(f"OBX|{n}|NM|T{n}^Test {n}^L||{number % 90 + n}.{n}|mg/dL|1-99||||F" for n in range(1, 21)),
         f"OBX|21|ED|PDF^Report^L||^application^PDF^Base64^{pdf}||||||F",
         "",

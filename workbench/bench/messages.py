@@ -13,7 +13,7 @@ import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-_DAY = datetime.now(UTC) - timedelta(days=2)  # a time half a year ago would be one of a wrong clock, and held
+DAY = datetime.now(UTC) - timedelta(days=2)  # a time half a year ago would be one of a wrong clock, and held
 
 PATIENTS = 2_000
 PANEL = (
@@ -71,7 +71,7 @@ def _results(rng: random.Random, changing: bool, count: int = len(PANEL)) -> Ite
 
 def _at(number: int, rng: random.Random) -> str:
     minute = number % 1440
-    return f"{_DAY:%Y%m%d}{minute // 60:02d}{minute % 60:02d}{rng.randrange(60):02d}"
+    return f"{DAY:%Y%m%d}{minute // 60:02d}{minute % 60:02d}{rng.randrange(60):02d}"
 
 
 def _person(patient: int) -> str:

@@ -39,7 +39,9 @@ class Program:
     def environment(self) -> dict[str, str]:
         """``PYTHONHASHSEED`` makes counts of two runs equal."""
         inherited = {name: text for name, text in os.environ.items() if name not in NOT_FOR_OURS}
-        return {"PYTHONHASHSEED": "0", **inherited, "PYTHONPATH": str(self.folder)}
+        # An empty part of the path would be the working folder.
+        path = f"{self.folder}:{os.environ.get('PYTHONPATH', '')}".rstrip(":")
+        return {"PYTHONHASHSEED": "0", **inherited, "PYTHONPATH": path}
 
 
 THIS = Program(CHECKOUT, sys.executable)
@@ -61,9 +63,9 @@ class JsonProcess:
             module: its name; of another program than this, the path of a script.
             wrapper: a command that runs the process, as strace.
         """
-        start = [module] if module.endswith(".py") else ["-m", module]
+        start = () if module.endswith(".py") else ("-m",)
         self.process = subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
-            [*wrapper, *program.command(*start, *arguments)],
+            [*wrapper, *program.command(*start, module, *arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -142,6 +142,5 @@ def _answer(answer: Answer) -> None:
 
 
 if __name__ == "__main__":
-    answering = PROBES[sys.argv.pop(1)]()
-    threading.Thread(target=_answer, args=(answering,), name="counts", daemon=True).start()
+    threading.Thread(target=_answer, args=(PROBES[sys.argv.pop(1)](),), name="counts", daemon=True).start()
     runpy.run_module("engine", run_name="__main__", alter_sys=True)

@@ -39,7 +39,7 @@ def shift(seed: int) -> History:
     day = Day(rng, outputs[0], protocol, beside=tuple(outputs[1:]))
     in_turns(rng, [duty.life(day)])
     return History(
-        seed=seed, name="plain" if duty.life in PLAIN else duty.life.__name__, fault=0, output=outputs[0],
+        seed=seed, name="plain" if duty.life in PLAIN else duty.life.__name__, fault=duty.fault, output=outputs[0],
         protocols=(protocol,), steps=tuple(day.steps), beside=tuple(outputs[1:]), targets=TESTS,
     )  # fmt: skip
 

@@ -31,6 +31,7 @@ class Duty:
     outputs: tuple[str, ...] = tuple({*HL7, *ASTM})
     protocol: str = ""
     share: int = 1
+    fault: int = 0  # of `known.FAULTS`
 
 
 # -- controls ----------------------------------------------------------------------------------------------------------
@@ -309,7 +310,7 @@ DUTIES: tuple[Duty, ...] = (
     Duty(life=mended),
     Duty(life=never_targeted),
     Duty(life=doubtful_control, share=4),
-    Duty(life=panel_waits, share=2),
+    Duty(life=panel_waits, share=2, fault=12),
     Duty(life=wrong_clocks, share=3),
     Duty(life=two_materials, outputs=("fhir",), protocol="hl7"),
     Duty(life=two_materials, outputs=("fhir", "csv", "json"), protocol="hl7"),

@@ -1,17 +1,24 @@
-"""Faults that are known: each history here still breaks these questions and no other. What is mended leaves."""
+"""Faults that are known: each history here still breaks these questions and no other. What is mended leaves.
 
-FAULTS = {
-    1: "a withdrawal that finds nothing leaves the wrong result final",
-    2: "a correction that finds nothing leaves the wrong result beside the right one",
-    3: "samples of several times under one order number are versions of one result",
-    4: "what a person has rejected or closed goes out when it comes with another control id",
-    5: "a pool or a control is a patient's",
-    6: "a document whose results are all withdrawn is not withdrawn",
-    7: "growth stays beside no growth",
-    10: "a result of a clock that is wrong by a year goes out with its time, unsaid",
-}
+Traps (`lives.py`) are numbered by the fault that they are for. Mended, and so in no table:
+
+     1  a withdrawal that finds nothing leaves the wrong result final
+     2  a correction that finds nothing leaves the wrong result beside the right one
+     3  samples of several times under one order number are versions of one result
+     4  what a person has rejected or closed goes out when it comes with another control id
+     5  a pool or a control is a patient's
+     6  a document whose results are all withdrawn is not withdrawn
+     7  growth stays beside no growth
+    10  a result of a clock that is wrong by a year goes out with its time, unsaid
+"""
+
+from tests.histories.samples.oracle import Finding
+
+RINGS_ON = 12
+FAULTS = {RINGS_ON: "a critical value that is in a rejected part of its message rings on: no receiver has it"}
 
 KNOWN: tuple[tuple[int, int, str], ...] = ()  # seed, fault, questions
+KNOWN_SHIFTS = frozenset({538, 1236, 1435})  # of `RINGS_ON`
 
 MENDED = (
     *(38, 54, 126, 317, 601),  # of critical values
@@ -24,6 +31,8 @@ PLAYED = tuple(sorted({*range(32), *MENDED, *(seed for seed, _, _ in KNOWN)}))
 """With histories that break nothing."""
 
 
-def is_known(fault: int, question: str) -> bool:
-    """Of a history that is in no table, whether its trap is known for this."""
-    return any(number == fault and question in questions for _, number, questions in KNOWN)
+def is_known(fault: int, finding: Finding) -> bool:
+    """Of a history that is in no table, whether its trap is known for this. An alarm that ends too early never is."""
+    if fault == RINGS_ON:
+        return finding.question == "i" and finding.words.endswith(" is nowhere, and its alert is open")
+    return any(number == fault and finding.question in questions for _, number, questions in KNOWN)

@@ -35,21 +35,22 @@ def play_all(
     histories = [one for one in map(draw, seeds) if not (called and one.has_orders)]
     batches = [tuple(histories[at : at + BATCH]) for at in range(0, len(histories), BATCH)]
     folders = [folder / f"{what}{number}" for number in range(len(batches))]
-    broken: dict[tuple[int, str], list[tuple[Played, str]]] = defaultdict(list)
+    broken: dict[tuple[int, str, bool], list[tuple[Played, str]]] = defaultdict(list)
     count = 0
     for batch in pool.map(partial(play_alone, called=called), batches, [against] * len(batches), folders):
         count += len(batch)
         wrong = sum(bool(one.findings) for one in batch)
         say(f"{what} from {batch[0].history.seed}: {len(batch)} histories, {wrong} broken")
         for one in batch:
-            for finding in {finding.question: finding for finding in one.findings}.values():
-                broken[one.history.fault, finding.question].append((one, finding.words))
-    for (fault, question), some in sorted(broken.items()):
-        said = f"known: {FAULTS[fault]}" if is_known(fault, question) else "NOT KNOWN"
+            fault = one.history.fault
+            for finding in {(each.question, is_known(fault, each)): each for each in one.findings}.values():
+                broken[fault, finding.question, is_known(fault, finding)].append((one, finding.words))
+    for (fault, question, known), some in sorted(broken.items()):
+        said = f"known: {FAULTS[fault]}" if known else "NOT KNOWN"
         say(f"\n{question} of {fault}: {len(some)} histories; {said}")
         for one, words in some[:EXAMPLES]:
             say(f"  {one.history.seed:10} {one.history.name}, {' '.join(one.history.outputs)}: {words}")
-    new = [place for place in broken if not is_known(*place)]
+    new = [place for place in broken if not place[-1]]
     say(f"{what}: {count} histories; {len(new)} ways in which they broke are not known")
     return bool(new)
 
