@@ -109,14 +109,10 @@ def _samples(asked: argparse.Namespace, what: str, seeds: Sequence[int]) -> bool
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.histories", description=__doc__.split("\n")[0])
     parser.add_argument("--count", type=int, default=200, help="how many histories (200)")
-    parser.add_argument("--seed", type=int, default=None, help="of all that is drawn (the time)")
-    parser.add_argument(
-        "--jobs", type=int, default=os.cpu_count() or 1, help="daemons at the same time (one a processor)"
-    )
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="of all that is drawn (the time)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="daemons at once (one a processor)")
     parser.add_argument("--keep", action="store_true", help="shrink what is found, and keep it")
-    parser.add_argument(
-        "--against", type=Path, default=ROOT, metavar="CHECKOUT", help="the program of another checkout"
-    )
+    parser.add_argument("--against", type=Path, default=ROOT, metavar="CHECKOUT", help="another checkout's program")
     parser.add_argument("--results", action="store_true", help="of results alone, for a program without orders")
     parser.add_argument("--calls", action="store_true", help="without orders, by calls: no daemon, no sockets")
     parser.add_argument("--only", default="", metavar="SEED", help="one history, as 1/0/17")
@@ -132,8 +128,6 @@ def _arguments() -> argparse.Namespace:
         asked.samples = asked.count // 4
     if asked.shifts is None:
         asked.shifts = asked.count // 8
-    if asked.seed is None:
-        asked.seed = int(time.time())
     asked.against = asked.against.resolve()
     return asked
 

@@ -348,12 +348,14 @@ def _is_there(world: _World, send: int, result: Result) -> bool:
     if any(is_superseded(row) for row in world.rows[send]) and world.observations_of(key):
         return True  # something newer of the same test was there first; whether it is the last word is asked elsewhere
     last = max(row.number for row in world.rows[send])
-    for other, said in world.words[key]:
-        if other != send and same_value(said.value, result.value) and said.status == result.status:
-            for row in world.rows[other]:
-                if shown(row) or (closed(row) and row.decided_at >= last):
-                    return True
-    return False
+    makers = [made for ident in world.observations_of(key) for made in world.makers[ident]]
+    overtaken_at = max((row.number for row, _, delivered in makers if delivered), default=0)
+    return any(
+        shown(row) or (closed(row) and max(row.decided_at, is_superseded(row) * overtaken_at) >= last)
+        for other, said in world.words[key]
+        if other != send and same_value(said.value, result.value) and said.status == result.status
+        for row in world.rows[other]
+    )
 
 
 def _held(world: _World) -> Iterator[Fault]:

@@ -288,6 +288,10 @@ WRONG: dict[str, tuple[str, Case]] = {
             at.rows.append(Row(send=1, number=1, state="filtered", reason="REPEAT")),
         ),
     ),
+    "overtaken, and the same later": (
+        "LOST",
+        lambda at: (at.stays("GLU", "P", "", "superseded"), at.takes("GLU", "F"), at.stays("GLU", "P", "", "filtered")),
+    ),
     "plain, and held": ("HELD", lambda at: (setattr(at, "plain", True), at.stays("GLU", "F", "5", "held"))),
     "no rest": ("RESTLESS", lambda at: (at.takes("GLU", "F"), setattr(at, "quiet", False))),
 }  # fmt: skip
