@@ -98,9 +98,9 @@ class Desk(InOneProcess):
         self.told += 1
         content = message(*results, number=self.told, **more)
         self.last = self.say("hl7", content, NOON + timedelta(minutes=self.told))
-        return " ".join(dict.fromkeys(self._ends()))
+        return " ".join(dict.fromkeys(self.ended()))
 
-    def _ends(self) -> Iterator[str]:
+    def ended(self) -> Iterator[str]:
         rows = self.ask(
             "SELECT d.state, d.cause FROM delivery d WHERE d.message_id = ? AND state <> 'superseded'", self.last
         )

@@ -34,7 +34,7 @@ def ends(it: Desk, said: str, when: datetime = NOON) -> str:
     it.told += 1
     head = f"MSH|^~\\&|AN|LAB|LIS|H|20260301120000||ORU^R01|R{it.told}|P|2.5.1\r"
     it.last = it.say("hl7", (head + said).encode(), when + timedelta(minutes=it.told))
-    return " ".join(dict.fromkeys(it._ends()))
+    return " ".join(dict.fromkeys(it.ended()))
 
 
 @pytest.mark.parametrize("readable", [True, False], ids=["read again", "cannot be read"])

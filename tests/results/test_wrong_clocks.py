@@ -96,7 +96,7 @@ def says(desk: Desk, content: bytes, minutes: int = 0) -> str:
     desk.told += 1
     name = next(iter(desk.routes))
     desk.last = desk.say(name, content, NOON + timedelta(minutes=desk.told + minutes))
-    return " ".join(dict.fromkeys(desk._ends()))
+    return " ".join(dict.fromkeys(desk.ended()))
 
 
 OUTPUTS = [

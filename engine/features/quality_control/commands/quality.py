@@ -4,9 +4,8 @@ Each control result of an analyzer is a point. A run of points gets a verdict by
 results of that test on that analyzer wait (docs/controls.md).
 """
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -24,7 +23,6 @@ from engine.model.process.clock import SystemClock
 
 GROUP = "every day"
 
-F = TypeVar("F", bound=Callable[..., Any])
 _channel = click.option("--channel", metavar="NAME", shell_complete=channel_names, help="Of this channel.")
 _from = click.option("--from", "begins", metavar="TIME", help="Since then; by default from now on.")
 _at = click.option("--at", metavar="TIME", help="When; by default now.")

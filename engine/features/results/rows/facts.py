@@ -51,7 +51,7 @@ _TESTS = (
 )
 _HAS = " OR instr(tests, ?)"
 MOST_TESTS = 100  # of one message that are looked for
-_AT_ONCE = 500
+_AT_ONCE = 500  # terms that SQLite takes in a compound SELECT
 NOTHING_MADE: Mapping[str, Sequence[int]] = MappingProxyType({})
 
 
@@ -128,35 +128,37 @@ def ranges(batch: Batch, numbers: Iterable[Numbered], near: int) -> tuple[Range,
     days: dict[str, list[int]] = {}
     for number, day in sorted(numbers):
         days.setdefault(number, []).append(day)
-    found = []
-    for number, some in days.items():
-        token, first, last = _token(batch, number), max(some[0] - near, 0), min(some[-1] + near, EVER)
-        found.append((token + first.to_bytes(DAY_BYTES), token + last.to_bytes(DAY_BYTES)))
-    return tuple(found)
+    return _ranges({_token(batch, number): some for number, some in days.items()}, near)
 
 
 def ranges_of(rows: Rows, message_id: int) -> tuple[Range, ...]:
     """As `ranges`, of the orders of a message whose facts are stored, up to `NEAR_DAYS` from theirs."""
     days: dict[bytes, list[int]] = {}
-    for one in tokens_of(rows, message_id):
-        days.setdefault(one[:-DAY_BYTES], []).append(int.from_bytes(one[-DAY_BYTES:]))
+    for token in tokens_of(rows, message_id):
+        days.setdefault(token[:-DAY_BYTES], []).append(int.from_bytes(token[-DAY_BYTES:]))
+    return _ranges(days, NEAR_DAYS)
+
+
+def _ranges(days: Mapping[bytes, Sequence[int]], near: int) -> tuple[Range, ...]:
     return tuple(
-        (token + max(min(some) - NEAR_DAYS, 0).to_bytes(DAY_BYTES), token + (max(some) + NEAR_DAYS).to_bytes(DAY_BYTES))
+        (token + max(min(some) - near, 0).to_bytes(DAY_BYTES), token + min(max(some) + near, EVER).to_bytes(DAY_BYTES))
         for token, some in days.items()
     )
 
 
 def tokens_of(rows: Rows, message_id: int) -> list[bytes]:
     """The numbers of the orders of a message, with their days, as they are stored."""
-    row = rows.execute("SELECT numbers FROM fact WHERE message_id = ?", (message_id,)).fetchone()
-    numbers = row[0] if row is not None else b""
+    numbers = b"".join(row[0] for row in rows.execute("SELECT numbers FROM fact WHERE message_id = ?", (message_id,)))
     return [numbers[at : at + TOKEN_BYTES] for at in range(0, len(numbers), TOKEN_BYTES)]
 
 
 def fates(batch: Batch, within: Sequence[Range], before: int) -> list[Fate]:
     """Of the messages within these ranges that are older than ``before``, the oldest first."""
+    if len(within) > _AT_ONCE:
+        parts = (fates(batch, within[at : at + _AT_ONCE], before) for at in range(0, len(within), _AT_ONCE))
+        return sorted(dict.fromkeys(fate for part in parts for fate in part), key=lambda fate: fate[0])
     select = " UNION ".join([_WITH] * len(within))
-    return batch.execute(_FATES.format(select), [one for each in within for one in (*each, before)]).fetchall()
+    return batch.execute(_FATES.format(select), [bound for span in within for bound in (*span, before)]).fetchall()
 
 
 def destinations(rows: Rows, lanes: Collection[int]) -> dict[int, str]:
