@@ -71,14 +71,15 @@ HL7 = """
 
 
 def message(
-    *results: str, at: str = "1000", collected: str = "0800", number: int = 0, role: str = "", kind: str = "ORU^R01"
-) -> bytes:
+    *results: str, at: str = "1000", collected: str = "0800", number: int = 0, role: str = "", kind: str = "ORU^R01",
+    material: str | None = None,
+) -> bytes:  # fmt: skip
     """Results of an order, each as ``F GLU 5.5``, with a time of its own ``F GLU 5.5 0930``."""
     lines = [
         f"MSH|^~\\&|AN|LAB|LIS|H|20260301{at}{number:02}||{kind}|{at}{number}|P|2.5.1",
         "PID|1||4711||Iyer^Meena||19550101|F",
-        *(["SPM|1|S1||SER^Serum"] if kind == "OUL^R22" else []),
-        f"OBR|1||S1|CHEM^Panel^L|||20260301{collected}00|||||||||||||||20260301{at}00||LAB|F",
+        *([f"SPM|1|S1||{'SER' if material is None else material}"] if kind == "OUL^R22" else []),
+        f"OBR|1||S1|CHEM^Panel^L|||20260301{collected}00{'|' * 8}{material or ''}{'|' * 7}20260301{at}00||LAB|F",
     ]
     for place, (status, code, value, *own) in enumerate((one.split() for one in results), start=1):
         time = own[0] if own else at

@@ -41,12 +41,7 @@ DAYS = [
         {"GLU": "final 5.5"},
         {"GLU": "final 5.5"},
     ),
-    Day(
-        "the same bytes come again",
-        ("422", F, "same bytes"),
-        {"GLU": "final 5.5"},
-        {"GLU": "final 5.5"},
-    ),
+    Day("the same bytes come again", ("422", F, "same bytes"), {"GLU": "final 5.5"}, {"GLU": "final 5.5"}),
     Day(
         "the memory comes together with a new test",
         ("422", F, f"{F}, {UREA}"),

@@ -10,7 +10,7 @@ from engine.succession.judge import clock, cultures, keys, taking_back
 from engine.succession.judge.matching import SAMPLE, UNEVEN, has_key, is_person, match, with_key
 from engine.succession.judge.reading import said_in
 from engine.succession.judge.rejected import is_same
-from engine.succession.judge.samples import GROWS, Sample, at_same_time, compare, is_of_other_tube, is_within
+from engine.succession.judge.samples import GROWS, Sample, at_same_time, compare, is_of_other_tube, is_other, is_within
 from engine.succession.judge.texts import is_line, paired
 from engine.succession.judge.words import (
     CLOCK,
@@ -204,7 +204,7 @@ class _Case:
         return [
             one
             for one in self._by_key[new.key]
-            if one.place != new.place and one.place in places and compare(new, one, self.receipt) is not Sample.OTHER
+            if one.place != new.place and one.place in places and not is_other(new, one, self.receipt)
         ]
 
     def _beside(self, new: Said, decision: Decision, out: Collection[int]) -> tuple[Ref, ...]:
@@ -232,7 +232,7 @@ class _Case:
             return None
         for one in self._keyed(new):
             same = [one for one in one.words if (one.version.whole, one.version.said) == (version.whole, version.said)]
-            if not same or compare(new, one.last, self.receipt) is Sample.OTHER:
+            if not same or is_other(new, one.last, self.receipt):
                 continue
             if new.person and not any(word.person for word in same):
                 continue  # it names the patient that the other lacked

@@ -22,6 +22,7 @@ from engine.model.content.facts import (
     Result,
     Value,
 )
+from engine.model.tables import table_lines
 from engine.succession.critical import is_critical
 from engine.succession.judge import clock
 from engine.succession.judge.cultures import organism_of
@@ -33,6 +34,7 @@ from engine.succession.steps import NO_VALUE, Version
 
 NO_RESULT = frozenset({ANSWER, LEFT_OUT, DOCUMENT, PICTURE, DATA})
 _SENT_BEFORE = "R"  # R-9
+_MATERIALS = {word: line.split()[0] for line in table_lines(__file__, "materials.txt") for word in line.split()}
 STATUS_ONLY = "U"  # OBX-11: it is final now, and is not sent again
 
 
@@ -45,6 +47,7 @@ class Drawn(NamedTuple):
     panel: str
     tube: str
     collected: str
+    material: str
     unsure: bool
     issued: str
     role: Role
@@ -166,10 +169,6 @@ def numbers_in(facts: Facts, received: datetime) -> set[tuple[str, int]]:
     return found
 
 
-def _tube(order: Order, result: Result) -> str:
-    return result.tube or _first_tube(order)
-
-
 def _first_tube(order: Order) -> str:
     return next((one.number for one in order.samples if one.number), None) or ""
 
@@ -193,11 +192,12 @@ def drawn_of(whose: str, order: Order, result: Result, receipt: Receipt, *, judg
     Args:
         judged: as for `said_in`.
     """
-    tube = _tube(order, result)
+    tube = result.tube or _first_tube(order)
     tubes = dict.fromkeys(one.number for one in order.samples if one.number)
     number = order.filler or order.placer or tube or _count(order)
     own = [one for one in order.samples if one.number == result.tube] if result.tube else []
     times = {one.collected for one in own or order.samples if one.collected}
+    materials = {material_of(sample.material) for sample in own or order.samples if sample.material}
     collected = (times.pop() if len(times) == 1 else order.collected) or ""
     return Drawn(
         person=whose,
@@ -206,12 +206,20 @@ def drawn_of(whose: str, order: Order, result: Result, receipt: Receipt, *, judg
         panel=(order.code or "") if receipt.is_hl7 else "",  # in ASTM it lists the tests of one session
         tube="" if tube == number else tube if result.tube else SEVERAL.join(tubes),
         collected=collected,
+        material=materials.pop() if len(materials) == 1 else "",
         unsure=clock.is_wrong(collected, receipt.received, taken=True),
         issued=order.issued or "",
         role="patient"
         if judged
         else role_of(order, result, is_hl7=receipt.is_hl7, numbers=receipt.numbers, orders=receipt.orders),
     )
+
+
+@lru_cache(maxsize=1024)
+def material_of(code: str) -> str:
+    """The kind of specimen that a code or word names, by the words of ``materials.txt``; any other as it was sent."""
+    word = "".join(filter(str.isalnum, code)).upper()
+    return _MATERIALS.get(word, word)
 
 
 def _said(drawn: Drawn, result: Result, organism: str, receipt: Receipt) -> Said:
@@ -232,6 +240,7 @@ def _said(drawn: Drawn, result: Result, organism: str, receipt: Receipt) -> Said
         value=sent,
         tube=drawn.tube,
         collected=drawn.collected,
+        material=drawn.material,
         version=_version(drawn, result, receipt),
         content=content_of(drawn.person, drawn.numbers, test, sub, organism, _told(value), measure.unit or "", at),
         stated=result.stated or "",

@@ -5,6 +5,7 @@ are right. A rerun is of the same tube: only the last is right. They differ in w
 
     both name a tube                another number: another sample; one of several: nothing is known, a person is asked
     both have a time of collection  more than ten minutes apart: another sample
+    both name a material            another one: a person is asked, for receivers may go by order and test alone
     else                            nothing is known
 
 Many analyzers write into OBR-7 or O-8 when they began to measure. Such a time is taken for a collection only where it
@@ -36,8 +37,23 @@ class Sample(Enum):
     UNKNOWN = "unknown"
 
 
+def is_other(new: Said, one: Said, receipt: Receipt) -> bool:
+    """Whether ``new`` is of another sample than ``one``, or of another material."""
+    return is_of_other_material(new, one) or compare(new, one, receipt) is Sample.OTHER
+
+
+def is_of_other_material(new: Said, one: Said) -> bool:
+    """Whether both name a material, and not the same: serum and urine."""
+    return new.material != one.material and bool(new.material and one.material)
+
+
 def compare(new: Said, one: Said, receipt: Receipt) -> Sample:
     """Whether ``new`` is of the sample of ``one``."""
+    how = _by_tube_and_time(new, one, receipt)
+    return Sample.DOUBTFUL if how is not Sample.OTHER and is_of_other_material(new, one) else how
+
+
+def _by_tube_and_time(new: Said, one: Said, receipt: Receipt) -> Sample:
     if is_of_other_tube(new, one):
         return Sample.OTHER
     if new.tube and one.tube and new.tube != one.tube:
@@ -122,7 +138,6 @@ def at_same_time(new: Said, one: Said) -> bool:
 
 
 @lru_cache(maxsize=4096)
-@lru_cache(maxsize=256)
 def instant(text: str) -> datetime | None:
     """A FHIR dateTime with its minute; None: it has none."""
     if len(text) < MINUTE:

@@ -6,7 +6,15 @@ from typing import NamedTuple
 from engine.model.texts.reasons import ReasonCode
 from engine.succession.judge.matching import is_person
 from engine.succession.judge.rejected import plain
-from engine.succession.judge.samples import NEAR, Sample, at_same_time, compare, is_near, is_within
+from engine.succession.judge.samples import (
+    NEAR,
+    Sample,
+    at_same_time,
+    compare,
+    is_near,
+    is_of_other_material,
+    is_within,
+)
 from engine.succession.judge.words import Decision, Receipt, Ref, Said, Standing
 from engine.succession.steps import CANCELLED, WITHDRAWN
 
@@ -77,7 +85,11 @@ def _in_circle(
 
 
 def _of_order_and_person(new: Said, some: Sequence[Standing], receipt: Receipt) -> list[Standing]:
-    return [one for one in some if is_of_order(new, one.last, receipt) and is_person(new, one.last)]
+    return [
+        one
+        for one in some
+        if is_of_order(new, one.last, receipt) and is_person(new, one.last) and not is_of_other_material(new, one.last)
+    ]
 
 
 def _of_anothers(new: Said, order: Sequence[Standing], receipt: Receipt) -> tuple[Standing, ...]:

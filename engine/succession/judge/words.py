@@ -61,6 +61,7 @@ class Said(NamedTuple):
         value: as sent; compared where a withdrawal repeats it.
         tube: number on the specimen, where it is not that of the order; of several, of which one was measured, all.
         collected: FHIR dateTime, whatever it means (`samples`).
+        material: kind of its specimen (`reading.material_of`); empty: it names none, or several.
         version: as the table of statuses sees it.
         content: person, order, test, value and time: what a person's no is about.
         stated: when it was measured, as sent.
@@ -85,6 +86,7 @@ class Said(NamedTuple):
     value: str
     tube: str
     collected: str
+    material: str
     version: Version
     content: Content
     stated: str = ""
