@@ -15,6 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from tools.size import ROOT, code_lines, modules
@@ -31,9 +32,13 @@ SINGLE = "single"  # the list to which each name of one letter belongs, too
 WORDS = "docs"  # the room that is counted in words
 STORE = ast.Store()
 NAME_OF: dict[type[ast.AST], str] = {
-    **dict.fromkeys((ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef), "name"),
+    **dict.fromkeys((ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler), "name"),
+    **dict.fromkeys((ast.MatchAs, ast.MatchStar), "name"),
+    ast.MatchMapping: "rest",
+    ast.alias: "asname",
     ast.arg: "arg",
     ast.Name: "id",
+    ast.Attribute: "attr",
 }
 """Node -> its field with the name that it binds, if its context says so."""
 
@@ -93,7 +98,8 @@ def rooms(root: Path, rows: Iterable[str] = ()) -> Counts:
 
 
 def bound_names(tree: ast.AST) -> Iterator[str]:
-    """Names of functions, classes, arguments and variables, each time that one is bound; without underscores around."""
+    """Each name of a function, class, argument, variable, attribute, capture or import, each time that it is bound;
+    without underscores around."""
     for node in ast.walk(tree):
         name = getattr(node, NAME_OF.get(type(node), ""), None)
         if name and isinstance(getattr(node, "ctx", STORE), ast.Store):
@@ -104,10 +110,18 @@ def vague_names(root: Path, lists: Mapping[str, Row]) -> Counts:
     """How often a name is bound that is a word of a list."""
     words = {name: set(row.note.split()) for name, row in lists.items()}
     counts = Counter(dict.fromkeys(lists, 0))
-    for module in modules(root, NAMED):
-        for bound in bound_names(module.tree):
-            counts.update(name for name in lists if bound in words[name] or (name == SINGLE and len(bound) == 1))
+    for path in (path for folder in NAMED for path in (root / folder).rglob("*.py")):
+        for bound, times in _bound_in(path.read_text(encoding="utf-8")).items():
+            for name in lists:
+                if bound in words[name] or (name == SINGLE and len(bound) == 1):
+                    counts[name] += times
     return dict(counts)
+
+
+@cache
+def _bound_in(text: str) -> Counter[str]:
+    """Of a module; most modules of two commits are the same."""
+    return Counter(bound_names(ast.parse(text)))
 
 
 def excess(counts: Counts, rows: Mapping[str, Row]) -> Iterator[str]:

@@ -1,10 +1,11 @@
 """What a budget allows only falls, over all commits: none hides a rise behind the next one, a merge or a new row."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.support import repository
+from tests.support.repository import git
 from tools import budget, growth, history
 from tools.budget import NAMES, ROOMS
 from tools.size import ROOT
@@ -20,11 +21,6 @@ START = {"engine/a/m.py": CODE, "engine/b/m.py": CODE, str(ROOMS): ROWS, str(NAM
 NOTHING = {"README.md": "more\n"}
 
 
-def git(folder: Path, *arguments: str) -> None:
-    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
-    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, timeout=60)
-
-
 def write(folder: Path, files: Files) -> None:
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -34,13 +30,11 @@ def write(folder: Path, files: Files) -> None:
 def commit(folder: Path, *steps: Files) -> None:
     for files in steps:
         write(folder, files)
-        git(folder, "add", "--all")
-        git(folder, "commit", "--quiet", "--allow-empty", "--message", "next")
+        repository.commit(folder)
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    git(tmp_path, "init", "--quiet", "--initial-branch=main")
     commit(tmp_path, START)
     return tmp_path
 

@@ -1,10 +1,10 @@
 """`make nightly`: each step that passes leaves its date and commit, also behind one that fails."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.support.repository import commit
 from tools import nightly
 from tools.nightly import Pass
 from tools.size import ROOT
@@ -16,14 +16,8 @@ def checkout(tmp_path: Path) -> Path:
     rules = "".join(f"{call[0]}:\n\t@test {call[0]} != faults\n" for calls in nightly.STEPS.values() for call in calls)
     (tmp_path / "Makefile").write_text("".join(dict.fromkeys(rules.splitlines(keepends=True))), encoding="utf-8")
     (tmp_path / "tests").mkdir()
-    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True, timeout=60)
-    return committed(tmp_path)
-
-
-def committed(folder: Path) -> Path:
-    identity = "git -c user.name=t -c user.email=t@example.org -c commit.gpgsign=false"
-    subprocess.run(f"git add . && {identity} commit -qm all", shell=True, cwd=folder, check=True, timeout=60)
-    return folder
+    commit(tmp_path)
+    return tmp_path
 
 
 def test_steps_that_pass_are_noted_also_behind_one_that_fails(
@@ -37,7 +31,7 @@ def test_steps_that_pass_are_noted_also_behind_one_that_fails(
 
 def test_every_call_of_a_step_must_pass(checkout: Path) -> None:
     (checkout / "Makefile").write_text("validate-astm:\n\t@true\nvalidate-hapi:\n\t@false\n")
-    committed(checkout)
+    commit(checkout)
     assert nightly.main(["validators"], checkout) == 1
     assert not (checkout / nightly.FILE).exists()
 

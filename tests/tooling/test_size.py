@@ -1,10 +1,10 @@
 """`make size`: which lines count as code, and the figures of the program's shape."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.support.repository import commit
 from tools.size import Figure, main, measure
 
 FILES = {
@@ -55,11 +55,6 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def git(folder: Path, *arguments: str) -> None:
-    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
-    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, timeout=60)
-
-
 def test_lines_that_hold_code_count(checkout: Path) -> None:
     figures = measure(checkout)
 
@@ -82,9 +77,7 @@ def test_the_figures_of_the_shape(checkout: Path) -> None:
 
 
 def test_a_commit_is_shown_beside_the_checkout(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    git(checkout, "init", "--quiet")
-    git(checkout, "add", ".")
-    git(checkout, "commit", "--quiet", "--message", "all")
+    commit(checkout)
     (checkout / "adapters/codecs/long.py").write_text("x = 1\n" * 30, encoding="utf-8")
     (checkout / "engine/flat.py").unlink()
 
@@ -103,17 +96,12 @@ def test_a_commit_is_shown_beside_the_checkout(checkout: Path, capsys: pytest.Ca
 def test_the_commits_since_another_one_are_shown_as_moved_removed_and_added(
     checkout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def commit() -> None:
-        git(checkout, "add", ".")
-        git(checkout, "commit", "--quiet", "--message", "next")
-
-    git(checkout, "init", "--quiet")
-    commit()
+    commit(checkout)
     (checkout / "adapters/codecs/long.py").write_text("x = 1\n" * 30, encoding="utf-8")
     (checkout / "engine/mapping/data/table.txt").write_text("a: 1\n" * 5, encoding="utf-8")  # 3 of the 10 lines moved
-    commit()
+    commit(checkout)
     (checkout / "engine/flat.py").write_text("x = 1\n" * 4, encoding="utf-8")
-    commit()
+    commit(checkout)
 
     assert main(["--since", "HEAD~2"], checkout) == 0
     shown = {line[:42].strip(): int(line[42:]) for line in capsys.readouterr().out.splitlines()}
