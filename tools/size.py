@@ -2,11 +2,9 @@
 
     python -m tools.size                     the checkout
     python -m tools.size --against COMMIT    beside it that commit, and the difference
-    python -m tools.size --since COMMIT      how many lines the commits since then have moved to data, removed and added
 
 A line counts if it holds a token other than a comment or a docstring. A module with SQL has a string that begins with a
-statement. Levels of inheritance are classes of ours above a class. A commit removes lines or adds them, by the
-difference that it makes as a whole; lines of data that it adds while it removes code are moved.
+statement. Levels of inheritance are classes of ours above a class.
 """
 
 import argparse
@@ -20,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tools.history import files_of, git, git_bytes
+from tools.history import files_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("engine", "adapters", "workbench", "tools")
@@ -167,40 +165,6 @@ def measure_commit(root: Path, commit: str) -> dict[str, Figure]:
         return measure(files)
 
 
-def follow(root: Path, since: str) -> Iterator[str]:
-    """Three lines: the lines of code that the commits after ``since`` have moved to data, removed and added.
-
-    Raises:
-        ValueError: there is no such commit.
-    """
-    counted: dict[str, int] = {}
-
-    def sizes(commit: str) -> tuple[int, int]:
-        code = data = 0
-        for line in git(root, "ls-tree", "-r", commit, "--", *PACKAGES).splitlines():
-            described, path = line.split("\t")
-            blob = described.split()[2]
-            if blob not in counted and path.endswith((".py", *DATA)):
-                text = git_bytes(root, "cat-file", "blob", blob).decode()
-                is_code = path.endswith(".py")
-                counted[blob] = code_lines(Module(path, text, ast.parse(text))) if is_code else text.count("\n")
-            code += counted[blob] if path.endswith(".py") else 0
-            data += counted[blob] if path.endswith(DATA) else 0
-        return code, data
-
-    moved = removed = added = 0
-    code, data = sizes(since)
-    for commit in git(root, "rev-list", "--reverse", f"{since}..HEAD").split():
-        code_before, data_before = code, data
-        code, data = sizes(commit)
-        gone = code_before - code
-        moving = min(gone, data - data_before) if gone > 0 and data > data_before else 0
-        moved, removed, added = moved + moving, removed + max(gone - moving, 0), added + max(-gone, 0)
-    yield from (
-        f"{name:42}{lines:>8,}" for name, lines in (("moved to data", moved), ("removed", removed), ("added", added))
-    )
-
-
 def report(now: dict[str, Figure], before: dict[str, Figure] | None) -> Iterator[str]:
     """One line each: a package and its folders, then the rest."""
     names = sorted(now | (before or {}), key=lambda name: (0, name) if name.startswith(PACKAGES) else (1, ""))
@@ -216,15 +180,12 @@ def report(now: dict[str, Figure], before: dict[str, Figure] | None) -> Iterator
 def main(arguments: list[str], root: Path = ROOT) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--against", metavar="COMMIT", help="show this commit's figures beside them")
-    parser.add_argument("--since", metavar="COMMIT", help="show the lines moved, removed and added since this commit")
     given = parser.parse_args(arguments)
     try:
         before = measure_commit(root, given.against) if given.against else None
-        lines = follow(root, given.since) if given.since else report(measure(root), before)
-        print(*lines, sep="\n")
     except ValueError as error:
-        named = f"--since {given.since}" if given.since else f"--against {given.against}"
-        parser.error(f"{named}: {error}")
+        parser.error(f"--against {given.against}: {error}")
+    print(*report(measure(root), before), sep="\n")
     return 0
 
 

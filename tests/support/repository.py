@@ -1,7 +1,15 @@
-"""A repository of git that a test makes."""
+"""A checkout, and a repository of git, that a test makes."""
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+
+
+def write(folder: Path, files: Mapping[str, str]) -> None:
+    """Path -> text."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 def git(folder: Path, *arguments: str) -> None:

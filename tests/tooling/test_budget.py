@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.repository import write
 from tools import budget
 from tools.budget import Row
 from tools.size import ROOT
@@ -29,9 +30,7 @@ ROOMS = {
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    for name, text in FILES.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text, encoding="utf-8")
+    write(tmp_path, FILES)
     return tmp_path
 
 

@@ -22,9 +22,9 @@ NOTHING = {"README.md": "more\n"}
 
 
 def write(folder: Path, files: Files) -> None:
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8") if text else (folder / name).unlink()
+    repository.write(folder, files)
+    for name in (name for name, text in files.items() if not text):
+        (folder / name).unlink()
 
 
 def commit(folder: Path, *steps: Files) -> None:
@@ -47,7 +47,7 @@ def rows(**changed: str) -> Files:
 
 RAISED = rows(b="engine/b\t5")
 MORE = "rows of the program allow"
-OWN = "engine/c/new.py\t4\ta reason\n"
+OWN, OLD = "engine/c/new.py\t4\ta reason\n", "engine/a/m.py\t4\ta reason\n"
 
 
 @pytest.mark.parametrize(
@@ -55,9 +55,7 @@ OWN = "engine/c/new.py\t4\ta reason\n"
     [
         pytest.param([RAISED], MORE, id="one commit"),
         pytest.param([RAISED, NOTHING], MORE, id="a commit behind it"),
-        pytest.param(
-            [RAISED, rows(b="engine/b\t5", new="engine/c/new.py\t4\ta reason\n"), NOTHING], MORE, id="two rise"
-        ),
+        pytest.param([RAISED, rows(b="engine/b\t5", new=OWN), NOTHING], MORE, id="two rise"),
         pytest.param([RAISED, rows()], "", id="put back"),
         pytest.param([{str(ROOMS): ""}, RAISED], MORE, id="the file is deleted, and comes back"),
         pytest.param([rows(a="engine/a\t5", b="engine/b\t3")], "", id="taken from another room"),
@@ -68,15 +66,9 @@ OWN = "engine/c/new.py\t4\ta reason\n"
         pytest.param(
             [rows(new="engine/c/new.py\t4\n") | {"engine/c/new.py": CODE}], "does not say why", id="no reason"
         ),
-        pytest.param([rows(new="engine/a/m.py\t4\ta reason\n")], MORE, id="a module that was there"),
-        pytest.param(
-            [{"engine/a/m.py": "", "engine/c/new.py": CODE} | rows(new=OWN)], MORE, id="a module that was moved"
-        ),
-        pytest.param(
-            [{"engine/a/m.py": ""}, {"engine/a/m.py": CODE} | rows(new="engine/a/m.py\t4\ta reason\n")],
-            MORE,
-            id="a module that was deleted and comes back",
-        ),
+        pytest.param([rows(new=OLD)], MORE, id="a module that was there"),
+        pytest.param([{"engine/a/m.py": "", "engine/c/new.py": CODE} | rows(new=OWN)], MORE, id="a moved module"),
+        pytest.param([{"engine/a/m.py": ""}, {"engine/a/m.py": CODE} | rows(new=OLD)], MORE, id="a module comes back"),
         pytest.param([{str(ROOMS): ROWS.replace("docs\t9", "docs\t10")}], "rows of docs allow 10", id="words"),
         pytest.param([{str(ROOMS): ROWS.replace("tests/a\t4", "tests/a\t5")}], "rows of tests allow 5", id="tests"),
     ],
