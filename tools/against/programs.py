@@ -28,15 +28,15 @@ def program_of(commit: str) -> Program:
     return _ready(checkout)
 
 
-def full_hash(ref: str) -> str:
+def full_hash(ref: str, root: Path = ROOT) -> str:
     """
     Raises:
         ValueError: the repository has no such commit; says what to do.
     """
     try:
-        return git(ROOT, "rev-parse", "--verify", f"{ref}^{{commit}}")
+        return git(root, "rev-parse", "--verify", f"{ref}^{{commit}}")
     except ValueError as error:
-        raise ValueError(f"{ref}: {history.gap(ROOT) or 'there is no such commit here'}") from error
+        raise ValueError(f"{ref}: {history.gap(root) or 'there is no such commit here'}") from error
 
 
 def is_changed(commit: str) -> bool:
