@@ -1,6 +1,5 @@
 """`tools.budget`: rooms, and names that say nothing, hold no more than they may; what they may hold only falls."""
 
-import ast
 from pathlib import Path
 
 import pytest
@@ -57,29 +56,6 @@ def test_one_more_name_that_says_nothing_is_told(checkout: Path) -> None:
     (checkout / "engine/model/values.py").write_text("found = 1\n", encoding="utf-8")
     told = list(budget.excess(budget.vague_names(checkout, LISTS), LISTS))
     assert told == ["vague holds 3, and may hold 2"]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "import json as found",
-        "from json import loads as found",
-        "try: ...\nexcept OSError as found: ...",
-        "match 1:\n    case found: ...",
-        "match 1:\n    case [*found]: ...",
-        "match 1:\n    case {**found}: ...",
-        "class Row:\n    found: int",
-        "class Row:\n    def set(self): self._found = 1",
-        "for _found in (): ...",
-        "lambda found: 1",
-    ],
-)
-def test_whatever_binds_a_name_counts(text: str) -> None:
-    assert list(budget.bound_names(ast.parse(text))).count("found") == 1
-
-
-def test_a_name_that_is_read_does_not_count() -> None:
-    assert not list(budget.bound_names(ast.parse("import found\nfound.one(found.kept)\ndel found.left")))
 
 
 BEFORE = {name: Row(name, most) for name, most in {"engine/a": 10, "engine/b": 10, "tests/a": 10, "docs": 10}.items()}

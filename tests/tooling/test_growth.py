@@ -1,5 +1,6 @@
 """What a budget allows only falls, over all commits: none hides a rise behind the next one, a merge or a new row."""
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,26 @@ def test_no_commit_let_the_house_grow(path: Path) -> None:
     if reason := history.gap(ROOT):
         pytest.skip(reason)
     assert not list(growth.growth_of(ROOT, path))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import json as found",
+        "from json import loads as found",
+        "try: ...\nexcept OSError as found: ...",
+        "match 1:\n    case found: ...",
+        "match 1:\n    case [*found]: ...",
+        "match 1:\n    case {**found}: ...",
+        "class Row:\n    found: int",
+        "class Row:\n    def set(self): self._found = 1",
+        "for _found in (): ...",
+        "lambda found: 1",
+    ],
+)
+def test_whatever_binds_a_name_counts(text: str) -> None:
+    assert list(budget.bound_names(ast.parse(text))).count("found") == 1
+
+
+def test_a_name_that_is_read_does_not_count() -> None:
+    assert not list(budget.bound_names(ast.parse("import found\nfound.one(found.kept)\ndel found.left")))
