@@ -232,7 +232,7 @@ laboratories: setup-dev  ## random laboratories with controls; LABORATORIES=1000
 	@LABRELAY_LABORATORIES=$(or $(LABORATORIES),1000) $(BIN)/python -m pytest -q -n0 tests/engine/features/quality_control/test_laboratories.py
 
 size: | $(BIN)/python  ## lines of code by folder, and figures of the shape; SIZE="--against COMMIT" compares
-	@$(BIN)/python tools/size.py $(SIZE)
+	@$(BIN)/python -m tools.size $(SIZE)
 
 house: setup-dev  ## rooms of the engine, on which floor each stands, and which imports which; HOUSE=--pairs names the modules
 	@$(BIN)/python -m tools.house $(HOUSE)

@@ -3,21 +3,22 @@
     python -m tools.budget            what each room holds, and may hold
     python -m tools.budget --lower    lower each row to what its room holds now
 
-`tests/house-budget.tsv` has a row for each room, `tests/vague-names.tsv` one for each list of words. A row falls, and
-does not rise. Who needs more lines takes them from another room in the same commit. A new feature, a folder or a
-module, has a row of its own with the reason in it, and its lines are counted there.
+`tests/house-budget.tsv` has a row for each room, `tests/vague-names.tsv` one for each list of words. The sum of a
+kind's rows only falls (the program, tests, documents): who needs more lines takes them from another room in the same
+commit. A new module or folder has a row of its own with the reason in it, and its lines are counted there.
+`tools.growth` looks at every commit.
 """
 
 import argparse
 import ast
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
-from tools.size import ROOT, Module, code_lines
+from tools.size import ROOT, code_lines, modules
 
 ROOMS = Path("tests/house-budget.tsv")
 NAMES = Path("tests/vague-names.tsv")
@@ -29,6 +30,17 @@ CODE = ("engine", "adapters", "workbench", "tools", "tests")
 NAMED = ("engine", "adapters", "workbench")
 SINGLE = "single"  # the list to which each name of one letter belongs, too
 WORDS = "docs"  # the room that is counted in words
+STORE = ast.Store()
+NAME_OF: dict[type[ast.AST], str] = {
+    **dict.fromkeys((ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler), "name"),
+    **dict.fromkeys((ast.MatchAs, ast.MatchStar), "name"),
+    ast.MatchMapping: "rest",
+    ast.alias: "asname",
+    ast.arg: "arg",
+    ast.Name: "id",
+    ast.Attribute: "attr",
+}
+"""Node -> its field with the name that it binds, if its context says so."""
 
 Counts = dict[str, int]
 
@@ -74,15 +86,9 @@ def room_of(path: str) -> str:
     return "/".join(parts[:depth]) if len(parts) > depth else "/".join([*parts[:-1][:depth], "*"])
 
 
-def modules(root: Path, folders: Iterable[str]) -> Iterator[Module]:
-    for path in sorted(path for folder in folders for path in (root / folder).rglob("*.py")):
-        text = path.read_text(encoding="utf-8")
-        yield Module(path.relative_to(root).as_posix(), text, ast.parse(text))
-
-
 def rooms(root: Path, rows: Iterable[str] = ()) -> Counts:
     """What each room of a checkout holds; a module is counted in the row that names it, or the innermost folder."""
-    own = sorted((row for row in rows if row.count("/") > 1), key=len, reverse=True)
+    own = sorted(rows, key=len, reverse=True)
     counts: Counter[str] = Counter()
     for module in modules(root, CODE):
         room = next((row for row in own if f"{module.path}/".startswith(f"{row}/")), room_of(module.path))
@@ -92,25 +98,30 @@ def rooms(root: Path, rows: Iterable[str] = ()) -> Counts:
 
 
 def bound_names(tree: ast.AST) -> Iterator[str]:
-    """Names of functions, classes, arguments and variables, each time that one is bound; without underscores around."""
+    """Each name of a function, class, argument, variable, attribute, capture or import, each time that it is bound;
+    without underscores around."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            yield node.name.strip("_").lower()
-        elif isinstance(node, ast.arg):
-            yield node.arg.strip("_").lower()
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            yield node.id.strip("_").lower()
+        name = getattr(node, NAME_OF.get(type(node), ""), None)
+        if name and isinstance(getattr(node, "ctx", STORE), ast.Store):
+            yield name.strip("_").lower()
 
 
 def vague_names(root: Path, lists: Mapping[str, Row]) -> Counts:
     """How often a name is bound that is a word of a list."""
-    words = {word: name for name, row in lists.items() for word in row.note.split()}
+    words = {name: set(row.note.split()) for name, row in lists.items()}
     counts = Counter(dict.fromkeys(lists, 0))
-    for module in modules(root, NAMED):
-        for name in bound_names(module.tree):
-            if group := words.get(name) or (SINGLE if len(name) == 1 else None):
-                counts[group] += 1
+    for path in (path for folder in NAMED for path in (root / folder).rglob("*.py")):
+        for bound, times in _bound_in(path.read_text(encoding="utf-8")).items():
+            for name in lists:
+                if bound in words[name] or (name == SINGLE and len(bound) == 1):
+                    counts[name] += times
     return dict(counts)
+
+
+@cache
+def _bound_in(text: str) -> Counter[str]:
+    """Of a module; most modules of two commits are the same."""
+    return Counter(bound_names(ast.parse(text)))
 
 
 def excess(counts: Counts, rows: Mapping[str, Row]) -> Iterator[str]:
@@ -120,43 +131,6 @@ def excess(counts: Counts, rows: Mapping[str, Row]) -> Iterator[str]:
             yield f"{room} has no row, and holds {count}"
         elif count > rows[room].most:
             yield f"{room} holds {count}, and may hold {rows[room].most}"
-
-
-def growth(rows: Mapping[str, Row], before: Mapping[str, Row]) -> Iterator[str]:
-    """A sentence for each kind whose rows together allow more than before, and for a new row without its reason."""
-    allowed, earlier = Counter[str](), Counter[str]()
-    for row in rows.values():
-        if row.name in before or not row.note:
-            allowed[_kind(row.name)] += row.most
-        if row.name not in before and not row.note and before:
-            yield f"{row.name} is a new row, and does not say why"
-    for row in before.values():
-        earlier[_kind(row.name)] += row.most
-    for kind, most in allowed.items():
-        if before and most > earlier[kind]:
-            yield f"rows of {kind} allow {most} together, and allowed {earlier[kind]}: take it from another room"
-
-
-def _kind(room: str) -> str:
-    """Rooms between which lines may move: the program's, the tests', the documents', each list of names."""
-    folder = room.partition("/")[0]
-    return "the program" if folder in (*NAMED, "tools") else folder
-
-
-def text_before(path: Path, root: Path = ROOT) -> str:
-    """A file as it was: in the last commit where it has been changed since, else in the one before. Empty: there was
-    none."""
-    for commit in ("HEAD", "HEAD^"):
-        done = subprocess.run(  # noqa: S603
-            ["git", "show", f"{commit}:{path}"],  # noqa: S607
-            cwd=root,
-            check=False,
-            capture_output=True,
-        )
-        text = done.stdout.decode() if done.returncode == 0 else ""
-        if text != (root / path).read_text(encoding="utf-8"):
-            return text
-    return text
 
 
 def lowered(counts: Counts, rows: Mapping[str, Row]) -> Iterator[Row]:
@@ -170,17 +144,27 @@ def main(arguments: list[str], root: Path = ROOT) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--lower", action="store_true", help="lower each row to what its room holds")
     options = parser.parse_args(arguments)
+    from tools.growth import growth_of
+    from tools.history import gap
+
     over: list[str] = []
+    if reason := gap(root):
+        print(f"what earlier commits let grow is not looked at: {reason}", file=sys.stderr)
     for path in (ROOMS, NAMES):
-        rows = read((root / path).read_text(encoding="utf-8"))
-        counts = rooms(root, rows) if path == ROOMS else vague_names(root, rows)
-        over += [*excess(counts, rows), *growth(rows, read(text_before(path, root)))]
+        rows, counts = held(root, path)
+        over += [*excess(counts, rows), *(() if reason else growth_of(root, path))]
         if options.lower:
             (root / path).write_text(written(path, lowered(counts, rows)), encoding="utf-8")
         for row in rows.values():
             print(f"{row.name:36}{counts.get(row.name, 0):>8,} of {row.most:>8,}")
     print(*over, sep="\n", file=sys.stderr)
     return 1 if over else 0
+
+
+def held(root: Path, path: Path) -> tuple[dict[str, Row], Counts]:
+    """The rows of a budget's file, and what they hold."""
+    rows = read((root / path).read_text(encoding="utf-8"))
+    return rows, rooms(root, rows) if path == ROOMS else vague_names(root, rows)
 
 
 if __name__ == "__main__":

@@ -14,33 +14,14 @@ import time
 from collections.abc import Iterator, Mapping
 from functools import partial
 from html.parser import HTMLParser
-from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from engine.views.help import library
 from engine.views.help.library import anchor_in, linked
 
-VERSION = version("labrelay")
 SITE = Path(__file__).resolve().parents[1] / ".site"
-CONF = f"""\
-project = "LabRelay"
-release = version = "{VERSION}"
-copyright = "LabRelay's authors"
-html_theme = "furo"
-html_title = "LabRelay {VERSION}"
-html_copy_source = False
-html_show_sphinx = False
-language = "en"
-smartquotes = False  # "--wire" is an option
-extensions = ["myst_parser"]
-root_doc = "index"
-highlight_language = "none"
-myst_heading_anchors = 6
-myst_heading_slug_func = "engine.views.help.markdown.slug"
-myst_disable_syntax = ["html_block", "html_inline", "myst_role", "myst_line_comment", "myst_block_break", "myst_target"]
-suppress_warnings = ["misc.highlighting_failure"]  # examples have their own marks
-"""
+CONF = Path(__file__).with_name("docs_site_conf.txt").read_text(encoding="utf-8")
 
 
 def main() -> int:

@@ -4,23 +4,28 @@
     python -m tools.nightly e2e mutants     these
     python -m tools.nightly --last          when each passed last
 
-All steps run, also behind one that fails; the exit code is 1 then. `tests/nightly.tsv` has the last pass of each step;
-`.ci/run` prints it.
+Who keeps the project runs it, by a timer or by hand, and commits `tests/nightly.tsv`, which has the last pass of each
+step and since when it fails; `.ci/run` prints it. All steps run, also behind one that fails; the exit code is 1 then. A
+skip that `tests/known-skips.txt` does not list fails its step. A pass is of one commit: nothing may change meanwhile.
 """
 
 import argparse
+import fcntl
+import os
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tools.history import git
 from tools.size import ROOT
 
 FILE = Path("tests/nightly.tsv")
-HEAD = "# step\tlast passed\tcommit\tminutes\n"
+HEAD = "# step\tlast passed\tcommit\tminutes\tfails since\n"
 STEPS: dict[str, tuple[tuple[str, ...], ...]] = {
     "collector": (("collector",),),
     "e2e": (("e2e",),),
@@ -37,30 +42,46 @@ STEPS: dict[str, tuple[tuple[str, ...], ...]] = {
 """Step -> calls of `make`, one after the other. `docs/quality.md` says where the floors of mutants come from."""
 
 
+WRITTEN = (FILE, "docs/figures-*.md")  # by the run and by its steps
+OF_MAKE = {"MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "MAKELEVEL", "PYTEST_ADDOPTS"}
+
+
 @dataclass(frozen=True, slots=True)
-class Pass:
-    """The last time that a step passed; ``minutes`` is how long it took."""
+class Last:
+    """What became of a step.
 
-    date: str
-    commit: str
-    minutes: int
+    Attributes:
+        date, commit, minutes: of its last pass; empty where it has never passed.
+        fails_since: date and commit of the first failure after that; empty where there was none.
+    """
+
+    date: str = ""
+    commit: str = ""
+    minutes: str = ""
+    fails_since: str = ""
+
+    def __str__(self) -> str:
+        passed = f"passed {self.date} on {self.commit} in {self.minutes} min" if self.date else "NOT YET"
+        return f"{passed}, FAILS since {self.fails_since}" if self.fails_since else passed
 
 
-def read(text: str) -> dict[str, Pass]:
+def read(text: str) -> dict[str, Last]:
     rows = [line.split("\t") for line in text.splitlines() if line and not line.startswith("#")]
-    return {step: Pass(date, commit, int(minutes)) for step, date, commit, minutes in rows}
+    return {step: Last(*cells) for step, *cells in rows}
 
 
-def written(passes: Mapping[str, Pass]) -> str:
-    rows = (f"{step}\t{last.date}\t{last.commit}\t{last.minutes}\n" for step, last in passes.items() if step in STEPS)
+def written(steps: Mapping[str, Last]) -> str:
+    rows = (
+        f"{step}\t{last.date}\t{last.commit}\t{last.minutes}\t{last.fails_since}".rstrip("\t") + "\n"
+        for step, last in steps.items()
+        if step in STEPS
+    )
     return HEAD + "".join(rows)
 
 
-def report(passes: Mapping[str, Pass]) -> Iterator[str]:
-    """A line for each step, also for one that has never passed."""
-    for step in STEPS:
-        last = passes.get(step)
-        yield f"{step:12}passed {last.date} on {last.commit} in {last.minutes} min" if last else f"{step:12}NOT YET"
+def report(steps: Mapping[str, Last]) -> Iterator[str]:
+    """A line for each step, also for one that has never run."""
+    return (f"{step:12}{steps.get(step, Last())}" for step in STEPS)
 
 
 def main(arguments: list[str], root: Path = ROOT) -> int:
@@ -68,28 +89,62 @@ def main(arguments: list[str], root: Path = ROOT) -> int:
     parser.add_argument("step", nargs="*", choices=[*STEPS, []], help="these alone")
     parser.add_argument("--last", action="store_true", help="show when each step passed last")
     options = parser.parse_args(arguments)
-    passes = read((root / FILE).read_text(encoding="utf-8")) if (root / FILE).exists() else {}
     if options.last:
-        print(*report(passes), sep="\n")
+        print(*report(_noted(root)), sep="\n")
         return 0
-    commit = _git(root, "rev-parse", "--short=12", "HEAD")
-    if _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", f":!{FILE}"):
-        parser.error("the checkout has changes that are not committed: a pass is of a commit")
+    try:
+        with (root / "Makefile").open(encoding="utf-8") as makefile:
+            fcntl.flock(makefile, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return _run(root, options.step or STEPS, environment(os.environ, makefile.read()))
+    except BlockingIOError:
+        parser.error("another run is under way in this checkout")
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def _run(root: Path, steps: Iterable[str], environ: dict[str, str]) -> int:
+    """
+    Raises:
+        ValueError: the checkout is not as committed, or it changed while a step ran, which has not passed then.
+    """
+    commit = _commit(root)
     failed = []
-    for step in options.step or STEPS:
+    for step in steps:
         began = time.monotonic()
         print(f"== {step}", flush=True)
-        if all(subprocess.run(["make", *call], cwd=root, check=False).returncode == 0 for call in STEPS[step]):  # noqa: S603, S607
-            passes[step] = Pass(f"{datetime.now(UTC):%Y-%m-%d}", commit, round((time.monotonic() - began) / 60))
-            (root / FILE).write_text(written(passes), encoding="utf-8")
+        passed = all(
+            subprocess.run(["make", *call], cwd=root, env=environ, check=False).returncode == 0  # noqa: S603, S607
+            for call in STEPS[step]
+        )
+        if _commit(root) != commit:
+            raise ValueError(f"HEAD moved while {step} ran: a pass is of a commit")
+        noted, today = _noted(root), f"{datetime.now(UTC):%Y-%m-%d}"
+        if passed:
+            noted[step] = Last(today, commit, str(round((time.monotonic() - began) / 60)))
         else:
             failed.append(step)
-    print(*(f"== FAILED: {step}" for step in failed), *report(passes), sep="\n", flush=True)
+            last = noted.get(step, Last())
+            noted[step] = replace(last, fails_since=last.fails_since or f"{today} {commit}")
+        (root / FILE).write_text(written(noted), encoding="utf-8")
+    print(*(f"== FAILED: {step}" for step in failed), *report(_noted(root)), sep="\n", flush=True)
     return 1 if failed else 0
 
 
-def _git(root: Path, *arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603, S607
+def _commit(root: Path) -> str:
+    """HEAD, of which the checkout has all and nothing else."""
+    if git(root, "status", "--porcelain", "--", ".", *(f":!{path}" for path in WRITTEN)):
+        raise ValueError("the checkout has files that are not as committed: a pass is of a commit")
+    return git(root, "rev-parse", "--short=12", "HEAD")
+
+
+def _noted(root: Path) -> dict[str, Last]:
+    return read((root / FILE).read_text(encoding="utf-8")) if (root / FILE).exists() else {}
+
+
+def environment(outer: Mapping[str, str], makefile: str) -> dict[str, str]:
+    """Without what would change a step: flags of `make` and pytest, and each variable that the Makefile reads."""
+    taken = (OF_MAKE | set(re.findall(r"\$\((?:or \$\()?(\w+)", makefile))) - {"PYTHON"}
+    return {name: text for name, text in outer.items() if name not in taken} | {"CI": "1"}
 
 
 if __name__ == "__main__":

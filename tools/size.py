@@ -1,27 +1,24 @@
 """Count the lines of code in each folder, and a few figures of the program's shape.
 
-    python tools/size.py                     the checkout
-    python tools/size.py --against COMMIT    beside it that commit, and the difference
-    python tools/size.py --since COMMIT      how many lines the commits since then have moved to data, removed and added
+    python -m tools.size                     the checkout
+    python -m tools.size --against COMMIT    beside it that commit, and the difference
 
 A line counts if it holds a token other than a comment or a docstring. A module with SQL has a string that begins with a
-statement. Levels of inheritance are classes of ours above a class. A commit removes lines or adds them, by the
-difference that it makes as a whole; lines of data that it adds while it removes code are moved.
+statement. Levels of inheritance are classes of ours above a class.
 """
 
 import argparse
 import ast
 import io
 import re
-import subprocess
 import sys
-import tarfile
-import tempfile
 import tokenize
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tools.history import files_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("engine", "adapters", "workbench", "tools")
@@ -71,8 +68,8 @@ class Module:
         return "/".join(parts[:2]) if len(parts) > 2 else f"{parts[0]}/*"
 
 
-def modules(root: Path) -> Iterator[Module]:
-    for path in sorted(path for package in PACKAGES for path in (root / package).rglob("*.py")):
+def modules(root: Path, folders: Iterable[str] = PACKAGES) -> Iterator[Module]:
+    for path in sorted(path for folder in folders for path in (root / folder).rglob("*.py")):
         text = path.read_text(encoding="utf-8")
         yield Module(path.relative_to(root).as_posix(), text, ast.parse(text))
 
@@ -162,51 +159,10 @@ def measure_commit(root: Path, commit: str) -> dict[str, Figure]:
     """The figures of a commit.
 
     Raises:
-        subprocess.CalledProcessError: there is no such commit.
+        ValueError: there is no such commit.
     """
-    there = _git(root, "ls-tree", "--name-only", commit).decode().split()
-    archive = _git(root, "archive", "--format=tar", commit, "--", *(name for name in PACKAGES if name in there))
-    with tempfile.TemporaryDirectory() as folder, tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        tar.extractall(folder, filter="data")
-        return measure(Path(folder))
-
-
-def follow(root: Path, since: str) -> Iterator[str]:
-    """Three lines: the lines of code that the commits after ``since`` have moved to data, removed and added.
-
-    Raises:
-        subprocess.CalledProcessError: there is no such commit.
-    """
-    counted: dict[str, int] = {}
-
-    def sizes(commit: str) -> tuple[int, int]:
-        code = data = 0
-        for line in _git(root, "ls-tree", "-r", commit, "--", *PACKAGES).decode().splitlines():
-            described, path = line.split("\t")
-            blob = described.split()[2]
-            if blob not in counted and path.endswith((".py", *DATA)):
-                text = _git(root, "cat-file", "blob", blob).decode()
-                is_code = path.endswith(".py")
-                counted[blob] = code_lines(Module(path, text, ast.parse(text))) if is_code else text.count("\n")
-            code += counted[blob] if path.endswith(".py") else 0
-            data += counted[blob] if path.endswith(DATA) else 0
-        return code, data
-
-    moved = removed = added = 0
-    code, data = sizes(since)
-    for commit in _git(root, "rev-list", "--reverse", f"{since}..HEAD").decode().split():
-        code_before, data_before = code, data
-        code, data = sizes(commit)
-        gone = code_before - code
-        moving = min(gone, data - data_before) if gone > 0 and data > data_before else 0
-        moved, removed, added = moved + moving, removed + max(gone - moving, 0), added + max(-gone, 0)
-    yield from (
-        f"{name:42}{lines:>8,}" for name, lines in (("moved to data", moved), ("removed", removed), ("added", added))
-    )
-
-
-def _git(root: Path, *arguments: str) -> bytes:
-    return subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True).stdout  # noqa: S603, S607
+    with files_of(root, commit, *PACKAGES) as files:
+        return measure(files)
 
 
 def report(now: dict[str, Figure], before: dict[str, Figure] | None) -> Iterator[str]:
@@ -224,15 +180,12 @@ def report(now: dict[str, Figure], before: dict[str, Figure] | None) -> Iterator
 def main(arguments: list[str], root: Path = ROOT) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--against", metavar="COMMIT", help="show this commit's figures beside them")
-    parser.add_argument("--since", metavar="COMMIT", help="show the lines moved, removed and added since this commit")
     given = parser.parse_args(arguments)
     try:
         before = measure_commit(root, given.against) if given.against else None
-        lines = follow(root, given.since) if given.since else report(measure(root), before)
-        print(*lines, sep="\n")
-    except subprocess.CalledProcessError as error:
-        named = f"--since {given.since}" if given.since else f"--against {given.against}"
-        parser.error(f"{named}: {error.stderr.decode().strip()}")
+    except ValueError as error:
+        parser.error(f"--against {given.against}: {error}")
+    print(*report(measure(root), before), sep="\n")
     return 0
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.mapping.trying.testing import Runner, read_tests
+from tests.support.repository import write
 
 CHECKOUT = Path(__file__).parents[2]
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
@@ -17,10 +18,7 @@ def mappings(tmp_path: Path) -> Path:
     blocks = BLOCK.findall((CHECKOUT / "docs" / "mapping.md").read_text("utf-8"))
     files = {found[1]: text for _, text in blocks if (found := re.match(r"# (mappings/\S+)", text))}
     files["mappings/tables/urine.csv"] = next(text for language, text in blocks if language == "csv")
-    for name, text in files.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    write(tmp_path, files)
     return tmp_path / "mappings"
 
 

@@ -89,11 +89,6 @@ class _World:
                     if result.status != GONE or self.words.get(key_of(send.channel, result)):
                         self.words[key_of(send.channel, result)].append((send.id, result))
 
-    def result_of(self, row: Row, made: Made) -> Result | None:
-        """What the message said where it made ``made``: with the same value, where it said several of one test."""
-        said = [result for result in self.sends[row.send].results if result.test == made.test]
-        return next((result for result in said if same_value(result.value, made.value)), said[0] if said else None)
-
     def persons_of(self, row: Row, made: Made) -> frozenset[int]:
         """Whose ``made`` may be: one person, unless the message says the same of two."""
         said = [result for result in self.sends[row.send].results if result.test == made.test]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import ExitCode
+from tests.results.test_held_results import send
 from tests.support.running import HL7_ROUTE, MLLP, RunningSite, channel, running_site
-from tests.support.senders import lines, send_blocks
 
 
 def message(control_id: str, status: str, at: str, *results: str) -> bytes:
@@ -27,13 +27,6 @@ def message(control_id: str, status: str, at: str, *results: str) -> bytes:
 async def site(tmp_path: Path) -> AsyncIterator[RunningSite]:
     async with running_site(tmp_path, {"lab": channel(MLLP, HL7_ROUTE)}) as site:
         yield site
-
-
-async def send(site: RunningSite, *messages: bytes) -> None:
-    for one in messages:
-        (answer,) = await send_blocks(site.port("lab"), [one])
-        assert lines(answer)["MSA"][1] == "AA"
-    await site.settled()
 
 
 async def send_and_refuse(site: RunningSite, one: bytes) -> None:

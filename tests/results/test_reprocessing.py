@@ -20,10 +20,11 @@ from engine.store.queries.acts import acts_page
 from engine.store.queries.bulk import operations_page, running_operations
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader
+from tests.results.test_held_results import send as deliver
 from tests.support.command_line import Ran, labrelay
 from tests.support.mapping_texts import HL7
 from tests.support.running import HL7_ROUTE, MLLP, QUICK, Json, RunningSite, channel, make_running_site, running_app
-from tests.support.senders import lines, send_blocks
+from tests.support.senders import send_blocks
 from tests.support.shipped import MAPPINGS
 from tests.support.values import mentions
 from tests.support.waiting import until
@@ -62,13 +63,6 @@ async def running(folder: Path, sandbox: Sandbox) -> AsyncIterator[RunningSite]:
 async def site(tmp_path: Path, sandbox: Sandbox) -> AsyncIterator[RunningSite]:
     async with running(tmp_path, sandbox) as site:
         yield site
-
-
-async def deliver(site: RunningSite, *messages: bytes) -> None:
-    for one in messages:
-        (answer,) = await send_blocks(site.port("lab"), [one])
-        assert lines(answer)["MSA"][1] == "AA"
-    await site.settled()
 
 
 def change_channel(folder: Path, **more: object) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from itertools import count
 
 from engine.features.quality_control.rows import deciding
@@ -84,8 +83,3 @@ def points(journal: Journal) -> list[tuple]:
 def rows(journal: Journal, statement: str, values: Sequence = ()) -> list[tuple]:
     with journal.snapshot() as execute:
         return execute(statement, values).fetchall()
-
-
-def sd_from(mean: str, sd: str, z: str) -> str:
-    """The value that is so many SD from the mean."""
-    return format(Decimal(mean) + Decimal(z) * Decimal(sd), "f")

@@ -7,6 +7,7 @@ Active where the environment variable ``CI`` is set. ``tests/known-skips.txt`` l
     # a comment, and why
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -23,6 +24,7 @@ class SkipGuard:
         lines = known.read_text(encoding="utf-8").splitlines() if known.is_file() else []
         self._known = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
         self.unknown: list[tuple[str, str]] = []
+        self._allowed: Counter[str] = Counter()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.skipped and not hasattr(report, "wasxfail"):
@@ -38,6 +40,8 @@ class SkipGuard:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for entry, count in self._allowed.items():
+            terminalreporter.line(f"skipped, as tests/known-skips.txt allows: {count} by {entry}")
         if self.unknown:
             terminalreporter.section("skips that tests/known-skips.txt does not list", red=True, bold=True)
             for name, reason in self.unknown:
@@ -46,6 +50,7 @@ class SkipGuard:
     def _note(self, name: str, keywords: Mapping[str, object], reason: str) -> None:
         for entry in self._known:
             if entry.removeprefix("@") in keywords if entry.startswith("@") else fnmatchcase(name, entry):
+                self._allowed[entry] += 1
                 return
         self.unknown.append((name, reason))
 

@@ -1,7 +1,6 @@
 """The fast set leaves out what takes long and nothing else, and each promise keeps a test in it."""
 
 import ast
-import os
 import re
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import examples, fast_set
+from tests.support.inner_pytest import inner_pytest
 
 CHECKOUT = Path(__file__).parents[2]
 TESTS = """
@@ -47,26 +47,7 @@ def run(folder: Path, *arguments: str, timings: str = "") -> subprocess.Complete
         "    fast_set.configure(config)\n",
         encoding="utf-8",
     )
-    return subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-rA",
-            "-p",
-            "no:cacheprovider",
-            "--rootdir",
-            str(folder),
-            str(folder),
-            *arguments,
-        ],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return inner_pytest(folder, "-rA", *arguments)
 
 
 def burning(folder: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.repository import write
 from tools import house
 
 HOUSE = {
@@ -18,10 +19,7 @@ HOUSE = {
 
 @pytest.fixture
 def drawn(tmp_path: Path) -> Path:
-    for path, text in HOUSE.items():
-        file = tmp_path / "engine" / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
+    write(tmp_path / "engine", HOUSE)
     return tmp_path
 
 

@@ -1,12 +1,13 @@
 """`make nightly`: each step that passes leaves its date and commit, also behind one that fails."""
 
-import subprocess
+import fcntl
 from pathlib import Path
 
 import pytest
 
+from tests.support.repository import commit
 from tools import nightly
-from tools.nightly import Pass
+from tools.nightly import Last
 from tools.size import ROOT
 
 
@@ -16,42 +17,86 @@ def checkout(tmp_path: Path) -> Path:
     rules = "".join(f"{call[0]}:\n\t@test {call[0]} != faults\n" for calls in nightly.STEPS.values() for call in calls)
     (tmp_path / "Makefile").write_text("".join(dict.fromkeys(rules.splitlines(keepends=True))), encoding="utf-8")
     (tmp_path / "tests").mkdir()
-    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True, timeout=60)
-    return committed(tmp_path)
+    commit(tmp_path)
+    return tmp_path
 
 
-def committed(folder: Path) -> Path:
-    identity = "git -c user.name=t -c user.email=t@example.org -c commit.gpgsign=false"
-    subprocess.run(f"git add . && {identity} commit -qm all", shell=True, cwd=folder, check=True, timeout=60)
-    return folder
+def noted(checkout: Path) -> dict[str, Last]:
+    return nightly.read((checkout / nightly.FILE).read_text()) if (checkout / nightly.FILE).exists() else {}
 
 
 def test_steps_that_pass_are_noted_also_behind_one_that_fails(
     checkout: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert nightly.main(["e2e", "faults", "soak"], checkout) == 1
-    passes = nightly.read((checkout / nightly.FILE).read_text())
-    assert list(passes) == ["e2e", "soak"]
+    first = noted(checkout)
+    assert [step for step, last in first.items() if last.date] == ["e2e", "soak"]
+    assert first["faults"].fails_since.endswith(first["e2e"].commit)
     assert "== FAILED: faults" in capfd.readouterr().out
+    (checkout / "Makefile").write_text("faults:\n")
+    commit(checkout)
+    assert nightly.main(["faults"], checkout) == 0
+    assert noted(checkout)["faults"].date
+    assert not noted(checkout)["faults"].fails_since
+
+
+def test_a_step_that_fails_again_has_failed_since_the_first_time(checkout: Path) -> None:
+    passed = Last("2026-11-01", "0123456789ab", "3", "2026-11-02 ba9876543210")
+    (checkout / nightly.FILE).write_text(nightly.written({"faults": passed}))
+    assert nightly.main(["faults"], checkout) == 1
+    assert noted(checkout) == {"faults": passed}
 
 
 def test_every_call_of_a_step_must_pass(checkout: Path) -> None:
     (checkout / "Makefile").write_text("validate-astm:\n\t@true\nvalidate-hapi:\n\t@false\n")
-    committed(checkout)
+    commit(checkout)
     assert nightly.main(["validators"], checkout) == 1
-    assert not (checkout / nightly.FILE).exists()
+    assert not noted(checkout)["validators"].date
 
 
-def test_a_checkout_with_changes_is_refused(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (checkout / "Makefile").write_text("e2e:\n")
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("Makefile", "e2e:\n", "not as committed"),
+        ("tests/conftest.py", "", "not as committed"),
+        (
+            "Makefile.committed",
+            "e2e:\n\t@git commit -q --allow-empty -m x --author 't <t@x>'\n",
+            "HEAD moved while e2e ran",
+        ),
+        ("Makefile.committed", "e2e:\n\t@touch new\n", "not as committed"),
+    ],
+)
+def test_a_checkout_that_is_not_a_commit_gets_no_pass(
+    checkout: Path, file: str, text: str, told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (checkout / file.partition(".committed")[0]).write_text(text)
+    if file.endswith(".committed"):
+        commit(checkout)
+    monkeypatch.setenv("GIT_COMMITTER_NAME", "t")
+    monkeypatch.setenv("GIT_COMMITTER_EMAIL", "t@example.org")
     with pytest.raises(SystemExit):
         nightly.main(["e2e"], checkout)
-    assert "not committed" in capsys.readouterr().err
-    assert not (checkout / nightly.FILE).exists()
+    assert told in capsys.readouterr().err
+    assert not noted(checkout)
+
+
+def test_two_runs_are_not_at_once(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (checkout / "Makefile").open() as makefile:
+        fcntl.flock(makefile, fcntl.LOCK_EX)
+        with pytest.raises(SystemExit):
+            nightly.main(["e2e"], checkout)
+    assert "another run" in capsys.readouterr().err
+
+
+def test_variables_of_a_person_change_no_step() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    outer = dict.fromkeys(("MAKEFLAGS", "REF", "FAULTS", "VALIDATE", "LABORATORIES", "PYTEST_ADDOPTS", "HOME"), "x")
+    assert nightly.environment(outer, makefile) == {"HOME": "x", "CI": "1"}
 
 
 def test_the_last_pass_of_each_step_is_shown(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    passes = {"e2e": Pass("2026-11-30", "0123456789ab", 16)}
+    passes = {"e2e": Last("2026-11-30", "0123456789ab", "16")}
     (checkout / nightly.FILE).write_text(nightly.written(passes))
     assert nightly.main(["--last"], checkout) == 0
     shown = capsys.readouterr().out.splitlines()

@@ -1,10 +1,10 @@
 """`make size`: which lines count as code, and the figures of the program's shape."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.support.repository import commit, write
 from tools.size import Figure, main, measure
 
 FILES = {
@@ -49,15 +49,8 @@ class Page(Known):
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    for name, text in FILES.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text, encoding="utf-8")
+    write(tmp_path, FILES)
     return tmp_path
-
-
-def git(folder: Path, *arguments: str) -> None:
-    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
-    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, timeout=60)
 
 
 def test_lines_that_hold_code_count(checkout: Path) -> None:
@@ -82,9 +75,7 @@ def test_the_figures_of_the_shape(checkout: Path) -> None:
 
 
 def test_a_commit_is_shown_beside_the_checkout(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    git(checkout, "init", "--quiet")
-    git(checkout, "add", ".")
-    git(checkout, "commit", "--quiet", "--message", "all")
+    commit(checkout)
     (checkout / "adapters/codecs/long.py").write_text("x = 1\n" * 30, encoding="utf-8")
     (checkout / "engine/flat.py").unlink()
 
@@ -98,23 +89,3 @@ def test_a_commit_is_shown_beside_the_checkout(checkout: Path, capsys: pytest.Ca
     with pytest.raises(SystemExit):
         main(["--against", "nothing"], checkout)
     assert "--against nothing: " in capsys.readouterr().err
-
-
-def test_the_commits_since_another_one_are_shown_as_moved_removed_and_added(
-    checkout: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def commit() -> None:
-        git(checkout, "add", ".")
-        git(checkout, "commit", "--quiet", "--message", "next")
-
-    git(checkout, "init", "--quiet")
-    commit()
-    (checkout / "adapters/codecs/long.py").write_text("x = 1\n" * 30, encoding="utf-8")
-    (checkout / "engine/mapping/data/table.txt").write_text("a: 1\n" * 5, encoding="utf-8")  # 3 of the 10 lines moved
-    commit()
-    (checkout / "engine/flat.py").write_text("x = 1\n" * 4, encoding="utf-8")
-    commit()
-
-    assert main(["--since", "HEAD~2"], checkout) == 0
-    shown = {line[:42].strip(): int(line[42:]) for line in capsys.readouterr().out.splitlines()}
-    assert shown == {"moved to data": 3, "removed": 7, "added": 4}

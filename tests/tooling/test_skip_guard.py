@@ -1,13 +1,11 @@
 """The guard of skips guards: an unknown skip fails a run, a known one and an expected failure do not."""
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).parents[2]
+from tests.support.inner_pytest import inner_pytest
 
 
 def outcome(folder: Path, test: str, known: str = "") -> subprocess.CompletedProcess[str]:
@@ -21,15 +19,7 @@ def outcome(folder: Path, test: str, known: str = "") -> subprocess.CompletedPro
         "    config.pluginmanager.register(SkipGuard(Path(__file__).with_name('known.txt')))\n",
         encoding="utf-8",
     )
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(folder), str(folder)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return inner_pytest(folder, "-q")
 
 
 SKIPPED = "def test_it():\n    pytest.skip('no strace here')\n"
@@ -52,7 +42,9 @@ def test_an_unknown_skip_fails_the_run_and_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_known_passes(tmp_path: Path, test: str, known: str) -> None:
-    assert outcome(tmp_path, test, known).returncode == pytest.ExitCode.OK
+    ran = outcome(tmp_path, test, known)
+    assert ran.returncode == pytest.ExitCode.OK
+    assert ("tests/known-skips.txt allows: 1 by" in ran.stdout) is bool(known)
 
 
 def test_a_skipped_module_is_noticed_too(tmp_path: Path) -> None:

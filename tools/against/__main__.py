@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tools.against import __doc__ as described
 from tools.against import anchor, counting, timing
-from tools.against.programs import full_hash, is_changed, program_of, this_program
+from tools.against.programs import ROOT, full_hash, is_changed, program_of, this_program
 from tools.against.verdict import Comparison, compared, lines, lower
 from workbench.bench.processes import Program
 
@@ -30,6 +30,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--move-anchor", metavar="REASON", help="make HEAD the anchor, if its counts are lower")
     parser.add_argument("--mechanism", action="store_true", help="... or, once, up to 1.10 times as high")
     options = parser.parse_args(arguments)
+    if options.move_anchor and options.ref:
+        parser.error(f"--move-anchor takes its reason in quotes, and no commit: {' '.join(options.ref)}")
     try:
         with tempfile.TemporaryDirectory(prefix="labrelay-against-") as folder:
             if options.move_anchor:
@@ -40,7 +42,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _anchor() -> str:
-    return str(anchor.moves(anchor.FILE.read_text(encoding="utf-8"))[-1]["commit"])
+    moves = anchor.read(anchor.FILE.read_text(encoding="utf-8"))
+    if wrong := list(anchor.order_faults(ROOT, moves, anchor.FILE.relative_to(ROOT))):
+        raise ValueError("; ".join(wrong))
+    return str(moves[-1]["commit"])
 
 
 def _compare(folder: Path, refs: Sequence[str], *, gate: bool) -> int:
@@ -105,6 +110,7 @@ def _move_anchor(folder: Path, reason: str, *, mechanism: bool) -> int:
     commit = full_hash("HEAD")
     if is_changed(commit):
         raise ValueError("the program has changes that are not committed")
+    _anchor()  # HEAD descends from it
     counts = counting.counts_of(this_program(), folder)
     move: anchor.Move = {
         "commit": commit,
@@ -113,7 +119,7 @@ def _move_anchor(folder: Path, reason: str, *, mechanism: bool) -> int:
         "load": round(os.getloadavg()[0], 1),
         "reason": reason,
         **({"mechanism": True} if mechanism else {}),
-        "counts": {kind: {name: round(count, 1) for name, count in own.items()} for kind, own in counts.items()},
+        "counts": {kind: {name: round(count, 3) for name, count in own.items()} for kind, own in counts.items()},
     }
     anchor.record(anchor.FILE, move)
     return 0

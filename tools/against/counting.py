@@ -5,6 +5,7 @@ hardly depend on the machine.
 """
 
 import re
+import shutil
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ from workbench.bench.processes import Program
 WARM_UP = 30  # a mapping's code, caches and prepared statements are there by then
 PARTS = 9
 PART = 5  # messages of a part
-CALLS = "write,writev,pwrite64,fsync,fdatasync"
+CALLS = "write,writev,pwrite64,pwritev,pwritev2,ftruncate,fallocate,fsync,fdatasync,sync_file_range"
 STRACE = ("strace", "-D", "-f", "-y", "-ttt", "-s0", "--seccomp-bpf", "-e", f"trace={CALLS}")
 _CALL = re.compile(r"(?P<task>\d+) +(?P<at>[\d.]+) (?P<call>\w+)\(\d+<(?P<path>[^>]*)>")
 _RESUMED = re.compile(r"(?P<task>\d+) +[\d.]+ <\.\.\. \w+ resumed>.* = (?P<result>\d+)")
@@ -35,6 +36,8 @@ def counts_of(program: Program, folder: Path) -> Counts:
     Statements, calls and allocations are the median of `PARTS` parts: what the daemon does each second falls into few
     of them. Bytes and syncs are the mean: a page of SQLite is written by some messages, and not by others.
     """
+    if not shutil.which("strace"):
+        raise ValueError("strace is not installed: bytes and syncs cannot be counted")
     counts: Counts = {kind.name: {} for kind in KINDS}
     for probe in ("statements", "calls", "allocations"):
         with serial_bench(folder / probe, program, probe) as bench:
@@ -75,8 +78,8 @@ def _window(bench: SerialBench, kind: Kind) -> Window:
 
 
 def written_between(lines: Iterable[str], folder: str, began: float, ended: float) -> dict[str, float]:
-    """Bytes written to the folder's files, and syncs, by the lines of strace. Pure."""
-    size = syncs = 0
+    """Bytes written to the folder's files, syncs, and changes of a file's length, by the lines of strace. Pure."""
+    size = syncs = resizes = 0
     waiting: defaultdict[str, bool] = defaultdict(bool)  # task -> whether its interrupted call writes there
     for line in lines:
         if resumed := _RESUMED.match(line):
@@ -88,8 +91,10 @@ def written_between(lines: Iterable[str], folder: str, began: float, ended: floa
             continue
         if "sync" in call["call"]:
             syncs += 1
+        elif "write" not in call["call"]:
+            resizes += 1
         elif line.endswith("<unfinished ...>"):
             waiting[call["task"]] = True
         elif result := _RESULT.search(line):
             size += int(result["result"])
-    return {"bytes_written": size, "syncs": syncs}
+    return {"bytes_written": size, "syncs": syncs, "resizes": resizes}

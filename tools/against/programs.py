@@ -1,12 +1,12 @@
 """Programs to measure: a commit in a folder of its own, with the packages of its own lock."""
 
 import hashlib
-import io
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
+from tools import history
+from tools.history import git
 from workbench.bench.processes import Program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,30 +23,28 @@ def program_of(commit: str) -> Program:
     """A commit, by its full hash; its files stay in `FOLDER`."""
     checkout = FOLDER / commit
     if not (checkout / ".complete").exists():
-        archive = _git("archive", "--format=tar", commit)
-        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            tar.extractall(checkout, filter="data")
+        history.unpack(ROOT, commit, checkout)
         (checkout / ".complete").touch()
     return _ready(checkout)
 
 
-def full_hash(ref: str) -> str:
+def full_hash(ref: str, root: Path = ROOT) -> str:
     """
     Raises:
         ValueError: the repository has no such commit; says what to do.
     """
     try:
-        return _git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}").decode().strip()
-    except subprocess.CalledProcessError as error:
-        raise ValueError(
-            f"{ref}: there is no such commit here. A shallow clone gets the others by `git fetch --unshallow`"
-        ) from error
+        return git(root, "rev-parse", "--verify", f"{ref}^{{commit}}")
+    except ValueError as error:
+        raise ValueError(f"{ref}: {history.gap(root) or 'there is no such commit here'}") from error
 
 
 def is_changed(commit: str) -> bool:
     """Whether the working tree's program differs from this commit's."""
     folders = ("engine", "adapters", "mappings", "analyzers", "layouts", "requirements/run.lock")
-    return bool(_git("status", "--porcelain", "--", *folders).strip() or _git("diff", "--stat", commit, "--", *folders))
+    return bool(
+        git(ROOT, "status", "--porcelain", "--", *folders) or git(ROOT, "diff", "--stat", commit, "--", *folders)
+    )
 
 
 def _ready(checkout: Path) -> Program:
@@ -70,7 +68,3 @@ def _interpreter(lock: Path) -> str:
         subprocess.run([*pip, "--no-deps", "-r", str(PROBES)], check=True)  # noqa: S603
         (environment / ".complete").touch()
     return str(python)
-
-
-def _git(*arguments: str) -> bytes:
-    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True).stdout  # noqa: S603, S607

@@ -1,5 +1,6 @@
 """What may not grow, and by how much. Pure."""
 
+import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ MOST = {
 }
 """Group of figures -> the most that this checkout may have of another program's figure."""
 LEAST_DIFFERENCE = {"counts": 0.5}  # half a statement a message is a batch that ended elsewhere
+WHOLE = ("statements", "syncs")
+WHOLE_DIFFERENCE = 0.9  # of a message: one more each time, whatever the ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +38,25 @@ class Comparison:
 
     @property
     def is_over(self) -> bool:
-        return self.ratio > MOST[self.group] and self.mine - self.other > LEAST_DIFFERENCE.get(self.group, 0.0)
+        difference = self.mine - self.other
+        is_one_more = self.name.endswith(WHOLE) and difference > WHOLE_DIFFERENCE
+        return is_one_more or (self.ratio > MOST[self.group] and difference > LEAST_DIFFERENCE.get(self.group, 0.0))
 
 
 def compared(
     group: str, mine: Mapping[str, Sequence[float]], other: Mapping[str, Sequence[float]]
 ) -> Iterator[Comparison]:
-    """Each figure that both have; a turn of one beside the same turn of the other."""
+    """A turn of one beside the same turn of the other.
+
+    Raises:
+        ValueError: a figure is of one program alone; names it.
+    """
+    if alone := mine.keys() ^ other.keys():
+        raise ValueError(f"{group}: measured of one program alone: {', '.join(sorted(alone))}")
     for name, turns in mine.items():
-        if name not in other:
-            continue
         ratios = [
-            mine_ / other_ if other_ else float(mine_ > 0) for mine_, other_ in zip(turns, other[name], strict=True)
+            mine_ / other_ if other_ else math.inf if mine_ else 1.0
+            for mine_, other_ in zip(turns, other[name], strict=True)
         ]
         yield Comparison(
             group=group,

@@ -23,13 +23,6 @@ from tests.support.sites import make_site
 LOST = UNMAPPED
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Path:
-    folder = make_site(tmp_path)
-    fill_journal(folder / "var")
-    return folder
-
-
 def lose(site: Path, number: int = LOST) -> None:
     """As a damaged page does: the row is not found any more."""
     with closing(sqlite3.connect(site / "var" / JOURNAL_NAME)) as connection, connection:

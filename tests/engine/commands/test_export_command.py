@@ -21,19 +21,11 @@ from engine.store.operations import append
 from engine.store.queries.acts import acts_page
 from engine.store.queries.reader import Reader
 from tests.support.command_line import Ran, labrelay
-from tests.support.filled_journal import CANARY, CHANNEL, DELIVERED, REFUSED, UNMAPPED, WAITING, fill_journal, payload
+from tests.support.filled_journal import CANARY, CHANNEL, DELIVERED, REFUSED, UNMAPPED, WAITING, payload
 from tests.support.journals import received
-from tests.support.sites import make_site
 
 FORMS = ("db", "csv", "ndjson")
 PRIVATE = (CANARY.encode(), f"C{DELIVERED}".encode(), b"127.0.0.1")
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Path:
-    folder = make_site(tmp_path)
-    fill_journal(folder / "var")
-    return folder
 
 
 def export(site: Path, to: Path, *options: str) -> Ran:

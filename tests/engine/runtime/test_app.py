@@ -34,6 +34,7 @@ from engine.store.operations import append, pauses
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.messages import messages_page, trace_of
+from tests.engine.actions.test_pause_resume import playing
 from tests.support.certificates import Authority
 from tests.support.command_line import Ran, labrelay
 from tests.support.failing_disk import FULL, IOERR_FSYNC, FailingDisk
@@ -107,17 +108,6 @@ def look(app: App) -> SiteSnapshot:
 
 def http(to: Server, **more: Any) -> Json:
     return {"kind": "http", "url": f"http://127.0.0.1:{to.port}/in", **QUICK, **more}
-
-
-@contextlib.asynccontextmanager
-async def playing(*analyzers: Analyzer) -> AsyncIterator[None]:
-    tasks = [asyncio.create_task(analyzer.run()) for analyzer in analyzers]
-    try:
-        yield
-    finally:
-        for analyzer in analyzers:
-            analyzer.stop()
-        await asyncio.gather(*tasks)
 
 
 def check(to: Server, *analyzers: Analyzer) -> None:

@@ -25,16 +25,9 @@ from engine.store.queries.reader import Reader
 from engine.views.help import library
 from engine.views.help.markdown import narrowed
 from tests.support.command_line import labrelay
-from tests.support.filled_journal import CANARY, DELIVERED, REFUSED, UNMAPPED, WAITING, fill_journal
+from tests.support.filled_journal import CANARY, DELIVERED, REFUSED, UNMAPPED, WAITING
 from tests.support.journals import received
 from tests.support.sites import SITE_YAML, make_site
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Path:
-    folder = make_site(tmp_path)
-    fill_journal(folder / "var")
-    return folder
 
 
 def acts(site: Path) -> list[str]:

@@ -20,13 +20,6 @@ from tests.support.sites import make_site
 from tests.support.waiting import until
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Path:
-    folder = make_site(tmp_path)
-    fill_journal(folder / "var")
-    return folder
-
-
 def key_of(site: Path) -> bytes:
     return read_kek(site / "var" / KEY_NAME)
 

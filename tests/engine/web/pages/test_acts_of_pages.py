@@ -79,13 +79,6 @@ async def here(tmp_path: Path, known: Known) -> AsyncIterator[Site]:
         yield made
 
 
-@pytest.fixture
-async def operator(here: Site) -> AsyncIterator[Browser]:
-    async with here.browser() as browser:
-        assert (await browser.log_in("operator"))[0] == 200
-        yield browser
-
-
 def offers(page: Element) -> dict[str, str]:
     return {one.text: one.attributes["href"] for one in page.all("a", class_="offer")}
 

@@ -56,13 +56,6 @@ async def here(tmp_path: Path, known: Known) -> AsyncIterator[Site]:
         yield made
 
 
-@pytest.fixture
-async def seer(here: Site) -> AsyncIterator[Browser]:
-    async with here.browser() as browser:
-        await browser.log_in("seer")
-        yield browser
-
-
 @pytest.mark.parametrize("person", ["viewer", "operator", "engineer", "admin"])
 async def test_others_see_no_button_and_are_refused(here: Site, known: Known, person: str) -> None:
     async with here.browser() as browser:

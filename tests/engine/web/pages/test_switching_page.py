@@ -112,13 +112,6 @@ async def here(tmp_path: Path, known: Known) -> AsyncIterator[Site]:
         yield made
 
 
-@pytest.fixture
-async def operator(here: Site) -> AsyncIterator[Browser]:
-    async with here.browser() as browser:
-        assert (await browser.log_in("operator"))[0] == 200
-        yield browser
-
-
 def address(verb: str, target: Target) -> str:
     return f"/do/{verb}?kind={target.kind}&name={target.name}&lang=en"
 

@@ -81,13 +81,6 @@ async def here(tmp_path: Path, known: Known, routes: dict[str, ChannelRoutes]) -
         yield made
 
 
-@pytest.fixture
-async def seer(here: Site) -> AsyncIterator[Browser]:
-    async with here.browser() as browser:
-        await browser.log_in("seer")
-        yield browser
-
-
 def marked(page: Element) -> tuple[list[str], list[str], list[str]]:
     """The fields, the lines of the document and the rules that are marked."""
     fields = [row.one("code").text for row in page.all("tr", class_="marked")]

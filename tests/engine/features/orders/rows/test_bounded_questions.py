@@ -8,29 +8,14 @@ T2 .. T1, T1 .. S2,     none, and the log says "not_supported": nothing tells wh
 T8 .. T10, TA .. TC
 """
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from engine.features.orders.rows import answering, order_questions
 from engine.model.orders import Asked, NoOrder, Question
-from engine.model.process.clock import ManualClock
 from engine.model.worklist import Answered
 from tests.engine.features.orders.rows.test_orders_in_and_out import CODES, Desk, numbers, order
-from tests.support.journals import started
 
 FEW = 4
-
-
-@pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    clock = ManualClock()
-    journal = await started(tmp_path / "data", clock=clock)
-    try:
-        yield Desk(journal, clock)
-    finally:
-        await journal.stop()
 
 
 @pytest.fixture

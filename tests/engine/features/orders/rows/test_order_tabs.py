@@ -1,6 +1,5 @@
 """Lists of orders by harm: which order is in which list, as a table; each count is the length of its list."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -21,12 +20,11 @@ from engine.features.orders.rows.reading import ItemFilter
 from engine.features.orders.rules.order_rules import DEFAULT_LATE_US, ENOUGH, ItemEvent
 from engine.model.link_events import NOT_SENT
 from engine.model.orders import AT_ANALYZER, Confirmation, ItemReason, ItemState
-from engine.model.process.clock import ManualClock
 from engine.model.worklist import ResultOf
 from engine.store.core.writing.batch import Batch
 from tests.engine.features.orders.rows.test_orders_in_and_out import Desk, numbers, order
 from tests.support.examples import examples
-from tests.support.journals import opened, started
+from tests.support.journals import opened
 
 MOST = 1000
 LATE_AFTER_US = (DEFAULT_LATE_US, DEFAULT_LATE_US // 2)  # without a history; the second of a stat order
@@ -154,16 +152,6 @@ def test_a_count_is_always_the_length_of_its_list(
         assert reading.count_items(journal, wanted, most=MOST)[0] == len(found)
         assert [one.number for one in found] == sorted((one.number for one in found), reverse=True)
     journal.close()
-
-
-@pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    clock = ManualClock()
-    journal = await started(tmp_path / "data", clock=clock)
-    try:
-        yield Desk(journal, clock)
-    finally:
-        await journal.stop()
 
 
 def unanswered(desk: Desk) -> list[int]:

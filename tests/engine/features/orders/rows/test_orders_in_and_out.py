@@ -1,6 +1,5 @@
 """The worklist on a real journal: orders in, questions, results, cancels, one rule after the other."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 from engine.store.journal import Journal
 from engine.store.operations import append
-from tests.support.journals import received, started
+from tests.support.journals import received
 
 CODES = {"GLU": "10", "UREA": "20", "NA": "30"}
 TAKE = TakeSettings(known_channels={"chem": frozenset(CODES), "chem2": frozenset(CODES), "sero": frozenset({"HIV"})})
@@ -100,16 +99,6 @@ def numbers(answered: Answered) -> list[int]:
 
 def order(test: str = "GLU", specimen: str = "S1", placer: str = "O1", **more: Any) -> OrderLine:
     return OrderLine(**{"test": test, "specimen": specimen, "placer": placer, "patient": ASHA, **more})
-
-
-@pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    clock = ManualClock()
-    journal = await started(tmp_path / "data", clock=clock)
-    try:
-        yield Desk(journal, clock)
-    finally:
-        await journal.stop()
 
 
 async def test_an_order_is_taken_asked_for_sent_and_resulted(desk: Desk) -> None:

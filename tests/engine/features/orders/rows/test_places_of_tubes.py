@@ -15,9 +15,7 @@ import pytest
 from engine.features.orders import rows as worklist
 from engine.model.orders import OrderLine, Question
 from tests.engine.features.orders.rows.test_matching import act
-from tests.engine.features.orders.rows.test_orders_in_and_out import RAVI, Desk, desk, order
-
-__all__ = ["desk"]
+from tests.engine.features.orders.rows.test_orders_in_and_out import RAVI, Desk, order
 
 
 def at(position: str, rack: str = "R7") -> dict[str, str]:

@@ -24,11 +24,9 @@ from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 from engine.store.integrity import verify
 from engine.store.lifecycle import erasure
-from tests.engine.features.orders.rows.test_orders_in_and_out import Desk, act, desk, numbers, order
+from tests.engine.features.orders.rows.test_orders_in_and_out import Desk, act, numbers, order
 from tests.support.journals import received, running
 from tests.support.ordering_lis import segments
-
-__all__ = ("desk",)  # the fixture
 
 REFLEX = ResultOf(test="UREA", code="20", made=True, parent="W1")
 ALONE = ResultOf(test="UREA", code="20", made=True)

@@ -12,9 +12,7 @@ from engine.model.worklist import answers
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 from tests.engine.features.orders.rows.test_matching import act
-from tests.engine.features.orders.rows.test_orders_in_and_out import RAVI, Desk, ResultOf, desk, order
-
-__all__ = ["desk"]
+from tests.engine.features.orders.rows.test_orders_in_and_out import RAVI, Desk, ResultOf, order
 
 OTHER_CONTENT = "held until a person of the laboratory decides: this order number and test are there with other content"
 OTHER_PATIENT = "held until a person of the laboratory decides: this specimen number has orders of another patient"
