@@ -387,6 +387,27 @@ async def test_qc_failed_asks_the_verdict(tmp_path: Path) -> None:
         assert (delivery.state, delivery.cause) == ("held", "CONTROL_FAILED")
 
 
+async def test_qc_failed_asks_the_controls_of_each_connection_of_the_analyzer(tmp_path: Path) -> None:
+    """By the flags of the analyzer; there is no target."""
+    held = {**HL7_ROUTE, "hold": ["=qc_failed('24h') | false"]}
+    own = {"chem": {}, "second": {"controls_of": "chem"}, "third": {"controls_of": "chem"}, "other": {}}
+    channels = {name: channel(MLLP, held, settings=SETTINGS, **more) for name, more in own.items()}
+    async with running_site(tmp_path, channels) as site:
+
+        async def states_at(at: str) -> list[str]:
+            hers = [message(f"S{at}{name}", {"GLU": "101"}, at, patient=f"MR{name}") for name in own]
+            sent = [await send(site, one, channel=name) for one, name in zip(hers, own, strict=True)]
+            return [site.end_of(number) for (number,) in sent]
+
+        for at, flag, to, wanted in (
+            ("0600", "H", "second", ["held", "held", "held", "delivered"]),
+            ("0630", "N", "third", ["delivered"] * 4),
+            ("0700", "H", "chem", ["held", "held", "held", "delivered"]),
+        ):
+            await send(site, message("QC-L1", {"GLU": "101"}, at, flag=flag), channel=to)
+            assert await states_at(f"{at[:3]}5") == wanted
+
+
 TUBE = {"control_numbers": ["QC*"]}
 
 

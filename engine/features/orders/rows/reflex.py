@@ -23,7 +23,6 @@ from engine.feature import Hook
 from engine.features.orders.rows import holding, items, reading
 from engine.features.orders.rows.items import Kept
 from engine.features.orders.rows.taking import take_orders
-from engine.model.content.order_results import TubeResults
 from engine.model.content.results import EarlierResults
 from engine.model.errors import RefusedError
 from engine.model.journal.records import Routed
@@ -34,6 +33,7 @@ from engine.store.core.connecting import Rows
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import audit
+from engine.store.operations.recording import Recording
 from engine.store.queries.reader import Reader
 
 WAITS, PROPOSED, UNSURE, WITHDRAWN = "waits", "proposed", "unsure", "withdrawn"
@@ -94,22 +94,14 @@ def in_force(batch: Batch, rules: Sequence[RuleRow]) -> None:
         batch.executemany("INSERT INTO order_reflex_rule VALUES (?, ?, ?, ?, ?)", [tuple(one) for one in rules])
 
 
-def follow(
-    batch: Batch,
-    message_id: int,
-    channel: str,
-    received_us: int,
-    routes: Sequence[Routed],
-    tubes: Sequence[TubeResults],
-    meant: Collection[int],
-) -> None:
+def follow(batch: Batch, now: Recording, meant: Collection[int]) -> None:
     """What results of a message say to the proposals of their orders (``meant``)."""
-    rows = batch.execute("SELECT * FROM order_reflex_rule WHERE channel = ?", (channel,)).fetchall()
+    rows = batch.execute("SELECT * FROM order_reflex_rule WHERE channel = ?", (now.channel,)).fetchall()
     for row in map(RuleRow._make, rows):
         for number in sorted(meant):
             one = items.by_number(batch, number)
             if one is not None and one.line.test == row.test and not one.made and _has_tube(one):
-                said = [(tube, each) for tube in tubes for each in tube.tests if _is_of(each, one)]
+                said = [(tube, each) for tube in now.tubes for each in tube.tests if _is_of(each, one)]
                 mine = [each for tube, each in said if tube.specimen == one.line.specimen]
                 if not mine or all(each.repeats for each in mine):
                     continue
@@ -120,12 +112,12 @@ def follow(
                 elif not all(each.final for each in mine):
                     continue
                 else:
-                    earlier = EARLIER.each()[0](batch, message_id, channel, received_us)
-                    answer, version = _answer(routes, earlier, received_us, row.rule, _codes(one, mine))
+                    earlier = EARLIER.each()[0](batch, now.id, now.controls_of, now.received_us)
+                    answer, version = _answer(now.routes, earlier, now.received_us, row.rule, _codes(one, mine))
                     if len({tube.specimen for tube, _ in said}) > 1:
                         answer = None
-                is_known = any(each.test == row.adds for tube in tubes for each in tube.tests)
-                _say(batch, one, row, message_id, answer, version, is_known=is_known)
+                is_known = any(each.test == row.adds for tube in now.tubes for each in tube.tests)
+                _say(batch, one, row, now.id, answer, version, is_known=is_known)
 
 
 def _has_tube(one: Kept) -> bool:
