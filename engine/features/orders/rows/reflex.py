@@ -1,7 +1,7 @@
 """Reflex: a result of an order proposes one more test of its tube, and a person confirms or declines.
 
 Where its row says ``auto``, it is ordered without a person, unless a restore brought it back, it cannot be ordered, or
-the order of the result was cancelled meanwhile.
+the order of the result was cancelled or replaced meanwhile.
 
     waits      the rule says yes, and the result is held
     proposed   the result is on its way
@@ -82,7 +82,7 @@ _IS_DUE = (
     "auto AND state = 'proposed' AND EXISTS (SELECT 1 FROM order_reflex_rule AS r"
     " WHERE r.channel = order_reflex.channel AND r.adds = order_reflex.adds AND r.rule = order_reflex.rule AND r.auto)"
     " AND NOT EXISTS (SELECT 1 FROM order_event AS e WHERE e.item = order_reflex.parent"
-    " AND e.event IN ('cancel', 'close'))"
+    " AND e.event IN ('cancel', 'close', 'replace'))"
 )
 
 
