@@ -47,17 +47,14 @@ def note(
     batch.executemany(
         _NOTE,
         [
-            (message, *word.ref, word.critical * (alerts[word.ref] or message_id), _ordinals(lacks, word))
+            (message, *word.ref, word.critical * (alerts[word.ref] or message_id), str(lacking))
             for word in words
+            for lacking in ([nth for nth, places in enumerate(lacks, 1) if word.place in places and not word.echo],)
             if rings or not word.echo  # a message that rings does so for all that it has
             for message in (word.repeats if word.echo else (message_id,))
         ],
     )
     _follow(batch, {*before, *alerts})
-
-
-def _ordinals(lacks: Sequence[Collection[int]], word: Word) -> str:
-    return str([ordinal for ordinal, places in enumerate(lacks, 1) if word.place in places and not word.echo])
 
 
 def decided(batch: Batch, message_id: int) -> None:
