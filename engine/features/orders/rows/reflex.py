@@ -105,13 +105,11 @@ def follow(batch: Batch, now: Recording, meant: Collection[int]) -> None:
                 mine = [each for tube, each in said if tube.specimen == one.line.specimen]
                 if not mine or all(each.repeats for each in mine):
                     continue
-                answer: bool | None = None
-                version = ""
-                if any(each.withdrawn for each in mine):
-                    answer = False
-                elif not all(each.final for each in mine):
+                answer: bool | None = False
+                version, is_withdrawn = "", any(each.withdrawn for each in mine)
+                if not (is_withdrawn or all(each.final for each in mine)):
                     continue
-                else:
+                if not is_withdrawn:
                     earlier = EARLIER.each()[0](batch, now.id, now.controls_of, now.received_us)
                     answer, version = _answer(now.routes, earlier, now.received_us, row.rule, _codes(one, mine))
                     if len({tube.specimen for tube, _ in said}) > 1:
