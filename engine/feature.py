@@ -87,7 +87,7 @@ class Feature:
         on_erase: ``(batch, messages, numbers, act)``: these messages were erased; the number of things closed by it.
         forgets_again: ``(rows, message)``: a message was erased after the backup that is restored.
         salvage: its part in a salvage (`engine.store.recovery.salvage.tables.Part`).
-        earlier: ``(rows, message, channel, received_us)``: what was known when a message came
+        earlier: ``(rows, message, controls_of, received_us)``: what was known when a message came
             (`engine.model.content.results.EarlierResults`); one feature has it.
         others: ``(execute)``: the persons of patient numbers that several have (`engine.store.queries.listing`).
         service: what it runs while the site runs: `engine.runtime.service.Service`, of the `App`.

@@ -149,7 +149,7 @@ def main(arguments: list[str], root: Path = ROOT) -> int:
 
     over: list[str] = []
     if reason := gap(root):
-        print(f"what earlier commits let grow is not looked at: {reason}", file=sys.stderr)
+        print(f"growth in earlier commits is not looked at: {reason}", file=sys.stderr)
     for path in (ROOMS, NAMES):
         rows, counts = held(root, path)
         over += [*excess(counts, rows), *(() if reason else growth_of(root, path))]

@@ -8,6 +8,7 @@ has lost its battery (`engine.succession.steps.FIRST_YEAR`) says nothing.
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache, partial
@@ -45,6 +46,8 @@ logger = logging.getLogger("labrelay.processing")
 
 T = TypeVar("T")
 
+Reagents, Numbers = tuple[Reagent, ...], tuple[Number, ...]
+_STATUSES = {"OBR": 25, "OBX": 11, "O": 26, "R": 9}
 UNREAD_CONTROL = "the results of its controls cannot be read: it is not known whether they were accepted"
 NAMED = "its number is that of a control (`control_numbers`), and the message says that it is a patient's"
 EARLY = Issue(code="EARLY", text="a result was measured before its sample was collected, or its patient born")
@@ -93,9 +96,7 @@ def _told(error: ContentError) -> str:
     return f"{error.place}: {error.detail}" if error.place else error.detail
 
 
-def _of_whom(
-    stored: Stored, parsed: Parsed, channel: ChannelRoutes, reagents: tuple[Reagent, ...], numbers: tuple[Number, ...]
-) -> Processed:
+def _of_whom(stored: Stored, parsed: Parsed, channel: ChannelRoutes, reagents: Reagents, numbers: Numbers) -> Processed:
     """The outcome of a message. A number that a pattern alone makes a control's is a patient's where the message says
     so; of others the outcome says also what they are as patients' (`engine.store.operations.record_outcome`)."""
     found = _routed(stored, parsed, channel, reagents, numbers)
@@ -117,9 +118,7 @@ def _of_whom(
     return found
 
 
-def _routed(
-    stored: Stored, parsed: Parsed, channel: ChannelRoutes, reagents: tuple[Reagent, ...], numbers: tuple[Number, ...]
-) -> Processed:
+def _routed(stored: Stored, parsed: Parsed, channel: ChannelRoutes, reagents: Reagents, numbers: Numbers) -> Processed:
     try:
         routed = _route(stored, parsed, channel, reagents, numbers)
     except ContentError as error:
@@ -160,9 +159,7 @@ def _extracted(
         return otherwise
 
 
-def _route(
-    stored: Stored, parsed: Parsed, channel: ChannelRoutes, reagents: tuple[Reagent, ...], numbers: tuple[Number, ...]
-) -> Processed:
+def _route(stored: Stored, parsed: Parsed, channel: ChannelRoutes, reagents: Reagents, numbers: Numbers) -> Processed:
     documents: list[tuple[Document, Route]] = []
     issues: list[Issue] = list(parsed.warnings)
     unmapped: list[Unmapped] = []
@@ -205,14 +202,10 @@ def _route(
             continue
         made = _with_facts(mapped.documents, route.hold, parsed, reading, mapped)
         documents += [(document, route) for document in made]
-    if not taken:
-        controls = _controls(stored, parsed, reading, channel, set_apart)
-        return Outcome(
-            "dead", *refusal(parsed), issues=tuple(issues), reagents=reagents, numbers=numbers, controls=controls
-        )
     found = _controls(stored, parsed, reading, channel, set_apart)
-    if reading.failed and set_apart:
-        return Outcome("dead", reading.reason, UNREAD_CONTROL, issues=tuple(issues), reagents=reagents, numbers=numbers)
+    if not taken or (reading.failed and set_apart):
+        why = (reading.reason, UNREAD_CONTROL) if taken else refusal(parsed)
+        return Outcome("dead", *why, issues=tuple(issues), reagents=reagents, numbers=numbers, controls=found)
     return Outcome(
         "mapped" if documents else "filtered",
         None if documents else filtered or ReasonCode.FILTERED,
@@ -311,9 +304,21 @@ def _controls(
         def at(text: str | None) -> int:
             return 0 if not text else moment(text, zone) if "-" in text else sent(text)
 
-        return quality_controls.control_results(reading.facts, one, at, apart, numbers=numbers, orders=orders)
+        facts = reading.facts
+        if reading.failed:
+            facts = _reading(stored, _not_obtained(one), channel).facts
+        return quality_controls.control_results(facts, one, at, apart, numbers=numbers, orders=orders)
 
     return _extracted(stored, parsed, "reading controls failed inside LabRelay", found, ())
+
+
+def _not_obtained(parsed: Parsed) -> Parsed:
+    """The message as if none of its results was: their statuses cannot be read."""
+    changed = deepcopy(parsed)
+    for segment in changed.segments:
+        if (at := _STATUSES.get(segment.name)) and segment.get(at):
+            segment.fields[at] = "X"
+    return changed
 
 
 def _tubes(reading: Reading, parsed: Parsed, channel: ChannelRoutes, set_apart: set[int]) -> tuple[TubeResults, ...]:

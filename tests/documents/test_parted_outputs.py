@@ -238,24 +238,9 @@ def message(sender: str, rows: str, number: int) -> bytes:
 
 def codes_in(found: list[Read]) -> str:
     known = [
-        "600-7",
-        "AMP",
-        "CRE",
-        "NA",
-        "K",
-        "CL",
-        "GLUP",
-        "GLU",
-        "717/10",
-        "EGFR",
-        "RISK",
-        "LDL",
-        "HDL",
-        "CHOL",
-        "NHDL",
-        "MHDL",
-        "TC",
-    ]
+        "600-7", "AMP", "CRE", "NA", "K", "CL", "GLUP", "GLU", "717/10", "EGFR", "RISK", "LDL", "HDL", "CHOL", "NHDL",
+        "MHDL", "TC",
+    ]  # fmt: skip
     return " ".join(sorted(next(one for one in known if one in result.tests) for result in found))
 
 

@@ -10,6 +10,8 @@ from tests.results.test_judged_by_place import CSV, NOON, desk, message
 FHIR = {"mapping": "hl7-results", "to": "out1"}
 SETTINGS = {"computed": {"EGFR": ["CRE"], "STAGE": ["EGFR"], "MLDL": []}}
 ASKED = "COMPUTED_BEFORE"
+CREA, GFR, INR = "CR^c^L^2160-0^c^LN", "GF^g^L^33914-3^g^LN", "IN^i^L^6301-6^i^LN"  # only LOINC says what they are
+OTHERS = [[f"F T{n} 1"] for n in range(12)]
 # name -> messages, each with its results; how the last one ended
 SCENES: dict[str, tuple[list[list[str]], str]] = {
     "corrected, and the computed one stays": ([["F CRE 1.1", "F EGFR 80"], ["C CRE 2.2"]], ASKED),
@@ -18,6 +20,7 @@ SCENES: dict[str, tuple[list[list[str]], str]] = {
     "in messages of their own": ([["F CRE 1.1"], ["F EGFR 80"], ["C CRE 2.2"]], ASKED),
     "computed from what is computed from it": ([["F CRE 1.1", "F STAGE 2"], ["C CRE 2.2"]], ASKED),
     "one of two is brought": ([["F CRE 1.1", "F EGFR 80", "F STAGE 2"], ["C CRE 2.2", "C EGFR 30"]], ASKED),
+    "the computed one is repeated": ([["F CRE 1.1", "F EGFR 80"], ["C CRE 2.2", "F EGFR 80"]], ASKED),
     "both are corrected": ([["F CRE 1.1", "F EGFR 80"], ["C CRE 2.2", "C EGFR 30"]], "delivered"),
     "the computed one came first": ([["F CRE 1.1", "F EGFR 80"], ["C EGFR 30"], ["C CRE 2.2"]], "delivered"),
     "both are withdrawn": ([["F CRE 1.1", "F EGFR 80"], ["D CRE 1.1", "D EGFR 80"]], "delivered"),
@@ -26,6 +29,11 @@ SCENES: dict[str, tuple[list[list[str]], str]] = {
     "the computed one alone": ([["F CRE 1.1", "F EGFR 80"], ["C EGFR 79"]], "delivered"),
     "nothing was computed": ([["F CRE 1.1", "F NA 140"], ["C CRE 2.2"]], "delivered"),
     "another test": ([["F NA 140", "F CRE 1.1", "F EGFR 80"], ["C NA 141"]], "delivered"),
+    "by the codes that are meant": ([[f"F {CREA} 1.1", f"F {GFR} 80"], [f"C {CREA} 2.2"]], ASKED),
+    "by these, behind many messages": ([[f"F {CREA} 1.1"], [f"F {GFR} 80"], *OTHERS, [f"C {CREA} 2.2"]], ASKED),
+    "by these, withdrawn": ([[f"F {CREA} 1.1", f"F {GFR} 80"], [f"D {CREA} 1.1"]], ASKED),
+    "by these, both": ([[f"F {CREA} 1.1", f"F {GFR} 80"], [f"C {CREA} 2.2", f"C {GFR} 30"]], "delivered"),
+    "by these, another one": ([[f"F {CREA} 1.1", f"F {INR} 80"], [f"C {CREA} 2.2"]], "delivered"),
     "preliminary, then final": ([["P CRE 1.1", "P EGFR 80"], ["F CRE 2.2"]], "delivered"),
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from engine.commands.shared.output import ExitCode
+from engine.features.alerts.rows.reading import critical_values
 from engine.features.quality_control.rows import deciding
 from engine.model.errors import RefusedError
 from tests.support.astm_peer import one_record_a_frame
@@ -214,15 +215,42 @@ async def test_the_day_of_a_technician(tmp_path: Path) -> None:
         assert all(one["actor"] for one in listed)
 
 
-async def test_a_critical_value_rings_while_it_waits(tmp_path: Path) -> None:
-    channels, files = routes(tmp_path)
-    async with running_site(tmp_path / "site", channels, files) as site:
+GLU_WAITS = {"GLU": "18 LL", "K": "4.4"}
+PARTS = {  # results of a message whose GLU waits; what comes then -> whether its alert is open
+    "it waits": (GLU_WAITS, (), True),
+    "its part is released": (GLU_WAITS, ("release",), True),
+    "its part is rejected": (GLU_WAITS, ("reject",), False),
+    "its part is rejected, and it comes again": (GLU_WAITS, ("reject", "87"), False),
+    "the other part is rejected": ({"GLU": "88", "K": "7.9 HH"}, ("reject",), True),
+    "one of two is rejected": ({"GLU": "18 LL", "K": "7.9 HH"}, ("reject",), True),
+    "all of it is rejected": ({"GLU": "18 LL"}, ("reject",), False),
+    "its correction waits": (GLU_WAITS, ("release", "87"), True),
+    "its correction waits, and is released": (GLU_WAITS, ("release", "87", "release"), False),
+    "its correction goes, and another test waits": ({"GLU": "88", "K": "7.9 HH"}, ("87",), False),
+}
+
+
+@pytest.mark.parametrize(("results", "steps", "is_open"), PARTS.values(), ids=PARTS)
+async def test_a_critical_value_rings_while_a_receiver_shows_it_or_it_waits(
+    tmp_path: Path, results: dict[str, str], steps: tuple[str, ...], is_open: bool
+) -> None:
+    files = {"copies": {"kind": "file", "folder": str(tmp_path / "copies")}}
+    made = channel(MLLP, HL7_ROUTE, {"mapping": "hl7-to-csv", "to": "copies"}, settings=SETTINGS)
+    async with running_site(tmp_path / "site", {"chem": made}, files) as site:
         await set_up(site.journal)
         await send(site, message("QC-L1", {"GLU": "130"}, "0600"))
-        (critical,) = await send(site, message("S1", {"GLU": "18"}, "0610", patient="MR1", flag="LL"))
-        assert codes(site, critical, "held") == [["GLU"]]
-        todo = (await site.labrelay("todo", "list", "-o", "json")).json["todo"]
-        assert f"critical/{critical}" in {one["key"] for one in todo}
+        sent = message("S1", results, "0610", patient="MR1")
+        (critical,) = (last,) = await send(site, sent)
+        for step in steps:
+            if step in ("release", "reject"):
+                ran = await site.labrelay("held", step, str(last), "--reason", "seen", "--yes")
+                assert ran.code == ExitCode.OK, ran.err
+                await site.settled()
+            else:
+                right = re.sub(rb"\|\|(18|88)\|", b"||%b|" % step.encode(), sent.replace(b"|7.9|", b"|4.1|"))
+                (last,) = await send(site, re.sub(rb"\|(LL|HH)?\|\|\|F\|", b"||||C|", right).replace(b"1|M", b"1|C"))
+        (alert,) = critical_values(site.journal)
+        assert (alert.message, not alert.over_us) == (critical, is_open)
 
 
 async def test_a_control_that_fails_rings_for_no_patient(tmp_path: Path) -> None:
@@ -357,6 +385,27 @@ async def test_qc_failed_asks_the_verdict(tmp_path: Path) -> None:
         (waits,) = await send(site, message("S2", {"GLU": "101"}, "0750", patient="MR2"))
         (delivery,) = site.deliveries(waits)
         assert (delivery.state, delivery.cause) == ("held", "CONTROL_FAILED")
+
+
+async def test_qc_failed_asks_the_controls_of_each_connection_of_the_analyzer(tmp_path: Path) -> None:
+    """By the flags of the analyzer; there is no target."""
+    held = {**HL7_ROUTE, "hold": ["=qc_failed('24h') | false"]}
+    own = {"chem": {}, "second": {"controls_of": "chem"}, "third": {"controls_of": "chem"}, "other": {}}
+    channels = {name: channel(MLLP, held, settings=SETTINGS, **more) for name, more in own.items()}
+    async with running_site(tmp_path, channels) as site:
+
+        async def states_at(at: str) -> list[str]:
+            hers = [message(f"S{at}{name}", {"GLU": "101"}, at, patient=f"MR{name}") for name in own]
+            sent = [await send(site, one, channel=name) for one, name in zip(hers, own, strict=True)]
+            return [site.end_of(number) for (number,) in sent]
+
+        for at, flag, to, wanted in (
+            ("0600", "H", "second", ["held", "held", "held", "delivered"]),
+            ("0630", "N", "third", ["delivered"] * 4),
+            ("0700", "H", "chem", ["held", "held", "held", "delivered"]),
+        ):
+            await send(site, message("QC-L1", {"GLU": "101"}, at, flag=flag), channel=to)
+            assert await states_at(f"{at[:3]}5") == wanted
 
 
 TUBE = {"control_numbers": ["QC*"]}

@@ -143,22 +143,11 @@ class Stage:
     async def play(self, number: int, step: str) -> None:
         verb, _, message = step.partition(" ")
         person = {
-            "release": ("held", "release", message, "--reason", "seen", "--yes"),
-            "reject": ("held", "reject", message, "--reason", "seen", "--yes"),
-            "dismiss": ("dlq", "dismiss", message, "--reason", "seen", "--yes"),
-            "erase": (
-                "erase",
-                "--patient",
-                message,
-                "--reason",
-                "asked",
-                "--authority",
-                "x",
-                "--force",
-                "--no-compact",
-                "--yes",
-            ),
-            "take": ("alert", "acknowledge", f"critical/{message}", "--note", "phoned"),
+            "release": f"held release {message} --reason seen --yes",
+            "reject": f"held reject {message} --reason seen --yes",
+            "dismiss": f"dlq dismiss {message} --reason seen --yes",
+            "erase": f"erase --patient {message} --reason asked --authority x --force --no-compact --yes",
+            "take": f"alert acknowledge critical/{message} --note phoned",
         }
         if step == "422":
             self.second.faults.next = ["422"]
@@ -169,7 +158,7 @@ class Stage:
         elif verb in ("retry", "replay"):
             await (self.site.retry if verb == "retry" else self.site.replay)(int(message))
         elif verb in person:
-            ran = await self.site.labrelay(*person[verb])
+            ran = await self.site.labrelay(*person[verb].split())
             assert ran.code == 0, ran.err
         else:
             (answer,) = await send_blocks(self.site.port("hl7"), [block(number, step)])

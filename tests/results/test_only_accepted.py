@@ -191,12 +191,17 @@ async def test_only_an_accepted_control_keeps_a_test_open(tmp_path: Path) -> Non
         assert not [one for one in reading.list_failures(site.journal) if not one.until_us]
 
 
-async def test_a_control_that_cannot_be_read_is_a_dead_letter(tmp_path: Path) -> None:
-    """It rings at once: no mapping says what its status means."""
+async def test_a_control_that_cannot_be_read_is_a_dead_letter_and_closes_its_test(tmp_path: Path) -> None:
+    """No mapping says what its status means."""
     channels = {"chem": channel(MLLP, HL7_ROUTE, OUL), "astm": astm_channel()}
     async with running_site(tmp_path, channels) as site:
-        ends = [site.end_of(await send_form(site, "A", Form(status="Z", by=by))) for by in ("ORU", "OUL", "ASTM")]
-        assert ends == ["UNMAPPED_STATUS"] * 3
+        ways = {"A": "ORU", "B": "OUL", "C": "ASTM", "D": "ORU"}
+        await set_up(site, [(test, "never" if test == "D" else "", Form(by=by)) for test, by in ways.items()])
+        ends = [site.end_of(await send_form(site, test, Form(status="Z", by=by))) for test, by in ways.items()]
+        assert ends == ["UNMAPPED_STATUS"] * 4
+        hers = [await send_form(site, test, Form("0.9", number=f"S{test}", ago=5, by=by), patient=f"P{test}")
+                for test, by in ways.items()]  # fmt: skip
+        assert [state_of(site, one) for one in hers] == ["held CONTROL_FAILED"] * 3 + ["delivered"]
 
 
 async def test_a_control_on_another_connection_of_the_analyzer_closes_its_tests(tmp_path: Path) -> None:

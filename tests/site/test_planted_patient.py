@@ -86,22 +86,8 @@ ARGUMENTS: dict[str, list[list[str]]] = {
 }
 # They go on until they are stopped, or are about a file that their user names, and nothing that is stored.
 NOT_HERE = {
-    "bench",
-    "demo",
-    "detect",
-    "listen",
-    "map",
-    "sandbox",
-    "simulate",
-    "tap",
-    "test",
-    "send",
-    "run",
-    "analyzers",
-    "analyzers show",
-    "key rotate",
-    "restore",
-    "upgrade",
+    *("bench", "demo", "detect", "listen", "map", "sandbox", "simulate", "tap", "test", "send", "run", "analyzers"),
+    *("analyzers show", "key rotate", "restore", "upgrade"),
 }
 
 

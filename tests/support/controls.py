@@ -20,7 +20,11 @@ DAY = f"{datetime.now(UTC) - timedelta(days=1):%Y%m%d}"
 
 
 def message(specimen: str, results: Mapping[str, str], at: str, *, patient: str = "", flag: str = "") -> bytes:
-    """One message of an analyzer, measured at ``at`` of `DAY` (``0740``); without a patient, a control's."""
+    """One message of an analyzer, measured at ``at`` of `DAY` (``0740``); without a patient, a control's.
+
+    Args:
+        results: values; ``18 LL`` has a flag of its own.
+    """
     number = next(NUMBERS)
     time = f"{DAY}{at}{number % 60:02}"
     person = f"PID|1||{patient}||Iyer^Meena||19550101|F\r" if patient else ""
@@ -28,7 +32,8 @@ def message(specimen: str, results: Mapping[str, str], at: str, *, patient: str 
     head = f"MSH|^~\\&|AN|LAB|LIS|H|{time}||ORU^R01|M{number}|P|2.5.1\r{person}"
     order = f"OBR|1||{specimen}|CHEM^Chemistry^L|||{time}||||||||{side}|||||||{time}||LAB|F\r"
     rows = [
-        f"OBX|{place}|NM|{test}^{test}^L||{value}|{UNITS[test]}||{flag}|||F|||{time}\r"
+        f"OBX|{place}|NM|{test}^{test}^L||{value.split()[0]}|{UNITS[test]}||"
+        f"{flag or value.partition(' ')[2]}|||F|||{time}\r"
         for place, (test, value) in enumerate(results.items(), 1)
     ]
     return (head + order + "".join(rows)).encode()

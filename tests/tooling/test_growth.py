@@ -148,7 +148,7 @@ def test_where_history_is_missing_the_reason_is_said(
     monkeypatch.setenv("PATH", str(empty))
     assert history.gap(checkout) == "git is not installed, or is not in PATH"
     assert budget.main([], checkout) == 1  # `engine/*` has no row
-    assert "what earlier commits let grow is not looked at: git is not installed" in capsys.readouterr().err
+    assert "growth in earlier commits is not looked at: git is not installed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("path", [ROOMS, NAMES], ids=str)

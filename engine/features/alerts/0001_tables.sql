@@ -84,6 +84,7 @@ CREATE TABLE critical_result (
     of_message INTEGER NOT NULL,             -- of the first word about the result, and the place of that
     of_place   INTEGER NOT NULL,
     alert      INTEGER NOT NULL,             -- critical_value.message_id, which may repeat it; 0: it is not critical
+    lacking    TEXT NOT NULL,                -- JSON: document.id of parts of the message that do not have it
     PRIMARY KEY (of_message, of_place, message_id, alert)
 ) WITHOUT ROWID;
 CREATE INDEX critical_result_message ON critical_result (message_id);

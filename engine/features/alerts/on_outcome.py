@@ -25,4 +25,4 @@ class CriticalValues(Step):
 
     def queued(self) -> None:
         if self._words or (self.now.before is not None and self.batch.notes_critical):
-            note(self.batch, self.now.id, self.now.channel, self._words)
+            note(self.batch, self.now.id, self.now.channel, self._words, [routed.lacks for routed in self.now.routes])

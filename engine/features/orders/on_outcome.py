@@ -99,7 +99,7 @@ class Orders(Step):
     def ended(self) -> None:
         now = self.now
         if now.state == "mapped" and self._meant:
-            reflex.follow(self.batch, now.id, now.channel, now.received_us, now.routes, now.tubes, self._meant)
+            reflex.follow(self.batch, now, self._meant)
         if now.before is not None and (now.state == "mapped" or holding.standing(self.batch, now.id) != "on its way"):
             holding.gone_from(self.batch, now.id, self._meant)
 

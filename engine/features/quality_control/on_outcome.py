@@ -42,7 +42,7 @@ class QualityControl(Step):
 
     def __init__(self, now: Recording) -> None:
         super().__init__(now)
-        self._channel = now.outcome.controls_of or now.channel
+        self._channel = now.controls_of
         self._tests, self._measured, self._others, self._out, self._waiting = {}, {}, set(), [], {}
 
     def decide(self) -> None:

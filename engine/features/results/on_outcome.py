@@ -189,7 +189,9 @@ class Results(Step):
 
     def stored(self) -> None:
         if self.now.outcome.controls:
-            delta_history.note_controls(self.batch, self.now.channel, self.now.received_us, self.now.outcome.controls)
+            delta_history.note_controls(
+                self.batch, self.now.controls_of, self.now.received_us, self.now.outcome.controls
+            )
         if (read := self.now.outcome.read) is not None and (found := self._judge()) is not None:
             judged.keep(self.now, read, found)
             self.now.judgement, self.now.memory = found.judgement, found.memory
@@ -198,7 +200,7 @@ class Results(Step):
         now = self.now
         if now.rejected_before:
             now.held = hold_queue.once_more(now.routes, now.held, now.rejected_before)
-        now.held = hold_queue.decide(self.batch, now.id, now.channel, now.received_us, now.routes, now.held)
+        now.held = hold_queue.decide(self.batch, now.id, now.controls_of, now.received_us, now.routes, now.held)
         if now.tubes and now.state == "mapped":
             now.tubes = with_repeats(now.tubes, now.routes, self._judged)
 

@@ -117,6 +117,7 @@ class Routed:
         is_copy: it is the message as it came. passes: it goes out, whatever was decided about its results.
         echo: it says again what was accepted before, and is not sent (`engine.features.results.rows.applying`).
         form: of CSV and JSON, where the results are; None: they are not compared.
+        lacks: of one part of a document, the places of results that its other part has.
     """
 
     document: "Document"
@@ -129,6 +130,7 @@ class Routed:
     passes: bool = False
     echo: bool = False
     form: Form | None = None
+    lacks: frozenset[int] = frozenset()
 
 
 @value(kw_only=True)

@@ -15,45 +15,15 @@ A server's own words stay masked except places and numbers of errors, for they q
 import re
 from collections.abc import Callable
 
+from engine.model.tables import table_lines
+
 CODES, UNITS = "codes", "units"
 LONGEST_CODE = 40
 
-_STATUS = r"[A-Z]"
-_FLAG = r"[A-Z]{1,4}|[<>]{1,2}|\*{1,2}|[-+]{1,2}"
-_TYPE = r"[A-Z]{2,3}"
-_ACTION = r"[A-Z]{1,2}"
-_VERSION = r"\d(?:\.\d){0,3}|LIS\d?-?[A-Z]?\d?|E ?1394-\d{2}"
 # Name and number of a field -> values permitted in its components: codes of tables, or matches of the expression.
-_PLACES: dict[tuple[str, int], str] = {
-    ("MSH", 9): r"[A-Z]{3}|[A-Z]\d{2}|[A-Z]{3}_[A-Z]\d{2}",
-    ("MSH", 11): r"[PTD]",
-    ("MSH", 12): _VERSION,
-    ("MSH", 18): r"ASCII|8859/\d{1,2}|UNICODE(?: UTF-(?:8|16|32))?|ISO IR\d+",
-    ("MSA", 1): r"[AC][AER]",
-    ("ERR", 2): r"[A-Z][A-Z0-9]{2}|\d{1,3}",
-    ("ERR", 3): r"[12]\d{2}|HL70\d{3}|HL7\d{4}",
-    ("ERR", 4): r"[EFIW]",
-    ("ORC", 1): _ACTION,
-    ("ORC", 5): _ACTION,
-    ("OBR", 4): CODES,
-    ("OBR", 25): _STATUS,
-    ("OBX", 2): _TYPE,
-    ("OBX", 3): CODES,
-    ("OBX", 6): UNITS,
-    ("OBX", 8): _FLAG,
-    ("OBX", 11): _STATUS,
-    ("SPM", 4): CODES,
-    ("TCD", 1): CODES,
-    ("H", 12): r"[PTDQ]",
-    ("H", 13): _VERSION,
-    ("O", 5): CODES,
-    ("O", 12): _ACTION,
-    ("O", 26): _ACTION,
-    ("R", 3): CODES,
-    ("R", 5): UNITS,
-    ("R", 7): _FLAG,
-    ("R", 9): _STATUS,
-    ("L", 3): r"[A-Z]",
+_PLACES = {
+    (segment, int(field)): values
+    for segment, field, values in (line.split("\t") for line in table_lines(__file__, "technology.txt"))
 }
 _COMPILED = {place: re.compile(text) for place, text in _PLACES.items() if text not in (CODES, UNITS)}
 _SYSTEM = re.compile(r"LN|L|LB|SCT2?|UCUM|I9C?|I10|99[A-Z0-9]{1,10}|HL7\d{4}|HL70\d{3}")  # table 0396

@@ -80,6 +80,11 @@ class Recording:
     marks: int = 0
 
     @property
+    def controls_of(self) -> str:
+        """The channel whose controls count."""
+        return self.outcome.controls_of or self.channel
+
+    @property
     def is_edit(self) -> bool:
         return self.first != self.id
 

@@ -1,7 +1,7 @@
 """A result is changed, and one that is computed from it stays: a person is asked (`engine.model.content.computed`).
 
-Only results under the same order of the same person count, by the codes of tests as they are sent. Nothing is asked
-where the message, or a correction since then, has the computed one, too.
+Only results under the same order of the same person count, by the codes of tests as sent and as meant. Nothing is asked
+where the message, or a correction since then, has the computed one anew.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,18 +54,23 @@ def _left_behind(
     is_changed = said.version.said in CHANGES or decision.kind == "amends"
     if not is_changed or (said.value == before.value and said.version.said not in _GONE):
         return
-    brought = {(result.person, result.number, result.test) for result in judgement.said.values()}
-    codes = {*spellings(before.test), *spellings(said.test)}
+    changing = [judgement.said[fresh.place] for fresh in judgement.decisions if fresh.kind not in ("echo", "again")]
+    brought = {(result.person, result.number, result.test) for result in changing}
+    codes = _codes(before) | _codes(said)
     for result in standing:
         last = result.last
         is_of_order = (last.person, last.number) == (before.person, before.number)
         is_newer = last.message > before.message and last.version.said in CHANGES
-        if (
-            not is_of_order
-            or is_newer
-            or last.version.said in _GONE
-            or (said.person, said.number, last.test) in brought
-        ):
-            continue
-        if not codes.isdisjoint(sources_of(spellings(last.test), by_test)):
+        is_out = is_newer or last.version.said in _GONE or (said.person, said.number, last.test) in brought
+        if is_of_order and not (is_out or codes.isdisjoint(sources_of(_codes(last), by_test))):
             yield last.test
+
+
+def changes_source(judgement: Judgement, by_test: Mapping[str, frozenset[str]]) -> bool:
+    """Whether a result is changed that others may be computed from."""
+    changed = [judgement.said[decision.place] for decision in judgement.decisions if decision.kind in _CHANGING]
+    return any(not sources.isdisjoint(_codes(result)) for result in changed for sources in by_test.values())
+
+
+def _codes(result: Said) -> set[str]:
+    return {*spellings(result.test), *(code.rpartition("|")[2] for code in result.codes)}

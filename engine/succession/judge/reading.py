@@ -247,6 +247,7 @@ def _said(drawn: Drawn, result: Result, organism: str, receipt: Receipt) -> Said
         counted=measure.sub or "",
         status_only=receipt.is_hl7 and measure.status == STATUS_ONLY and value.sent is None,
         critical=is_critical(result),
+        codes=measure.codes or (),
     )
 
 

@@ -71,6 +71,7 @@ class Said(NamedTuple):
         status_only: it makes final what was sent before, and does not send it again (OBX-11 U).
         unsure: its times are a wrong clock's; it has none of them. behind: by how many days that is; ahead: below 0.
         doubt: why it waits for a person, where it is not known what it is a word of.
+        codes: of the test, as meant, each behind its system.
     """
 
     message: int
@@ -98,6 +99,7 @@ class Said(NamedTuple):
     unsure: bool = False
     behind: int = 0
     doubt: str = ""
+    codes: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[str, ...]:

@@ -107,19 +107,7 @@ NO_NUMBERS = (
     *("TEMP", "TEST", "Demo", "DUMMY", "OPD", "IPD", "CASUALTY", "EMERGENCY", "STAT", "WALKIN", "Walk-in"),
 )
 NUMBERS = (
-    "TEMP00123",
-    "TEST-17",
-    "OPD/2024/17",
-    "X1",
-    "AXX",
-    "11",
-    "7",
-    "1112",
-    "STAT7",
-    "N12",
-    "मरीज17",
-    "0007",
-    "A0",
+    *("TEMP00123", "TEST-17", "OPD/2024/17", "X1", "AXX", "11", "7", "1112", "STAT7", "N12", "मरीज17", "0007", "A0"),
 )
 
 

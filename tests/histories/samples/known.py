@@ -10,15 +10,13 @@ Traps (`lives.py`) are numbered by the fault that they are for. Mended, and so i
      6  a document whose results are all withdrawn is not withdrawn
      7  growth stays beside no growth
     10  a result of a clock that is wrong by a year goes out with its time, unsaid
+    12  a critical value in a rejected part of its message rings on
 """
 
 from tests.histories.samples.oracle import Finding
 
-RINGS_ON = 12
-FAULTS = {RINGS_ON: "a critical value that is in a rejected part of its message rings on: no receiver has it"}
-
+FAULTS: dict[int, str] = {}
 KNOWN: tuple[tuple[int, int, str], ...] = ()  # seed, fault, questions
-KNOWN_SHIFTS = frozenset({538, 1236, 1435})  # of `RINGS_ON`
 
 MENDED = (
     *(38, 54, 126, 317, 601),  # of critical values
@@ -32,7 +30,5 @@ PLAYED = tuple(sorted({*range(32), *MENDED, *(seed for seed, _, _ in KNOWN)}))
 
 
 def is_known(fault: int, finding: Finding) -> bool:
-    """Of a history that is in no table, whether its trap is known for this. An alarm that ends too early never is."""
-    if fault == RINGS_ON:
-        return finding.question == "i" and finding.words.endswith(" is nowhere, and its alert is open")
+    """Of a history that is in no table, whether its trap is known for this."""
     return any(number == fault and finding.question in questions for _, number, questions in KNOWN)

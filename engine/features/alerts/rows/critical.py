@@ -3,11 +3,12 @@
 
 An alert is open while a receiver shows its value, or is to get it: a message with it went there, waits, or is held, and
 no later word of the same result has gone there. A part of a message that waits for a person is no such word; nor is one
-that its receiver refused. A person who rejects all of a message ends its alert, too. What ended is open again where
-the value is shown all the same: it is sent, or the later word is given up.
+that its receiver refused; of a parted document the part with the result counts. A person who rejects all of a message,
+or that part, ends its alert, too. What ended is open again where the value is shown all the same: it is sent, or the
+later word is given up.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from engine.features.alerts.rows.changes import CRITICAL_KEY, note_critical, raise_call
 from engine.features.alerts.rules.critical import Word
@@ -16,7 +17,14 @@ from engine.succession.judge.words import Ref
 
 _DELIVERIES = (
     "SELECT d.lane, o.ordinal, l.destination, d.state FROM delivery d JOIN lane l ON l.id = d.lane"
-    " JOIN document o ON o.id = d.document_id WHERE d.message_id = ? ORDER BY d.id"
+    " JOIN document o ON o.id = d.document_id WHERE d.message_id = ?"
+    " AND o.id NOT IN (SELECT value FROM json_each(?)) ORDER BY d.id"
+)
+_NOTE = (
+    "INSERT INTO critical_result (message_id, of_message, of_place, alert, lacking) VALUES (?1, ?2, ?3, ?4, coalesce("
+    "(SELECT lacking FROM critical_result WHERE message_id = ?1 AND of_message = ?2 AND of_place = ?3),"
+    " (SELECT json_group_array(id) FROM document WHERE message_id = ?1 AND ordinal IN (SELECT value FROM json_each(?5))"
+    " AND revision = (SELECT max(revision) FROM document WHERE message_id = ?1))))"
 )
 _OUT = frozenset({"waiting", "sending", "delivered"})
 _CLOSED = frozenset({"rejected", "superseded"})
@@ -24,8 +32,10 @@ _NOWHERE = frozenset({""})  # where a message without a receiver is
 _OF_RESULT = "of_message = ? AND of_place = ?"
 
 
-def note(batch: Batch, message_id: int, channel: str, words: Sequence[Word]) -> None:
-    """A message has its outcome, and its deliveries."""
+def note(
+    batch: Batch, message_id: int, channel: str, words: Sequence[Word], lacks: Sequence[Collection[int]] = ()
+) -> None:
+    """A message has its outcome, and its deliveries. ``lacks``: of each document, as of `Routed`."""
     before = _refs(batch, message_id)
     batch.execute(
         "DELETE FROM critical_result WHERE message_id = ?1 OR (alert = ?1 AND message_id < ?1)", (message_id,)
@@ -35,10 +45,11 @@ def note(batch: Batch, message_id: int, channel: str, words: Sequence[Word]) -> 
     if rings:
         note_critical(batch, message_id, channel)
     batch.executemany(
-        "INSERT INTO critical_result (message_id, of_message, of_place, alert) VALUES (?, ?, ?, ?)",
+        _NOTE,
         [
-            (message, *word.ref, word.critical * (alerts[word.ref] or message_id))
+            (message, *word.ref, word.critical * (alerts[word.ref] or message_id), str(lacking))
             for word in words
+            for lacking in ([nth for nth, places in enumerate(lacks, 1) if word.place in places and not word.echo],)
             if rings or not word.echo  # a message that rings does so for all that it has
             for message in (word.repeats if word.echo else (message_id,))
         ],
@@ -83,21 +94,21 @@ def _follow(batch: Batch, refs: Iterable[Ref]) -> None:
 
 def _state(batch: Batch, alert: int) -> tuple[bool, int]:
     """Whether a value of an alert is shown somewhere; and the newest message that says another, 0 without any."""
-    sql = f"SELECT message_id FROM critical_result WHERE {_OF_RESULT} AND message_id > ?"  # noqa: S608 - a constant
+    sql = f"SELECT message_id, lacking FROM critical_result WHERE {_OF_RESULT} AND message_id > ?"  # noqa: S608
     is_live, by = False, 0
-    words = "SELECT of_message, of_place, message_id FROM critical_result WHERE alert = ?"
-    for word in batch.execute(words, (alert,)).fetchall():
-        shown, _ = _receivers(batch, word[-1])
-        for (later,) in batch.execute(sql, word).fetchall():
-            _, out = _receivers(batch, later)
+    words = "SELECT of_message, of_place, message_id, lacking FROM critical_result WHERE alert = ?"
+    for *word, lacking in batch.execute(words, (alert,)).fetchall():
+        shown, _ = _receivers(batch, word[-1], lacking)
+        for later, without in batch.execute(sql, word).fetchall():
+            _, out = _receivers(batch, later, without)
             shown, by = shown - out, max(by, later * bool(out))
         is_live = is_live or bool(shown)
     return is_live, by
 
 
-def _receivers(batch: Batch, message_id: int) -> tuple[frozenset[str], frozenset[str]]:
-    """Who has a message, or is to get it; and to whom all of it goes out."""
-    rows = batch.execute(_DELIVERIES, (message_id,)).fetchall()
+def _receivers(batch: Batch, message_id: int, lacking: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Who has a message without those documents, or is to get it; and to whom all of it goes out."""
+    rows = batch.execute(_DELIVERIES, (message_id, lacking)).fetchall()
     if not rows:
         return _NOWHERE, _NOWHERE
     shown = frozenset(destination for *_, destination, state in rows if state not in _CLOSED)

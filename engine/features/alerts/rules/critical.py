@@ -13,13 +13,14 @@ class Word(NamedTuple):
     """What a message says of one result.
 
     Attributes:
-        ref: of the result (`engine.succession.judge.words.Ref`).
+        ref: of the result (`engine.succession.judge.words.Ref`). place: its own in the message; 0: none.
         critical: it is so; else it was, and is no more.
         echo: the message repeats it, and does not send it.
         repeats: messages with the same value, flags and time of it.
     """
 
     ref: Ref
+    place: int = 0
     critical: bool = True
     echo: bool = False
     repeats: tuple[int, ...] = ()
@@ -33,7 +34,7 @@ def words_in(message: int, critical: Collection[int], judgement: Judgement | Non
         memory: what was in force before it.
     """
     if judgement is None:
-        return [Word((message, place)) for place in critical]
+        return [Word((message, place), place) for place in critical]
     standing = {result.ref: result for result in memory.standing}
     refs = words_of(judgement.decisions, judgement.said, standing) if standing else {}
     kinds = {decision.place: decision.kind for decision in judgement.decisions}
@@ -42,10 +43,11 @@ def words_in(message: int, critical: Collection[int], judgement: Judgement | Non
         ref, kind = refs.get(place, (message, place)), kinds.get(place, "new")  # a picture is not judged
         if kind == "echo" or kind not in _NO_WORD:
             repeats = _repeated(judgement.said.get(place), standing.get(ref))
-            words[ref] = Word(ref, echo=kind == "echo", repeats=repeats)
-    for ref in (*(refs[place] for place in refs if kinds[place] not in _NO_WORD), *withdrawn(judgement)):
+            words[ref] = Word(ref, place, echo=kind == "echo", repeats=repeats)
+    words_of_message = [(refs[place], place) for place in refs if kinds[place] not in _NO_WORD]
+    for ref, place in (*words_of_message, *((ref, 0) for ref in withdrawn(judgement))):
         if ref not in words and ref in standing and any(word.critical for word in standing[ref].words):
-            words[ref] = Word(ref, critical=False)
+            words[ref] = Word(ref, place, critical=False)
     return [*words.values()]
 
 

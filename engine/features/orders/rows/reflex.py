@@ -1,7 +1,7 @@
 """Reflex: a result of an order proposes one more test of its tube, and a person confirms or declines.
 
 Where its row says ``auto``, it is ordered without a person, unless a restore brought it back, it cannot be ordered, or
-the order of the result was cancelled meanwhile.
+the order of the result was cancelled or replaced meanwhile.
 
     waits      the rule says yes, and the result is held
     proposed   the result is on its way
@@ -23,7 +23,6 @@ from engine.feature import Hook
 from engine.features.orders.rows import holding, items, reading
 from engine.features.orders.rows.items import Kept
 from engine.features.orders.rows.taking import take_orders
-from engine.model.content.order_results import TubeResults
 from engine.model.content.results import EarlierResults
 from engine.model.errors import RefusedError
 from engine.model.journal.records import Routed
@@ -34,6 +33,7 @@ from engine.store.core.connecting import Rows
 from engine.store.core.writing.batch import Batch
 from engine.store.core.writing.operation import Priority, operation
 from engine.store.operations import audit
+from engine.store.operations.recording import Recording
 from engine.store.queries.reader import Reader
 
 WAITS, PROPOSED, UNSURE, WITHDRAWN = "waits", "proposed", "unsure", "withdrawn"
@@ -82,7 +82,7 @@ _IS_DUE = (
     "auto AND state = 'proposed' AND EXISTS (SELECT 1 FROM order_reflex_rule AS r"
     " WHERE r.channel = order_reflex.channel AND r.adds = order_reflex.adds AND r.rule = order_reflex.rule AND r.auto)"
     " AND NOT EXISTS (SELECT 1 FROM order_event AS e WHERE e.item = order_reflex.parent"
-    " AND e.event IN ('cancel', 'close'))"
+    " AND e.event IN ('cancel', 'close', 'replace'))"
 )
 
 
@@ -94,38 +94,28 @@ def in_force(batch: Batch, rules: Sequence[RuleRow]) -> None:
         batch.executemany("INSERT INTO order_reflex_rule VALUES (?, ?, ?, ?, ?)", [tuple(one) for one in rules])
 
 
-def follow(
-    batch: Batch,
-    message_id: int,
-    channel: str,
-    received_us: int,
-    routes: Sequence[Routed],
-    tubes: Sequence[TubeResults],
-    meant: Collection[int],
-) -> None:
+def follow(batch: Batch, now: Recording, meant: Collection[int]) -> None:
     """What results of a message say to the proposals of their orders (``meant``)."""
-    rows = batch.execute("SELECT * FROM order_reflex_rule WHERE channel = ?", (channel,)).fetchall()
+    rows = batch.execute("SELECT * FROM order_reflex_rule WHERE channel = ?", (now.channel,)).fetchall()
     for row in map(RuleRow._make, rows):
         for number in sorted(meant):
             one = items.by_number(batch, number)
             if one is not None and one.line.test == row.test and not one.made and _has_tube(one):
-                said = [(tube, each) for tube in tubes for each in tube.tests if _is_of(each, one)]
+                said = [(tube, each) for tube in now.tubes for each in tube.tests if _is_of(each, one)]
                 mine = [each for tube, each in said if tube.specimen == one.line.specimen]
                 if not mine or all(each.repeats for each in mine):
                     continue
-                answer: bool | None = None
-                version = ""
-                if any(each.withdrawn for each in mine):
-                    answer = False
-                elif not all(each.final for each in mine):
+                answer: bool | None = False
+                version, is_withdrawn = "", any(each.withdrawn for each in mine)
+                if not (is_withdrawn or all(each.final for each in mine)):
                     continue
-                else:
-                    earlier = EARLIER.each()[0](batch, message_id, channel, received_us)
-                    answer, version = _answer(routes, earlier, received_us, row.rule, _codes(one, mine))
+                if not is_withdrawn:
+                    earlier = EARLIER.each()[0](batch, now.id, now.controls_of, now.received_us)
+                    answer, version = _answer(now.routes, earlier, now.received_us, row.rule, _codes(one, mine))
                     if len({tube.specimen for tube, _ in said}) > 1:
                         answer = None
-                is_known = any(each.test == row.adds for tube in tubes for each in tube.tests)
-                _say(batch, one, row, message_id, answer, version, is_known=is_known)
+                is_known = any(each.test == row.adds for tube in now.tubes for each in tube.tests)
+                _say(batch, one, row, now.id, answer, version, is_known=is_known)
 
 
 def _has_tube(one: Kept) -> bool:

@@ -136,12 +136,7 @@ def parted(
     found = _opened(body, routed, zone)
     if found is None or not all(part.name for part in found.resources):  # else a row may be of several results
         return _whole(routed, why) if closed.tests else routed
-    kind = _OBSERVATION if has_ids(document.media_type) else RESULT
-    measured = {
-        f"{kind}{part if has_ids(document.media_type) else place}": closed.results[place]
-        for place, part in document.places
-        if place in closed.results
-    }
+    measured = {name: closed.results[place] for place, name in _names(document) if place in closed.results}
     results = [part for part in found.resources if part.kind in _KINDS and part.name not in decided.echoes]
     tests = {result.name: _tests_of(result, measured, closed) for result in results}
     if _may_have_more(closed, found, [result for result in results if result.name not in measured], tests):
@@ -158,6 +153,12 @@ def parted(
     )
     cut = _Cut(body, found, frozenset(waits), frozenset(others), mine - theirs or mine, decided)
     return _in_two(routed, cut, why, zone)
+
+
+def _names(document: Document) -> list[tuple[int, str]]:
+    """The places of results, each with the name of its part."""
+    of_ids = has_ids(document.media_type)
+    return [(place, f"{_OBSERVATION}{part}" if of_ids else f"{RESULT}{place}") for place, part in document.places]
 
 
 def _whole(routed: Routed, why: HoldReason) -> Routed:
@@ -245,14 +246,19 @@ def _in_two(routed: Routed, cut: _Cut, why: HoldReason, zone: tzinfo) -> Parts:
         without = replace(decided, echoes=decided.echoes | cut.others)
     second = copy.write(without)
     rules, codes = routed.hold, cut.codes
+    mine, theirs = (
+        frozenset(place for place, name in _names(routed.document) if name in some) for some in (cut.waits, cut.others)
+    )
     return Parts(
         goes=replace(
             routed,
+            lacks=mine - theirs,
             document=_with_body(routed.document, first),
             hold=None if rules is None else rules.among(lambda one: not _is_one_of(one, codes)),
         ),
         waits=replace(
             routed,
+            lacks=theirs - mine,
             document=_with_body(routed.document, second),
             claimed=(),
             hold=Waits(why, None if rules is None else rules.among(lambda one: _is_one_of(one, codes))),

@@ -28,6 +28,7 @@ class DeltaHistory:
 
     Args:
         message_id: the message at hand; its own values are not earlier ones, whatever it goes out as.
+        channel: whose controls count (`Recording.controls_of`).
         received_us: when the message at hand was received, for results without a time of measurement.
     """
 

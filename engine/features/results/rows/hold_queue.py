@@ -37,7 +37,7 @@ _NAMED = 5  # messages, where the text lists those that have overtaken one
 def decide(
     batch: Batch,
     message_id: int,
-    channel: str,
+    controls_of: str,
     received_us: int,
     routes: Sequence[Routed],
     already: Sequence[HoldReason | None] = (),
@@ -46,6 +46,7 @@ def decide(
     count at once, others after their release.
 
     Args:
+        controls_of: as of `Recording`.
         already: why documents are held because of earlier accepted results (`engine.features.results.rows`);
             the reasons of the rules follow behind.
     """
@@ -55,7 +56,7 @@ def decide(
         if routed.hold is None or not routed.destinations or routed.echo:
             found.append(before)
             continue
-        held = routed.hold.decide(delta_history.DeltaHistory(batch, message_id, channel, received_us), received_us)
+        held = routed.hold.decide(delta_history.DeltaHistory(batch, message_id, controls_of, received_us), received_us)
         if before is not None:
             held = before if held is None else replace(before, text=f"{before.text}; {held.text}")
         found.append(held)

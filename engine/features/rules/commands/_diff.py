@@ -79,5 +79,5 @@ def difference(reader: Reader, site: Site, channel: str, rules: Both, since_us: 
         old, new = (Said(each.answers, is_held) for each, is_held in zip(asked, held, strict=True))
         found.add(one.message, old, new)
 
-    replay(reader, channel, since_us, look)
+    replay(reader, channel, known_channel(site, channel).controls_of or channel, since_us, look)
     return found

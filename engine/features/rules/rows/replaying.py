@@ -74,8 +74,9 @@ class Past:
         return None if now else self._known.control_failed(codes, within_us)
 
 
-def replay(reader: Reader, channel: str, since_us: int, look: Callable[[Replayed], None]) -> None:
-    """Give each message of a channel, received since then, to ``look``, the oldest first.
+def replay(reader: Reader, channel: str, controls_of: str, since_us: int, look: Callable[[Replayed], None]) -> None:
+    """Give each message of a channel, received since then, to ``look``, the oldest first. ``controls_of``: the channel
+    whose controls count.
 
     Raises:
         StoreError, ConfigError: the journal cannot be read, or its key was not found.
@@ -83,7 +84,7 @@ def replay(reader: Reader, channel: str, since_us: int, look: Callable[[Replayed
     after = 0
     while True:
         with reader.snapshot() as execute:
-            found = list(_opened(Snapshot(execute, reader.vault), channel, after, since_us))
+            found = list(_opened(Snapshot(execute, reader.vault), channel, controls_of, after, since_us))
             for one in found:
                 look(one)
         if len(found) < AT_ONCE:
@@ -91,12 +92,12 @@ def replay(reader: Reader, channel: str, since_us: int, look: Callable[[Replayed
         after = found[-1].message
 
 
-def _opened(rows: Snapshot, channel: str, after: int, since_us: int) -> Iterator[Replayed]:
+def _opened(rows: Snapshot, channel: str, controls_of: str, after: int, since_us: int) -> Iterator[Replayed]:
     vault = rows.vault
     for message, received_us, content, body, detail in rows.execute(
         _NEXT, (channel, after, since_us, AT_ONCE)
     ).fetchall():
-        past, payload = Past(rows, message, channel, received_us), b""
+        past, payload = Past(rows, message, controls_of, received_us), b""
         facts: Facts | None = None
         warnings: Sequence[str] = ()
         try:

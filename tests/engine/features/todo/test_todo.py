@@ -367,20 +367,8 @@ UNDECIDED = [
     Undecided(what, n, LETTER_US)
     for n, what in enumerate(
         (
-            "failed",
-            "moved",
-            "other_name",
-            "same_number",
-            "suspended",
-            "damaged",
-            "blocked",
-            "not-notified",
-            "ABDM-1092",
-            "bad_signature",
-            "other_patient",
-            "doubtful",
-            "leaving",
-            "unshared",
+            *("failed", "moved", "other_name", "same_number", "suspended", "damaged", "blocked", "not-notified"),
+            *("ABDM-1092", "bad_signature", "other_patient", "doubtful", "leaving", "unshared"),
         ),
         1,
     )

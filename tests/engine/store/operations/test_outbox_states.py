@@ -31,21 +31,9 @@ from tests.support.examples import examples
 from tests.support.journals import NOW_US, queue, routed, running, store
 
 VERBS = [
-    "claim",
-    "unclaim",
-    "settle",
-    "settle_at_once",
-    "postpone",
-    "bury",
-    "requeue",
-    "supersede",
-    "hold",
-    "release",
-    "reject",
-    "dismiss",
-    "set_aside",
-    "refuse_late",
-]
+    "claim", "unclaim", "settle", "settle_at_once", "postpone", "bury", "requeue", "supersede", "hold", "release",
+    "reject", "dismiss", "set_aside", "refuse_late",
+]  # fmt: skip
 # verb -> (states it applies to, the state it leads to); in any other state it changes nothing
 TABLE: dict[str, tuple[set[str], str]] = {
     "unclaim": ({"sending"}, "waiting"),

@@ -244,7 +244,10 @@ async def test_a_held_result_orders_nothing_until_a_person_has_released_it(tmp_p
 
 @pytest.mark.parametrize(
     ("ends", "value", "is_released"),
-    [("CA", "60.0", False), ("person", "60.0", False), ("CA", "950.0", True)],
+    [
+        *(("CA", "60.0", False), ("person", "60.0", False), ("CA", "950.0", True)),
+        *(("XO 00043", "60.0", False), ("XO 00043", "950.0", True), ("XO 00042 S", "60.0", False)),
+    ],
 )
 async def test_what_somebody_wants_to_end_orders_nothing_by_itself(
     tmp_path: Path, ends: str, value: str, is_released: bool
@@ -256,7 +259,8 @@ async def test_what_somebody_wants_to_end_orders_nothing_by_itself(
         if ends == "person":
             assert (await site.labrelay("orders", "cancel", "W1", "--reason", "not wanted")).code == 0
         else:
-            await his.ask(order("M2", (ends, "P1", "TSH")))
+            control, tube, priority = (*ends.split(), "00042", "R")[:3] if " " in ends else (ends, "00042", "R")
+            await his.ask(order("M2", (control, "P1", "TSH"), tube=tube, priority=priority))
         if is_released:
             message = str(site.messages("chemistry")[-1].id)
             assert (await site.labrelay("held", "release", message, "--reason", "seen", "--yes")).code == 0
@@ -265,7 +269,7 @@ async def test_what_somebody_wants_to_end_orders_nothing_by_itself(
         await until(lambda: bool(reflex.proposals(site.journal)))
         assert found(site) == [("FT4", PROPOSED)]
         assert not reflex.due(site.journal)
-        assert reading.item(site.journal, 2) is None
+        assert reading.item(site.journal, 3 if ends.startswith("XO") else 2) is None
         assert await decide(site, "confirm") == 0, "a person may"
 
 
