@@ -17,7 +17,7 @@ from engine.features.quality_control.rules.parting import Closed, Measured, Wait
 from engine.model.content.computed import sources_by_test, sources_of
 from engine.model.content.facts import Facts, Result, plain_codes, stored
 from engine.model.content.quality_controls import matches, of_patients, spellings
-from engine.model.journal.document_facts import NOTHING, DocumentFacts
+from engine.model.journal.document_facts import NOTHING
 from engine.model.journal.records import HoldReason, Routed
 from engine.model.texts.reasons import ReasonCode
 from engine.store.operations.recording import Recording, Step
@@ -57,7 +57,8 @@ class QualityControl(Step):
             return
         if codes := closing.codes_under_control(self.batch, self._channel):
             self._read(codes)
-            closed = self._closed()
+            closed = closing.failed_then(self.batch, self._channel, self._measured)  # when its results were measured
+            closed |= closing.closed_tests(self.batch, self._channel)
             if closed:
                 self._part(codes, closed)
                 self._waiting = closed
@@ -89,11 +90,6 @@ class QualityControl(Step):
                 if not names:
                     self._others |= spelled - {""}
 
-    def _closed(self) -> dict[str, ClosedTest]:
-        """The tests that are closed, or were when its results were measured."""
-        open_now = closing.closed_tests(self.batch, self._channel)
-        return closing.failed_then(self.batch, self._channel, self._measured) | open_now
-
     def _part(self, codes: dict[str, set[str]], closed: dict[str, ClosedTest]) -> None:
         now = self.now
         mine = [one for test, one in closed.items() if test in self._tests]
@@ -124,7 +120,8 @@ class QualityControl(Step):
             elif any(now.held[place - 1 : place]):
                 found = replace(routed, hold=Waits(why, routed.hold))  # it waits for another reason, too: as a whole
             else:
-                facts[place] = _joined(decided, found.facts)
+                cut = found.facts
+                facts[place] = replace(decided, waits=cut.waits, statuses={**decided.statuses, **cut.statuses})
                 more.append(found.waits)
                 waiting |= found.codes
                 found = found.goes
@@ -189,7 +186,3 @@ def _spelled(*codes: str) -> set[str]:
     """As controls may have these codes: each, and its parts, also without a dilution."""
     parts = {part for code in codes for part in (code, *_PARTS.split(code))}
     return {spelled for part in parts for spelled in spellings(part)}
-
-
-def _joined(facts: DocumentFacts, more: DocumentFacts) -> DocumentFacts:
-    return replace(facts, waits=more.waits, statuses={**facts.statuses, **more.statuses})

@@ -58,12 +58,8 @@ def control(value: str, level: str = "L1", at_us: int = 0, *, lot: str = "A", te
 
 
 def measure(journal: Journal, message: int, *controls: ControlResult) -> None:
-    placed = [_placed(one, place) for place, one in enumerate(controls, 1)]
+    placed = [replace(one, place=place) for place, one in enumerate(controls, 1)]
     journal.run_alone(lambda batch: points.note(batch, message, "chem", NOW_US, placed))
-
-
-def _placed(one: ControlResult, place: int) -> ControlResult:
-    return replace(one, place=place)
 
 
 def at(run: int, minute: int = 0) -> int:
@@ -360,7 +356,7 @@ def lives(seed: int) -> Iterator[Callable[[Batch, int], Any]]:
                 value = rng.choice((f"{mean + z * sd:.2f}",) * 19 + ("<60",))
                 lot = "B" if run > 12 and rng.random() < 0.7 else "A"
                 found.append(control(value, level, at(moment, rng.randint(0, 40)), lot=lot))
-        sent = [_placed(one, place) for place, one in enumerate(found, 1)]
+        sent = [replace(one, place=place) for place, one in enumerate(found, 1)]
         yield lambda batch, message, sent=sent: points.note(batch, message, "chem", NOW_US, sent)
         if rng.random() < 0.1:
             when, resets = at(rng.randint(0, run), 50), rng.random() < 0.7
@@ -701,9 +697,10 @@ def test_a_person_may_enter_controls_of_last_year(tmp_path: Path) -> None:
         assert reading.list_failures(journal) == []
 
 
-def test_words_beside_the_number_of_a_control_are_no_control_of_their_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unit", ["mg/dL", ""])
+def test_words_beside_the_number_of_a_control_are_no_control_of_their_own(tmp_path: Path, unit: str) -> None:
     with laboratory(tmp_path) as journal:
-        words = replace(control("normal", "L1", at(0)), unit="")
+        words = replace(control("normal", "L1", at(0)), unit=unit)
         measure(journal, 1, words, control("101", "L1", at(0)))
         measure(journal, 2, control("101", "L1", at(1)))
         measure(journal, 3, replace(words, at_us=at(2)))
