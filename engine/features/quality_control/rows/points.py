@@ -1,16 +1,17 @@
 """Points: each control result that a message has, with what it is of and the target that it is judged with.
 
 Written with the outcome of the message, and judged in the same transaction (`judging`). A message that is processed
-again has its points already; a result that another message brought with the same number, time and value is no second
-one. One without a time is none where that message had the same bytes: it was sent once more, and nothing was measured
-again. A time that is not believed is none: its point is judged by when it came. Points are added and never changed.
+again has its points already; a result that another message brought with the same number, time, value and unit is no
+second one. One without a time is none where that message had the same bytes: it was sent once more, and nothing was
+measured again. A time that is not believed is none: its point is judged by when it came. Points are added and never
+changed.
 """
 
 from collections.abc import Sequence
 
 from engine.features.quality_control.rows import judging
 from engine.features.quality_control.rules.beside import says_the_same
-from engine.features.quality_control.rules.lots import INVALID, Known, Lot, TargetOf, known_as, why_not
+from engine.features.quality_control.rules.lots import INVALID, Known, Lot, TargetOf, known_as, ucum_of, why_not
 from engine.model.content.quality_controls import OTHER, ControlResult, is_control_number, spellings
 from engine.store.core.writing.batch import Batch
 from engine.store.operations.dedup import TOKEN_BYTES
@@ -54,7 +55,7 @@ def add(
     stream = stream_of(batch, channel, control.module, control.test)
     measured_us, known, target = _placed(batch, channel, control, received_us, act)
     is_timed = measured_us == control.at_us
-    if _is_repeat(batch, stream, message_id, control) or (
+    if _is_repeat(batch, stream, message_id, control, known) or (
         not is_timed and _is_sent_again(batch, stream, message_id, received_us, control)
     ):
         return None
@@ -153,15 +154,15 @@ def target_at(batch: Batch, channel: str, control: ControlResult, known: Known, 
     return None if row is None else TargetOf(*row)
 
 
-def _is_repeat(batch: Batch, stream: int, message_id: int, control: ControlResult) -> bool:
-    return (
-        batch.execute(
-            "SELECT 1 FROM qc_point WHERE stream = ? AND measured_us = ? AND number = ? AND value = ?"
-            " AND (message_id <> ? OR message_id = 0) AND timed = 1 AND (why = ?) = ? LIMIT 1",
-            (stream, control.at_us, control.number, control.value, message_id, INVALID, control.invalid),
-        ).fetchone()
-        is not None
-    )
+def _is_repeat(batch: Batch, stream: int, message_id: int, control: ControlResult, known: Known) -> bool:
+    """Whether another message brought the same, in all that is judged."""
+    rows = batch.execute(
+        "SELECT unit FROM qc_point WHERE stream = ? AND measured_us = ? AND number = ? AND value = ?"
+        " AND (message_id <> ? OR message_id = 0) AND timed = 1 AND (why = ?) = ? AND (? OR level = ? AND lot = ?)",
+        (stream, control.at_us, control.number, control.value, message_id, INVALID, control.invalid,
+         not control.level and not control.lot, known.level, known.lot),
+    )  # fmt: skip
+    return any(ucum_of(unit) == ucum_of(control.unit) for (unit,) in rows)
 
 
 def _is_sent_again(batch: Batch, stream: int, message_id: int, received_us: int, control: ControlResult) -> bool:
