@@ -35,8 +35,8 @@ class QualityControl(Step):
     _measured: dict[str, int]  # ... and when it was measured, at the earliest
     _others: set[str]  # codes of its results that are of none of these
     _facts: Facts | None = None
-    _patients: Sequence[Result] = ()  # their results in these facts; what each test is made of:
-    _sources: Mapping[str, frozenset[str]] = MappingProxyType({})
+    _patients: Sequence[Result] = ()  # their results in these facts; codes of each test, and of what it is made of:
+    _codes: Mapping[str, set[str]] = MappingProxyType({})
     _waiting: Mapping[str, ClosedTest]  # those of its tests that are closed
     _out: list[ClosedTest]  # closed tests that go out all the same
 
@@ -82,8 +82,8 @@ class QualityControl(Step):
             at_us = group.resulted_us if is_timed else now.received_us
             for code, test in zip(group.codes, group.tests, strict=True):
                 sent = test.partition("\0")[0]
-                spelled = _spelled(code, sent)
-                names = {name for part in spelled | self._sources.get(sent, set()) for name in codes.get(part, ())}
+                spelled = _spelled(code, sent) | self._codes.get(sent, set())
+                names = {name for part in spelled for name in codes.get(part, ())}
                 for name in names:
                     self._tests[name] = max(at_us, now.received_us, self._tests.get(name, 0))
                     self._measured[name] = min(at_us, self._measured.get(name, at_us))
@@ -140,11 +140,13 @@ class QualityControl(Step):
         of_person = of_patients(self._facts, is_hl7=read.is_hl7, numbers=read.numbers, orders=read.orders)
         self._patients = [result for _, _, result in of_person]
         by_test = sources_by_test(read.computed)
-        sources: dict[str, frozenset[str]] = {}
+        by_sent: dict[str, set[str]] = {}
         for measure in {result.measure for result in self._patients}:
-            if codes := sources_of(plain_codes(measure), by_test):
-                sources[measure.test or ""] = codes | sources.get(measure.test or "", frozenset())
-        self._sources = sources
+            codes = plain_codes(measure)
+            by_sent.setdefault(measure.test or "", set()).update(
+                _spelled(measure.test or "", *codes), sources_of(codes, by_test)
+            )
+        self._codes = by_sent
 
     def _results(self, shut: Mapping[str, Collection[str]]) -> dict[int, Measured]:
         """The results of patients by place, each with the closed tests that it is of, or computed from.
@@ -154,9 +156,7 @@ class QualityControl(Step):
         """
         tests: dict[int, set[str]] = {}  # of a panel, by the place of its head
         for result in self._patients:
-            test = result.measure.test or ""
-            codes = _spelled(test) | self._sources.get(test, set())
-            names = {name for code in codes for name in shut.get(code, ())}
+            names = {name for code in self._codes[result.measure.test or ""] for name in shut.get(code, ())}
             tests.setdefault(result.head or result.place, set()).update(names)
         return {
             result.place: Measured(frozenset(tests[result.head or result.place]), plain_codes(result.measure))
