@@ -46,7 +46,8 @@ logger = logging.getLogger("labrelay.processing")
 
 T = TypeVar("T")
 
-Reagents, Numbers = tuple[Reagent, ...], tuple[Number, ...]
+Reagents = tuple[Reagent, ...]
+Numbers = tuple[Number, ...]
 _STATUSES = {"OBR": 25, "OBX": 11, "O": 26, "R": 9}
 UNREAD_CONTROL = "the results of its controls cannot be read: it is not known whether they were accepted"
 NAMED = "its number is that of a control (`control_numbers`), and the message says that it is a patient's"
@@ -304,9 +305,7 @@ def _controls(
         def at(text: str | None) -> int:
             return 0 if not text else moment(text, zone) if "-" in text else sent(text)
 
-        facts = reading.facts
-        if reading.failed:
-            facts = _reading(stored, _not_obtained(one), channel).facts
+        facts = reading.facts or (_reading(stored, _not_obtained(one), channel).facts if reading.failed else None)
         return quality_controls.control_results(facts, one, at, apart, numbers=numbers, orders=orders)
 
     return _extracted(stored, parsed, "reading controls failed inside LabRelay", found, ())

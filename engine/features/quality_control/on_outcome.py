@@ -17,7 +17,7 @@ from engine.features.quality_control.rules.parting import Closed, Measured, Wait
 from engine.model.content.computed import sources_by_test, sources_of
 from engine.model.content.facts import Facts, Result, plain_codes, stored
 from engine.model.content.quality_controls import matches, of_patients, spellings
-from engine.model.journal.document_facts import NOTHING, DocumentFacts
+from engine.model.journal.document_facts import NOTHING
 from engine.model.journal.records import HoldReason, Routed
 from engine.model.texts.reasons import ReasonCode
 from engine.store.operations.recording import Recording, Step
@@ -35,8 +35,8 @@ class QualityControl(Step):
     _measured: dict[str, int]  # ... and when it was measured, at the earliest
     _others: set[str]  # codes of its results that are of none of these
     _facts: Facts | None = None
-    _patients: Sequence[Result] = ()  # their results in these facts; what each test is made of:
-    _sources: Mapping[str, frozenset[str]] = MappingProxyType({})
+    _patients: Sequence[Result] = ()  # their results in these facts; codes of each test, and of what it is made of:
+    _codes: Mapping[str, set[str]] = MappingProxyType({})
     _waiting: Mapping[str, ClosedTest]  # those of its tests that are closed
     _out: list[ClosedTest]  # closed tests that go out all the same
 
@@ -57,7 +57,8 @@ class QualityControl(Step):
             return
         if codes := closing.codes_under_control(self.batch, self._channel):
             self._read(codes)
-            closed = self._closed()
+            closed = closing.failed_then(self.batch, self._channel, self._measured)  # when its results were measured
+            closed |= closing.closed_tests(self.batch, self._channel)
             if closed:
                 self._part(codes, closed)
                 self._waiting = closed
@@ -81,18 +82,13 @@ class QualityControl(Step):
             at_us = group.resulted_us if is_timed else now.received_us
             for code, test in zip(group.codes, group.tests, strict=True):
                 sent = test.partition("\0")[0]
-                spelled = _spelled(code, sent)
-                names = {name for part in spelled | self._sources.get(sent, set()) for name in codes.get(part, ())}
+                spelled = _spelled(code, sent) | self._codes.get(sent, set())
+                names = {name for part in spelled for name in codes.get(part, ())}
                 for name in names:
                     self._tests[name] = max(at_us, now.received_us, self._tests.get(name, 0))
                     self._measured[name] = min(at_us, self._measured.get(name, at_us))
                 if not names:
                     self._others |= spelled - {""}
-
-    def _closed(self) -> dict[str, ClosedTest]:
-        """The tests that are closed, or were when its results were measured."""
-        open_now = closing.closed_tests(self.batch, self._channel)
-        return closing.failed_then(self.batch, self._channel, self._measured) | open_now
 
     def _part(self, codes: dict[str, set[str]], closed: dict[str, ClosedTest]) -> None:
         now = self.now
@@ -124,7 +120,8 @@ class QualityControl(Step):
             elif any(now.held[place - 1 : place]):
                 found = replace(routed, hold=Waits(why, routed.hold))  # it waits for another reason, too: as a whole
             else:
-                facts[place] = _joined(decided, found.facts)
+                cut = found.facts
+                facts[place] = replace(decided, waits=cut.waits, statuses={**decided.statuses, **cut.statuses})
                 more.append(found.waits)
                 waiting |= found.codes
                 found = found.goes
@@ -143,11 +140,13 @@ class QualityControl(Step):
         of_person = of_patients(self._facts, is_hl7=read.is_hl7, numbers=read.numbers, orders=read.orders)
         self._patients = [result for _, _, result in of_person]
         by_test = sources_by_test(read.computed)
-        sources: dict[str, frozenset[str]] = {}
+        by_sent: dict[str, set[str]] = {}
         for measure in {result.measure for result in self._patients}:
-            if codes := sources_of(plain_codes(measure), by_test):
-                sources[measure.test or ""] = codes | sources.get(measure.test or "", frozenset())
-        self._sources = sources
+            codes = plain_codes(measure)
+            by_sent.setdefault(measure.test or "", set()).update(
+                _spelled(measure.test or "", *codes), sources_of(codes, by_test)
+            )
+        self._codes = by_sent
 
     def _results(self, shut: Mapping[str, Collection[str]]) -> dict[int, Measured]:
         """The results of patients by place, each with the closed tests that it is of, or computed from.
@@ -157,9 +156,7 @@ class QualityControl(Step):
         """
         tests: dict[int, set[str]] = {}  # of a panel, by the place of its head
         for result in self._patients:
-            test = result.measure.test or ""
-            codes = _spelled(test) | self._sources.get(test, set())
-            names = {name for code in codes for name in shut.get(code, ())}
+            names = {name for code in self._codes[result.measure.test or ""] for name in shut.get(code, ())}
             tests.setdefault(result.head or result.place, set()).update(names)
         return {
             result.place: Measured(frozenset(tests[result.head or result.place]), plain_codes(result.measure))
@@ -189,7 +186,3 @@ def _spelled(*codes: str) -> set[str]:
     """As controls may have these codes: each, and its parts, also without a dilution."""
     parts = {part for code in codes for part in (code, *_PARTS.split(code))}
     return {spelled for part in parts for spelled in spellings(part)}
-
-
-def _joined(facts: DocumentFacts, more: DocumentFacts) -> DocumentFacts:
-    return replace(facts, waits=more.waits, statuses={**facts.statuses, **more.statuses})

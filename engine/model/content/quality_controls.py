@@ -30,7 +30,6 @@ from decimal import Decimal
 from engine.model.content.facts import LEFT_OUT, Facts, Measure, Order, Person, Result, Sample
 from engine.model.message import Parsed, Segment
 
-MOST = 500  # results of controls in one message
 MAX_CODE = 60  # characters of a code that are kept
 MAX_TEXT = 60  # ... of another text
 _RANGE = re.compile(r"\s*(-?\d{1,20}(?:\.\d{1,20})?)\s*(?:-|to|\.\.)\s*(-?\d{1,20}(?:\.\d{1,20})?)\s*", re.ASCII)
@@ -103,16 +102,15 @@ def control_results(
         numbers, orders: patterns of numbers and of order codes of controls (settings of the channel).
     """
     if facts is None:
-        return tuple(_of_mindray_bs(parsed, at))[:MOST]
+        return tuple(_of_mindray_bs(parsed, at))
     is_hl7 = parsed.format == "hl7v2"
     known = of_patients(facts, is_hl7=is_hl7, numbers=numbers, orders=orders)
     patients = {result.place for _, _, result in known} - set(apart)
-    found = [
+    return tuple(
         _control(facts, person, order, result, at, is_hl7, _mark(facts, order, result, is_hl7, numbers, orders))
         for person, order, result in facts.results()
         if result.place not in patients and _is_measured(result) and not (is_hl7 and _is_calibrator(order, result))
-    ]
-    return tuple(found[:MOST])
+    )
 
 
 def spellings(code: str) -> tuple[str, ...]:

@@ -120,10 +120,11 @@ def _of_whom(batch: Batch, outcome: Outcome[Any], routes: Sequence[Routed]) -> t
     ordered = frozenset().union(*(found(batch, numbers) for found in ORDERED.each()))
     if not ordered:
         return outcome, routes
+    if outcome.state == "dead":  # for another reason, which a person is to mend first
+        return replace(outcome, controls=()), routes
     if other is not None and ordered == set(doubted) and other.state == "mapped":
         return replace(other, conflict=OPEN_ORDER), [routed_by(route, one) for one, route in other.documents]
-    dead: Outcome[Any] = Outcome("dead", ReasonCode.CONTROL_NUMBER, OPEN_ORDER, numbers=outcome.numbers)
-    return dead, ()
+    return Outcome("dead", ReasonCode.CONTROL_NUMBER, OPEN_ORDER, numbers=outcome.numbers), ()
 
 
 def _keeps(batch: Batch, message_id: int, state: str, decision: Decision) -> bool:

@@ -1,15 +1,17 @@
 """Points: each control result that a message has, with what it is of and the target that it is judged with.
 
 Written with the outcome of the message, and judged in the same transaction (`judging`). A message that is processed
-again has its points already; a result that another message brought with the same number, time and value is no second
-one. One without a time is none where that message had the same bytes: it was sent once more, and nothing was measured
-again. A time that is not believed is none: its point is judged by when it came. Points are added and never changed.
+again has its points already; a result that another message brought with the same number, time, value and unit is no
+second one. One without a time is none where that message had the same bytes: it was sent once more, and nothing was
+measured again. A time that is not believed is none: its point is judged by when it came. Points are added and never
+changed.
 """
 
 from collections.abc import Sequence
 
 from engine.features.quality_control.rows import judging
-from engine.features.quality_control.rules.lots import INVALID, OTHER_UNIT, Known, Lot, TargetOf, known_as, why_not
+from engine.features.quality_control.rules.beside import says_the_same
+from engine.features.quality_control.rules.lots import INVALID, Known, Lot, TargetOf, known_as, ucum_of, why_not
 from engine.model.content.quality_controls import OTHER, ControlResult, is_control_number, spellings
 from engine.store.core.writing.batch import Batch
 from engine.store.operations.dedup import TOKEN_BYTES
@@ -24,21 +26,26 @@ _AT = "(channel = ? OR channel = '') AND from_us <= ? AND (until_us = 0 OR until
 def note(batch: Batch, message_id: int, channel: str, received_us: int, controls: Sequence[ControlResult]) -> None:
     """Store the points of a message, and judge them."""
     begins: dict[int, tuple[int, int]] = {}  # stream -> the first of its new points, in measuring order
+    places = {place for (place,) in batch.execute("SELECT place FROM qc_point WHERE message_id = ?", (message_id,))}
     for control in controls:
-        known = batch.execute(
-            "SELECT 1 FROM qc_point WHERE message_id = ? AND place = ?", (message_id, control.place)
-        ).fetchone()
-        if known is None and (made := add(batch, message_id, channel, received_us, control)) is not None:
+        if control.place not in places and (made := add(batch, message_id, channel, received_us, control)) is not None:
             stream, order = made
             begins[stream] = min(order, begins.get(stream, order))
-    batch.execute(  # the same result in words, or in another unit, beside the one that is judged
-        "UPDATE qc_point SET rejects = 0 WHERE message_id = ? AND why = ? AND EXISTS (SELECT 1 FROM qc_point p"
-        " WHERE p.message_id = qc_point.message_id AND p.stream = qc_point.stream AND p.number = qc_point.number"
-        " AND p.measured_us = qc_point.measured_us AND p.why = '')",
-        (message_id, OTHER_UNIT),
-    )
+    _excuse(batch, message_id)
     for stream, order in begins.items():
         judging.settle(batch, stream, order, judging.MEASURED)
+
+
+def _excuse(batch: Batch, message_id: int) -> None:
+    """What says no more than the result beside it that is judged rejects nothing."""
+    rows = batch.execute(
+        "SELECT p.id, p.value, p.unit, j.value, j.unit FROM qc_point p"
+        " JOIN qc_point j USING (message_id, stream, number, measured_us)"
+        " WHERE message_id = ? AND p.rejects = 1 AND p.why <> ? AND j.why = ''",
+        (message_id, INVALID),
+    ).fetchall()
+    same = [(point,) for point, *values in rows if says_the_same(*values)]
+    batch.executemany("UPDATE qc_point SET rejects = 0 WHERE id = ?", same)
 
 
 def add(
@@ -48,7 +55,7 @@ def add(
     stream = stream_of(batch, channel, control.module, control.test)
     measured_us, known, target = _placed(batch, channel, control, received_us, act)
     is_timed = measured_us == control.at_us
-    if _is_repeat(batch, stream, message_id, control) or (
+    if _is_repeat(batch, stream, message_id, control, known) or (
         not is_timed and _is_sent_again(batch, stream, message_id, received_us, control)
     ):
         return None
@@ -147,15 +154,15 @@ def target_at(batch: Batch, channel: str, control: ControlResult, known: Known, 
     return None if row is None else TargetOf(*row)
 
 
-def _is_repeat(batch: Batch, stream: int, message_id: int, control: ControlResult) -> bool:
-    return (
-        batch.execute(
-            "SELECT 1 FROM qc_point WHERE stream = ? AND measured_us = ? AND number = ? AND value = ?"
-            " AND (message_id <> ? OR message_id = 0) AND timed = 1 AND (why = ?) = ? LIMIT 1",
-            (stream, control.at_us, control.number, control.value, message_id, INVALID, control.invalid),
-        ).fetchone()
-        is not None
-    )
+def _is_repeat(batch: Batch, stream: int, message_id: int, control: ControlResult, known: Known) -> bool:
+    """Whether another message brought the same, in all that is judged."""
+    rows = batch.execute(
+        "SELECT unit FROM qc_point WHERE stream = ? AND measured_us = ? AND number = ? AND value = ?"
+        " AND (message_id <> ? OR message_id = 0) AND timed = 1 AND (why = ?) = ? AND (? OR level = ? AND lot = ?)",
+        (stream, control.at_us, control.number, control.value, message_id, INVALID, control.invalid,
+         not control.level and not control.lot, known.level, known.lot),
+    )  # fmt: skip
+    return any(ucum_of(unit) == ucum_of(control.unit) for (unit,) in rows)
 
 
 def _is_sent_again(batch: Batch, stream: int, message_id: int, received_us: int, control: ControlResult) -> bool:
