@@ -50,6 +50,10 @@ def _p95(case: Case, *names: str) -> float:
     return max(reads[name] for name in names)
 
 
+def _ack(case: Case, part: str) -> float:
+    return _beside(case, WITHOUT_PAUSE)["ack_ratio"][part]["median"]
+
+
 TARGETS = (
     Target("CPU per message against the prototype", "oru20", 1.6, lambda c: c["prototype"]["cpu_ratio"]["median"]),
     Target("delivered/s against the prototype", "oru20", 0.6, lambda c: c["prototype"]["e2e_ratio"]["median"], True),
@@ -58,23 +62,11 @@ TARGETS = (
     Target("first message on the event loop, ms", "start", 30, lambda c: c["first_message_loop_ms"]["median"]),
     Target("memory idle, MiB", "start", 75, lambda c: c["rss_mib_idle"]["median"]),
     Target("memory after 1,000 messages, MiB", "start", 100, lambda c: c["rss_mib_1000"]["median"]),
-    Target(
-        "ACK p50 beside 8 readers against alone",
-        "page",
-        2,
-        lambda c: _beside(c, WITHOUT_PAUSE)["ack_ratio"]["p50"]["median"],
-    ),
-    Target(
-        "ACK p99 beside 8 readers against alone",
-        "page",
-        2.5,
-        lambda c: _beside(c, WITHOUT_PAUSE)["ack_ratio"]["p99"]["median"],
-    ),
+    Target("ACK p50 beside 8 readers against alone", "page", 2, lambda c: _ack(c, "p50")),
+    Target("ACK p99 beside 8 readers against alone", "page", 2.5, lambda c: _ack(c, "p99")),
     Target("overview of 500 channels, p95, ms", "page", 30, lambda c: _p95(c, "overview")),
     Target(
-        "messages, search, dead letters, the slowest p95, ms",
-        "page",
-        80,
+        "messages, search, dead letters, the slowest p95, ms", "page", 80,
         lambda c: _p95(c, "messages", "search", "dead letters"),
     ),
     Target("API status of 500 channels, p95, ms", "page", 20, lambda c: _p95(c, "API status")),
@@ -88,12 +80,10 @@ TARGETS = (
     Target("a control behind 5,000 stored and judged, CPU us", "quality", 1000, lambda c: c["judged_us"]["median"]),
     Target("memory at the worst of attacks, MiB", "memory", 300, lambda c: c["rss_mib_max"]),
     Target(
-        "memory five minutes later, MiB more than before",
-        "memory",
-        30,
+        "memory five minutes later, MiB more than before", "memory", 30,
         lambda c: c["rss_mib_after"] - c["rss_mib_before"],
     ),
-)
+)  # fmt: skip
 
 
 def tables(report: dict[str, Any]) -> Iterator[tuple[str, list[str], list[list[object]]]]:

@@ -117,7 +117,7 @@ class _Changing:
                 continue
             if self._by is None:
                 self.impossible.add(text)
-            elif right := self._corrected(at, self._by):
+            elif len(at) >= _DAY and (right := self._corrected(at, self._by)):
                 segment.fields[number] = right
             else:
                 continue

@@ -23,7 +23,7 @@ from tests.support.waiting import until
 
 BY = {"actor": "Asha", "reason": "the insert"}
 OUL = {"when": "=MSH-9.1 == 'OUL'", "mapping": "hl7-oul-results", "to": "lab-fhir"}
-NOW = datetime.now(ZoneInfo("Asia/Kolkata"))  # of a site
+ZONE = ZoneInfo("Asia/Kolkata")  # of a site
 NUMBERS = count(1)
 NO_TIME = 10**6
 
@@ -102,7 +102,7 @@ STAYS = {
 
 
 def time_of(ago: int) -> str:
-    return "" if ago == NO_TIME else f"{NOW - timedelta(minutes=ago):%Y%m%d%H%M%S}"
+    return "" if ago == NO_TIME else f"{datetime.now(ZONE) - timedelta(minutes=ago):%Y%m%d%H%M%S}"
 
 
 def message_of(test: str, form: Form, patient: str = "") -> bytes:
@@ -152,7 +152,7 @@ async def set_up(site: RunningSite, scenes: Sequence[tuple[str, str, Form]]) -> 
     numbers = {"QC-1": ("L1", "A7", ""), "QC-2": ("L1", "B8", ""), "QC-3": ("L1", "OLD", "2020-01-31")}
     lots = [Lot(to, number, "Chemtrol", *of) for to in ("chem", "astm") for number, of in numbers.items()]
     await site.journal.run(deciding.load, lots, targets_of(scenes), file="controls.csv", **BY)
-    since = int((NOW - timedelta(days=2)).timestamp() * 1e6)
+    since = int((datetime.now(ZONE) - timedelta(days=2)).timestamp() * 1e6)
     ids = [one.id for one in reading.list_targets(site.journal)]
     await site.journal.run(deciding.accept, ids, IN_FORCE, since, **BY)
 

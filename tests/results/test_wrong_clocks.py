@@ -61,9 +61,13 @@ def clocks(folder: Path, mapping: str | None, *, astm: bool = False, **more: Any
         asyncio.run(desk.journal.stop())
 
 
+def time_of(day: str, hour: str, number: int) -> str:
+    return f"{day}{hour}{number:02}00" if len(day) == len(TODAY) else day  # a month or a year alone
+
+
 def oru(number: int, day: str, *fields: str, result: str = "F K 4.1", order: str = "", hour: str = "10") -> bytes:
     """One result of an order of its own; ``fields``: those with the day of the wrong clock; others have today's."""
-    at = {name: f"{day if name in fields else TODAY}{hour}{number:02}00" for name in TIMES}
+    at = {name: time_of(day if name in fields else TODAY, hour, number) for name in TIMES}
     status, test, text = result.split()
     kind = "OUL^R22" if "SPM-17" in fields else "ORU^R01"
     issued = "|" * 15 + at["OBR-22"] + "||LAB|F"
@@ -79,7 +83,7 @@ def oru(number: int, day: str, *fields: str, result: str = "F K 4.1", order: str
 
 
 def astm(number: int, day: str, *fields: str, result: str = "F K 4.1", hour: str = "10") -> bytes:
-    at = {name: f"{day if name in fields else TODAY}{hour}{number:02}00" for name in TIMES}
+    at = {name: time_of(day if name in fields else TODAY, hour, number) for name in TIMES}
     status, test, text = result.split()
     begins = at["R-12"] if "R-12" in fields else ""
     lines = [
@@ -115,7 +119,9 @@ OUTPUTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("day", [LAST_YEAR, TO_COME, "20000101"], ids=["behind", "ahead", "reset"])
+@pytest.mark.parametrize(
+    "day", [LAST_YEAR, TO_COME, "20000101", "2000", "202612"], ids=["behind", "ahead", "reset", "year", "month"]
+)
 @pytest.mark.parametrize(("is_astm", "mapping", "fields"), OUTPUTS, ids=lambda one: str(one))
 def test_each_is_held_until_a_person_has_released_one_and_no_document_has_the_time(
     tmp_path: Path, day: str, is_astm: bool, mapping: str, fields: tuple[str, ...]

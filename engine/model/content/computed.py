@@ -35,6 +35,11 @@ def sources_by_test(listed: Listed | None) -> Mapping[str, frozenset[str]]:
     return _closed(orjson.dumps(listed or {}))
 
 
+def tests_by_source(listed: Listed | None) -> Mapping[str, frozenset[str]]:
+    """`sources_by_test`, the other way round."""
+    return _inverted(orjson.dumps(listed or {}))
+
+
 def sources_of(codes: Iterable[str], by_test: Mapping[str, frozenset[str]]) -> frozenset[str]:
     """The codes of all that a result is made of; none, where one of its codes says that it is measured.
 
@@ -43,6 +48,13 @@ def sources_of(codes: Iterable[str], by_test: Mapping[str, frozenset[str]]) -> f
     """
     sources = [by_test[code] for code in codes if code in by_test]
     return frozenset().union(*sources) if all(sources) else frozenset()
+
+
+@lru_cache(maxsize=256)
+def _inverted(listed: bytes) -> Mapping[str, frozenset[str]]:
+    tests = _closed(listed)
+    every = frozenset[str]().union(*tests.values())
+    return {source: frozenset(test for test in tests if source in tests[test]) for source in every}
 
 
 @lru_cache(maxsize=256)

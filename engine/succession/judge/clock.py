@@ -10,6 +10,7 @@ it is said of each. Where something is known under the same key it is held each 
 rerun from another sample.
 """
 
+from calendar import monthrange
 from collections.abc import Collection
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -38,12 +39,10 @@ def is_wrong(text: str, received: datetime, *, taken: bool = False) -> bool:
     at = instant(text)
     if at is not None:
         return (ahead := at - received) > AHEAD or -ahead > oldest
-    try:
-        day = date.fromisoformat(text[:_DAY])
-    except ValueError:
-        return False  # a month or a year alone: nothing is known
+    if (period := _period(text)) is None:
+        return False
     today = received.date()
-    return day > today + timedelta(days=1) or today - day > oldest
+    return period[0] > today + timedelta(days=1) or today - period[1] > oldest
 
 
 def is_early(measured: str, born: str, collected: Collection[str | None]) -> bool:
@@ -59,9 +58,23 @@ def is_early(measured: str, born: str, collected: Collection[str | None]) -> boo
 
 
 def days_behind(text: str, received: datetime) -> int:
-    """By how many days a time, in FHIR or as it was sent, lies before the receipt; 0: it has no day."""
+    """By how many days a time, in FHIR or as it was sent, lies before the receipt: of a month or a year its nearer end;
+    0: it is no time."""
     day = day_of(text) or day_of(text[:_DAY_SENT])
+    if not day and (period := _period(text)):
+        day = (period[0] if period[0] > received.date() else period[1]).toordinal()
     return received.toordinal() - day if day else 0
+
+
+def _period(text: str) -> tuple[date, date] | None:
+    """The first and the last day of a FHIR date, a month or a year: all of it must be possible; None: it is none."""
+    try:
+        if len(text) >= _DAY:
+            return (day := date.fromisoformat(text[:_DAY])), day
+        year, month = int(text[:4]), int(text[5:7] or 0)
+        return date(year, month or 1, 1), date(year, month or 12, monthrange(year, month or 12)[1])
+    except ValueError:
+        return None
 
 
 @lru_cache(maxsize=256)

@@ -157,14 +157,7 @@ class Form:
 FORMS = {
     "mindray": Form(
         {
-            1: "patient",
-            3: "name",
-            4: "birth",
-            5: "sex",
-            21: "specimen",
-            23: "collected",
-            24: "urgent",
-            26: "type",
+            1: "patient", 3: "name", 4: "birth", 5: "sex", 21: "specimen", 23: "collected", 24: "urgent", 26: "type",
             28: "ward",
         },
         lines=28,
@@ -172,12 +165,9 @@ FORMS = {
     # One DSR with one test is all that was seen of it; line 7 was 1 there.
     "cyanvision": Form(
         {1: "specimen", 3: "given", 4: "family", 5: "sex", 6: "birth", 7: "count"},
-        lines=7,
-        bars=0,
-        tests=1,
-        check=False,
+        lines=7, bars=0, tests=1, check=False,
     ),
-}
+}  # fmt: skip
 
 
 class MindrayBs:

@@ -39,30 +39,13 @@ if TYPE_CHECKING:
 GROUP = "every day"
 
 CODES = (
-    ReasonCode.IDENTITY_CONFLICT,
-    ReasonCode.HELD_BY_RULE,
-    ReasonCode.HOLD_UNDECIDED,
-    ReasonCode.HOLD_FAULT,
-    ReasonCode.CONTROL_FAILED,
-    ReasonCode.CONTROL_NUMBER,
-    ReasonCode.STATUS_BACK,
-    ReasonCode.OLDER_RESULT,
-    ReasonCode.VALUE_GONE,
-    ReasonCode.WITHDRAWN_BEFORE,
-    ReasonCode.RESULTS_GONE,
-    ReasonCode.REJECTED_BEFORE,
-    ReasonCode.CORRECTS_UNKNOWN,
-    ReasonCode.COMPUTED_BEFORE,
-    ReasonCode.SAMPLE_UNKNOWN,
-    ReasonCode.POOL,
-    ReasonCode.CLOCK,
-    ReasonCode.CHANGE_UNSAID,
-    ReasonCode.NUMBER_AGAIN,
-    ReasonCode.ORDER_MOVED,
-    ReasonCode.NOT_COMPARED,
-    ReasonCode.OVERTAKEN,
-    ReasonCode.REJECTED,
-)
+    ReasonCode.IDENTITY_CONFLICT, ReasonCode.HELD_BY_RULE, ReasonCode.HOLD_UNDECIDED, ReasonCode.HOLD_FAULT,
+    ReasonCode.CONTROL_FAILED, ReasonCode.CONTROL_NUMBER, ReasonCode.STATUS_BACK, ReasonCode.OLDER_RESULT,
+    ReasonCode.VALUE_GONE, ReasonCode.WITHDRAWN_BEFORE, ReasonCode.RESULTS_GONE, ReasonCode.REJECTED_BEFORE,
+    ReasonCode.CORRECTS_UNKNOWN, ReasonCode.COMPUTED_BEFORE, ReasonCode.SAMPLE_UNKNOWN, ReasonCode.POOL,
+    ReasonCode.CLOCK, ReasonCode.CHANGE_UNSAID, ReasonCode.NUMBER_AGAIN, ReasonCode.ORDER_MOVED,
+    ReasonCode.NOT_COMPARED, ReasonCode.OVERTAKEN, ReasonCode.REJECTED,
+)  # fmt: skip
 
 _IF_RELEASED = {
     "no": "None of these results has been overtaken: a release sends it.",

@@ -128,7 +128,11 @@ def ranges(batch: Batch, numbers: Iterable[Numbered], near: int) -> tuple[Range,
     days: dict[str, list[int]] = {}
     for number, day in sorted(numbers):
         days.setdefault(number, []).append(day)
-    return _ranges({_token(batch, number): some for number, some in days.items()}, near)
+    spans = []
+    for number, some in days.items():
+        token, first, last = _token(batch, number), max(some[0] - near, 0), min(some[-1] + near, EVER)
+        spans.append((token + first.to_bytes(DAY_BYTES), token + last.to_bytes(DAY_BYTES)))
+    return tuple(spans)
 
 
 def ranges_of(rows: Rows, message_id: int) -> tuple[Range, ...]:
@@ -136,19 +140,16 @@ def ranges_of(rows: Rows, message_id: int) -> tuple[Range, ...]:
     days: dict[bytes, list[int]] = {}
     for token in tokens_of(rows, message_id):
         days.setdefault(token[:-DAY_BYTES], []).append(int.from_bytes(token[-DAY_BYTES:]))
-    return _ranges(days, NEAR_DAYS)
-
-
-def _ranges(days: Mapping[bytes, Sequence[int]], near: int) -> tuple[Range, ...]:
     return tuple(
-        (token + max(min(some) - near, 0).to_bytes(DAY_BYTES), token + min(max(some) + near, EVER).to_bytes(DAY_BYTES))
+        (token + max(min(some) - NEAR_DAYS, 0).to_bytes(DAY_BYTES), token + (max(some) + NEAR_DAYS).to_bytes(DAY_BYTES))
         for token, some in days.items()
     )
 
 
 def tokens_of(rows: Rows, message_id: int) -> list[bytes]:
     """The numbers of the orders of a message, with their days, as they are stored."""
-    numbers = b"".join(row[0] for row in rows.execute("SELECT numbers FROM fact WHERE message_id = ?", (message_id,)))
+    row = rows.execute("SELECT numbers FROM fact WHERE message_id = ?", (message_id,)).fetchone()
+    numbers = row[0] if row is not None else b""
     return [numbers[at : at + TOKEN_BYTES] for at in range(0, len(numbers), TOKEN_BYTES)]
 
 

@@ -13,7 +13,7 @@ import orjson
 
 from engine.features.results.rows import clocks, facts, moved_orders
 from engine.features.results.rows.facts import Fate, Numbered, Stored
-from engine.model.content.computed import sources_by_test
+from engine.model.content.computed import sources_by_test, tests_by_source
 from engine.model.content.facts import Facts, stored
 from engine.model.errors import TooManyAlikeError
 from engine.model.journal.records import Routed
@@ -189,7 +189,8 @@ def _judged(
     by_test = sources_by_test(read.computed)
     has_cultures = cultures.are_in(said)
     of_all = of_all or has_cultures or read.whole or any(one.head is not None for *_, one in said.results())
-    alone = () if of_all else tests | {test for test, codes in by_test.items() if not codes.isdisjoint(tests)}
+    by_source = tests_by_source(read.computed)
+    alone = () if of_all else tests.union(*[by_source[test] for test in tests & by_source.keys()])
     memory = remembered(now.batch, numbers, now.first, asked.older, near=near, to=asked.to, tests=alone)
     if memory is None:
         return Judged(numbers=numbers, why=f"there are more than {MOST_MESSAGES} messages of the same order")
