@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from engine.mapping.code_tables.units import loinc_check_digit_holds
+from engine.model.content.computed import SHIPPED
 from tests.results.test_judged_by_place import CSV, NOON, desk, message
 
 FHIR = {"mapping": "hl7-results", "to": "out1"}
@@ -62,3 +64,8 @@ def test_a_released_correction_takes_its_place(tmp_path: Path) -> None:
         it.decide("release", it.last)
         assert it.says("C EGFR 30") == "delivered"
         assert it.says("C CRE 2.2") == "ECHO"
+
+
+def test_each_code_of_the_shipped_table_is_one_of_loinc() -> None:
+    codes = {*SHIPPED, *(source for sources in SHIPPED.values() for source in sources)}
+    assert [code for code in codes if not loinc_check_digit_holds(code)] == []

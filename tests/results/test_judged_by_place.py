@@ -23,7 +23,7 @@ from engine.store.core.writing.batch import Batch
 from engine.store.operations import record_outcome
 from tests.histories.beside import ZONE, InOneProcess
 from tests.histories.samples.site import ABDM
-from tests.support.running import MLLP, channel, make_running_site
+from tests.support.running import ASTM, MLLP, channel, make_running_site
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=ZONE)
 OWN = """
@@ -158,12 +158,15 @@ def _told(document: str) -> Iterator[str]:
 
 
 @contextmanager
-def desk(folder: Path, *routes: dict[str, Any], own: str = "", **settings: Any) -> Iterator[Desk]:
+def desk(
+    folder: Path, *routes: dict[str, Any], own: str = "", is_astm: bool = False, **settings: Any
+) -> Iterator[Desk]:
     if own:
         (folder / "mappings").mkdir()
         (folder / "mappings" / "own.yaml").write_text(own, "utf-8")
     places = {f"out{n}": {"kind": "file", "folder": str(folder / f"out{n}")} for n in (1, 2)}
-    make_running_site(folder, {"hl7": channel(MLLP, *routes, **settings)}, places)
+    name, source = ("astm", ASTM) if is_astm else ("hl7", MLLP)
+    make_running_site(folder, {name: channel(source, *routes, **settings)}, places)
     found = Desk(folder / "var", folder)
     try:
         yield found

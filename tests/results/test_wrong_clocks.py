@@ -2,7 +2,6 @@
 released a result of that clock each one is held; in one process and without sockets.
 """
 
-import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -17,18 +16,9 @@ from engine.commands.shared.output import ExitCode
 from engine.succession.judge import clock
 from tests.histories.beside import ZONE
 from tests.histories.samples.site import ABDM
-from tests.results.test_judged_by_place import BOTH, NOON, Desk
+from tests.results.test_judged_by_place import BOTH, NOON, Desk, desk
 from tests.results.test_judged_in_time import said_of
-from tests.support.running import (
-    ASTM,
-    HL7_ROUTE,
-    MLLP,
-    QUICK,
-    RunningSite,
-    channel,
-    make_running_site,
-    running_app,
-)
+from tests.support.running import HL7_ROUTE, MLLP, QUICK, RunningSite, channel, make_running_site, running_app
 from tests.support.senders import send_blocks
 from workbench.sandbox import Sandbox
 
@@ -46,19 +36,10 @@ def half_a_year(monkeypatch: pytest.MonkeyPatch) -> None:
 def clocks(folder: Path, mapping: str | None, *, astm: bool = False, **more: Any) -> Iterator[Desk]:
     """A channel ``hl7`` or ``astm`` with one output. ``mapping``: None: a copy."""
     route = {"to": "out1"} if mapping is None else {"mapping": mapping, "to": "out1"}
-    if mapping == "own":
-        (folder / "mappings").mkdir()
-        (folder / "mappings" / "own.yaml").write_text(BOTH, "utf-8")
     if mapping == "abdm-report":
         more["settings"] = ABDM
-    name = "astm" if astm else "hl7"
-    places = {"out1": {"kind": "file", "folder": str(folder / "out1")}}
-    make_running_site(folder, {name: channel(ASTM if astm else MLLP, route, **more)}, places)
-    desk = Desk(folder / "var", folder)
-    try:
-        yield desk
-    finally:
-        asyncio.run(desk.journal.stop())
+    with desk(folder, route, own=BOTH if mapping == "own" else "", is_astm=astm, **more) as it:
+        yield it
 
 
 def time_of(day: str, hour: str, number: int) -> str:

@@ -142,9 +142,9 @@ class QualityControl(Step):
         by_test = sources_by_test(read.computed)
         by_sent: dict[str, set[str]] = {}
         for measure in {result.measure for result in self._patients}:
-            codes = plain_codes(measure)
+            sent = (code.rpartition("|")[2] for code in measure.own or ())  # another test may be meant by one of LOINC
             by_sent.setdefault(measure.test or "", set()).update(
-                _spelled(measure.test or "", *codes), sources_of(codes, by_test)
+                _spelled(measure.test or "", *sent), sources_of(plain_codes(measure), by_test)
             )
         self._codes = by_sent
 

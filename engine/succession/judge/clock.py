@@ -71,7 +71,7 @@ def _period(text: str) -> tuple[date, date] | None:
     try:
         if len(text) >= _DAY:
             return (day := date.fromisoformat(text[:_DAY])), day
-        year, month = int(text[:4]), int(text[5:7] or 0)
+        year, month = (int(part or 0) for part in text.partition("-")[::2])
         return date(year, month or 1, 1), date(year, month or 12, monthrange(year, month or 12)[1])
     except ValueError:
         return None

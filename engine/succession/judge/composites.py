@@ -4,7 +4,7 @@ Only results under the same order of the same person count, by the codes of test
 where the message, or a correction since then, has the computed one anew.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from engine.model.content.computed import sources_of
 from engine.model.content.quality_controls import spellings
@@ -66,10 +66,10 @@ def _left_behind(
             yield last.test
 
 
-def changes_source(judgement: Judgement, by_test: Mapping[str, frozenset[str]]) -> bool:
-    """Whether a result is changed that others may be computed from."""
+def changes_source(judgement: Judgement, sources: Collection[str]) -> bool:
+    """Whether a result is changed that others may be computed from: one of these codes."""
     changed = [judgement.said[decision.place] for decision in judgement.decisions if decision.kind in _CHANGING]
-    return any(not sources.isdisjoint(_codes(result)) for result in changed for sources in by_test.values())
+    return any(not _codes(result).isdisjoint(sources) for result in changed)
 
 
 def _codes(result: Said) -> set[str]:

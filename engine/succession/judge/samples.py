@@ -39,7 +39,7 @@ class Sample(Enum):
 
 def is_other(new: Said, one: Said, receipt: Receipt) -> bool:
     """Whether ``new`` is of another sample than ``one``, or of another material."""
-    return is_of_other_material(new, one) or compare(new, one, receipt) is Sample.OTHER
+    return is_of_other_material(new, one) or _by_tube_and_time(new, one, receipt) is Sample.OTHER
 
 
 def is_of_other_material(new: Said, one: Said) -> bool:

@@ -210,7 +210,7 @@ def _judged(
         return Judged(numbers=numbers, why=f"it has more than {MOST_RESULTS} results")
     judgement = judge(said, memory, receipt)
     back = {place for place, one in judgement.said.items() if one.version.said in CHANGES}
-    is_source = bool(alone and memory.messages) and composites.changes_source(judgement, by_test)
+    is_source = bool(alone and memory.messages) and composites.changes_source(judgement, by_source)
     if is_source or (memory.messages and any(one.meant is None and one.place in back for one in judgement.decisions)):
         return _judged(now, read, said, numbers, asked, of_all=True)  # it may mean what has another code
     if any(one.reason == CLOCK for one in judgement.decisions) and clocks.is_released(now, judgement):
