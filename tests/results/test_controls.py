@@ -457,7 +457,7 @@ async def test_each_receiver_has_the_same_results(tmp_path: Path) -> None:
     def has(amount: str) -> list[int]:
         """How many times each receiver has got it."""
         texts = [[one.read_text() for one in (tmp_path / name).rglob("*") if one.is_file()] for name in OUTPUTS]
-        return [sum(bool(re.search(rf"\b{amount}\b", text)) for text in some) for some in texts]
+        return [sum(bool(re.search(rf"\b{re.escape(amount)}\b", text)) for text in some) for some in texts]
 
     async with running_site(tmp_path / "site", {"chem": made}, files) as site:
         await set_up(site.journal)
