@@ -84,8 +84,8 @@ class _Changing:
         for segment in self._parsed.segments:
             name = segment.name
             order = segment if name in _ISSUED else order
-            lost[name] = self._change(segment, _SAMPLED, may_be_old=not self._is_old)
             measured = self._change(segment, _MEASURED)
+            lost[name] = self._change(segment, _SAMPLED, may_be_old=not self._is_old) or measured
             if name in _COMMENTS and (text := measured or lost.get("OBR") or lost.get("O") or lost.get("SPM")):
                 notes[segment.position] = text
                 if order is not None and self._by is None:

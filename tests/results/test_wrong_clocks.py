@@ -23,7 +23,7 @@ from tests.support.senders import send_blocks
 from workbench.sandbox import Sandbox
 
 TODAY, LAST_YEAR, TO_COME = "20260301", "20250301", "20260321"
-TIMES = ("MSH-7", "OBX-14", "OBR-7", "SPM-17", "OBR-22", "R-13", "R-12", "O-8")
+TIMES = ("MSH-7", "OBX-14", "OBR-7", "SPM-17", "OBR-22", "R-13", "R-12", "O-8", "O-23")
 HELD, SENT = "CLOCK", "delivered"
 
 
@@ -50,7 +50,7 @@ def oru(number: int, day: str, *fields: str, result: str = "F K 4.1", order: str
     """One result of an order of its own; ``fields``: those with the day of the wrong clock; others have today's."""
     at = {name: time_of(day if name in fields else TODAY, hour, number) for name in TIMES}
     status, test, text = result.split()
-    kind = "OUL^R22" if "SPM-17" in fields else "ORU^R01"
+    kind = "OUL^R22" if {"SPM-17", "OUL"}.intersection(fields) else "ORU^R01"
     issued = "|" * 15 + at["OBR-22"] + "||LAB|F"
     drawn = at["OBR-7"].replace("1000", "0900") if "OBR-7" in fields else ""
     lines = [
@@ -66,11 +66,11 @@ def oru(number: int, day: str, *fields: str, result: str = "F K 4.1", order: str
 def astm(number: int, day: str, *fields: str, result: str = "F K 4.1", hour: str = "10") -> bytes:
     at = {name: time_of(day if name in fields else TODAY, hour, number) for name in TIMES}
     status, test, text = result.split()
-    begins = at["R-12"] if "R-12" in fields else ""
+    begins, drawn, issued = (at[name] if name in fields else "" for name in ("R-12", "O-8", "O-23"))
     lines = [
         f"H|\\^&|||AN^1|||||||P|E1394-97|{TODAY}{hour}{number:02}30",
         f"P|1||47{number}||Iyer^Meena||19550101|F",
-        f"O|1|S{number}||^^^{test}|||{at['O-8'] if 'O-8' in fields else ''}||||||||||||||||||F",
+        f"O|1|S{number}||^^^{test}|||{drawn}|||||||||||||||{issued}|||F",
         f"R|1|^^^{test}|{text}|mmol/L|||||{status}|||{begins}|{at['R-13']}".replace("|||||" + status, "||||" + status),
         "L|1|N",
     ]

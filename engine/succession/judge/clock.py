@@ -40,7 +40,7 @@ def is_wrong(text: str, received: datetime, *, taken: bool = False) -> bool:
     if at is not None:
         return (ahead := at - received) > AHEAD or -ahead > oldest
     if (period := _period(text)) is None:
-        return False
+        return is_ahead(text, received)
     today = received.date()
     return period[0] > today + timedelta(days=1) or today - period[1] > oldest
 

@@ -80,9 +80,8 @@ def said_in(facts: Facts, receipt: Receipt, *, judged: bool = False) -> Iterator
                 said = _said(drawn, result, organism, receipt)
                 isolates += bool(isolate)
                 if organism:
-                    root = (
-                        drawn if isolate else drawn_of(whose, parent, head, receipt)
-                    )  # susceptibilities in another order
+                    # Susceptibilities are in another order.
+                    root = drawn if isolate else drawn_of(whose, parent, head, receipt)
                     said = said._replace(
                         isolate=bool(isolate), head=result.place if isolate else head.place, number=root.number,
                         counted=said.counted or f"#{isolates}",
@@ -116,17 +115,17 @@ def _unsure(said: Said, received: datetime, *, is_measured: bool) -> Said:
         is_measured: its time of measurement is one.
     """
     version, drawn = said.version, said.collected
-    off = (version.time or said.stated) if is_measured else drawn
+    off = (version.time or said.stated) if is_measured else version.issued
     if clock.is_wrong(drawn, received, taken=not is_measured):
-        drawn = ""
+        off, drawn = off if is_measured else drawn, ""
     issued = "" if clock.is_wrong(version.issued, received) else version.issued
     version = version._replace(time="" if is_measured else version.time, issued=issued)
     return said._replace(unsure=True, behind=clock.days_behind(off, received), collected=drawn, version=version)
 
 
 class WrongTimes(NamedTuple):
-    """Whether a result of a message was measured, or its sample taken, when that cannot be; whether it was measured
-    before its sample was taken, or its patient born."""
+    """Whether a result of a message was measured, or its sample taken (or its report issued), when that cannot be;
+    whether it was measured before its sample was taken, or its patient born."""
 
     measured: bool
     drawn: bool
@@ -145,7 +144,7 @@ def wrong_times(facts: Facts, received: datetime) -> WrongTimes:
                     measured = measured or is_wrong(at or "", received)
                     early = early or clock.is_early(result.timed or "", person.birthday or "", collected)
                     checked.add(at)
-            for text in collected:
+            for text in (*collected, order.issued):
                 if text and (measured or text not in checked):
                     drawn = drawn or clock.is_wrong(text, received, taken=True)
     return WrongTimes(measured, drawn, early)
@@ -199,6 +198,7 @@ def drawn_of(whose: str, order: Order, result: Result, receipt: Receipt, *, judg
     times = {one.collected for one in own or order.samples if one.collected}
     materials = {material_of(sample.material) for sample in own or order.samples if sample.material}
     collected = (times.pop() if len(times) == 1 else order.collected) or ""
+    issued, received = order.issued or "", receipt.received
     return Drawn(
         person=whose,
         number=number,
@@ -207,8 +207,9 @@ def drawn_of(whose: str, order: Order, result: Result, receipt: Receipt, *, judg
         tube="" if tube == number else tube if result.tube else SEVERAL.join(tubes),
         collected=collected,
         material=materials.pop() if len(materials) == 1 else "",
-        unsure=clock.is_wrong(collected, receipt.received, taken=True),
-        issued=order.issued or "",
+        unsure=clock.is_wrong(collected, received, taken=True)
+        or (issued != collected and bool(issued) and clock.is_wrong(issued, received, taken=True)),
+        issued=issued,
         role="patient"
         if judged
         else role_of(order, result, is_hl7=receipt.is_hl7, numbers=receipt.numbers, orders=receipt.orders),
