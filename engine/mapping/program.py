@@ -390,20 +390,18 @@ _LETTER = re.compile(r"[^\W\d_]").search
 
 def _has_same_codes(run: MessageContext) -> bool:
     """Whether there may be a result with the code of another one: of nearly every message that is not so."""
-    result, order = ("OBX", "OBR") if run.hl7 else ("R", "O")
-    cut, inside = run.C, run.S
+    if run.hl7:  # without a step for each result
+        rows = [row.fields for row in run.parsed.segments if row.name == "OBX"]
+        codes = {fields[3].partition(run.C)[0] if len(fields) > 3 else "" for fields in rows}
+        text = "\n".join(codes)
+        return not len(codes) == len(rows) == len(text.split()) or run.S in text
     seen: set[str] = set()
     for segment in run.parsed.segments:
-        name = segment.name
-        if name == result:
-            fields = segment.fields
-            code = fields[3].partition(cut)[0] if run.hl7 and len(fields) > 3 else ""
-            if not code.isalnum() and (not code or code != code.strip() or inside in code):
-                code = _code(run, segment)
-            if code in seen:
+        if segment.name == "R":
+            if (code := _code(run, segment)) in seen:
                 return True
             seen.add(code)
-        elif name == order or name in ("P", "PID"):
+        elif segment.name in ("O", "P"):
             seen.clear()
     return False
 

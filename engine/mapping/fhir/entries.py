@@ -54,8 +54,7 @@ def kind_of(entry: Entry) -> str:
     """Its type of resource."""
     if isinstance(entry, Written):
         return entry.kind
-    kind: str = entry["resource"]["resourceType"]
-    return kind
+    return str(entry["resource"]["resourceType"])
 
 
 def url_of(entry: Entry) -> str:

@@ -63,7 +63,7 @@ _NOTHING = ("", '""')
 _UNCLEAR = _Parts(None, whole=True, unclear=True)
 
 
-@function("astm_value(value: field) -> field", settings=(VALUE_SETTING,))
+@function("astm_value(value: field) -> field", settings=(VALUE_SETTING,), is_field=True)
 def astm_value(run: MessageContext, raw: str) -> str | None:
     """The component of R-4 that is the value: component 1 where it is the last one, else the one that the setting `r4`
     names `value` (the `call` where it is alone). Absent where no setting says which component is the value: `5^6` is

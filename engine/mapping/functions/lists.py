@@ -26,6 +26,8 @@ def last(values: list[Any]) -> Any:
 @function("each_once(ids: Identifier[]) -> Identifier[]", pure=True)
 def each_once(ids: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The identifiers without those that were there before, in order."""
+    if len(ids) == 1:
+        return [*ids]
     # By their contents as keys: a sender may repeat a field a hundred thousand times.
     found: dict[Any, dict[str, Any]] = {}
     for one in ids:

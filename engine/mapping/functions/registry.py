@@ -56,6 +56,7 @@ class Function:
         settings: channel settings that it reads.
         method: of the run, which does the same; generated code calls it without a step in between.
         of_components: takes one field, and is absent where that has no component delimiter.
+        is_field: is its first argument, a field, where that has no component delimiter.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Function:
     settings: tuple[str, ...] = ()
     method: str = ""
     of_components: bool = False
+    is_field: bool = False
 
     @property
     def group(self) -> str:
@@ -96,6 +98,7 @@ def function(
     settings: tuple[str, ...] = (),
     method: str = "",
     of_components: bool = False,
+    is_field: bool = False,
 ) -> Callable[[Implementation], Implementation]:
     """Declare a function of the language."""
     match = _SIGNATURE.fullmatch(signature)
@@ -128,6 +131,7 @@ def function(
             settings=settings,
             method=method,
             of_components=of_components,
+            is_field=is_field,
         )
         return implementation
 

@@ -140,5 +140,4 @@ def part_problem(message_format: str, path: Path) -> str:
         # Later versions made these CWE.
         most = len(codec.component_types("CWE"))
         return f"{path.segment}-{path.field} (CE, CWE) has {most} components" if path.component > most else ""
-    problem: str = codec.path_problem(path.segment, path.field, path.component, path.subcomponent)
-    return problem
+    return str(codec.path_problem(path.segment, path.field, path.component, path.subcomponent))

@@ -89,7 +89,7 @@ def inside(group: Group, name: str, ways: tuple[tuple[str, ...], ...]) -> list[S
     for way in ways:
         level = [group]
         for step in way:
-            level = [inner for outer in level if step in outer.groups for inner in outer.groups[step]]
+            level = [inner for outer in level for inner in outer.groups.get(step, ())]
         for last in level:
             if name in last.segments:
                 found += last.segments[name]

@@ -153,8 +153,7 @@ def assemble(run: MessageContext, making: MessageParts, target: Target, mapping:
         fields[10] = _control_id(run, codec.text_of_lines(lines), mapping)
         lines[0] = codec.lines_of(segments[:1], delimiters)[0]
     making.header = fields
-    encoded: bytes = codec.encode(codec.text_of_lines(lines), charset)
-    return encoded
+    return bytes(codec.encode(codec.text_of_lines(lines), charset))
 
 
 def _header(run: MessageContext, given: dict[int, Any], target: Target) -> dict[int, Any]:

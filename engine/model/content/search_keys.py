@@ -13,6 +13,7 @@ among them, so that a search that must not miss one (`engine.store.lifecycle.era
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Literal, NamedTuple
 
 from engine.model.message import Delimiters, Parsed
@@ -43,6 +44,7 @@ class Number(NamedTuple):
     text: str
 
 
+_number = partial(tuple.__new__, Number)  # without a call of Python's
 NOT_ALL = Number("unread", "")  # this message has numbers that are not in the index
 
 
@@ -65,6 +67,7 @@ def numbers_in(parsed: Parsed) -> tuple[Number, ...]:
     found: dict[Number, None] = {}
     cut = parsed.delimiters
     component = cut.component or cut.field  # the latter is outside of a field: nothing is cut
+    repeats = cut.repetition
     plain = not any(map(str.isalnum, (cut.component, cut.repetition, cut.subcomponent, cut.escape)))
     for segment in parsed.segments:
         place = places.get(segment.name)
@@ -75,17 +78,12 @@ def numbers_in(parsed: Parsed) -> tuple[Number, ...]:
         for at in wanted:
             if at >= len(fields) or not (field := fields[at]):
                 continue
-            pairs = (segment.name, at) in _PAIRS
             first, behind, _ = field.partition(component)
-            if (
-                plain
-                and first.isalnum()
-                and len(first) <= MAX_LENGTH
-                and not (behind and (pairs or cut.repetition in field))
-            ):
-                found[Number(kind, first.upper())] = None  # the usual case, at a third of the price
+            pairs = behind and (segment.name, at) in _PAIRS
+            if plain and first.isalnum() and len(first) <= MAX_LENGTH and not (pairs or (behind and repeats in field)):
+                found[_number((kind, first.upper()))] = None  # the usual case, at a third of the price
                 continue
-            for text in _texts(field, cut, pairs=pairs):
+            for text in _texts(field, cut, pairs=bool(pairs)):
                 found[Number(kind, text)] = None
         if len(found) > MOST:
             return (*tuple(found)[:MOST], NOT_ALL)

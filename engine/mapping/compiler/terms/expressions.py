@@ -183,7 +183,7 @@ def _apply(c: Compilation, function: Function, pairs: Sequence[tuple[Parameter, 
     codes = [value.code for _, value in pairs]
     while codes and codes[-1] == "None":
         codes.pop()
-    name = function.method or c.code.constant(function.call)
+    name, otherwise = function.method or c.code.constant(function.call), "None"
     given = codes if function.pure or function.method else ["m", *codes]
     tests = [f"{value.code} is not None" for parameter, value in pairs if value.maybe and not parameter.optional]
     if lists:
@@ -193,7 +193,9 @@ def _apply(c: Compilation, function: Function, pairs: Sequence[tuple[Parameter, 
         kind = kind.each()
     else:
         call = f"{name}({', '.join(given)})"
-    source = f"{call} if {' and '.join(tests)} else None" if tests else call
+    if function.is_field and not c.traced:
+        tests, otherwise = [*tests, f"C in {codes[0]}"], codes[0]
+    source = f"{call} if {' and '.join(tests)} else {otherwise}" if tests else call
     maybe = bool(tests) or bool(lists) or not function.always
     if c.traced or not codes:
         return Val(c.kept(source), kind, maybe)
