@@ -98,19 +98,12 @@ def queue(batch: Batch, lines: Sequence[Line]) -> None:
         f"INSERT INTO alert_line ({LINE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constants
         [
             (
-                one.sink,
-                one.key,
-                one.what.value,
-                one.level,
-                one.phrase.packed(),
-                one.at_us,
-                one.due_us,
-                one.lasted_us,
+                one.sink, one.key, one.what.value, one.level, one.phrase.packed(), one.at_us, one.due_us, one.lasted_us,
                 one.urgent,
             )
             for one in lines
         ],
-    )
+    )  # fmt: skip
 
 
 @operation(priority=Priority.SETTLE)
