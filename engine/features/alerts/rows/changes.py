@@ -387,26 +387,10 @@ def close_critical(batch: Batch) -> None:
 
 def _row(alert: Alert) -> tuple[object, ...]:
     return (
-        alert.key,
-        alert.rule,
-        alert.level,
-        alert.phrase.packed(),
-        alert.subject,
-        alert.count,
-        alert.since_us,
-        alert.fired_us,
-        alert.gone_us,
-        alert.sent_us,
-        alert.sent_count,
-        alert.said_us,
-        " ".join(alert.sent_to),
-        alert.steps,
-        " ".join(map(str, alert.starts)),
-        alert.unsteady,
-        alert.taken_us,
-        alert.taken,
-        alert.urgent,
-    )
+        alert.key, alert.rule, alert.level, alert.phrase.packed(), alert.subject, alert.count, alert.since_us,
+        alert.fired_us, alert.gone_us, alert.sent_us, alert.sent_count, alert.said_us, " ".join(alert.sent_to),
+        alert.steps, " ".join(map(str, alert.starts)), alert.unsteady, alert.taken_us, alert.taken, alert.urgent,
+    )  # fmt: skip
 
 
 def _alert(row: Sequence[Any]) -> Alert:
