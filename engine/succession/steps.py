@@ -33,6 +33,7 @@ RANK = {
 WITHDRAWN = "entered-in-error"
 CANCELLED = "cancelled"
 CHANGES = frozenset({"corrected", "amended", "appended", WITHDRAWN})  # by these the sender itself says: I take it back
+GONE = frozenset({WITHDRAWN, CANCELLED})
 UNFINISHED = frozenset({"registered", "preliminary", "partial"})
 MINUTE = len("2026-03-01T09:30")  # a day alone cannot distinguish a stored result from a second measurement
 _ALIKE = (CHANGES, UNFINISHED, frozenset({CANCELLED}))

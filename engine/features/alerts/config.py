@@ -265,28 +265,9 @@ SINK_KINDS: dict[str, type[SinkBase]] = {
 
 
 RuleName = Literal[
-    "critical",
-    "silent",
-    "network",
-    "line",
-    "behind",
-    "destination",
-    "dead",
-    "held",
-    "unmapped",
-    "repeat",
-    "control",
-    "due",
-    "lot",
-    "disk",
-    "clock",
-    "certificate",
-    "integrity",
-    "backup",
-    "paused",
-    "sink",
-    "service",
-]
+    "critical", "silent", "network", "line", "behind", "destination", "dead", "held", "unmapped", "repeat", "control",
+    "due", "lot", "disk", "clock", "certificate", "integrity", "backup", "paused", "sink", "service",
+]  # fmt: skip
 SUMS = ("dead", "held", "unmapped")  # rules with a count
 
 

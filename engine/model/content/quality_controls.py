@@ -29,6 +29,7 @@ from decimal import Decimal
 
 from engine.model.content.facts import LEFT_OUT, Facts, Measure, Order, Person, Result, Sample
 from engine.model.message import Parsed, Segment
+from engine.model.tables import table_lines
 
 MAX_CODE = 60  # characters of a code that are kept
 MAX_TEXT = 60  # ... of another text
@@ -41,6 +42,7 @@ _NOT_OBTAINED = "X"  # HL7 table 0085, and E1394 9.4.9: no result could be obtai
 _NOW_FINAL = "U"  # 0085: the status of a result changes, which is not sent again
 _OFF_SCALE = ("<", ">")  # table 0078: the number is a bound. H, L and A are about a range, also that of patients
 _FAILURE = re.compile(r"QCF|ERR|Err|(?i:error|fail|invalid|reject)")  # table 0078, and words of analyzers
+_OUTSIDE = frozenset(" ".join(table_lines(__file__, "control_flags.txt")).split())
 _LOT_AND_LEVEL = re.compile(r"#([0-9]+)(q[0-9])#", re.IGNORECASE | re.ASCII)
 _LEVEL = "05001"  # of a Mindray BC: a result that says the level of the control
 _NOT_OF_CONTROLS = frozenset("CLG")  # calibrators and pools are no patient's, and no control's
@@ -294,7 +296,8 @@ def _is_invalid(result: Result) -> bool:
     if measure.state in ("cancelled", "entered-in-error"):
         return True
     words = (*(measure.flags or ()), result.value.words or "")
-    return any(map(_FAILURE.search, words))
+    flags = {"".join(filter(str.isalnum, flag)).upper() for flag in measure.flags or ()}
+    return not flags.isdisjoint(_OUTSIDE) or any(map(_FAILURE.search, words))
 
 
 def _failed(result: Result) -> bool | None:

@@ -10,10 +10,9 @@ from engine.model.content.computed import sources_of
 from engine.model.content.quality_controls import spellings
 from engine.model.texts.reasons import ReasonCode
 from engine.succession.judge.words import Decision, Judgement, Said, Standing
-from engine.succession.steps import CANCELLED, CHANGES, WITHDRAWN
+from engine.succession.steps import CHANGES, GONE
 
 _CHANGING = frozenset({"amends", "follows", "withdraws"})
-_GONE = frozenset({WITHDRAWN, CANCELLED})
 
 
 def with_questions(
@@ -52,7 +51,7 @@ def _left_behind(
     """The computed tests that say what was computed from another value."""
     said = judgement.said[decision.place]
     is_changed = said.version.said in CHANGES or decision.kind == "amends"
-    if not is_changed or (said.value == before.value and said.version.said not in _GONE):
+    if not is_changed or (said.value == before.value and said.version.said not in GONE):
         return
     changing = [judgement.said[fresh.place] for fresh in judgement.decisions if fresh.kind not in ("echo", "again")]
     brought = {(result.person, result.number, result.test) for result in changing}
@@ -61,7 +60,7 @@ def _left_behind(
         last = result.last
         is_of_order = (last.person, last.number) == (before.person, before.number)
         is_newer = last.message > before.message and last.version.said in CHANGES
-        is_out = is_newer or last.version.said in _GONE or (said.person, said.number, last.test) in brought
+        is_out = is_newer or last.version.said in GONE or (said.person, said.number, last.test) in brought
         if is_of_order and not (is_out or codes.isdisjoint(sources_of(_codes(last), by_test))):
             yield last.test
 

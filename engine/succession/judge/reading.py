@@ -210,9 +210,7 @@ def drawn_of(whose: str, order: Order, result: Result, receipt: Receipt, *, judg
         unsure=clock.is_wrong(collected, received, taken=True)
         or (issued != collected and bool(issued) and clock.is_wrong(issued, received, taken=True)),
         issued=issued,
-        role="patient"
-        if judged
-        else role_of(order, result, is_hl7=receipt.is_hl7, numbers=receipt.numbers, orders=receipt.orders),
+        role="patient" if judged else role_of(order, result, receipt),
     )
 
 

@@ -8,6 +8,7 @@ a middleware, which writes the time without its seconds, the unit in other lette
 from typing import NamedTuple
 
 What = tuple[str, ...]
+VALUE_AND_UNIT = slice(2, 4)
 
 
 class Content(NamedTuple):

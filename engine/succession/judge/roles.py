@@ -14,6 +14,7 @@ from typing import Literal
 
 from engine.model.content.facts import Facts, Order, Result, Sample
 from engine.model.content.quality_controls import ASTM_ROLE, PATIENT, ROLES, is_control_number, matches
+from engine.succession.judge.words import Receipt
 
 _CONTROLS = frozenset("QCBEFORV")
 _SIDES = frozenset({"L", "R"})  # in OBR-15.7 sides of a body
@@ -26,20 +27,14 @@ def is_of_controls(facts: Facts) -> bool:
     return (facts.processing or "").upper().startswith(ASTM_ROLE)
 
 
-def role_of(
-    order: Order, result: Result, *, is_hl7: bool, numbers: Sequence[str] = (), orders: Sequence[str] = ()
-) -> Role:
-    """Whose the sample of a result is.
-
-    Args:
-        numbers, orders: patterns of controls.
-    """
+def role_of(order: Order, result: Result, receipt: Receipt) -> Role:
+    """Whose the sample of a result is."""
     own = [one for one in order.samples if one.number == result.tube] if result.tube else []
     samples = own or order.samples
-    roles = {_role(one, order, is_hl7=is_hl7) for one in samples} or {"patient"}
-    if roles == {"control"} or (is_hl7 and not _says_patient(samples) and order.role in ROLES):
+    roles = {_role(one, order, is_hl7=receipt.is_hl7) for one in samples} or {"patient"}
+    if roles == {"control"} or (receipt.is_hl7 and not _says_patient(samples) and order.role in ROLES):
         return "control"
-    if _is_numbered(order, samples, is_hl7=is_hl7, numbers=numbers, orders=orders):
+    if _is_numbered(order, samples, receipt):
         return "control"
     return "patient" if roles == {"patient"} else "pool"
 
@@ -57,16 +52,15 @@ def _says_patient(samples: Sequence[Sample]) -> bool:
     return any((one.role or "").strip().upper() == PATIENT for one in samples)
 
 
-def _is_numbered(
-    order: Order, samples: Sequence[Sample], *, is_hl7: bool, numbers: Sequence[str], orders: Sequence[str]
-) -> bool:
+def _is_numbered(order: Order, samples: Sequence[Sample], receipt: Receipt) -> bool:
     """Whether its number or its order is one of controls. Where the specimen is said to be a patient's, the
     instrument's own count is no such number."""
+    is_hl7, orders = receipt.is_hl7, receipt.orders
     is_patients = is_hl7 and _says_patient(samples)
     tubes = [one.number for one in samples if one.number]
     own = [one for one in (order.filler,) if one and not (is_patients and tubes and one.strip().isdigit())]
     placed = [order.placer] if order.placer and not (tubes or is_patients) else []
-    if any(is_control_number(number, numbers) for number in (*tubes, *own, *placed)):
+    if any(is_control_number(number, receipt.numbers) for number in (*tubes, *own, *placed)):
         return True
     codes = [order.code, order.name] if is_hl7 else (order.code or "").split()
     hits = [matches(code, orders) for code in codes if code]

@@ -229,12 +229,12 @@ def test_an_order_is_found_by_the_days_and_tubes_of_its_results() -> None:
      ((Sample(role="Q"), Sample(role="P")), None, True, "pool")],
 )  # fmt: skip
 def test_the_role_of_a_sample(samples: tuple[Sample, ...], of_order: str | None, is_hl7: bool, role: str) -> None:
-    assert role_of(Order(1, samples=samples, role=of_order), result(), is_hl7=is_hl7) == role
+    assert role_of(Order(1, samples=samples, role=of_order), result(), RECEIPT._replace(is_hl7=is_hl7)) == role
 
 
 def test_a_result_that_names_its_tube_has_the_role_of_that() -> None:
     order = Order(1, samples=(Sample(number="T1", role="Q"), Sample(number="T2", role="P")))
-    roles = [role_of(order, result(tube=tube), is_hl7=True) for tube in ("T1", "T2", "T9", None)]
+    roles = [role_of(order, result(tube=tube), RECEIPT._replace(is_hl7=True)) for tube in ("T1", "T2", "T9", None)]
     assert roles == ["control", "patient", "pool", "pool"]
 
 
@@ -252,7 +252,7 @@ def test_a_result_that_names_its_tube_has_the_role_of_that() -> None:
      (Order(1, filler="F1"), True, "patient"), (Order(1), True, "patient")],
 )  # fmt: skip
 def test_a_control_by_its_number(order: Order, is_hl7: bool, role: str) -> None:
-    assert role_of(order, result(), is_hl7=is_hl7, numbers=("QC*", "77")) == role
+    assert role_of(order, result(), RECEIPT._replace(is_hl7=is_hl7, numbers=("QC*", "77"))) == role
 
 
 @pytest.mark.parametrize(
@@ -262,8 +262,8 @@ def test_a_control_by_its_number(order: Order, is_hl7: bool, role: str) -> None:
      (None, None, False, "patient")],
 )  # fmt: skip
 def test_a_control_by_its_order(code: str | None, name: str | None, is_hl7: bool, role: str) -> None:
-    assert role_of(Order(1, code=code, name=name), result(), is_hl7=is_hl7, orders=("QC*",)) == role
-    assert role_of(Order(1, code=code, name=name), result(), is_hl7=is_hl7) == "patient"
+    assert role_of(Order(1, code=code, name=name), result(), RECEIPT._replace(is_hl7=is_hl7, orders=("QC*",))) == role
+    assert role_of(Order(1, code=code, name=name), result(), RECEIPT._replace(is_hl7=is_hl7)) == "patient"
 
 
 # -- samples and times -------------------------------------------------------------------------------------------------

@@ -98,19 +98,12 @@ def queue(batch: Batch, lines: Sequence[Line]) -> None:
         f"INSERT INTO alert_line ({LINE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constants
         [
             (
-                one.sink,
-                one.key,
-                one.what.value,
-                one.level,
-                one.phrase.packed(),
-                one.at_us,
-                one.due_us,
-                one.lasted_us,
+                one.sink, one.key, one.what.value, one.level, one.phrase.packed(), one.at_us, one.due_us, one.lasted_us,
                 one.urgent,
             )
             for one in lines
         ],
-    )
+    )  # fmt: skip
 
 
 @operation(priority=Priority.SETTLE)
@@ -394,26 +387,10 @@ def close_critical(batch: Batch) -> None:
 
 def _row(alert: Alert) -> tuple[object, ...]:
     return (
-        alert.key,
-        alert.rule,
-        alert.level,
-        alert.phrase.packed(),
-        alert.subject,
-        alert.count,
-        alert.since_us,
-        alert.fired_us,
-        alert.gone_us,
-        alert.sent_us,
-        alert.sent_count,
-        alert.said_us,
-        " ".join(alert.sent_to),
-        alert.steps,
-        " ".join(map(str, alert.starts)),
-        alert.unsteady,
-        alert.taken_us,
-        alert.taken,
-        alert.urgent,
-    )
+        alert.key, alert.rule, alert.level, alert.phrase.packed(), alert.subject, alert.count, alert.since_us,
+        alert.fired_us, alert.gone_us, alert.sent_us, alert.sent_count, alert.said_us, " ".join(alert.sent_to),
+        alert.steps, " ".join(map(str, alert.starts)), alert.unsteady, alert.taken_us, alert.taken, alert.urgent,
+    )  # fmt: skip
 
 
 def _alert(row: Sequence[Any]) -> Alert:

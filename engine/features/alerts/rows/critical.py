@@ -47,7 +47,7 @@ def note(
     batch.executemany(
         _NOTE,
         [
-            (message, *word.ref, word.critical * (alerts[word.ref] or message_id), str(lacking))
+            (message, *word.ref, alerts[word.ref] or word.critical * message_id, str(lacking))
             for word in words
             for lacking in ([nth for nth, places in enumerate(lacks, 1) if word.place in places and not word.echo],)
             if rings or not word.echo  # a message that rings does so for all that it has

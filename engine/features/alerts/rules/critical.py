@@ -4,7 +4,9 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from engine.succession.judge.memory import withdrawn, words_of
+from engine.succession.judge.rejected import VALUE_AND_UNIT
 from engine.succession.judge.words import Judgement, Memory, Ref, Said, Standing
+from engine.succession.steps import GONE
 
 _NO_WORD = frozenset({"echo", "again", "filtered", "dead", "finishes"})
 
@@ -16,7 +18,8 @@ class Word(NamedTuple):
         ref: of the result (`engine.succession.judge.words.Ref`). place: its own in the message; 0: none.
         critical: it is so; else it was, and is no more.
         echo: the message repeats it, and does not send it.
-        repeats: messages with the same value, flags and time of it.
+        repeats: messages with the same value, flags and time of it; of one that is critical no more, with the same
+            value, for nothing says why its flag went.
     """
 
     ref: Ref
@@ -47,7 +50,7 @@ def words_in(message: int, critical: Collection[int], judgement: Judgement | Non
     words_of_message = [(refs[place], place) for place in refs if kinds[place] not in _NO_WORD]
     for ref, place in (*words_of_message, *((ref, 0) for ref in withdrawn(judgement))):
         if ref not in words and ref in standing and any(word.critical for word in standing[ref].words):
-            words[ref] = Word(ref, place, critical=False)
+            words[ref] = Word(ref, place, critical=False, repeats=_unflagged(judgement.said.get(place), standing[ref]))
     return [*words.values()]
 
 
@@ -58,3 +61,11 @@ def _repeated(new: Said | None, result: Standing | None) -> tuple[int, ...]:
     return tuple(
         word.message for word in result.words if word.critical and (word.version.content, word.stated) == content
     )
+
+
+def _unflagged(new: Said | None, result: Standing) -> tuple[int, ...]:
+    if new is None or new.version.said in GONE:
+        return ()
+    number = new.content.what[VALUE_AND_UNIT]
+    same = [word for word in result.words if word.content.what[VALUE_AND_UNIT] == number]
+    return tuple(word.message for word in same if word.critical and (result.last in same or word.version.waits))

@@ -11,7 +11,8 @@ the order of the result was cancelled or replaced meanwhile.
     untrue     the same, and a correction made it untrue since: a person decides about that order
     declined   by a person; it is never proposed again
 
-One order has one row for a test, so the same result sent again, a correction and a restart propose nothing twice. The
+One order has one row for a test, so the same result sent again, a correction and a restart propose nothing twice; of
+several orders of a tube one proposes it, that nobody wants to end, and none where somebody has ordered it. The
 rule is one of the ``hold:`` of its route, asked once more about the results of this order alone. Only a final result of
 an order with tube and patient counts; controls, and messages that are dead or filtered, have no such order.
 """
@@ -78,11 +79,11 @@ class ReflexView(NamedTuple):
     auto: bool
 
 
+_ENDS = "event IN ('cancel', 'close', 'replace')"
 _IS_DUE = (
-    "auto AND state = 'proposed' AND EXISTS (SELECT 1 FROM order_reflex_rule AS r"
+    "auto AND state = 'proposed' AND EXISTS (SELECT 1 FROM order_reflex_rule AS r"  # noqa: S608 - constants
     " WHERE r.channel = order_reflex.channel AND r.adds = order_reflex.adds AND r.rule = order_reflex.rule AND r.auto)"
-    " AND NOT EXISTS (SELECT 1 FROM order_event AS e WHERE e.item = order_reflex.parent"
-    " AND e.event IN ('cancel', 'close', 'replace'))"
+    f" AND NOT EXISTS (SELECT 1 FROM order_event WHERE item = order_reflex.parent AND {_ENDS})"
 )
 
 
@@ -97,8 +98,9 @@ def in_force(batch: Batch, rules: Sequence[RuleRow]) -> None:
 def follow(batch: Batch, now: Recording, meant: Collection[int]) -> None:
     """What results of a message say to the proposals of their orders (``meant``)."""
     rows = batch.execute("SELECT * FROM order_reflex_rule WHERE channel = ?", (now.channel,)).fetchall()
+    ended = _ended(batch, meant) if rows and len(meant) > 1 else ()
     for row in map(RuleRow._make, rows):
-        for number in sorted(meant):
+        for number in sorted(meant, key=lambda number: (number in ended, number)):
             one = items.by_number(batch, number)
             if one is not None and one.line.test == row.test and not one.made and _has_tube(one):
                 said = [(tube, each) for tube in now.tubes for each in tube.tests if _is_of(each, one)]
@@ -116,6 +118,12 @@ def follow(batch: Batch, now: Recording, meant: Collection[int]) -> None:
                         answer = None
                 is_known = any(each.test == row.adds for tube in now.tubes for each in tube.tests)
                 _say(batch, one, row, now.id, answer, version, is_known=is_known)
+
+
+def _ended(batch: Batch, meant: Collection[int]) -> set[int]:
+    """Orders that somebody wants to end: another one of their tube goes before them."""
+    sql = f"SELECT item FROM order_event WHERE {_ENDS} AND item IN (SELECT value FROM json_each(?))"  # noqa: S608
+    return {number for (number,) in batch.execute(sql, (str([*meant]),)).fetchall()}
 
 
 def _has_tube(one: Kept) -> bool:
@@ -157,7 +165,7 @@ def _say(
     ).fetchone()
     is_ready = one.state is ItemState.RESULTED and holding.standing(batch, message_id) != "held"
     if known is None:
-        if answer is False or is_known or is_there(batch, one, row.adds):
+        if answer is False or is_known or _is_elsewhere(batch, one, row.adds):
             return
         state = UNSURE if answer is None else PROPOSED if is_ready else WAITS
         (number,) = batch.execute(
@@ -170,7 +178,8 @@ def _say(
     number, state = known
     if answer and state in _UNDECIDED | {WITHDRAWN}:
         batch.execute("UPDATE order_reflex SET rule = ?, version = ? WHERE id = ?", (row.rule, version, number))
-    move(batch, number, _next(state, answer, is_ready=is_ready), message_id)
+    to = _next(state, answer, is_ready=is_ready)
+    move(batch, number, WITHDRAWN if to in _UNDECIDED and _is_elsewhere(batch, one, row.adds) else to, message_id)
 
 
 def _next(state: str, answer: bool | None, *, is_ready: bool) -> str:
@@ -224,6 +233,16 @@ def is_there(batch: Batch, one: Kept, adds: str) -> bool:
     """Whether a test is ordered for the tube of an order, or has a result there."""
     of_tube = items.of_specimen(batch, one.line.specimen, MOST_OF_TUBE)
     return any(other.line.test == adds and other.state not in _GONE for other in of_tube)
+
+
+def _is_elsewhere(batch: Batch, order: Kept, adds: str) -> bool:
+    """Whether a test is there, or another order of the tube proposes it."""
+    others = [other.number for other in items.of_specimen(batch, order.line.specimen, MOST_OF_TUBE)]
+    sql = (
+        "SELECT 1 FROM order_reflex WHERE adds = ? AND parent <> ? AND state IN ('waits', 'proposed', 'unsure')"
+        " AND parent IN (SELECT value FROM json_each(?))"
+    )
+    return is_there(batch, order, adds) or bool(batch.execute(sql, (adds, order.number, str(others))).fetchone())
 
 
 @operation(priority=Priority.SETTLE)

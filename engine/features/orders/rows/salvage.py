@@ -149,19 +149,8 @@ def _take_item(tables: Tables, vault: Vault, columns: list[str], row: Sequence[A
         return
     if len(history) != fields["events"]:
         tables.new.execute("DELETE FROM order_event WHERE item = ?", (number,))
-        begins = (
-            number,
-            1,
-            at_us,
-            items.TAKEN,
-            fields["state"],
-            fields["reason"],
-            0,
-            "",
-            fields["message_id"],
-            0,
-            SALVAGED,
-        )
+        state, reason, message = fields["state"], fields["reason"], fields["message_id"]
+        begins = (number, 1, at_us, items.TAKEN, state, reason, 0, "", message, 0, SALVAGED)
         tables.new.execute(items.ADD_EVENT, (*begins, b"", 0))
         fields["events"] = 1
     if fields != before:
