@@ -134,9 +134,9 @@ def tubes_in(
 
 def tube_of(order: Order, result: Result) -> str:
     """The number of its tube, else of its order; empty where it may be of several."""
-    read = [one for one in order.samples if result.tube in (None, one.number)]
-    numbers = {"" if one.unread else one.container or one.number or "" for one in read}
-    return "" if len(numbers) > 1 else "".join(numbers) or order.filler or order.placer or ""
+    tube, all_of = result.tube, order.samples
+    tubes = {"" if one.unread else one.container or one.number or "" for one in all_of if tube in (None, one.number)}
+    return "" if len(tubes) > 1 else "".join(tubes) or order.filler or order.placer or ""
 
 
 def patient_of(person: Person, tube: str) -> str:

@@ -42,9 +42,8 @@ class HostPort:
 
     def collides_with(self, other: "HostPort") -> bool:
         """Two listeners cannot both have these."""
-        if self.port != other.port or self.port == 0:
-            return False
-        return self.host == other.host or self.is_every_interface or other.is_every_interface
+        is_same_host = self.host == other.host or self.is_every_interface or other.is_every_interface
+        return is_same_host and self.port == other.port != 0
 
 
 def parse_duration(text: str) -> float:
