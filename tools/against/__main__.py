@@ -72,8 +72,8 @@ def _compare(folder: Path, refs: Sequence[str], *, gate: bool) -> int:
 
 
 def _times(programs: Sequence[Program], folder: Path) -> Figures:
-    measured = timing.in_process(programs, folder, _say)
-    return _split(measured, {"in process, CPU": ", CPU", "in process, wall": ", wall"})
+    groups = {"in process, CPU": ", CPU", "in process, wall": ", wall"}
+    return _split(timing.in_process(programs, folder, _say), groups)
 
 
 def _split(measured: Sequence[timing.Turns], groups: Mapping[str, str]) -> Figures:

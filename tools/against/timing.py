@@ -13,30 +13,32 @@ from workbench.bench.cases import CHANNELS, Case, Round, TcpBench
 from workbench.bench.processes import Program, cost_of
 
 TURNS = 5
-BATCHES = 16  # of a turn; the least counts
+PROCESSES = 9  # of each program, for times in process
+BATCHES = 20  # of a turn; the least counts, so the first ones warm up
 BATCH = 30  # messages
 SOCKETS = Case(connections=CHANNELS)
-SOCKETS_WARM_UP = 40  # messages of each connection
-STATUS_WITHOUT_DAEMON = 4  # the exit code
 
 Turns = dict[str, list[float]]
 """Figure -> a value for each turn."""
 
 
 def in_process(programs: Sequence[Program], folder: Path, say: Callable[[str], None]) -> list[Turns]:
-    """Time of `process` on messages that have not come before, in microseconds a message: CPU, and wall."""
+    """Time of `process` on messages that have not come before, in microseconds a message: CPU, and wall.
+
+    Each turn has processes of its own: of two of one program the place in memory makes one slower by up to a tenth.
+    """
     measured: list[Turns] = [defaultdict(list) for _ in programs]
-    with ExitStack() as stack:
-        benches = [
-            stack.enter_context(serial_bench(folder / str(place), program, "processing"))
-            for place, program in enumerate(programs)
-        ]
-        for bench in benches:
-            for kind in KINDS:
-                bench.send(kind, 1)
-        file = folder / "batch.json"
-        for turn in range(-1, TURNS):  # the first one warms up
-            say("in process: warm-up" if turn < 0 else f"in process: turn {turn + 1} of {TURNS}")
+    file = folder / "batch.json"
+    for turn in range(PROCESSES):
+        say(f"in process: turn {turn + 1} of {PROCESSES}")
+        with ExitStack() as stack:
+            benches = [
+                stack.enter_context(serial_bench(folder / f"{turn}-{place}", program, "processing"))
+                for place, program in enumerate(programs)
+            ]
+            for bench in benches:
+                for kind in KINDS:
+                    bench.send(kind, 1)
             for kind in KINDS:
                 least: list[Turns] = [defaultdict(list) for _ in programs]
                 for batch in range(BATCHES):
@@ -45,7 +47,7 @@ def in_process(programs: Sequence[Program], folder: Path, say: Callable[[str], N
                         spent = benches[place].daemon.ask(f"c{KINDS.index(kind):03d} {file}")
                         for name, us in spent.items():
                             least[place][f"{kind.name}, {name}"].append(us / BATCH)
-                for place, figures in enumerate(least if turn >= 0 else ()):
+                for place, figures in enumerate(least):
                     for name, each in figures.items():
                         measured[place][name].append(min(each))
     return measured
@@ -61,7 +63,7 @@ def over_sockets(
         for place, program in enumerate(programs):
             benches.append(TcpBench(folder / str(place), SOCKETS.scenario, SOCKETS.commit, program=program))
             stack.callback(benches[-1].close)
-        warm = [bench.run(SOCKETS, SOCKETS_WARM_UP) for bench in benches]
+        warm = [bench.run(SOCKETS, 40) for bench in benches]  # messages of each connection
         count = max(20, int(min(each.delivered_per_s for each in warm) * seconds / CHANNELS))
         for turn in range(TURNS):
             say(f"over sockets: turn {turn + 1} of {TURNS}")
@@ -84,9 +86,7 @@ def starts(programs: Sequence[Program], folder: Path, say: Callable[[str], None]
             site, program = folder / str(place), programs[place]
             figures = start_case.start(site, played[place], program)
             _, check_s = cost_of("-m", "engine", "--site", str(site), "check", program=program)
-            _, status_s = cost_of(
-                "-m", "engine", "--site", str(site), "status", program=program, codes=(0, STATUS_WITHOUT_DAEMON)
-            )
+            _, status_s = cost_of("-m", "engine", "--site", str(site), "status", program=program, codes=(0, 4))
             if turn < 0:
                 continue
             for name, figure in (

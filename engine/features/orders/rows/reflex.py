@@ -12,7 +12,7 @@ the order of the result was cancelled or replaced meanwhile.
     declined   by a person; it is never proposed again
 
 One order has one row for a test, so the same result sent again, a correction and a restart propose nothing twice; of
-several orders of a tube one proposes it, that nobody wants to end, and none where somebody has ordered it. The
+several orders of a tube one proposes it, that no person wants to end, and none where a person has ordered it. The
 rule is one of the ``hold:`` of its route, asked once more about the results of this order alone. Only a final result of
 an order with tube and patient counts; controls, and messages that are dead or filtered, have no such order.
 """
@@ -121,7 +121,7 @@ def follow(batch: Batch, now: Recording, meant: Collection[int]) -> None:
 
 
 def _ended(batch: Batch, meant: Collection[int]) -> set[int]:
-    """Orders that somebody wants to end: another one of their tube goes before them."""
+    """Orders that a person wants to end: another one of their tube goes before them."""
     sql = f"SELECT item FROM order_event WHERE {_ENDS} AND item IN (SELECT value FROM json_each(?))"  # noqa: S608
     return {number for (number,) in batch.execute(sql, (str([*meant]),)).fetchall()}
 
