@@ -12,11 +12,12 @@ from workbench.bench import start_case
 from workbench.bench.cases import CHANNELS, Case, Round, TcpBench
 from workbench.bench.processes import Program, cost_of
 
-TURNS = 5
-PROCESSES = 9  # of each program, for times in process
+TURNS, PROCESSES = 5, 9  # processes of each program, for times in process
 BATCHES = 20  # of a turn; the least counts, so the first ones warm up
 BATCH = 30  # messages
 SOCKETS = Case(connections=CHANNELS)
+SOCKETS_WARM_UP = 40  # messages of each connection
+STATUS_WITHOUT_DAEMON = 4  # the exit code
 
 Turns = dict[str, list[float]]
 """Figure -> a value for each turn."""
@@ -25,7 +26,7 @@ Turns = dict[str, list[float]]
 def in_process(programs: Sequence[Program], folder: Path, say: Callable[[str], None]) -> list[Turns]:
     """Time of `process` on messages that have not come before, in microseconds a message: CPU, and wall.
 
-    Each turn has processes of its own: of two of one program the place in memory makes one slower by up to a tenth.
+    Each turn has processes of its own: two of one program differ by up to a tenth.
     """
     measured: list[Turns] = [defaultdict(list) for _ in programs]
     file = folder / "batch.json"
@@ -63,7 +64,7 @@ def over_sockets(
         for place, program in enumerate(programs):
             benches.append(TcpBench(folder / str(place), SOCKETS.scenario, SOCKETS.commit, program=program))
             stack.callback(benches[-1].close)
-        warm = [bench.run(SOCKETS, 40) for bench in benches]  # messages of each connection
+        warm = [bench.run(SOCKETS, SOCKETS_WARM_UP) for bench in benches]
         count = max(20, int(min(each.delivered_per_s for each in warm) * seconds / CHANNELS))
         for turn in range(TURNS):
             say(f"over sockets: turn {turn + 1} of {TURNS}")
@@ -85,8 +86,9 @@ def starts(programs: Sequence[Program], folder: Path, say: Callable[[str], None]
         for place in _order(len(programs), turn):
             site, program = folder / str(place), programs[place]
             figures = start_case.start(site, played[place], program)
-            _, check_s = cost_of("-m", "engine", "--site", str(site), "check", program=program)
-            _, status_s = cost_of("-m", "engine", "--site", str(site), "status", program=program, codes=(0, 4))
+            start = ("-m", "engine", "--site", str(site))
+            _, check_s = cost_of(*start, "check", program=program)
+            _, status_s = cost_of(*start, "status", program=program, codes=(0, STATUS_WITHOUT_DAEMON))
             if turn < 0:
                 continue
             for name, figure in (

@@ -14,8 +14,6 @@ MOST = {
     "memory": 1.05,
 }
 """Group of figures -> the most that this checkout may have of another program's figure."""
-OF_LEAST = ("in process, CPU", "in process, wall")
-"""Groups of which the least of all turns counts: what slows a process is its place in memory, or another program."""
 LEAST_DIFFERENCE = {"counts": 0.5}  # half a statement a message is a batch that ended elsewhere
 WHOLE = ("statements", "syncs")
 WHOLE_DIFFERENCE = 0.9  # of a message: one more each time, whatever the ratio
@@ -26,8 +24,8 @@ class Comparison:
     """One figure of this checkout beside another program's.
 
     Attributes:
-        mine, other: medians over the turns; of `OF_LEAST` the least.
-        ratio: the median of the ratios of each turn; of `OF_LEAST` that of the least.
+        mine, other: medians over the turns.
+        ratio: the median of the ratios of each turn.
     """
 
     group: str
@@ -60,13 +58,12 @@ def compared(
             mine_ / other_ if other_ else math.inf if mine_ else 1.0
             for mine_, other_ in zip(turns, other[name], strict=True)
         ]
-        of = min if group in OF_LEAST else statistics.median
         yield Comparison(
             group=group,
             name=name,
-            mine=of(turns),
-            other=of(other[name]),
-            ratio=min(turns) / min(other[name]) if group in OF_LEAST else statistics.median(ratios),
+            mine=statistics.median(turns),
+            other=statistics.median(other[name]),
+            ratio=statistics.median(ratios),
             lowest=min(ratios),
             highest=max(ratios),
         )
