@@ -2,6 +2,7 @@
 
 import json
 import random
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tools.against import anchor, counting
 from tools.against.__main__ import main
 from tools.against.programs import full_hash
 from tools.against.site import KINDS, serial_bench
-from tools.against.timing import Turns
+from tools.against.timing import Turns, order_of
 from tools.against.verdict import Comparison, compared, lines, lower
 from tools.size import ROOT
 from workbench.bench.processes import THIS
@@ -22,8 +23,7 @@ COUNTS = {"ORU 20": {"statements": 33.0, "python_calls": 2000.0, "syncs": 3.0}}
 
 
 def comparison(group: str, mine: list[float], other: list[float]) -> Comparison:
-    (only,) = compared(group, {"a figure": mine}, {"a figure": other})
-    return only
+    return next(iter(compared(group, {"a figure": mine}, {"a figure": other})))
 
 
 @pytest.mark.parametrize(
@@ -46,13 +46,20 @@ def comparison(group: str, mine: list[float], other: list[float]) -> Comparison:
 )
 def test_a_figure_over_its_limit_is_told(group: str, mine: list[float], other: list[float], is_over: bool) -> None:
     figure = comparison(group, mine, other)
-    assert figure.is_over is is_over
-    assert ("OVER" in list(lines([figure]))[1]) is is_over
+    assert figure.is_over is is_over is ("OVER" in list(lines([figure]))[1])
 
 
 def test_a_machine_that_is_slow_for_some_turns_is_none_of_the_programs() -> None:
     """Turns are paired: both programs are slow in the same turn."""
     assert comparison("sockets", [1.0, 3.0, 1.0, 2.0, 1.0], [1.0, 3.0, 1.0, 2.0, 1.0]).ratio == 1.0
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_each_program_stands_in_each_place_and_is_never_alone_in_coming_twice(count: int) -> None:
+    """What comes again at once finds the caches its own."""
+    turns = [order_of(count, turn) for turn in range(count + 1)]
+    assert all(len(set(places)) == count for places in zip(*turns[:-1], strict=True))
+    assert count == 2 or all(before[-1] != after[0] for before, after in pairwise(turns))
 
 
 def test_of_two_runs_the_lower_ratio_counts() -> None:
@@ -69,8 +76,7 @@ def test_a_figure_that_one_program_has_not_is_told(mine: Turns, other: Turns) ->
 @pytest.mark.parametrize("name", ["ASTM 20, statements", "ASTM 20, syncs"])
 @pytest.mark.parametrize(("mine", "is_over"), [(126.6, True), (126.1, False)])
 def test_one_more_of_each_message_is_told_whatever_the_ratio(name: str, mine: float, is_over: bool) -> None:
-    (only,) = compared("counts", {name: [mine]}, {name: [125.6]})
-    assert only.is_over is is_over
+    assert next(iter(compared("counts", {name: [mine]}, {name: [125.6]}))).is_over is is_over
 
 
 def move(commit: str, factor: float = 1.0, syncs: float = 0.0, **more: Any) -> anchor.Move:
@@ -108,9 +114,7 @@ def move(commit: str, factor: float = 1.0, syncs: float = 0.0, **more: Any) -> a
     ],
 )
 def test_the_anchor_moves_to_cheaper_commits(moves: list[anchor.Move], told: list[str]) -> None:
-    faults = list(anchor.faults(moves))
-    assert len(faults) == len(told)
-    assert all(fault.startswith(start) for fault, start in zip(faults, told, strict=True))
+    assert all(fault.startswith(start) for fault, start in zip(anchor.faults(moves), told, strict=True))
 
 
 def test_a_move_that_is_not_allowed_leaves_the_file_as_it_is(tmp_path: Path) -> None:
@@ -204,8 +208,7 @@ def test_a_probe_counts_what_a_message_costs(tmp_path: Path, probe: str) -> None
 
 def test_time_in_process_is_of_messages_that_are_mapped(tmp_path: Path) -> None:
     kind = KINDS[1]
-    payload = kind.payload(1, 900, random.Random(1)).decode("latin-1")
-    file = tmp_path / "batch.json"
+    file, payload = tmp_path / "batch.json", kind.payload(1, 900, random.Random(1)).decode("latin-1")
     with serial_bench(tmp_path / "site", THIS, "processing") as bench:
         bench.send(kind, 1)
         file.write_text(json.dumps([payload]), encoding="utf-8")

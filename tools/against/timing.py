@@ -1,4 +1,4 @@
-"""Times and memory of programs, in turns: each turn measures every program, every other turn in the opposite order."""
+"""Times and memory of programs, in turns: each turn measures every program, and begins with another one."""
 
 import json
 import random
@@ -44,7 +44,7 @@ def in_process(programs: Sequence[Program], folder: Path, say: Callable[[str], N
                 least: list[Turns] = [defaultdict(list) for _ in programs]
                 for batch in range(BATCHES):
                     file.write_text(json.dumps(_payloads(kind, turn * BATCHES + batch)), encoding="utf-8")
-                    for place in _order(len(programs), turn + batch):
+                    for place in order_of(len(programs), turn + batch):
                         spent = benches[place].daemon.ask(f"c{KINDS.index(kind):03d} {file}")
                         for name, us in spent.items():
                             least[place][f"{kind.name}, {name}"].append(us / BATCH)
@@ -68,7 +68,7 @@ def over_sockets(
         count = max(20, int(min(each.delivered_per_s for each in warm) * seconds / CHANNELS))
         for turn in range(TURNS):
             say(f"over sockets: turn {turn + 1} of {TURNS}")
-            for place in _order(len(programs), turn):
+            for place in order_of(len(programs), turn):
                 played = benches[place].run(SOCKETS, count)
                 if played.lost or played.reordered or played.refused:
                     raise RuntimeError("a program lost, reordered or refused messages of the bench")
@@ -83,7 +83,7 @@ def starts(programs: Sequence[Program], folder: Path, say: Callable[[str], None]
     played: list[list[Round]] = [[] for _ in programs]
     for turn in range(-1, TURNS):
         say("starts: the first of each site" if turn < 0 else f"starts: turn {turn + 1} of {TURNS}")
-        for place in _order(len(programs), turn):
+        for place in order_of(len(programs), turn):
             site, program = folder / str(place), programs[place]
             figures = start_case.start(site, played[place], program)
             start = ("-m", "engine", "--site", str(site))
@@ -103,8 +103,9 @@ def starts(programs: Sequence[Program], folder: Path, say: Callable[[str], None]
     return measured
 
 
-def _order(count: int, turn: int) -> list[int]:
-    return list(range(count) if turn % 2 == 0 else reversed(range(count)))
+def order_of(count: int, turn: int) -> list[int]:
+    """In the opposite order every other time, the last one would come again at once: the caches would be its own."""
+    return [(turn + place) % count for place in range(count)]
 
 
 def _payloads(kind: Kind, batch: int) -> list[str]:
