@@ -15,7 +15,6 @@ from engine.succession.judge.texts import is_line, paired
 from engine.succession.judge.words import (
     CLOCK,
     POOL,
-    Critical,
     Decision,
     Judgement,
     Kind,
@@ -24,14 +23,12 @@ from engine.succession.judge.words import (
     Ref,
     Said,
     Standing,
-    ended,
 )
 from engine.succession.steps import CHANGES, MINUTE, RANK, UNFINISHED, WITHDRAWN, Step, follow
 
 _GONE = ReasonCode.RESULTS_GONE.value
 _REJECTED = ReasonCode.REJECTED_BEFORE.value
 _GOES_OUT = frozenset({"new", "follows", "amends", "finishes", "withdraws"})
-_MAY_BE_CRITICAL = _GOES_OUT - {"finishes"} | {"held"}
 MOST_PAIRS = 100_000  # of results with one name, that are compared with each other
 
 
@@ -57,14 +54,13 @@ def judge(facts: Facts, memory: Memory, receipt: Receipt) -> Judgement:
     if not (memory.standing or memory.refused) and _is_plain(of_patients):
         decisions += [Decision(one.place, "new", one.version.said) for one in of_patients]
         decisions.sort()
-        begins = tuple(Critical((one.message, one.place), begins=True) for one in of_patients if one.critical)
-        return Judgement(tuple(decisions), {one.place: one for one in of_patients}, (), begins)
+        return Judgement(tuple(decisions), {one.place: one for one in of_patients})
     case = _Case(of_patients, memory, receipt)
     decisions += case.decided()
     gone = case.gone(decisions)
     decisions.sort()
     said_by_place = {one.place: one for one in case.message}
-    return Judgement(tuple(decisions), said_by_place, gone, tuple(case.criticals(decisions, gone)))
+    return Judgement(tuple(decisions), said_by_place, gone)
 
 
 def _is_plain(message: Sequence[Said]) -> bool:
@@ -450,20 +446,6 @@ class _Case:
         self._gone += [ref for one in back for ref in cultures.members_of(one, self.memory.standing)]
         since, until = self.receipt.later
         return tuple(ref for ref in dict.fromkeys(self._gone) if ref not in self.taken and not since < ref[0] <= until)
-
-    def criticals(self, decisions: Sequence[Decision], gone: Sequence[Ref]) -> list[Critical]:
-        """Who got word of a critical value gets another one when it is so no more; of each new one there is one."""
-        by_place = {one.place: one for one in self.message}
-        found: list[Critical] = []
-        for decision in decisions:
-            said = by_place.get(decision.place)
-            if said is None or decision.kind not in _MAY_BE_CRITICAL or decision.reason == _REJECTED:
-                continue
-            if decision.kind != "held" and decision.meant in self.by_ref:
-                found += ended(self.by_ref[decision.meant])
-            if said.critical:
-                found.append(Critical((said.message, said.place), begins=True))
-        return found + [one for ref in gone for one in ended(self.by_ref[ref])]
 
     def _culture_of(self, new: Said, *, of_all: bool = False) -> list[Standing]:
         """What of its order may be of one culture with a result: of no other tube."""

@@ -1,10 +1,10 @@
-"""What is known after a judgement, and after a person's decision."""
+"""What is known after a judgement."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from engine.model.texts.reasons import ReasonCode
-from engine.succession.judge.rejected import Content, plain
-from engine.succession.judge.words import POOL, Critical, Decision, Judgement, Memory, Ref, Said, Standing
+from engine.succession.judge.rejected import plain
+from engine.succession.judge.words import POOL, Decision, Judgement, Memory, Ref, Said, Standing
 from engine.succession.steps import WITHDRAWN
 
 _UNCHANGED = frozenset({"echo", "again", "filtered", "dead"})
@@ -69,38 +69,12 @@ def _in_place_of(last: Said, said: Said) -> Said:
         test=said.test if said.organism else last.test, numbers=said.numbers | last.numbers,
         organism=said.organism or last.organism, head=said.head or last.head,
         counted=said.counted or last.counted, tube=said.tube or last.tube, collected=said.collected or last.collected,
+        name=said.name or last.name,
     )  # fmt: skip
 
 
 def _withdrawn(last: Said) -> Said:
     return last._replace(critical=False, version=last.version._replace(status=WITHDRAWN, said=WITHDRAWN, waits=False))
-
-
-def released(memory: Memory, message: int) -> Memory:
-    """A person lets a held message go: its words are what receivers have."""
-    return _with_words(memory, lambda one: _sent(one) if one.message == message else one)
-
-
-def rejected(memory: Memory, message: int) -> tuple[Memory, tuple[Critical, ...]]:
-    """A person refuses a message, held or dead: its words are valid no more, and their content is not believed again.
-
-    A refused withdrawal says nothing against the result that it would have withdrawn.
-    """
-    words = [word for one in memory.standing for word in one.words if word.message == message]
-    refused = frozenset(one.content for one in words if one.version.said != WITHDRAWN)
-    ends = tuple(Critical((one.message, one.place), begins=False) for one in words if one.critical)
-    return _with_words(memory, lambda one: None if one.message == message else one, refused), ends
-
-
-def _with_words(
-    memory: Memory, changed: Callable[[Said], Said | None], refused: frozenset[Content] = frozenset()
-) -> Memory:
-    standing = []
-    for one in memory.standing:
-        words = tuple(word for word in map(changed, one.words) if word is not None)
-        if words:
-            standing.append(one._replace(words=words))
-    return Memory(tuple(standing), memory.refused | refused)
 
 
 def _sent(one: Said) -> Said:

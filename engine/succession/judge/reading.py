@@ -217,8 +217,20 @@ def drawn_of(whose: str, order: Order, result: Result, receipt: Receipt, *, judg
 @lru_cache(maxsize=1024)
 def material_of(code: str) -> str:
     """The kind of specimen that a code or word names, by the words of ``materials.txt``; any other as it was sent."""
-    word = "".join(filter(str.isalnum, code)).upper()
+    word = _letters(code)
     return _MATERIALS.get(word, word)
+
+
+@lru_cache(maxsize=4096)
+def _name_of(text: str) -> str:
+    """Of a test, without signs; a number is none, but a run or a dilution (ASTM, the fifth part of R-3)."""
+    letters = _letters(text)
+    return "" if letters.isdecimal() else letters
+
+
+def _letters(text: str) -> str:
+    """And digits, in upper case."""
+    return "".join(filter(str.isalnum, text)).upper()
 
 
 def _said(drawn: Drawn, result: Result, organism: str, receipt: Receipt) -> Said:
@@ -247,6 +259,7 @@ def _said(drawn: Drawn, result: Result, organism: str, receipt: Receipt) -> Said
         status_only=receipt.is_hl7 and measure.status == STATUS_ONLY and value.sent is None,
         critical=is_critical(result),
         codes=measure.codes or (),
+        name="" if organism else _name_of(measure.name or ""),
     )
 
 

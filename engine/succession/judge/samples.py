@@ -6,6 +6,7 @@ are right. A rerun is of the same tube: only the last is right. They differ in w
     both name a tube                another number: another sample; one of several: nothing is known, a person is asked
     both have a time of collection  more than ten minutes apart: another sample
     both name a material            another one: a person is asked, for receivers may go by order and test alone
+    a channel names a test anew     and nothing else tells: a person is asked (glucose of 0 and 2 hours under one code)
     else                            nothing is known
 
 Many analyzers write into OBR-7 or O-8 when they began to measure. Such a time is taken for a collection only where it
@@ -38,8 +39,10 @@ class Sample(Enum):
 
 
 def is_other(new: Said, one: Said, receipt: Receipt) -> bool:
-    """Whether ``new`` is of another sample than ``one``, or of another material."""
-    return is_of_other_material(new, one) or _by_tube_and_time(new, one, receipt) is Sample.OTHER
+    """Whether ``new`` is of another sample than ``one``, or of another material or test."""
+    how = _by_tube_and_time(new, one, receipt)
+    is_of_other_test = how is Sample.UNKNOWN and is_named_otherwise(new, one)
+    return how is Sample.OTHER or is_of_other_material(new, one) or is_of_other_test
 
 
 def is_of_other_material(new: Said, one: Said) -> bool:
@@ -50,7 +53,14 @@ def is_of_other_material(new: Said, one: Said) -> bool:
 def compare(new: Said, one: Said, receipt: Receipt) -> Sample:
     """Whether ``new`` is of the sample of ``one``."""
     how = _by_tube_and_time(new, one, receipt)
+    if how is Sample.UNKNOWN and is_named_otherwise(new, one):
+        return Sample.DOUBTFUL
     return Sample.DOUBTFUL if how is not Sample.OTHER and is_of_other_material(new, one) else how
+
+
+def is_named_otherwise(new: Said, one: Said) -> bool:
+    """Whether a channel names two tests under one code: glucose fasting, and after two hours."""
+    return new.name != one.name and bool(new.name and one.name) and new.channel == one.channel
 
 
 def _by_tube_and_time(new: Said, one: Said, receipt: Receipt) -> Sample:
@@ -128,7 +138,8 @@ def is_over_night(new: Said, one: Said, receipt: Receipt) -> bool:
     mine, theirs = instant(new.version.time), instant(one.version.time)
     if not (new.person and mine and theirs and is_another_order(new, one, receipt)):
         return False
-    return compare(new, one, receipt) is Sample.UNKNOWN and abs(mine - theirs) <= NIGHT
+    is_told = is_of_other_material(new, one) or _by_tube_and_time(new, one, receipt) is not Sample.UNKNOWN
+    return not is_told and abs(mine - theirs) <= NIGHT
 
 
 def at_same_time(new: Said, one: Said) -> bool:

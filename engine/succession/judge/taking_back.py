@@ -11,6 +11,7 @@ from engine.succession.judge.samples import (
     Sample,
     at_same_time,
     compare,
+    is_named_otherwise,
     is_near,
     is_of_other_material,
     is_within,
@@ -143,6 +144,7 @@ def _is_again(new: Said, one: Standing) -> bool:
 def _closest(new: Said, found: list[Standing], receipt: Receipt) -> list[Standing]:
     """Of several, those of the same sample, measured in the same minute, of the same patient: as far as they tell."""
     tells: tuple[Callable[[Said], bool], ...] = (
+        lambda one: not is_named_otherwise(new, one),
         lambda one: compare(new, one, receipt) is Sample.SAME,
         lambda one: at_same_time(new, one),
     )

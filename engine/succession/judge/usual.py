@@ -5,11 +5,10 @@ new. It is the judgement of `engine.succession.judge.judging`, found without mak
 from functools import lru_cache
 
 from engine.model.content.facts import Facts, Order, Result
-from engine.succession.critical import is_critical
 from engine.succession.judge.cultures import organism_of
 from engine.succession.judge.reading import NO_RESULT, STATUS_ONLY, Times, drawn_of, key_of
 from engine.succession.judge.roles import is_of_controls
-from engine.succession.judge.words import Critical, Decision, Judgement, Receipt
+from engine.succession.judge.words import Decision, Judgement, Receipt
 from engine.succession.steps import CHANGES
 
 
@@ -18,7 +17,6 @@ def usual(facts: Facts, receipt: Receipt) -> Judgement | None:
     if is_of_controls(facts):
         return None
     decisions: list[Decision] = []
-    critical: list[Critical] = []
     named: set[tuple[str, str, str]] = set()
     times = Times(receipt.received)
     right: set[str | None] = set()  # times that are not wrong
@@ -45,12 +43,10 @@ def usual(facts: Facts, receipt: Receipt) -> Judgement | None:
                     return None
                 named.add((number, measure.test or "", measure.sub or ""))
                 decisions.append(_new(result.place, state))
-                if measure.meant and is_critical(result):
-                    critical.append(Critical((receipt.message, result.place), begins=True))
     if len(named) < len(decisions):  # two have one name
         return None
     decisions.sort()
-    return Judgement(tuple(decisions), {}, (), tuple(critical))
+    return Judgement(tuple(decisions), {})
 
 
 def _number(whose: str, order: Order, result: Result, receipt: Receipt) -> str | None:

@@ -71,7 +71,8 @@ class Said(NamedTuple):
         status_only: it makes final what was sent before, and does not send it again (OBX-11 U).
         unsure: its times are a wrong clock's; it has none of them. behind: by how many days that is; ahead: below 0.
         doubt: why it waits for a person, where it is not known what it is a word of.
-        codes: of the test, as meant, each behind its system.
+        codes: of the test, as meant, each behind its system. name: of the test, in capitals without signs; empty of an
+            organism's.
     """
 
     message: int
@@ -100,6 +101,7 @@ class Said(NamedTuple):
     behind: int = 0
     doubt: str = ""
     codes: tuple[str, ...] = ()
+    name: str = ""
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -171,30 +173,12 @@ class Decision(NamedTuple):
     beside: tuple[Ref, ...] = ()
 
 
-class Critical(NamedTuple):
-    """``begins``: a result is critical; else one that was is so no more."""
-
-    ref: Ref
-    begins: bool
-
-
 class Judgement(NamedTuple):
     """Attributes:
     said: the results that were judged, by place.
     gone: results that a report withdraws because it has them no more: isolates of a culture.
-    critical: what begins and ends, in its order.
     """
 
     decisions: tuple[Decision, ...]
     said: dict[int, Said]
     gone: tuple[Ref, ...] = ()
-    critical: tuple[Critical, ...] = ()
-
-
-def ended(one: Standing) -> list[Critical]:
-    """What is critical no more, once a result is replaced or withdrawn: its last word, and those that wait."""
-    return [
-        Critical((word.message, word.place), begins=False)
-        for word in one.words
-        if word.critical and (word.version.waits or word is one.last)
-    ]

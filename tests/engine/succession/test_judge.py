@@ -13,9 +13,10 @@ from engine.model.content.facts import Facts, unpacked
 from engine.model.message import FormatOptions, MapContext
 from engine.succession.judge import judging
 from engine.succession.judge.judging import judge
-from engine.succession.judge.memory import rejected, released, remember
+from engine.succession.judge.memory import remember
 from engine.succession.judge.usual import usual
 from engine.succession.judge.words import Decision, Judgement, Memory, Receipt
+from tests.support.decided_memory import rejected, released
 from tests.support.shipped import KEY, program
 
 RECEIVED = datetime(2026, 3, 1, 18, 0, tzinfo=UTC)
@@ -101,10 +102,6 @@ class Desk:
         """The messages of the results that a held one may mean."""
         return [message for message, _ in self.last.decisions[0].may_mean]
 
-    @property
-    def alerts(self) -> list[tuple[int, bool]]:
-        return [(one.ref[0], one.begins) for one in self.last.critical]
-
 
 def _in_words(one: Decision) -> str:
     return ":".join(filter(None, (one.kind, one.reason or one.finding)))
@@ -126,11 +123,6 @@ def desk() -> Desk:
 def test_only_a_patients_sample_has_a_patients_result(desk: Desk, role: str, became: str) -> None:
     assert desk.says("F HIV Reactive", role=role, tube="T1") == became
     assert bool(desk.stands()) is (became == "new")
-
-
-def test_a_pool_has_no_alert(desk: Desk) -> None:
-    desk.says("F HIV Reactive flag=AA", role="L")
-    assert desk.alerts == []
 
 
 # -- 2: an echo --------------------------------------------------------------------------------------------------------
@@ -289,8 +281,7 @@ def test_without_an_order_nothing_is_taken_back(desk: Desk) -> None:
 
 def test_a_rejected_result_does_not_come_back_by_its_content(desk: Desk) -> None:
     desk.says("F CRE 5.5", held=True)
-    desk.memory, alerts = rejected(desk.memory, 1)
-    assert alerts == ()
+    desk.memory = rejected(desk.memory, 1)
     assert desk.says("F CRE 5.50") == "held:REJECTED_BEFORE"
     assert desk.says("C CRE 5.5") == "held:REJECTED_BEFORE"
     assert desk.says("F CRE 5.7", at="1000") == "new"
@@ -301,7 +292,7 @@ def test_a_rejected_result_does_not_come_back_by_its_content(desk: Desk) -> None
 def test_a_rejected_withdrawal_says_nothing_of_the_result(desk: Desk) -> None:
     desk.says("F CRE 5.5")
     desk.says("D CREA 5.5")
-    desk.memory, _ = rejected(desk.memory, 2)
+    desk.memory = rejected(desk.memory, 2)
     assert (desk.says("F CRE 5.5"), desk.memory.refused) == ("echo", frozenset())
 
 
@@ -488,7 +479,7 @@ def test_the_table_of_statuses_is_the_same(desk: Desk, pair: str, became: str) -
 @pytest.mark.parametrize(("before", "becomes"), [("P", "final 5.5"), ("F", "final 5.5"), ("C", "corrected 5.5")])
 def test_final_is_said_without_the_value(desk: Desk, before: str, becomes: str) -> None:
     desk.says(f"{before} K 5.5 flag=HH", panel="OTHER")
-    assert (desk.says("U K", at="1000"), desk.stands(), desk.alerts) == ("finishes", [becomes], [])
+    assert (desk.says("U K", at="1000"), desk.stands()) == ("finishes", [becomes])
     assert desk.says("C K 6.0", at="1000") == "follows"
 
 
@@ -557,31 +548,6 @@ def test_results_that_a_receiver_cannot_tell_apart_are_named(desk: Desk) -> None
     assert [one.beside for one in desk.last.decisions] == [((1, 1),)]
     desk.says("F UREA 2.1", drawn="0900", at="0933")
     assert [one.beside for one in desk.last.decisions] == [()]
-
-
-# -- critical values ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("second", "alerts"),
-    [("C K 4.0 flag=N", [(1, False)]), ("D K 7.9 flag=HH", [(1, False)]), ("F K 4.0 flag=N at=1000", [(1, False)]),
-     ("C K 8.0 flag=HH", [(1, False), (2, True)]), ("F K 7.9 flag=HH", []), ("P K 4.0 flag=N at=1000", [])],
-)  # fmt: skip
-def test_a_critical_value_is_told_once_and_so_is_its_end(
-    desk: Desk, second: str, alerts: list[tuple[int, bool]]
-) -> None:
-    desk.says("F K 7.9 flag=HH")
-    assert desk.alerts == [(1, True)]
-    desk.says(second)
-    assert desk.alerts == alerts
-
-
-def test_a_held_critical_value_rings_and_a_rejected_one_ends(desk: Desk) -> None:
-    desk.says("F K 7.9 flag=HH", held=True)
-    assert desk.alerts == [(1, True)]
-    desk.memory, alerts = rejected(desk.memory, 1)
-    assert [(one.ref[0], one.begins) for one in alerts] == [(1, False)]
-    assert (desk.says("F K 7.9 flag=HH"), desk.alerts) == ("held:REJECTED_BEFORE", [])
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ import pytest
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.model.content.facts import Facts, unpacked
 from engine.model.message import FormatOptions
-from engine.succession.judge.memory import rejected, remember
+from engine.succession.judge.memory import remember
 from engine.succession.judge.words import Receipt
 from tests.engine.succession.test_judge import RECEIVED, Desk, _context, _in_words
+from tests.support.decided_memory import rejected
 from tests.support.shipped import program
 
 GONE = "held:RESULTS_GONE"
@@ -59,7 +60,7 @@ class Line(Desk):
 
     def refuses(self) -> None:
         """A person refuses the last message."""
-        self.memory, _ = rejected(self.memory, self.count)
+        self.memory = rejected(self.memory, self.count)
 
 
 @pytest.fixture

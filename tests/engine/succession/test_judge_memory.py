@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from engine.succession.judge import keys
-from engine.succession.judge.memory import note, rejected, released, remember, withdrawn, words_of
+from engine.succession.judge.memory import note, remember, withdrawn, words_of
 from engine.succession.judge.rejected import content_of, is_same, plain
 from engine.succession.judge.taking_back import find, in_place, is_aside
-from engine.succession.judge.words import Critical, Decision, Judgement, Memory, Ref, Said, Standing
+from engine.succession.judge.words import Decision, Judgement, Memory, Ref, Said, Standing
 from engine.succession.steps import Version, follow, is_said, of_report
 from tests.engine.succession.test_judge_parts import ONE, RECEIPT
+from tests.support.decided_memory import rejected, released
 
 RECEIVED = datetime(2026, 3, 1, 18, 0, tzinfo=UTC)
 
@@ -219,10 +220,10 @@ def test_a_person_releases_or_refuses_the_words_of_one_message() -> None:
     (one,) = released(memory, 9).standing
     assert [(word.version.waits, word.doubt) for word in one.words] == [(False, ""), (False, ""), (True, "")]
     assert released(memory, 1) == memory
-    left, ends = rejected(Memory((known(*words), known(CORRECTED._replace(critical=True), ref=(9, 2)))), 9)
-    assert ([one.words for one in left.standing], ends) == ([(ONE, words[2])], (Critical((9, 1), begins=False),))
+    left = rejected(Memory((known(*words), known(CORRECTED._replace(critical=True), ref=(9, 2)))), 9)
+    assert [one.words for one in left.standing] == [(ONE, words[2])]
     assert left.refused == {CORRECTED.content}
-    assert rejected(memory, 9)[0].refused == {ONE.content, CORRECTED.content}
+    assert rejected(memory, 9).refused == {ONE.content, CORRECTED.content}
 
 
 def test_what_goes_with_a_document_once_a_person_has_released_it() -> None:

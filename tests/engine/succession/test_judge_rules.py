@@ -10,11 +10,11 @@ from engine.model.errors import TooManyAlikeError
 from engine.succession.judge import cultures, judging
 from engine.succession.judge.judging import judge
 from engine.succession.judge.matching import Match, match
-from engine.succession.judge.memory import rejected
 from engine.succession.judge.words import Decision, Memory, Said, Standing
 from tests.engine.succession.test_judge import Desk, read
 from tests.engine.succession.test_judge_harms import CULTURE, GONE, Line, linked
 from tests.engine.succession.test_judge_parts import ONE, RECEIPT, report, row, told
+from tests.support.decided_memory import rejected
 
 UNKNOWN = "held:CORRECTS_UNKNOWN"
 SAMPLE = "held:SAMPLE_UNKNOWN"
@@ -215,19 +215,6 @@ def test_what_a_late_message_lacks_of_a_later_one_is_not_gone(
     assert desk.last.gone == gone
 
 
-def test_a_critical_isolate_that_is_gone_is_critical_no_more(desk: Desk) -> None:
-    desk.says("F ORG E. coli sub=1", "F ORG MRSA sub=2 flag=AA", panel="CULT")
-    assert desk.alerts == [(1, True)]
-    desk.says("F ORG E. coli sub=1", panel="CULT", at="1030")
-    assert (desk.last.gone, desk.alerts) == (((1, 2),), [(1, False)])
-
-
-def test_a_critical_result_of_which_a_person_is_asked_is_told_at_once(desk: Desk) -> None:
-    desk.says("F K 5.5")
-    assert desk.says("C KALI 9.9 flag=HH") == UNKNOWN
-    assert desk.alerts == [(2, True)]
-
-
 # -- what takes something back -----------------------------------------------------------------------------------------
 
 
@@ -251,7 +238,7 @@ def test_two_corrections_of_two_runs_follow_in_their_order(desk: Desk) -> None:
 def test_a_withdrawal_takes_back_what_a_person_has_refused_and_a_correction_does_not(desk: Desk) -> None:
     desk.says("F CRE 5.5")
     desk.says("F CRE 6.5", at="0900")
-    desk.memory, _ = rejected(desk.memory, 2)
+    desk.memory = rejected(desk.memory, 2)
     assert desk.says("F CRE 6.5", at="0900") == "held:REJECTED_BEFORE"
     assert desk.says("C CRE 7.5") == "follows"
     assert desk.stands() == ["corrected 7.5"]
@@ -367,7 +354,7 @@ def test_a_text_of_which_one_line_was_refused(desk: Desk) -> None:
     lines = ("F COM few cells", "F COM no blasts")
     desk.says(*lines)
     desk.says("F COM many cells", "F COM some blasts", at="1000", held=True)
-    desk.memory, _ = rejected(desk.memory, 2)
+    desk.memory = rejected(desk.memory, 2)
     assert desk.says("F COM many cells", "F COM other blasts", at="1000") == "held:REJECTED_BEFORE amends"
     assert desk.says("F COM few cells", "F COM 5") == "echo held:SAMPLE_UNKNOWN"
 

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from adapters.codecs.astm import records as astm
@@ -20,18 +19,18 @@ from engine.model.content.facts import Facts, unpacked
 from engine.model.message import FormatOptions, MapContext
 from engine.succession import steps
 from engine.succession.judge.judging import judge as judged_by
-from engine.succession.judge.memory import rejected, remember
-from engine.succession.judge.words import CLOCK, Critical, Decision, Judgement, Memory, Receipt, Ref
+from engine.succession.judge.memory import remember
+from engine.succession.judge.words import CLOCK, Decision, Judgement, Memory, Receipt, Ref
 from tests.histories.samples.facts import CONTROL, History, Message, Step
 from tests.histories.samples.facts import Decision as Decided
 from tests.histories.samples.oracle import Ended, Finding, Row, judge
 from tests.histories.samples.receivers import OPEN, WORDS, Believed, Held, Paper, stamp, standing
 from tests.histories.samples.render import Clock, payload
+from tests.support.decided_memory import rejected
 from tests.support.shipped import KEY, program, reader_of
 
 ZONE = ZoneInfo("Asia/Kolkata")
 BEGAN = datetime(2026, 3, 2, 8, 0)
-BEGINS, ENDS = ("start", "has a critical value"), ("end", "is critical no more")
 STATES = frozenset({"fhir", "abdm"})  # of outputs that keep one
 _OUT = frozenset({"new", "follows", "amends", "withdraws"})
 
@@ -58,7 +57,6 @@ class Bench:
     places: dict[Ref, list[Held]] = field(default_factory=dict)
     orders: dict[Ref, tuple[str, ...]] = field(default_factory=dict)
     rows: list[Held] = field(default_factory=list)
-    told: dict[int, list[tuple[str, str]]] = field(default_factory=lambda: defaultdict(list))
     became: dict[int, list[tuple[bool, str]]] = field(default_factory=lambda: defaultdict(list))
     failed: set[str] = field(default_factory=set)
     saying: dict[Ref, int] = field(default_factory=dict)
@@ -70,19 +68,9 @@ class Bench:
             if isinstance(group[0], Message):
                 self._message([one for one in group if isinstance(one, Message)])
             elif isinstance(group[0], Decided):
-                self.memory, alerts = rejected(self.memory, group[0].of)
-                self._tell(alerts)
+                self.memory = rejected(self.memory, group[0].of)
         became = {
-            number: tuple(
-                Row(
-                    shown=shown,
-                    state=state,
-                    told=tuple(self.told[number]),
-                    waits=state.startswith("held"),
-                    alarm={BEGINS: "open", ENDS: "over"}[self.told[number][-1]] if self.told[number] else "",
-                )
-                for shown, state in some
-            )
+            number: tuple(Row(shown=shown, state=state, waits=state.startswith("held")) for shown, state in some)
             for number, some in self.became.items()
         }
         return Ended(place=0, clock=self.clock, believed=self._believed(), rows=became)
@@ -141,7 +129,6 @@ class Bench:
             shown = held or decision.kind in ("held", "again") or self._is_ambiguous(decision)
             state = f"{decision.kind} {decision.reason}{decision.finding} {decision.words}".strip()
             self.became[group[decision.place - 1].id].append((shown, "held by rule" if held else state))
-        self._tell(one for one in judgement.critical if one.begins or not held)
         if not held:
             self._apply(facts, judgement)
 
@@ -152,23 +139,6 @@ class Bench:
         minutes = message.at - (12 if self.times == "start" else 0)
         days = message.shown.clock + message.shown.typed
         return "" if self.times == "absent" else self.clock.at(minutes, days)
-
-    def _tell(self, alerts: Any) -> None:
-        for alert in alerts:
-            assert isinstance(alert, Critical)
-            self.told[self.saying[alert.ref]].append(BEGINS if alert.begins else ENDS)
-
-    def is_asked(self, finding: Finding) -> bool:
-        """Whether a critical value has no second word since a person is asked about what would make it false."""
-        if not finding.words.endswith("has no second word"):
-            return False
-        told = next(one for one in self.history.messages if f"critical {one.value} " in finding.words)
-        return any(
-            shown
-            for one in self.history.messages
-            if (one.sample, one.about) == (told.sample, told.about)
-            for shown, _ in self.became[one.id]
-        )
 
     # -- outputs -------------------------------------------------------------------------------------------------------
 
@@ -233,9 +203,9 @@ class Bench:
 
 
 def questions(bench: Bench) -> list[Finding]:
-    """What of the questions its history breaks."""
+    """What of the questions its history breaks; alerts are of the daemon."""
     history = bench.history
-    return [one for one in judge(history, bench.play()) if not bench.is_asked(one)]
+    return [one for one in judge(history, bench.play()) if one.question not in "ei"]
 
 
 def together(some: Iterable[Facts]) -> Facts:

@@ -56,12 +56,12 @@ def test_nor_without_another(module: Any, name: str, instead: Any, monkeypatch: 
     assert any(map(questions, both(range(COUNT))))
 
 
-@pytest.mark.parametrize("rule", ["_refused", "_clock", "_culture", "_again", "_matched", "gone", "criticals"])
+@pytest.mark.parametrize("rule", ["_refused", "_clock", "_culture", "_matched", "gone"])
 def test_without_a_rule_something_is(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a history which finds nothing is no proof of itself."""
     instead = {"_matched": lambda case, new, *_: Decision(new.place, "new", new.version.said)}
     empty: tuple[()] = ()
-    nothing = (lambda *_: empty) if rule in ("gone", "criticals") else lambda *_: None
+    nothing = (lambda *_: empty) if rule == "gone" else lambda *_: None
     monkeypatch.setattr(judging._Case, rule, instead.get(rule, nothing))
     assert any(map(questions, both(range(2 * COUNT))))
 
