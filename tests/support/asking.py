@@ -12,6 +12,10 @@ from tests.support.astm_peer import ACK, ENQ, EOT, one_record_a_frame
 WITHIN_S = 60.0
 
 
+class ContentionError(Exception):
+    """ENQ has met ENQ (E1381, 8.2.7.1): the analyzer begins once more, and the host waits."""
+
+
 class AskingAnalyzer:
     """One connection; it answers sessions of the host as the standard says.
 
@@ -56,7 +60,10 @@ class AskingAnalyzer:
         for part in (begin, *frames):
             self._writer.write(part)
             async with asyncio.timeout(WITHIN_S):
-                assert await self._reader.readexactly(1) == ACK
+                heard = await self._reader.readexactly(1)
+            if heard == ENQ and part.endswith(ENQ):
+                raise ContentionError
+            assert heard == ACK
 
     async def send(self, *messages: bytes) -> None:
         """A session for each, every frame acknowledged. The line is never free between two of them."""

@@ -43,7 +43,7 @@ class Bench:
         places: of receivers with a state, by result: its versions.
         rows: of a stream.
         failed: tests whose control failed.
-        saying: the statement at a place of a message. going: statuses of the last message.
+        going: statuses of the last message.
         together: draws which statements come in one message.
         times: what the analyzers write as time of collection (`hard.TIMES`). unique, collection: as of a `Receipt`.
     """
@@ -59,7 +59,6 @@ class Bench:
     rows: list[Held] = field(default_factory=list)
     became: dict[int, list[tuple[bool, str]]] = field(default_factory=lambda: defaultdict(list))
     failed: set[str] = field(default_factory=set)
-    saying: dict[Ref, int] = field(default_factory=dict)
     going: dict[Ref, str] = field(default_factory=dict)
     together: random.Random | None = None
 
@@ -113,17 +112,14 @@ class Bench:
         received = BEGAN + timedelta(minutes=message.sent, seconds=20)
         receipt = Receipt(
             message=group[0].id, channel=channel, received=received.replace(tzinfo=ZONE), is_hl7=protocol == "hl7",
-            of_site=self.history.joined, unique=self.unique,
-            collection=self.collection,
+            of_site=self.history.joined, unique=self.unique, collection=self.collection,
         )  # fmt: skip
         judgement = judged_by(facts, self.memory, receipt)
-        by_rule = self.history.holds and message.about in self.failed and message.sample.role != CONTROL
-        if self.history.holds and message.sample.role == CONTROL and message.flag:
+        is_patient = message.sample.role != CONTROL
+        held = message.refused or (self.history.holds and message.about in self.failed and is_patient)
+        if self.history.holds and message.flag and not is_patient:
             (self.failed.discard if message.flag == "N" else self.failed.add)(message.about)
-        held = by_rule or message.refused
         self.memory = remember(self.memory, judgement, held=held)
-        for place, one in enumerate(group, start=1):
-            self.saying[group[0].id, place] = one.id
         self.going = {(group[0].id, one.place): one.status for one in judgement.decisions}
         for decision in judgement.decisions:
             shown = held or decision.kind in ("held", "again") or self._is_ambiguous(decision)

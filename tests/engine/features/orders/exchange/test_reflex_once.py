@@ -11,7 +11,7 @@ import pytest
 
 from engine.features.orders.rows import reading, reflex
 from tests.engine.features.orders.exchange.test_reflex import AUTO, ORDERS, decide, send, site_of
-from tests.support.asking import question
+from tests.support.asking import ContentionError, question
 from tests.support.ordering_lis import order
 from tests.support.waiting import until
 
@@ -47,7 +47,7 @@ async def in_turn(act: Callable[[], Awaitable[object]]) -> None:
     """Once more, where ENQ has met ENQ: the host takes a cancelled order back at this moment."""
     try:
         await act()
-    except AssertionError:
+    except ContentionError:
         await act()
 
 
