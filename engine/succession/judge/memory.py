@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from engine.model.texts.reasons import ReasonCode
 from engine.succession.judge.rejected import plain
+from engine.succession.judge.samples import is_named_otherwise, is_of_other_material
 from engine.succession.judge.words import POOL, Decision, Judgement, Memory, Ref, Said, Standing
-from engine.succession.steps import WITHDRAWN
+from engine.succession.steps import CHANGES, WITHDRAWN
 
 _UNCHANGED = frozenset({"echo", "again", "filtered", "dead"})
 _NOT_ITS_WORD = frozenset({ReasonCode.ORDER_MOVED.value, ReasonCode.RESULTS_GONE.value})
@@ -45,7 +46,7 @@ def note(standing: dict[Ref, Standing], judgement: Judgement, *, held: bool = Fa
             said = _in_place_of(standing[ref].last, said)
         word = _as_it_goes(said, decision, waits=held or decision.kind == "held")
         if is_sent:
-            word = _sent(word)
+            word = word._replace(doubt="", version=word.version._replace(waits=False))
         listed = standing[ref].listed if ref in standing else ()
         standing[ref] = Standing(ref, (*before, word), (*listed, word.message) if word.organism else ())
     if not held:
@@ -77,36 +78,32 @@ def _withdrawn(last: Said) -> Said:
     return last._replace(critical=False, version=last.version._replace(status=WITHDRAWN, said=WITHDRAWN, waits=False))
 
 
-def _sent(one: Said) -> Said:
-    if not (one.doubt or one.version.waits):
-        return one
-    return one._replace(doubt="", version=one.version._replace(waits=False))
-
-
 def words_of(
     decisions: Sequence[Decision], said: Mapping[int, Said], standing: Mapping[Ref, Standing]
 ) -> dict[int, Ref]:
     """Place -> the result that it is a later word of, also once a person has released it.
 
     Where one result alone may be meant, and under another code, it is that one if the value is the same: then its code
-    was spelled otherwise. Else it is another test. What another one of the message is a word of is not meant, too.
+    was spelled otherwise. Else it is another test; so is another material, and what its sender names otherwise and does
+    not correct. What another one of the message is a word of is not meant, too.
     """
     found = {one.place: one.meant for one in decisions if one.meant is not None}
     asked = [one for one in decisions if one.kind == "held" and one.place not in found and len(one.may_mean) == 1]
     for one in asked:
         (ref,) = one.may_mean
-        if (
-            one.reason not in _NOT_ITS_WORD
-            and ref not in found.values()
-            and _is_it(said.get(one.place), standing.get(ref))
-        ):
+        may_be = one.reason not in _NOT_ITS_WORD and ref not in found.values()
+        if may_be and _is_it(said.get(one.place), standing.get(ref)):
             found[one.place] = ref
     return found
 
 
 def _is_it(new: Said | None, one: Standing | None) -> bool:
-    if new is None or one is None or new.organism or new.test == one.last.test:
+    if new is None or one is None or new.organism:
         return True
+    if is_of_other_material(new, one.last):
+        return False
+    if new.test == one.last.test:
+        return new.version.said in CHANGES or not is_named_otherwise(new, one.last)
     return bool(new.value) and plain(new.value) == plain(one.last.value)
 
 
