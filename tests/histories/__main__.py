@@ -3,16 +3,17 @@
     python -m tests.histories [--count 200] [--seed 1] [--keep] [--against CHECKOUT [--results]] [--only SEED]
                               [--replay FILE] [--write] [--calls]
                               [--samples COUNT] [--sample SEED ...] [--shifts COUNT] [--shift SEED ...]
+                              [--materials COUNT] [--material SEED ...]
 
 What breaks an invariant is printed by invariant, with the seed of each history: `--only 1/0/17` plays that one alone.
 `--keep` shrinks the first of each kind into ``tests/histories/found``, which the tests replay. `--against` asks the
 program of another checkout, which has a ``.venv`` of its own. `--write` keeps the figures in
 docs/figures-histories.md. A quarter as many histories are of samples (`tests.histories.samples`), whose faults of today
 are known; `--sample 23` plays that one alone. An eighth as many are shifts, with controls, wrong clocks and alarms;
-`--shift 23` plays that one alone. As many as of samples are played in one process, and of a plain one nothing may be
-held (`tests.histories.beside`). `--calls` plays all of them without a daemon (`tests.histories.called`), and without
-orders: the same is asked of them, but for alerts that are sent, at a part of the cost. Exit code 1 where something was
-broken that is not known.
+`--shift 23` plays that one alone; as many are of several materials. As many as of samples are played in one process,
+and of a plain one nothing may be held (`tests.histories.beside`). `--calls` plays all of them without a daemon
+(`tests.histories.called`), and without orders: the same is asked of them, but for alerts that are sent, at a part of
+the cost. Exit code 1 where something was broken that is not known.
 """
 
 import argparse
@@ -38,10 +39,12 @@ from tests.histories.play import Ending, play_alone
 from tests.histories.product import ROOT
 from tests.histories.samples.draw import history as history_of_samples
 from tests.histories.samples.draw import shift
+from tests.histories.samples.materials import materials
 from tests.histories.samples.run import STRIDE, play_all, seeds_of
 from tests.histories.shrink import breaks, shrink, told
 from tools import figures
 
+DRAWN = {"samples": (history_of_samples, 4), "shifts": (shift, 8), "materials": (materials, 8)}  # and their share
 FOUND = Path(__file__).with_name("found")
 EXAMPLES = 4
 _Broken = tuple[str, Batch, Ending, Fault]  # seed of the history
@@ -49,8 +52,9 @@ _Broken = tuple[str, Batch, Ending, Fault]  # seed of the history
 
 def main() -> int:
     asked = _arguments()
-    if asked.sample or asked.shift:
-        return int(_samples(asked, "samples", asked.sample) | _samples(asked, "shifts", asked.shift))
+    alone = {what: getattr(asked, what[:-1]) for what in DRAWN}
+    if any(alone.values()):
+        return int(sum(_samples(asked, what, seeds) for what, seeds in alone.items()) > 0)
     began, began_on = time.monotonic(), figures.measured()
     counts: Counter[str] = Counter()
     broken: dict[str, list[_Broken]] = defaultdict(list)
@@ -86,8 +90,7 @@ def main() -> int:
     _say(f"seed {asked.only or asked.seed}: {counted}; broken: {found}; {seconds:.0f} s")
     if asked.only or asked.replay:
         return int(bool(broken))
-    new = _samples(asked, "samples", seeds_of(asked.seed, asked.samples))
-    new |= _samples(asked, "shifts", seeds_of(asked.seed, asked.shifts))
+    new = sum(_samples(asked, what, seeds_of(asked.seed, getattr(asked, what))) for what in DRAWN) > 0
     if asked.against == ROOT and not asked.calls:
         _say("\nheld in one process, by reason:")
         new |= play_beside(asked.seed % STRIDE, asked.samples, _say)
@@ -98,12 +101,11 @@ def _samples(asked: argparse.Namespace, what: str, seeds: Sequence[int]) -> bool
     """Whether something was broken that is not known."""
     if not seeds:
         return False
-    draw = {"samples": history_of_samples, "shifts": shift}[what]
     with (
         tempfile.TemporaryDirectory(prefix="labrelay-samples-") as folder,
         ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn")) as pool,
     ):
-        return play_all(what, draw, seeds, asked.against, Path(folder), pool, _say, called=asked.calls)
+        return play_all(what, DRAWN[what][0], seeds, asked.against, Path(folder), pool, _say, called=asked.calls)
 
 
 def _arguments() -> argparse.Namespace:
@@ -118,16 +120,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="SEED", help="one history, as 1/0/17")
     parser.add_argument("--replay", type=Path, nargs="+", default=[], metavar="FILE", help="kept histories")
     parser.add_argument("--write", action="store_true", help="keep the figures in docs/figures-histories.md")
-    parser.add_argument("--samples", type=int, default=None, help="how many of samples (a quarter of --count)")
-    parser.add_argument("--sample", type=int, nargs="+", default=[], metavar="SEED", help="these of samples alone")
-    parser.add_argument("--shifts", type=int, default=None, help="how many shifts (an eighth of --count)")
-    parser.add_argument("--shift", type=int, nargs="+", default=[], metavar="SEED", help="these shifts alone")
+    for what, (_, share) in DRAWN.items():
+        parser.add_argument(f"--{what}", type=int, default=None, help=f"how many {what} (--count / {share})")
+        parser.add_argument(f"--{what[:-1]}", type=int, nargs="+", default=[], metavar="SEED", help="these alone")
     asked = parser.parse_args()
     asked.results |= asked.calls
-    if asked.samples is None:
-        asked.samples = asked.count // 4
-    if asked.shifts is None:
-        asked.shifts = asked.count // 8
+    for what, (_, share) in DRAWN.items():
+        if getattr(asked, what) is None:
+            setattr(asked, what, asked.count // share)
     asked.against = asked.against.resolve()
     return asked
 

@@ -41,6 +41,7 @@ class Shown:
         panel: OBR-4.
         named: the patient is.
         tube: the specimen is, with its role.
+        material: its word of it (SPM-4, O-16); empty: ``SER`` where it shows the specimen, else none.
         kind: of the message: ``ORU``, ``OUL``, or ``Q``, whose header says that all of it is of controls.
     """
 
@@ -52,6 +53,7 @@ class Shown:
     named: bool = True
     tube: bool = False
     kind: str = "ORU"
+    material: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

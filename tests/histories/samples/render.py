@@ -97,16 +97,15 @@ def _order(panel: Sequence[Message], clock: Clock, number: int) -> Iterator[str]
 
 def _specimen(message: Message, clock: Clock) -> list[str]:
     sample, shown = message.sample, message.shown
-    if shown.kind == "Q" or not (shown.tube or sample.role != PATIENTS or shown.kind == "OUL"):
+    if shown.kind == "Q" or not (shown.tube or shown.material or sample.role != PATIENTS or shown.kind == "OUL"):
         return []
-    return [f"SPM|1|{sample.tube}||SER|||||||{sample.role}||||||{_times(message, clock)[0]}"]
+    return [f"SPM|1|{sample.tube}||{shown.material or 'SER'}|||||||{sample.role}||||||{_times(message, clock)[0]}"]
 
 
 def _astm(some: Sequence[Message], clock: Clock) -> list[str]:
     first, shown = some[0], some[0].shown
-    sent = _times(first, clock)[2]
+    sent, processing = _times(first, clock)[2], "Q" * (shown.kind == "Q")
     person = f"|{_person(first)}" if shown.named else ""
-    processing = "Q" if shown.kind == "Q" else ""
     records = [
         f"H|\\^&|{first.control}||AN{shown.channel}^1|||||||{processing}|LIS2-A2|{sent}",
         f"P|1|{person}".rstrip("|"),
@@ -114,9 +113,10 @@ def _astm(some: Sequence[Message], clock: Clock) -> list[str]:
     for number, panel in enumerate(_panels(some), start=1):
         one = panel[0]
         tests = "\\".join(f"^^^{each.shown.code}" for each in panel)
-        action = "Q" if one.sample.role != PATIENTS and shown.kind != "Q" else ""
+        action, material = "Q" * (one.sample.role != PATIENTS and shown.kind != "Q"), one.shown.material
+        taken = _times(one, clock)[0]
         records.append(
-            f"O|{number}|{one.sample.order}||{tests}|R||{_times(one, clock)[0]}||||{action}{'|' * 14}{one.status}"
+            f"O|{number}|{one.sample.order}||{tests}|R||{taken}||||{action}||||{material}||||||||||{one.status}"
         )
         records += [
             f"R|{place}|^^^{each.shown.code}|{each.value}|{_unit(each)}||{each.flag}||{each.status}||||"
