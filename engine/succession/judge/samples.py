@@ -6,7 +6,7 @@ are right. A rerun is of the same tube: only the last is right. They differ in w
     both name a tube                another number: another sample; one of several: nothing is known, a person is asked
     both have a time of collection  more than ten minutes apart: another sample
     both name a material            another one: a person is asked, for receivers may go by order and test alone
-    a channel names a test anew     and nothing else tells: a person is asked (glucose of 0 and 2 hours under one code)
+    a channel names a test anew     nothing else parts them: a person is asked (glucose of 0 and 2 hours under one code)
     else                            nothing is known
 
 Many analyzers write into OBR-7 or O-8 when they began to measure. Such a time is taken for a collection only where it
