@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from engine.model.content.facts import Facts
 from engine.model.errors import TooManyAlikeError
 from engine.model.texts.reasons import ReasonCode
-from engine.succession.judge import clock, cultures, keys, taking_back
+from engine.succession.judge import clock, cultures, keys, samples, taking_back
 from engine.succession.judge.matching import SAMPLE, UNEVEN, has_key, is_person, match, with_key
 from engine.succession.judge.reading import said_in
 from engine.succession.judge.rejected import is_same
@@ -215,9 +215,9 @@ class _Case:
         before = self.by_ref.get(decision.meant or (0, 0))
         if before is not None and keys.named(before.last)[: keys.ORGANISM] != name[: keys.ORGANISM]:
             known.append((before.ref, before.last))
-        return tuple(
-            ref for ref, one in known if one.version.said != WITHDRAWN and not one.version.waits and is_person(new, one)
-        )
+        parted = samples.is_of_other_material  # a list may still wait to say that one of these was withdrawn
+        stands = [(ref, last) for ref, last in known if last.version.said != WITHDRAWN or parted(new, last)]
+        return tuple(ref for ref, last in stands if not last.version.waits and is_person(new, last))
 
     # -- rules, in their order -----------------------------------------------------------------------------------------
 
