@@ -70,8 +70,8 @@ class Answer(NamedTuple):
         """As the journal keeps it: an error by its kind and its words, that of a fault of ours without them."""
         if self.error is None:
             return orjson.dumps({"result": self.result})
-        known = isinstance(self.error, errors.LabRelayError)
-        return orjson.dumps({"trace": self.trace, **(control.said(self.error) if known else {})})  # type: ignore[arg-type]
+        words = control.said(self.error) if isinstance(self.error, errors.LabRelayError) else {}
+        return orjson.dumps({"trace": self.trace, **words})
 
     @classmethod
     def unpacked(cls, packed: bytes) -> "Answer":

@@ -103,6 +103,7 @@ def _meant(top: click.Context, words: Sequence[str]) -> click.Context:
     """The verb that the words name, as it is used. Raises click.UsageError where there is none."""
     from engine.views.help import library
 
+    # The command of `top` is the group of all verbs.
     if words[0] in library.names() and top.command.get_command(top, words[0]) is None:  # type: ignore[attr-defined]
         raise click.UsageError(_no_part(words), top)
     here = top
