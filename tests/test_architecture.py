@@ -42,20 +42,8 @@ ORDER = (
     *("engine.commands", "engine.__main__", "engine.commands.topics", "engine.features", "workbench"),
 )
 # The names of a feature's folder, from the inside out; each is a module or a folder, and imports those before it.
-IN_A_FEATURE = (
-    "config",
-    "rules",
-    "wire",
-    "client",
-    "rows",
-    "lists",
-    "snapshot",
-    "on_outcome",
-    "service",
-    "functions",
-    "acts",
-)
-IN_A_FEATURE += ("todo", "metrics", "examine", "pages", "commands")
+IN_A_FEATURE = ("config", "rules", "wire", "client", "rows", "lists", "snapshot", "on_outcome", "service", "functions")
+IN_A_FEATURE += ("acts", "todo", "metrics", "examine", "pages", "commands")
 AS_SERVICE = ("flows", "exchange")  # what runs, too
 # Words that only a feature has. Other features are named for things that the core knows, too: orders, results, codes;
 # and `engine.model` has the values that adapters need.

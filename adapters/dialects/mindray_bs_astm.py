@@ -6,7 +6,7 @@
 
 Departures:
 - The tube is the bar code in O-4; the count in O-3 begins anew each day. So O-4 becomes O-3. Without a bar code nothing
-  names the tube: the count is kept in component 2 of O-4, where it is no number of a tube. Where O-4 has the tests, and
+  names the tube: the count is kept in component 5 of O-4, where it is no number of a tube. Where O-4 has the tests, and
   O-5 the priority, all fields are one place ahead: O-3 without a tray is the bar code then. Any other O-4 with several
   components is none.
 - R-3 begins with the code, in place of its component 4, which says F. Where component 1 is a bare number (a count, or a
@@ -80,12 +80,12 @@ def _name_specimen(order: Segment, delimiters: Delimiters) -> None:
         said = ""
     bar_code, *more = components(said, delimiters)
     is_unclear = any(more) or delimiters.repetition in said  # tests, or a number
-    if bar_code and not is_unclear:
+    if bar_code.strip("0") and not is_unclear:
         put(order, SPECIMEN, bar_code)
         put(order, INSTRUMENT_SPECIMEN, count)
     elif place or is_unclear:
         put(order, SPECIMEN, "")
-        put(order, INSTRUMENT_SPECIMEN, delimiters.component + count)
+        put(order, INSTRUMENT_SPECIMEN, 4 * delimiters.component + count)
 
 
 def _name_test(result: Segment, delimiters: Delimiters) -> None:

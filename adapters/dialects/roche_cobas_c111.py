@@ -4,9 +4,10 @@
     O|1||T20 10134GA D28^^6|...     the specimen number only in O-4: <sample>^^<position>
     R|1|^^^687|48.4|U/L|20.0\\30.0   the reference range as two repetitions
 
-Departures: H-5.1 is a name that the site gave, not the analyzer's; model and serial number take its place. The range
-is joined to ``20.0-30.0``; comments that are alarm numbers say so; Q among the action codes makes a control. M records
-(raw absorbances) stay with the message. A blocked result comes with R-9 = X and no value, which needs no dialect.
+Departures: the number becomes O-3. H-5.1 is a name that the site gave, not the analyzer's; model and serial number
+take its place. The range is joined to ``20.0-30.0``; comments that are alarm numbers say so; Q among the action codes
+makes a control. M records (raw absorbances) stay with the message. A blocked result comes with R-9 = X and no value,
+which needs no dialect.
 
 Sources: cobas c 111 Host Interface Manual 2.1, 9.4.04, 9.4.12 and 10.1.04-09; capture roche-c111.
 """
@@ -15,7 +16,7 @@ from adapters.dialects.shared.fields import components, get, put, records
 from adapters.dialects.shared.roche_cobas import C111, adapt_results, mark_control
 from engine.model.message import Parsed
 
-SENDER = 5  # H-5
+SPECIMEN, INSTRUMENT_SPECIMEN, SENDER = 3, 4, 5  # O-3, O-4, H-5
 DIALOGUE = C111
 
 
@@ -26,5 +27,7 @@ def adapt(parsed: Parsed) -> Parsed:
             put(header, SENDER, parsed.delimiters.component.join([f"{rest[1]} {rest[4]}", *rest]))
     for order in records(parsed, "O"):
         mark_control(order, parsed.delimiters)
+        if not get(order, SPECIMEN):
+            put(order, SPECIMEN, components(get(order, INSTRUMENT_SPECIMEN), parsed.delimiters)[0])
     adapt_results(parsed)
     return parsed

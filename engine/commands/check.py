@@ -279,7 +279,7 @@ def _settings(site: Site, built: "BuiltSite") -> Iterator[str]:
     from engine.mapping.language.rules import POLICIES
     from engine.model.texts.spelling import suggestion
 
-    always = {*POLICIES, "tables", "processing_ids"}
+    always = {*POLICIES, "tables", "processing_ids", "not_numbers", "no_specimen_ids"}
     for name, channel in built.channels.items():
         routes = channel.routes.routes
         given = site.node(name).get("settings")

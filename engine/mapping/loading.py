@@ -27,7 +27,8 @@ from engine.mapping.functions import FUNCTIONS
 from engine.mapping.generated import NAME, Generated, Uncompiled
 from engine.mapping.language.rule_files import read_library, read_mapping
 from engine.mapping.language.rules import Fragment, LibraryFile, MappingFile, Problems, TableUse
-from engine.mapping.language.structures import known_segments, structures
+from engine.mapping.language.structures import HL7, known_segments, structures
+from engine.mapping.message.code_places import ROWS_SETTING
 from engine.mapping.message.read_cache import UNSET
 from engine.mapping.message.runtime import PROLOGUE
 from engine.mapping.outputs.documents import SETTINGS
@@ -393,6 +394,8 @@ class _Compiler:
         c = compilation(
             setting, problems, traced=traced, fragments=self._fragments, target=target, columns=self.columns
         )
+        if self._mapping.format == HL7:
+            self.settings_read.add(ROWS_SETTING)
         if target.kind != "fhir":
             self.settings_read |= SETTINGS[target.kind]
         try:

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from engine.mapping.functions.channel import are_runs_apart
-from engine.mapping.functions.controls import NUMBERS, ORDERS, listed
+from engine.mapping.functions.controls import NUMBERS, ORDERS
 from engine.model.content.computed import COMPUTED, sources_by_test, sources_of
 from engine.model.content.facts import (
     DATA,
@@ -27,7 +27,7 @@ from engine.model.content.facts import (
 )
 from engine.model.content.facts import Result as Fact
 from engine.model.content.order_results import has_results
-from engine.model.content.quality_controls import of_patients
+from engine.model.content.quality_controls import listed, of_patients
 from engine.model.content.results import Result, decimal_in, instant_of, results_of
 from engine.model.errors import ConfigError, ContentError, UnreadableResultsError
 from engine.model.message import Document, MapContext, Parsed
@@ -257,7 +257,6 @@ class _Told(NamedTuple):
 
     codes: tuple[tuple[str, str], ...]
     units: tuple[str, ...]
-    flags: tuple[str, ...]
     status: str
 
 
@@ -265,14 +264,14 @@ class _Told(NamedTuple):
 def _told(measure: Measure, misfit: bool | None) -> _Told:
     codes = (measure.own if misfit else measure.codes) or ()
     units = (measure.unit,) if misfit else (measure.ucum, measure.named)
-    return _Told(_coded(codes), _each_once(units), measure.meant or (), measure.state or "")
+    return _Told(_coded(codes), _each_once(units), measure.state or "")
 
 
 def _results(person: Person, result: Fact, run: str, told_of: Mapping[str, Any]) -> Iterator[Result]:
     """One result, and one for each of its components."""
     value, told = result.value, _told(result.measure, result.misfit)
     common: dict[str, Any] = {
-        "flags": (*told.flags, value.call) if value.call else told.flags,
+        "flags": (*result.flags, value.call) if value.call else result.flags,
         "status": told.status,
         **told_of,
         "subject": person.subject or "",

@@ -15,12 +15,13 @@ from types import TracebackType
 from engine.mapping.code_tables.tables import Table
 from engine.mapping.explanations.trace import Trace, Tracer
 from engine.mapping.fhir import bundle
-from engine.mapping.functions.astm import SETTING, astm_test_code
+from engine.mapping.functions.astm import astm_test_code
 from engine.mapping.functions.numbers import decimal
 from engine.mapping.functions.relations import SUSCEPTIBILITY, is_head
 from engine.mapping.generated import FRAMING, Generated
 from engine.mapping.language.structures import ASTM, unescape_of
 from engine.mapping.language.targets import FHIR, Target
+from engine.mapping.message.code_places import is_plain, put_codes_in_place
 from engine.mapping.message.identity import BundleBuilder
 from engine.mapping.message.identity_fields import IdentityFields
 from engine.mapping.message.message_context import GENERATED, RESULT_SEGMENT, MessageContext
@@ -29,8 +30,10 @@ from engine.mapping.outputs.collected import FactsParts, MessageParts, facts_mad
 from engine.mapping.outputs.documents import body_of, observations_of, places_of
 from engine.mapping.outputs.tracing import PartTracer
 from engine.mapping.outputs.views import View
+from engine.mapping.shared_codes import refuse_shared_codes
 from engine.mapping.shipped import refusal
 from engine.model.content.facts import Facts
+from engine.model.content.numbers import clear
 from engine.model.errors import ContentError, Dropped
 from engine.model.message import Document, MapContext, Mapped, Parsed, Segment
 from engine.model.texts.reasons import ReasonCode
@@ -38,6 +41,7 @@ from engine.model.texts.reasons import ReasonCode
 _NOT_PRODUCTION = frozenset("DT")  # MSH-11, H-12: debugging, training
 _REPORTS = ("ORU", "OUL")  # types of messages that HL7 v2 has for results; each has an OBR (chapter 7)
 _LEAVES_OUT = frozenset({"on_missing", "on_missing_unit"})  # settings by which results are dropped, or messages dead
+_CODES = "analytes"  # the code table of a channel
 _CONTROL = "Q"  # H-12, and analyzers that say it in MSH-11 too
 
 
@@ -110,7 +114,7 @@ class Program:
             results = self._fill(making, run, generated, None)
             if results is None:
                 return None
-            _refuse_what_is_not_told(run, results)
+            _refuse_what_is_wrong(run, results, self.tables.get(_CODES))
             return facts_made(run, making) if making.something else None
         finally:
             run.times.warn_no_more()
@@ -160,7 +164,11 @@ class Program:
         if self.target.kind == "results" and not _LEAVES_OUT.isdisjoint(context.settings):
             kept = {name: value for name, value in context.settings.items() if name not in _LEAVES_OUT}
             context = replace(context, settings=kept)  # a code that no table has is a fact
-        return MessageContext(
+        if not parsed.is_plain and parsed.format == "hl7v2":
+            parsed.is_plain = is_plain(parsed, context.settings)
+        if not parsed.is_plain:
+            clear(parsed, context.settings)
+        run = MessageContext(
             parsed,
             context,
             unescape_of(parsed.format),
@@ -169,14 +177,15 @@ class Program:
             self._readings.of(parsed, context),
             self.identity,
         )
+        put_codes_in_place(run, self.tables.get(_CODES))
+        return run
 
     def _mapped(self, parsed: Parsed, run: MessageContext, generated: Generated, tracer: Tracer | None) -> Mapped:
         making = self._making(run)
         results = self._fill(making, run, generated, tracer)
         if results is None:
-            controls = sum(segment.name == RESULT_SEGMENT[self.format] for segment in parsed.segments)
-            counts = {"results_in": controls, "observations": 0, "qc": controls}
-            places = tuple(one.position for one in parsed.segments if one.name == RESULT_SEGMENT[self.format])
+            places = tuple(result.position for result in parsed.names.get(RESULT_SEGMENT[self.format], []))
+            counts = {"results_in": len(places), "observations": 0, "qc": len(places)}
             return Mapped(filtered=ReasonCode.QUALITY_CONTROL, issues=tuple(run.issues), counts=counts, controls=places)
         if parsed.repeats and self.target.kind != "results":
             self._unread_repetitions(run, generated)
@@ -232,13 +241,9 @@ class Program:
 
     def _refuse_what_is_no_report(self, run: MessageContext, generated: Generated) -> int | None:
         """The checks of every message before its rules; returns how many results it has, None for a control."""
-        names = [segment.name for segment in run.parsed.segments]
-        results = names.count(RESULT_SEGMENT[self.format])
-        unread = [
-            name
-            for name in dict.fromkeys(names)
-            if name not in generated.read and name not in FRAMING and name[0] != "Z"
-        ]
+        names = run.parsed.names
+        results = len(names.get(RESULT_SEGMENT[self.format], ()))
+        unread = [name for name in names if name not in generated.read and name not in FRAMING and name[0] != "Z"]
         processing = run.text(run.field("MSH", 11) if run.hl7 else run.field("H", 12)) or ""
         processing = processing.upper()[:1]
         if processing == _CONTROL and self.target.kind != "results":  # facts say it
@@ -248,7 +253,7 @@ class Program:
             if processing not in ([allowed] if isinstance(allowed, str) else allowed):
                 place = "MSH-11" if run.hl7 else "H-12"
                 raise ContentError(ReasonCode.NOT_PRODUCTION, f"processing id {processing}", place=place)
-        _refuse_what_lost_its_results(run, names)
+        _refuse_what_lost_its_results(run, [*names])
         if unread:
             self._unread(run, unread)
         return results
@@ -274,7 +279,7 @@ class Program:
         if self.target.kind == "orders":  # an observation in an order is context, and no result
             counts = {"results_in": 0, "observations": 0}
         else:
-            _refuse_what_is_not_told(run, results)
+            _refuse_what_is_wrong(run, results, self.tables.get(_CODES))
             if results > 1 and self.target.kind != "results":
                 warn_of_same_codes(run)
         controls = tuple(run.controls)
@@ -340,11 +345,12 @@ def _written(mapped: Mapped) -> Mapped:
     return replace(mapped, documents=tuple(replace(one, body=body) for one in mapped.documents))
 
 
-def _refuse_what_is_not_told(run: MessageContext, results: int) -> None:
+def _refuse_what_is_wrong(run: MessageContext, results: int, table: Table | None) -> None:
     """
     Raises:
-        ContentError: COUNT_MISMATCH.
+        ContentError: COUNT_MISMATCH, SAME_CODE.
     """
+    refuse_shared_codes(run, table)
     if len(run.accounted) != results:
         missing = results - len(run.accounted)
         raise ContentError(
@@ -361,9 +367,9 @@ def _refuse_what_lost_its_results(run: MessageContext, names: list[str]) -> None
     if run.hl7:
         lost = run.parsed.structure.startswith(_REPORTS) and "OBR" not in names and "OBX" not in names
     else:
-        lost = run.parsed.format == ASTM and names == ["H"]
+        lost = run.parsed.format == ASTM and names == ["H"] and len(run.parsed.segments) == 1
     if lost:
-        others = "nothing" if len(names) == 1 else ", ".join(dict.fromkeys(names[1:]))
+        others = ", ".join(names[1:]) or "nothing"
         wanted = "OBR or OBX" if run.hl7 else "a record"
         raise ContentError(ReasonCode.NO_RESULTS, f"{others} behind {names[0]}; wanted {wanted}")
 
@@ -383,6 +389,8 @@ def _fault(run: MessageContext, generated: Generated, error: Exception) -> Conte
 _NO_ISOLATE = "susceptibilities (S, I, R) of which nothing says to which isolate they belong: the setting head_codes"
 _WORDS = "one code for several results of an order"
 _WHERE = "; where the code is read at the wrong place, the setting test_code says where it is (ASTM)"
+_DRUG = " beside S, I or R; the sender has to write the code of each drug to OBX-3.1"
+_TEXT, _OBX_4 = 0, 1  # of `_names`
 _OTHER = ("TX", "FT", "ED", "RP")  # OBX-2: lines of a text, documents, pictures
 _NUMBER = re.compile(r"[0-9][-0-9./]*[A-Za-z]?", re.ASCII).fullmatch  # of a result in OBX-4: else that is a name
 _LETTER = re.compile(r"[^\W\d_]").search
@@ -390,8 +398,10 @@ _LETTER = re.compile(r"[^\W\d_]").search
 
 def _has_same_codes(run: MessageContext) -> bool:
     """Whether there may be a result with the code of another one: of nearly every message that is not so."""
+    if run.parsed.is_apart:
+        return False
     if run.hl7:  # without a step for each result
-        rows = [row.fields for row in run.parsed.segments if row.name == "OBX"]
+        rows = [row.fields for row in run.parsed.names.get("OBX", [])]
         codes = {fields[3].partition(run.C)[0] if len(fields) > 3 else "" for fields in rows}
         text = "\n".join(codes)
         return not len(codes) == len(rows) == len(text.split()) or run.S in text
@@ -418,19 +428,22 @@ def warn_of_same_codes(run: MessageContext) -> None:
     heads = not run.hl7 and run.settings.get("head_codes")
     for segment in run.parsed.segments:
         name = segment.name
-        if name == order or name in ("P", "PID"):
+        if name == order or name in ("P", "PID") or (heads and name == result and is_head(run, segment)):
             units.clear()
             names.clear()
             seen.clear()
-        elif name == result and segment.position not in taken and segment.position in run.accounted:
+        if name == result and segment.position not in taken and segment.position in run.accounted:
             if run.hl7 and segment.get(2) in _OTHER:
                 continue
-            if heads and is_head(run, segment):
-                units.clear()
-                names.clear()
-                seen.clear()
             code, number, own = _code(run, segment), segment.get(4).strip() if run.hl7 else "", _names(run, segment)
-            if any(one and names.setdefault((code, at), one) != one for at, one in enumerate(map(str.casefold, own))):
+            texts = enumerate(map(str.casefold, own))
+            differing = {at for at, text in texts if text and names.setdefault((code, at), text) != text}
+            if differing - {_OBX_4} and _is_of_drug(run, segment):
+                run.at = segment
+                raise ContentError(
+                    ReasonCode.SAME_CODE, f"{_WORDS}, with different names{_DRUG}", place=f"{run.place}-3"
+                )
+            if not differing.isdisjoint((_TEXT, _OBX_4)):
                 _warn(run, segment, "with different names")
                 return
             unit = segment.get(6 if run.hl7 else 5).strip()
@@ -466,14 +479,18 @@ def _code(run: MessageContext, segment: Segment) -> str:
     return f"{code}/{segment.get(4).strip()}" if run.S in code else code
 
 
-def _names(run: MessageContext, segment: Segment) -> tuple[str, str]:
-    """Names beside the code: OBX-3.2 and OBX-4; components 1 and 5 of R-3, where the channel does not say itself which
-    of them count."""
-    parts = [part.strip() for part in segment.get(3).split(run.C)] + [""] * 5
-    if not run.hl7:
-        own = [parts[at] if _LETTER(parts[at]) and not run.settings.get(SETTING) else "" for at in (0, 4)]
-        return own[0], own[1]
-    if run.S in (parts[0] or segment.get(3)):
-        return "", ""
+def _is_of_drug(run: MessageContext, segment: Segment) -> bool:
+    """Whether OBX-5 or OBX-8 interprets a susceptibility; LOINC has a code for each drug, whatever its words."""
+    calls = map(str.upper, segment.fields[5:9:3])
+    return not SUSCEPTIBILITY.isdisjoint(calls) and segment.get(3).split(run.C)[2:3] != ["LN"]
+
+
+def _names(run: MessageContext, segment: Segment) -> tuple[str, ...]:
+    """Names beside the code: OBX-3.2, OBX-4, OBX-3.4 and OBX-3.5; of test ids `engine.mapping.shared_codes` compares
+    them."""
+    code, _, beside = segment.get(3).partition(run.C)
+    if not run.hl7 or run.S in (code or beside):
+        return ()
     number = segment.get(4).strip()
-    return parts[1], number if _LETTER(number) and not _NUMBER(number) else ""
+    text, *others = [part.strip() for part in f"{beside}{run.C * 3}".split(run.C)]
+    return text, number if _LETTER(number) and not _NUMBER(number) else "", *others[1:3]

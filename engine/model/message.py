@@ -107,6 +107,10 @@ class Parsed:
         places: where the fields came from, in texts of another kind (``R[3]-4``: ``line 14``); for `explain`.
         repeats: a field of it may have several repetitions.
         tree: of JSON: dicts, lists, texts, True, False, None; numbers are texts of the digits that were sent.
+        is_plain: its numbers, names and codes are in their places; known once a mapping has looked.
+        is_apart: no two ids of tests have one code; likewise.
+        cleared: position of a segment -> names taken out of the place of a tube's or order's number; None: nothing was.
+        names: its segments by name; they follow from ``segments`` where they are not given.
     """
 
     format: str
@@ -121,6 +125,15 @@ class Parsed:
     places: dict[str, str] = field(default_factory=dict)
     repeats: bool = False
     tree: Any = None
+    is_plain: bool = False
+    is_apart: bool = False
+    cleared: dict[int, list[str]] | None = None
+    names: dict[str, list[Segment]] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            for segment in self.segments:
+                self.names.setdefault(segment.name, []).append(segment)
 
 
 @dataclass(frozen=True, slots=True)

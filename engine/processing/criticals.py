@@ -42,8 +42,10 @@ def _is_flagged(facts: Facts) -> bool:
     for person in facts.people:
         for order in person.orders:
             for result in order.results:
-                flags = result.measure.meant or result.measure.flags
-                if flags and not CRITICAL.isdisjoint(flags):
+                measure = result.measure
+                if (flags := measure.meant or measure.flags) and not CRITICAL.isdisjoint(flags):
+                    return True
+                if (flags := result.value.flags) and not CRITICAL.isdisjoint(flags):
                     return True
     return False
 

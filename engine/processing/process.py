@@ -16,7 +16,7 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from engine.mapping.functions.channel import are_one_by_one, are_runs_apart
-from engine.mapping.functions.controls import NUMBERS, ORDERS, listed
+from engine.mapping.functions.controls import NUMBERS, ORDERS
 from engine.mapping.measured import Reading, places_of
 from engine.mapping.outputs.collected import order_lines
 from engine.mapping.shipped import refusal
@@ -25,6 +25,7 @@ from engine.model.content import quality_controls
 from engine.model.content.computed import COMPUTED
 from engine.model.content.facts import packed
 from engine.model.content.order_results import TubeResults, has_results, question_in, tubes_in
+from engine.model.content.quality_controls import listed
 from engine.model.content.reagents import reagents_in
 from engine.model.content.result_times import ResultGroup, result_groups
 from engine.model.content.search_keys import NOT_ALL, Number, numbers_in, own_number
@@ -120,6 +121,7 @@ def _of_whom(stored: Stored, parsed: Parsed, channel: ChannelRoutes, reagents: R
 
 
 def _routed(stored: Stored, parsed: Parsed, channel: ChannelRoutes, reagents: Reagents, numbers: Numbers) -> Processed:
+    parsed.is_plain = False  # by the settings of another route it may be
     try:
         routed = _route(stored, parsed, channel, reagents, numbers)
     except ContentError as error:

@@ -253,7 +253,7 @@ def _links(config: ChannelConfig, dialogue: Dialogue | None) -> dict[str, str]:
 
 
 def _has_other_numbers(site: Site, config: ChannelConfig, programs: Programs) -> bool:
-    return any(
+    return "specimen" in config.settings or any(
         not are_read(program.format, program.report_numbers, program.identity)
         for route in config.routes
         if route.mapping is not None and (program := programs.get(route.mapping, site.tables_of(config))) is not None

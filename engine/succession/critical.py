@@ -21,10 +21,11 @@ _WITHDRAWN = (b"D", b"W")
 
 def is_critical(result: Result) -> bool:
     """Whether it has such a flag, and is not withdrawn."""
-    measure = result.measure
-    return not (
-        CRITICAL.isdisjoint(measure.meant or ()) or measure.state in WITHDRAWN or result.kind in (ANSWER, LEFT_OUT)
+    measure, beside = result.measure, result.value.flags
+    is_flagged = not CRITICAL.isdisjoint(measure.meant or ()) or (
+        bool(beside) and not CRITICAL.isdisjoint(beside or ())
     )
+    return is_flagged and measure.state not in WITHDRAWN and result.kind not in (ANSWER, LEFT_OUT)
 
 
 # -- documents ---------------------------------------------------------------------------------------------------------

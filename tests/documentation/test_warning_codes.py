@@ -10,12 +10,13 @@ from tests.support.packages import PACKAGES
 
 CHECKOUT = Path(__file__).parents[2]
 GIVEN = (
-    re.compile(r"\b_?(?:warn|note)\(\s*\"([\w-]+)\""),
+    re.compile(r"\b_?(?:warn\(|note\(|moved\(run, row, fields,)\s*\"([\w-]+)\""),
     re.compile(r"\bIssue\(\s*code=\"([\w-]+)\""),
     re.compile(r"^WARNING = \"([\w-]+)\"", re.MULTILINE),
     re.compile(r"^    \"(NOT_PRODUCTION): marked as", re.MULTILINE),  # `labrelay map`
     re.compile(r"code, text = \(name, words.strip\(\)\) if known else \(\"(RULE)\""),
     re.compile(r"\bwarn: \"?([A-Z_]+):"),
+    re.compile(r"\b_moved\(run, row, .*\"([A-Z_]+)\""),
 )
 
 

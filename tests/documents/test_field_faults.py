@@ -8,6 +8,7 @@ import io
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -51,78 +52,7 @@ class Says:
 
 
 # Of T1 on. Not coded on purpose: IU/L and kU/L are other units for an enzyme and for a hormone (ucum.csv).
-UNITS = [
-    "10*9/L",
-    "10*9/L",
-    "10*9/L",
-    "10*9/L",
-    "10*9/L",
-    "10*9/L",
-    "10*9/L",
-    "10*3/uL",
-    "10*3/uL",
-    "10*3/uL",
-    "10*3/uL",
-    "10*3/uL",
-    "10*3/uL",
-    "10*6/uL",
-    "M/uL",
-    "10*12/L",
-    "g/dL",
-    "g/L",
-    "g/dL",
-    "g/dL",
-    "g/dL",
-    "mg/dL",
-    "mmol/L",
-    "mmol/L",
-    "umol/L",
-    "u[IU]/mL",
-    "m[IU]/L",
-    "ng/mL",
-    "pg/mL",
-    "U/L",
-    "IU/L",
-    "[IU]/mL",
-    "meq/L",
-    "meq/L",
-    "/uL",
-    "/uL",
-    "/[HPF]",
-    "/[HPF]",
-    "/[LPF]",
-    "/uL",
-    "/uL",
-    "s",
-    "s",
-    "s",
-    "ratio",
-    "fL",
-    "fL",
-    "pg",
-    "Pg",
-    "mm[Hg]",
-    "mm/h",
-    "mm/h",
-    "kU/L",
-    "kU/l",
-    "{COI}",
-    "{s_co_ratio}",
-    "{Index_val}",
-    "mg/L{FEU}",
-    "ng/mL{FEU}",
-    "ug/mL",
-    "ug/L",
-    "ug/dL",
-    "mL/min/{1.73_m2}",
-    "log copies/mL",
-    "{copies}/mL",
-    "[IU]/mL",
-    "RLU",
-    "%",
-    "Percnt",
-    "g/dL",
-]
+UNITS = (Path(__file__).parent / "field_units.txt").read_text("utf-8").splitlines()
 
 FACTS: dict[str, Says] = {
     "uwam-strip.astm": Says(
@@ -295,7 +225,7 @@ OWN: dict[str, tuple[bytes, Says]] = {
     ),
     "K2 names beside one number (OBX-4)": (
         hl7("OBX|1|NM|1|ALT|55|U/L|||||F", "OBX|2|NM|1|AST|480|U/L||HH|||F"),
-        Says(["1: 55 U/L", "1: 480 U/L"], {"SAME_CODE"}),
+        Says(["1 ALT: 55 U/L", "1 AST: 480 U/L"], {"SAME_CODE"}),
     ),
     "K2 names beside one number, each with its time": (
         hl7("OBX|1|NM|1^ALT||55|U/L|||||F|||20260301091000", "OBX|2|ST|1^AST||48|U/L|||||F|||20260301091001"),
@@ -303,7 +233,7 @@ OWN: dict[str, tuple[bytes, Says]] = {
     ),
     "K2 names beside one number (ASTM)": (
         astm("R|1|ALT^^^1|52|U/L||||F||||20260301091000", "R|2|AST^^^1|480|U/L||||F||||20260301091001"),
-        Says(["1: 52 U/L", "1: 480 U/L"], {"SAME_CODE"}),
+        Says(reason="SAME_CODE"),
     ),
     "K2 one name and lines of a text": (
         hl7("OBX|1|NM|K^Kalium|1/1|4.9|mmol/L|||||F", "OBX|2|NM|K|1/2|4.8|mmol/L|||||F", *["OBX|3|TX|N||1||||||F"] * 2),
@@ -367,8 +297,12 @@ OWN: dict[str, tuple[bytes, Says]] = {
     "K3 lot and level": (astm("R|1|^^^A|1", order="O|1|#12345Q1#||^^^A"), CONTROL),
     "K3 a number between signs": (astm("R|1|^^^A|1", order="O|1|#A17Q1#||^^^A"), Says(["A: 1"])),
     "K3 rack, position and namespace": (
-        astm("R|1|^^^A|1", order="O|1|S1^LJ-1^LJ-2|LJ-3^LJ-4^9^A|^^^A"),
+        astm("R|1|^^^A|1", order="O|1|S1^LJ-1^LJ-2|3^LJ-4^        9^A|^^^A"),
         Says(["A: 1"]),
+    ),
+    "K3 a component that may be the number": (
+        astm("R|1|^^^A|1", order="O|1||LJ-3^LJ-4^9^A|^^^A"),
+        Says(["A: 1"], reason="CONTROL_NUMBER"),
     ),
     "K3 an authority": (hl7(ONE, order="OBR|1|7^LJ-1|S1^LJ-2|PAN"), PATIENT),
     "K3 a number in P": (astm("R|1|^^^A|1", order="C|1|I|x", patient="P|1||LJ-7"), CONTROL),

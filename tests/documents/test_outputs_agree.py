@@ -84,6 +84,9 @@ MEANT: dict[str, list[tuple[str, Callable[[Pair], bool]]]] = {
             lambda pair: pair.form in LISTS and not pair.fhir.specimens and pair.other.specimens <= pair.fhir.orders,
         ),
     ],
+    "patient": [
+        ("no digit: it does not last", lambda pair: re.fullmatch(r"\D+", "".join(pair.other.patients)) is not None)
+    ],
     "loinc": [
         (
             "beside values as they were sent a term of the code table stands only where it does not convert, and one "
@@ -387,11 +390,6 @@ PLANTED: dict[str, tuple[str, Json, list[tuple[str, str, str, str, str]]]] = {
     ),
     "the first number of a patient that is one": (
         HEAD.replace("MR-1001^", "UNKNOWN^^^HOSP^MR~MR-1001^") + GLUCOSE,
-        {},
-        [("F1", "", "final", "50", "")],
-    ),
-    "a number of letters alone is no name": (
-        HEAD.replace("MR-1001^", "ASHARAO^") + GLUCOSE,
         {},
         [("F1", "", "final", "50", "")],
     ),

@@ -3,17 +3,18 @@
     python -m tests.histories [--count 200] [--seed 1] [--keep] [--against CHECKOUT [--results]] [--only SEED]
                               [--replay FILE] [--write] [--calls]
                               [--samples COUNT] [--sample SEED ...] [--shifts COUNT] [--shift SEED ...]
-                              [--materials COUNT] [--material SEED ...]
+                              [--materials COUNT] [--material SEED ...] [--shapes COUNT] [--shape SEED ...]
 
 What breaks an invariant is printed by invariant, with the seed of each history: `--only 1/0/17` plays that one alone.
 `--keep` shrinks the first of each kind into ``tests/histories/found``, which the tests replay. `--against` asks the
 program of another checkout, which has a ``.venv`` of its own. `--write` keeps the figures in
 docs/figures-histories.md. A quarter as many histories are of samples (`tests.histories.samples`), whose faults of today
 are known; `--sample 23` plays that one alone. An eighth as many are shifts, with controls, wrong clocks and alarms;
-`--shift 23` plays that one alone; as many are of several materials. As many as of samples are played in one process,
-and of a plain one nothing may be held (`tests.histories.beside`). `--calls` plays all of them without a daemon
-(`tests.histories.called`), and without orders: the same is asked of them, but for alerts that are sent, at a part of
-the cost. Exit code 1 where something was broken that is not known.
+`--shift 23` plays that one alone; as many are of several materials, and as many have what makers put into other places
+than the standard (`--material`, `--shape`). As many as of samples are played in one process, and of a plain one nothing
+may be held (`tests.histories.beside`). `--calls` plays all of them without a daemon (`tests.histories.called`), and
+without orders: the same is asked of them, but for alerts that are sent, at a part of the cost. Exit code 1 where
+something was broken that is not known.
 """
 
 import argparse
@@ -41,10 +42,12 @@ from tests.histories.samples.draw import history as history_of_samples
 from tests.histories.samples.draw import shift
 from tests.histories.samples.materials import materials
 from tests.histories.samples.run import STRIDE, play_all, seeds_of
+from tests.histories.samples.shapes import history as shapes
 from tests.histories.shrink import breaks, shrink, told
 from tools import figures
 
-DRAWN = {"samples": (history_of_samples, 4), "shifts": (shift, 8), "materials": (materials, 8)}  # and their share
+# ... and their share.
+DRAWN = {"samples": (history_of_samples, 4), "shifts": (shift, 8), "materials": (materials, 8), "shapes": (shapes, 8)}
 FOUND = Path(__file__).with_name("found")
 EXAMPLES = 4
 _Broken = tuple[str, Batch, Ending, Fault]  # seed of the history

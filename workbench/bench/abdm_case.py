@@ -29,35 +29,8 @@ SEALED = 200  # documents of a round
 FIRST_PAGE_P95_S, SEAL_MS = 2.0, 5.0
 SECRET = "LABRELAY_BENCH_ABDM"  # noqa: S105  # a name
 ACK_WITHIN_S = 60.0
-SITE = """\
-site: {{name: Bench, timezone: Asia/Kolkata}}
-data: var
-web: {{listen: "127.0.0.1:{web}"}}
-destinations:
-  abdm:
-    kind: abdm
-    environment: sbx
-    gateway: {gateway}
-    client_id: SBX_000001
-    client_secret: ${{{secret}}}
-    facilities: {{{facility}: {{name: Made-up Laboratory}}}}
-    callbacks: {{url: "http://127.0.0.1:{callbacks}/abdm", listen: "127.0.0.1:{callbacks}", max_connections: 512}}
-    push_private: 127.0.0.0/8
-"""
-CHANNEL = """\
-channel: lab
-source: {{kind: mllp, listen: "127.0.0.1:{port}"}}
-timezone: Asia/Kolkata
-patient_numbers: lasting
-settings:
-  lab: Made-up Laboratory
-  hfr_id: {facility}
-  hfr_system: https://facility.abdm.gov.in
-  abha_system: https://healthid.abdm.gov.in
-  local_system: urn:made-up:codes
-routes:
-  - {{mapping: abdm-report, to: abdm}}
-"""
+SITE = (Path(__file__).parent / "abdm_site.txt").read_text(encoding="utf-8")
+CHANNEL = (Path(__file__).parent / "abdm_channel.txt").read_text(encoding="utf-8")
 
 
 def run(folder: Path, *, consents: int, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:

@@ -16,20 +16,8 @@ from workbench.bench.prototype import VARIANT, Bare, Prototype, compare
 CHANNELS = 32
 MOST_CONNECTIONS = 500  # connections beyond CHANNELS share them
 DRAIN_WITHIN_S = 120.0
-SITE = """\
-site: {{name: Bench, timezone: Asia/Kolkata}}
-data: var
-web: {{listen: "127.0.0.1:{web}"}}
-destinations:
-  sink: {{kind: fhir, url: "http://127.0.0.1:{sink}/fhir", concurrency: 32}}
-"""
-CHANNEL = """\
-channel: c{number:03d}
-source: {{{source}}}
-routes:
-  - mapping: {mapping}
-    to: sink
-"""
+SITE = (Path(__file__).parent / "cases_site.txt").read_text(encoding="utf-8")
+CHANNEL = (Path(__file__).parent / "cases_channel.txt").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

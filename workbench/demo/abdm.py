@@ -28,19 +28,7 @@ from workbench.demo.parts import Part, command_for, labrelay, listens, play, ref
 CHEMISTRY, HAEMATOLOGY = "chemistry", "haematology"
 SHOWN = "ABDM is"
 SECRET = "LABRELAY_DEMO_ABDM_SECRET"  # noqa: S105 - the name of a variable
-CHANNEL = """\
-channel: chemistry
-description: Clinical chemistry, HL7 v2 in MLLP over TCP
-source: {{kind: mllp, listen: "{listen}"}}
-settings:
-  lab: City Lab
-  hfr_id: {facility}
-  hfr_system: https://facility.abdm.gov.in
-  abha_system: https://healthid.abdm.gov.in
-routes:
-  - mapping: abdm-report
-    to: abdm
-"""
+CHANNEL = (Path(__file__).parent / "abdm_channel.txt").read_text(encoding="utf-8")
 RESULTS = (("2345-7^Glucose^LN", "148.50", "mg/dL", "70-110", "H"), ("2160-0^Creatinine^LN", "0.80", "mg/dL", "", "N"))
 PULL_AFTER = "1s"
 SHOWS_WITHIN_S = 60.0

@@ -21,7 +21,6 @@ The fields of each E1394 record by number, for lint, `explain` and the pages: `f
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 
 from adapters.codecs.astm.capture import text_of_capture
@@ -125,17 +124,17 @@ def parse(payload: bytes, options: FormatOptions) -> Parsed:
 
     records, delimiters = _records(text, warnings)
     tree = _Tree(records, delimiters, warnings)
-    names = {segment.name for segment in tree.segments}
     return Parsed(
         format=FORMAT,
         structure=STRUCTURE,
-        message_type=next((kind for kind in KINDS if kind in names), ""),
+        message_type=next((kind for kind in KINDS if kind in tree.names), ""),
         delimiters=delimiters,
         root=tree.root,
         segments=tree.segments,
         charset=charset,
         control_id=_header_value(tree.segments[0].fields[1:], 3, delimiters),
         warnings=warnings,
+        names=tree.names,
     )
 
 
@@ -264,13 +263,13 @@ class _Tree:
         self._patient: Group | None = None
         self._order: Group | None = None
         self._last = self.root
-        self._counts: Counter[str] = Counter()
+        self.names: dict[str, list[Segment]] = {}
         self._warnings = warnings
         self._terminated = False
         for record in records:
             self._add(record, delimiters)
-        if self._counts["H"] > 1:
-            self._warn("several-headers", f"{self._counts['H']} H records in one message", "H")
+        if (headers := len(self.names.get("H", ()))) > 1:
+            self._warn("several-headers", f"{headers} H records in one message", "H")
         if not self._terminated:
             self._warn("no-terminator", "there is no L record", "L")
 
@@ -279,25 +278,28 @@ class _Tree:
         name = fields[0]
         if name not in _USUAL:
             name = name.rstrip().upper()
-        ordinal = self._counts.get(name, 0) + 1
-        self._counts[name] = ordinal
+        named = self.names.setdefault(name, [])
+        ordinal = len(named) + 1
         fields.insert(0, name)
         segment = Segment(name, fields, len(self.segments) + 1, ordinal)
+        named.append(segment)
         if self._terminated and name != "H":
             self._warn("after-terminator", "a record after the L record", f"{name}[{ordinal}]")
+        self.segments.append(segment)
+        if name == "R" and self._order is not None:  # of nearly all records
+            self._last = result = _open(self._order, RESULT)
+            result.segments[name] = [segment]
+            return
         self._last = group = self._group_for(name, ordinal)
-        there = group.segments.get(name)
-        if there is None:
+        same = group.segments.get(name)
+        if same is None:
             group.segments[name] = [segment]
         else:
-            there.append(segment)
-        self.segments.append(segment)
+            same.append(segment)
         if name == "L":
             self._end(segment, f"{name}[{ordinal}]")
 
     def _group_for(self, name: str, ordinal: int) -> Group:
-        if name == "R" and self._order is not None:
-            return _open(self._order, RESULT)
         if name in ("H", "Q", "L"):
             self._patient = self._order = None
             return self.root
@@ -330,8 +332,8 @@ class _Tree:
 
     def _takes_back(self, code: str) -> bool:
         """Whether the message takes a question back (Q-13 is A, and L-3 is T), and holds nothing else."""
-        questions = [segment for segment in self.segments if segment.name == "Q"]
-        rest = self._counts.keys() - {"H", "Q", "L", "C", "M"}
+        questions = self.names.get("Q", ())
+        rest = self.names.keys() - {"H", "Q", "L", "C", "M"}
         statuses = {one.fields[13].strip(BLANKS).upper() if len(one.fields) > 13 else "" for one in questions}
         return code == "T" and statuses == {"A"} and not rest
 

@@ -9,6 +9,7 @@ belongs to whom), `text` (components, escapes), `acknowledgement`. Source: HL7 v
 """
 
 import re
+from dataclasses import astuple
 from functools import lru_cache
 
 from adapters.codecs.hl7v2.batch import split
@@ -25,7 +26,7 @@ from adapters.codecs.hl7v2.header import (
     structure_code,
     type_code,
 )
-from adapters.codecs.hl7v2.text import components, repetitions, subcomponents, unescape
+from adapters.codecs.hl7v2.text import components, has_unread_escape, repetitions, subcomponents, unescape
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, FormatOptions, Issue, Parsed, Segment
 from engine.model.texts.reasons import ReasonCode
@@ -39,6 +40,8 @@ UNESCAPED_NEWLINES = "unescaped_newlines"  # the fix: a line that starts no segm
 MAX_SEGMENTS = 25_000
 MAX_DELIMITERS = 400_000
 
+_UNREAD_ESCAPE = r"an escape (\X..\) is no text in the character set of the message, and was kept as it came"
+_UNREAD_ESCAPE += "; where MSH-18 is empty, cp1252 in the channel's `charset` reads it"
 _BLANK = " \t\x00\x1a\ufffd"
 _NAME = re.compile(r"[A-Z][A-Z0-9]{2}").fullmatch
 _COMMON = frozenset().union(*(grammar.segments for root in GRAMMARS.values() for grammar in root.walk()))
@@ -66,9 +69,11 @@ def parse(payload: bytes, options: FormatOptions) -> Parsed:
         text = _without_controls(text, warnings)
     join_lines = UNESCAPED_NEWLINES in options.fixes
     lines = _lines(text, msh, join_lines)
+    if has_unread_escape(text, delimiters, charset):
+        warnings.append(Issue(code="UNREAD_ESCAPE", text=_UNREAD_ESCAPE))
     repeats = bool(delimiters.repetition) and text.count(delimiters.repetition) > 1  # one is in MSH-2
     del text  # of a large message there are its bytes, and soon its fields
-    segments = _segments(lines, delimiters.field, join_lines, warnings)
+    segments, names = _segments(lines, delimiters.field, join_lines, warnings)
     first = segments[0].fields + [""] * 11
     kind, event, declared_structure, *_ = [part.strip() for part in components(first[9], delimiters)[:3]] + ["", "", ""]
     structure = _structure(kind, event, declared_structure)
@@ -87,6 +92,7 @@ def parse(payload: bytes, options: FormatOptions) -> Parsed:
         control_id=first[10].strip(),
         warnings=warnings + misplaced if misplaced else warnings,
         repeats=repeats,
+        names=names,
     )
 
 
@@ -114,10 +120,12 @@ def _lines(text: str, msh: Msh, join_lines: bool) -> list[str]:
     return _joined(lines, msh.delimiters.field) if join_lines else lines
 
 
-def _segments(lines: list[str], separator: str, join_lines: bool, warnings: list[Issue]) -> list[Segment]:
-    """``lines`` is empty afterwards: a line goes as its fields come."""
+def _segments(
+    lines: list[str], separator: str, join_lines: bool, warnings: list[Issue]
+) -> tuple[list[Segment], dict[str, list[Segment]]]:
+    """All segments, and those of each name. ``lines`` is empty afterwards: a line goes as its fields come."""
     segments: list[Segment] = []
-    seen: dict[str, int] = {}
+    names: dict[str, list[Segment]] = {}
     many, share = len(lines) > _MANY_LINES, dict[str, str]().setdefault
     lines.reverse()
     for number in range(1, len(lines) + 1):
@@ -130,12 +138,16 @@ def _segments(lines: list[str], separator: str, join_lines: bool, warnings: list
             if not line.strip(_BLANK):
                 continue
             name = fields[0] = _odd_name(fields, number, warnings)
-        ordinal = seen[name] = seen.get(name, 0) + 1
-        segments.append(Segment(name, fields, len(segments) + 1, ordinal))
+        same = names.get(name)
+        if same is None:
+            same = names[name] = []
+        segment = Segment(name, fields, len(segments) + 1, len(same) + 1)
+        segments.append(segment)
+        same.append(segment)
     segments[0].fields.insert(1, separator)  # MSH-1 is the separator itself
     if join_lines:
         warnings += [_joined_warning(segment) for segment in segments if any("\n" in text for text in segment.fields)]
-    return segments
+    return segments, names
 
 
 def _odd_name(fields: list[str], line: int, warnings: list[Issue]) -> str:
@@ -152,14 +164,7 @@ def _odd_name(fields: list[str], line: int, warnings: list[Issue]) -> str:
 
 def _count_delimiters(text: str, delimiters: Delimiters) -> int:
     """With escape characters: each escape sequence costs about as much as a component."""
-    separators = (
-        delimiters.field,
-        delimiters.repetition,
-        delimiters.component,
-        delimiters.subcomponent,
-        delimiters.escape,
-    )
-    return sum(text.count(separator) for separator in separators if separator)
+    return sum(text.count(separator) for separator in astuple(delimiters) if separator)
 
 
 def _joined(lines: list[str], separator: str) -> list[str]:

@@ -67,16 +67,8 @@ def unescape(text: str, delimiters: Delimiters, charset: str = "utf-8", notes: l
         left += 2 if found["kept"][0] == "Z" else 0
         return found[0]
 
-    letters = {
-        "F": delimiters.field,
-        "S": delimiters.component,
-        "T": delimiters.subcomponent,
-        "R": delimiters.repetition,
-        "E": mark,
-        "P": "#",
-        "H": "",
-        "N": "",
-    }
+    separators = delimiters.field, delimiters.component, delimiters.subcomponent, delimiters.repetition
+    letters = dict(zip("FSTREPHN", (*separators, mark, "#", "", ""), strict=True))
     result, sequences = _pattern(mark).subn(value, text)
     if notes is not None and text.count(mark) - 2 * sequences + left:
         notes.append("unknown escape")
@@ -85,6 +77,15 @@ def unescape(text: str, delimiters: Delimiters, charset: str = "utf-8", notes: l
         if notes is not None:
             notes.append("control character")
     return result
+
+
+def has_unread_escape(text: str, delimiters: Delimiters, charset: str) -> bool:
+    r"""Whether a sequence ``\Xdd\`` is no text in the character set: it stays as it is."""
+    mark = delimiters.escape
+    if not mark or text.find(mark, len("MSH|^~\\&")) < 0 or f"{mark}X" not in text:
+        return False
+    digits = (sequence["hex"] for sequence in _pattern(mark).finditer(text))
+    return any(each and _hexadecimal(each, charset) is None for each in digits)
 
 
 def escape(text: str, delimiters: Delimiters, *, line_break: str = LINE_BREAK) -> str:

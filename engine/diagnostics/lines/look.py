@@ -6,19 +6,19 @@ numbers of frames, message types and record letters.
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
+from typing import NamedTuple
 
 from engine.diagnostics.lines.marks import CHANGED_LINE_ENDS, OTHER_SUMS, FrameSeen, Kind, Mark, Marks, Sum
 from engine.diagnostics.lines.messages import AstmText, Hl7Message, astm_text, hl7_messages
 from engine.diagnostics.lines.serial import LineSigns, signs, without_parity
 from engine.mapping.trying.capture import CapturedBytes, Direction, received
+from engine.model.tables import table_lines
 
 KEEP_ALIVE = (Kind.ENQ, Kind.EOT)
-_TLS = re.compile(rb"\A\x16\x03[\x00-\x04]")
 _TELNET = re.compile(rb"\xff[\xfb-\xfe][\x00-\x31]")
-_HTTP = re.compile(rb"\A(?:GET|POST|PUT|HEAD|OPTIONS) [^\r\n]* HTTP/1\.[01]|\AHTTP/1\.[01] ")
 _VIDAS = re.compile(rb"\x1emt[a-z]|\|\x1e[a-z]{2}")
 
 
@@ -126,11 +126,27 @@ def look(pieces: Sequence[CapturedBytes]) -> Inspection:
     return seen
 
 
+class _Other(NamedTuple):
+    """What is no message of an analyzer.
+
+    Attributes:
+        starts: whether bytes begin like it.
+    """
+
+    starts: Callable[[bytes], object]
+    remark: Remark
+
+
+_OTHERS = {
+    kind: _Other(re.compile(pattern.encode()).match, Remark("other", *texts))
+    for kind, pattern, *texts in (line.split("\t") for line in table_lines(__file__, "others.txt"))
+}
+
+
 def _other(data: bytes) -> str:
-    if _TLS.match(data):
-        return "tls"
-    if _HTTP.match(data):
-        return "http"
+    for kind, other in _OTHERS.items():
+        if other.starts(data):
+            return kind
     return "telnet" if len(_TELNET.findall(data)) * 3 * 2 > len(data) > 0 else ""
 
 
@@ -211,7 +227,7 @@ def _rhythm(seen: Inspection, pieces: Sequence[CapturedBytes]) -> float:
 
 def _remarks(seen: Inspection) -> Iterator[Remark]:
     if seen.other:
-        yield _OTHER[seen.other]
+        yield _OTHERS[seen.other].remark
         return
     if seen.line.parity or seen.line.garbage:
         yield from _about_line(seen)
@@ -233,21 +249,6 @@ def _remarks(seen: Inspection) -> Iterator[Remark]:
         )
     if seen.stray:
         yield Remark("stray", f"{_count(seen.stray, 'byte')} outside of every frame and block")
-
-
-_OTHER = {
-    "tls": Remark(
-        "other",
-        "the other side begins TLS (an encrypted connection)",
-        "switch TLS off in the analyzer's host settings, or give the channel tls: with a certificate",
-    ),
-    "http": Remark("other", "this is HTTP, not an analyzer", "look at the address and port that the sender has"),
-    "telnet": Remark(
-        "other",
-        "telnet commands (FF FB .. FF FD): the serial device server talks telnet or RFC 2217",
-        "use rfc2217://HOST:PORT, or set its port to raw TCP and use socket://HOST:PORT",
-    ),
-}
 
 
 def _about_line(seen: Inspection) -> Iterator[Remark]:

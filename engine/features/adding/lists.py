@@ -124,7 +124,7 @@ class Code(NamedTuple):
 
 
 def read(stored: Sequence[Stored], routes: ChannelRoutes) -> Iterator[tuple[Stored, Parsed, list[Told]]]:
-    """Those messages whose results can be read."""
+    """Those messages whose results can be read, and without results those in which two tests have one code."""
     for one in stored:
         try:
             if routes.message_format.header(one.payload).problem:
@@ -135,6 +135,8 @@ def read(stored: Sequence[Stored], routes: ChannelRoutes) -> Iterator[tuple[Stor
         reading = Reading(parsed, partial(context_of, one, routes.context), partial(_aside, routes))
         if reading.facts is not None:
             yield one, parsed, list(told_in(reading.facts, parsed, reading.context))
+        elif reading.reason is ReasonCode.SAME_CODE:
+            yield one, parsed, []
 
 
 def _aside(routes: ChannelRoutes, parsed: Parsed) -> Program | None:
@@ -244,7 +246,7 @@ def _rows(
         ]
     loinc = next((code for system, code in out.codes if system == LOINC), "")
     ends = "-".join("" if end is None else str(end) for end in (out.low, out.high)) if out.low or out.high else ""
-    came_range, came_flags = (fact.range or "").replace(" ", ""), " ".join(measure.flags or ())
+    came_range, came_flags = (fact.range or "").replace(" ", ""), " ".join(fact.sent_flags)
     return [
         around[0],
         Compared(

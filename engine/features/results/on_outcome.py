@@ -18,6 +18,7 @@ from engine.features.results.rows import (
     hold_queue,
     judged,
     moved_orders,
+    named_settings,
     number_bearers,
     report_owners,
     used_numbers,
@@ -184,8 +185,11 @@ class Results(Step):
     # -- afterwards --------------------------------------------------------------------------------------------------
 
     def tell(self) -> None:
-        if self._judged is not None and self.now.state == "mapped":
-            self.now.issues = (*self.now.issues, *self._judged.issues())
+        if self.now.state == "mapped":
+            if self._judged is not None:
+                self.now.issues = (*self.now.issues, *self._judged.issues())
+            if self.now.issues:
+                named_settings.note(self.now)
 
     def stored(self) -> None:
         if self.now.outcome.controls:

@@ -29,14 +29,14 @@ class ResultService(Service):
 
     def __init__(self, app: "App") -> None:
         self._journal = app.journal
-        self._app = app
+        self.app = app
 
     def configured(self, site: Site) -> None:
         self._journal.upkeep.read_again = self._read_again
 
     def _read_again(self, stored: Stored) -> ReadResults:
         """The facts of a message; on the thread of the writer, so with caches of its own."""
-        channel = self._app.parts.built.channels.get(stored.channel)
+        channel = self.app.parts.built.channels.get(stored.channel)
         if channel is None or (reader := channel.routes.reader) is None:
             return NOTHING_READ
 

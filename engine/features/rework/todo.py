@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from engine.features.rework.rows.letter_groups import letter_groups
 from engine.model.process.clock import from_us
+from engine.model.texts.named_settings import settings_in, to_write
 from engine.model.texts.phrases import Phrase
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import Level
@@ -37,7 +38,7 @@ def _way(code: str, cause: str) -> Way:
 
 
 def _letters(group: Group, token: Callable[[str], str]) -> Entry:
-    words = Phrase("Dead letters: {n}", {"n": group.count})
+    words = to_write(Phrase("Dead letters: {n}", {"n": group.count}), settings_in(group.cause))
     channel = next(iter(group.channels)) if len(group.channels) == 1 else ""
     return Entry(
         key=f"dead/{group.reason}" + (f"/{token(group.cause)}" if group.cause else ""),

@@ -16,23 +16,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from engine.mapping.code_tables.units import dimension
+from engine.model.tables import table_lines
 
 NUMBERS = frozenset({"", "NM", "SN"})  # values of `type` for which a unit says what was measured
 # The kind of quantity in the name of a LOINC term -> the kinds of unit that fit it, as in loinc.csv.
-_NAMED = {
-    "#/volume": "count/volume",
-    "mass/volume": "mass/volume",
-    "entitic mass/volume": "mass/volume",
-    "moles/volume": "molar equivalent",
-    "units/volume": "arbitrary",
-    "enzymatic activity/volume": "catalytic",
-    "volume fraction": "fraction",
-    "entitic volume": "volume",
-    "entitic mean volume": "volume",
-    "entitic mass": "mass",
-    "pure number fraction": "fraction",
-    "#/area": "count/area",
-}
+_NAMED = dict(line.split("|")[::-1] for line in table_lines(__file__, "../data/loinc_quantities.txt"))
 _BRACKET = re.compile(r"\[([^\]]+)\]")
 _WORDS = re.compile(r"[^\W_]+")
 _BEHIND_THE_ANALYTE = re.compile(r" \[| in | by |/100 ")

@@ -220,6 +220,9 @@ def check_row(cells: dict[str, str], key: Sequence[str], doubt: Doubt | None) ->
         yield "ucum", f"'{ucum}' is no UCUM unit: {problem}", "error"
     elif doubt is not None and (doubted := doubt(cells)) is not None:
         yield doubted
+    if ucum and not problem and not units.is_of_laboratories(ucum):
+        text = "a number behind a point multiplies (write 1.73 m2 as {1.73_m2}), K is kelvin, G gauss, M mega"
+        yield "ucum", f"'{ucum}' is a UCUM unit, and hardly the one that is meant: {text}", "warning"
 
 
 def _scales(cells: dict[str, str]) -> bool:

@@ -19,40 +19,21 @@ from engine.model.tables import table_lines
 
 LOINC_SHAPE = re.compile(r"[1-9]\d{0,6}-\d", re.ASCII)
 # Terms that exist and whose check digit is wrong, as the guide itself lists them.
-_OFFICIAL = frozenset(
-    "5895-7 5896-5 5897-3 5928-1 6028-3 6415-5 6580-7 6645-7 6646-5 6647-3 6648-1 6649-9 11491-6 11501-6".split()  # noqa: SIM905
-)
-
-
-def _atoms(kind: str) -> list[str]:
-    lines = (line.split() for line in table_lines(__file__, "../data/ucum_atoms.txt"))
-    return [atom for of, *atoms in lines for atom in atoms if of == kind]
-
-
-_PREFIXES = _atoms("prefix")
-_METRIC, _OTHER = frozenset(_atoms("metric")), frozenset(_atoms("other"))
+_OFFICIAL = frozenset(table_lines(__file__, "../data/loinc_without_check_digit.txt"))
+_ATOMS: dict[str, list[str]] = {}
+for _kind_of, *_of_kind in map(str.split, table_lines(__file__, "../data/ucum_atoms.txt")):
+    _ATOMS.setdefault(_kind_of, []).extend(_of_kind)
+_PREFIXES, _METRIC, _OTHER = _ATOMS.pop("prefix"), frozenset(_ATOMS.pop("metric")), frozenset(_ATOMS.pop("other"))
 _SYMBOL = re.compile(r"(?:\[[^\[\]\s]*\]|[^./(){}\[\]\s])+", re.ASCII)
 _ANNOTATION = re.compile(r"\{[!-z|~]*\}", re.ASCII)
 _RAISED = re.compile(r"(.*?[^0-9+-])([+-]?[1-9][0-9]*)", re.ASCII)
 _MAX_DEPTH = 20  # brackets in brackets
 _NUMBER = re.compile(r"[1-9][0-9]*", re.ASCII)
 
-# The quantity that an atom measures, of those that laboratories use. Amount of substance, equivalents, enzyme activity
-# and arbitrary units are kinds of their own here, though UCUM counts them as numbers: LOINC terms distinguish them.
-_KINDS = {
-    **dict.fromkeys(("g", "t", "u"), "mass"),
-    **dict.fromkeys(("l", "L"), "volume"),
-    "m": "length",
-    "mol": "amount",
-    "eq": "equivalents",
-    "osm": "osmoles",
-    **dict.fromkeys(("U", "kat"), "activity"),
-    **dict.fromkeys(("s", "min", "h", "d", "wk", "mo", "a"), "time"),
-    **dict.fromkeys(("Pa", "bar", "atm", "m[Hg]", "m[H2O]"), "pressure"),
-    **dict.fromkeys(("[HPF]", "[LPF]"), "area"),
-    **dict.fromkeys(("%", "[ppth]", "[ppm]", "[ppb]", "[pptr]"), "part"),
-    **dict.fromkeys(("10*", "10^"), "number"),
-}
+_NUMBER_BY_A_POINT = re.compile(r"\.[0-9]+(?![^./()])|/[0-9][0-9*^+-]*\.", re.ASCII)
+_IN_BRACKETS = re.compile(r"\{[^}]*\}|\[[^]]*\]")
+_MEGA_AND_ABOVE = re.compile(r"[YZEPTGM](?!a\b)", re.ASCII)  # and no pascal
+_KINDS = {atom: kind for kind, atoms in _ATOMS.items() for atom in atoms}
 _COUNTED = re.compile(r"\{(?:cells?|copies|count|particles|#|.*bc)\}")
 _ARBITRARY = re.compile(r"\[(?:iU|IU|.*'U|AU|BAU|EU|ELU)\]")
 # Numerator / denominator -> the words of the tables.
@@ -76,27 +57,45 @@ def loinc_check_digit_holds(code: str) -> bool:
 @lru_cache(maxsize=4096)
 def ucum_problem(unit: str) -> str:
     """The problem of a unit, empty if it is a code of UCUM."""
-    try:
-        _Reader(unit).unit()
-    except _NotUcumError as error:
-        return str(error)
-    return ""
+    return _read(unit)[1]
 
 
 @lru_cache(maxsize=4096)
 def dimension(unit: str) -> str | None:
     """The kind of quantity that a code of UCUM measures, in the words of the tables; None if not known."""
-    reader = _Reader(unit)
-    try:
-        reader.unit()
-    except _NotUcumError:
-        return None
-    if not reader.known:
+    reader, problem = _read(unit)
+    if problem or not reader.known:
         return None
     over, under = reader.sides()
     if len(over) > 1 or len(under) > 1:
         return None
     return _DIMENSIONS.get((over[0] if over else "", under[0] if under else ""))
+
+
+@lru_cache(maxsize=4096)
+def is_of_laboratories(unit: str) -> bool:
+    """Whether a laboratory can mean what a text says as a code of UCUM.
+
+    Not where a spelling of theirs is by accident one of physics (`K/uL` kelvin, `G/L` gauss, `pH` picohenry), has a
+    prefix from mega on (`Mg/dL`, `EU/mL`), counts metres in a volume (`m/uL`: millions), or siemens but over a length
+    (`S`: seconds); nor where a number is behind a point, or before one under a fraction. UCUM has no decimals:
+    `mL/min/1.73.m2` is 73 times mL/min.m2; `mg/24.h` is mg.h/24.
+    """
+    reader, problem = _read(unit)
+    if problem or reader.is_physical or _NUMBER_BY_A_POINT.search(_IN_BRACKETS.sub("", unit)):
+        return False
+    over, under = reader.sides()
+    return not (over == ("length",) and "volume" in under) and ("conductance" not in over or under == ("length",))
+
+
+def _read(unit: str) -> tuple["_Reader", str]:
+    """A unit that was read as far as it is one, and its problem."""
+    reader = _Reader(unit)
+    try:
+        reader.unit()
+    except _NotUcumError as error:
+        return reader, str(error)
+    return reader, ""
 
 
 class _NotUcumError(Exception):
@@ -108,6 +107,7 @@ class _Reader:
 
     Attributes:
         known: the kinds of all its atoms are in `_KINDS`.
+        is_physical: an atom without brackets is none of laboratories.
     """
 
     def __init__(self, unit: str) -> None:
@@ -115,6 +115,7 @@ class _Reader:
         self._powers: list[tuple[str, int]] = []
         self._depth = 0
         self.known = True
+        self.is_physical = False
 
     def unit(self) -> None:
         if not self._rest:
@@ -193,6 +194,8 @@ class _Reader:
             raise _NotUcumError(f"it has no unit '{symbol}'")
         if not kind:
             self.known = False
+        if "[" not in symbol and (not kind or _MEGA_AND_ABOVE.match(symbol)):
+            self.is_physical = True
         self._powers.append((kind, power))
 
     def _took(self, sign: str) -> bool:
@@ -205,7 +208,7 @@ class _Reader:
 @lru_cache(maxsize=1024)
 def _kind(symbol: str) -> str | None:
     """The quantity that an atom with its prefix measures; empty if not known, None where there is no such unit."""
-    if symbol in _OTHER or symbol in _METRIC:
+    if symbol in _KINDS or symbol in _OTHER or symbol in _METRIC:
         return _measures(symbol)
     for prefix in _PREFIXES:
         if symbol.startswith(prefix) and symbol[len(prefix) :] in _METRIC:

@@ -37,6 +37,8 @@ _STARTS = {  # what files of a kind begin with
     b"II*\0": "image/tiff",
     b"MM\0*": "image/tiff",
 }
+_SHORTEST_DATA = 12  # letters of base64: a shorter text may be a word
+_PICTURE_NAMES = {".bmp": "image/bmp", ".png": "image/png", ".jpg": "image/jpeg", ".gif": "image/gif"}
 _SHORTEST_BITMAP = 26  # bytes of its two headers; two letters alone would say too little
 _DOCUMENTS = re.compile(
     r"text/.+|application/(?:pdf|rtf|msword|xml|xhtml\+xml|hl7-cda(?:\+xml)?|vnd\.(?:ms-|openxmlformats|oasis).+)"
@@ -81,7 +83,7 @@ def attachment(run: MessageContext, raw: str) -> Json | None:
     """An ED as Attachment: its type, the data as base64, size and SHA-1 hash. Data that do not decode are left out."""
     parts = raw.split(run.C, 4)
     if len(parts) < 5:
-        return None
+        return _bare(run, parts)
     kind, subtype, encoding = (run.text(part) for part in parts[1:4])
     data = _decode(run, parts[4], (encoding or "").lower())
     if data is None:
@@ -92,6 +94,28 @@ def attachment(run: MessageContext, raw: str) -> Json | None:
         content_type = _type_of_bytes(data) or content_type
     # FHIR asks for SHA-1 here; it detects damage, it protects nothing.
     return _attached(content_type, data) if data else None
+
+
+def _bare(run: MessageContext, parts: list[str]) -> Json | None:
+    """An ED that has its data in component 1, and nothing else."""
+    content = _bare_data(run, parts)
+    if not content:
+        run.bad_value("an enclosure (ED) without its type, coding and data; left out")
+        return None
+    run.warn("BARE_DATA", "component 1 of an ED has data without their type and coding; they were read as base64")
+    return _attached(_type_of_bytes(content), content)
+
+
+def _bare_data(run: MessageContext, parts: list[str]) -> bytes | None:
+    if len(parts[0]) < _SHORTEST_DATA or " " in parts[0] or any(map(run.present, parts[1:])):
+        return None
+    return _decode(run, parts[0], "base64")
+
+
+def _type_of_name(run: MessageContext, segment: Segment) -> str | None:
+    """The type that the name of a file in OBX-3 or OBX-4 has at its end (``RBC Scattergram.BMP``)."""
+    names = [*segment.get(3).split(run.C), segment.get(4)]
+    return next((_PICTURE_NAMES[end] for one in names if (end := one.strip().lower()[-4:]) in _PICTURE_NAMES), None)
 
 
 def _decode(run: MessageContext, raw: str, encoding: str) -> bytes | None:
@@ -199,7 +223,10 @@ def _kind_of(run: MessageContext, segment: Segment, kind: str) -> str:
     if kind == "RP":
         content_type = _content_type(run.part_text(parts, 2), run.part_text(parts, 3)) or "text/html"
     elif len(parts) < 5:
-        return "document"
+        bare = _bare_data(run, parts)
+        if bare is None:
+            return "document"
+        content_type = _type_of_bytes(bare) or _type_of_name(run, segment) or ""
     else:
         content_type = _content_type(run.text(parts[1]), run.text(parts[2])) or ""
         if content_type in _NO_TYPE:
@@ -221,8 +248,10 @@ def enclosure(run: MessageContext, segment: Segment) -> Json | None:
     if not found:
         return None
     parts = segment.get(3).split(run.C)
-    title = run.part_text(parts, 1) or run.text(parts[0])
+    title = run.part_text(parts, 1) or run.text(parts[0]) or run.text(segment.get(4))
     first: Json = run.only(found, f"{segment.name}-5")
+    if "contentType" not in first and (named := _type_of_name(run, segment)):
+        first = {"contentType": named, **first}
     return {**first, "title": title} if title else first
 
 

@@ -12,7 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 from engine.mapping.code_tables.tables import LOINC, Row, Table
-from engine.mapping.code_tables.units import LOINC_SHAPE, loinc_check_digit_holds
+from engine.mapping.code_tables.units import LOINC_SHAPE, dimension, loinc_check_digit_holds
+from engine.mapping.functions.numbers import sent_unit
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import CODING_SYSTEMS, TERMINOLOGY, coding_system, is_of
 from engine.mapping.message.message_context import MessageContext
@@ -140,9 +141,8 @@ def coded(run: MessageContext, row: Row | None, sent: Json | None) -> Json | Non
             return {**sent, "coding": [row.coding]}
         codings = codings[1:]
     others = [without_system(one) if one.get("system") == LOINC else one for one in codings]
-    return (
-        {"coding": [row.coding, *others], "text": sent["text"]} if "text" in sent else {"coding": [row.coding, *others]}
-    )
+    made: Json = {"coding": [row.coding, *others]}
+    return {**made, "text": sent["text"]} if "text" in sent else made
 
 
 @function("left_out(code: text, table: table) -> flag!", steady=True)
@@ -227,23 +227,14 @@ def text_concept(text: str) -> Json:
 @function("concepts(value: CodeableConcept...) -> CodeableConcept", pure=True)
 def concepts(*values: Json | None) -> Json | None:
     """One concept with the codings of several, in order and each once; the text of the first that has one."""
-    codings: list[Json] = []
+    codings: dict[tuple[str | None, str | None], Json] = {}
     words = None
-    for value in values:
-        if value is None:
-            continue
-        for one in value.get("coding", ()):
-            if not any(
-                one.get("code") == other.get("code") and one.get("system") == other.get("system") for other in codings
-            ):
-                codings.append(one)
-        words = words or value.get("text")
-    made: Json = {}
-    if codings:
-        made["coding"] = codings
-    if words:
-        made["text"] = words
-    return made or None
+    for concept in filter(None, values):
+        for coding in concept.get("coding", ()):
+            codings.setdefault((coding.get("system"), coding.get("code")), coding)
+        words = words or concept.get("text")
+    made: Json = {"coding": [*codings.values()]} if codings else {}
+    return ({**made, "text": words} if words else made) or None
 
 
 @function("codes_in(concepts: CodeableConcept[], form: literal?) -> text[]", pure=True)
@@ -283,16 +274,28 @@ def answer(run: MessageContext, raw: str, unit: str | None = None) -> Json | Non
     """A coded answer as `cwe` reads it. A unit is appended to its words where these hold a digit (`2 to 4 ug/mL`) and
     the code is the sender's own: a term of a terminology has no unit.
     """
-    concept = cwe(run, raw)
-    if concept is None or not unit or not _has_digit(words := concept.get("text", "")):
+    concept = _words_alone(run, raw) if _is_escaped(run, raw) else cwe(run, raw)
+    if concept is None or not unit or not any(map(str.isdigit, words := concept.get("text", ""))):
         return concept
     if any(one.get("system", run.local_system) != run.local_system for one in concept.get("coding", ())):
         return concept
     return {**concept, "text": f"{words} {unit}"}
 
 
-def _has_digit(words: str) -> bool:
-    return any(sign.isdigit() for sign in words)
+@function("coded_answer(value: field) -> text", steady=True)
+def coded_answer(run: MessageContext, raw: str) -> str | None:
+    """The code of a coded answer: its first component. One with an escaped delimiter in it (`a\\S\\b\\S\\c`) is no
+    code: the sender has escaped the delimiters, too."""
+    return None if _is_escaped(run, raw) else run.text(raw)
+
+
+def _is_escaped(run: MessageContext, raw: str) -> bool:
+    return run.X in raw and run.C in (run.text(raw) or "")
+
+
+def _words_alone(run: MessageContext, raw: str) -> Json | None:
+    words = run.whole(raw.strip())
+    return {"text": words} if words else None
 
 
 @function("answers(code: CodeableConcept, values: field[], unit: text?) -> Observation.component[]", steady=True)
@@ -327,6 +330,21 @@ def believed(
         if row is not None and row.dimension == units.dimension:
             return sent
     return _compared(run, sent, codings, terms, units, unit)
+
+
+@function("unit_of_term(unit: field, terms: table, code: field?, row: row?) -> field", steady=True)
+def unit_of_term(run: MessageContext, raw: str, terms: Table, sent: str | None = None, row: Row | None = None) -> str:
+    """A unit (OBX-6) without its system, where the LOINC term beside it measures something else: `kU/L^^UCUM` of an
+    allergen is no enzyme. Then its text is one as any other. The term is that of the row, else one in `code` (OBX-3).
+    """
+    if run.C not in raw or (measured := dimension(sent_unit(run, raw)[1] or "")) is None:
+        return raw
+    sent_as = (cwe(run, sent) or {}).get("coding", ()) if sent else ()
+    for coding in sent_as if row is None or row.coding is None else (row.coding,):
+        term = terms.exact.get(coding.get("code")) if coding.get("system") == LOINC else None
+        if term is not None and term.dimension and measured not in term.dimension.split():
+            return raw.partition(run.C)[0]
+    return raw
 
 
 def _compared(

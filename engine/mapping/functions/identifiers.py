@@ -1,19 +1,13 @@
-"""Identifiers: CX, EI, HD, XCN, XON, and the numbers of ASTM patients. A number without its system says nothing.
+"""Identifiers: CX, EI, HD, XCN, XON, and the numbers of ASTM patients. A number without its system says nothing."""
 
-Recognise placeholders for a patient number: words, signs, one digit repeated. Pure.
-
-Some analyzers require a number, so operators type these for people who have none, or whose number is not known. Taken
-as numbers, they would join all these people into one patient.
-"""
-
-import re
-from collections.abc import Container, Iterable
 from typing import Any
 from urllib.parse import quote
 
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import CLIA, IDENTIFIER_TYPE, authority, hd, is_of
+from engine.mapping.message.certain_numbers import is_no_patient_number
 from engine.mapping.message.message_context import MessageContext
+from engine.model.content.numbers import may_last
 from engine.model.message import Segment
 
 Json = dict[str, Any]
@@ -52,7 +46,7 @@ def cx(run: MessageContext, raw: str) -> Json | None:
     text = run.text
     parts = raw.split(run.C)
     value = text(parts[0]) if run.S not in parts[0] else _undivided(run, parts[0])
-    if value is None or _is_placeholder(run, value):
+    if value is None or is_no_patient_number(run, raw, value):
         return None
     count = len(parts)
     system = hd(run, parts[3]) if count > 3 and parts[3] else None
@@ -79,26 +73,8 @@ def _undivided(run: MessageContext, raw: str) -> str | None:
 
 def _note_whether_it_lasts(run: MessageContext, system: str | None, value: str, says_namespace: bool) -> None:
     """A number is one person's for good only where the site says so of the channel, or of the number's authority."""
-    lasts = says_namespace or run.context.patient_numbers == "lasting"
+    lasts = (says_namespace or run.context.patient_numbers == "lasting") and may_last(value)
     (run.lasting if lasts else run.counted).add((system, value))
-
-
-def _is_placeholder(run: MessageContext, value: str) -> bool:
-    """Whether a patient number is a placeholder, or is the number of the order or specimen beside it."""
-    listed = run.settings.get("no_patient_ids")
-    if listed is not None:
-        found = is_listed(value, [listed] if isinstance(listed, str) else listed)
-    else:
-        found = stands_for_none(value)
-        if not found and run.is_beside_orders(value):
-            run.warn("NO_PATIENT_ID", "the number of the order or specimen is where a patient number should be")
-            return True
-    if found:
-        run.warn(
-            "NO_PATIENT_ID",
-            "the text in the place of a patient number says that there is none (setting no_patient_ids)",
-        )
-    return found
 
 
 @function("ei(id: field, type: literal?) -> Identifier", steady=True)
@@ -203,12 +179,6 @@ def xon_identifier(run: MessageContext, raw: str) -> Json | None:
     return make_identifier(system, value, run.part_text(parts, 6))
 
 
-def _is_name(parts: list[str]) -> bool:
-    """Whether the components of a field are words without a digit: a family name and a given name."""
-    words = [part for part in parts if part.strip()]
-    return len(words) > 1 and not any(sign.isdigit() for part in words for sign in part)
-
-
 @function(
     "astm_patient_ids(patient: segment) -> Identifier[]",
     settings=("patient_system", "patient_system_lab", "patient_system_3", "no_patient_ids"),
@@ -239,46 +209,4 @@ def patient_number(run: MessageContext, raw: str) -> str | None:
     `no_patient_ids`) and a name in the place of a number are absent, with a warning.
     """
     value = run.text(raw)
-    if value is None or _is_placeholder(run, value):
-        return None
-    if _is_name(raw.split(run.C)[: 3 if run.hl7 else None]):  # of a CX the authority follows
-        run.warn("NO_PATIENT_ID", "a name is where a patient number should be; it identifies no person")
-        return None
-    return value
-
-
-# Compared without what is no letter or digit: N.A., n/a and (NA) are one word. Only whole ones: TEMP00123 is a number.
-WORDS = frozenset(
-    (
-        *("UNKNOWN", "UNKNOW", "UNK", "UNKNOWNPATIENT", "NOTKNOWN", "UNIDENTIFIED", "ANONYMOUS"),
-        *("NA", "NONE", "NULL", "NIL", "NO", "NOID", "NONUMBER", "NOTAVAILABLE", "NOTAPPLICABLE"),
-        *("TEMP", "TEST", "DEMO", "DUMMY", "OPD", "IPD", "CASUALTY", "EMERGENCY", "STAT", "WALKIN", "PATIENT"),
-    )
-)
-_REPEATED_DIGIT = re.compile(r"([0-9])\1{2,}|0+", re.ASCII)
-_CROSSES = re.compile(r"X+")
-
-
-def says_nothing(text: str) -> bool:
-    """Whether a text has no letter and no digit, in any script: such a text is never a number."""
-    return not any(map(str.isalnum, text))
-
-
-def stands_for_none(text: str, words: Container[str] = WORDS) -> bool:
-    """Whether a text says that there is no number: one of the words, crosses, zeros, one digit three times or more."""
-    bare = (text if text.isalnum() else "".join(filter(str.isalnum, text))).upper()
-    if bare in words or not bare:
-        return True
-    if bare[0] != bare[-1]:  # more than one sign
-        return False
-    return _CROSSES.fullmatch(bare) is not None or _is_digit(text.strip())
-
-
-def _is_digit(text: str) -> bool:
-    return _REPEATED_DIGIT.fullmatch(text) is not None
-
-
-def is_listed(text: str, listed: Iterable[object]) -> bool:
-    """As `stands_for_none`, by a channel's own list (`no_patient_ids`) in any case; ``0`` is any number of zeros."""
-    said = {str(one).upper() for one in listed}
-    return says_nothing(text) or text.upper() in said or ("0" in said and not text.strip("0"))
+    return None if value is None or is_no_patient_number(run, raw, value) else value

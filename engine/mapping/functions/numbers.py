@@ -12,6 +12,7 @@ from typing import Any
 from orjson import Fragment
 
 from engine.mapping.code_tables.tables import VALUE_TYPES, Row, quantity_unit
+from engine.mapping.code_tables.units import is_of_laboratories
 from engine.mapping.functions.registry import function
 from engine.mapping.message.message_context import MessageContext
 from engine.mapping.values import decimals
@@ -24,8 +25,11 @@ _COMPARED = re.compile(r"(<=|>=|=<|=>|[<>=≤≥])\s*(.+)", re.ASCII)
 _FAILED = re.compile(
     r"(?:[-*+.!#?]{2,}|[*?!]|-|err(?:or)?|nan|invalid|-+\.-+|\*+\.\*+|\++\.\++)", re.ASCII | re.IGNORECASE
 )
-_SIGNS = re.compile(r"(?!---)(?:-|[+-]{2,4})|\+[1-4]", re.ASCII).fullmatch
+_SIGNS = re.compile(r"(?!---)(?:-|[+-]{2,4})|\+[1-4]|\+|[1-4]\+|[.,]+", re.ASCII).fullmatch
+_WORDS = re.compile(r"\+|[1-4]\+", re.ASCII).fullmatch
+_LIGHT = re.compile(r"(?:.*[^A-Z])?(?:RLUS?|CPS)", re.ASCII | re.IGNORECASE).fullmatch
 _NUMBERS = ("NM", "SN")
+_UNITS_KEPT, _LONGEST_UNIT = 1024, 100  # units as they were sent, with their rows; characters of one
 _NO_RESULT = frozenset({"NO RESULT", "NORESULT", "NOT AVAILABLE", "N/A", "NA"})
 _TYPES = VALUE_TYPES | {"auto"}
 _COMPARATORS = {"=<": "<=", "=>": ">=", "≤": "<=", "≥": ">=", "=": ""}
@@ -87,13 +91,14 @@ def decimal(
 
     Absent where the field holds words. `.failed` is true for the marks of a failed measurement (`----`, `****`, `ERR`).
     The signs of urine strips (`+++`, `+-`, `-`) and their grades (`+1` to `+4`) are words. Where the row of the code
-    table says that the test is a number, signs are failures; where `type` (OBX-2) alone says so, those without `+`.
+    table says that the test is a number, signs are failures, but for `+` and `1+`; where `type` (OBX-2) alone says so,
+    those without `+`. Full stops or commas alone are as `-` there.
     A grade is a number there, and beside a unit. `.sign` is true where any of the three says number of a sign.
     """
     if _PLAIN(raw):
         return Measured(raw)
     sign = raw.strip(f"{run.C} ")
-    if _SIGNS(sign):
+    if _SIGNS(sign) and (_declares(row, kind) or not (_WORDS(sign) or sign[0] in ".,")):
         return _sign(run, sign, unit, row, kind)
     if run.C in raw and run.hl7:
         return _structured(run, raw)
@@ -122,6 +127,15 @@ def no_result(run: MessageContext, text: str) -> bool:
     if run.settings.get("no_result") is None:
         return " ".join(text.split()).upper() in _NO_RESULT
     return _is_listed(run, text)
+
+
+@function("is_light(test: text) -> flag!")
+def is_light(run: MessageContext, test: str) -> bool:
+    """Whether a code ends with a word for the light that an instrument has counted (RLU, CPS); true once a code."""
+    if _LIGHT(test) is None or ("light", test, "") in run.named:
+        return False
+    run.named.add(("light", test, ""))
+    return True
 
 
 @function("refusal(flags: text[]) -> text", steady=True, settings=("no_result",))
@@ -204,7 +218,7 @@ def _measured(run: MessageContext, text: str) -> Measured | None:
 def _sign(run: MessageContext, sign: str, unit: str | None, row: Row | None, kind: str | None) -> Measured | None:
     """What a urine strip writes, and a counter that could not measure: `-`, `+++`, `+1`."""
     meant = (row.cells.get("type") if row is not None else None) or ""
-    declared = (meant or kind) in _NUMBERS
+    declared = _declares(row, kind)
     named = unit_text(run, unit) if unit is not None and not (declared or meant) else None
     if not declared and (named is None or _is_scale(named, sign)):
         return None
@@ -212,8 +226,13 @@ def _sign(run: MessageContext, sign: str, unit: str | None, row: Row | None, kin
         return Measured(sign[1:])
     made = Measured()
     made.sign = True
-    made.failed = declared and (bool(meant) or "+" not in sign)
+    made.failed = declared and not _WORDS(sign) and (bool(meant) or "+" not in sign)
     return made
+
+
+def _declares(row: Row | None, kind: str | None) -> bool:
+    """Whether a result is said to be a number, by its row or its type."""
+    return ((row.cells.get("type") if row is not None else None) or kind) in _NUMBERS
 
 
 def _is_scale(unit: str, word: str) -> bool:
@@ -229,12 +248,14 @@ def _compared(value: str, comparator: str | None) -> Measured:
 
 
 def _structured(run: MessageContext, raw: str) -> Measured | None:
-    """SN: comparator ^ number ^ separator or suffix ^ number."""
-    parts = [run.text(part) for part in raw.split(run.C)[:4]] + [None, None, None]
+    """SN: comparator ^ number ^ separator or suffix ^ number. None where a component is no part of that."""
+    parts = [run.text(part) for part in raw.split(run.C)] + [None, None, None]
     comparator, first, separator, second = parts[:4]
+    if any(parts[4:]) or (second is not None and separator is None):
+        return None
     comparator = _COMPARATORS.get(comparator, comparator) if comparator else None
     value = number(run, first)
-    if first is None and comparator is not None:
+    if first is None and comparator is not None and separator is None:
         return _measured(run, comparator)  # a plain number, with delimiters behind it
     if value is None:
         return None
@@ -285,7 +306,8 @@ def _converted(sent: str, row: Row, *, compared: bool) -> str:
 
 @function("unit_code(unit: field?, row: row?, units: row?) -> text", steady=True)
 def unit_code(run: MessageContext, unit: str | None, row: Row | None = None, units: Row | None = None) -> str | None:
-    """The UCUM code of a number's unit, as `quantity` names it: of the row, of the sender, of a table of units."""
+    """The UCUM code of a number's unit, as `quantity` names it: of the row, of a table of units, of the sender where
+    it can be meant (`K/uL` would be kelvin)."""
     return _named_unit(run, row, unit, units)[1]
 
 
@@ -304,50 +326,60 @@ def unit_of(run: MessageContext, row: Row | None, unit: str | None, units: Row |
             )
         if row.quantity is not None and (row.quantity_unit is None or row.quantity_unit == unit):
             return row.quantity
-    key = (row, unit, units)
-    named = run.units.get(key)
+    known, key = run.reading.units, (row, unit, units)
+    named = known.get(key)
     if named is None:
-        named = run.units[key] = _find_unit(run, row, unit, units)
+        named = quantity_unit(*_named_unit(run, row, unit, units))
+        if len(known) < _UNITS_KEPT and len(unit or "") <= _LONGEST_UNIT:
+            known[key] = named
     return named
-
-
-def _find_unit(run: MessageContext, row: Row | None, unit: str | None, units: Row | None) -> str:
-    return quantity_unit(*_named_unit(run, row, unit, units))
 
 
 def _named_unit(
     run: MessageContext, row: Row | None, unit: str | None, units: Row | None
 ) -> tuple[str | None, str | None]:
     """A unit in words, and its UCUM code."""
-    words = code = None
-    if unit is not None:
-        words, code = _sent_unit(run, unit)
+    words, code = (None, None) if unit is None else sent_unit(run, unit)
+    if code is not None and not is_of_laboratories(code):
+        code = None
+    if units is not None and units.ucum and (code is None or _spelled(code) != _spelled(units.ucum)):
+        code = units.ucum
     if row is not None:
         words = row.unit or words or row.ucum
         code = row.ucum or (None if row.unit or row.converts else code)
-        if code is None and not row.unit and not row.converts and units is not None:
-            code = units.ucum
-    elif code is None and units is not None:
-        code = units.ucum
     return words, code
 
 
-def _sent_unit(run: MessageContext, raw: str) -> tuple[str | None, str | None]:
+def _spelled(code: str) -> str:
+    """A code of UCUM, of which some signs may be written in two ways."""
+    return code.replace("10^", "10*").replace("l", "L")
+
+
+def sent_unit(run: MessageContext, raw: str) -> tuple[str | None, str | None]:
     """The unit's text and, where the sender says that it is UCUM, its code. Units of ASTM may hold any sign."""
     if run.hl7 and run.C in raw:
+        if power := _power(run, raw):
+            return run.whole(power), None
         parts = raw.split(run.C)
         code, words, system = run.text(parts[0]), run.part_text(parts, 1), run.part_text(parts, 2)
-        if code == "10" and words is not None and words[:1].isdigit():
-            return run.whole(run.C.join(parts[:2])), None  # 10^3/uL^UCUM, not escaped: its code is not 10
         if (system or "").upper() in ("UCUM", "2.16.840.1.113883.6.8"):
             return words or code, code
-        if system is None and words is None:
-            return code, None
-        if code is not None and not system and words is not None and code[:3] in ("10^", "10"):
-            return run.whole(raw), None  # 10^3/uL, not escaped
         return code or words, None
     text = run.whole(raw)
     return (text.strip() or None if text else None), None
+
+
+def _power(run: MessageContext, raw: str) -> str:
+    """A unit in which the sign of a power was not escaped, so that it delimits: `10^3/uL`, `mL/min/1.73m^2`; else
+    empty."""
+    parts = raw.split(run.C)
+    size = 1
+    while size < len(parts) and (
+        (parts[size - 1].endswith("10") and parts[size].strip()[:1].isdigit())
+        or (parts[size - 1].endswith("m") and parts[size] in ("2", "3"))
+    ):
+        size += 1
+    return run.C.join(parts[:size]) if size > 1 else ""
 
 
 @function("unit_text(unit: field) -> text", steady=True)
@@ -355,9 +387,9 @@ def unit_text(run: MessageContext, raw: str) -> str | None:
     """A unit as one text, for code tables: `10^3/uL` stays whole even where the sender did not escape it."""
     if run.C not in raw and run.X not in raw:
         return raw.strip() or None
-    if run.hl7 and run.C in raw and not raw.startswith("10" + run.C):
-        return run.text(raw) or _sent_unit(run, raw)[0]
-    return _sent_unit(run, raw)[0]
+    if run.hl7 and run.C in raw and not _power(run, raw):
+        return run.text(raw) or sent_unit(run, raw)[0]
+    return sent_unit(run, raw)[0]
 
 
 @function("quantity(number: measured, row: row?, unit: field?, units: row?) -> Quantity", steady=True)

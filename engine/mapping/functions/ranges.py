@@ -70,13 +70,13 @@ def range_limits(
 def whole_ranges(run: MessageContext, ranges: list[str]) -> list[str]:
     """The repetitions of R-6; one text where they are no ranges of their own, as in `4.5\\.4^12.5\\24` (two limits of
     two ranges each)."""
-    if len(ranges) < 2 or any(_is_range(run, raw.partition(run.C)[0]) for raw in ranges):
+    if len(ranges) < 2 or any(is_range(run, raw.partition(run.C)[0]) for raw in ranges):
         return ranges
     halves = (raw.partition(run.C) for raw in ranges)
     return [run.R.join(ranges)] if any(_has_digit(head) and _has_digit(rest) for head, _, rest in halves) else ranges
 
 
-def _is_range(run: MessageContext, text: str) -> bool:
+def is_range(run: MessageContext, text: str) -> bool:
     return _ends(run, (run.text(text) or "").strip())[:2] != (None, None)
 
 

@@ -78,7 +78,7 @@ class BundleBuilder:
         self.scope = KeyScope(run)
         self.bearers = Bearers(run, self._states[""], self.scope)
         self._tells_apart = (
-            self.scope.unique or self.scope.of_a_day
+            self.scope.unique or self.scope.of_a_day or self.scope.is_unsure
         )  # keys without a patient may be equal in two messages
         of_site = run.context.results_of == "site"
         self._whose = "" if of_site else f"{SEPARATOR}{run.context.channel}"  # in keys of results and reports
@@ -120,8 +120,11 @@ class BundleBuilder:
         if kind in _OF_A_CHANNEL:
             key += self._whose
         # An absent number distinguishes nothing.
-        if self._tells_apart and key.startswith(_NO_NUMBER) and (self.scope.unique or OF_A_DAY in key):
-            key += SEPARATOR + self.scope.this_message()
+        if self._tells_apart and key.startswith(_NO_NUMBER):
+            if self.scope.unique or OF_A_DAY in key:
+                key += SEPARATOR + (self.scope.these_bytes() if self.scope.is_unsure else self.scope.this_message())
+            elif self.scope.is_unsure and self.scope.is_alone(key):
+                key += SEPARATOR + self.scope.these_bytes()
         identity = self.identity(kind, key)
         if identity in self.made and kind in _RUNS:
             count = self._runs.get((kind, key), 1) + 1
@@ -307,6 +310,8 @@ class BundleBuilder:
             place, day = self._whose, self.scope.day(time)
             if number == NO_NUMBER:
                 place += f"{SEPARATOR}{patient}"
+            elif patient is None:
+                place += self.scope.named
         key = report_key(self.token(f"report{SEPARATOR}{number}{SEPARATOR}{place}"), day)
         token = b"" if patient is None else self._patient_number(patient)
         who = b"" if patient is None else self._bearer(key, number, patient, token, person)

@@ -15,11 +15,13 @@ The person's name is not part of a key: a corrected spelling must not make anoth
 (`engine.model.persons`): each number goes to the journal with the record of its bearer here.
 """
 
+from collections.abc import Iterable
 from hashlib import blake2b
 from operator import attrgetter
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from engine.mapping.message.certain_numbers import names_alone, tube_number
 from engine.mapping.message.message_context import MessageContext
 from engine.model.message import Bearer, Group, Segment
 from engine.model.persons import CONFLICT, Person, compare
@@ -37,6 +39,8 @@ class KeyScope:
     Attributes:
         unique: numbers of orders and specimens never restart.
         of_a_day: within a day a number belongs to one specimen, also without a patient.
+        named: who is named in the place of a patient number; usually empty.
+        is_unsure: what is in the place of a number is none: without a patient, only its message has such a result.
         apart: text that sets this message apart from one of the same bytes; usually empty.
     """
 
@@ -46,11 +50,13 @@ class KeyScope:
         self._alone: dict[str, str] = {}  # likewise, of results without a patient
         self._group: Group | None = None  # the last one that was asked for its orders, and these
         self._orders: list[Segment] = []
-        self.unique = run.context.specimen_ids == "unique"
+        self.named = names_alone(run)
+        self.is_unsure = run.parsed.cleared is not None or self.named != ""
+        self.unique = run.context.specimen_ids == "unique" and not self.named
         # The same bytes with a time of measurement are the same results: `engine.features.results.rows.applying`
         # knows them by their ids.
         self.apart = "" if run.context.apart and self._is_timed() else run.context.apart
-        self.of_a_day = run.context.specimen_ids == "day" and not self.apart
+        self.of_a_day = run.context.specimen_ids == "day" and not self.apart and not self.named
 
     def orders(self, group: Group) -> list[Segment]:
         """The orders in a group and inside it. The number and the time of an order are looked for in them."""
@@ -121,8 +127,12 @@ class KeyScope:
         run = self._run
         text = "" if self.apart else (run.text(raw) if raw else None) or run.times.message_time
         if text and run.times.instant(text):
-            return f"{SEPARATOR}{run.context.channel}{SEPARATOR}{run.times.second(text)}"
+            return f"{SEPARATOR}{run.context.channel}{SEPARATOR}{run.times.second(text)}{self.named}"
         return f"{SEPARATOR}{run.context.channel}{SEPARATOR}{self.this_message()}"
+
+    def is_alone(self, key: str) -> bool:
+        """Whether a key is of this message's results without a patient."""
+        return any(text in key for text in self._alone.values())
 
     def report_alone(self, group: Group, time: str) -> str:
         """As `alone`, of a report: the same order may come in several messages, and no list of one is another's, so
@@ -149,10 +159,14 @@ class KeyScope:
 
     def this_message(self) -> str:
         """A text that no other message has: a result without any owner in the message is a separate one."""
-        context = self._run.context
-        received = "" if context.received_at is None else context.received_at.isoformat()
-        apart = f"{SEPARATOR}{self.apart}" if self.apart else ""
-        return f"{context.payload_hash}{SEPARATOR}{received}{apart}"
+        received = self._run.context.received_at
+        return f"{self._run.context.payload_hash}{SEPARATOR}{received.isoformat() if received else ''}" + (
+            f"{SEPARATOR}{self.apart}" if self.apart else ""
+        )
+
+    def these_bytes(self) -> str:
+        """A text that no other message has, unless it is the same one again."""
+        return f"{self._run.context.payload_hash}{SEPARATOR}{self.apart}"
 
 
 def inside(group: Group, name: str) -> list[Segment]:
@@ -232,7 +246,10 @@ class Bearers:
     def _first_number(self, group: Group) -> str:
         fields = self._run.identity
         for segment in self._scope.orders(group):
-            for number in self._run.numbers_in(segment, fields.order_number):
+            texts: Iterable[str | None] = self._run.numbers_in(segment, fields.order_number)
+            if segment.name == "O":
+                texts = (tube_number(self._run, segment.get(at), f"O-{at}") for at in fields.order_number)
+            if number := next(filter(None, texts), ""):
                 return number
         return ""
 

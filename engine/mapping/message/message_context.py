@@ -25,6 +25,7 @@ from engine.mapping.message.identity_fields import STANDARD, IdentityFields
 from engine.mapping.message.read_cache import ReadCache
 from engine.mapping.values.local_time import FIRST_YEAR, LocalTimes, bounds_of_events
 from engine.mapping.values.uris import quoted
+from engine.model.content.numbers import PLACES
 from engine.model.errors import ContentError
 from engine.model.message import Group, Issue, MapContext, Parsed, Segment, Unmapped
 from engine.model.texts.reasons import ReasonCode
@@ -97,11 +98,15 @@ def _is_time_part(segment: str, number: int, component: int) -> bool:
 
 GENERATED = "<mapping>"  # file name of generated code; a frame with it knows its rule by its line number
 NEVER = "\ud800"  # replaces a delimiter that a message does not have: strict decoding cannot produce it
+NAMED = (
+    "a name is in the place of the number of a specimen or order: it is none, and was kept as a note "
+    "(not_numbers: [OBR-2] says that this field never holds a number)"
+)
 MAX_ISSUES = 200  # a message of 10,000 bad values needs no 10,000 lines to say so
 
 RESULT_SEGMENT = {"hl7v2": "OBX", "astm": "R", "json": ""}
 # Fields of patient numbers, and of the numbers of orders and specimens after them.
-_PATIENT_NUMBERS = {"hl7v2": ("PID", (2, 3, 4)), "astm": ("P", (3, 4, 5))}
+_PATIENTS = {"hl7v2": "PID", "astm": "P"}
 _ORDER_NUMBERS = {"OBR": (2, 3), "ORC": (2, 3), "SPM": (2,), "SAC": (3,), "O": (3, 4)}  # 2 to 4
 _SEARCHED = 1000  # characters of these that are searched for a number before its field is read
 CONTROLS = "qc"  # what a filter calls results of a control material
@@ -124,6 +129,21 @@ class MessageContext:
         named: codes without a row whose name was noted, with their table and unit.
     """
 
+    # Defaults of the class: what most messages do not change.
+    named_tubes = False  # a name was in the place of the number of a tube
+    noted = 0
+    declared_drops = 0
+    attached = 0  # results that are documents and went into a report
+    at: Segment | None = None  # the current segment of the innermost loop, for places
+    results: Any = None  # the results of the message by order, once a function has asked for them
+    tested: list[Segment] | None = None  # results that are susceptibilities; read once
+    parts: tuple[str, Any] | None = None  # the value of several components that was read last, and its parts
+    referred: dict[str, list[tuple[str, Any]]] | None = None  # resources by name, once a function asked
+    test_names: dict[str | None, set[str | None]] | None = None  # name of a test -> tests that have it
+    trace: Any = None
+    named_alone: str | None = None  # see `engine.mapping.message.certain_numbers`, once a function asked
+    _order_numbers: str | None = None  # fields with the numbers of orders and specimens, as they were sent
+
     def __init__(
         self,
         parsed: Parsed,
@@ -139,7 +159,6 @@ class MessageContext:
         reading = ReadCache(context.settings, context.namespaces) if reading is None else reading
         self.concepts = reading.concepts
         self.reading = reading
-        self.noted = 0
         self.named: set[tuple[str, str, str]] = set()
         delimiters = parsed.delimiters
         self.parsed = parsed
@@ -166,11 +185,8 @@ class MessageContext:
         # Position of a result -> reference to the Observation that it became, or its segment, row or record; None where
         # a rule took it otherwise.
         self.accounted: dict[int, Any] = {}
-        self.declared_drops = 0
-        self.attached = 0  # results that are documents and went into a report
         self.filtered: dict[str, int] = {}  # name of the filter -> results behind it
         self.controls: list[int] = []  # positions of the results that the filter of controls took
-        self.at: Segment | None = None  # the current segment of the innermost loop, for places
         self.local_system = str(context.settings.get("local_system", ""))
         self.numbers_with_comma = str(context.settings.get("decimal_comma", "")).lower() in ("yes", "true")
         at = self._message_time()
@@ -180,14 +196,8 @@ class MessageContext:
         # Patient numbers as they were read, (system, value): those that name a person for good, and those that do not.
         self.lasting: set[tuple[str | None, str]] = set()
         self.counted: set[tuple[str | None, str]] = set()
-        self.units: dict[Any, str] = {}  # a unit as it was sent, with its rows -> as a Quantity names it
-        self.results: Any = None  # the results of the message by order, once a function has asked for them
-        self.tested: list[Segment] | None = None  # results that are susceptibilities; read once
-        self.parts: tuple[str, Any] | None = None  # the value of several components that was read last, and its parts
-        self.referred: dict[str, list[tuple[str, Any]]] | None = None  # resources by name, once a function asked
-        self.test_names: dict[str | None, set[str | None]] | None = None  # name of a test -> tests that have it
-        self.trace: Any = None
-        self._order_numbers: str | None = None  # fields with the numbers of orders and specimens, as they were sent
+        if parsed.cleared and self.hl7:
+            self.warn("NO_DIGIT", NAMED)
 
     # -- text ----------------------------------------------------------------------------------------------------
 
@@ -289,11 +299,11 @@ class MessageContext:
     @cached_property
     def _beside_orders(self) -> set[str]:
         """Patient numbers that are the number of an order or specimen of the same patient as well."""
-        name, places = _PATIENT_NUMBERS[self.parsed.format]
+        name = _PATIENTS[self.parsed.format]
         found, patient = set[str](), set[str]()
         for segment in self.parsed.segments:
             if segment.name == name:
-                patient = set(self.numbers_in(segment, places))
+                patient = set(self.numbers_in(segment, PLACES[name]))
             elif patient and segment.name in _ORDER_NUMBERS:
                 found |= patient.intersection(self.numbers_in(segment, _ORDER_NUMBERS[segment.name]))
         return found

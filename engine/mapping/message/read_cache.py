@@ -177,6 +177,7 @@ class ReadCache:
         codes, names: test ids of ASTM as they were sent -> their codes, and names alone and behind the code.
         room: shared by all ways of reading of a mapping.
         measured: number of a record of facts -> its measures (`engine.mapping.compiler.documents.facts`).
+        units: a unit as it was sent, with its rows -> as a Quantity names it.
         results: number of a loop over results in its mapping -> its cache, which the loop itself creates.
     """
 
@@ -188,6 +189,7 @@ class ReadCache:
     names: dict[str, tuple[str | None, str | None]] = field(default_factory=dict)
     results: dict[int, Loop] = field(default_factory=dict)
     measured: dict[int, dict[Any, Any]] = field(default_factory=dict)
+    units: dict[Hashable, str] = field(default_factory=dict)
 
     def loop(self, number: int) -> Loop:
         """The cache of a loop over results."""

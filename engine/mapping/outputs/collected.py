@@ -322,7 +322,7 @@ def facts_made(run: MessageContext, making: FactsParts) -> Facts:
     Raises:
         ContentError: COUNT_MISMATCH, a result is in them twice.
     """
-    if run.parsed.segments and making.observations != len(run.accounted):
+    if run.parsed.segments and making.observations + run.declared_drops != len(run.accounted):
         raise run.dead(ReasonCode.COUNT_MISMATCH, "a result is twice in the facts")
     lots = [Lot(one.lot, one.name, one.expires, one.tests) for one in reagents_in(run.parsed)]
     return Facts._make((*making.head, tuple(map(_person, making.people)), tuple(lots)))

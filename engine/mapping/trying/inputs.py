@@ -112,7 +112,7 @@ def _in_full(person: Person, order: Order, result: Result) -> Said:
     return {
         "status": (measure.state,),
         "codes": measure.own if result.misfit else measure.codes,
-        "flags": tuple(dict.fromkeys((*(measure.meant or ()), *((value.call,) if value.call else ())))),
+        "flags": tuple(dict.fromkeys((*result.flags, *((value.call,) if value.call else ())))),
         "digits": value.meant,
         "comparator": value.comparator,
         "unit": measure.ucum if value.number and not (result.misfit or value.unit) else None,

@@ -63,6 +63,7 @@ class Value(NamedTuple):
     Attributes:
         sent: all of it as text, with the delimiters inside.
         call: a word beside a number (``DETECTED^1250``). words: of a value that is no number.
+        flags: codes of table 0078 beside it (``71^LL``), as meant.
         unit: as sent inside of the value.
         comparator, number: of one number, its digits as sent; ``meant``: converted by the code table.
         low, high: of a range. numerator, denominator: of a titre or ratio.
@@ -85,6 +86,7 @@ class Value(NamedTuple):
     code: str | None = None
     missing: str | None = None
     parts: tuple[str, ...] | None = None
+    flags: tuple[str, ...] | None = None
 
 
 class Result(NamedTuple):
@@ -121,6 +123,17 @@ class Result(NamedTuple):
     head: int | None = None
     isolate: bool | None = None
     misfit: bool | None = None
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Codes of table 0078, in their own field or beside the value; words where a flag has no code."""
+        flags = self.measure.meant or ()
+        return flags if self.value.flags is None else (*flags, *self.value.flags)
+
+    @property
+    def sent_flags(self) -> tuple[str, ...]:
+        """Flags as sent, in their own field or beside the value."""
+        return (*(self.measure.flags or ()), *(self.value.flags or ()))
 
 
 class Sample(NamedTuple):
@@ -176,7 +189,8 @@ class Person(NamedTuple):
     """Who the orders are of, as sent; nothing where the message names no patient.
 
     Attributes:
-        number: with its ``authority``; others: further numbers.
+        number: with its ``authority``; others: further numbers. An authority without a number is a text that no other
+            message has, of a person who is named in the place of the number.
         gender, birthday: as meant, FHIR's code and date.
         subject: pseudonym, the same in every message and format: the id of this Patient in FHIR; None where nothing
             asks for it (`engine.model.message.MapContext.names_subjects`).
@@ -278,7 +292,8 @@ def _order(said: Sequence[Any]) -> Order:
 def _result(said: Sequence[Any]) -> Result:
     place, kind, measure, value, at, stated, timed, analysed, sent, limits, *others, head, isolate, misfit = said
     told = measure if isinstance(measure, Measure) else measure_of(measure)
-    found = Value._make(value if value[-1] is None else (*value[:-1], tuple(value[-1])))
+    *words, parts, flags = value
+    found = Value._make((*words, _texts(parts), _texts(flags)))
     belongs = None if head is None else int(head)
     ends = sent, _texts(limits), *others, belongs, isolate, misfit
     return Result(place, kind, told, found, at, stated, timed, analysed, *ends)
@@ -294,7 +309,7 @@ def _texts(said: Sequence[str] | None) -> tuple[str, ...] | None:
 _OF_RESULT, _OF_MEASURE = len(Result._fields) - 2, len(Measure._fields)
 _TEXTS = {  # columns with a tuple in each place
     *(_OF_RESULT + Measure._fields.index(name) for name in ("own", "codes", "flags", "meant")),
-    _OF_RESULT + _OF_MEASURE + Value._fields.index("parts"),
+    *(_OF_RESULT + _OF_MEASURE + Value._fields.index(name) for name in ("parts", "flags")),
     Result._fields.index("limits") - 2,
 }
 

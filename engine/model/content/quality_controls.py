@@ -16,16 +16,18 @@ A control, a calibrator, a blank or a pool is known by its role, its number or i
 A number that only a pattern makes a control's is a patient's where the message names one, or says so in SPM-11 (``P``)
 (`doubts`): people decide then. So is one that has an open order (`engine.store.operations.record_outcome`).
 
-Beside these the mapping's filter `qc` decides. MSH-11 and H-12 ``Q`` say it of a whole message, where a Mindray BC has
+Beside these the mapping's filter `qc` decides. MSH-11 and H-12 ``Q``, and modes in MSH-11.2 that a channel lists
+(`control_modes`), say it of a whole message, where a Mindray BC has
 the lot in PID-3 and the level in a result; MSH-16 ``2`` of a Mindray BS, whose values are in OBR.
 
 In a pattern ``*`` is any text, and every other character is itself, in upper or lower case as it is written.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from engine.model.content.facts import LEFT_OUT, Facts, Measure, Order, Person, Result, Sample
 from engine.model.message import Parsed, Segment
@@ -115,6 +117,13 @@ def control_results(
     )
 
 
+def listed(settings: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """The patterns of a setting."""
+    if not (found := settings.get(name)):
+        return ()
+    return tuple(str(one) for one in (found if isinstance(found, (list, tuple)) else (found,)))
+
+
 def spellings(code: str) -> tuple[str, ...]:
     """A code of a test; of a Roche cobas also without the dilution behind it: ``717/10`` is the test of ``717/``."""
     found = _DILUTED.match(code)
@@ -148,10 +157,11 @@ def _is_near(text: str, patterns: Sequence[str]) -> bool:
 
 
 def _said_by_header(segment: Segment, component: str) -> bool:
-    at = 12 if segment.name == "H" else 11
-    return segment.get(at).strip().upper().startswith(ASTM_ROLE) or (
-        segment.name == "MSH" and segment.get(16).strip() == _OF_MINDRAY_BS
-    )
+    if segment.name == "H":
+        return segment.get(12).strip().upper().startswith(ASTM_ROLE)
+    processing = segment.get(11).strip()
+    is_told = processing.upper().startswith(ASTM_ROLE) or component in processing  # its mode: `control_modes`
+    return is_told or segment.get(16).strip() == _OF_MINDRAY_BS
 
 
 _SAYS: dict[str, tuple[Callable[[Segment, str], bool] | None, tuple[int, ...], int]] = {
@@ -177,7 +187,7 @@ def _control(
         lot, level = said[1], said[2].upper()
     elif is_hl7 and (facts.processing or "").upper().startswith(ASTM_ROLE):
         lot, expires, level = person.number or "", person.born or "", _level_of(order)
-    bound = value.comparator or next((flag for flag in measure.flags or () if flag in _OFF_SCALE), "")
+    bound = value.comparator or next((flag for flag in result.sent_flags if flag in _OFF_SCALE), "")
     sent = f"{bound}{value.number}" if value.number else value.sent or ""
     return ControlResult(
         test=(measure.test or "")[:MAX_CODE],
@@ -277,7 +287,7 @@ def _of_mindray_bs(parsed: Parsed, at: Callable[[str | None], int]) -> Iterator[
     head = parsed.segments[0] if parsed.segments else None
     if head is None or head.name != "MSH" or head.get(16).strip() != _OF_MINDRAY_BS:
         return
-    orders = [one for one in parsed.segments if one.name == "OBR" and one.get(20).strip()]
+    orders = [one for one in parsed.names.get("OBR", []) if one.get(20).strip()]
     for place, one in enumerate(orders, start=1):
         text = _texts_of(one)
         yield ControlResult(
@@ -295,8 +305,8 @@ def _is_invalid(result: Result) -> bool:
     measure = result.measure
     if measure.state in ("cancelled", "entered-in-error"):
         return True
-    words = (*(measure.flags or ()), result.value.words or "")
-    flags = {"".join(filter(str.isalnum, flag)).upper() for flag in measure.flags or ()}
+    words = (*result.sent_flags, result.value.words or "")
+    flags = {"".join(filter(str.isalnum, flag)).upper() for flag in result.sent_flags}
     return not flags.isdisjoint(_OUTSIDE) or any(map(_FAILURE.search, words))
 
 
@@ -304,8 +314,8 @@ def _failed(result: Result) -> bool | None:
     measure, value = result.measure, result.value
     if measure.status == _NOT_OBTAINED:
         return True
-    if measure.flags:
-        return any(flag.upper() != _NORMAL for flag in measure.flags)
+    if flags := result.sent_flags:
+        return any(flag.upper() != _NORMAL for flag in flags)
     number = _NUMBER.fullmatch(value.sent or "")
     limits = _RANGE.fullmatch((result.range or "").partition("^")[0])  # behind it words may say of what it is
     if number is None or limits is None:
@@ -336,6 +346,8 @@ def matches(text: str, patterns: Iterable[str]) -> bool:
 def is_control_number(number: str, listed: Collection[str] = ()) -> bool:
     """Whether a number of a specimen or an order is that of a control; ``listed``: patterns of the site, and with
     `PATIENTS` before them numbers that are a patient's all the same."""
+    if not listed and number.isalnum() and number[0] not in "bB":  # of nearly each number
+        return False
     if _BLANK.fullmatch(number.strip()) is not None:
         return True
     return matches(number, listed) and f"{PATIENTS}{number.strip()}" not in listed

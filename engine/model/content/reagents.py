@@ -55,7 +55,7 @@ def lot_key(lot: str) -> str:
 def _hl7(parsed: Parsed) -> Iterator[Reagent]:
     sender = parsed.segments[0].get(3) if parsed.segments else ""
     by_cartridge, by_strip = "GeneXpert" in sender, sender.startswith("Clinitek")
-    if not (by_cartridge or by_strip) and _NAMING.isdisjoint([one.name for one in parsed.segments]):
+    if not (by_cartridge or by_strip) and _NAMING.isdisjoint(parsed.names):
         return
     cut = parsed.delimiters
     test = ""

@@ -298,7 +298,7 @@ def from_json(given: dict[str, Any]) -> Result:
     return Result(**{**given, **numbers, **texts, "codes": tuple(map(tuple, given["codes"]))})
 
 
-VALUE, CALL, LEFT_OUT = "value", "call", "-"
+VALUE, CALL, FLAG, LEFT_OUT = "value", "call", "flag", "-"
 
 
 @lru_cache(maxsize=64)

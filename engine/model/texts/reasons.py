@@ -87,6 +87,7 @@ class ReasonCode(Enum):
     NO_IDENTITY = (
         "A resource's key is absent (no order, specimen or patient number), so it cannot be distinguished from another."
     )
+    SAME_CODE = "Test ids (R-3) that differ have one code."
     NOT_PRODUCTION = "The sender marked the message as training or debugging; it must not reach a production system."
     COUNT_MISMATCH = (
         "The mapping produced fewer observations than the message has results, without saying which it dropped. "

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from engine.model.tables import table_lines
+from engine.model.texts.named_settings import PATTERN, settings_in
 from engine.model.texts.reasons import ReasonCode
 from engine.store.core.notes import opened_note
 
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 LONGEST_CAUSE = 160
 
 _REPETITION = re.compile(r"\[\d+\]")
-# Kept as they are: statuses, places, files with their lines. Then follow the parts that are removed.
+# Kept as they are: statuses, settings, places, files with their lines. Then follow the parts that are removed.
 _PARTS = re.compile(
-    r"(?P<kept>HTTP \d{3}|\b[A-Z][A-Z0-9]{0,2}-\d+(?:\.\d+)*|[\w./-]+\.ya?ml:\d+)"
+    rf"(?P<kept>HTTP \d{{3}}|{PATTERN}|\b[A-Z][A-Z0-9]{{0,2}}-\d+(?:\.\d+)*|[\w./-]+\.ya?ml:\d+)"
     r"|(?P<id>\b[A-Z][A-Za-z]+/[A-Za-z0-9.-]{8,})"
     r"|(?P<number>\d+)"
 )
@@ -176,8 +177,15 @@ def cause_of(detail: str, issues: Iterable[Mapping[str, Any]] = ()) -> str:
     """
     for issue in issues:
         if issue.get("severity") == "dead" and (named := f"{issue.get('rule', '')} {issue.get('place', '')}".strip()):
-            return _REPETITION.sub("", named)[:LONGEST_CAUSE].strip()
-    return _PARTS.sub(_common, _REPETITION.sub("", detail))[:LONGEST_CAUSE].strip()
+            settings = "".join(f" `{setting}`" for setting in settings_in(issue.get("text", "")))
+            return _shortened(f"{_REPETITION.sub('', named)}{settings}")
+    return _shortened(_PARTS.sub(_common, _REPETITION.sub("", detail)))
+
+
+def _shortened(text: str) -> str:
+    """Cut behind a word, with dots."""
+    head, _, _ = text[: LONGEST_CAUSE - 3].rpartition(" ")
+    return text.strip() if len(text) <= LONGEST_CAUSE else f"{head or text[: LONGEST_CAUSE - 4]} ..."
 
 
 def likely_fix(code: str, channel: str = "") -> str:
@@ -190,10 +198,10 @@ def likely_fix(code: str, channel: str = "") -> str:
     return _FIXES.get(reason, _RETRY).format(**words, **texts)
 
 
-def _common(found: re.Match[str]) -> str:
-    if found["kept"]:
-        return found[0]
-    return f"{found[0].partition('/')[0]}/..." if found["id"] else "#"
+def _common(part: re.Match[str]) -> str:
+    if part["kept"]:
+        return part[0]
+    return f"{part[0].partition('/')[0]}/..." if part["id"] else "#"
 
 
 SWEEP_ROWS = 100

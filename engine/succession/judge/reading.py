@@ -155,7 +155,8 @@ def numbers_in(facts: Facts, received: datetime) -> set[tuple[str, int]]:
     for a counter begins anew. Without a time it is of the day of its receipt."""
     found: set[tuple[str, int]] = set()
     for person in facts.people:
-        for order in person.orders:
+        # Nothing of another message is of who has an authority alone.
+        for order in person.orders if person.number or not person.authority else ():
             own = {one for one in (order.filler, order.placer) if one}
             tubes = set() if own else {one.tube for one in order.results}
             numbers = own or {number for tube in tubes if (number := tube or _first_tube(order) or _count(order))}
@@ -180,7 +181,7 @@ def _count(order: Order) -> str:
 def key_of(person: Person) -> str:
     """Who a person is; empty: not named. A number that may be a counter's is one person's only with the name."""
     if not person.number:
-        return "\x1f".join((person.name, person.born or "")) if person.name else ""
+        return "\x1f".join((person.name, person.born or "")) if person.name and not person.authority else ""
     named = () if person.lasting else (person.name or "", person.born or "")
     return "\x1f".join((person.authority or "", person.number, *named))
 

@@ -130,8 +130,9 @@ class LinkedTrace:
         }
 
     def _field(self, place: Place) -> dict[str, Any]:
-        # Those of a rule first, and those that are made of the fewest fields.
-        made = sorted(place.leaves, key=lambda leaf: (leaf.origin != RULE, len(leaf.sources)))
+        # What this field is the first source of, then what is of a rule, and made of the fewest fields.
+        own, made = (place.name, f"{place.name}.1"), list(place.leaves)
+        made.sort(key=lambda leaf: (source_of(leaf.sources[0]) not in own, leaf.origin != RULE, len(leaf.sources)))
         rules = list(dict.fromkeys(leaf.rule for leaf in made if leaf.rule))
         return {
             "place": printable(place.shown),

@@ -112,7 +112,7 @@ def test_what_is_wrong_with_a_mapping_is_told_with_a_bad_message_too(tried: Try)
     ("message", "channel", "reason", "place"),
     [
         ("what is this", "", "UNREADABLE", ""),
-        (HL7.replace("COL^Color^L", "^^"), "", "NO_IDENTITY", "OBX[2]"),
+        (HL7.replace("COL^", "^"), "", "NO_IDENTITY", "OBX[2]"),
         (HL7.replace("|P|2.5", "|T|2.5"), "haematology", "NOT_PRODUCTION", "MSH-11"),
     ],
 )

@@ -113,11 +113,15 @@ def test_a_channel_can_have_code_tables_of_its_own(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("r4", ["call^value", "corrected^value^strength", "ABO^RhD^DAT^Kell", "cell^-^scale^-"])
-def test_a_component_of_r4_may_have_a_name_of_its_own(tmp_path: Path, r4: str) -> None:
-    text = CHANNEL_YAML + f"settings: {{r4: {r4}}}\n"
+@pytest.mark.parametrize("names", ["call^value", "value^flag", "ABO^RhD^DAT^Kell", "cell^-^scale^-"])
+def test_a_component_of_a_value_may_have_a_name_of_its_own(tmp_path: Path, names: str) -> None:
+    text = CHANNEL_YAML + f"settings: {{r4: {names}, obx5: {names}}}\n"
+    assert {*load_site(make_site(tmp_path, channels={"a.yaml": text})).channels["haematology"].settings.values()} == {
+        names
+    }
 
-    assert load_site(make_site(tmp_path, channels={"a.yaml": text})).channels["haematology"].settings == {"r4": r4}
+
+ROLES = "a component is value, call (a word beside the value), flag (H, LL ...), - (left out), or has a name of its own"
 
 
 def either(names: tuple[str, ...]) -> str:
@@ -254,12 +258,11 @@ MISTAKES = {
     "a unit among the components of R-4": (
         CHANNEL_YAML + "settings:\n  r4: value^-^unit\n",
         "channels/a.yaml:8:7: settings.r4: 'value^-^unit': unit would be a component of this name: it is read from R-5 "
-        "alone; a component is value, call (a word beside the value), - (left out), or has a name of its own",
+        f"alone; {ROLES}",
     ),
-    "a misspelt component of R-4": (
-        CHANNEL_YAML + "settings:\n  r4: call^vlaue\n",
-        "channels/a.yaml:8:7: settings.r4: 'call^vlaue': vlaue: did you mean value? A component is value, call (a word "
-        "beside the value), - (left out), or has a name of its own",
+    "a misspelt flag among the components of OBX-5": (
+        CHANNEL_YAML + "settings:\n  obx5: value^flags\n",
+        f"channels/a.yaml:8:9: settings.obx5: 'value^flags': flags: did you mean flag? {ROLES[0].upper()}{ROLES[1:]}",
     ),
     "a component of R-4 without a name": (
         CHANNEL_YAML + "settings:\n  r4: value^^strength\n",
@@ -273,7 +276,7 @@ MISTAKES = {
     "components of R-4 in a list": (
         CHANNEL_YAML + "settings:\n  r4: [call, value]\n",
         "channels/a.yaml:8:7: settings.r4: expected the names of the components of R-4 in their order, as call^value; "
-        "a component is value, call (a word beside the value), - (left out), or has a name of its own",
+        f"{ROLES}",
     ),
     "duplicate key": (
         CHANNEL_YAML + "channel: other\n",

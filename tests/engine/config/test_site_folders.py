@@ -48,6 +48,7 @@ def test_the_wheel_carries_code_and_data(tmp_path: Path) -> None:
     assert {"engine/__main__.py", "engine/config/load.py", "adapters/codecs/hl7v2/mllp.py"} <= names
     assert {"engine/store/schema/0001_journal.sql", "engine/features/orders/0001_tables.sql"} <= names
     tables = {str(path.relative_to(CHECKOUT)) for room in PACKAGES for path in (CHECKOUT / room).rglob("*.txt")}
+    tables = {table for table in tables if not table.startswith("workbench/bench/")}  # run from a checkout
     assert {"engine/mapping/data/r4.txt", "adapters/codecs/hl7v2/grammar.txt"} <= tables <= names
     assert {
         "engine/commands/topics/json_names.txt",

@@ -97,7 +97,7 @@ def test_a_number_without_authority_belongs_to_the_sending_facility_only_where_t
 
 def test_an_id_that_is_kept_whole_is_warned_of() -> None:
     run = run_of()
-    FUNCTIONS["cx"].call(run, "A&B")
+    FUNCTIONS["cx"].call(run, "A1&B")
     assert [issue.code for issue in run.issues] == ["DIVIDED_ID"]
 
 
@@ -598,7 +598,7 @@ NUMBER, WORDS, PLAIN = Row({"type": "NM"}, "BE"), Row({"type": "ST"}, "BLD"), Ro
         ("-^^", None, None, "NM", "failed"),
         ("---", None, None, "auto", "failed"),
         ("*--*", None, WORDS, "auto", "failed"),
-        ("+", "mmol/L", NUMBER, "NM", None),
+        ("+", "mmol/L", NUMBER, "NM", "sign"),
     ],
 )
 def test_signs_and_grades_are_words_where_nothing_says_that_the_test_is_a_number(
@@ -699,8 +699,12 @@ def test_a_flag_says_that_there_is_no_value_wherever_it_stands_among_others() ->
         ({"unit": "thousands"}, "K/uL", {"unit": "thousands"}),  # words of the row: whose code is another's
         ({"factor": "2"}, "K/uL", {"unit": "K/uL"}),  # converted, so no longer in the unit that was sent
         (None, "K/uL", {"unit": "K/uL", "system": UCUM, "code": "10*3/uL"}),
-        (None, "/nL^per nanoliter^UCUM", {"unit": "per nanoliter", "system": UCUM, "code": "/nL"}),  # the sender's own
-        ({"code": "WBC"}, "/nL^^UCUM", {"unit": "/nL", "system": UCUM, "code": "/nL"}),
+        (
+            None,
+            "/nL^per nanoliter^UCUM",
+            {"unit": "per nanoliter", "system": UCUM, "code": "10*3/uL"},
+        ),  # not the sender's
+        (None, "10\\S\\3/uL^^UCUM", {"unit": "10^3/uL", "system": UCUM, "code": "10^3/uL"}),  # the same code
         ({"unit": "thousands"}, "/nL^^UCUM", {"unit": "thousands"}),
         ({"factor": "2"}, "/nL^^UCUM", {"unit": "/nL"}),
     ],

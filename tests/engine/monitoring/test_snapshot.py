@@ -221,18 +221,8 @@ def test_json_fields_are_never_lost() -> None:
         *("destination", "waiting", "oldest_age_s", "retrying", "dead", "held", "delivered_today"),
     }
     assert set(told["destinations"][0]) >= {
-        *(
-            "name",
-            "kind",
-            "address",
-            "state",
-            "level",
-            "words",
-            "breaker_until",
-            "waiting",
-            "oldest_age_s",
-            "in_flight",
-        ),
+        *("name", "kind", "address", "state", "level"),
+        *("words", "breaker_until", "waiting", "oldest_age_s", "in_flight"),
         *("dead", "held", "delivered_today", "last_delivered_at", "last_error", "retrying", "rate_per_min"),
     }
     assert set(told["journal"]) >= {

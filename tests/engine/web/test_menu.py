@@ -76,15 +76,8 @@ async def test_it_has_each_page_that_needs_no_more_of_its_address(here: Site) ->
     elsewhere |= {f"/abdm/{name}" for name in abdm.LISTS}
     not_for_people = ("/log-in", "/change-user", "/set-up", "/wall", "/events", "/metrics", "/healthz", "/readyz")
     no_row = {
-        "/analyzer",
-        "/user",
-        "/quality/chart",
-        "/quality/month",
-        "/todo",
-        "/add/new",
-        "/codes/row",
-        "/codes/undo",
-        "/order",
+        *("/analyzer", "/user", "/quality/chart", "/quality/month", "/todo"),
+        *("/add/new", "/codes/row", "/codes/undo", "/order"),
         *(f"/order/{act}" for act in order_acts.DEEDS),
         *(f"/abdm/{act}" for act in ("context", "consent", *abdm_acts.DEEDS)),
     }  # pages of one thing, named in the query

@@ -4,6 +4,7 @@ facts      samples with an identity, statements with a truth value, messages tha
 day        a history that is being made up
 lives      lives of samples: ordinary ones, and traps
 duties     what a shift brings: controls in every form, panels for several receivers, wrong clocks, alarms
+shapes     numbers, codes and values as makers send them, in other places than the standard's
 materials  several materials of one order, under one code
 draw       a history from a seed: some ordinary lives, and one that is a trap or none; or a shift with one duty
 render     a message's bytes

@@ -1,6 +1,7 @@
 """A history that is being made up: its clock, its people, its samples and what is said of them."""
 
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -82,3 +83,11 @@ class Day:
 
     def later(self, minutes: int) -> None:
         self.minutes += minutes
+
+
+def in_turns(rng: random.Random, lives: list[Iterator[None]]) -> None:
+    """Each life takes steps until it is over."""
+    while lives:
+        one = rng.choice(lives)
+        if next(one, 0) == 0:
+            lives.remove(one)

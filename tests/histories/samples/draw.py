@@ -1,9 +1,8 @@
 """A history from a seed: some ordinary lives of samples and at most one trap, in turns; or a shift, with its duties."""
 
 import random
-from collections.abc import Iterator
 
-from tests.histories.samples.day import Day
+from tests.histories.samples.day import Day, in_turns
 from tests.histories.samples.duties import ASTM, DUTIES, HL7, PLAIN, TESTS
 from tests.histories.samples.facts import OUTPUTS, History, Message
 from tests.histories.samples.lives import ORDINARY, TRAPS
@@ -42,11 +41,3 @@ def shift(seed: int) -> History:
         seed=seed, name="plain" if duty.life in PLAIN else duty.life.__name__, fault=duty.fault, output=outputs[0],
         protocols=(protocol,), steps=tuple(day.steps), beside=tuple(outputs[1:]), targets=TESTS,
     )  # fmt: skip
-
-
-def in_turns(rng: random.Random, lives: list[Iterator[None]]) -> None:
-    """Each life takes steps until it is over."""
-    while lives:
-        one = rng.choice(lives)
-        if next(one, 0) == 0:
-            lives.remove(one)

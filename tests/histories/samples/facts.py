@@ -41,6 +41,7 @@ class Shown:
         panel: OBR-4.
         named: the patient is.
         tube: the specimen is, with its role.
+        shape: one of `shapes`; empty: that of the standard.
         material: its word of it (SPM-4, O-16); empty: ``SER`` where it shows the specimen, else none.
         kind: of the message: ``ORU``, ``OUL``, or ``Q``, whose header says that all of it is of controls.
     """
@@ -53,6 +54,7 @@ class Shown:
     named: bool = True
     tube: bool = False
     kind: str = "ORU"
+    shape: str = ""
     material: str = ""
 
 
@@ -124,6 +126,7 @@ class History:
     joined: two channels that send one test of an order mean one result.
     beside: further outputs, which get the same.
     targets: tests that have a target for their controls.
+    settings: of its channels, further ones.
     """
 
     seed: int
@@ -136,6 +139,7 @@ class History:
     joined: bool = False
     beside: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()
 
     @property
     def outputs(self) -> tuple[str, ...]:

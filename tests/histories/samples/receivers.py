@@ -99,7 +99,7 @@ def _is_over(before: Held, after: Held) -> bool:
 def _csv(text: str) -> Iterator[Held]:
     for row in csv.DictReader(io.StringIO(text)):
         yield Held(
-            patient=row["patient"], numbers=frozenset({row["specimen"]}), code=row["test"],
+            patient=row["patient"], numbers=frozenset({row["specimen"]} - {""}), code=row["test"],
             value=row["value"], status=row["status"], at=stamp(row["measured"]),
         )  # fmt: skip
 

@@ -7,6 +7,7 @@ from itertools import groupby
 from tests.histories.history import Line, Ordering, ordered_as
 from tests.histories.render import HERE, here, is_number
 from tests.histories.samples.facts import PATIENTS, Message, Ordered
+from tests.histories.samples.shapes import shaped
 
 NAMES = ("RAO^MEERA", "KHAN^IMRAN", "IYER^LEELA", "PAUL^GEORGE", "DAS^MAYA", "VERMA^ROHIT", "SINGH^RAM", "NAIR^ASHA")
 ORDERS = 9  # the channel of the laboratory system
@@ -36,7 +37,7 @@ class Clock:
 def payload(some: Sequence[Message], protocol: str, clock: Clock, place: int) -> bytes:
     """``some``: the statements of one message."""
     records = _hl7(some, clock) if protocol == "hl7" else _astm(some, clock)
-    return b"".join(here(record, place).encode() + b"\r" for record in records)
+    return b"".join(here(record, place).encode() + b"\r" for record in shaped(records, some[0]))
 
 
 def ordered(one: Ordered) -> Ordering:

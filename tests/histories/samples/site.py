@@ -136,7 +136,7 @@ class Site(Product):
             if history.holds:
                 route["hold"] = HOLD
             routes.append(route)
-        settings = {"patient_system": PEOPLE, "head_codes": ["ORG"]}
+        settings = {"patient_system": PEOPLE, "head_codes": ["ORG"], **dict(history.settings)}
         if protocol == "astm":
             settings["patient_system_lab"] = PEOPLE
         content: Json = {"routes": routes, "settings": settings | (ABDM if "abdm" in history.outputs else {})}

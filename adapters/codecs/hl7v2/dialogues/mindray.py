@@ -159,8 +159,7 @@ FORMS = {
         {
             1: "patient", 3: "name", 4: "birth", 5: "sex", 21: "specimen", 23: "collected", 24: "urgent", 26: "type",
             28: "ward",
-        },
-        lines=28,
+        }, lines=28,
     ),
     # One DSR with one test is all that was seen of it; line 7 was 1 there.
     "cyanvision": Form(

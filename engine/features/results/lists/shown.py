@@ -81,11 +81,11 @@ def of_fact(
         before = before._replace(text=f"{before.text} {before.sent_in}".strip())
     return Shown(
         codes=[code for _, code in codes],
-        flags=measure.meant or measure.flags or (),
+        flags=fact.flags or measure.flags or (),
         status=(measure.state if out is None else out.status) or "",
         unit=unit,
         held=_is_named(why, codes),
-        critical=not CRITICAL.isdisjoint(measure.meant or ()),
+        critical=not CRITICAL.isdisjoint(fact.flags),
         test=measure.test or "",
         name=measure.name or "",
         loinc=next((code for system, code in codes if system == LOINC), ""),

@@ -84,6 +84,9 @@ def _read(part: rules.Expression, scope: Scope, seen: frozenset[int]) -> Numbers
             return _of_all((then, other), scope, seen)
         case rules.Call(name="join", arguments=(value, rules.Literal(text=sign))) if sign and not _said(sign):
             return _read(value, scope, seen)
+        case rules.Call(name="tube_number", arguments=(number, *_)):
+            places = _read(number, scope, seen)
+            return {(segment, at, part) for segment, at, _ in places for part in ((1, 3) if segment == "O" else (1,))}
         case rules.Call(name=name, arguments=arguments) if name in _GIVE_BACK:
             return _of_all(arguments, scope, seen)
         case _:

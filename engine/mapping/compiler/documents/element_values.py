@@ -12,6 +12,7 @@ from engine.mapping.compiler.terms.operators import decimal_of
 from engine.mapping.fhir import r4
 from engine.mapping.language.rules import Formula, Text
 from engine.mapping.values import decimals
+from engine.model.tables import table_lines
 from engine.model.texts.spelling import suggestion
 
 _INTEGERS = {"integer": None, "positiveInt": 1, "unsignedInt": 0}
@@ -29,23 +30,7 @@ _TIMES = {
     "time": frozenset({"time"}),
 }
 _QUANTITIES = frozenset({"Age", "Count", "Distance", "Duration", "MoneyQuantity", "SimpleQuantity"})
-_MAKERS = {
-    "CodeableConcept": "cwe() or concept()",
-    "Coding": "coding()",
-    "Identifier": "cx(), ei() or identifier()",
-    "HumanName": "xpn()",
-    "Address": "xad()",
-    "ContactPoint": "xtn()",
-    "Quantity": "quantity()",
-    "Reference": "ref()",
-    "Annotation": "annotation()",
-    "dateTime": "datetime()",
-    "date": "date()",
-    "instant": "instant()",
-    "time": "time()",
-    "Attachment": "attachment()",
-    "Period": "period()",
-}
+_MAKERS = dict(line.split(": ") for line in table_lines(__file__, "../../data/element_makers.txt"))
 _LOOSE_PATH = re.compile(r"[A-Z][A-Z0-9]{0,2}(\[[*\d]+\])?-\d+(\.\d+)*(\[[*\d]+\])?")
 _LOOSE_CALL = re.compile(r"[a-z_][a-z0-9_]*\(.*\)")
 

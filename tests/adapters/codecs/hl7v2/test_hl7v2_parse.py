@@ -68,6 +68,22 @@ def test_control_characters_are_replaced_with_one_warning() -> None:
     assert [issue.code for issue in parsed.warnings] == ["CONTROL_CHARACTER"]
 
 
+@pytest.mark.parametrize(
+    ("sent", "charset", "warned"),
+    [
+        (r"\Xb5\mol/L", "utf-8", ["UNREAD_ESCAPE"]),
+        (r"\XB5\mol/L", "cp1252", []),
+        (r"\XC2B5\mol/L", "utf-8", []),
+        (r"a\X0D\b \XZZ\ C:\Xenon\E\1", "utf-8", []),
+        (r"Cr\XE9\at", "ascii", ["UNREAD_ESCAPE"]),
+    ],
+)
+def test_an_escape_that_no_character_set_has_is_told(sent: str, charset: str, warned: list[str]) -> None:
+    parsed = parse(message(f"NTE|1||{sent}"), FormatOptions(charsets=(charset,)))
+    assert [issue.code for issue in parsed.warnings] == warned
+    assert parsed.segments[1].fields[3] == sent
+
+
 def test_a_line_that_starts_no_segment_is_an_error_that_names_it() -> None:
     with pytest.raises(ContentError) as caught:
         parse(message("PID|1||7", "NTE|1||Jane said", "goodbye|F"), DEFAULT)

@@ -23,6 +23,8 @@ from engine.store.operations.dead_letters import Groups, cause_of, likely_fix
         ("mappings/lab.yaml:31 failed", "mappings/lab.yaml:31 failed"),
         ("no answer within 30 s", "no answer within # s"),
         ("", ""),
+        ("a line of words " * 12, "a line of words " * 9 + "a line of ..."),
+        ("word" * 99, "word" * 39 + " ..."),
     ],
 )  # fmt: skip
 def test_what_differs_from_letter_to_letter_is_no_cause(detail: str, cause: str) -> None:

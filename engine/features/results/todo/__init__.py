@@ -1,6 +1,7 @@
-"""What of results waits for a person, beside those that are held: a clock that is wrong."""
+"""What of results waits for a person, beside those that are held: a wrong clock, and what `settings` has."""
 
 from engine.features.results.rows.clocks import WrongClock, wrong_clocks
+from engine.features.results.todo.settings import of_settings
 from engine.model.process.clock import from_us
 from engine.model.texts.phrases import Phrase
 from engine.model.texts.reasons import ReasonCode
@@ -9,7 +10,7 @@ from engine.monitoring.todo import Entry, Look, Way, named
 
 
 async def entries(look: Look) -> list[Entry]:
-    return [*map(of_clock, await look.read(wrong_clocks) or ())]
+    return [*map(of_clock, await look.read(wrong_clocks) or ()), *await of_settings(look)]
 
 
 def of_clock(clock: WrongClock) -> Entry:
