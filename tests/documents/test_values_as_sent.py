@@ -28,6 +28,10 @@ def hl7(*segments: str, order: str = "OBR|1||S1|PAN|||20260301091500||||||||||||
     return "\r".join([header, "PID|1||4711^^^H^MR||Rao^Asha||19800101|F", order, *segments, ""]).encode()
 
 
+def of_type(kind: str, *values: str) -> bytes:
+    return hl7(*(f"OBX|{at}|{kind}|T{at}||{sent}||||||F" for at, sent in enumerate(values, 1)))
+
+
 @dataclass
 class Scene:
     """A message, and what it says.
@@ -118,23 +122,13 @@ SCENES = {
     "two numbers in a text": Scene(hl7("OBX|1|ST|TSH||5^6||||||F"), ["5^6 [] "], {"VALUE_PARTS"}),
     "a comparator of its own": Scene(hl7("OBX|1|NM|TSH||<^5|mIU/L|||||F"), ["< 5 [] "]),
     "nothing behind the number": Scene(hl7("OBX|1|NM|TSH||5^^|mIU/L||HH|||F"), ["5 [HH] "], rings=(1,)),
-    "components that no number has": Scene(
-        hl7(*(f"OBX|{at}|NM|T{at}||{sent}||||||F" for at, sent in enumerate(LOST, 1))),
-        [f"{sent} [] " for sent in LOST],
-        {"VALUE_PARTS"},
-    ),
-    "components that a number has": Scene(
-        hl7(*(f"OBX|{at}|SN|T{at}||{sent}||||||F" for at, sent in enumerate((">^5", "^1^:^128", "^5^^"), 1))),
-        [">5 [] ", "1:128 [] ", "5 [] "],
-    ),
+    "components that no number has": Scene(of_type("NM", *LOST), [f"{sent} [] " for sent in LOST], {"VALUE_PARTS"}),
+    "components that a number has": Scene(of_type("SN", ">^5", "^1^:^128", "^5^^"), [">5 [] ", "1:128 [] ", "5 [] "]),
     "components that no number has of type SN": Scene(
-        hl7(*(f"OBX|{at}|SN|T{at}||{sent}||||||F" for at, sent in enumerate(WORDS, 1))),
-        [f"{sent} [] " for sent in WORDS],
-        {"VALUE_PARTS"},
+        of_type("SN", *WORDS), [f"{sent} [] " for sent in WORDS], {"VALUE_PARTS"}
     ),
     "signs in a structured number": Scene(
-        hl7(*(f"OBX|{at}|SN|T{at}||{sent}||||||F" for at, sent in enumerate(("^5^+", ">=^1^:^320", "^^68"), 1))),
-        ["5+ [] ", ">=1:320 [] ", "68 [] "],
+        of_type("SN", "^5^+", ">=^1^:^320", "^^68"), ["5+ [] ", ">=1:320 [] ", "68 [] "]
     ),
     "a word alone of that type": Scene(hl7("OBX|1|SN|TSH||^POS^||||||F"), ["POS [] "]),
     "its flag, said by obx5": Scene(
@@ -174,9 +168,7 @@ SCENES = {
         {"NO_NUMBER"},
     ),
     "signs for a number": Scene(
-        hl7(*(f"OBX|{at}|NM|T{at}||{sign}||||||F" for at, sign in enumerate(("+", "++", "+-", "1+"), 1))),
-        ["+ [] ", "++ [] ", "+- [] ", "1+ [] "],
-        {"NO_NUMBER"},
+        of_type("NM", "+", "++", "+-", "1+"), ["+ [] ", "++ [] ", "+- [] ", "1+ [] "], {"NO_NUMBER"}
     ),
     "signs of a strip": Scene(hl7("OBX|1|ST|PRO||+||||||F", "OBX|2|ST|GLU||1+||||||F"), ["+ [] ", "1+ [] "]),
     "light units": Scene(

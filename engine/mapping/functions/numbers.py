@@ -326,12 +326,12 @@ def unit_of(run: MessageContext, row: Row | None, unit: str | None, units: Row |
             )
         if row.quantity is not None and (row.quantity_unit is None or row.quantity_unit == unit):
             return row.quantity
-    known, key = run.reading.units, (row, unit, units)
-    named = known.get(key)
+    texts, key = run.reading.units, (row, unit, units)
+    named = texts.get(key)
     if named is None:
         named = quantity_unit(*_named_unit(run, row, unit, units))
-        if len(known) < _UNITS_KEPT and len(unit or "") <= _LONGEST_UNIT:
-            known[key] = named
+        if len(texts) < _UNITS_KEPT and len(unit or "") <= _LONGEST_UNIT:
+            texts[key] = named
     return named
 
 

@@ -65,7 +65,7 @@ def is_no_patient_number(run: MessageContext, raw: str, text: str) -> bool:
     beside it, or a name; a text without a digit is warned of."""
     if _is_placeholder(run, text):
         return True
-    if any(map(str.isdigit, text)) or may_last(text):
+    if may_last(text):
         return False
     name = _PERSONS[run.parsed.format]
     people = run.parsed.names.get(name, [])
@@ -102,7 +102,7 @@ def named_parts(run: MessageContext, raw: str) -> list[str]:
 
 def is_named(run: MessageContext, raw: str) -> bool:
     """Whether a repetition of a field of patient numbers is a name."""
-    if any(map(str.isdigit, raw.partition(run.C)[0])):  # of nearly each number
+    if has_digit(raw.partition(run.C)[0]):  # of nearly each number
         return False
     words = named_parts(run, raw)
     return is_name(words) and not stands_for_none(" ".join(words))

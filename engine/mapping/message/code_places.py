@@ -81,8 +81,8 @@ def is_plain(parsed: Parsed, settings: Mapping[str, Any]) -> bool:
             codes = [(row.get(3), row.get(8)) for row in rows]
         if not _usual.keys() >= (each := set(codes)):
             return False
-        known = set(map(_usual.get, each))
-        parsed.is_apart = len(known) == len(codes) and None not in known
+        tests = set(map(_usual.get, each))
+        parsed.is_apart = len(tests) == len(codes) and None not in tests
     return True
 
 

@@ -76,7 +76,7 @@ def has_digit(text: str) -> bool:
 
 def may_last(text: str) -> bool:
     """Whether a patient number may be one person's for good: it has a digit, or is an address (``name@abdm``)."""
-    return any(map(str.isdigit, text)) or "@" in text
+    return has_digit(text) or "@" in text
 
 
 def is_tube(text: str, settings: Mapping[str, Any]) -> bool:
@@ -100,17 +100,13 @@ def _is_zero(text: str) -> bool:
 def clear(parsed: Parsed, settings: Mapping[str, Any]) -> None:
     """Empty the fields of a message that a site says are no numbers, and in results over HL7 v2 those of tubes and
     orders that have none."""
-    if settings.get("not_numbers"):
-        places = [
-            (name, int(number))
-            for name, _, number in (field.partition("-") for field in listed(settings, "not_numbers"))
-        ]
-        for name, at in places:
-            for segment in parsed.names.get(name, []):
-                if len(segment.fields) > at:
-                    if segment.fields[at] and name in _TUBES:
-                        parsed.cleared = parsed.cleared or {}
-                    segment.fields[at] = ""
+    for place in listed(settings, "not_numbers"):
+        name, _, number = place.partition("-")
+        for segment in parsed.names.get(name, []):
+            if segment.get(int(number)):
+                segment.fields[int(number)] = ""
+                if name in _TUBES:
+                    parsed.cleared = parsed.cleared or {}
     if not parsed.structure.startswith(RESULTS):  # the numbers of orders are their sender's own
         return
     texts = [text for name, span in SPANS for tube in parsed.names.get(name, []) for text in tube.fields[span]]

@@ -131,8 +131,8 @@ class LinkedTrace:
 
     def _field(self, place: Place) -> dict[str, Any]:
         # What this field is the first source of, then what is of a rule, and made of the fewest fields.
-        own, made = (place.name, f"{place.name}.1"), list(place.leaves)
-        made.sort(key=lambda leaf: (source_of(leaf.sources[0]) not in own, leaf.origin != RULE, len(leaf.sources)))
+        places, made = (place.name, f"{place.name}.1"), list(place.leaves)
+        made.sort(key=lambda leaf: (source_of(leaf.sources[0]) not in places, leaf.origin != RULE, len(leaf.sources)))
         rules = list(dict.fromkeys(leaf.rule for leaf in made if leaf.rule))
         return {
             "place": printable(place.shown),
