@@ -4,12 +4,11 @@ A maker may use the place of a number otherwise than its standard: a rack and a 
 place of a patient number. What is not certain is no number, and a warning names the setting that says it.
 """
 
-from engine.mapping.message.message_context import NAMED, MessageContext
+from engine.mapping.message.message_context import NAMED, PATIENTS, MessageContext
 from engine.model.content.numbers import PLACES, has_digit, is_listed, is_name, is_tube, may_last, stands_for_none
 from engine.model.message import Segment
 
 _READ_AS = ("A", "B", "C", "M")  # Sysmex: counted, read, given by the host, typed in
-_PERSONS = {"hl7v2": "PID", "astm": "P"}
 _NAMED = "a name is where a patient number should be: it identifies no person, and the message is of no other one"
 _WORD = "a patient number without a digit may be a name; it was kept, and is not taken to last"
 _RACK, _SHORT_RACK = 6, 3  # digits of a rack's number at most, and of one that is never that of a tube
@@ -67,7 +66,7 @@ def is_no_patient_number(run: MessageContext, raw: str, text: str) -> bool:
         return True
     if may_last(text):
         return False
-    name = _PERSONS[run.parsed.format]
+    name = PATIENTS[run.parsed.format]
     people = run.parsed.names.get(name, [])
     at = next((at for person in people for at in PLACES[name] if raw in person.get(at).split(run.R)), 3)
     settle = f"`not_numbers: [{name}-{at}]` says that this field never holds a number"
@@ -110,7 +109,7 @@ def is_named(run: MessageContext, raw: str) -> bool:
 
 def may_be_names(run: MessageContext) -> bool:
     """Whether a person of the message may be named in the place of a patient number, or of that of a tube (ASTM)."""
-    name = _PERSONS.get(run.parsed.format)
+    name = PATIENTS.get(run.parsed.format)
     if any(may_be_named(run, person) for person in run.parsed.names.get(name or "", [])):
         return True
     numbers = (order.get(at) for order in run.parsed.names.get("O", []) for at in PLACES["O"])
@@ -122,7 +121,7 @@ def names_alone(run: MessageContext) -> str:
     if run.parsed.is_plain:
         return ""
     if run.named_alone is None:
-        name = _PERSONS.get(run.parsed.format)
+        name = PATIENTS.get(run.parsed.format)
         texts = [
             "\x1f".join(map(person.get, (*PLACES[person.name], run.identity.birth_date)))
             for person in run.parsed.names.get(name or "", [])

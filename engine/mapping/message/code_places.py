@@ -14,7 +14,6 @@ the words of OBX-4 behind its own, and a result that its sender flags as critica
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
@@ -22,7 +21,7 @@ from engine.mapping.code_tables.tables import Table
 from engine.mapping.functions.astm import COMPONENTS, ISOLATE, SETTING, TABLE_SETTING, code_places, id_parts
 from engine.mapping.functions.value_parts import holds_range
 from engine.mapping.message.certain_numbers import may_be_names
-from engine.mapping.message.field_places import Changes, changed_group, column, put_fields_in_place, put_ranges_in_place
+from engine.mapping.message.field_places import Changes, column, put_changes, put_fields_in_place, put_ranges_in_place
 from engine.mapping.message.message_context import MessageContext
 from engine.model.content.numbers import RESULTS, SPANS, has_digit, is_any_unusual
 from engine.model.message import Parsed, Segment
@@ -239,15 +238,12 @@ def _has(table: Table | None, codes: set[str]) -> bool:
 
 
 def _put(run: MessageContext, changes: Changes) -> None:
-    parsed = run.parsed
-    for segment in parsed.segments:
+    for segment in run.parsed.segments:
         if changes.get(segment.position, segment) is None:
             _warn(run, segment, _PART_ALONE if segment.get(4).strip() else _NAMELESS)
             run.accounted[segment.position] = None
             run.declared_drops += 1
-    segments = [changes.get(segment.position) or segment for segment in parsed.segments]
-    run.parsed = replace(parsed, segments=segments, root=changed_group(parsed.root, changes), names={})
-    run.root = run.parsed.root
+    put_changes(run, changes)
 
 
 def _warn(run: MessageContext, segment: Segment, text: str) -> None:

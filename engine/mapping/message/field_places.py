@@ -60,7 +60,7 @@ def put_ranges_in_place(run: MessageContext) -> None:
     _put(run, [_range_in_place(run, row) for row in run.parsed.names.get("OBX", []) if holds_range(run, row.get(8))])
 
 
-def changed_group(group: Group, changes: Changes) -> Group:
+def _changed_group(group: Group, changes: Changes) -> Group:
     """A group with changed segments; a result that is left out takes its comments with it."""
     changed = Group(group.name)
     for name, segments in group.segments.items():
@@ -68,19 +68,23 @@ def changed_group(group: Group, changes: Changes) -> Group:
             changed.segments[name] = changing
     for name, inside in group.groups.items():
         changed.groups[name] = [
-            changed_group(inner, changes)
+            _changed_group(inner, changes)
             for inner in inside
             if not (results := inner.segments.get("OBX")) or any(changes.get(row.position, row) for row in results)
         ]
     return changed
 
 
+def put_changes(run: MessageContext, changes: Changes) -> None:
+    """Change the message of ``run``. A result that is left out stays among its segments alone."""
+    segments = [changes.get(segment.position) or segment for segment in run.parsed.segments]
+    run.parsed = replace(run.parsed, segments=segments, root=_changed_group(run.parsed.root, changes), names={})
+    run.root = run.parsed.root
+
+
 def _put(run: MessageContext, moved: list[Segment]) -> None:
     if moved:
-        changes: Changes = {row.position: row for row in moved}
-        segments = [changes.get(row.position) or row for row in run.parsed.segments]
-        run.parsed = replace(run.parsed, segments=segments, root=changed_group(run.parsed.root, changes), names={})
-        run.root = run.parsed.root
+        put_changes(run, {row.position: row for row in moved})
 
 
 def _name_in_range(run: MessageContext, row: Segment) -> str | None:

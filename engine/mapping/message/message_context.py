@@ -106,7 +106,7 @@ MAX_ISSUES = 200  # a message of 10,000 bad values needs no 10,000 lines to say 
 
 RESULT_SEGMENT = {"hl7v2": "OBX", "astm": "R", "json": ""}
 # Fields of patient numbers, and of the numbers of orders and specimens after them.
-_PATIENTS = {"hl7v2": "PID", "astm": "P"}
+PATIENTS = {"hl7v2": "PID", "astm": "P"}
 _ORDER_NUMBERS = {"OBR": (2, 3), "ORC": (2, 3), "SPM": (2,), "SAC": (3,), "O": (3, 4)}  # 2 to 4
 _SEARCHED = 1000  # characters of these that are searched for a number before its field is read
 CONTROLS = "qc"  # what a filter calls results of a control material
@@ -299,7 +299,7 @@ class MessageContext:
     @cached_property
     def _beside_orders(self) -> set[str]:
         """Patient numbers that are the number of an order or specimen of the same patient as well."""
-        name = _PATIENTS[self.parsed.format]
+        name = PATIENTS[self.parsed.format]
         found, patient = set[str](), set[str]()
         for segment in self.parsed.segments:
             if segment.name == name:
